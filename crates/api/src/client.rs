@@ -1,0 +1,270 @@
+//! The only program text that connects to the socket: `authctl`, the tests and other Rust programs all
+//! use it. One connection a request, no pool, no retry.
+
+use std::{
+    io,
+    path::{Path, PathBuf},
+};
+
+use bytes::Bytes;
+use http::{HeaderMap, Method, Request, StatusCode, header};
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::{body::Incoming, client::conn::http1};
+use hyper_util::rt::TokioIo;
+use serde::{Serialize, de::DeserializeOwned};
+use tokio::net::UnixStream;
+
+use crate::{
+    ErrorCode, Headers, Login, LoginBody, Problem, Profile, ProfileName, ProfilePatch, Profiles, RefreshBody,
+    Status, VERSION_HEADER, route,
+};
+
+/// A handle on the daemon behind one socket.
+#[derive(Clone, Debug)]
+pub struct Client {
+    socket: PathBuf,
+}
+
+/// Why there is no answer to use.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// Start the daemon: nothing listens on the socket.
+    #[error("no authd answers on {}: {source}", socket.display())]
+    NoDaemon {
+        /// The socket that was tried.
+        socket: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The daemon refused: the problem says why and what to do.
+    #[error("{}", .0.detail)]
+    Problem(Box<Problem>),
+    /// The connection broke, or what answers is not authd: try again, then look at its log.
+    #[error("the answer on {} could not be read: {detail}", socket.display())]
+    Broken {
+        /// The socket that was tried.
+        socket: PathBuf,
+        /// What was wrong with the answer.
+        detail: String,
+    },
+}
+
+impl ClientError {
+    /// The exit code of a program that ends because of this.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::NoDaemon { .. } => ErrorCode::ShuttingDown.exit_code(),
+            Self::Problem(problem) => problem.code.exit_code(),
+            Self::Broken { .. } => ErrorCode::Internal.exit_code(),
+        }
+    }
+}
+
+/// An answer whose body is still on its way.
+#[derive(Debug)]
+pub struct Streamed {
+    /// The HTTP status.
+    pub status: StatusCode,
+    /// The answer's headers.
+    pub headers: HeaderMap,
+    body: Incoming,
+    socket: PathBuf,
+}
+
+/// An answer, whole.
+#[derive(Clone, Debug)]
+pub struct Answer {
+    /// The HTTP status.
+    pub status: StatusCode,
+    /// The answer's headers.
+    pub headers: HeaderMap,
+    /// The answer's body.
+    pub body: Bytes,
+}
+
+/// The largest whole answer, in bytes: thousands of profiles fit; a runaway answer does not.
+const MAX_ANSWER: usize = 16 << 20;
+
+impl Client {
+    /// A client of the daemon behind `socket`. Nothing is opened yet.
+    pub fn new(socket: impl Into<PathBuf>) -> Self {
+        Self { socket: socket.into() }
+    }
+
+    /// The socket.
+    pub fn socket(&self) -> &Path {
+        &self.socket
+    }
+
+    /// The daemon's own state.
+    pub async fn status(&self) -> Result<Status, ClientError> {
+        self.ask(Method::GET, route::STATUS, NOTHING).await
+    }
+
+    /// Starts a login.
+    pub async fn start_login(&self, body: &LoginBody) -> Result<Login, ClientError> {
+        self.ask(Method::POST, route::LOGINS, Some(body)).await
+    }
+
+    /// A login; with `wait` (seconds, at most 60) answered when its state changes or the time is up.
+    pub async fn login(&self, id: &str, wait: Option<u64>) -> Result<Login, ClientError> {
+        let query = wait.map(|seconds| format!("?wait={seconds}")).unwrap_or_default();
+        self.ask(Method::GET, &format!("{}{query}", route::login(id)), NOTHING).await
+    }
+
+    /// Calls a login off.
+    pub async fn cancel_login(&self, id: &str) -> Result<(), ClientError> {
+        self.send(Method::DELETE, &route::login(id), NOTHING).await.map(drop)
+    }
+
+    /// All profiles.
+    pub async fn profiles(&self) -> Result<Profiles, ClientError> {
+        self.ask(Method::GET, route::PROFILES, NOTHING).await
+    }
+
+    /// One profile; `None` is the default one, here and below.
+    pub async fn profile(&self, name: Option<&ProfileName>) -> Result<Profile, ClientError> {
+        self.ask(Method::GET, &route::profile(name), NOTHING).await
+    }
+
+    /// Makes it the default, or renames it.
+    pub async fn patch_profile(
+        &self,
+        name: Option<&ProfileName>,
+        patch: &ProfilePatch,
+    ) -> Result<Profile, ClientError> {
+        self.ask(Method::PATCH, &route::profile(name), Some(patch)).await
+    }
+
+    /// Signs it out; with `revoke` at the provider, too.
+    pub async fn delete_profile(&self, name: Option<&ProfileName>, revoke: bool) -> Result<(), ClientError> {
+        let query = if revoke { "?revoke=true" } else { "" };
+        self.send(Method::DELETE, &format!("{}{query}", route::profile(name)), NOTHING).await.map(drop)
+    }
+
+    /// Ready headers, valid for at least `min_ttl` more seconds (the daemon's default when `None`).
+    pub async fn headers(
+        &self,
+        name: Option<&ProfileName>,
+        min_ttl: Option<u64>,
+    ) -> Result<Headers, ClientError> {
+        let query = min_ttl.map(|seconds| format!("?min_ttl={seconds}")).unwrap_or_default();
+        self.ask(Method::GET, &route::below_profile(name, &format!("headers{query}")), NOTHING).await
+    }
+
+    /// Refreshes now.
+    pub async fn refresh(
+        &self,
+        name: Option<&ProfileName>,
+        body: &RefreshBody,
+    ) -> Result<Profile, ClientError> {
+        self.ask(Method::POST, &route::below_profile(name, "refresh"), Some(body)).await
+    }
+
+    /// Any request with an optional JSON body, its answer read whole and parsed.
+    pub async fn ask<T: DeserializeOwned>(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<&impl Serialize>,
+    ) -> Result<T, ClientError> {
+        let answer = self.send(method, path, body).await?;
+        serde_json::from_slice(&answer.body).map_err(|error| self.broken(&error))
+    }
+
+    /// Any request with an optional JSON body, its answer read whole; a problem is an error.
+    pub async fn send(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<&impl Serialize>,
+    ) -> Result<Answer, ClientError> {
+        let body = match body {
+            Some(body) => serde_json::to_vec(body).map_err(|error| self.broken(&error))?,
+            None => Vec::new(),
+        };
+        let answer = self.stream(method, path, &HeaderMap::new(), body.into()).await?.whole().await?;
+        answer.or_problem()
+    }
+
+    /// Any request; the answer's status and headers now, its body as it comes.
+    pub async fn stream(
+        &self,
+        method: Method,
+        path: &str,
+        headers: &HeaderMap,
+        body: Bytes,
+    ) -> Result<Streamed, ClientError> {
+        let stream = UnixStream::connect(&self.socket)
+            .await
+            .map_err(|source| ClientError::NoDaemon { socket: self.socket.clone(), source })?;
+        let (mut sender, connection) =
+            http1::handshake(TokioIo::new(stream)).await.map_err(|error| self.broken(&error))?;
+        // The connection's own end needs no report: whoever reads the body sees it break there.
+        tokio::spawn(connection);
+        let mut request = Request::builder().method(method).uri(path).header(header::HOST, route::HOST);
+        if !body.is_empty() && !headers.contains_key(header::CONTENT_TYPE) {
+            request = request.header(header::CONTENT_TYPE, "application/json");
+        }
+        for (name, value) in headers {
+            request = request.header(name, value);
+        }
+        let request = request.body(Full::new(body)).map_err(|error| self.broken(&error))?;
+        let response = sender.send_request(request).await.map_err(|error| self.broken(&error))?;
+        let (parts, body) = response.into_parts();
+        if !parts.headers.contains_key(VERSION_HEADER) {
+            return Err(self.broken(&"what answers there is not authd"));
+        }
+        Ok(Streamed { status: parts.status, headers: parts.headers, body, socket: self.socket.clone() })
+    }
+
+    fn broken(&self, detail: &dyn ToString) -> ClientError {
+        broken(&self.socket, detail)
+    }
+}
+
+impl Streamed {
+    /// The next piece of the body; `None` at its end.
+    pub async fn chunk(&mut self) -> Result<Option<Bytes>, ClientError> {
+        loop {
+            match self.body.frame().await {
+                None => return Ok(None),
+                Some(Ok(frame)) => {
+                    if let Ok(data) = frame.into_data() {
+                        return Ok(Some(data));
+                    }
+                }
+                Some(Err(error)) => return Err(broken(&self.socket, &error)),
+            }
+        }
+    }
+
+    /// The body read to its end, at most 16 MiB of it.
+    pub async fn whole(self) -> Result<Answer, ClientError> {
+        let Self { status, headers, body, socket } = self;
+        let body = Limited::new(body, MAX_ANSWER).collect().await.map_err(|error| broken(&socket, &error))?;
+        Ok(Answer { status, headers, body: body.to_bytes() })
+    }
+}
+
+impl Answer {
+    /// The answer itself, or the problem it carries.
+    pub fn or_problem(self) -> Result<Self, ClientError> {
+        if self.status.as_u16() < 400 {
+            return Ok(self);
+        }
+        let problem = serde_json::from_slice(&self.body).unwrap_or_else(|_| {
+            let mut problem = Problem::new(ErrorCode::Unknown, format!("authd answered {}", self.status));
+            problem.status = self.status.as_u16();
+            problem
+        });
+        Err(ClientError::Problem(Box::new(problem)))
+    }
+}
+
+/// No body: its type is any that can be serialised.
+const NOTHING: Option<&()> = None;
+
+fn broken(socket: &Path, detail: &dyn ToString) -> ClientError {
+    ClientError::Broken { socket: socket.to_path_buf(), detail: detail.to_string() }
+}

@@ -1,0 +1,367 @@
+//! Plain structs for every message of the contract. They carry no rules: what may be in them is decided
+//! where they are made.
+//!
+//! Bodies of requests refuse unknown fields; bodies of answers ignore them, so that old clients read
+//! newer daemons.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::{Problem, ProfileName};
+
+/// `GET /v1/status`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Status {
+    /// The daemon's version.
+    pub version: String,
+    /// Its process id.
+    pub pid: u32,
+    /// When it started.
+    pub started_at: Timestamp,
+    /// The callback server that browsers return to.
+    pub callback: CallbackStatus,
+    /// Where credentials are kept.
+    pub store: StoreStatus,
+    /// How many profiles there are.
+    pub profiles: usize,
+    /// How many logins wait for their person.
+    pub pending_logins: usize,
+    /// The profile used when none is named.
+    pub default_profile: Option<ProfileName>,
+}
+
+/// The callback server, as [`Status`] shows it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CallbackStatus {
+    /// Whether a browser would be answered.
+    pub state: CallbackState,
+    /// The addresses it listens on.
+    pub addresses: Vec<String>,
+    /// Why it does not listen, or who holds its port.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub detail: Option<String>,
+}
+
+/// Whether the callback server listens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CallbackState {
+    /// It listens.
+    Listening,
+    /// It gave its port to another program for a short while.
+    Yielded,
+    /// It has no port.
+    Unavailable,
+    /// A state that this version of the client does not know.
+    #[serde(other)]
+    Unknown,
+}
+
+/// The credential store, as [`Status`] shows it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StoreStatus {
+    /// Which store is in use; absent until one answered.
+    pub kind: Option<StoreKind>,
+    /// Whether it answers.
+    pub state: StoreState,
+    /// Why this store, or what is wrong with it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub detail: Option<String>,
+}
+
+/// The kinds of store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StoreKind {
+    /// The operating system's keychain.
+    Keychain,
+    /// age-encrypted files in the state directory.
+    File,
+    /// Nothing survives the daemon.
+    Memory,
+    /// A kind that this version of the client does not know.
+    #[serde(other)]
+    Unknown,
+}
+
+/// Whether the store answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StoreState {
+    /// It answers truthfully.
+    Ready,
+    /// It wants to be unlocked by a person.
+    Locked,
+    /// It does not answer, or not truthfully.
+    Unavailable,
+    /// A state that this version of the client does not know.
+    #[serde(other)]
+    Unknown,
+}
+
+/// The body of `POST /v1/logins`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LoginBody {
+    /// The profile to sign in; `default` when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub profile: Option<ProfileName>,
+    /// How the person signs in.
+    #[serde(default)]
+    pub flow: Flow,
+    /// Which kind of credential is wanted.
+    #[serde(default)]
+    pub mode: ModeWish,
+    /// The only workspace (account id) to accept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub workspace: Option<String>,
+    /// Whether somebody else's sign-in under this name may be replaced.
+    #[serde(default)]
+    pub replace: bool,
+}
+
+/// How the person signs in.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Flow {
+    /// In a browser that returns to the callback server (authorization code with PKCE).
+    #[default]
+    Browser,
+    /// On any device, with a code (device authorization).
+    Device,
+}
+
+/// Which kind of credential a login is to end in.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ModeWish {
+    /// The plan decides.
+    #[default]
+    Auto,
+    /// The access token.
+    #[serde(rename = "chatgpt")]
+    ChatGpt,
+    /// An API key by token exchange.
+    ApiKey,
+}
+
+/// The credential a profile uses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Mode {
+    /// Access token and `chatgpt-account-id`, for the ChatGPT backend.
+    #[serde(rename = "chatgpt")]
+    ChatGpt,
+    /// API key, for the public API.
+    ApiKey,
+    /// A mode that this version of the client does not know.
+    #[serde(other)]
+    Unknown,
+}
+
+/// The body of `POST /v1/logins/{id}/callback`.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CallbackBody {
+    /// The redirect URL as the browser's address bar shows it, or just its code and state.
+    pub url: String,
+}
+
+/// One login attempt.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Login {
+    /// Its id, `lg_…`; no secret.
+    pub id: String,
+    /// The profile it was started for; the result names the one it ended in.
+    pub profile: ProfileName,
+    /// How the person signs in.
+    pub flow: Flow,
+    /// How far it is.
+    pub state: LoginState,
+    /// Browser flow: the page to open.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub authorize_url: Option<String>,
+    /// Browser flow: where the browser returns to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub redirect_uri: Option<String>,
+    /// Device flow: the page to open.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub verification_url: Option<String>,
+    /// Device flow: the code to type there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user_code: Option<String>,
+    /// When it was started.
+    pub created_at: Timestamp,
+    /// When it ends by itself.
+    pub expires_at: Timestamp,
+    /// Why it failed.
+    pub error: Option<Problem>,
+    /// Who is signed in now.
+    pub result: Option<Profile>,
+}
+
+/// How far a login is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LoginState {
+    /// It waits for the person.
+    Pending,
+    /// The code is being exchanged.
+    Exchanging,
+    /// Done; `result` says who.
+    Succeeded,
+    /// Done; `error` says why not.
+    Failed,
+    /// Nobody came in time.
+    Expired,
+    /// Called off.
+    Cancelled,
+    /// A state that this version of the client does not know.
+    #[serde(other)]
+    Unknown,
+}
+
+impl LoginState {
+    /// Whether nothing more will happen to this login.
+    pub fn is_final(self) -> bool {
+        match self {
+            Self::Pending | Self::Exchanging | Self::Unknown => false,
+            Self::Succeeded | Self::Failed | Self::Expired | Self::Cancelled => true,
+        }
+    }
+}
+
+/// `GET /v1/profiles`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Profiles {
+    /// The profile used when none is named.
+    pub default: Option<ProfileName>,
+    /// All of them, by name.
+    pub profiles: Vec<Profile>,
+}
+
+/// One signed-in identity. Never a secret.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Profile {
+    /// Its name.
+    pub name: ProfileName,
+    /// Whether it is the default one.
+    pub default: bool,
+    /// Whether it can be used.
+    pub state: ProfileState,
+    /// The credential it uses.
+    pub mode: Option<Mode>,
+    /// Why that one.
+    pub mode_reason: Option<String>,
+    /// Who.
+    pub email: Option<String>,
+    /// The plan, as the provider names it.
+    pub plan: Option<String>,
+    /// The workspace.
+    pub account_id: Option<String>,
+    /// The API organisation.
+    pub organization_id: Option<String>,
+    /// The API project.
+    pub project_id: Option<String>,
+    /// Counts up with every change of the credential; the `ETag` of the headers.
+    pub generation: u64,
+    /// When the credential expires; absent for an API key.
+    pub expires_at: Option<Timestamp>,
+    /// When the next refresh is due.
+    pub refresh_at: Option<Timestamp>,
+    /// When the last refresh succeeded, or the login.
+    pub last_refresh: Option<Timestamp>,
+    /// What went wrong last, while it still matters.
+    pub last_error: Option<Problem>,
+}
+
+/// Whether a profile can be used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ProfileState {
+    /// It answers from memory.
+    Ready,
+    /// It answers, and a refresh runs.
+    Refreshing,
+    /// Its token has run out; a refresh is on its way or waits for the provider.
+    Expired,
+    /// A person has to sign in.
+    LoginRequired,
+    /// It answers, but the store has not taken the newest credential yet.
+    Unsaved,
+    /// A state that this version of the client does not know.
+    #[serde(other)]
+    Unknown,
+}
+
+/// The body of `PATCH /v1/profiles/{profile}`: one of the two.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ProfilePatch {
+    /// `true`: make it the default one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub default: Option<bool>,
+    /// Its new name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<ProfileName>,
+}
+
+/// The body of `PUT /v1/profiles/{profile}/api-key`.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ApiKeyBody {
+    /// The key.
+    pub api_key: String,
+}
+
+/// The body of `POST /v1/profiles/{profile}/refresh`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RefreshBody {
+    /// The generation that an upstream refused with 401: refresh only if it is still the current one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rejected_generation: Option<u64>,
+}
+
+/// Ready headers. The one message that carries a secret.
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
+pub struct Headers {
+    /// The profile they belong to.
+    pub profile: ProfileName,
+    /// The credential they carry.
+    pub mode: Mode,
+    /// The base URL they are good for.
+    pub base_url: String,
+    /// `{base_url}/responses`.
+    pub responses_url: String,
+    /// Ordered pairs of name and value.
+    pub headers: Vec<(String, String)>,
+    /// Counts up with every change of the credential.
+    pub generation: u64,
+    /// When they stop working; absent for an API key.
+    pub expires_at: Option<Timestamp>,
+}
+
+impl Headers {
+    /// The bare bearer token.
+    pub fn token(&self) -> Option<&str> {
+        self.value("authorization")?.strip_prefix("Bearer ")
+    }
+
+    /// The value of one header, its name in any case.
+    pub fn value(&self, name: &str) -> Option<&str> {
+        self.headers.iter().find(|(n, _)| n.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str())
+    }
+}
+
+// The three messages with a secret in them have a Debug that says nothing.
+macro_rules! silent_debug {
+    ($($message:ident),*) => {$(
+        impl std::fmt::Debug for $message {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str(concat!(stringify!($message), " { [redacted] }"))
+            }
+        }
+    )*};
+}
+silent_debug!(CallbackBody, ApiKeyBody, Headers);

@@ -1,0 +1,47 @@
+//! Every path on the socket, written once for both sides. What a route does stands in the daemon.
+
+use crate::ProfileName;
+
+/// The fixed authority of a request on the socket.
+pub const HOST: &str = "authd";
+
+/// The path part that names the default profile.
+pub const DEFAULT_PROFILE: &str = "-";
+
+/// `GET`: the daemon's own state.
+pub const STATUS: &str = "/v1/status";
+/// `POST`: starts a login.
+pub const LOGINS: &str = "/v1/logins";
+/// `GET`, `DELETE`: one login.
+pub const LOGIN: &str = "/v1/logins/{id}";
+/// `POST`: the pasted redirect URL of one login.
+pub const LOGIN_CALLBACK: &str = "/v1/logins/{id}/callback";
+/// `GET`: all profiles.
+pub const PROFILES: &str = "/v1/profiles";
+/// `GET`, `PATCH`, `DELETE`: one profile.
+pub const PROFILE: &str = "/v1/profiles/{profile}";
+/// `PUT`: a key of the user's own.
+pub const API_KEY: &str = "/v1/profiles/{profile}/api-key";
+/// `GET`: ready headers.
+pub const HEADERS: &str = "/v1/profiles/{profile}/headers";
+/// `POST`: refresh now.
+pub const REFRESH: &str = "/v1/profiles/{profile}/refresh";
+/// Any method: passed on to the profile's base URL.
+pub const RELAY: &str = "/v1/profiles/{profile}/relay/{*path}";
+/// Any method: passed on to the ChatGPT backend.
+pub const RELAY_BACKEND: &str = "/v1/profiles/{profile}/relay-backend/{*path}";
+
+/// The path of one login.
+pub fn login(id: &str) -> String {
+    format!("{LOGINS}/{id}")
+}
+
+/// The path of one profile, or with `None` of the default one.
+pub fn profile(name: Option<&ProfileName>) -> String {
+    format!("{PROFILES}/{}", name.map_or(DEFAULT_PROFILE, ProfileName::as_str))
+}
+
+/// The path of a route below one profile: `headers`, `refresh`, `relay/responses` …
+pub fn below_profile(name: Option<&ProfileName>, rest: &str) -> String {
+    format!("{}/{rest}", profile(name))
+}
