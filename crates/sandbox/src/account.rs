@@ -1,0 +1,106 @@
+//! The people who can sign in to the sandbox: who they are, what they pay for, how long their tokens last.
+//! It holds no tokens: those are issued and remembered by the ledger.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+/// One identity: a user in one workspace.
+#[derive(Clone, Debug)]
+pub struct Account {
+    /// The short name by which tests and the sign-in page choose this account.
+    pub name: String,
+    /// The address in the `email` claim.
+    pub email: String,
+    /// The plan in the `chatgpt_plan_type` claim; `None` leaves the claim out.
+    pub plan: Option<String>,
+    /// The `chatgpt_user_id` claim.
+    pub user_id: String,
+    /// The `chatgpt_account_id` claim, which is the workspace's id.
+    pub account_id: String,
+    /// The workspace's name as `accounts/check` tells it; `None` for a personal one.
+    pub workspace_name: Option<String>,
+    /// The platform organisation. Without it the API-key exchange is refused, as it is for most people.
+    pub organization_id: Option<String>,
+    /// The platform project that goes with the organisation.
+    pub project_id: Option<String>,
+    /// A FedRAMP workspace: its requests must say so with `x-openai-fedramp: true`.
+    pub fedramp: bool,
+    /// How long an access token works after it was issued; whole seconds are all that `exp` can say.
+    pub access_token_lifetime: Duration,
+    /// Where `wham/accounts/check` says that this workspace lives.
+    pub routing: Option<Routing>,
+}
+
+/// A workspace's home region, as `wham/accounts/check` tells it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Routing {
+    /// The `workspace_backend_origin` field, for example `https://chatgpt.com`.
+    pub backend_origin: String,
+    /// The `account_routing_override` field, for example `us`.
+    pub region: String,
+}
+
+impl Account {
+    /// A personal account on the Plus plan, named `plus`: what most people have. It has no platform organisation.
+    pub fn plus() -> Self {
+        Self {
+            name: "plus".into(),
+            email: "user@example.com".into(),
+            plan: Some("plus".into()),
+            user_id: "user-Plus000000000000000000A1".into(),
+            account_id: "bc3618e3-489d-4d49-9362-1561dc53ba53".into(),
+            workspace_name: None,
+            organization_id: None,
+            project_id: None,
+            fedramp: false,
+            access_token_lifetime: Duration::from_secs(864_000),
+            routing: None,
+        }
+    }
+
+    /// A Business workspace, named `business`, with an organisation: its id token can be exchanged for an API key.
+    pub fn business() -> Self {
+        Self {
+            name: "business".into(),
+            email: "worker@example.org".into(),
+            plan: Some("business".into()),
+            user_id: "user-Business0000000000000B2".into(),
+            account_id: "5f1e0a3c-7a0b-4c1e-8d51-9f0f6c2b7e11".into(),
+            workspace_name: Some("Example Works".into()),
+            organization_id: Some("org-ExampleWorks00000000001".into()),
+            project_id: Some("proj_ExampleWorks0000000001".into()),
+            ..Self::plus()
+        }
+    }
+
+    /// A Business workspace, named `business-without-organization`: the API-key exchange is refused.
+    pub fn business_without_organization() -> Self {
+        Self {
+            name: "business-without-organization".into(),
+            email: "guest@example.org".into(),
+            user_id: "user-Guest0000000000000000C3".into(),
+            account_id: "0d9c6f9e-2a35-4b7b-9a44-6d1b54a3c0de".into(),
+            workspace_name: Some("Example Guests".into()),
+            organization_id: None,
+            project_id: None,
+            ..Self::business()
+        }
+    }
+
+    /// The three presets, in the order in which the sign-in page lists them.
+    pub fn presets() -> Vec<Self> {
+        vec![Self::plus(), Self::business(), Self::business_without_organization()]
+    }
+
+    /// The same account with access tokens that last this long.
+    #[must_use]
+    pub fn with_lifetime(self, access_token_lifetime: Duration) -> Self {
+        Self { access_token_lifetime, ..self }
+    }
+
+    /// How `accounts/check` calls the workspace: `personal` or `workspace`.
+    pub(crate) fn structure(&self) -> &'static str {
+        if self.workspace_name.is_some() { "workspace" } else { "personal" }
+    }
+}

@@ -1,0 +1,60 @@
+//! Which handler answers which path, and the gate around all of them.
+//! Paths appear here and in [`crate::Route`], nowhere else.
+
+use std::sync::Arc;
+
+use axum::{
+    Router,
+    extract::DefaultBodyLimit,
+    middleware,
+    response::Response,
+    routing::{get, post},
+};
+use http::StatusCode;
+
+use crate::{Shared, authorize, backend, control, device, gate, platform, reply, token};
+
+/// The whole sandbox as a service.
+pub(crate) fn router(shared: Arc<Shared>) -> Router {
+    Router::new()
+        .merge(auth())
+        .nest("/backend-api", chatgpt())
+        .nest(
+            "/v1",
+            Router::new()
+                .route("/responses", post(platform::responses))
+                .route("/models", get(platform::models)),
+        )
+        .merge(control::routes())
+        .fallback(not_found)
+        // The gate has read the body already, within its own bound.
+        .layer(DefaultBodyLimit::disable())
+        .layer(middleware::from_fn_with_state(Arc::clone(&shared), gate::gate))
+        .with_state(shared)
+}
+
+fn auth() -> Router<Arc<Shared>> {
+    Router::new()
+        .route("/oauth/authorize", get(authorize::authorize))
+        .route("/oauth/token", post(token::token))
+        .route("/oauth/revoke", post(token::revoke))
+        .route("/api/accounts/deviceauth/usercode", post(device::user_code))
+        .route("/api/accounts/deviceauth/token", post(device::poll))
+        .route("/codex/device", get(device::page).post(device::decide))
+}
+
+fn chatgpt() -> Router<Arc<Shared>> {
+    Router::new()
+        .route("/codex/responses", post(backend::codex_responses))
+        .route("/codex/models", get(backend::codex_models))
+        .route("/me", get(backend::me))
+        .route("/accounts/check", get(backend::accounts_check))
+        .route("/wham/accounts/check", get(backend::wham_accounts_check))
+        .route("/wham/usage", get(backend::wham_usage))
+        .route("/conversations", get(backend::conversations))
+        .route("/conversation", post(backend::conversation))
+}
+
+async fn not_found() -> Response {
+    reply::error(StatusCode::NOT_FOUND, "not_found", "The sandbox does not have this.")
+}

@@ -1,0 +1,68 @@
+//! What all requests share: the ledger, the log, the faults, and the settings that do not change.
+//! It has no behaviour of its own beyond taking the right lock.
+
+use std::{
+    sync::{Mutex, MutexGuard},
+    time::SystemTime,
+};
+
+use crate::{Config, Faults, device::DeviceLogins, ledger::Ledger, lock, record::RequestLog};
+
+/// The one state behind all handlers. Where two locks are needed, the ledger's is taken first.
+pub(crate) struct Shared {
+    pub(crate) client_id: String,
+    pub(crate) models: Vec<String>,
+    pub(crate) device_login: bool,
+    pub(crate) device_interval: u64,
+    pub(crate) account_id_required: bool,
+    pub(crate) tls: bool,
+    pub(crate) faults: Faults,
+    pub(crate) log: RequestLog,
+    ledger: Mutex<Ledger>,
+    devices: Mutex<DeviceLogins>,
+    next_account: Mutex<Option<String>>,
+}
+
+impl Shared {
+    pub(crate) fn new(config: Config) -> Self {
+        Self {
+            client_id: config.client_id.clone(),
+            models: config.models,
+            device_login: config.device_login,
+            device_interval: config.device_interval,
+            account_id_required: config.account_id_required,
+            tls: config.tls.is_some(),
+            faults: Faults::new(),
+            log: RequestLog::new(),
+            ledger: Mutex::new(Ledger::new(config.client_id, config.accounts)),
+            devices: Mutex::default(),
+            next_account: Mutex::new(config.next_account),
+        }
+    }
+
+    pub(crate) fn ledger(&self) -> MutexGuard<'_, Ledger> {
+        lock(&self.ledger)
+    }
+
+    pub(crate) fn devices(&self) -> MutexGuard<'_, DeviceLogins> {
+        lock(&self.devices)
+    }
+
+    pub(crate) fn next_account(&self) -> Option<String> {
+        lock(&self.next_account).clone()
+    }
+
+    pub(crate) fn set_next_account(&self, name: Option<String>) {
+        *lock(&self.next_account) = name;
+    }
+
+    pub(crate) fn expire_access_tokens(&self) {
+        self.ledger().expire_access_tokens(SystemTime::now());
+    }
+
+    /// Approves a device login with an account, or denies it with none.
+    pub(crate) fn decide_device(&self, user_code: &str, account: Option<&str>) -> bool {
+        let mut ledger = self.ledger();
+        self.devices().decide(&mut ledger, user_code, account, SystemTime::now())
+    }
+}

@@ -1,0 +1,214 @@
+//! How strict the auth server is: authorize, the three grants, revocation.
+
+use crate::common::*;
+use authd_sandbox::{Account, Config, Route, Sandbox};
+use serde_json::json;
+
+#[tokio::test]
+async fn a_sign_in_yields_tokens_with_the_claims_of_the_account() {
+    let sandbox = Sandbox::start(Config::default()).await.unwrap();
+    let pairs = redirected(&sandbox, "business").await;
+    assert_eq!(pairs.last().unwrap(), &("state".to_owned(), "a-state".to_owned()));
+
+    let tokens = sign_in(&sandbox, "business").await;
+    assert_eq!(tokens["token_type"], "Bearer");
+    assert_eq!(tokens["expires_in"], 864_000);
+    let (id, access) = (claims(&tokens["id_token"]), claims(&tokens["access_token"]));
+    let account = Account::business();
+    for claims in [&id, &access] {
+        assert_eq!(claims["email"], account.email);
+        assert_eq!(claims["https://api.openai.com/profile"]["email"], account.email);
+        let auth = &claims["https://api.openai.com/auth"];
+        assert_eq!(auth["chatgpt_plan_type"], "business");
+        assert_eq!(auth["chatgpt_account_id"], account.account_id);
+        assert_eq!(auth["chatgpt_user_id"], account.user_id);
+    }
+    assert_eq!(id["aud"], json!([CLIENT]));
+    assert_eq!(id["https://api.openai.com/auth"]["organization_id"], json!(account.organization_id));
+    assert_eq!(access["exp"].as_u64().unwrap() - access["iat"].as_u64().unwrap(), 864_000);
+
+    let secrets = sandbox.issued_secrets();
+    for name in ["id_token", "access_token", "refresh_token"] {
+        assert!(secrets.iter().any(|secret| tokens[name] == **secret), "{name} is not listed");
+    }
+}
+
+#[tokio::test]
+async fn an_authorize_request_must_be_in_order() {
+    let sandbox = Sandbox::start(Config::default()).await.unwrap();
+    let wrong = [
+        ("response_type", "token"),
+        ("client_id", "app_other"),
+        ("redirect_uri", "http://example.com:1455/auth/callback"),
+        ("redirect_uri", "http://localhost:1455/other"),
+        ("redirect_uri", "https://localhost:1455/auth/callback"),
+        ("scope", "profile offline_access"),
+        ("scope", "openid profile"),
+        ("code_challenge", "short"),
+        ("code_challenge_method", "plain"),
+        ("state", ""),
+        ("originator_", "unknown"),
+    ];
+    for (name, value) in wrong {
+        let mut pairs = authorize_pairs();
+        pairs.retain(|(other, _)| *other != name);
+        pairs.push((name, value.to_owned()));
+        pairs.push(("account", "plus".to_owned()));
+        let answer = get(&sandbox, &authorize_path(&pairs), &[]).await;
+        assert_eq!(answer.status, 400, "{name}={value} passed: {answer:?}");
+    }
+    let mut twice = authorize_pairs();
+    twice.push(("state", "another".into()));
+    assert_eq!(get(&sandbox, &authorize_path(&twice), &[]).await.status, 400);
+}
+
+#[tokio::test]
+async fn a_person_sees_the_accounts_and_can_deny() {
+    let sandbox = Sandbox::start(Config::default()).await.unwrap();
+    let path = authorize_path(&authorize_pairs());
+    let page = get(&sandbox, &path, &[]).await;
+    assert_eq!(page.status, 200);
+    for account in Account::presets() {
+        assert!(page.body.contains(&format!("account={}", account.name)), "{}", page.body);
+    }
+    let denied = get(&sandbox, &format!("{path}&decision=no_entitlement"), &[]).await;
+    let to = denied.headers["location"].to_str().unwrap();
+    assert!(to.contains("error=access_denied") && to.contains("missing_codex_entitlement"), "{to}");
+    assert!(to.ends_with("state=a-state"), "{to}");
+
+    sandbox.set_next_account(Some("plus"));
+    assert_eq!(get(&sandbox, &path, &[]).await.status, 302);
+}
+
+#[tokio::test]
+async fn only_an_allowed_workspace_may_sign_in() {
+    let sandbox = Sandbox::start(Config::default()).await.unwrap();
+    let mut pairs = authorize_pairs();
+    pairs.push(("allowed_workspace_id", format!("other,{}", Account::business().account_id)));
+    for (account, outcome) in [("business", "code="), ("plus", "error=access_denied")] {
+        let path = format!("{}&account={account}", authorize_path(&pairs));
+        let to = get(&sandbox, &path, &[]).await.headers["location"].to_str().unwrap().to_owned();
+        assert!(to.contains(outcome), "{to}");
+    }
+}
+
+#[tokio::test]
+async fn a_code_is_good_once_and_for_its_verifier_and_redirect_only() {
+    let sandbox = Sandbox::start(Config::default()).await.unwrap();
+    let spent = code(&sandbox, "plus").await;
+    assert_eq!(redeem(&sandbox, &spent, REDIRECT, VERIFIER).await.status, 200);
+    let again = redeem(&sandbox, &spent, REDIRECT, VERIFIER).await;
+    assert_eq!((again.status, again.error_code().as_str()), (400, "invalid_grant"));
+
+    let other_verifier = redeem(&sandbox, &code(&sandbox, "plus").await, REDIRECT, "another").await;
+    assert_eq!(other_verifier.status, 400);
+    assert_eq!(other_verifier.error_code(), "token_exchange_user_error");
+    assert_eq!(other_verifier.json()["error"]["message"], "Invalid request. Please try again later.");
+
+    let other_port = "http://localhost:1457/auth/callback";
+    let other_redirect = redeem(&sandbox, &code(&sandbox, "plus").await, other_port, VERIFIER).await;
+    assert_eq!(other_redirect.error_code(), "invalid_grant");
+    assert_eq!(sandbox.count(Route::CodeExchange), 4);
+}
+
+#[tokio::test]
+async fn the_token_endpoint_takes_each_grant_in_its_own_form_only() {
+    let sandbox = Sandbox::start(Config::default()).await.unwrap();
+    let tokens = sign_in(&sandbox, "plus").await;
+    let as_json = json!({"grant_type": "authorization_code", "code": "x", "redirect_uri": REDIRECT, "client_id": CLIENT, "code_verifier": VERIFIER});
+    assert_eq!(post_json(&sandbox, "/oauth/token", &[], &as_json).await.status, 400);
+    let mut unknown = refresh_body(&tokens["refresh_token"]);
+    unknown["audience"] = json!("x");
+    assert_eq!(post_json(&sandbox, "/oauth/token", &[], &unknown).await.status, 400);
+    let mut other_client = refresh_body(&tokens["refresh_token"]);
+    other_client["client_id"] = json!("app_other");
+    assert_eq!(post_json(&sandbox, "/oauth/token", &[], &other_client).await.status, 400);
+    let text = refresh_body(&tokens["refresh_token"]).to_string();
+    let untyped =
+        call(&sandbox, "POST", "/oauth/token", &[("content-type", "text/plain")], text).await.unwrap();
+    assert_eq!(untyped.status, 400);
+
+    // None of it spent the token; and a form does as well as JSON.
+    let token = tokens["refresh_token"].as_str().unwrap();
+    let pairs = [
+        ("client_id", CLIENT),
+        ("grant_type", "refresh_token"),
+        ("refresh_token", token),
+        ("scope", "openid profile email"),
+    ];
+    assert_eq!(post_form(&sandbox, "/oauth/token", &pairs).await.status, 200);
+}
+
+#[tokio::test]
+async fn a_refresh_token_used_twice_kills_its_family() {
+    let sandbox = Sandbox::start(Config::default()).await.unwrap();
+    let first = sign_in(&sandbox, "plus").await;
+    let other = sign_in(&sandbox, "plus").await;
+    let second = refresh(&sandbox, &first["refresh_token"]).await.json();
+    assert_ne!(first["refresh_token"], second["refresh_token"]);
+
+    let reused = refresh(&sandbox, &first["refresh_token"]).await;
+    let message = "Your refresh token has already been used to generate a new access token. Please try signing in again.";
+    let error = json!({"message": message, "type": "invalid_request_error", "param": null, "code": "refresh_token_reused"});
+    assert_eq!((reused.status, reused.json()), (401, json!({"error": error})));
+    let newest = refresh(&sandbox, &second["refresh_token"]).await;
+    assert_eq!((newest.status, newest.error_code().as_str()), (401, "refresh_token_invalidated"));
+
+    assert_eq!(
+        refresh(&sandbox, &other["refresh_token"]).await.status,
+        200,
+        "another login is another family"
+    );
+    assert_eq!(refresh(&sandbox, &json!("rt_never_issued")).await.error_code(), "token_expired");
+}
+
+#[tokio::test]
+async fn refresh_tokens_can_expire() {
+    let sandbox = Sandbox::start(Config::default()).await.unwrap();
+    let tokens = sign_in(&sandbox, "plus").await;
+    sandbox.expire_refresh_tokens();
+    assert_eq!(refresh(&sandbox, &tokens["refresh_token"]).await.error_code(), "refresh_token_expired");
+}
+
+#[tokio::test]
+async fn an_api_key_needs_an_organisation() {
+    let sandbox = Sandbox::start(Config::default()).await.unwrap();
+    let tokens = sign_in(&sandbox, "business").await;
+    let key = exchange(&sandbox, tokens["id_token"].as_str().unwrap()).await;
+    assert_eq!(key.status, 200);
+    assert!(key.json()["access_token"].as_str().unwrap().starts_with("sk-"));
+
+    for account in ["plus", "business-without-organization"] {
+        let tokens = sign_in(&sandbox, account).await;
+        let refused = exchange(&sandbox, tokens["id_token"].as_str().unwrap()).await;
+        assert_eq!(refused.status, 401);
+        let error = r#"{"message":"Invalid ID token: missing organization_id","type":"invalid_request_error","param":null,"code":"invalid_subject_token"}"#;
+        assert_eq!(refused.body, format!(r#"{{"error":{error}}}"#));
+    }
+    let foreign = exchange(&sandbox, "a.b.c").await;
+    assert_eq!((foreign.status, foreign.error_code().as_str()), (401, "invalid_subject_token"));
+}
+
+#[tokio::test]
+async fn revoking_ends_every_session_of_the_user_and_of_nobody_else() {
+    let sandbox = Sandbox::start(Config::default()).await.unwrap();
+    let (here, there) = (sign_in(&sandbox, "plus").await, sign_in(&sandbox, "plus").await);
+    let other = sign_in(&sandbox, "business").await;
+
+    let half = json!({"token": here["refresh_token"], "token_type_hint": "refresh_token"});
+    assert_eq!(post_json(&sandbox, "/oauth/revoke", &[], &half).await.status, 400);
+    let body =
+        json!({"token": here["refresh_token"], "token_type_hint": "refresh_token", "client_id": CLIENT});
+    assert_eq!(post_json(&sandbox, "/oauth/revoke", &[], &body).await.status, 200);
+
+    for tokens in [&here, &there] {
+        assert_eq!(
+            refresh(&sandbox, &tokens["refresh_token"]).await.error_code(),
+            "refresh_token_invalidated"
+        );
+        let bearer = format!("Bearer {}", tokens["access_token"].as_str().unwrap());
+        let me = get(&sandbox, "/backend-api/me", &[("authorization", &bearer)]).await;
+        assert_eq!((me.status, &me.json()["detail"]["code"]), (401, &json!("token_revoked")));
+    }
+    assert_eq!(refresh(&sandbox, &other["refresh_token"]).await.status, 200);
+}

@@ -1,0 +1,206 @@
+//! The ChatGPT backend and the API: what they answer, and every refusal.
+
+use std::time::Duration;
+
+use crate::common::*;
+use authd_sandbox::{Account, Config, Route, Routing, Sandbox};
+use serde_json::{Value, json};
+
+const RESPONSES: &str = "/backend-api/codex/responses";
+
+/// A signed-in client of the ChatGPT backend.
+struct Client {
+    sandbox: Sandbox,
+    bearer: String,
+    account_id: String,
+}
+
+impl Client {
+    async fn of(account: Account) -> Self {
+        let (name, account_id) = (account.name.clone(), account.account_id.clone());
+        let sandbox = Sandbox::start(Config::with_accounts([account])).await.unwrap();
+        let tokens = sign_in(&sandbox, &name).await;
+        let bearer = format!("Bearer {}", tokens["access_token"].as_str().unwrap());
+        Self { sandbox, bearer, account_id }
+    }
+
+    fn headers(&self) -> [(&str, &str); 2] {
+        [("authorization", &self.bearer), ("chatgpt-account-id", &self.account_id)]
+    }
+
+    async fn get(&self, path: &str) -> Answer {
+        get(&self.sandbox, path, &self.headers()).await
+    }
+
+    async fn ask(&self, body: &Value) -> Answer {
+        post_json(&self.sandbox, RESPONSES, &self.headers(), body).await
+    }
+}
+
+fn question(text: &str) -> Value {
+    json!({
+        "model": "gpt-5.5", "instructions": "You are a helpful assistant.", "store": false, "stream": true,
+        "input": [{"type": "message", "role": "user", "content": [{"type": "input_text", "text": text}]}],
+    })
+}
+
+fn events(stream: &str) -> Vec<Value> {
+    let event = |text: &str| {
+        let (name, data) = text.split_once('\n').unwrap();
+        let data: Value = serde_json::from_str(data.strip_prefix("data: ").unwrap()).unwrap();
+        assert_eq!(name.strip_prefix("event: "), data["type"].as_str());
+        data
+    };
+    stream.split_terminator("\n\n").map(event).collect()
+}
+
+#[tokio::test]
+async fn an_answer_streams_as_the_provider_streams_it() {
+    let client = Client::of(Account::plus()).await;
+    let answer = client.ask(&question("What is 2+2?")).await;
+    assert_eq!(answer.status, 200, "{answer:?}");
+    assert!(answer.headers["content-type"].to_str().unwrap().starts_with("text/event-stream"));
+    for name in ["x-request-id", "x-codex-primary-used-percent", "x-codex-secondary-reset-at", "date"] {
+        assert!(answer.headers.contains_key(name), "{name}");
+    }
+    let events = events(&answer.body);
+    let mut kinds: Vec<&str> = events.iter().map(|event| event["type"].as_str().unwrap()).collect();
+    assert!(kinds.iter().filter(|kind| **kind == "response.output_text.delta").count() > 2);
+    kinds.dedup();
+    assert_eq!(
+        kinds,
+        [
+            "response.created",
+            "response.in_progress",
+            "response.output_item.added",
+            "response.content_part.added",
+            "response.output_text.delta",
+            "response.output_text.done",
+            "response.content_part.done",
+            "response.output_item.done",
+            "response.completed",
+        ]
+    );
+    let text: String = events.iter().filter_map(|event| event["delta"].as_str()).collect();
+    assert!(text.contains("= 4"), "{text}");
+    let usage = &events.last().unwrap()["response"]["usage"];
+    assert!(usage["total_tokens"].as_u64().unwrap() > 0, "{usage}");
+}
+
+#[tokio::test]
+async fn every_refusal_of_a_body_is_in_the_providers_words() {
+    let client = Client::of(Account::plus()).await;
+    let system = json!([{"type": "message", "role": "system", "content": "x"}]);
+    let refusals = [
+        ("stream", json!(false), "Stream must be set to true"),
+        ("stream", Value::Null, "Stream must be set to true"),
+        ("store", json!(true), "Store must be set to false"),
+        ("store", Value::Null, "Store must be set to false"),
+        ("instructions", Value::Null, "Instructions are required"),
+        ("input", json!("2+2"), "Input must be a list"),
+        ("input", system, "System messages are not allowed"),
+        ("max_output_tokens", json!(5), "Unsupported parameter: max_output_tokens"),
+        ("temperature", json!(1), "Unsupported parameter: temperature"),
+        (
+            "model",
+            json!("gpt-0"),
+            "The 'gpt-0' model is not supported when using Codex with a ChatGPT account.",
+        ),
+    ];
+    for (name, value, detail) in refusals {
+        let mut body = question("2+2");
+        match value {
+            Value::Null => drop(body.as_object_mut().unwrap().remove(name)),
+            value => body[name] = value,
+        }
+        let answer = client.ask(&body).await;
+        assert_eq!((answer.status, answer.json()), (400, json!({"detail": detail})));
+    }
+}
+
+#[tokio::test]
+async fn the_token_must_live_and_the_workspace_must_be_its_own() {
+    let client = Client::of(Account::plus()).await;
+    let bearer = [("authorization", client.bearer.as_str())];
+    let ask = |headers: Vec<(&'static str, String)>| {
+        let sandbox = &client.sandbox;
+        async move {
+            let headers: Vec<(&str, &str)> =
+                headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
+            post_json(sandbox, RESPONSES, &headers, &question("1+1")).await
+        }
+    };
+    assert_eq!(post_json(&client.sandbox, RESPONSES, &bearer, &question("1+1")).await.status, 403);
+    let other =
+        ask(vec![("authorization", client.bearer.clone()), ("chatgpt-account-id", "other".into())]).await;
+    assert_eq!(other.status, 403);
+    let foreign = ask(vec![("authorization", "Bearer a.b.c".into())]).await;
+    assert_eq!((foreign.status, &foreign.json()["detail"]["code"]), (401, &json!("token_invalid")));
+
+    client.sandbox.expire_access_tokens();
+    let expired = client.ask(&question("1+1")).await;
+    let message = "Provided authentication token is expired. Please try signing in again.";
+    assert_eq!(expired.status, 401);
+    assert_eq!(expired.json(), json!({"detail": {"code": "token_expired", "message": message}}));
+}
+
+#[tokio::test]
+async fn a_token_of_no_lifetime_is_expired_at_once() {
+    let client = Client::of(Account::plus().with_lifetime(Duration::ZERO)).await;
+    assert_eq!(client.get("/backend-api/me").await.json()["detail"]["code"], "token_expired");
+}
+
+#[tokio::test]
+async fn a_fedramp_workspace_must_be_named_as_one() {
+    let client = Client::of(Account { fedramp: true, ..Account::business() }).await;
+    assert_eq!(client.ask(&question("1+1")).await.status, 403);
+    let headers = [&client.headers()[..], &[("x-openai-fedramp", "true")]].concat();
+    assert_eq!(post_json(&client.sandbox, RESPONSES, &headers, &question("1+1")).await.status, 200);
+}
+
+#[tokio::test]
+async fn the_accounts_own_pages() {
+    let routing = Routing { backend_origin: "https://chatgpt.com".into(), region: "us".into() };
+    let client = Client::of(Account { routing: Some(routing), ..Account::business() }).await;
+    let id = &client.account_id;
+
+    assert_eq!(client.get("/backend-api/codex/models").await.status, 400, "client_version is required");
+    let models = client.get("/backend-api/codex/models?client_version=0.34.0").await;
+    assert_eq!(models.json()["models"][0]["slug"], "gpt-5.5");
+    assert!(models.headers.contains_key("etag"));
+    assert_eq!(client.get("/backend-api/me").await.json()["email"], "worker@example.org");
+    let check = client.get("/backend-api/accounts/check").await.json();
+    assert_eq!(check["accounts"][id]["account"]["plan_type"], "business");
+    let check = client.get("/backend-api/wham/accounts/check").await.json();
+    assert_eq!(check["default_account_id"], **id);
+    assert_eq!(check["accounts"][0]["account_routing_override"], "us");
+    assert_eq!(client.get("/backend-api/wham/usage").await.json()["rate_limit"]["allowed"], true);
+    let page = client.get("/backend-api/conversations?offset=1&limit=1").await.json();
+    assert_eq!((page["items"].as_array().unwrap().len(), &page["total"]), (1, &json!(3)));
+    let closed = post_json(&client.sandbox, "/backend-api/conversation", &client.headers(), &json!({})).await;
+    assert_eq!(closed.status, 403);
+    assert_eq!(client.sandbox.count(Route::Conversation), 1);
+}
+
+#[tokio::test]
+async fn the_api_wants_a_key() {
+    let client = Client::of(Account::business()).await;
+    let body = json!({"model": "gpt-5.5", "input": "17+25"});
+    let refused = post_json(&client.sandbox, "/v1/responses", &client.headers(), &body).await;
+    assert_eq!(refused.status, 401);
+    assert!(refused.body.contains("Missing scopes: api.responses.write"), "{}", refused.body);
+
+    let key = format!("Bearer {}", client.sandbox.issue_api_key("business"));
+    let key = [("authorization", key.as_str())];
+    let whole = post_json(&client.sandbox, "/v1/responses", &key, &body).await;
+    assert_eq!(whole.status, 200, "{whole:?}");
+    assert!(whole.json()["output"][0]["content"][0]["text"].as_str().unwrap().contains("42"));
+    let streamed = post_json(&client.sandbox, "/v1/responses", &key, &question("6*7")).await;
+    assert_eq!(events(&streamed.body).last().unwrap()["type"], "response.completed");
+
+    let models = get(&client.sandbox, "/v1/models", &key).await.json();
+    assert_eq!((&models["object"], &models["data"][0]["id"]), (&json!("list"), &json!("gpt-5.5")));
+    let foreign = [key[0], ("openai-organization", "org-other")];
+    assert_eq!(get(&client.sandbox, "/v1/models", &foreign).await.error_code(), "mismatched_organization");
+    assert_eq!(get(&client.sandbox, "/v1/models", &[]).await.error_code(), "invalid_api_key");
+}

@@ -1,0 +1,34 @@
+//! `cargo xtask`: builds, demonstrates and tests authd. It is for people at this repository; nothing
+//! of it is installed.
+
+mod demo;
+mod shell;
+mod test;
+
+use clap::{Parser, Subcommand};
+
+/// Build, demonstrate and test authd.
+#[derive(Parser)]
+#[command(name = "cargo xtask", about)]
+struct Args {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Show the main job end to end: no account, no internet, nothing left behind.
+    Demo,
+    /// Run everything that CI runs.
+    Test {
+        /// Only these steps, by name.
+        steps: Vec<String>,
+    },
+}
+
+fn main() -> anyhow::Result<()> {
+    match Args::parse().task {
+        Task::Demo => demo::run(),
+        Task::Test { steps } => test::run_all(&steps),
+    }
+}

@@ -1,0 +1,52 @@
+//! `cargo xtask test`: everything that CI runs, step by step; the first failure ends it.
+
+use anyhow::bail;
+
+use crate::shell::{cargo, has, note, run, title};
+
+/// A step and its name.
+type Step = (&'static str, fn() -> anyhow::Result<()>);
+
+const STEPS: [Step; 5] =
+    [("fmt", format), ("clippy", clippy), ("doc", documentation), ("tests", tests), ("doctests", doctests)];
+
+/// Runs all steps, or those that are named.
+pub(crate) fn run_all(named: &[String]) -> anyhow::Result<()> {
+    if let Some(unknown) = named.iter().find(|name| !STEPS.iter().any(|(step, _)| step == name)) {
+        let known: Vec<_> = STEPS.iter().map(|(step, _)| *step).collect();
+        bail!("there is no step {unknown}; there are: {}", known.join(", "));
+    }
+    for (name, step) in STEPS.iter().filter(|(step, _)| named.is_empty() || named.iter().any(|name| name == step)) {
+        title(name);
+        step()?;
+    }
+    title("all passed");
+    Ok(())
+}
+
+fn format() -> anyhow::Result<()> {
+    run(&mut cargo(&["fmt", "--all", "--check"]))
+}
+
+fn clippy() -> anyhow::Result<()> {
+    run(&mut cargo(&["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]))
+}
+
+fn documentation() -> anyhow::Result<()> {
+    run(cargo(&["doc", "--workspace", "--no-deps", "--document-private-items"]).env("RUSTDOCFLAGS", "-D warnings"))
+}
+
+fn tests() -> anyhow::Result<()> {
+    // The end-to-end tests run the binaries, those of other packages too.
+    run(&mut cargo(&["build", "--workspace", "--bins"]))?;
+    if has("cargo-nextest") {
+        run(&mut cargo(&["nextest", "run", "--workspace"]))
+    } else {
+        note("cargo-nextest is not installed; cargo test does the same, slower");
+        run(&mut cargo(&["test", "--workspace", "--lib", "--bins", "--tests"]))
+    }
+}
+
+fn doctests() -> anyhow::Result<()> {
+    run(&mut cargo(&["test", "--workspace", "--doc"]))
+}
