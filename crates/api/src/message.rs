@@ -118,6 +118,9 @@ pub struct LoginBody {
     /// Whether somebody else's sign-in under this name may be replaced.
     #[serde(default)]
     pub replace: bool,
+    /// Whether the client will bring the redirect URL itself: then the callback server need not listen.
+    #[serde(default)]
+    pub paste: bool,
 }
 
 /// How the person signs in.

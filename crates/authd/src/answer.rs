@@ -1,0 +1,107 @@
+//! How an answer looks on the wire, and how a request is read: JSON in and out, problems with their
+//! status, everything bounded. What the answers say is decided elsewhere.
+
+use std::time::Duration;
+
+use authd_api::{ErrorCode, PROBLEM_TYPE, Problem, ProfileName, VERSION_HEADER};
+use axum::{
+    body::Body,
+    extract::{FromRequest, FromRequestParts, Query, Request},
+    response::{IntoResponse, Response},
+};
+use http::{HeaderName, HeaderValue, StatusCode, header, request::Parts};
+use http_body_util::{BodyExt, Limited};
+use serde::{Serialize, de::DeserializeOwned};
+
+/// The largest body of a request that is not relayed: the largest honest one is a pasted URL.
+const MAX_BODY: usize = 1 << 20;
+
+/// How long a body may take to arrive.
+const BODY_DEADLINE: Duration = Duration::from_secs(10);
+
+/// A problem as an answer.
+#[derive(Debug)]
+pub(crate) struct Refusal(pub(crate) Problem);
+
+impl<T: Into<Problem>> From<T> for Refusal {
+    fn from(problem: T) -> Self {
+        Self(problem.into())
+    }
+}
+
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        let Self(problem) = self;
+        let mut response = json(problem.code.status(), &problem);
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(PROBLEM_TYPE));
+        if let Some(seconds) = problem.retry_after {
+            headers.insert(header::RETRY_AFTER, seconds.into());
+        }
+        response
+    }
+}
+
+/// A message as an answer.
+pub(crate) fn json(status: StatusCode, message: &impl Serialize) -> Response {
+    let body = serde_json::to_vec(message).expect("the contract's messages have a JSON form");
+    let mut response = Response::new(Body::from(body));
+    *response.status_mut() = status;
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
+}
+
+/// The header that every answer carries.
+pub(crate) fn stamp(response: &mut Response) {
+    const NAME: HeaderName = HeaderName::from_static(VERSION_HEADER);
+    response.headers_mut().insert(NAME, HeaderValue::from_static(env!("CARGO_PKG_VERSION")));
+}
+
+/// A request's JSON body; an empty one is `{}`.
+pub(crate) struct Json<T>(pub(crate) T);
+
+impl<T: DeserializeOwned, S: Sync> FromRequest<S> for Json<T> {
+    type Rejection = Refusal;
+
+    async fn from_request(request: Request, _: &S) -> Result<Self, Refusal> {
+        let too_large = || Problem::new(ErrorCode::TooLarge, "the request's body is larger than 1 MiB");
+        let declared = request.headers().get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
+        if declared.is_some_and(|length: usize| length > MAX_BODY) {
+            return Err(too_large().into());
+        }
+        let read = Limited::new(request.into_body(), MAX_BODY).collect();
+        let body = match tokio::time::timeout(BODY_DEADLINE, read).await {
+            Err(_) => return Err(Problem::new(ErrorCode::Timeout, "the request's body did not arrive in time").into()),
+            Ok(Ok(body)) => body.to_bytes(),
+            Ok(Err(error)) if error.is::<http_body_util::LengthLimitError>() => return Err(too_large().into()),
+            Ok(Err(_)) => return Err(Problem::new(ErrorCode::BadRequest, "the request's body broke off").into()),
+        };
+        let text: &[u8] = if body.is_empty() { b"{}" } else { &body };
+        serde_json::from_slice(text).map(Self).map_err(|error| {
+            // serde names an unknown field and what would fit; it never quotes more of the body than
+            // a wrong value, which no secret field of ours can be: those are strings, and any string fits.
+            Problem::new(ErrorCode::BadRequest, format!("the request's body does not fit: {error}")).into()
+        })
+    }
+}
+
+/// A request's query.
+pub(crate) struct Asked<T>(pub(crate) T);
+
+impl<T: DeserializeOwned, S: Sync> FromRequestParts<S> for Asked<T> {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Refusal> {
+        Query::try_from_uri(&parts.uri).map(|Query(query)| Self(query)).map_err(|error| {
+            Problem::new(ErrorCode::BadRequest, format!("the query does not fit: {}", error.body_text())).into()
+        })
+    }
+}
+
+/// The profile that a path names: a name, or `-` for the default one.
+pub(crate) fn named(part: &str) -> Result<Option<ProfileName>, Problem> {
+    if part == authd_api::route::DEFAULT_PROFILE {
+        return Ok(None);
+    }
+    part.parse().map(Some).map_err(|error| Problem::new(ErrorCode::BadRequest, format!("{error}")))
+}

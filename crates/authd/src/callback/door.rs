@@ -1,0 +1,103 @@
+//! One request at the callback server's door: what is let in, and how it is answered. Nothing of a
+//! request ever appears in an answer.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
+use http_body_util::Full;
+use tokio::sync::Notify;
+
+use super::{
+    Arrivals,
+    page::{self, Page},
+};
+
+/// The longest query that is looked at, in bytes: real ones have two hundred.
+const MAX_QUERY: usize = 8 << 10;
+
+type Answer = Response<Full<Bytes>>;
+
+/// Answers one request on this port.
+pub(super) async fn answer<B>(
+    request: &Request<B>,
+    port: u16,
+    arrivals: &impl Arrivals,
+    asked_to_yield: &Arc<Notify>,
+) -> Answer {
+    let headers = request.headers();
+    // A page elsewhere that has its own name point here (DNS rebinding) sends that name.
+    if !is_ours(headers, port) {
+        return text(StatusCode::MISDIRECTED_REQUEST, "Not here");
+    }
+    if headers.contains_key(header::ORIGIN) {
+        return text(StatusCode::FORBIDDEN, "Not for scripts");
+    }
+    let (method, path) = (request.method(), request.uri().path());
+    if method != Method::GET && method != Method::HEAD {
+        let mut refused = text(StatusCode::METHOD_NOT_ALLOWED, "Only GET");
+        refused.headers_mut().insert(header::ALLOW, HeaderValue::from_static("GET, HEAD"));
+        return refused;
+    }
+    let looks_only = method == Method::HEAD || is_prefetch(headers);
+    match path {
+        authd_oauth::REDIRECT_PATH if looks_only => text(StatusCode::NO_CONTENT, ""),
+        authd_oauth::REDIRECT_PATH => {
+            let query = request.uri().query().unwrap_or_default();
+            if query.len() > MAX_QUERY {
+                return text(StatusCode::URI_TOO_LONG, "Too long");
+            }
+            shown(&page::of(&arrivals.arrive(query).await))
+        }
+        "/cancel" if looks_only => text(StatusCode::NO_CONTENT, ""),
+        "/cancel" if arrivals.pending() > 0 => text(StatusCode::CONFLICT, "A sign-in is pending"),
+        "/cancel" => {
+            asked_to_yield.notify_one();
+            text(StatusCode::OK, "Login cancelled")
+        }
+        _ => text(StatusCode::NOT_FOUND, "Not Found"),
+    }
+}
+
+/// Whether the request names us: loopback, in one of its three spellings, and our port.
+fn is_ours(headers: &HeaderMap, port: u16) -> bool {
+    let mut hosts = headers.get_all(header::HOST).iter();
+    let (Some(host), None) = (hosts.next(), hosts.next()) else { return false };
+    let named = host.to_str().unwrap_or_default().to_ascii_lowercase();
+    ["localhost", "127.0.0.1", "[::1]"].iter().any(|name| named == format!("{name}:{port}"))
+}
+
+/// Whether the browser only wants to be quick, and no person has decided anything yet.
+fn is_prefetch(headers: &HeaderMap) -> bool {
+    ["sec-purpose", "purpose", "x-moz"].iter().any(|name| {
+        headers.get(*name).is_some_and(|value| value.to_str().is_ok_and(|value| value.contains("prefetch")))
+    })
+}
+
+fn shown(page: &Page) -> Answer {
+    let status = if page.good { StatusCode::OK } else { StatusCode::BAD_REQUEST };
+    let mut answer = text(status, &page.html);
+    let headers = answer.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8"));
+    headers.insert(header::CONTENT_SECURITY_POLICY, page::policy());
+    answer
+}
+
+/// An answer with what every answer carries.
+fn text(status: StatusCode, body: &str) -> Answer {
+    let mut answer = Response::new(Full::new(Bytes::copy_from_slice(body.as_bytes())));
+    *answer.status_mut() = status;
+    let headers = answer.headers_mut();
+    for (name, value) in [
+        (header::CONTENT_TYPE, "text/plain; charset=utf-8"),
+        (header::CACHE_CONTROL, "no-store"),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (header::REFERRER_POLICY, "no-referrer"),
+        (header::CONTENT_SECURITY_POLICY, "default-src 'none'; frame-ancestors 'none'"),
+        (header::CONNECTION, "close"),
+    ] {
+        headers.insert(name, HeaderValue::from_static(value));
+    }
+    headers.insert("cross-origin-opener-policy", HeaderValue::from_static("same-origin"));
+    answer
+}

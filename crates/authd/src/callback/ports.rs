@@ -1,0 +1,116 @@
+//! Which port the callback server gets: the first of the configured ones that is free on both loopback
+//! addresses. Nothing is served here.
+
+use std::{
+    io,
+    net::{Ipv4Addr, Ipv6Addr, SocketAddr},
+};
+
+use tokio::net::{TcpListener, TcpStream};
+
+/// How often a free port is looked for that is free on both addresses.
+const TRIES: usize = 16;
+
+/// A port that is ours.
+#[derive(Debug)]
+pub(super) struct Bound {
+    v4: Option<TcpListener>,
+    v6: Option<TcpListener>,
+    port: u16,
+    /// Why it is not the first one.
+    pub(super) detail: Option<String>,
+}
+
+impl Bound {
+    /// What the service manager opened for us; none, if it opened nothing.
+    pub(super) fn inherited(listeners: Vec<std::net::TcpListener>) -> Option<Self> {
+        let mut bound = Self { v4: None, v6: None, port: 0, detail: None };
+        for listener in listeners {
+            let Ok(address) = listener.local_addr() else { continue };
+            let loopback = address.ip().is_loopback();
+            let Ok(listener) = listener.set_nonblocking(true).and_then(|()| TcpListener::from_std(listener)) else {
+                continue;
+            };
+            match address {
+                SocketAddr::V4(_) if loopback => bound.v4 = Some(listener),
+                SocketAddr::V6(_) if loopback => bound.v6 = Some(listener),
+                // Nobody but this machine has business here.
+                SocketAddr::V4(_) | SocketAddr::V6(_) => continue,
+            }
+            bound.port = address.port();
+        }
+        (bound.port != 0).then_some(bound)
+    }
+
+    /// The port.
+    pub(super) fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Whether a better port may become free.
+    pub(super) fn is_fallback(&self) -> bool {
+        self.detail.is_some()
+    }
+
+    /// The addresses.
+    pub(super) fn addresses(&self) -> Vec<SocketAddr> {
+        [&self.v4, &self.v6].into_iter().flatten().filter_map(|listener| listener.local_addr().ok()).collect()
+    }
+
+    /// The next connection, on either address.
+    pub(super) async fn accept(&self) -> TcpStream {
+        tokio::select! {
+            stream = super::accept(self.v4.as_ref()) => stream,
+            stream = super::accept(self.v6.as_ref()) => stream,
+        }
+    }
+}
+
+/// The first of these ports that is free; else why none is.
+pub(super) fn bind_first(ports: &[u16]) -> Result<Bound, String> {
+    let mut troubles = Vec::new();
+    for port in ports {
+        match bind(*port) {
+            Ok(bound) => {
+                let detail = troubles.first().cloned();
+                return Ok(Bound { detail, ..bound });
+            }
+            Err(error) => troubles.push(trouble(*port, &error)),
+        }
+    }
+    Err(troubles.join("; "))
+}
+
+fn bind(port: u16) -> io::Result<Bound> {
+    let mut tries = 0;
+    loop {
+        let v4 = listen(SocketAddr::from((Ipv4Addr::LOCALHOST, port)))?;
+        let bound_port = v4.local_addr()?.port();
+        match listen(SocketAddr::from((Ipv6Addr::LOCALHOST, bound_port))) {
+            Ok(v6) => return Ok(Bound { v4: Some(v4), v6: Some(v6), port: bound_port, detail: None }),
+            // A stranger on the other address would get the browsers that resolve localhost to it.
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
+                tries += 1;
+                if port != 0 || tries == TRIES {
+                    return Err(error);
+                }
+            }
+            // A machine without IPv6.
+            Err(_) => return Ok(Bound { v4: Some(v4), v6: None, port: bound_port, detail: None }),
+        }
+    }
+}
+
+fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let listener = std::net::TcpListener::bind(address)?;
+    listener.set_nonblocking(true)?;
+    TcpListener::from_std(listener)
+}
+
+fn trouble(port: u16, error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::AddrInUse => format!("port {port} is in use by another program (authctl doctor names it)"),
+        io::ErrorKind::PermissionDenied => format!("port {port} may not be used here: the system reserves it"),
+        _ => format!("port {port} cannot be used: {error}"),
+    }
+}

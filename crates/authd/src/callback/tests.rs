@@ -1,0 +1,176 @@
+//! The callback server over real sockets: what is let in, what is not, and who gets the port.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering},
+};
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+use super::*;
+
+/// Logins that know one state, and count who asks.
+#[derive(Clone, Default)]
+struct Counted {
+    arrived: Arc<AtomicUsize>,
+    pending: Arc<AtomicUsize>,
+}
+
+impl Arrivals for Counted {
+    async fn arrive(&self, query: &str) -> Arrival {
+        self.arrived.fetch_add(1, Ordering::SeqCst);
+        if query.contains("state=known") {
+            let who = Who {
+                email: Some("<b>a@b.c</b>".to_owned()),
+                plan: Some("Plus".to_owned()),
+                workspace: None,
+                mode: "ChatGPT".to_owned(),
+                mode_reason: "plan plus is personal".to_owned(),
+                profile: "default".to_owned(),
+            };
+            return Arrival::SignedIn(who);
+        }
+        Arrival::UnknownState
+    }
+
+    fn pending(&self) -> usize {
+        self.pending.load(Ordering::SeqCst)
+    }
+}
+
+struct Running {
+    logins: Counted,
+    facts: watch::Receiver<CallbackFacts>,
+    stop: CancellationToken,
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.stop.cancel();
+    }
+}
+
+async fn start(ports: Vec<u16>, yield_for: Duration) -> Running {
+    let (sender, facts) = watch::channel(CallbackFacts::default());
+    let (logins, stop) = (Counted::default(), CancellationToken::new());
+    let mut server = CallbackServer::new(ports, yield_for);
+    server.head_deadline = Duration::from_millis(300);
+    tokio::spawn(server.run(logins.clone(), sender, Vec::new(), stop.clone()));
+    settled(facts.clone()).await;
+    Running { logins, facts, stop }
+}
+
+impl Running {
+    fn port(&self) -> u16 {
+        self.facts.borrow().port().unwrap()
+    }
+
+    async fn get(&self, target: &str) -> String {
+        raw(self.port(), &format!("GET {target} HTTP/1.1\r\nHost: localhost:{}\r\n\r\n", self.port())).await
+    }
+
+    fn arrived(&self) -> usize {
+        self.logins.arrived.load(Ordering::SeqCst)
+    }
+}
+
+/// Sends bytes, and returns everything that comes back until the other end closes.
+async fn raw(port: u16, request: &str) -> String {
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+    // The other end may refuse before it has read everything.
+    drop(stream.write_all(request.as_bytes()).await);
+    let mut answer = Vec::new();
+    drop(tokio::time::timeout(Duration::from_secs(20), stream.read_to_end(&mut answer)).await.expect("an end"));
+    String::from_utf8_lossy(&answer).into_owned()
+}
+
+#[tokio::test]
+async fn a_return_is_answered_with_a_page_that_reflects_nothing() {
+    let server = start(vec![0], Duration::ZERO).await;
+    let answer = server.get("/auth/callback?code=c0de&state=known&x=%3Cscript%3E").await;
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    assert!(answer.contains("&lt;b&gt;a@b.c&lt;/b&gt;") && !answer.contains("<b>"), "{answer}");
+    assert!(!answer.contains("c0de") && !answer.contains("script"), "{answer}");
+    let head = answer.to_ascii_lowercase();
+    for header in ["default-src 'none'; style-src 'sha256-", "no-store", "nosniff", "no-referrer", "connection: close"] {
+        assert!(head.contains(header), "{header}: {answer}");
+    }
+    assert!(!head.contains("set-cookie"));
+    let unknown = server.get("/auth/callback?state=other").await;
+    assert!(unknown.starts_with("HTTP/1.1 400"), "{unknown}");
+}
+
+#[tokio::test]
+async fn what_is_not_a_persons_return_has_no_effect() {
+    let server = start(vec![0], Duration::ZERO).await;
+    let port = server.port();
+    let at = "/auth/callback?code=c&state=known";
+    for (request, status) in [
+        (format!("GET {at} HTTP/1.1\r\nHost: evil.example:{port}\r\n\r\n"), "421"),
+        (format!("GET {at} HTTP/1.1\r\nHost: localhost\r\n\r\n"), "421"),
+        (format!("GET {at} HTTP/1.1\r\nHost: localhost:{port}\r\nHost: localhost:{port}\r\n\r\n"), "421"),
+        (format!("GET {at} HTTP/1.1\r\nHost: localhost:{port}\r\nOrigin: http://localhost:{port}\r\n\r\n"), "403"),
+        (format!("POST {at} HTTP/1.1\r\nHost: localhost:{port}\r\nContent-Length: 0\r\n\r\n"), "405"),
+        (format!("HEAD {at} HTTP/1.1\r\nHost: localhost:{port}\r\n\r\n"), "204"),
+        (format!("GET {at} HTTP/1.1\r\nHost: localhost:{port}\r\nSec-Purpose: prefetch\r\n\r\n"), "204"),
+        (format!("GET /other HTTP/1.1\r\nHost: localhost:{port}\r\n\r\n"), "404"),
+        (format!("GET {at}&x={} HTTP/1.1\r\nHost: localhost:{port}\r\n\r\n", "x".repeat(9000)), "414"),
+        ("\u{1}\u{2}garbage\r\n\r\n".to_owned(), "400"),
+    ] {
+        let answer = raw(port, &request).await;
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status}")), "{status}: {request:.60} was answered {answer:.200}");
+    }
+    let endless = format!("GET {at}&x={} HTTP/1.1\r\nHost: localhost:{port}\r\n\r\n", "x".repeat(64 << 10));
+    let answer = raw(port, &endless).await;
+    assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 4"), "{answer:.100}");
+    assert_eq!(server.arrived(), 0);
+}
+
+#[tokio::test]
+async fn a_browser_that_never_finishes_its_request_is_let_go() {
+    let server = start(vec![0], Duration::ZERO).await;
+    let answer = raw(server.port(), "GET /auth/callback?state=known HTTP/1.1\r\nHost: local").await;
+    assert!(!answer.contains("200"), "{answer}");
+    assert_eq!(server.arrived(), 0);
+}
+
+#[tokio::test]
+async fn both_loopback_addresses_answer() {
+    let server = start(vec![0], Duration::ZERO).await;
+    let addresses = server.facts.borrow().addresses.clone();
+    assert!(addresses.iter().all(|address| address.ip().is_loopback()));
+    for address in addresses {
+        assert!(TcpStream::connect(address).await.is_ok(), "{address}");
+    }
+}
+
+#[tokio::test]
+async fn the_port_is_left_to_a_program_that_asks_and_taken_back_after_it() {
+    let server = start(vec![0], Duration::from_secs(30)).await;
+    let port = server.port();
+    server.logins.pending.store(1, Ordering::SeqCst);
+    assert!(server.get("/cancel").await.starts_with("HTTP/1.1 409"));
+    server.logins.pending.store(0, Ordering::SeqCst);
+    let mut facts = server.facts.clone();
+    assert!(server.get("/cancel").await.contains("Login cancelled"));
+    facts.wait_for(|facts| facts.state == CallbackState::Yielded).await.unwrap();
+    let other = TcpListener::bind(("127.0.0.1", port)).await.unwrap();
+    // It is seen to be used, and then not.
+    other.accept().await.unwrap();
+    drop(other);
+    // The port was any free one; the server may get another now.
+    facts.wait_for(|facts| facts.state == CallbackState::Listening).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_stranger_on_the_first_port_means_the_second_and_then_the_first_again() {
+    let (stranger, free) = (TcpListener::bind("127.0.0.1:0").await.unwrap(), TcpListener::bind("127.0.0.1:0").await.unwrap());
+    let (first, second) = (stranger.local_addr().unwrap().port(), free.local_addr().unwrap().port());
+    drop(free);
+    let server = start(vec![first, second], Duration::ZERO).await;
+    assert_eq!(server.port(), second);
+    assert!(server.facts.borrow().detail.as_ref().unwrap().contains(&first.to_string()));
+    drop(stranger);
+    let mut facts = server.facts.clone();
+    facts.wait_for(|facts| facts.port() == Some(first)).await.unwrap();
+}

@@ -1,0 +1,121 @@
+//! The connections on the socket: accepted, counted, each served under its deadlines. What is said on
+//! them is the router's business.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use axum::{Router, body::Body, extract::Request};
+use hyper::{body::Incoming, server::conn::http1, service::service_fn};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::{UnixListener, UnixStream};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tower_service::Service;
+use tracing::{debug, warn};
+
+use crate::{server::Peer, socket};
+
+/// The longest head of a request: the longest honest one holds a few tokens.
+const MAX_HEAD: usize = 64 << 10;
+
+/// What bounds the connections.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Bounds {
+    /// How many one process may hold; it is told when it has more.
+    pub(crate) per_process: usize,
+    /// How long a connection may take over a request's head, or do nothing at all.
+    pub(crate) head_deadline: Duration,
+}
+
+/// Serves connections until told to stop; then lets the answers that are under way go out.
+pub(crate) async fn serve(listener: &UnixListener, router: Router, bounds: Bounds, stop: CancellationToken) {
+    let connections = TaskTracker::new();
+    let crowd = Crowd::default();
+    loop {
+        let accepted = tokio::select! {
+            () = stop.cancelled() => break,
+            accepted = listener.accept() => accepted,
+        };
+        match accepted {
+            Ok((stream, _)) => {
+                connections.spawn(connection(stream, router.clone(), bounds, crowd.clone(), stop.clone()));
+            }
+            Err(error) => {
+                // Out of file descriptors, most likely: those in use come back by their deadlines.
+                warn!(%error, "a connection could not be accepted");
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        }
+    }
+    connections.close();
+    connections.wait().await;
+}
+
+async fn connection(stream: UnixStream, router: Router, bounds: Bounds, crowd: Crowd, stop: CancellationToken) {
+    let place = crowd.join(socket::peer_pid(&stream));
+    let peer = match &place {
+        _ if !socket::is_own(&stream) => Peer::Foreign,
+        place if place.position > bounds.per_process => Peer::Crowding,
+        _ => Peer::Own,
+    };
+    let service = service_fn(move |request: Request<Incoming>| {
+        let mut request = request.map(Body::new);
+        request.extensions_mut().insert(peer);
+        router.clone().call(request)
+    });
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(bounds.head_deadline)
+        .max_buf_size(MAX_HEAD)
+        .serve_connection(TokioIo::new(stream), service)
+        .with_upgrades();
+    let mut connection = std::pin::pin!(connection);
+    let ended = tokio::select! {
+        ended = connection.as_mut() => ended,
+        () = stop.cancelled() => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = ended {
+        debug!(%error, "a connection broke off");
+    }
+}
+
+/// How many connections each process holds.
+#[derive(Clone, Default)]
+struct Crowd(Arc<Mutex<HashMap<Option<i32>, usize>>>);
+
+/// One connection's place among its process's; given back when dropped.
+struct Place {
+    crowd: Crowd,
+    pid: Option<i32>,
+    position: usize,
+}
+
+impl Crowd {
+    fn join(&self, pid: Option<i32>) -> Place {
+        let mut counts = self.counts();
+        let count = counts.entry(pid).or_default();
+        *count += 1;
+        Place { crowd: self.clone(), pid, position: *count }
+    }
+
+    fn counts(&self) -> MutexGuard<'_, HashMap<Option<i32>, usize>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut counts = self.crowd.counts();
+        if let Some(count) = counts.get_mut(&self.pid) {
+            *count -= 1;
+            if *count == 0 {
+                counts.remove(&self.pid);
+            }
+        }
+    }
+}

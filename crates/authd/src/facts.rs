@@ -1,0 +1,228 @@
+//! What a profile's task publishes: everything a handler answers from, rendered once when it changes.
+//! Handlers read it without a message, a lock held over an await, or a copy of a secret.
+
+use std::{sync::Arc, time::Duration};
+
+use authd_api::{Headers, Mode as ApiMode, ProfileName};
+use authd_oauth::{
+    ClientIdentity, Ended, Identity, Mode, Outlook, Provider, RecordError, Session, Standing, Trouble, headers,
+};
+use authd_store::StoreError;
+use bytes::Bytes;
+use http::{HeaderName, HeaderValue};
+use jiff::Timestamp;
+
+/// What is known of a profile.
+#[derive(Clone, Debug)]
+pub(crate) enum View {
+    /// Its record has not been read yet.
+    Unread,
+    /// The store does not give its record now; it is tried again.
+    Closed(Arc<StoreError>),
+    /// The store has no record of it.
+    Missing,
+    /// Its record cannot be used.
+    Unreadable(Arc<RecordError>),
+    /// Everything.
+    Known(Arc<Facts>),
+}
+
+impl View {
+    /// The facts, if they are known.
+    pub(crate) fn facts(&self) -> Option<&Arc<Facts>> {
+        match self {
+            Self::Known(facts) => Some(facts),
+            Self::Unread | Self::Closed(_) | Self::Missing | Self::Unreadable(_) => None,
+        }
+    }
+}
+
+/// What every credential is rendered with.
+#[derive(Clone, Debug)]
+pub(crate) struct Rendering {
+    /// Where the credentials are good.
+    pub(crate) provider: Provider,
+    /// Whom the requests name as their client.
+    pub(crate) client: ClientIdentity,
+    /// The `OpenAI-Organization` header.
+    pub(crate) organization: Option<String>,
+    /// The `OpenAI-Project` header.
+    pub(crate) project: Option<String>,
+}
+
+/// One profile, as of its last change.
+#[derive(Debug)]
+pub(crate) struct Facts {
+    /// Its name.
+    pub(crate) name: ProfileName,
+    /// How things stand, whatever the time is.
+    pub(crate) outlook: Outlook,
+    /// Who is signed in.
+    pub(crate) identity: Identity,
+    /// The credential's mode.
+    pub(crate) mode: Mode,
+    /// Why that one.
+    pub(crate) mode_reason: String,
+    /// When the credential was issued.
+    pub(crate) issued_at: Timestamp,
+    /// When the next renewal is planned.
+    pub(crate) refresh_at: Option<Timestamp>,
+    /// The end of the grant, if it has ended.
+    pub(crate) ended: Option<Ended>,
+    /// What went wrong last.
+    pub(crate) trouble: Option<Trouble>,
+    /// Whether it can be renewed at all.
+    pub(crate) renewable: bool,
+    /// The credential, ready to use.
+    pub(crate) ready: Arc<Ready>,
+    /// What it was rendered with.
+    rendering: Arc<Rendering>,
+}
+
+/// A credential, ready to use.
+pub(crate) struct Ready {
+    /// Counts up with every new one.
+    pub(crate) generation: u64,
+    /// The same as an entity tag.
+    pub(crate) etag: HeaderValue,
+    /// The answer to a request for the headers.
+    pub(crate) body: Bytes,
+    /// The headers, as the relay puts them in.
+    pub(crate) headers: Vec<(HeaderName, HeaderValue)>,
+    /// The base URL they are good for.
+    pub(crate) base_url: String,
+}
+
+impl std::fmt::Debug for Ready {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Ready {{ generation: {}, [redacted] }}", self.generation)
+    }
+}
+
+/// Whether a credential may be handed out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Freshness {
+    /// Yes.
+    Fresh,
+    /// Yes, and a renewal is due.
+    Due,
+    /// Not before a renewal.
+    Expired,
+    /// Not before a sign-in.
+    LoginRequired,
+}
+
+impl Facts {
+    /// The facts of a session. What is rendered is kept from the facts before, if it is the same still.
+    pub(crate) fn of(name: &ProfileName, session: &Session, rendering: &Arc<Rendering>, before: Option<&Arc<Self>>) -> Self {
+        let credential = session.credential();
+        let grant = &session.record().grant;
+        let same = before.filter(|old| {
+            old.name == *name
+                && old.ready.generation == credential.generation
+                && old.identity == grant.identity
+                && Arc::ptr_eq(&old.rendering, rendering)
+        });
+        let ready = same.map_or_else(|| Arc::new(render(name, session, rendering)), |old| old.ready.clone());
+        Self {
+            name: name.clone(),
+            outlook: session.outlook(),
+            identity: grant.identity.clone(),
+            mode: credential.bearer.mode(),
+            mode_reason: grant.mode_reason.clone(),
+            issued_at: credential.issued_at,
+            refresh_at: session.refresh_at(),
+            ended: session.record().ended.clone(),
+            trouble: session.trouble().cloned(),
+            renewable: grant.holding.refresh_token().is_some(),
+            ready,
+            rendering: rendering.clone(),
+        }
+    }
+
+    /// Whether the credential may be handed out to somebody who needs it for `span`.
+    pub(crate) fn freshness(&self, span: Duration, now: Timestamp) -> Freshness {
+        let Some(expires) = self.outlook.expires_at else {
+            return if self.outlook.spent { Freshness::LoginRequired } else { Freshness::Fresh };
+        };
+        let left = Duration::try_from(expires.duration_since(now)).unwrap_or_default();
+        // Nobody gets more than the schedule provides for: what the provider issues is what there is.
+        let most = self.refresh_at.and_then(|due| Duration::try_from(expires.duration_since(due)).ok());
+        let enough = left > span.min(most.unwrap_or_default());
+        match self.outlook.standing(now) {
+            Standing::LoginRequired => Freshness::LoginRequired,
+            Standing::Expired => Freshness::Expired,
+            Standing::Ready | Standing::Refreshing | Standing::Unsaved if !enough => Freshness::Expired,
+            Standing::Ready | Standing::Refreshing | Standing::Unsaved => match self.refresh_at {
+                Some(due) if due <= now => Freshness::Due,
+                _ => Freshness::Fresh,
+            },
+        }
+    }
+}
+
+/// Equal facts need not be published again. What is rendered is compared by identity: it is replaced
+/// when it changes, and only then.
+impl PartialEq for Facts {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.ready, &other.ready)
+            && self.name == other.name
+            && self.outlook == other.outlook
+            && self.identity == other.identity
+            && self.mode_reason == other.mode_reason
+            && self.issued_at == other.issued_at
+            && self.refresh_at == other.refresh_at
+            && self.ended == other.ended
+            && self.trouble == other.trouble
+    }
+}
+
+fn base_url(rendering: &Rendering, mode: Mode) -> &str {
+    match mode {
+        Mode::ChatGpt => &rendering.provider.chatgpt_base_url,
+        Mode::ApiKey => &rendering.provider.api_base_url,
+    }
+}
+
+fn render(name: &ProfileName, session: &Session, rendering: &Rendering) -> Ready {
+    let credential = session.credential();
+    let mode = credential.bearer.mode();
+    let base_url = base_url(rendering, mode).to_owned();
+    // The third place where a secret leaves: the value of a header.
+    let pairs = headers::ready(&headers::Facts {
+        bearer: &credential.bearer,
+        identity: &session.record().grant.identity,
+        client: &rendering.client,
+        organization: rendering.organization.as_deref(),
+        project: rendering.project.as_deref(),
+    });
+    let headers = pairs
+        .iter()
+        .filter_map(|(name, value)| {
+            let mut value = HeaderValue::from_str(value).ok()?;
+            value.set_sensitive(name.eq_ignore_ascii_case("authorization"));
+            Some((HeaderName::from_bytes(name.as_bytes()).ok()?, value))
+        })
+        .collect();
+    let message = Headers {
+        profile: name.clone(),
+        mode: match mode {
+            Mode::ChatGpt => ApiMode::ChatGpt,
+            Mode::ApiKey => ApiMode::ApiKey,
+        },
+        responses_url: format!("{base_url}/responses"),
+        base_url: base_url.clone(),
+        headers: pairs,
+        generation: credential.generation,
+        expires_at: credential.expires_at,
+    };
+    let body = serde_json::to_vec(&message).expect("a struct of strings and numbers has a JSON form");
+    let etag = format!("\"{}\"", credential.generation);
+    Ready {
+        generation: credential.generation,
+        etag: HeaderValue::from_str(&etag).expect("digits between quotes are a header value"),
+        body: body.into(),
+        headers,
+        base_url,
+    }
+}

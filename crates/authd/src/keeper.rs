@@ -1,0 +1,299 @@
+//! The owner of the directory: which profiles there are, which one is the default, and the index on
+//! disk that remembers it. One task changes it; everybody else reads a snapshot.
+
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
+
+use authd_api::ProfileName;
+use authd_oauth::{Grant, Identity};
+use authd_store::{Entry, Index, Key, Loaded, Status as StoreStatus, StoreError};
+use tokio::{
+    sync::{mpsc, oneshot, watch},
+    task::JoinSet,
+};
+use tracing::{error, info, warn};
+
+use crate::profile::{Beginning, Gone, Handle, SignOutError, Tools, profile};
+
+/// The profiles, as of the last change.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Directory {
+    /// The one used when none is named.
+    pub(crate) default: Option<ProfileName>,
+    /// All of them.
+    pub(crate) profiles: BTreeMap<ProfileName, Handle>,
+}
+
+/// A handle on the owner of the directory.
+#[derive(Clone, Debug)]
+pub(crate) struct Keeper {
+    commands: mpsc::Sender<Command>,
+    directory: watch::Receiver<Arc<Directory>>,
+}
+
+/// Why the directory was not changed.
+#[derive(Debug)]
+pub(crate) enum KeeperError {
+    /// There is no such profile.
+    Unknown,
+    /// The name belongs to somebody else.
+    Taken,
+    /// The store did not do its part.
+    Store(StoreError),
+    /// The sign-out failed.
+    SignOut(SignOutError),
+    /// The daemon is stopping.
+    Gone,
+}
+
+impl From<Gone> for KeeperError {
+    fn from(Gone: Gone) -> Self {
+        Self::Gone
+    }
+}
+
+/// A finished sign-in, on its way to a profile.
+#[derive(Debug)]
+pub(crate) struct SignIn {
+    /// The name it was started for.
+    pub(crate) wanted: ProfileName,
+    /// Whether somebody else under that name may be replaced.
+    pub(crate) replace: bool,
+    /// Whether another name will do, if somebody else has that one.
+    pub(crate) elsewhere: bool,
+    /// What was granted.
+    pub(crate) grant: Grant,
+}
+
+enum Command {
+    SignIn(Box<SignIn>, oneshot::Sender<Result<ProfileName, KeeperError>>),
+    Default(ProfileName, oneshot::Sender<Result<(), KeeperError>>),
+    Rename(ProfileName, ProfileName, oneshot::Sender<Result<(), KeeperError>>),
+    SignOut { name: ProfileName, revoke: bool, done: oneshot::Sender<Result<(), KeeperError>> },
+}
+
+impl Keeper {
+    /// The profiles as they are now.
+    pub(crate) fn directory(&self) -> Arc<Directory> {
+        self.directory.borrow().clone()
+    }
+
+    /// Puts a sign-in under its name, or under the next free one; answers where, once it is saved.
+    pub(crate) async fn sign_in(&self, sign_in: SignIn) -> Result<ProfileName, KeeperError> {
+        self.ask(|done| Command::SignIn(Box::new(sign_in), done)).await
+    }
+
+    /// Makes a profile the default one.
+    pub(crate) async fn make_default(&self, name: ProfileName) -> Result<(), KeeperError> {
+        self.ask(|done| Command::Default(name, done)).await
+    }
+
+    /// Gives a profile another name.
+    pub(crate) async fn rename(&self, from: ProfileName, to: ProfileName) -> Result<(), KeeperError> {
+        self.ask(|done| Command::Rename(from, to, done)).await
+    }
+
+    /// Forgets a profile; with `revoke` at the provider first.
+    pub(crate) async fn sign_out(&self, name: ProfileName, revoke: bool) -> Result<(), KeeperError> {
+        self.ask(|done| Command::SignOut { name, revoke, done }).await
+    }
+
+    async fn ask<T>(
+        &self,
+        command: impl FnOnce(oneshot::Sender<Result<T, KeeperError>>) -> Command,
+    ) -> Result<T, KeeperError> {
+        let (done, answer) = oneshot::channel();
+        self.commands.send(command(done)).await.map_err(|_| KeeperError::Gone)?;
+        answer.await.map_err(|_| KeeperError::Gone)?
+    }
+}
+
+/// The owner's handle and its task's future, which ends when the daemon stops and every profile has
+/// settled.
+pub(crate) fn keeper(state_dir: PathBuf, index: Index, tools: Tools) -> (Keeper, impl Future<Output = ()> + Send) {
+    let (commands, mailbox) = mpsc::channel(16);
+    let (published, directory) = watch::channel(Arc::default());
+    let owner = Owner { state_dir, index, tools, handles: BTreeMap::new(), tasks: JoinSet::new(), published };
+    (Keeper { commands, directory }, owner.run(mailbox))
+}
+
+/// The index that the state directory holds; or, if it is damaged or lost, what the store itself tells.
+pub(crate) async fn find_index(loaded: Loaded, tools: &Tools) -> Index {
+    match loaded {
+        Loaded::Index(index) => index,
+        Loaded::Missing => from_store(tools).await,
+        Loaded::Damaged(reason) => {
+            warn!(%reason, "the index is damaged; it is rebuilt from the store");
+            from_store(tools).await
+        }
+    }
+}
+
+async fn from_store(tools: &Tools) -> Index {
+    let mut index = Index::default();
+    match tools.store.list().await {
+        Ok(keys) => {
+            let names = keys.iter().filter_map(Key::profile_name);
+            index.profiles = names.map(|name| (name.to_owned(), Entry::default())).collect();
+        }
+        Err(error) => warn!(%error, "the store cannot be listed"),
+    }
+    index.default = index.profiles.keys().next().filter(|_| index.profiles.len() == 1).cloned();
+    index
+}
+
+struct Owner {
+    state_dir: PathBuf,
+    index: Index,
+    tools: Tools,
+    handles: BTreeMap<ProfileName, Handle>,
+    tasks: JoinSet<()>,
+    published: watch::Sender<Arc<Directory>>,
+}
+
+impl Owner {
+    async fn run(mut self, mut mailbox: mpsc::Receiver<Command>) {
+        for name in self.index.profiles.keys().filter_map(|name| name.parse::<ProfileName>().ok()).collect::<Vec<_>>() {
+            self.begin(name, Beginning::Stored);
+        }
+        self.publish();
+        let stopping = self.tools.stopping.clone();
+        loop {
+            tokio::select! {
+                () = stopping.cancelled() => break,
+                command = mailbox.recv() => match command {
+                    Some(command) => self.obey(command).await,
+                    None => break,
+                },
+            }
+        }
+        while self.tasks.join_next().await.is_some() {}
+    }
+
+    async fn obey(&mut self, command: Command) {
+        match command {
+            Command::SignIn(sign_in, done) => drop(done.send(self.sign_in(*sign_in).await)),
+            Command::Default(name, done) => drop(done.send(self.make_default(&name))),
+            Command::Rename(from, to, done) => drop(done.send(self.rename(&from, to).await)),
+            Command::SignOut { name, revoke, done } => drop(done.send(self.sign_out(&name, revoke).await)),
+        }
+    }
+
+    async fn sign_in(&mut self, sign_in: SignIn) -> Result<ProfileName, KeeperError> {
+        let name = self.place(&sign_in).ok_or(KeeperError::Taken)?;
+        let entry = entry(&sign_in.grant);
+        if let Some(handle) = self.handles.get(&name) {
+            handle.sign_in(sign_in.grant).await?;
+        } else {
+            let (done, saved) = oneshot::channel();
+            self.begin(name.clone(), Beginning::SignedIn(Box::new(sign_in.grant), done));
+            saved.await.map_err(|_| KeeperError::Gone)?;
+        }
+        self.index.profiles.insert(name.to_string(), entry);
+        self.index.default.get_or_insert_with(|| name.to_string());
+        self.write();
+        Ok(name)
+    }
+
+    /// Where a sign-in goes: to its own name if that is free, theirs already, or to be replaced; else
+    /// to the first alternative of which the same is true.
+    fn place(&self, sign_in: &SignIn) -> Option<ProfileName> {
+        let wanted = &sign_in.wanted;
+        let fits = |name: &ProfileName| {
+            self.index.profiles.get(name.as_str()).is_none_or(|entry| is_same(entry, &sign_in.grant))
+        };
+        if sign_in.replace || fits(wanted) {
+            return Some(wanted.clone());
+        }
+        let alternatives = (2..=self.index.profiles.len() + 2).map(|n| wanted.alternative(n));
+        alternatives.filter(|_| sign_in.elsewhere).find(fits)
+    }
+
+    fn make_default(&mut self, name: &ProfileName) -> Result<(), KeeperError> {
+        if !self.handles.contains_key(name) {
+            return Err(KeeperError::Unknown);
+        }
+        self.index.default = Some(name.to_string());
+        self.write();
+        Ok(())
+    }
+
+    async fn rename(&mut self, from: &ProfileName, to: ProfileName) -> Result<(), KeeperError> {
+        let handle = self.handles.get(from).ok_or(KeeperError::Unknown)?;
+        if *from == to {
+            return Ok(());
+        }
+        if self.handles.contains_key(&to) {
+            return Err(KeeperError::Taken);
+        }
+        handle.rename(to.clone()).await?.map_err(KeeperError::Store)?;
+        if let Some(handle) = self.handles.remove(from) {
+            self.handles.insert(to.clone(), handle);
+        }
+        if let Some(entry) = self.index.profiles.remove(from.as_str()) {
+            self.index.profiles.insert(to.to_string(), entry);
+        }
+        if self.index.default.as_deref() == Some(from.as_str()) {
+            self.index.default = Some(to.to_string());
+        }
+        self.write();
+        Ok(())
+    }
+
+    async fn sign_out(&mut self, name: &ProfileName, revoke: bool) -> Result<(), KeeperError> {
+        let handle = self.handles.get(name).ok_or(KeeperError::Unknown)?;
+        handle.sign_out(revoke).await?.map_err(KeeperError::SignOut)?;
+        self.handles.remove(name);
+        self.index.profiles.remove(name.as_str());
+        if self.index.default.as_deref() == Some(name.as_str()) {
+            // With one profile left there is no doubt which is meant; with several, a person chooses.
+            self.index.default = self.index.profiles.keys().next().filter(|_| self.index.profiles.len() == 1).cloned();
+        }
+        self.write();
+        Ok(())
+    }
+
+    fn begin(&mut self, name: ProfileName, beginning: Beginning) {
+        let (handle, task) = profile(name.clone(), beginning, self.tools.clone());
+        self.tasks.spawn(task);
+        self.handles.insert(name, handle);
+    }
+
+    /// Publishes the directory and remembers it on disk. The index holds no secret and can be rebuilt:
+    /// failing to write it is not a reason to refuse a sign-in.
+    fn write(&mut self) {
+        self.publish();
+        let StoreStatus { kind, .. } = self.tools.store.status();
+        if self.index.store.is_none() && kind.is_some() {
+            info!(?kind, "the store is chosen, and remembered");
+            self.index.store = kind;
+        }
+        if let Err(error) = self.index.save(&self.state_dir) {
+            error!(%error, "the index cannot be written; it will be rebuilt from the store");
+        }
+    }
+
+    fn publish(&self) {
+        let default = self.index.default.as_deref().and_then(|name| name.parse().ok());
+        self.published.send_replace(Arc::new(Directory { default, profiles: self.handles.clone() }));
+    }
+}
+
+fn entry(grant: &Grant) -> Entry {
+    let Identity { email, plan, user_id, account_id, .. } = grant.identity.clone();
+    Entry {
+        email,
+        plan: plan.map(|plan| plan.to_string()),
+        mode: Some(grant.holding.mode().to_string()),
+        mode_reason: Some(grant.mode_reason.clone()),
+        user_id,
+        account_id,
+    }
+}
+
+/// An identity is (user, workspace), never the e-mail. A key of the user's own has neither, and is the
+/// same as another such key.
+fn is_same(entry: &Entry, grant: &Grant) -> bool {
+    let identity = &grant.identity;
+    let unknown = *entry == Entry::default();
+    !unknown && entry.user_id == identity.user_id && entry.account_id == identity.account_id
+}

@@ -1,0 +1,40 @@
+//! authd: the local daemon that owns OAuth logins, like ssh-agent for OAuth. It keeps the callback
+//! server up, is the only owner of every refresh token, and answers on a Unix socket.
+//!
+//! Commands go down, snapshots come up, nothing goes sideways:
+//!
+//! ```text
+//!   connections ─► server ─► logins ─► keeper ─► profile ─► oauth, store
+//!                    │          ▲         │         │
+//!       callback ────┼──────────┘         ▼         ▼
+//!                    └─ reads ◄──── directory ◄── facts
+//! ```
+//!
+//! What it never does: prompt, open a browser, write to a terminal, or decide what `oauth` decides.
+
+mod answer;
+mod app;
+mod callback;
+mod clock;
+mod config;
+mod connections;
+mod facts;
+mod hygiene;
+mod inherited;
+mod keeper;
+mod logins;
+mod notify;
+mod profile;
+mod relay;
+mod reply;
+mod sealed;
+mod server;
+mod signin;
+mod socket;
+mod telemetry;
+
+pub use app::{App, Exit, StartError};
+pub use config::{Config, ConfigError};
+pub use hygiene::{Hygiene, harden};
+pub use inherited::Inherited;
+pub use telemetry::Telemetry;

@@ -1,0 +1,370 @@
+//! The logins under way, by id and by state: one verifier each, used once. It starts them, matches what
+//! a browser or a person brings back, and keeps them sealed in the store so that a restart loses none.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use authd_api::{ErrorCode, Flow, Login, LoginBody, LoginState, Problem, ProfileName};
+use authd_oauth::{Attempt, Callback, Endpoint, LoginFailure, ModeWish, Provider, State};
+use authd_store::{Key, Store};
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use jiff::Timestamp;
+use tokio::sync::watch;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tracing::{Instrument, info, info_span, warn};
+
+use crate::{
+    callback::{Arrival, Arrivals, CallbackFacts},
+    clock,
+    keeper::{Keeper, SignIn},
+    reply,
+    sealed::Sealed,
+    signin::{self, Wish},
+};
+
+/// More people than this do not sign in at one computer at once.
+const MOST_PENDING: usize = 256;
+
+/// How long the end of a login can be asked for.
+const REMEMBERED: Duration = Duration::from_secs(3600);
+
+/// What a login needs from the configuration.
+#[derive(Clone, Debug)]
+pub(crate) struct Settings {
+    /// How long a person has.
+    pub(crate) lifetime: Duration,
+    /// The mode when a login asks for none.
+    pub(crate) mode: ModeWish,
+    /// The workspaces that are accepted; empty for any.
+    pub(crate) workspaces: Vec<String>,
+    /// The port named in the redirect URI while the callback server has none.
+    pub(crate) first_port: u16,
+    /// The provider.
+    pub(crate) provider: Provider,
+}
+
+/// The logins; a cheap handle.
+#[derive(Clone)]
+pub(crate) struct Logins(Arc<Inner>);
+
+struct Inner {
+    settings: watch::Receiver<Arc<Settings>>,
+    endpoint: Endpoint,
+    keeper: Keeper,
+    store: Store,
+    callback: watch::Receiver<CallbackFacts>,
+    tasks: TaskTracker,
+    stopping: CancellationToken,
+    registry: Mutex<Registry>,
+}
+
+#[derive(Default)]
+struct Registry {
+    logins: HashMap<String, Entry>,
+    by_state: HashMap<State, String>,
+}
+
+struct Entry {
+    login: watch::Sender<Login>,
+    replace: bool,
+    /// Until somebody brings the code.
+    attempt: Option<Attempt>,
+    /// When to forget it, once it is over.
+    forget_at: Option<Timestamp>,
+}
+
+impl Logins {
+    /// No logins yet.
+    pub(crate) fn new(
+        settings: watch::Receiver<Arc<Settings>>,
+        endpoint: Endpoint,
+        keeper: Keeper,
+        store: Store,
+        callback: watch::Receiver<CallbackFacts>,
+        stopping: CancellationToken,
+    ) -> Self {
+        let registry = Mutex::default();
+        Self(Arc::new(Inner { settings, endpoint, keeper, store, callback, tasks: TaskTracker::new(), stopping, registry }))
+    }
+
+    /// Starts a login. It is sealed in the store before its URL is told.
+    pub(crate) async fn start(&self, body: LoginBody) -> Result<Login, Problem> {
+        if self.pending() >= MOST_PENDING {
+            let detail = format!("{MOST_PENDING} logins are pending already");
+            return Err(Problem::new(ErrorCode::TooManyRequests, detail).hint("finish or cancel some"));
+        }
+        match body.flow {
+            Flow::Browser => self.start_browser(body).await,
+            Flow::Device => self.start_device(body).await,
+        }
+    }
+
+    async fn start_browser(&self, body: LoginBody) -> Result<Login, Problem> {
+        let settings = self.0.settings.borrow().clone();
+        let port = self.redirect_port(body.paste, settings.first_port)?;
+        let now = clock::now();
+        let mode = reply::mode_wish(body.mode, settings.mode);
+        let redirect_uri = settings.provider.redirect_uri(port);
+        let attempt = Attempt::new(redirect_uri.clone(), mode, body.workspace, now, settings.lifetime);
+        let login = Login {
+            id: new_id(),
+            profile: body.profile.unwrap_or_else(ProfileName::first),
+            flow: Flow::Browser,
+            state: LoginState::Pending,
+            authorize_url: Some(attempt.authorize_url(&settings.provider)),
+            redirect_uri: Some(redirect_uri),
+            verification_url: None,
+            user_code: None,
+            created_at: now,
+            expires_at: attempt.expires_at,
+            error: None,
+            result: None,
+        };
+        let sealed = Sealed::text(&login, body.replace, &attempt);
+        if let Err(error) = self.0.store.save(&Key::login(&login.id), "authd: pending sign-in", sealed).await {
+            warn!(%error, "the login is not sealed: it would not survive a restart");
+        }
+        self.register(login.clone(), body.replace, attempt);
+        Ok(login)
+    }
+
+    /// Takes the logins up again that an earlier daemon left, and purges those that are over.
+    pub(crate) async fn restore(&self) {
+        let store = &self.0.store;
+        let Ok(keys) = store.list().await else { return };
+        for (key, id) in keys.iter().filter_map(|key| key.login_id().map(|id| (key, id))) {
+            let sealed = match store.load(key).await {
+                Ok(Some(text)) => Sealed::open(&text),
+                Ok(None) | Err(_) => continue,
+            };
+            match sealed {
+                Some(sealed) if sealed.login.id == id && sealed.login.expires_at > clock::now() => {
+                    info!(login = id, "a pending login is taken up again");
+                    self.register(sealed.login, sealed.replace, sealed.attempt);
+                }
+                _ => drop(store.delete(key).await),
+            }
+        }
+    }
+
+    /// A login, now.
+    pub(crate) fn get(&self, id: &str) -> Result<Login, Problem> {
+        self.registry().logins.get(id).map(|entry| entry.login.borrow().clone()).ok_or_else(|| unknown(id))
+    }
+
+    /// A login, when its state has changed or the time is up.
+    pub(crate) async fn wait(&self, id: &str, wait: Duration) -> Result<Login, Problem> {
+        let mut seen = self.registry().logins.get(id).map(|entry| entry.login.subscribe()).ok_or_else(|| unknown(id))?;
+        let before = seen.borrow_and_update().state;
+        if !before.is_final() {
+            let changed = seen.wait_for(|login| login.state != before);
+            drop(tokio::time::timeout(wait, changed).await);
+        }
+        let login = seen.borrow().clone();
+        Ok(login)
+    }
+
+    /// Calls a login off. One whose code is being exchanged runs on to its end.
+    pub(crate) fn cancel(&self, id: &str) -> Result<(), Problem> {
+        let mut registry = self.registry();
+        let entry = registry.logins.get_mut(id).ok_or_else(|| unknown(id))?;
+        if entry.attempt.take().is_some() || entry.login.borrow().flow == Flow::Device {
+            entry.end(LoginState::Cancelled, None);
+            drop(registry);
+            self.unseal(id);
+        }
+        Ok(())
+    }
+
+    /// Takes what a person pasted for this login.
+    pub(crate) async fn paste(&self, id: &str, text: &str) -> Result<Login, Problem> {
+        let login = self.get(id)?;
+        if login.flow != Flow::Browser {
+            return Err(Problem::new(ErrorCode::Conflict, "a device login takes no redirect URL"));
+        }
+        let callback = Callback::from_pasted(text).map_err(|error| {
+            Problem::new(ErrorCode::BadRequest, format!("that is not a redirect URL: {error}"))
+                .hint("paste the whole address that the browser ended on")
+        })?;
+        let owner = self.registry().by_state.get(callback.state()).cloned();
+        if owner.as_deref() != Some(id) {
+            let detail = "that redirect URL belongs to another login";
+            return Err(Problem::new(ErrorCode::BadRequest, detail).hint("open the URL of this login again"));
+        }
+        self.take(id, callback);
+        self.wait_until_final(id).await
+    }
+
+    /// Waits for every exchange that is under way.
+    pub(crate) async fn drain(&self) {
+        self.0.tasks.close();
+        self.0.tasks.wait().await;
+    }
+
+    /// The port that the browser is to return to.
+    fn redirect_port(&self, paste: bool, first: u16) -> Result<u16, Problem> {
+        let callback = self.0.callback.borrow();
+        match callback.port() {
+            Some(port) => Ok(port),
+            None if paste => Ok(first),
+            None => Err(reply::callback_unavailable(&callback)),
+        }
+    }
+
+    fn register(&self, login: Login, replace: bool, attempt: Attempt) {
+        let (id, expires_at) = (login.id.clone(), login.expires_at);
+        let mut registry = self.registry();
+        registry.purge(clock::now());
+        registry.by_state.insert(attempt.state.clone(), id.clone());
+        let entry = Entry { login: watch::Sender::new(login), replace, attempt: Some(attempt), forget_at: None };
+        registry.logins.insert(id.clone(), entry);
+        drop(registry);
+        let (logins, stopping) = (self.clone(), self.0.stopping.clone());
+        self.0.tasks.spawn(async move {
+            tokio::select! {
+                _ = clock::sleep_until(Some(expires_at)) => logins.expire(&id),
+                () = stopping.cancelled() => {}
+            }
+        });
+    }
+
+    fn expire(&self, id: &str) {
+        let mut registry = self.registry();
+        let Some(entry) = registry.logins.get_mut(id) else { return };
+        if entry.attempt.take().is_none() {
+            return;
+        }
+        let problem = reply::login_expired(&entry.login.borrow().profile);
+        entry.end(LoginState::Expired, Some(problem));
+        drop(registry);
+        self.unseal(id);
+    }
+
+    /// Consumes the attempt, if it is there still, and sets out to redeem the code. A browser that goes
+    /// away cancels nothing.
+    fn take(&self, id: &str, callback: Callback) {
+        let mut registry = self.registry();
+        let Some(entry) = registry.logins.get_mut(id) else { return };
+        let Some(attempt) = entry.attempt.take() else { return };
+        entry.login.send_modify(|login| login.state = LoginState::Exchanging);
+        let (profile, replace) = (entry.login.borrow().profile.clone(), entry.replace);
+        drop(registry);
+        let (logins, id) = (self.clone(), id.to_owned());
+        let span = info_span!("login", %id);
+        let redeeming = async move {
+            let outcome = logins.redeem(attempt, callback, profile, replace).await;
+            logins.end(&id, outcome);
+        };
+        self.0.tasks.spawn(redeeming.instrument(span));
+    }
+
+    async fn redeem(
+        &self,
+        attempt: Attempt,
+        callback: Callback,
+        profile: ProfileName,
+        replace: bool,
+    ) -> Result<ProfileName, Problem> {
+        let mode = attempt.mode;
+        let workspaces = match &attempt.workspace {
+            Some(workspace) => vec![workspace.clone()],
+            None => self.0.settings.borrow().workspaces.clone(),
+        };
+        let refused = |failure: LoginFailure| reply::login_failed(&failure, &profile);
+        let exchange = attempt.accept(callback, clock::now()).map_err(refused)?;
+        let grant = signin::redeem(&self.0.endpoint, exchange, &Wish { mode, workspaces }).await.map_err(refused)?;
+        let sign_in = SignIn { wanted: profile.clone(), replace, elsewhere: true, grant };
+        self.0.keeper.sign_in(sign_in).await.map_err(|error| reply::keeper_failed(&error, &profile))
+    }
+
+    fn end(&self, id: &str, outcome: Result<ProfileName, Problem>) {
+        let result = outcome.map(|name| {
+            info!(profile = %name, "signed in");
+            reply::profile_of(&self.0.keeper.directory(), &name, clock::now())
+        });
+        let mut registry = self.registry();
+        if let Some(entry) = registry.logins.get_mut(id) {
+            match result {
+                Ok(profile) => {
+                    entry.login.send_modify(|login| login.result = profile);
+                    entry.end(LoginState::Succeeded, None);
+                }
+                Err(problem) => {
+                    warn!(code = problem.code.as_str(), "the login failed");
+                    entry.end(LoginState::Failed, Some(problem));
+                }
+            }
+        }
+        drop(registry);
+        self.unseal(id);
+    }
+
+    async fn wait_until_final(&self, id: &str) -> Result<Login, Problem> {
+        let mut seen = self.registry().logins.get(id).map(|entry| entry.login.subscribe()).ok_or_else(|| unknown(id))?;
+        let login = seen.wait_for(|login| login.state.is_final()).await;
+        login.map(|login| login.clone()).map_err(|_| unknown(id))
+    }
+
+    fn unseal(&self, id: &str) {
+        let (store, key) = (self.0.store.clone(), Key::login(id));
+        self.0.tasks.spawn(async move {
+            if let Err(error) = store.delete(&key).await {
+                warn!(%error, "a finished login stays sealed until the next start");
+            }
+        });
+    }
+
+    fn registry(&self) -> MutexGuard<'_, Registry> {
+        // Nothing that holds the lock can leave the registry half changed.
+        self.0.registry.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Arrivals for Logins {
+    async fn arrive(&self, query: &str) -> Arrival {
+        let Ok(callback) = Callback::parse(query) else { return Arrival::UnknownState };
+        let owner = self.registry().by_state.get(callback.state()).cloned();
+        let Some(id) = owner else { return Arrival::UnknownState };
+        let again = self.get(&id).is_ok_and(|login| login.state.is_final());
+        self.take(&id, callback);
+        match self.wait_until_final(&id).await {
+            Ok(login) => reply::arrival(&login, again),
+            Err(_) => Arrival::UnknownState,
+        }
+    }
+
+    fn pending(&self) -> usize {
+        self.registry().logins.values().filter(|entry| !entry.login.borrow().state.is_final()).count()
+    }
+}
+
+impl Entry {
+    fn end(&mut self, state: LoginState, error: Option<Problem>) {
+        self.forget_at = Some(authd_oauth::schedule::later(clock::now(), REMEMBERED));
+        self.login.send_modify(|login| {
+            login.state = state;
+            login.error = error;
+        });
+    }
+}
+
+impl Registry {
+    fn purge(&mut self, now: Timestamp) {
+        self.logins.retain(|_, entry| entry.forget_at.is_none_or(|at| at > now));
+        let Self { logins, by_state } = self;
+        by_state.retain(|_, id| logins.contains_key(id));
+    }
+}
+
+/// A login's id: 72 random bits are no secret, but nobody guesses another's.
+fn new_id() -> String {
+    format!("lg_{}", URL_SAFE_NO_PAD.encode(rand::random::<[u8; 9]>()))
+}
+
+fn unknown(id: &str) -> Problem {
+    let shown: String = id.chars().filter(char::is_ascii_graphic).take(32).collect();
+    Problem::new(ErrorCode::LoginUnknown, format!("there is no login {shown}")).hint("start one: authctl login")
+}

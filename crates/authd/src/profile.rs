@@ -1,0 +1,462 @@
+//! The task that owns one profile's session: receive, apply, perform the effect, publish. All rules are
+//! in [`Session`]; all a caller gets is a [`Handle`].
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicI64, Ordering},
+    },
+    time::Duration,
+};
+
+use authd_api::ProfileName;
+use authd_oauth::{Effect, Endpoint, Event, Failure, Grant, Record, RecordError, Session};
+use authd_store::{Key, Store, StoreError};
+use jiff::Timestamp;
+use tokio::{
+    sync::{Semaphore, mpsc, oneshot, watch},
+    task::JoinSet,
+};
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, error, info, instrument, warn};
+
+use crate::{
+    clock::{self, Slept},
+    facts::{Facts, Rendering, View},
+};
+
+/// Commands waiting for one profile: a herd of a thousand fits, and a caller beyond that waits its turn.
+const MAILBOX: usize = 1024;
+
+/// How long to wait before a record is read again that the store did not give.
+const RELOAD: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
+
+/// What every profile's task works with.
+#[derive(Clone)]
+pub(crate) struct Tools {
+    /// The provider.
+    pub(crate) endpoint: Endpoint,
+    /// Where credentials are kept.
+    pub(crate) store: Store,
+    /// How credentials become headers; replaced by a reload.
+    pub(crate) rendering: watch::Receiver<Arc<Rendering>>,
+    /// One record is read ahead of need at a time, so that those in need come first.
+    pub(crate) reading: Arc<Semaphore>,
+    /// The end of the daemon: finish what must not be cancelled, begin nothing.
+    pub(crate) stopping: CancellationToken,
+}
+
+/// A handle on one profile's task.
+#[derive(Clone, Debug)]
+pub(crate) struct Handle {
+    commands: mpsc::Sender<Command>,
+    view: watch::Receiver<View>,
+    used_at: Arc<AtomicI64>,
+}
+
+/// What is wanted of a profile. The answers say only that it is settled: the view says how.
+#[derive(Debug)]
+enum Command {
+    /// The record is needed now.
+    Read,
+    /// A refresh is due.
+    Nudge,
+    /// A credential is wanted that lasts this long.
+    Want(Duration, oneshot::Sender<()>),
+    /// A refresh is wanted, unless that generation is gone already.
+    Refresh(Option<u64>, oneshot::Sender<()>),
+    /// Somebody signed in under this name.
+    SignIn(Box<Grant>, oneshot::Sender<()>),
+    /// The profile gets another name.
+    Rename(ProfileName, oneshot::Sender<Result<(), StoreError>>),
+    /// The profile is to be forgotten, and revoked before if so asked.
+    SignOut { revoke: bool, done: oneshot::Sender<Result<(), SignOutError>> },
+}
+
+/// Why a profile could not be signed out. It is still there.
+#[derive(Debug)]
+pub(crate) enum SignOutError {
+    /// The provider did not revoke it.
+    Provider(Failure),
+    /// The store did not forget it.
+    Store(StoreError),
+}
+
+/// The task is gone: the daemon is stopping, or the profile was removed meanwhile.
+#[derive(Debug)]
+pub(crate) struct Gone;
+
+impl Handle {
+    /// What is known of the profile now.
+    pub(crate) fn view(&self) -> View {
+        self.view.borrow().clone()
+    }
+
+    /// Notes that somebody uses the profile, without waking its task.
+    pub(crate) fn used(&self, now: Timestamp) {
+        self.used_at.store(now.as_second(), Ordering::Relaxed);
+    }
+
+    /// Tells the task that a refresh is due. If its mailbox is full, it is awake anyway.
+    pub(crate) fn nudge(&self) {
+        drop(self.commands.try_send(Command::Nudge));
+    }
+
+    /// Waits until a credential that lasts this long is there, or is known not to come.
+    pub(crate) async fn want(&self, span: Duration) -> Result<(), Gone> {
+        self.ask(|done| Command::Want(span, done)).await
+    }
+
+    /// Waits for a refresh; with a generation, only if that one is still current.
+    pub(crate) async fn refresh(&self, rejected: Option<u64>) -> Result<(), Gone> {
+        self.ask(|done| Command::Refresh(rejected, done)).await
+    }
+
+    /// Hands over a new sign-in, and waits until it is saved or known not to be.
+    pub(crate) async fn sign_in(&self, grant: Grant) -> Result<(), Gone> {
+        self.ask(|done| Command::SignIn(Box::new(grant), done)).await
+    }
+
+    /// Gives the profile another name.
+    pub(crate) async fn rename(&self, name: ProfileName) -> Result<Result<(), StoreError>, Gone> {
+        self.ask(|done| Command::Rename(name, done)).await
+    }
+
+    /// Forgets the profile, and ends its task.
+    pub(crate) async fn sign_out(&self, revoke: bool) -> Result<Result<(), SignOutError>, Gone> {
+        self.ask(|done| Command::SignOut { revoke, done }).await
+    }
+
+    /// Waits until the record has been read, or the store has refused it.
+    pub(crate) async fn read(&self) -> View {
+        let mut view = self.view.clone();
+        drop(self.commands.send(Command::Read).await);
+        let read = view.wait_for(|view| !matches!(view, View::Unread)).await;
+        read.map_or(View::Unread, |view| view.clone())
+    }
+
+    async fn ask<T>(&self, command: impl FnOnce(oneshot::Sender<T>) -> Command) -> Result<T, Gone> {
+        let (done, answer) = oneshot::channel();
+        self.commands.send(command(done)).await.map_err(|_| Gone)?;
+        answer.await.map_err(|_| Gone)
+    }
+}
+
+/// How a profile's task begins.
+pub(crate) enum Beginning {
+    /// With a record in the store.
+    Stored,
+    /// With a sign-in; the answer comes when it is saved or known not to be.
+    SignedIn(Box<Grant>, oneshot::Sender<()>),
+}
+
+/// A profile's handle, and its task's future.
+pub(crate) fn profile(
+    name: ProfileName,
+    beginning: Beginning,
+    tools: Tools,
+) -> (Handle, impl Future<Output = ()> + Send) {
+    let (commands, mailbox) = mpsc::channel(MAILBOX);
+    let (view, seen) = watch::channel(View::Unread);
+    let used_at = Arc::new(AtomicI64::new(clock::now().as_second()));
+    let handle = Handle { commands, view: seen, used_at: used_at.clone() };
+    let task = Task { name, tools, mailbox, view, used_at, calls: JoinSet::new(), waiting: Vec::new() };
+    (handle, task.run(beginning))
+}
+
+struct Task {
+    name: ProfileName,
+    tools: Tools,
+    mailbox: mpsc::Receiver<Command>,
+    view: watch::Sender<View>,
+    used_at: Arc<AtomicI64>,
+    calls: JoinSet<Event>,
+    waiting: Vec<oneshot::Sender<()>>,
+}
+
+impl Task {
+    #[instrument(name = "profile", skip_all, fields(profile = %self.name))]
+    async fn run(mut self, beginning: Beginning) {
+        let seed = rand::random();
+        let session = match beginning {
+            Beginning::SignedIn(grant, done) => {
+                self.waiting.push(done);
+                Some(Session::signed_in(*grant, seed, clock::now()))
+            }
+            Beginning::Stored => self.read(seed).await,
+        };
+        if let Some(session) = session {
+            self.live(session).await;
+        }
+    }
+
+    /// Reads the record, and while the store does not give it, tries again. None: there is nothing to
+    /// live for any more.
+    async fn read(&mut self, seed: u64) -> Option<Session> {
+        let key = Key::profile(self.name.as_str());
+        let reading = self.tools.reading.clone();
+        let mut turn = Some(tokio::select! {
+            turn = reading.acquire() => turn.ok(),
+            command = self.mailbox.recv() => {
+                if let Some(session) = self.before_reading(command?, seed).await { return session; }
+                None
+            }
+            () = self.tools.stopping.cancelled() => return None,
+        });
+        let mut pause = RELOAD.0;
+        loop {
+            match self.tools.store.load(&key).await.map(|text| text.map(|text| Record::from_text(&text))) {
+                Ok(Some(Ok(record))) => return Some(Session::restored(record, seed, clock::now())),
+                Ok(Some(Err(error @ RecordError::TooNew(_)))) => self.unreadable(&error),
+                Ok(Some(Err(error @ RecordError::Damaged { .. }))) => self.unreadable(&error),
+                Ok(None) => self.show(View::Missing),
+                Err(error) => {
+                    debug!(%error, "the record cannot be read yet");
+                    self.show(View::Closed(Arc::new(error)));
+                }
+            }
+            turn.take();
+            tokio::select! {
+                () = tokio::time::sleep(pause) => pause = (pause * 2).min(RELOAD.1),
+                command = self.mailbox.recv() => {
+                    if let Some(session) = self.before_reading(command?, seed).await { return session; }
+                }
+                () = self.tools.stopping.cancelled() => return None,
+            }
+        }
+    }
+
+    /// A command that arrives before the record: the outer option says whether reading is over.
+    async fn before_reading(&mut self, command: Command, seed: u64) -> Option<Option<Session>> {
+        match command {
+            Command::Read | Command::Nudge => None,
+            Command::Want(_, done) | Command::Refresh(_, done) => {
+                // The view says why there is nothing.
+                drop(done.send(()));
+                None
+            }
+            Command::SignIn(grant, done) => {
+                self.waiting.push(done);
+                Some(Some(Session::signed_in(*grant, seed, clock::now())))
+            }
+            Command::Rename(name, done) => {
+                drop(done.send(self.rename(name, None).await));
+                None
+            }
+            Command::SignOut { done, .. } => {
+                let forgotten = self.forget().await;
+                let over = forgotten.is_ok();
+                drop(done.send(forgotten));
+                over.then_some(None)
+            }
+        }
+    }
+
+    fn unreadable(&self, error: &RecordError) {
+        error!(%error, "the record cannot be used, and is left as it is");
+        self.show(View::Unreadable(Arc::new(error.clone())));
+    }
+
+    /// The life of the session, from its first effect to its last save.
+    async fn live(mut self, mut session: Session) {
+        let mut leaving: Vec<Command> = Vec::new();
+        let mut rendering = self.tools.rendering.clone();
+        let mut event = Event::Ticked;
+        let mut stopping = false;
+        loop {
+            self.step(&mut session, event);
+            if session.is_settled() && !leaving.is_empty() {
+                for command in std::mem::take(&mut leaving) {
+                    if self.leave(command, &mut session).await {
+                        return;
+                    }
+                }
+            }
+            if stopping && session.is_settled() {
+                return;
+            }
+            event = tokio::select! {
+                Some(ended) = self.calls.join_next() => match ended {
+                    Ok(event) => event,
+                    Err(failure) => {
+                        error!(%failure, "a call ended in a panic");
+                        return;
+                    }
+                },
+                command = self.mailbox.recv() => match command {
+                    None => return,
+                    Some(command @ (Command::Rename(..) | Command::SignOut { .. })) => {
+                        leaving.push(command);
+                        Event::Ticked
+                    }
+                    Some(command) => self.heard(command),
+                },
+                slept = clock::sleep_until(session.next_wakeup(clock::now())) => match slept {
+                    Slept::Through => Event::Used(self.last_used()),
+                    Slept::Woke => Event::Woke,
+                },
+                Ok(()) = rendering.changed() => Event::Ticked,
+                () = self.tools.stopping.cancelled(), if !stopping => {
+                    stopping = true;
+                    Event::Stopping
+                }
+            };
+        }
+    }
+
+    fn heard(&mut self, command: Command) -> Event {
+        match command {
+            Command::Read | Command::Nudge => Event::Used(self.last_used()),
+            Command::Want(span, done) => {
+                self.waiting.push(done);
+                Event::Wanted(span)
+            }
+            Command::Refresh(rejected, done) => {
+                self.waiting.push(done);
+                Event::RefreshAsked(rejected)
+            }
+            Command::SignIn(grant, done) => {
+                self.waiting.push(done);
+                Event::SignedIn(grant)
+            }
+            Command::Rename(..) | Command::SignOut { .. } => Event::Ticked,
+        }
+    }
+
+    /// Applies one event, begins what follows from it, and tells everybody.
+    fn step(&mut self, session: &mut Session, event: Event) {
+        log(&event);
+        let now = clock::now();
+        let effect = session.apply(event, now);
+        self.perform(effect);
+        let rendering = self.tools.rendering.borrow().clone();
+        self.view.send_if_modified(|view| {
+            let facts = Facts::of(&self.name, session, &rendering, view.facts());
+            let changed = view.facts().is_none_or(|old| **old != facts);
+            if changed {
+                *view = View::Known(Arc::new(facts));
+            }
+            changed
+        });
+        if !session.is_pending(now) {
+            for done in self.waiting.drain(..) {
+                drop(done.send(()));
+            }
+        }
+    }
+
+    fn perform(&mut self, effect: Effect) {
+        let Tools { endpoint, store, .. } = self.tools.clone();
+        match effect {
+            Effect::Rest => {}
+            Effect::Probe(ticket) => {
+                self.calls.spawn(async move { Event::Probed(ticket, endpoint.reachable().await) });
+            }
+            Effect::Save(ticket, record) => {
+                let key = Key::profile(self.name.as_str());
+                let label = label(&self.name, &record);
+                self.calls.spawn(async move {
+                    let saved = store.save(&key, &label, record.to_text()).await;
+                    Event::Saved(ticket, saved.map_err(|error| error.to_string()))
+                });
+            }
+            Effect::Refresh(ticket, token) => {
+                self.calls.spawn(async move { Event::Refreshed(ticket, endpoint.refresh(&token).await) });
+            }
+            Effect::Exchange(ticket, id_token) => {
+                self.calls
+                    .spawn(async move { Event::Exchanged(ticket, endpoint.exchange_api_key(&id_token).await) });
+            }
+        }
+    }
+
+    /// What changes where the record is kept waits until nothing is in flight. True: the task is over.
+    async fn leave(&mut self, command: Command, session: &mut Session) -> bool {
+        match command {
+            Command::Rename(name, done) => {
+                let renamed = self.rename(name, Some(session.record())).await;
+                self.step(session, Event::Ticked);
+                drop(done.send(renamed));
+                false
+            }
+            Command::SignOut { revoke, done } => {
+                let token = session.record().grant.holding.refresh_token().filter(|_| revoke);
+                let revoked = match token {
+                    Some(token) => self.tools.endpoint.revoke(token).await.map_err(SignOutError::Provider),
+                    None => Ok(()),
+                };
+                let forgotten = match revoked {
+                    Ok(()) => self.forget().await,
+                    refused @ Err(_) => refused,
+                };
+                let over = forgotten.is_ok();
+                drop(done.send(forgotten));
+                over
+            }
+            Command::Read
+            | Command::Nudge
+            | Command::Want(..)
+            | Command::Refresh(..)
+            | Command::SignIn(..) => false,
+        }
+    }
+
+    /// The new record is there before the old one goes.
+    async fn rename(&mut self, name: ProfileName, record: Option<&Record>) -> Result<(), StoreError> {
+        let store = &self.tools.store;
+        let (from, to) = (Key::profile(self.name.as_str()), Key::profile(name.as_str()));
+        let text = match record {
+            Some(record) => Some(record.to_text()),
+            None => store.load(&from).await?,
+        };
+        if let Some(text) = text {
+            let label = record.map_or_else(|| format!("authd: profile {name}"), |record| label(&name, record));
+            store.save(&to, &label, text).await?;
+            store.delete(&from).await?;
+        }
+        info!(to = %name, "renamed");
+        self.name = name;
+        Ok(())
+    }
+
+    async fn forget(&self) -> Result<(), SignOutError> {
+        self.tools.store.delete(&Key::profile(self.name.as_str())).await.map_err(SignOutError::Store)?;
+        info!("signed out");
+        Ok(())
+    }
+
+    fn last_used(&self) -> Timestamp {
+        Timestamp::from_second(self.used_at.load(Ordering::Relaxed)).unwrap_or(Timestamp::UNIX_EPOCH)
+    }
+
+    fn show(&self, view: View) {
+        self.view.send_replace(view);
+    }
+}
+
+/// How the store shows the record to a person.
+fn label(name: &ProfileName, record: &Record) -> String {
+    match &record.grant.identity.email {
+        Some(email) => format!("authd: profile {name} ({email})"),
+        None => format!("authd: profile {name}"),
+    }
+}
+
+/// The events worth a line in the log.
+fn log(event: &Event) {
+    match event {
+        Event::Refreshed(_, Ok(_)) => info!("refreshed"),
+        Event::Refreshed(_, Err(failure)) if failure.is_permanent() => error!(%failure, "sign-in required"),
+        Event::Refreshed(_, Err(failure)) => warn!(%failure, "the refresh failed, and will be tried again"),
+        Event::Exchanged(_, Ok(_)) => info!("the API key was renewed"),
+        Event::Exchanged(_, Err(failure)) => warn!(%failure, "the API key could not be renewed"),
+        Event::Saved(_, Err(complaint)) => {
+            error!(%complaint, "THE NEWEST CREDENTIAL IS NOT SAVED; it is kept in memory and saved again");
+        }
+        Event::SignedIn(_) => info!("signed in"),
+        Event::Woke => info!("the machine slept; the network is tried before a token is spent"),
+        Event::Saved(_, Ok(())) => debug!("saved"),
+        Event::Probed(_, reached) => debug!(reached, "probed"),
+        Event::Ticked | Event::Used(_) | Event::Wanted(_) | Event::RefreshAsked(_) | Event::Stopping => {}
+    }
+}

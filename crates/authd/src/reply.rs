@@ -1,0 +1,316 @@
+//! From facts to messages, and from failures to problems: every failure gets its code, its sentence and
+//! its hint here, in one total function a kind. Nothing is done here.
+
+use authd_api::{CallbackState, CallbackStatus, ErrorCode, Login, LoginState, Mode, Problem, Profile, ProfileName, ProfileState};
+use authd_oauth::{Ended, Failure, LoginFailure, ModeWish, Plan, Standing, Trouble};
+use authd_store::StoreError;
+use jiff::Timestamp;
+
+use crate::{
+    callback::{Arrival, CallbackFacts, Who},
+    facts::{Facts, View},
+    keeper::{Directory, KeeperError},
+    profile::{Gone, SignOutError},
+};
+
+/// The profile of that name, as its clients see it.
+pub(crate) fn profile_of(directory: &Directory, name: &ProfileName, now: Timestamp) -> Option<Profile> {
+    let view = directory.profiles.get(name)?.view();
+    Some(profile(name, &view, directory.default.as_ref(), now))
+}
+
+/// A profile as its clients see it.
+pub(crate) fn profile(name: &ProfileName, view: &View, default: Option<&ProfileName>, now: Timestamp) -> Profile {
+    let blank = Profile {
+        name: name.clone(),
+        default: default == Some(name),
+        state: ProfileState::Expired,
+        mode: None,
+        mode_reason: None,
+        email: None,
+        plan: None,
+        account_id: None,
+        organization_id: None,
+        project_id: None,
+        generation: 0,
+        expires_at: None,
+        refresh_at: None,
+        last_refresh: None,
+        last_error: None,
+    };
+    match view {
+        View::Unread => blank,
+        View::Closed(error) => Profile { last_error: Some(store_failed(error).about(name)), ..blank },
+        View::Missing | View::Unreadable(_) => {
+            Profile { state: ProfileState::LoginRequired, last_error: Some(unusable(name, view)), ..blank }
+        }
+        View::Known(facts) => Profile {
+            state: match facts.outlook.standing(now) {
+                Standing::Ready => ProfileState::Ready,
+                Standing::Refreshing => ProfileState::Refreshing,
+                Standing::Unsaved => ProfileState::Unsaved,
+                Standing::Expired => ProfileState::Expired,
+                Standing::LoginRequired => ProfileState::LoginRequired,
+            },
+            mode: Some(mode(facts.mode)),
+            mode_reason: Some(facts.mode_reason.clone()),
+            email: facts.identity.email.clone(),
+            plan: facts.identity.plan.as_ref().map(Plan::to_string),
+            account_id: facts.identity.account_id.clone(),
+            organization_id: facts.identity.organization_id.clone(),
+            project_id: facts.identity.project_id.clone(),
+            generation: facts.ready.generation,
+            expires_at: facts.outlook.expires_at,
+            refresh_at: facts.refresh_at,
+            last_refresh: Some(facts.issued_at),
+            last_error: last_error(facts, now),
+            ..blank
+        },
+    }
+}
+
+/// Why a profile has no facts.
+pub(crate) fn unusable(name: &ProfileName, view: &View) -> Problem {
+    let problem = match view {
+        View::Known(_) | View::Unread => {
+            Problem::new(ErrorCode::Timeout, format!("profile \"{name}\" has not been read yet")).hint("try again")
+        }
+        View::Closed(error) => store_failed(error),
+        View::Missing => {
+            let detail = format!("the store has no record of profile \"{name}\"");
+            Problem::new(ErrorCode::LoginRequired, detail).hint(login_command(name))
+        }
+        View::Unreadable(error) => {
+            let detail = format!("the record of profile \"{name}\" cannot be used: {error}");
+            Problem::new(ErrorCode::LoginRequired, detail).hint(login_command(name))
+        }
+    };
+    problem.about(name)
+}
+
+/// Why a refresh that was asked for did not happen; none, if it did, or was not needed any more.
+pub(crate) fn refresh_failed(facts: &Facts, rejected: Option<u64>, now: Timestamp) -> Option<Problem> {
+    if !facts.renewable {
+        let detail = format!("there is nothing to refresh: profile \"{}\" has no refresh token", facts.name);
+        return Some(Problem::new(ErrorCode::Conflict, detail).hint(login_command(&facts.name)).about(&facts.name));
+    }
+    let replaced = rejected.is_some_and(|generation| generation != facts.ready.generation);
+    if replaced { None } else { last_error(facts, now) }
+}
+
+/// Why a profile's credential is not to be had.
+pub(crate) fn no_credential(facts: &Facts, now: Timestamp) -> Problem {
+    let name = &facts.name;
+    match last_error(facts, now) {
+        Some(problem) => problem,
+        None if facts.renewable => {
+            let detail = format!("profile \"{name}\" was not refreshed in time");
+            Problem::new(ErrorCode::Timeout, detail).hint("try again; authctl status shows how it goes").about(name)
+        }
+        None => {
+            let detail = format!("the token of profile \"{name}\" has expired, and it came without a refresh token");
+            Problem::new(ErrorCode::LoginRequired, detail).hint(login_command(name)).about(name)
+        }
+    }
+}
+
+fn last_error(facts: &Facts, now: Timestamp) -> Option<Problem> {
+    let name = &facts.name;
+    if let Some(ended) = &facts.ended {
+        return Some(signed_out(name, ended));
+    }
+    let problem = match facts.trouble.as_ref()? {
+        Trouble::Store(complaint) => {
+            Problem::new(ErrorCode::StoreUnavailable, format!("the newest credential is not saved yet: {complaint}"))
+                .hint("run: authctl doctor")
+        }
+        Trouble::Provider(failure, next) => {
+            let wait = u64::try_from(next.duration_since(now).as_secs()).unwrap_or(0).max(1);
+            let problem = provider_failed(failure);
+            if problem.code == ErrorCode::ProviderUnreachable { problem.retry_after(wait) } else { problem }
+        }
+    };
+    Some(problem.about(name))
+}
+
+fn signed_out(name: &ProfileName, ended: &Ended) -> Problem {
+    let why = match ended.answer_lost_at {
+        Some(at) => format!("the answer to a refresh was lost at {}, and its token is spent", at.strftime("%H:%M UTC")),
+        None => ended.code.sentence().to_owned(),
+    };
+    Problem::new(ErrorCode::LoginRequired, format!("profile \"{name}\" is signed out: {why}"))
+        .hint(login_command(name))
+        .about(name)
+}
+
+/// A call to the provider that failed.
+pub(crate) fn provider_failed(failure: &Failure) -> Problem {
+    match failure {
+        Failure::Unsent { detail } => {
+            Problem::new(ErrorCode::ProviderUnreachable, format!("the provider cannot be reached: {detail}"))
+                .hint("check the network; authctl doctor tells more")
+        }
+        Failure::Unanswered { detail } => {
+            Problem::new(ErrorCode::ProviderUnreachable, format!("the provider did not answer: {detail}"))
+        }
+        Failure::Busy { status, .. } => {
+            Problem::new(ErrorCode::ProviderUnreachable, format!("the provider asks to wait (status {status})"))
+        }
+        Failure::Garbled { detail } => {
+            Problem::new(ErrorCode::ProviderUnreachable, format!("what answered is not the provider: {detail}"))
+                .hint("is a captive portal or a proxy in between? authctl doctor tells more")
+        }
+        Failure::Refused { code, .. } => {
+            Problem::new(ErrorCode::ProviderRefused, format!("the provider refused: {}", code.sentence()))
+        }
+    }
+}
+
+/// A store that did not do its part.
+pub(crate) fn store_failed(error: &StoreError) -> Problem {
+    let detail = error.to_string();
+    match error {
+        StoreError::Locked { .. } => {
+            Problem::new(ErrorCode::StoreLocked, detail).hint("unlock the keychain; authd goes on by itself")
+        }
+        StoreError::Unavailable { .. } => {
+            Problem::new(ErrorCode::StoreUnavailable, detail).hint("run: authctl doctor")
+        }
+        StoreError::Damaged { .. } => {
+            Problem::new(ErrorCode::StoreUnavailable, detail).hint("sign in again: authctl login --replace")
+        }
+    }
+}
+
+/// A login that the provider or a rule refused.
+pub(crate) fn login_failed(failure: &LoginFailure, profile: &ProfileName) -> Problem {
+    let problem = match failure {
+        LoginFailure::Expired => return login_expired(profile),
+        LoginFailure::Exchange(failure) if !failure.is_permanent() => provider_failed(failure),
+        denied => Problem::new(ErrorCode::LoginDenied, denied.sentence()).hint(denied.remedy()),
+    };
+    problem.about(profile)
+}
+
+/// A login that nobody finished.
+pub(crate) fn login_expired(profile: &ProfileName) -> Problem {
+    Problem::new(ErrorCode::LoginExpired, "nobody finished the sign-in in time").hint(login_command(profile)).about(profile)
+}
+
+/// A change of the directory that was not made.
+pub(crate) fn keeper_failed(error: &KeeperError, name: &ProfileName) -> Problem {
+    let problem = match error {
+        KeeperError::Unknown => return profile_unknown(name),
+        KeeperError::Taken => {
+            Problem::new(ErrorCode::Conflict, format!("somebody else is signed in as \"{name}\""))
+                .hint(format!("choose another name, or first: authctl logout {name}"))
+        }
+        KeeperError::Store(error) | KeeperError::SignOut(SignOutError::Store(error)) => store_failed(error),
+        KeeperError::SignOut(SignOutError::Provider(failure)) => {
+            let problem = provider_failed(failure);
+            let detail = format!("\"{name}\" is still signed in, because it could not be revoked: {}", problem.detail);
+            Problem { detail, ..problem }.hint(format!("to forget it on this machine alone: authctl logout {name}"))
+        }
+        KeeperError::Gone => return stopping(),
+    };
+    problem.about(name)
+}
+
+/// There is no such profile.
+pub(crate) fn profile_unknown(name: &ProfileName) -> Problem {
+    Problem::new(ErrorCode::ProfileUnknown, format!("there is no profile \"{name}\"")).hint(login_command(name)).about(name)
+}
+
+/// No profile is named, and there is no default one.
+pub(crate) fn no_default(profiles: usize) -> Problem {
+    let problem = Problem::new(
+        ErrorCode::ProfileUnknown,
+        if profiles == 0 { "nobody is signed in" } else { "no profile is named, and there is no default one" },
+    );
+    problem.hint(if profiles == 0 { "run: authctl login" } else { "name one with -p, or run: authctl use PROFILE" })
+}
+
+/// The daemon is on its way out.
+pub(crate) fn stopping() -> Problem {
+    Problem::new(ErrorCode::ShuttingDown, "authd is stopping").hint("try again in a moment").retry_after(1)
+}
+
+impl From<Gone> for Problem {
+    fn from(Gone: Gone) -> Self {
+        stopping()
+    }
+}
+
+/// The callback server has no port.
+pub(crate) fn callback_unavailable(facts: &CallbackFacts) -> Problem {
+    let detail = facts.detail.as_deref().unwrap_or("it has not started yet");
+    Problem::new(ErrorCode::CallbackUnavailable, format!("no browser could return: {detail}"))
+        .hint("free the port, or run: authctl login --paste, or: authctl login --device")
+}
+
+/// The callback server, as its clients see it.
+pub(crate) fn callback(facts: &CallbackFacts) -> CallbackStatus {
+    CallbackStatus {
+        state: facts.state,
+        addresses: facts.addresses.iter().map(ToString::to_string).collect(),
+        detail: facts.detail.clone().filter(|_| facts.state != CallbackState::Listening || facts.detail.is_some()),
+    }
+}
+
+/// What the browser shows of a login that is over.
+pub(crate) fn arrival(login: &Login, again: bool) -> Arrival {
+    match (&login.result, &login.error) {
+        (Some(profile), _) => {
+            let who = who(profile);
+            if again { Arrival::AlreadySignedIn(who) } else { Arrival::SignedIn(who) }
+        }
+        (None, Some(problem)) => Arrival::Failed {
+            title: problem.title.clone(),
+            sentence: problem.detail.clone(),
+            remedy: problem.hint.clone().unwrap_or_default(),
+        },
+        (None, None) if login.state == LoginState::Cancelled => Arrival::Failed {
+            title: "Sign-in called off".to_owned(),
+            sentence: "this sign-in was called off before it was finished".to_owned(),
+            remedy: login_command(&login.profile),
+        },
+        (None, None) => Arrival::UnknownState,
+    }
+}
+
+fn who(profile: &Profile) -> Who {
+    let plan = profile.plan.as_deref().map(|plan| Plan::new(plan).display_name().to_owned());
+    Who {
+        email: profile.email.clone(),
+        plan,
+        workspace: profile.account_id.clone(),
+        mode: match profile.mode {
+            Some(Mode::ApiKey) => "API key".to_owned(),
+            Some(Mode::ChatGpt) | Some(Mode::Unknown) | None => "ChatGPT".to_owned(),
+        },
+        mode_reason: profile.mode_reason.clone().unwrap_or_default(),
+        profile: profile.name.to_string(),
+    }
+}
+
+/// The command that signs a profile in.
+fn login_command(name: &ProfileName) -> String {
+    format!("run: authctl login {name}")
+}
+
+/// A mode, in the words of the contract.
+fn mode(mode: authd_oauth::Mode) -> Mode {
+    match mode {
+        authd_oauth::Mode::ChatGpt => Mode::ChatGpt,
+        authd_oauth::Mode::ApiKey => Mode::ApiKey,
+    }
+}
+
+/// The mode a login wishes for; the configuration decides where it has no wish.
+pub(crate) fn mode_wish(asked: authd_api::ModeWish, configured: ModeWish) -> ModeWish {
+    match asked {
+        authd_api::ModeWish::Auto => configured,
+        authd_api::ModeWish::ChatGpt => ModeWish::ChatGpt,
+        authd_api::ModeWish::ApiKey => ModeWish::ApiKey,
+    }
+}

@@ -1,0 +1,78 @@
+//! From an authorization code to a grant: exchange, claims, mode decision, API key. Which profile it
+//! becomes is not decided here.
+
+use std::time::Duration;
+
+use authd_oauth::{
+    Code, Decision, Endpoint, Exchange, Failure, Grant, Holding, IdToken, LoginFailure, ModeWish, Tokens, claims, plan,
+};
+use tracing::{info, warn};
+
+use crate::clock;
+
+/// How often the API-key exchange is tried while the provider cannot be reached. Together with the
+/// waits between, this stays well inside a login's ten minutes and a browser's patience.
+const TRIES: u32 = 4;
+
+/// What a login wishes for.
+#[derive(Clone, Debug)]
+pub(crate) struct Wish {
+    /// The kind of credential.
+    pub(crate) mode: ModeWish,
+    /// The only workspaces to accept; empty accepts any.
+    pub(crate) workspaces: Vec<String>,
+}
+
+/// Redeems an authorization code, and everything that follows from it.
+pub(crate) async fn redeem(endpoint: &Endpoint, exchange: Exchange, wish: &Wish) -> Result<Grant, LoginFailure> {
+    let answer = endpoint.exchange_code(exchange).await.map_err(LoginFailure::Exchange)?;
+    let now = clock::now();
+    let tokens = Tokens::issued(answer, now);
+    let identity = claims::identity(&tokens.id_token)
+        .map_err(|error| LoginFailure::Exchange(Failure::Garbled { detail: error.to_string() }))?;
+    accept_workspace(identity.account_id.as_deref(), &wish.workspaces)?;
+    let (holding, mode_reason) = match plan::decide(wish.mode, &identity) {
+        Decision::ChatGpt { reason } => (Holding::ChatGpt(tokens), reason),
+        Decision::TryApiKey { reason, fallback } => match api_key(endpoint, &tokens.id_token).await {
+            Ok(key) => (Holding::ApiKey(key, Some(tokens)), reason),
+            Err(Failure::Refused { code, .. }) if fallback => {
+                info!(%code, "no API key for this account; ChatGPT mode");
+                (Holding::ChatGpt(tokens), plan::no_key_reason(&code))
+            }
+            Err(Failure::Refused { code, .. }) => return Err(LoginFailure::NoApiKey(code)),
+            Err(failure) => return Err(LoginFailure::Exchange(failure)),
+        },
+    };
+    Ok(Grant { identity, holding, mode_reason, issued_at: now })
+}
+
+/// The exchange spends nothing, so it may be tried again; a provider out of reach never changes the
+/// mode.
+async fn api_key(endpoint: &Endpoint, id_token: &IdToken) -> Result<authd_oauth::ApiKey, Failure> {
+    let mut tries = 1;
+    loop {
+        match endpoint.exchange_api_key(id_token).await {
+            Err(failure) if !failure.is_permanent() && tries < TRIES => {
+                warn!(%failure, "the API-key exchange failed, and is tried again");
+                tokio::time::sleep(Duration::from_secs(1 << tries)).await;
+                tries += 1;
+            }
+            result => return result,
+        }
+    }
+}
+
+fn accept_workspace(account: Option<&str>, allowed: &[String]) -> Result<(), LoginFailure> {
+    if allowed.is_empty() || account.is_some_and(|account| allowed.iter().any(|id| id == account)) {
+        return Ok(());
+    }
+    Err(LoginFailure::WrongWorkspace { wanted: allowed.join(", "), got: account.map(ToOwned::to_owned) })
+}
+
+/// The code of a failure that has one.
+pub(crate) fn code_of(failure: &Failure) -> Option<&Code> {
+    match failure {
+        Failure::Refused { code, .. } => Some(code),
+        Failure::Unsent { .. } | Failure::Unanswered { .. } | Failure::Busy { .. } | Failure::Garbled { .. } => None,
+    }
+}

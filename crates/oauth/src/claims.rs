@@ -1,0 +1,142 @@
+//! What a token says of its subject, read locally. No signature is checked: the token came straight from
+//! the provider over TLS (OpenID Connect Core, section 3.1.3.7, item 6), and nothing is granted by it.
+
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::{IdToken, Plan};
+
+/// The longest token that is looked into, in bytes: real ones have two thousand.
+const MAX_TOKEN: usize = 64 << 10;
+
+/// Who is signed in. An identity is (user id, account id), never the e-mail.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Identity {
+    /// The e-mail address.
+    pub email: Option<String>,
+    /// The plan.
+    pub plan: Option<Plan>,
+    /// The user.
+    pub user_id: Option<String>,
+    /// The workspace.
+    pub account_id: Option<String>,
+    /// Whether the workspace is a FedRAMP one.
+    pub fedramp: bool,
+    /// The API organisation.
+    pub organization_id: Option<String>,
+    /// The API project.
+    pub project_id: Option<String>,
+}
+
+/// A token that is not a JWT with a JSON object in it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the id token cannot be read")]
+pub struct Unreadable;
+
+/// The identity that an id token attests. Every claim is optional.
+pub fn identity(token: &IdToken) -> Result<Identity, Unreadable> {
+    let claims = claims(token.expose())?;
+    let auth = claims.auth.unwrap_or_default();
+    let profile = claims.profile.unwrap_or_default();
+    let said = |text: Option<String>| text.filter(|text| !text.trim().is_empty());
+    Ok(Identity {
+        email: said(claims.email).or(said(profile.email)),
+        plan: said(auth.chatgpt_plan_type).map(Plan::new),
+        user_id: said(auth.chatgpt_user_id).or(said(auth.user_id)),
+        account_id: said(auth.chatgpt_account_id),
+        fedramp: auth.chatgpt_account_is_fedramp,
+        organization_id: said(auth.organization_id),
+        project_id: said(auth.project_id),
+    })
+}
+
+/// The expiry that a token itself states, if it is a JWT that states one.
+pub fn expiry(token: &str) -> Option<Timestamp> {
+    Timestamp::from_second(claims(token).ok()?.exp?).ok()
+}
+
+/// The claims as sent.
+#[derive(Deserialize)]
+struct Claims {
+    exp: Option<i64>,
+    email: Option<String>,
+    #[serde(rename = "https://api.openai.com/auth")]
+    auth: Option<Auth>,
+    #[serde(rename = "https://api.openai.com/profile")]
+    profile: Option<Profile>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Auth {
+    chatgpt_plan_type: Option<String>,
+    chatgpt_user_id: Option<String>,
+    user_id: Option<String>,
+    chatgpt_account_id: Option<String>,
+    chatgpt_account_is_fedramp: bool,
+    organization_id: Option<String>,
+    project_id: Option<String>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Profile {
+    email: Option<String>,
+}
+
+fn claims(token: &str) -> Result<Claims, Unreadable> {
+    let mut parts = token.split('.');
+    let (Some(head), Some(body), Some(signature)) = (parts.next(), parts.next(), parts.next()) else {
+        return Err(Unreadable);
+    };
+    if token.len() > MAX_TOKEN || head.is_empty() || body.is_empty() || signature.is_empty() {
+        return Err(Unreadable);
+    }
+    let body = URL_SAFE_NO_PAD.decode(body).map_err(|_| Unreadable)?;
+    serde_json::from_slice(&body).map_err(|_| Unreadable)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn token(claims: &str) -> IdToken {
+        IdToken::new(format!("e30.{}.c2ln", URL_SAFE_NO_PAD.encode(claims)))
+    }
+
+    #[test]
+    fn each_claim_is_read_from_its_places_in_order() {
+        let full = token(
+            r#"{"email":"a@b.c","exp":1,"https://api.openai.com/profile":{"email":"other@b.c"},
+                "https://api.openai.com/auth":{"chatgpt_plan_type":"plus","chatgpt_user_id":"u1","user_id":"u2",
+                "chatgpt_account_id":"acc","chatgpt_account_is_fedramp":true,"organization_id":"org","project_id":"proj"}}"#,
+        );
+        let identity = identity(&full).unwrap();
+        assert_eq!(identity.email.as_deref(), Some("a@b.c"));
+        assert_eq!(identity.user_id.as_deref(), Some("u1"));
+        assert_eq!(identity.plan, Some(Plan::new("plus")));
+        assert!(identity.fedramp);
+        assert_eq!(expiry(full.expose()), Timestamp::from_second(1).ok());
+    }
+
+    #[test]
+    fn other_places_serve_and_nothing_is_required() {
+        let sparse = token(
+            r#"{"email":" ","https://api.openai.com/profile":{"email":"p@b.c"},"https://api.openai.com/auth":{"user_id":"u2"}}"#,
+        );
+        let found = identity(&sparse).unwrap();
+        assert_eq!((found.email.as_deref(), found.user_id.as_deref()), (Some("p@b.c"), Some("u2")));
+        assert_eq!(identity(&token("{}")), Ok(Identity::default()));
+    }
+
+    #[test]
+    fn what_is_no_token_is_an_error() {
+        for text in ["", "a", "a.b", "..", "a..c", "a.!.c", "a.e30.", "a.W10.c"] {
+            assert_eq!(identity(&IdToken::new(text)), Err(Unreadable), "{text}");
+            assert_eq!(expiry(text), None);
+        }
+        assert_eq!(expiry(token(r#"{"exp":99999999999999999}"#).expose()), None);
+    }
+}

@@ -1,0 +1,186 @@
+//! The provider, called: the only asynchronous file of this crate. Every request is the provider's own
+//! client's, byte for byte; every answer is read within bounds and handed to a pure function.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderMap, Method, StatusCode, header};
+use jiff::Timestamp;
+use reqwest::{RequestBuilder, Response};
+use serde::Serialize;
+
+use crate::{
+    ApiKey, ClientIdentity, CodeAnswer, DevicePoll, DeviceStart, Exchange, Failure, Http, IdToken, Network,
+    NetworkError, Provider, Purpose, RefreshAnswer, RefreshToken,
+    answer::{self, Call},
+    login::form,
+    token,
+};
+
+/// The longest answer that is read, in bytes: real ones have ten thousand.
+const MAX_ANSWER: usize = 1 << 20;
+
+/// How long a revocation may take: nothing depends on it but a person's patience.
+const REVOKE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How long the provider's host may take to show that it is there.
+const PROBE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The provider's endpoints; a cheap handle.
+#[derive(Clone, Debug)]
+pub struct Endpoint {
+    provider: Provider,
+    client: ClientIdentity,
+    http: Http,
+}
+
+impl Endpoint {
+    /// The endpoints of this provider.
+    pub fn new(provider: Provider, client: ClientIdentity, network: Network) -> Result<Self, NetworkError> {
+        Ok(Self { provider, client, http: Http::new(network, Purpose::Calls)? })
+    }
+
+    /// Redeems an authorization code (RFC 6749, section 4.1.3; RFC 7636, section 4.5).
+    pub async fn exchange_code(&self, exchange: Exchange) -> Result<CodeAnswer, Failure> {
+        let body = form([
+            ("grant_type", "authorization_code"),
+            ("code", exchange.code.expose()),
+            ("redirect_uri", &exchange.redirect_uri),
+            ("client_id", &self.provider.client_id),
+            ("code_verifier", exchange.verifier.expose()),
+        ]);
+        let body = self.call(Call::Other, self.post_form(body)?).await?;
+        CodeAnswer::parse(&body)
+    }
+
+    /// Exchanges an id token for an API key (RFC 8693, section 2.1).
+    pub async fn exchange_api_key(&self, id_token: &IdToken) -> Result<ApiKey, Failure> {
+        let body = form([
+            ("grant_type", "urn:ietf:params:oauth:grant-type:token-exchange"),
+            ("client_id", &self.provider.client_id),
+            ("requested_token", "openai-api-key"),
+            ("subject_token", id_token.expose()),
+            ("subject_token_type", "urn:ietf:params:oauth:token-type:id_token"),
+        ]);
+        let body = self.call(Call::Other, self.post_form(body)?).await?;
+        token::api_key(&body)
+    }
+
+    /// Spends a refresh token (RFC 6749, section 6). Must not be cancelled once it is sent.
+    pub async fn refresh(&self, token: &RefreshToken) -> Result<RefreshAnswer, Failure> {
+        #[derive(Serialize)]
+        struct Body<'a> {
+            client_id: &'a str,
+            grant_type: &'a str,
+            refresh_token: &'a str,
+        }
+        let body = Body {
+            client_id: &self.provider.client_id,
+            grant_type: "refresh_token",
+            refresh_token: token.expose(),
+        };
+        let body = self.call(Call::Refresh, self.post_json(&self.provider.token_url, &body)?).await?;
+        RefreshAnswer::parse(&body)
+    }
+
+    /// Revokes a grant (RFC 7009, section 2.1).
+    pub async fn revoke(&self, token: &RefreshToken) -> Result<(), Failure> {
+        #[derive(Serialize)]
+        struct Body<'a> {
+            token: &'a str,
+            token_type_hint: &'a str,
+            client_id: &'a str,
+        }
+        let body = Body {
+            token: token.expose(),
+            token_type_hint: "refresh_token",
+            client_id: &self.provider.client_id,
+        };
+        let request = self.post_json(&self.provider.revoke_url, &body)?.timeout(REVOKE_TIMEOUT);
+        self.call(Call::Other, request).await.map(drop)
+    }
+
+    /// Starts a device login.
+    pub async fn device_start(&self) -> Result<DeviceStart, Failure> {
+        #[derive(Serialize)]
+        struct Body<'a> {
+            client_id: &'a str,
+        }
+        let body = Body { client_id: &self.provider.client_id };
+        let body = self.call(Call::Other, self.post_json(&self.provider.device_usercode_url, &body)?).await?;
+        DeviceStart::parse(&body)
+    }
+
+    /// Asks whether the person is done.
+    pub async fn device_poll(&self, start: &DeviceStart) -> Result<DevicePoll, Failure> {
+        #[derive(Serialize)]
+        struct Body<'a> {
+            device_auth_id: &'a str,
+            user_code: &'a str,
+        }
+        let body = Body { device_auth_id: &start.id, user_code: &start.user_code };
+        let request = self.post_json(&self.provider.device_token_url, &body)?;
+        let (status, headers, body) = self.exchange(request).await?;
+        DevicePoll::parse(status, &body).unwrap_or_else(|| Err(failure(Call::Other, status, &headers, &body)))
+    }
+
+    /// Whether the provider's host answers at all. No secret is sent.
+    pub async fn reachable(&self) -> bool {
+        let Ok(request) = self.http.request(Method::HEAD, &self.provider.issuer) else { return false };
+        request.timeout(PROBE_TIMEOUT).send().await.is_ok()
+    }
+
+    /// The code and API-key exchanges name no client, as recorded.
+    fn post_form(&self, body: String) -> Result<RequestBuilder, Failure> {
+        let request = self.http.request(Method::POST, &self.provider.token_url)?;
+        // The first place where a secret leaves: the form body.
+        Ok(request.header(header::CONTENT_TYPE, "application/x-www-form-urlencoded").body(body))
+    }
+
+    fn post_json(&self, url: &str, body: &impl Serialize) -> Result<RequestBuilder, Failure> {
+        let body = serde_json::to_vec(body).expect("a struct of strings has a JSON form");
+        let request = self.http.request(Method::POST, url)?;
+        Ok(request
+            .header(header::CONTENT_TYPE, "application/json")
+            .header("originator", &self.client.originator)
+            .header(header::USER_AGENT, &self.client.user_agent)
+            .body(body))
+    }
+
+    async fn call(&self, call: Call, request: RequestBuilder) -> Result<Bytes, Failure> {
+        let (status, headers, body) = self.exchange(request).await?;
+        if status.is_success() { Ok(body) } else { Err(failure(call, status, &headers, &body)) }
+    }
+
+    async fn exchange(&self, request: RequestBuilder) -> Result<(StatusCode, HeaderMap, Bytes), Failure> {
+        let response = request.send().await.map_err(|error| self.http.failure(error))?;
+        let (status, headers) = (response.status(), response.headers().clone());
+        Ok((status, headers, self.read(response).await?))
+    }
+
+    /// The body, piece by piece, so that an endless one is noticed early.
+    async fn read(&self, mut response: Response) -> Result<Bytes, Failure> {
+        let mut body = Vec::new();
+        while let Some(piece) = response.chunk().await.map_err(|error| self.unread(error))? {
+            if body.len() + piece.len() > MAX_ANSWER {
+                return Err(Failure::Garbled { detail: "an answer of more than 1 MiB".to_owned() });
+            }
+            body.extend_from_slice(&piece);
+        }
+        Ok(body.into())
+    }
+
+    /// An answer that breaks off was sent for: it is never the failure of an unsent request.
+    fn unread(&self, error: reqwest::Error) -> Failure {
+        match self.http.failure(error) {
+            Failure::Unsent { detail } => Failure::Unanswered { detail },
+            other => other,
+        }
+    }
+}
+
+/// Judges an answer by the time it arrived at.
+#[expect(clippy::disallowed_methods, reason = "a Retry-After date is measured against the time of the answer")]
+fn failure(call: Call, status: StatusCode, headers: &HeaderMap, body: &[u8]) -> Failure {
+    answer::failure(call, status, headers, body, Timestamp::now())
+}

@@ -1,0 +1,44 @@
+//! The ready header list of each mode, in the order of the contract.
+
+use crate::{ClientIdentity, Identity, session::Bearer};
+
+/// What the headers are made of.
+#[derive(Clone, Copy, Debug)]
+pub struct Facts<'a> {
+    /// The credential.
+    pub bearer: &'a Bearer,
+    /// Who is signed in.
+    pub identity: &'a Identity,
+    /// Whom the requests name as their client.
+    pub client: &'a ClientIdentity,
+    /// The `OpenAI-Organization` header; empty counts as unset.
+    pub organization: Option<&'a str>,
+    /// The `OpenAI-Project` header; empty counts as unset.
+    pub project: Option<&'a str>,
+}
+
+/// The headers as pairs of name and value. The first value is a secret, on its way out.
+pub fn ready(facts: &Facts<'_>) -> Vec<(String, String)> {
+    let Facts { bearer, identity, client, organization, project } = facts;
+    let set = |value: Option<&str>| value.map(str::trim).filter(|value| !value.is_empty()).map(ToOwned::to_owned);
+    let always = |value: &str| Some(value.to_owned());
+    let list = match bearer {
+        Bearer::Key(key) => vec![
+            ("Authorization", Some(format!("Bearer {}", key.expose()))),
+            ("version", always(&client.version)),
+            ("OpenAI-Organization", set(*organization)),
+            ("OpenAI-Project", set(*project)),
+        ],
+        Bearer::Access(token) => vec![
+            ("Authorization", Some(format!("Bearer {}", token.expose()))),
+            ("chatgpt-account-id", set(identity.account_id.as_deref())),
+            ("version", always(&client.version)),
+            ("OpenAI-Organization", set(*organization)),
+            ("OpenAI-Project", set(*project)),
+            ("originator", always(&client.originator)),
+            ("User-Agent", always(&client.user_agent)),
+            ("X-OpenAI-Fedramp", identity.fedramp.then(|| "true".to_owned())),
+        ],
+    };
+    list.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect()
+}

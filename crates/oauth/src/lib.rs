@@ -1,0 +1,55 @@
+//! What authd decides about OAuth: pure functions of what was said and when. It keeps nothing, and only
+//! `endpoint.rs` waits for anything.
+//!
+//! The life of a grant:
+//!
+//! ```text
+//!  Attempt ── authorize_url ──► browser ──► Callback
+//!     │                                        │
+//!     └──────────── accept ◄───────────────────┘
+//!                     │ code, verifier
+//!                     ▼
+//!                 exchange_code ──► Tokens ──► claims ──► plan::decide
+//!                                                            │
+//!                          ChatGPT mode ◄────────────────────┼──► exchange_api_key ──► API-key mode
+//!                               │                            │            │
+//!                               ▼                            ▼            ▼
+//!                            Session ── refresh, save, serve, … ── until it is Ended
+//! ```
+//!
+//! Terms are those of RFC 6749 (authorization code, refresh token), RFC 7636 (code verifier, code
+//! challenge), RFC 8693 (token exchange, subject token) and RFC 7009 (revocation). What is known of the
+//! provider beyond them, and from where, is in `docs/protocol.md`.
+
+pub mod answer;
+pub mod claims;
+mod client;
+mod device;
+mod endpoint;
+mod error;
+pub mod headers;
+mod login;
+mod network;
+pub mod pkce;
+pub mod plan;
+mod provider;
+mod record;
+pub mod schedule;
+mod secret;
+mod session;
+mod token;
+
+pub use claims::Identity;
+pub use client::{ClientIdentity, Machine};
+pub use device::{DevicePoll, DeviceStart};
+pub use endpoint::Endpoint;
+pub use error::{Code, Failure};
+pub use login::{Attempt, Callback, CallbackError, Exchange, LoginFailure, Refusal};
+pub use network::{Http, Network, NetworkError, Purpose};
+pub use plan::{Decision, Mode, ModeWish, Plan};
+pub use provider::{Provider, REDIRECT_PATH, is_safe};
+pub use record::{Ended, Grant, Holding, Record, RecordError};
+pub use reqwest;
+pub use secret::{AccessToken, ApiKey, AuthorizationCode, IdToken, RefreshToken};
+pub use session::{Bearer, Credential, Effect, Event, Outlook, PROBE_PAUSE, Session, Standing, Trouble};
+pub use token::{CodeAnswer, RefreshAnswer, Tokens};

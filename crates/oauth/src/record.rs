@@ -1,0 +1,208 @@
+//! What is kept at rest of one profile: versioned JSON text. Where it is kept is the store's business.
+//!
+//! Old readers meet new records: a newer version is refused and left alone, unknown fields are ignored.
+
+use jiff::Timestamp;
+use secrecy::{ExposeSecret, SecretString};
+use serde::{Deserialize, Serialize};
+
+use crate::{AccessToken, ApiKey, Code, IdToken, Identity, Mode, RefreshToken, Tokens};
+
+/// The version this program writes, and the newest it reads.
+const VERSION: u32 = 1;
+
+/// Everything that must survive a restart.
+#[derive(Clone, Debug)]
+pub struct Record {
+    /// Counts up with every new credential.
+    pub generation: u64,
+    /// Who is signed in, and with what.
+    pub grant: Grant,
+    /// A refresh was sent at this time, and its answer is not known to have arrived.
+    pub journal: Option<Timestamp>,
+    /// The provider refused the refresh token for good.
+    pub ended: Option<Ended>,
+}
+
+/// What a sign-in yields.
+#[derive(Clone, Debug)]
+pub struct Grant {
+    /// Who.
+    pub identity: Identity,
+    /// What is held for them.
+    pub holding: Holding,
+    /// Why in this mode.
+    pub mode_reason: String,
+    /// When the tokens, or the key, were issued.
+    pub issued_at: Timestamp,
+}
+
+/// The secrets of a grant, by mode.
+#[derive(Clone, Debug)]
+pub enum Holding {
+    /// ChatGPT mode: the access token is the credential.
+    ChatGpt(Tokens),
+    /// API-key mode: the key is the credential; the tokens renew it. Without tokens it is a key of the
+    /// user's own.
+    ApiKey(ApiKey, Option<Tokens>),
+}
+
+impl Holding {
+    /// The mode this is for.
+    pub fn mode(&self) -> Mode {
+        match self {
+            Self::ChatGpt(_) => Mode::ChatGpt,
+            Self::ApiKey(..) => Mode::ApiKey,
+        }
+    }
+
+    /// The tokens, if there are any.
+    pub fn tokens(&self) -> Option<&Tokens> {
+        match self {
+            Self::ChatGpt(tokens) => Some(tokens),
+            Self::ApiKey(_, tokens) => tokens.as_ref(),
+        }
+    }
+
+    /// The refresh token, if there is one.
+    pub fn refresh_token(&self) -> Option<&RefreshToken> {
+        self.tokens()?.refresh_token.as_ref()
+    }
+
+    pub(crate) fn tokens_mut(&mut self) -> Option<&mut Tokens> {
+        match self {
+            Self::ChatGpt(tokens) => Some(tokens),
+            Self::ApiKey(_, tokens) => tokens.as_mut(),
+        }
+    }
+}
+
+/// The end of a grant: a person has to sign in again.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ended {
+    /// What the provider said.
+    pub code: Code,
+    /// When it said so.
+    pub at: Timestamp,
+    /// A refresh before that was sent at this time, and its answer was lost.
+    pub answer_lost_at: Option<Timestamp>,
+}
+
+/// A record that cannot be used. It stays where it is.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RecordError {
+    /// Upgrade authd: a newer one wrote this.
+    #[error("the record has version {0}, and this authd reads up to {VERSION}: upgrade authd")]
+    TooNew(u32),
+    /// Sign in again: this is not one of our records.
+    #[error("the record is damaged (line {line}, column {column})")]
+    Damaged {
+        /// Where reading it failed; the text itself is secret.
+        line: usize,
+        /// As above.
+        column: usize,
+    },
+}
+
+impl Record {
+    /// The record as text.
+    pub fn to_text(&self) -> SecretString {
+        let Grant { identity, holding, mode_reason, issued_at } = &self.grant;
+        let tokens = holding.tokens();
+        let api_key = match holding {
+            Holding::ChatGpt(_) => None,
+            Holding::ApiKey(key, _) => Some(key.expose().to_owned()),
+        };
+        let written = Written {
+            version: VERSION,
+            generation: self.generation,
+            identity: identity.clone(),
+            mode: holding.mode(),
+            mode_reason: mode_reason.clone(),
+            issued_at: *issued_at,
+            id_token: tokens.map(|tokens| tokens.id_token.expose().to_owned()),
+            access_token: tokens.map(|tokens| tokens.access_token.expose().to_owned()),
+            refresh_token: holding.refresh_token().map(|token| token.expose().to_owned()),
+            expires_at: tokens.map(|tokens| tokens.expires_at),
+            api_key,
+            journal: self.journal,
+            ended: self.ended.clone(),
+        };
+        let text = serde_json::to_string(&written).expect("a struct of strings and numbers has a JSON form");
+        SecretString::from(text)
+    }
+
+    /// The record that a text means.
+    pub fn from_text(text: &SecretString) -> Result<Self, RecordError> {
+        let text = text.expose_secret();
+        let Versioned { version } = serde_json::from_str(text).map_err(damaged)?;
+        if version > VERSION {
+            return Err(RecordError::TooNew(version));
+        }
+        let written: Written = serde_json::from_str(text).map_err(damaged)?;
+        let tokens = match (written.id_token, written.access_token, written.expires_at) {
+            (Some(id_token), Some(access_token), Some(expires_at)) => Some(Tokens {
+                id_token: IdToken::new(id_token),
+                access_token: AccessToken::new(access_token),
+                refresh_token: written.refresh_token.map(RefreshToken::new),
+                expires_at,
+            }),
+            _ => None,
+        };
+        let holding = match (written.mode, written.api_key.map(ApiKey::new), tokens) {
+            (Mode::ApiKey, Some(key), tokens) => Holding::ApiKey(key, tokens),
+            (Mode::ChatGpt, _, Some(tokens)) => Holding::ChatGpt(tokens),
+            (Mode::ApiKey, None, _) | (Mode::ChatGpt, _, None) => {
+                return Err(RecordError::Damaged { line: 0, column: 0 });
+            }
+        };
+        Ok(Self {
+            generation: written.generation,
+            grant: Grant {
+                identity: written.identity,
+                holding,
+                mode_reason: written.mode_reason,
+                issued_at: written.issued_at,
+            },
+            journal: written.journal,
+            ended: written.ended,
+        })
+    }
+}
+
+/// The version alone, so that a newer record is recognised whatever else it holds.
+#[derive(Deserialize)]
+struct Versioned {
+    version: u32,
+}
+
+/// The record as written.
+#[derive(Serialize, Deserialize)]
+struct Written {
+    version: u32,
+    generation: u64,
+    identity: Identity,
+    mode: Mode,
+    mode_reason: String,
+    issued_at: Timestamp,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    id_token: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    access_token: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    refresh_token: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    expires_at: Option<Timestamp>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    api_key: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    journal: Option<Timestamp>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    ended: Option<Ended>,
+}
+
+/// The place of an error without its text: serde's message may quote the secret it stumbled over.
+#[expect(clippy::needless_pass_by_value, reason = "the signature that map_err wants")]
+fn damaged(error: serde_json::Error) -> RecordError {
+    RecordError::Damaged { line: error.line(), column: error.column() }
+}

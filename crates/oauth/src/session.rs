@@ -1,0 +1,477 @@
+//! The brain of one profile: what to do next about its grant, given everything that has happened. It is
+//! pure: no await, no clock, no randomness; its task performs the [`Effect`] and reports the [`Event`].
+//!
+//! ```text
+//!            ┌────────────── due, asked for, or expired ──────────────┐
+//!            ▼                                                        │
+//!   probe ─► journal ─► refresh ─► save ─► (exchange ─► save) ─► serve ─┘
+//!   (only if the network  │          │
+//!    is in doubt)         │          └ failed: serve from memory, save again
+//!                         ├ nothing sent, or told to wait: wait, the same token again
+//!                         ├ no answer: in doubt; wait for the network, the same token again
+//!                         └ refused for good: serve what is valid, then ask for a sign-in
+//! ```
+//!
+//! [`Work`] is one slot, so two calls at once cannot be written down. Every effect carries a ticket, and
+//! a result with another ticket is dropped: it belongs to a grant that has been replaced.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+pub use self::words::{Bearer, Credential, Effect, Event, Outlook, Standing, Trouble};
+use crate::{
+    ApiKey, Code, Ended, Failure, Grant, Holding, Mode, Record, RefreshAnswer, claims,
+    schedule::{self, Jitter, later},
+};
+
+mod words;
+
+/// How often at most the network is tried while it is in doubt and somebody waits. It is also the
+/// shortest time between two wake-ups.
+pub const PROBE_PAUSE: Duration = Duration::from_millis(250);
+
+/// The longest pause between two probes when nobody waits.
+const LONGEST_PROBE_PAUSE: Duration = Duration::from_secs(30);
+
+/// A client that asked this recently is waiting for the network with us.
+const WAITING: Duration = Duration::from_secs(3);
+
+/// While the access token is good for longer than this, a refresh whose journal entry cannot be
+/// written waits for the store; after that, being signed out is the greater harm.
+const LAST_MINUTE: Duration = Duration::from_secs(60);
+
+/// An API key is renewed at most this often, so that a key refused again right after its renewal does
+/// not turn every request into an exchange.
+const KEY_PAUSE: Duration = Duration::from_secs(5 * 60);
+
+/// A try that is this close is worth waiting for; one that is farther is not.
+const SOON: Duration = Duration::from_secs(1);
+
+/// The one call that is in flight.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Work {
+    Idle,
+    Probing,
+    Journalling,
+    Refreshing,
+    Saving,
+    Exchanging,
+}
+
+/// Whether the newest facts are durable.
+#[derive(Debug)]
+enum Durable {
+    Yes,
+    /// Not yet, or not after so many tries; the next one at this time.
+    No { failures: u32, next: Timestamp },
+}
+
+/// Whether the network can be trusted with a token that dies on use.
+#[derive(Debug)]
+enum Network {
+    Trusted,
+    Doubtful { probes: u32, next: Timestamp, since_failure: bool },
+}
+
+/// One profile's grant and all that is known of its renewal.
+#[derive(Debug)]
+pub struct Session {
+    record: Record,
+    served: Credential,
+    work: Work,
+    ticket: u64,
+    durable: Durable,
+    journal_durable: bool,
+    network: Network,
+    failures: u32,
+    not_before: Timestamp,
+    answer_lost_at: Option<Timestamp>,
+    asked: bool,
+    renew_key: bool,
+    key_renewed_at: Option<Timestamp>,
+    used_at: Timestamp,
+    trouble: Option<Trouble>,
+    stopping: bool,
+    seed: u64,
+}
+
+impl Session {
+    /// The session of a new sign-in; its first effect saves it. The seed spreads its schedule.
+    pub fn signed_in(grant: Grant, seed: u64, now: Timestamp) -> Self {
+        let record = Record { generation: 1, grant, journal: None, ended: None };
+        let mut session = Self::restored(record, seed, now);
+        session.durable = Durable::No { failures: 0, next: now };
+        session
+    }
+
+    /// The session that a saved record describes. A journalled refresh is settled at once.
+    pub fn restored(record: Record, seed: u64, now: Timestamp) -> Self {
+        Self {
+            served: Credential::of(&record),
+            work: Work::Idle,
+            ticket: 0,
+            durable: Durable::Yes,
+            journal_durable: record.journal.is_some(),
+            network: Network::Trusted,
+            failures: 0,
+            not_before: now,
+            answer_lost_at: record.journal,
+            asked: record.journal.is_some(),
+            renew_key: false,
+            key_renewed_at: None,
+            used_at: now,
+            trouble: None,
+            stopping: false,
+            seed,
+            record,
+        }
+    }
+
+    /// Takes in what happened, and says what to do now.
+    pub fn apply(&mut self, event: Event, now: Timestamp) -> Effect {
+        match event {
+            Event::Ticked => {}
+            Event::Used(at) => self.used_at = self.used_at.max(at),
+            Event::Wanted(span) => self.wanted(span, now),
+            Event::RefreshAsked(rejected) => self.refresh_asked(rejected, now),
+            Event::Stopping => self.stopping = true,
+            Event::Woke => self.doubt_network(now, false),
+            Event::SignedIn(grant) => self.replace(*grant, now),
+            Event::Probed(ticket, reached) if self.ends(ticket, Work::Probing) => self.probed(reached, now),
+            Event::Saved(ticket, result) if self.ends(ticket, Work::Journalling) => self.journalled(result, now),
+            Event::Saved(ticket, result) if self.ends(ticket, Work::Saving) => self.saved(result, now),
+            Event::Refreshed(ticket, result) if self.ends(ticket, Work::Refreshing) => self.refreshed(result, now),
+            Event::Exchanged(ticket, result) if self.ends(ticket, Work::Exchanging) => self.exchanged(result, now),
+            // A result for a grant that has been replaced.
+            Event::Probed(..) | Event::Saved(..) | Event::Refreshed(..) | Event::Exchanged(..) => {}
+        }
+        self.next_effect(now)
+    }
+
+    /// When to look again if nothing happens before; never, while a call is in flight.
+    pub fn next_wakeup(&self, now: Timestamp) -> Option<Timestamp> {
+        if self.work != Work::Idle {
+            return None;
+        }
+        let save = match self.durable {
+            Durable::Yes => None,
+            Durable::No { next, .. } => Some(next),
+        };
+        let renewal = self.renewal_at(now).map(|due| match self.network {
+            Network::Trusted => due.max(self.not_before),
+            Network::Doubtful { next, .. } => due.max(next),
+        });
+        let next = [save, renewal].into_iter().flatten().min()?;
+        Some(next.max(later(now, PROBE_PAUSE)))
+    }
+
+    /// How things stand, whatever the time is.
+    pub fn outlook(&self) -> Outlook {
+        let ended = self.record.ended.is_some();
+        Outlook {
+            expires_at: self.served.expires_at,
+            ended,
+            spent: ended && self.record.grant.holding.mode() == Mode::ApiKey,
+            unsaved: matches!(self.durable, Durable::No { failures: 1.., .. }),
+            renewing: matches!(self.work, Work::Journalling | Work::Refreshing | Work::Exchanging),
+        }
+    }
+
+    /// The credential that clients get, valid or not.
+    pub fn credential(&self) -> &Credential {
+        &self.served
+    }
+
+    /// The newest facts.
+    pub fn record(&self) -> &Record {
+        &self.record
+    }
+
+    /// When the next renewal is planned; none for a key of the user's own, or after the end.
+    pub fn refresh_at(&self) -> Option<Timestamp> {
+        self.can_renew().then(|| self.planned_at())
+    }
+
+    /// What went wrong last, while it still matters.
+    pub fn trouble(&self) -> Option<&Trouble> {
+        self.trouble.as_ref()
+    }
+
+    /// Whether all that is known is durable, and nothing that could change it is under way.
+    pub fn is_settled(&self) -> bool {
+        self.work == Work::Idle && matches!(self.durable, Durable::Yes)
+    }
+
+    /// Whether something is under way or about to be: waiting for it makes sense.
+    pub fn is_pending(&self, now: Timestamp) -> bool {
+        self.work != Work::Idle || self.next_wakeup(now).is_some_and(|next| next <= later(now, SOON))
+    }
+
+    fn wanted(&mut self, span: Duration, now: Timestamp) {
+        self.used_at = self.used_at.max(now);
+        // A wish beyond what the provider issues is met as well as the schedule does: asking for more
+        // would be a refresh a request.
+        let possible = self.served.expires_at.map(|expires| self.planned_at().duration_until(expires));
+        let span = possible.map_or(span, |most| span.min(Duration::try_from(most).unwrap_or_default()));
+        if self.served.lasts(now) <= span {
+            self.asked = true;
+        }
+        if let Network::Doubtful { next, .. } = &mut self.network {
+            *next = (*next).min(later(now, PROBE_PAUSE));
+        }
+    }
+
+    fn refresh_asked(&mut self, rejected: Option<u64>, now: Timestamp) {
+        self.used_at = self.used_at.max(now);
+        if rejected.is_some_and(|generation| generation != self.served.generation) {
+            return;
+        }
+        self.asked = true;
+        let recently = self.key_renewed_at.is_some_and(|at| now < later(at, KEY_PAUSE));
+        self.renew_key = self.record.grant.holding.mode() == Mode::ApiKey && !recently;
+    }
+
+    /// The new grant is served once it is saved; until then, so is the old one.
+    fn replace(&mut self, grant: Grant, now: Timestamp) {
+        let record = Record { generation: self.record.generation + 1, grant, journal: None, ended: None };
+        *self = Self {
+            served: self.served.clone(),
+            ticket: self.ticket + 1,
+            stopping: self.stopping,
+            durable: Durable::No { failures: 0, next: now },
+            ..Self::restored(record, self.seed, now)
+        };
+    }
+
+    fn probed(&mut self, reached: bool, now: Timestamp) {
+        let Network::Doubtful { probes, since_failure, .. } = self.network else { return };
+        if reached {
+            // The wait was for the network, unless the network was there all along and something
+            // behind it fails: then the back-off stands.
+            if since_failure && (probes > 0 || self.failures <= 1) {
+                self.not_before = now;
+            }
+            self.network = Network::Trusted;
+        } else {
+            let waited_for = now < later(self.used_at, WAITING);
+            let pause = if waited_for { PROBE_PAUSE } else { PROBE_PAUSE * (1 << probes.min(8)) };
+            let next = later(now, pause.min(LONGEST_PROBE_PAUSE));
+            self.network = Network::Doubtful { probes: probes + 1, next, since_failure };
+        }
+    }
+
+    fn journalled(&mut self, result: Result<(), String>, now: Timestamp) {
+        match result {
+            Ok(()) => {
+                self.journal_durable = true;
+                self.durable = Durable::Yes;
+            }
+            Err(_) if self.served.lasts(now) <= LAST_MINUTE => self.journal_durable = true,
+            Err(complaint) => {
+                self.record.journal = self.answer_lost_at;
+                self.back_off(None, now);
+                self.trouble = Some(Trouble::Store(complaint));
+            }
+        }
+    }
+
+    fn refreshed(&mut self, result: Result<RefreshAnswer, Failure>, now: Timestamp) {
+        match result {
+            Ok(answer) => {
+                self.journal_durable = false;
+                self.record.journal = None;
+                self.answer_lost_at = None;
+                self.recovered();
+                self.renewed(answer, now);
+                self.durable = Durable::No { failures: 0, next: now };
+            }
+            Err(Failure::Refused { code, .. }) => self.end(code, now),
+            Err(failure) => {
+                if failure.may_have_rotated() {
+                    self.answer_lost_at = self.answer_lost_at.or(self.record.journal);
+                }
+                // The journal entry stands: the same token is sent again.
+                self.failed(failure, now);
+            }
+        }
+    }
+
+    fn exchanged(&mut self, result: Result<ApiKey, Failure>, now: Timestamp) {
+        match result {
+            Ok(key) => {
+                self.recovered();
+                self.renew_key = false;
+                self.key_renewed_at = Some(now);
+                if let Holding::ApiKey(held, _) = &mut self.record.grant.holding {
+                    *held = key;
+                }
+                self.record.generation += 1;
+                self.durable = Durable::No { failures: 0, next: now };
+            }
+            Err(Failure::Refused { code, .. }) => self.end(code, now),
+            Err(failure) => self.failed(failure, now),
+        }
+    }
+
+    fn saved(&mut self, result: Result<(), String>, now: Timestamp) {
+        let Durable::No { failures, .. } = self.durable else { return };
+        match result {
+            Ok(()) => {
+                self.durable = Durable::Yes;
+                if matches!(self.trouble, Some(Trouble::Store(_))) {
+                    self.trouble = None;
+                }
+            }
+            Err(complaint) => {
+                let failures = failures + 1;
+                let pause = schedule::back_off(failures, None, self.jitter(failures));
+                self.durable = Durable::No { failures, next: later(now, pause) };
+                self.trouble = Some(Trouble::Store(complaint));
+            }
+        }
+        // Saved or not: nothing better than the newest credential can be had, and the one before it
+        // may be dead already.
+        self.served = Credential::of(&self.record);
+    }
+
+    fn renewed(&mut self, answer: RefreshAnswer, now: Timestamp) {
+        let grant = &mut self.record.grant;
+        if let Some(tokens) = grant.holding.tokens_mut() {
+            *tokens = tokens.clone().merged(answer, now);
+            // Who is signed in was settled at the login; an id token that cannot be read changes
+            // nothing and loses nothing.
+            if let Ok(newer) = claims::identity(&tokens.id_token) {
+                grant.identity.plan = newer.plan.or(grant.identity.plan.take());
+                grant.identity.email = newer.email.or(grant.identity.email.take());
+            }
+        }
+        grant.issued_at = now;
+        match grant.holding.mode() {
+            Mode::ChatGpt => self.record.generation += 1,
+            // The key is the credential, and it is the same one.
+            Mode::ApiKey => {}
+        }
+    }
+
+    fn recovered(&mut self) {
+        self.asked = false;
+        self.failures = 0;
+        self.network = Network::Trusted;
+        self.trouble = None;
+    }
+
+    fn failed(&mut self, failure: Failure, now: Timestamp) {
+        let retry_after = match &failure {
+            Failure::Busy { retry_after, .. } => *retry_after,
+            Failure::Unsent { .. } | Failure::Unanswered { .. } => {
+                self.doubt_network(now, true);
+                None
+            }
+            Failure::Garbled { .. } | Failure::Refused { .. } => None,
+        };
+        self.back_off(retry_after, now);
+        self.trouble = Some(Trouble::Provider(failure, self.not_before));
+    }
+
+    fn back_off(&mut self, retry_after: Option<Duration>, now: Timestamp) {
+        self.failures += 1;
+        self.not_before = later(now, schedule::back_off(self.failures, retry_after, self.jitter(self.failures)));
+    }
+
+    fn end(&mut self, code: Code, now: Timestamp) {
+        self.asked = false;
+        self.renew_key = false;
+        self.journal_durable = false;
+        self.record.journal = None;
+        self.record.ended = Some(Ended { code, at: now, answer_lost_at: self.answer_lost_at.take() });
+        self.durable = Durable::No { failures: 0, next: now };
+    }
+
+    fn doubt_network(&mut self, now: Timestamp, since_failure: bool) {
+        let next = if since_failure { later(now, PROBE_PAUSE) } else { now };
+        self.network = Network::Doubtful { probes: 0, next, since_failure };
+    }
+
+    fn next_effect(&mut self, now: Timestamp) -> Effect {
+        if self.work != Work::Idle {
+            return Effect::Rest;
+        }
+        if let Durable::No { next, .. } = self.durable {
+            if next <= now {
+                let record = Box::new(self.record.clone());
+                return Effect::Save(self.begin(Work::Saving), record);
+            }
+        }
+        if self.renewal_at(now).is_none_or(|due| due > now) {
+            return Effect::Rest;
+        }
+        match self.network {
+            Network::Doubtful { next, .. } if next <= now => Effect::Probe(self.begin(Work::Probing)),
+            Network::Doubtful { .. } => Effect::Rest,
+            Network::Trusted if self.not_before > now => Effect::Rest,
+            Network::Trusted => self.renew(now),
+        }
+    }
+
+    fn renew(&mut self, now: Timestamp) -> Effect {
+        let Some(tokens) = self.record.grant.holding.tokens() else { return Effect::Rest };
+        if self.renew_key && !self.asked {
+            let id_token = tokens.id_token.clone();
+            return Effect::Exchange(self.begin(Work::Exchanging), id_token);
+        }
+        let Some(token) = tokens.refresh_token.clone() else { return Effect::Rest };
+        if self.journal_durable {
+            return Effect::Refresh(self.begin(Work::Refreshing), token);
+        }
+        self.record.journal = Some(self.answer_lost_at.unwrap_or(now));
+        let record = Box::new(self.record.clone());
+        Effect::Save(self.begin(Work::Journalling), record)
+    }
+
+    /// When the next renewal is wanted, back-off aside.
+    fn renewal_at(&self, now: Timestamp) -> Option<Timestamp> {
+        if self.stopping || !self.can_renew() {
+            return None;
+        }
+        let wanted_now = self.asked || self.renew_key || self.journal_durable;
+        Some(if wanted_now { now } else { self.planned_at() })
+    }
+
+    fn can_renew(&self) -> bool {
+        self.record.ended.is_none() && self.record.grant.holding.refresh_token().is_some()
+    }
+
+    fn planned_at(&self) -> Timestamp {
+        let grant = &self.record.grant;
+        let keep_alive = later(grant.issued_at, schedule::KEEP_ALIVE);
+        match &grant.holding {
+            Holding::ApiKey(..) => keep_alive,
+            Holding::ChatGpt(tokens) => {
+                let due = schedule::refresh_at(grant.issued_at, tokens.expires_at, self.jitter(0));
+                let unused = due > later(self.used_at, schedule::UNUSED_AFTER);
+                if unused { due.max(keep_alive) } else { due }
+            }
+        }
+    }
+
+    /// The jitter of the `n`th decision about this generation; the schedule is the zeroth.
+    fn jitter(&self, n: u32) -> Jitter {
+        Jitter::of(self.seed, self.record.generation.wrapping_mul(1 << 16).wrapping_add(n.into()))
+    }
+
+    fn begin(&mut self, work: Work) -> u64 {
+        self.work = work;
+        self.ticket += 1;
+        self.ticket
+    }
+
+    /// Whether this is the end of the call in flight; if so, the slot is free again.
+    fn ends(&mut self, ticket: u64, work: Work) -> bool {
+        let ends = ticket == self.ticket && self.work == work;
+        if ends {
+            self.work = Work::Idle;
+        }
+        ends
+    }
+}

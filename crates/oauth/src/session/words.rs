@@ -1,0 +1,150 @@
+//! What a session is told, what it answers, and how it looks from outside. No rule is here.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use crate::{AccessToken, ApiKey, Failure, Grant, Holding, IdToken, Mode, Record, RefreshAnswer, RefreshToken, schedule};
+
+/// What happened.
+#[derive(Debug)]
+pub enum Event {
+    /// Time has passed.
+    Ticked,
+    /// A client uses the profile, or used it at this time.
+    Used(Timestamp),
+    /// A client needs a credential that lasts this long.
+    Wanted(Duration),
+    /// Somebody wants a refresh; with a generation, because an upstream refused that one.
+    RefreshAsked(Option<u64>),
+    /// The machine slept: the network may not be there yet.
+    Woke,
+    /// The daemon stops: save what is not saved, and begin nothing else.
+    Stopping,
+    /// A new sign-in under the same name.
+    SignedIn(Box<Grant>),
+    /// The end of [`Effect::Probe`]: whether the network answered.
+    Probed(u64, bool),
+    /// The end of [`Effect::Save`], with the store's complaint.
+    Saved(u64, Result<(), String>),
+    /// The end of [`Effect::Refresh`].
+    Refreshed(u64, Result<RefreshAnswer, Failure>),
+    /// The end of [`Effect::Exchange`].
+    Exchanged(u64, Result<ApiKey, Failure>),
+}
+
+/// What to do now. Each but `Rest` ends in the event that carries its ticket.
+#[derive(Debug)]
+pub enum Effect {
+    /// Nothing before [`Session::next_wakeup`].
+    Rest,
+    /// Find out whether the provider's host answers; no secret is sent.
+    Probe(u64),
+    /// Make this durable.
+    Save(u64, Box<Record>),
+    /// Spend this refresh token.
+    Refresh(u64, RefreshToken),
+    /// Exchange this id token for an API key.
+    Exchange(u64, IdToken),
+}
+
+/// Whether the profile can be used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// It answers.
+    Ready,
+    /// It answers, and a renewal is under way.
+    Refreshing,
+    /// It answers, but its newest credential is not saved.
+    Unsaved,
+    /// It cannot answer before a renewal.
+    Expired,
+    /// It cannot answer before a sign-in.
+    LoginRequired,
+}
+
+/// The credential that clients get.
+#[derive(Clone, Debug)]
+pub struct Credential {
+    /// Counts up with every new one.
+    pub generation: u64,
+    /// The secret.
+    pub bearer: Bearer,
+    /// When it was issued.
+    pub issued_at: Timestamp,
+    /// When it expires; an API key does not.
+    pub expires_at: Option<Timestamp>,
+}
+
+/// A secret for the `Authorization` header.
+#[derive(Clone, Debug)]
+pub enum Bearer {
+    /// ChatGPT mode.
+    Access(AccessToken),
+    /// API-key mode.
+    Key(ApiKey),
+}
+
+/// All that a session's standing depends on besides the time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Outlook {
+    /// When the credential expires; an API key does not.
+    pub expires_at: Option<Timestamp>,
+    /// A person has to sign in, at the latest when the credential has expired.
+    pub ended: bool,
+    /// The credential is of no use any more, although it does not expire.
+    pub spent: bool,
+    /// The store has not taken the newest credential.
+    pub unsaved: bool,
+    /// A renewal is under way.
+    pub renewing: bool,
+}
+
+impl Outlook {
+    /// Whether the profile can be used.
+    pub fn standing(&self, now: Timestamp) -> Standing {
+        let expired = self.expires_at.is_some_and(|expires| expires <= now);
+        match self {
+            Self { spent: true, .. } => Standing::LoginRequired,
+            Self { ended: true, .. } if expired => Standing::LoginRequired,
+            _ if expired => Standing::Expired,
+            Self { unsaved: true, .. } => Standing::Unsaved,
+            Self { renewing: true, .. } => Standing::Refreshing,
+            _ => Standing::Ready,
+        }
+    }
+}
+
+/// What went wrong last, while it still matters.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Trouble {
+    /// The provider, in its renewal; the next try is not before the time given.
+    Provider(Failure, Timestamp),
+    /// The store, in its words.
+    Store(String),
+}
+
+impl Credential {
+    /// How much longer it is valid; for ever, if it does not expire.
+    pub fn lasts(&self, now: Timestamp) -> Duration {
+        self.expires_at.map_or(Duration::MAX, |expires| schedule::lifetime(now, expires))
+    }
+
+    pub(super) fn of(record: &Record) -> Self {
+        let (bearer, expires_at) = match &record.grant.holding {
+            Holding::ChatGpt(tokens) => (Bearer::Access(tokens.access_token.clone()), Some(tokens.expires_at)),
+            Holding::ApiKey(key, _) => (Bearer::Key(key.clone()), None),
+        };
+        Self { generation: record.generation, bearer, issued_at: record.grant.issued_at, expires_at }
+    }
+}
+
+impl Bearer {
+    /// The mode this is the credential of.
+    pub fn mode(&self) -> Mode {
+        match self {
+            Self::Access(_) => Mode::ChatGpt,
+            Self::Key(_) => Mode::ApiKey,
+        }
+    }
+}

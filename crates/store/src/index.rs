@@ -1,0 +1,108 @@
+//! What is remembered beside the secrets, and is none: which profiles there are, and which store holds
+//! them. It is written whole or not at all, and can be rebuilt from the store.
+
+use std::{
+    collections::BTreeMap,
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Kind, private};
+
+/// The version this program writes and reads.
+const VERSION: u32 = 1;
+
+/// The index.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Index {
+    version: u32,
+    /// The store that holds the records, once one does.
+    pub store: Option<Kind>,
+    /// The profile used when none is named.
+    pub default: Option<String>,
+    /// The profiles.
+    #[serde(default)]
+    pub profiles: BTreeMap<String, Entry>,
+}
+
+/// What is remembered of a profile. Nothing at all, if it was rebuilt.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Entry {
+    /// Who.
+    pub email: Option<String>,
+    /// The plan.
+    pub plan: Option<String>,
+    /// The credential's mode.
+    pub mode: Option<String>,
+    /// Why that one.
+    pub mode_reason: Option<String>,
+    /// The user.
+    pub user_id: Option<String>,
+    /// The workspace.
+    pub account_id: Option<String>,
+}
+
+/// What a state directory holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Loaded {
+    /// An index.
+    Index(Index),
+    /// None yet.
+    Missing,
+    /// One that cannot be read; it was moved aside, and this says why.
+    Damaged(String),
+}
+
+impl Default for Index {
+    fn default() -> Self {
+        Self { version: VERSION, store: None, default: None, profiles: BTreeMap::new() }
+    }
+}
+
+impl Loaded {
+    /// The store that is remembered.
+    pub fn store(&self) -> Option<Kind> {
+        match self {
+            Self::Index(index) => index.store,
+            Self::Missing | Self::Damaged(_) => None,
+        }
+    }
+}
+
+impl Index {
+    /// Reads a state directory's index.
+    pub fn load(state_dir: &Path) -> Loaded {
+        let path = path(state_dir);
+        let text = match fs::read_to_string(&path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Loaded::Missing,
+            Err(error) => return Loaded::Damaged(error.to_string()),
+        };
+        match serde_json::from_str::<Self>(&text) {
+            Ok(index) if index.version == VERSION => Loaded::Index(index),
+            Ok(index) => set_aside(&path, format!("it has version {}", index.version)),
+            Err(error) => set_aside(&path, error.to_string()),
+        }
+    }
+
+    /// Writes the index.
+    pub fn save(&self, state_dir: &Path) -> io::Result<()> {
+        let text = serde_json::to_vec_pretty(self).map_err(io::Error::other)?;
+        private::atomic_write(&path(state_dir), &text)
+    }
+}
+
+fn path(state_dir: &Path) -> PathBuf {
+    state_dir.join("index.json")
+}
+
+fn set_aside(path: &Path, reason: String) -> Loaded {
+    let aside = path.with_extension("json.damaged");
+    match fs::rename(path, &aside) {
+        Ok(()) => Loaded::Damaged(format!("{reason}; it was moved to {}", aside.display())),
+        Err(error) => Loaded::Damaged(format!("{reason}; and it could not be moved aside: {error}")),
+    }
+}

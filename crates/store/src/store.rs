@@ -1,0 +1,260 @@
+//! The handle on the store: which backend it is, how it is, and every call with its deadline. The
+//! backend's thread may hang; nobody who holds this handle does.
+
+use std::{
+    path::PathBuf,
+    sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc},
+    time::Duration,
+};
+
+use secrecy::SecretString;
+use serde::Deserialize;
+use tokio::sync::{oneshot, watch};
+use tracing::{info, warn};
+
+use crate::{
+    Key, KeySource, Kind, StoreError,
+    backend::Backend,
+    file::Files,
+    keychain::Keychain,
+    memory::Memory,
+    worker::{self, Command},
+};
+
+/// How long to wait before an unavailable store is tried again, first and at most.
+const BACK_OFF: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
+
+/// Which store is wanted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Wish {
+    /// The keychain if one answers, else files.
+    #[default]
+    Auto,
+    /// The keychain.
+    Keychain,
+    /// age-encrypted files.
+    File,
+    /// Nothing survives the daemon.
+    Memory,
+}
+
+/// What a store needs to know.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// Which store is wanted.
+    pub kind: Wish,
+    /// Where files are.
+    pub state_dir: PathBuf,
+    /// The name of the keychain's items.
+    pub service: String,
+    /// Where the key of the files comes from.
+    pub key: KeySource,
+    /// How long a call may take.
+    pub deadline: Duration,
+    /// A file that tells the memory store how to misbehave.
+    pub memory_control: Option<PathBuf>,
+}
+
+/// Whether the store answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    /// Truthfully.
+    Ready,
+    /// It wants to be unlocked.
+    Locked,
+    /// It does not, or not truthfully.
+    Unavailable,
+}
+
+/// How the store is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Status {
+    /// Which one it is, once that is settled.
+    pub kind: Option<Kind>,
+    /// Whether it answers.
+    pub state: State,
+    /// Why this one, or what is wrong with it.
+    pub detail: String,
+}
+
+/// A handle on the store.
+#[derive(Clone, Debug)]
+pub struct Store(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    config: Config,
+    worker: Mutex<Option<Worker>>,
+    status: watch::Sender<Status>,
+}
+
+#[derive(Clone, Debug)]
+struct Worker {
+    kind: Kind,
+    commands: mpsc::Sender<Command>,
+}
+
+impl Store {
+    /// A store of the kind that is remembered, else of the kind that is wanted. Nothing is opened yet.
+    pub fn open(config: Config, remembered: Option<Kind>) -> Self {
+        let settled = remembered.or(match config.kind {
+            Wish::Auto => None,
+            Wish::Keychain => Some(Kind::Keychain),
+            Wish::File => Some(Kind::File),
+            Wish::Memory => Some(Kind::Memory),
+        });
+        let detail = "it has not been tried yet".to_owned();
+        let (status, _) = watch::channel(Status { kind: settled, state: State::Unavailable, detail });
+        let store = Self(Arc::new(Inner { config, worker: Mutex::new(None), status }));
+        if let Some(kind) = settled {
+            store.settle(kind);
+        }
+        store
+    }
+
+    /// Writes, reads back and deletes. Settles which store it is, if that is open yet.
+    pub async fn probe(&self) -> Result<Kind, StoreError> {
+        if let Some(Worker { kind, .. }) = self.worker() {
+            self.call(Command::Probe).await?;
+            self.ready(&format!("the {kind} store answers"));
+            return Ok(kind);
+        }
+        let keychain = self.start(Kind::Keychain);
+        match self.call_on(&keychain, Command::Probe).await {
+            Ok(()) => {
+                *self.lock() = Some(keychain);
+                self.ready("a keychain answers");
+                Ok(Kind::Keychain)
+            }
+            Err(error) => {
+                info!(%error, "no keychain; age-encrypted files are used");
+                self.settle(Kind::File);
+                self.call(Command::Probe).await?;
+                self.ready(&format!("age-encrypted files, because no keychain answers ({error})"));
+                Ok(Kind::File)
+            }
+        }
+    }
+
+    /// The record under a key.
+    pub async fn load(&self, key: &Key) -> Result<Option<SecretString>, StoreError> {
+        self.call(|answer| Command::Load(key.clone(), answer)).await
+    }
+
+    /// Keeps a record under a key, durably, and reads it back. The label is for people.
+    pub async fn save(&self, key: &Key, label: &str, record: SecretString) -> Result<(), StoreError> {
+        self.call(|answer| Command::Save(key.clone(), label.to_owned(), record, answer)).await
+    }
+
+    /// Forgets the record under a key, if there is one.
+    pub async fn delete(&self, key: &Key) -> Result<(), StoreError> {
+        self.call(|answer| Command::Delete(key.clone(), answer)).await
+    }
+
+    /// All keys.
+    pub async fn list(&self) -> Result<Vec<Key>, StoreError> {
+        self.call(Command::List).await
+    }
+
+    /// How the store is now.
+    pub fn status(&self) -> Status {
+        self.0.status.borrow().clone()
+    }
+
+    /// How the store is, and when that changes.
+    pub fn watch(&self) -> watch::Receiver<Status> {
+        self.0.status.subscribe()
+    }
+
+    /// Tries an unavailable store again until it answers, for ever; sleeps while all is well.
+    pub async fn heal(&self) {
+        let mut status = self.watch();
+        loop {
+            if status.wait_for(|status| status.state != State::Ready).await.is_err() {
+                return;
+            }
+            let mut pause = BACK_OFF.0;
+            while self.status().state != State::Ready {
+                tokio::time::sleep(pause).await;
+                pause = (pause * 2).min(BACK_OFF.1);
+                if let Ok(kind) = self.probe().await {
+                    info!(%kind, "the store answers again");
+                }
+            }
+        }
+    }
+
+    async fn call<T>(
+        &self,
+        command: impl FnOnce(oneshot::Sender<Result<T, StoreError>>) -> Command,
+    ) -> Result<T, StoreError> {
+        let Some(worker) = self.worker() else {
+            return Err(StoreError::Unavailable { detail: "no store is settled yet".to_owned() });
+        };
+        let result = self.call_on(&worker, command).await;
+        match &result {
+            Ok(_) => {}
+            Err(StoreError::Locked { detail }) => self.show(State::Locked, detail),
+            Err(StoreError::Unavailable { detail }) => self.show(State::Unavailable, detail),
+            // One damaged record says nothing of the others.
+            Err(StoreError::Damaged { key, detail }) => warn!(key, detail, "a record cannot be opened"),
+        }
+        result
+    }
+
+    async fn call_on<T>(
+        &self,
+        worker: &Worker,
+        command: impl FnOnce(oneshot::Sender<Result<T, StoreError>>) -> Command,
+    ) -> Result<T, StoreError> {
+        let (sender, answer) = oneshot::channel();
+        let gone = || StoreError::Unavailable { detail: "the store's thread has ended".to_owned() };
+        worker.commands.send(command(sender)).map_err(|_| gone())?;
+        let deadline = self.0.config.deadline;
+        match tokio::time::timeout(deadline, answer).await {
+            Ok(answer) => answer.map_err(|_| gone())?,
+            Err(_) => Err(StoreError::Unavailable {
+                detail: format!("it did not answer within {deadline:?}; is it asking for a password somewhere?"),
+            }),
+        }
+    }
+
+    fn settle(&self, kind: Kind) {
+        let worker = self.start(kind);
+        *self.lock() = Some(worker);
+        self.0.status.send_modify(|status| status.kind = Some(kind));
+    }
+
+    fn start(&self, kind: Kind) -> Worker {
+        let config = self.0.config.clone();
+        let backend: Box<dyn Backend> = match kind {
+            Kind::Keychain => Box::new(Keychain::new(config.service)),
+            Kind::File => Box::new(Files::new(config.state_dir, config.key)),
+            Kind::Memory => Box::new(Memory::new(config.memory_control)),
+        };
+        Worker { kind, commands: worker::start(backend) }
+    }
+
+    fn ready(&self, detail: &str) {
+        self.show(State::Ready, detail);
+    }
+
+    fn show(&self, state: State, detail: &str) {
+        let kind = self.worker().map(|worker| worker.kind);
+        let now = Status { kind, state, detail: detail.to_owned() };
+        self.0.status.send_if_modified(|status| {
+            let changed = *status != now;
+            *status = now;
+            changed
+        });
+    }
+
+    fn worker(&self) -> Option<Worker> {
+        self.lock().clone()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Worker>> {
+        self.0.worker.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
