@@ -65,16 +65,27 @@ impl<T: DeserializeOwned, S: Sync> FromRequest<S> for Json<T> {
 
     async fn from_request(request: Request, _: &S) -> Result<Self, Refusal> {
         let too_large = || Problem::new(ErrorCode::TooLarge, "the request's body is larger than 1 MiB");
-        let declared = request.headers().get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
+        let declared = request
+            .headers()
+            .get(header::CONTENT_LENGTH)
+            .and_then(|length| length.to_str().ok()?.parse().ok());
         if declared.is_some_and(|length: usize| length > MAX_BODY) {
             return Err(too_large().into());
         }
         let read = Limited::new(request.into_body(), MAX_BODY).collect();
         let body = match tokio::time::timeout(BODY_DEADLINE, read).await {
-            Err(_) => return Err(Problem::new(ErrorCode::Timeout, "the request's body did not arrive in time").into()),
+            Err(_) => {
+                return Err(
+                    Problem::new(ErrorCode::Timeout, "the request's body did not arrive in time").into()
+                );
+            }
             Ok(Ok(body)) => body.to_bytes(),
-            Ok(Err(error)) if error.is::<http_body_util::LengthLimitError>() => return Err(too_large().into()),
-            Ok(Err(_)) => return Err(Problem::new(ErrorCode::BadRequest, "the request's body broke off").into()),
+            Ok(Err(error)) if error.is::<http_body_util::LengthLimitError>() => {
+                return Err(too_large().into());
+            }
+            Ok(Err(_)) => {
+                return Err(Problem::new(ErrorCode::BadRequest, "the request's body broke off").into());
+            }
         };
         let text: &[u8] = if body.is_empty() { b"{}" } else { &body };
         serde_json::from_slice(text).map(Self).map_err(|error| {
@@ -93,7 +104,8 @@ impl<T: DeserializeOwned, S: Sync> FromRequestParts<S> for Asked<T> {
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Refusal> {
         Query::try_from_uri(&parts.uri).map(|Query(query)| Self(query)).map_err(|error| {
-            Problem::new(ErrorCode::BadRequest, format!("the query does not fit: {}", error.body_text())).into()
+            Problem::new(ErrorCode::BadRequest, format!("the query does not fit: {}", error.body_text()))
+                .into()
         })
     }
 }

@@ -4,7 +4,7 @@
 use std::{path::PathBuf, process::ExitCode, sync::Arc, time::Duration};
 
 use authd_api::Paths;
-use authd_oauth::Endpoint;
+use authd_oauth::{Endpoint, Http, Purpose};
 use authd_store::{Index, Store};
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
@@ -122,6 +122,8 @@ impl App {
         let endpoint = Endpoint::new(config.provider.clone(), config.client.clone(), config.network.clone())
             .map_err(|error| StartError::Setting(error.to_string()))?;
 
+        let http = Http::new(config.network.clone(), Purpose::Relay)
+            .map_err(|error| StartError::Setting(error.to_string()))?;
         let loaded = Index::load(&paths.state_dir);
         let store = Store::open(config.store.for_state_dir(&paths.state_dir), loaded.store());
         let probed = store.probe().await;
@@ -141,12 +143,19 @@ impl App {
         let index = find_index(loaded, &tools).await;
         let (keeper, keeping) = keeper(paths.state_dir.clone(), index, tools);
         let (callback_facts, callback) = watch::channel(CallbackFacts::default());
-        let logins = Logins::new(settings, endpoint.clone(), keeper.clone(), store.clone(), callback.clone(), soft.clone());
+        let logins = Logins::new(
+            settings,
+            endpoint.clone(),
+            keeper.clone(),
+            store.clone(),
+            callback.clone(),
+            soft.clone(),
+        );
         logins.restore().await;
         let front = Front {
             keeper,
             logins: logins.clone(),
-            relay: Relay::new(endpoint.http().clone(), config.network.clone(), rendering),
+            relay: Relay::new(http, rendering),
             callback: callback.clone(),
             store: store.watch(),
             limits,
@@ -157,7 +166,10 @@ impl App {
         tasks.spawn(keeping);
         let server = callback::CallbackServer::new(config.callback.ports.clone(), config.callback.yield_for);
         tasks.spawn(server.run(logins.clone(), callback_facts, inherited.callback, soft.clone()));
-        let bounds = Bounds { per_process: config.socket.max_connections, head_deadline: config.socket.header_timeout };
+        let bounds = Bounds {
+            per_process: config.socket.max_connections,
+            head_deadline: config.socket.header_timeout,
+        };
         let (router, stop) = (server::router(front), soft.clone());
         tasks.spawn(async move { connections::serve(&socket.listener, router, bounds, stop).await });
         let (healing, stop) = (store.clone(), soft.clone());
@@ -202,7 +214,8 @@ impl Reloadable {
     #[expect(clippy::type_complexity, reason = "three channels, taken apart where it is called")]
     fn new(
         config: &Config,
-    ) -> (Self, watch::Receiver<Arc<Rendering>>, watch::Receiver<Arc<Settings>>, watch::Receiver<Limits>) {
+    ) -> (Self, watch::Receiver<Arc<Rendering>>, watch::Receiver<Arc<Settings>>, watch::Receiver<Limits>)
+    {
         let (rendering, seen_rendering) = watch::channel(Arc::new(rendering(config)));
         let (settings, seen_settings) = watch::channel(Arc::new(settings(config)));
         let (limits, seen_limits) = watch::channel(limits(config));

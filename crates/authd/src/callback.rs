@@ -184,10 +184,18 @@ impl CallbackServer {
         }
     }
 
-    async fn serve<A: Arrivals>(self, stream: TcpStream, port: u16, arrivals: A, asked_to_yield: Arc<Notify>) {
+    async fn serve<A: Arrivals>(
+        self,
+        stream: TcpStream,
+        port: u16,
+        arrivals: A,
+        asked_to_yield: Arc<Notify>,
+    ) {
         let service = service_fn(|request: Request<Incoming>| {
             let (arrivals, asked_to_yield) = (&arrivals, &asked_to_yield);
-            async move { Ok::<Response<_>, Infallible>(door::answer(&request, port, arrivals, asked_to_yield).await) }
+            async move {
+                Ok::<Response<_>, Infallible>(door::answer(&request, port, arrivals, asked_to_yield).await)
+            }
         });
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
@@ -219,7 +227,12 @@ impl CallbackServer {
     }
 }
 
-fn show(facts: &watch::Sender<CallbackFacts>, state: CallbackState, addresses: Vec<SocketAddr>, detail: Option<String>) {
+fn show(
+    facts: &watch::Sender<CallbackFacts>,
+    state: CallbackState,
+    addresses: Vec<SocketAddr>,
+    detail: Option<String>,
+) {
     facts.send_replace(CallbackFacts { state, addresses, detail, settled: true });
 }
 

@@ -1,18 +1,26 @@
 //! The configuration: as written, and as meant. Every key has a default, an unknown key is refused with
 //! its path, and every value is checked before anything is touched. The reference is config/authd.toml.
+//!
+//! It opens no file that it names and binds nothing: whether a proxy answers is found out by whoever
+//! needs it.
 
 use std::{
-    fs, io,
+    fmt,
+    fs::File,
+    io::{self, Read},
     path::{Path, PathBuf},
     time::Duration,
 };
 
 use authd_oauth::{ClientIdentity, ModeWish, Network, Provider};
+use serde::Deserialize;
 
-mod machine;
+mod meant;
+mod places;
+mod surroundings;
 mod written;
 
-pub use written::LogFormat;
+use surroundings::Surroundings;
 use written::Written;
 
 /// The longest configuration that is read, in bytes.
@@ -48,7 +56,7 @@ pub struct Config {
 /// The callback server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Callback {
-    /// Its ports, in the order they are tried.
+    /// Its ports, in the order they are tried; 0 is any free one.
     pub(crate) ports: Vec<u16>,
     /// How long its port is left to another program that asks for it.
     pub(crate) yield_for: Duration,
@@ -103,7 +111,20 @@ pub struct Log {
     pub(crate) format: LogFormat,
 }
 
-/// A configuration that cannot be used. The message says where and what is allowed.
+/// How the log looks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum LogFormat {
+    /// Without the time under journald, which knows it; else with the time.
+    #[default]
+    Auto,
+    /// Without the time.
+    Plain,
+    /// One JSON object a line.
+    Json,
+}
+
+/// A configuration that cannot be used. The message says where, what is wrong, and what is allowed.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     /// Make the file readable, or remove it: without one, all defaults hold.
@@ -114,41 +135,51 @@ pub enum ConfigError {
         /// What the system said.
         source: io::Error,
     },
-    /// Mend the file.
-    #[error("{}: {detail}", path.display())]
+    /// Mend the file at the place that is named.
+    #[error("{}: {complaint}", path.display())]
     Wrong {
         /// The file.
         path: PathBuf,
-        /// Where in it, what is wrong, and what is allowed.
-        detail: String,
+        /// What is wrong in it.
+        complaint: Complaint,
     },
+}
+
+/// What is wrong in a text, in a sentence that begins with the line and the key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Complaint {
+    line: Option<usize>,
+    said: String,
 }
 
 impl Config {
     /// Reads a file; one that is not there means all defaults.
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
-        let unreadable = |source| ConfigError::Unreadable { path: path.to_path_buf(), source };
-        let text = match fs::metadata(path) {
-            Ok(found) if found.len() > MAX_FILE => {
-                return Err(unreadable(io::Error::other("it is larger than 1 MiB")));
-            }
-            Ok(_) => fs::read_to_string(path).map_err(unreadable)?,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
-            Err(error) => return Err(unreadable(error)),
-        };
-        Self::parse(&text).map_err(|detail| ConfigError::Wrong { path: path.to_path_buf(), detail })
+        let text =
+            read(path).map_err(|source| ConfigError::Unreadable { path: path.to_path_buf(), source })?;
+        Self::parse(&text).map_err(|complaint| ConfigError::Wrong { path: path.to_path_buf(), complaint })
     }
 
-    /// What a text means, or what is wrong with it.
-    pub fn parse(text: &str) -> Result<Self, String> {
-        let written: Written = Written::parse(text)?;
-        written.meant()
+    /// What a text means here, in this environment and on this machine.
+    pub fn parse(text: &str) -> Result<Self, Complaint> {
+        Self::meant_in(&Surroundings::here(), text)
+    }
+
+    fn meant_in(surroundings: &Surroundings, text: &str) -> Result<Self, Complaint> {
+        let (written, places) = Written::parse(text)?;
+        written.meant(surroundings).map_err(|wrong| Complaint {
+            line: places.line_of(&wrong.key),
+            said: format!("{} {}", wrong.key, wrong.what),
+        })
     }
 }
 
 impl Default for Config {
+    /// The defaults, with nothing taken from the environment or the machine.
     fn default() -> Self {
-        Written::default().meant().expect("a test parses the defaults")
+        Written::default()
+            .meant(&Surroundings::default())
+            .expect("defaults are constants, and tests read them")
     }
 }
 
@@ -168,6 +199,30 @@ impl Store {
             memory_control: self.memory_control.clone(),
         }
     }
+}
+
+impl fmt::Display for Complaint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(line) = self.line {
+            write!(f, "line {line}: ")?;
+        }
+        f.write_str(&self.said)
+    }
+}
+
+/// The text of a file; empty for one that is not there.
+fn read(path: &Path) -> io::Result<String> {
+    let file = match File::open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(String::new()),
+        Err(error) => return Err(error),
+    };
+    let mut bytes = Vec::new();
+    let length = file.take(MAX_FILE + 1).read_to_end(&mut bytes)?;
+    if length as u64 > MAX_FILE {
+        return Err(io::Error::other("it is longer than 1 MiB"));
+    }
+    String::from_utf8(bytes).map_err(|_| io::Error::other("it is not UTF-8"))
 }
 
 #[cfg(test)]

@@ -12,7 +12,7 @@ use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{UnixListener, UnixStream};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
-use tower_service::Service;
+use tower::Service;
 use tracing::{debug, warn};
 
 use crate::{server::Peer, socket};
@@ -53,7 +53,13 @@ pub(crate) async fn serve(listener: &UnixListener, router: Router, bounds: Bound
     connections.wait().await;
 }
 
-async fn connection(stream: UnixStream, router: Router, bounds: Bounds, crowd: Crowd, stop: CancellationToken) {
+async fn connection(
+    stream: UnixStream,
+    router: Router,
+    bounds: Bounds,
+    crowd: Crowd,
+    stop: CancellationToken,
+) {
     let place = crowd.join(socket::peer_pid(&stream));
     let peer = match &place {
         _ if !socket::is_own(&stream) => Peer::Foreign,

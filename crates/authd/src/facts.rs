@@ -5,7 +5,8 @@ use std::{sync::Arc, time::Duration};
 
 use authd_api::{Headers, Mode as ApiMode, ProfileName};
 use authd_oauth::{
-    ClientIdentity, Ended, Identity, Mode, Outlook, Provider, RecordError, Session, Standing, Trouble, headers,
+    ClientIdentity, Ended, Identity, Mode, Outlook, Provider, RecordError, Session, Standing, Trouble,
+    headers,
 };
 use authd_store::StoreError;
 use bytes::Bytes;
@@ -114,7 +115,12 @@ pub(crate) enum Freshness {
 
 impl Facts {
     /// The facts of a session. What is rendered is kept from the facts before, if it is the same still.
-    pub(crate) fn of(name: &ProfileName, session: &Session, rendering: &Arc<Rendering>, before: Option<&Arc<Self>>) -> Self {
+    pub(crate) fn of(
+        name: &ProfileName,
+        session: &Session,
+        rendering: &Arc<Rendering>,
+        before: Option<&Arc<Self>>,
+    ) -> Self {
         let credential = session.credential();
         let grant = &session.record().grant;
         let same = before.filter(|old| {

@@ -109,7 +109,11 @@ impl Keeper {
 
 /// The owner's handle and its task's future, which ends when the daemon stops and every profile has
 /// settled.
-pub(crate) fn keeper(state_dir: PathBuf, index: Index, tools: Tools) -> (Keeper, impl Future<Output = ()> + Send) {
+pub(crate) fn keeper(
+    state_dir: PathBuf,
+    index: Index,
+    tools: Tools,
+) -> (Keeper, impl Future<Output = ()> + Send) {
     let (commands, mailbox) = mpsc::channel(16);
     let (published, directory) = watch::channel(Arc::default());
     let owner = Owner { state_dir, index, tools, handles: BTreeMap::new(), tasks: JoinSet::new(), published };
@@ -152,7 +156,9 @@ struct Owner {
 
 impl Owner {
     async fn run(mut self, mut mailbox: mpsc::Receiver<Command>) {
-        for name in self.index.profiles.keys().filter_map(|name| name.parse::<ProfileName>().ok()).collect::<Vec<_>>() {
+        for name in
+            self.index.profiles.keys().filter_map(|name| name.parse::<ProfileName>().ok()).collect::<Vec<_>>()
+        {
             self.begin(name, Beginning::Stored);
         }
         self.publish();
@@ -246,7 +252,8 @@ impl Owner {
         self.index.profiles.remove(name.as_str());
         if self.index.default.as_deref() == Some(name.as_str()) {
             // With one profile left there is no doubt which is meant; with several, a person chooses.
-            self.index.default = self.index.profiles.keys().next().filter(|_| self.index.profiles.len() == 1).cloned();
+            self.index.default =
+                self.index.profiles.keys().next().filter(|_| self.index.profiles.len() == 1).cloned();
         }
         self.write();
         Ok(())

@@ -31,6 +31,8 @@ const MOST_PENDING: usize = 256;
 /// How long the end of a login can be asked for.
 const REMEMBERED: Duration = Duration::from_secs(3600);
 
+mod device;
+
 /// What a login needs from the configuration.
 #[derive(Clone, Debug)]
 pub(crate) struct Settings {
@@ -87,7 +89,16 @@ impl Logins {
         stopping: CancellationToken,
     ) -> Self {
         let registry = Mutex::default();
-        Self(Arc::new(Inner { settings, endpoint, keeper, store, callback, tasks: TaskTracker::new(), stopping, registry }))
+        Self(Arc::new(Inner {
+            settings,
+            endpoint,
+            keeper,
+            store,
+            callback,
+            tasks: TaskTracker::new(),
+            stopping,
+            registry,
+        }))
     }
 
     /// Starts a login. It is sealed in the store before its URL is told.
@@ -124,7 +135,8 @@ impl Logins {
             result: None,
         };
         let sealed = Sealed::text(&login, body.replace, &attempt);
-        if let Err(error) = self.0.store.save(&Key::login(&login.id), "authd: pending sign-in", sealed).await {
+        if let Err(error) = self.0.store.save(&Key::login(&login.id), "authd: pending sign-in", sealed).await
+        {
             warn!(%error, "the login is not sealed: it would not survive a restart");
         }
         self.register(login.clone(), body.replace, attempt);
@@ -157,7 +169,8 @@ impl Logins {
 
     /// A login, when its state has changed or the time is up.
     pub(crate) async fn wait(&self, id: &str, wait: Duration) -> Result<Login, Problem> {
-        let mut seen = self.registry().logins.get(id).map(|entry| entry.login.subscribe()).ok_or_else(|| unknown(id))?;
+        let mut seen =
+            self.registry().logins.get(id).map(|entry| entry.login.subscribe()).ok_or_else(|| unknown(id))?;
         let before = seen.borrow_and_update().state;
         if !before.is_final() {
             let changed = seen.wait_for(|login| login.state != before);
@@ -215,13 +228,8 @@ impl Logins {
     }
 
     fn register(&self, login: Login, replace: bool, attempt: Attempt) {
-        let (id, expires_at) = (login.id.clone(), login.expires_at);
-        let mut registry = self.registry();
-        registry.purge(clock::now());
-        registry.by_state.insert(attempt.state.clone(), id.clone());
-        let entry = Entry { login: watch::Sender::new(login), replace, attempt: Some(attempt), forget_at: None };
-        registry.logins.insert(id.clone(), entry);
-        drop(registry);
+        let (id, expires_at, state) = (login.id.clone(), login.expires_at, attempt.state.clone());
+        self.enter(Entry::new(login, replace, Some(attempt)), Some(state));
         let (logins, stopping) = (self.clone(), self.0.stopping.clone());
         self.0.tasks.spawn(async move {
             tokio::select! {
@@ -229,6 +237,16 @@ impl Logins {
                 () = stopping.cancelled() => {}
             }
         });
+    }
+
+    fn enter(&self, entry: Entry, state: Option<State>) {
+        let id = entry.login.borrow().id.clone();
+        let mut registry = self.registry();
+        registry.purge(clock::now());
+        if let Some(state) = state {
+            registry.by_state.insert(state, id.clone());
+        }
+        registry.logins.insert(id, entry);
     }
 
     fn expire(&self, id: &str) {
@@ -275,7 +293,8 @@ impl Logins {
         };
         let refused = |failure: LoginFailure| reply::login_failed(&failure, &profile);
         let exchange = attempt.accept(callback, clock::now()).map_err(refused)?;
-        let grant = signin::redeem(&self.0.endpoint, exchange, &Wish { mode, workspaces }).await.map_err(refused)?;
+        let grant =
+            signin::redeem(&self.0.endpoint, exchange, &Wish { mode, workspaces }).await.map_err(refused)?;
         let sign_in = SignIn { wanted: profile.clone(), replace, elsewhere: true, grant };
         self.0.keeper.sign_in(sign_in).await.map_err(|error| reply::keeper_failed(&error, &profile))
     }
@@ -303,7 +322,8 @@ impl Logins {
     }
 
     async fn wait_until_final(&self, id: &str) -> Result<Login, Problem> {
-        let mut seen = self.registry().logins.get(id).map(|entry| entry.login.subscribe()).ok_or_else(|| unknown(id))?;
+        let mut seen =
+            self.registry().logins.get(id).map(|entry| entry.login.subscribe()).ok_or_else(|| unknown(id))?;
         let login = seen.wait_for(|login| login.state.is_final()).await;
         login.map(|login| login.clone()).map_err(|_| unknown(id))
     }
@@ -342,6 +362,10 @@ impl Arrivals for Logins {
 }
 
 impl Entry {
+    fn new(login: Login, replace: bool, attempt: Option<Attempt>) -> Self {
+        Self { login: watch::Sender::new(login), replace, attempt, forget_at: None }
+    }
+
     fn end(&mut self, state: LoginState, error: Option<Problem>) {
         self.forget_at = Some(authd_oauth::schedule::later(clock::now(), REMEMBERED));
         self.login.send_modify(|login| {
@@ -366,5 +390,6 @@ fn new_id() -> String {
 
 fn unknown(id: &str) -> Problem {
     let shown: String = id.chars().filter(char::is_ascii_graphic).take(32).collect();
-    Problem::new(ErrorCode::LoginUnknown, format!("there is no login {shown}")).hint("start one: authctl login")
+    Problem::new(ErrorCode::LoginUnknown, format!("there is no login {shown}"))
+        .hint("start one: authctl login")
 }

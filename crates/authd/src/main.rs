@@ -1,5 +1,9 @@
 //! The daemon's command line.
-#![expect(clippy::print_stderr, clippy::print_stdout, reason = "a daemon that cannot start says so where it was started")]
+#![expect(
+    clippy::print_stderr,
+    clippy::print_stdout,
+    reason = "a daemon that cannot start says so where it was started"
+)]
 
 use std::{io::IsTerminal, path::PathBuf, process::ExitCode};
 
@@ -44,7 +48,8 @@ fn main() -> ExitCode {
 
 fn start(args: Args) -> Result<Exit, StartError> {
     let setting = |error: &dyn std::fmt::Display| StartError::Setting(error.to_string());
-    let mut paths = Paths::from_env().and_then(|paths| paths.with_socket(args.socket)).map_err(|e| setting(&e))?;
+    let mut paths =
+        Paths::from_env().and_then(|paths| paths.with_socket(args.socket)).map_err(|e| setting(&e))?;
     paths.config = args.config.unwrap_or(paths.config);
     let config = Config::load(&paths.config)?;
     if args.check_config {

@@ -364,8 +364,9 @@ impl Task {
                 self.calls.spawn(async move { Event::Refreshed(ticket, endpoint.refresh(&token).await) });
             }
             Effect::Exchange(ticket, id_token) => {
-                self.calls
-                    .spawn(async move { Event::Exchanged(ticket, endpoint.exchange_api_key(&id_token).await) });
+                self.calls.spawn(async move {
+                    Event::Exchanged(ticket, endpoint.exchange_api_key(&id_token).await)
+                });
             }
         }
     }
@@ -410,7 +411,8 @@ impl Task {
             None => store.load(&from).await?,
         };
         if let Some(text) = text {
-            let label = record.map_or_else(|| format!("authd: profile {name}"), |record| label(&name, record));
+            let label =
+                record.map_or_else(|| format!("authd: profile {name}"), |record| label(&name, record));
             store.save(&to, &label, text).await?;
             store.delete(&from).await?;
         }

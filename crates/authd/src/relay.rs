@@ -9,7 +9,7 @@ use std::{
 };
 
 use authd_api::{ErrorCode, Problem};
-use authd_oauth::{Mode, Network, Provider, reqwest};
+use authd_oauth::{Failure, Http, Mode, Provider, reqwest};
 use axum::{
     body::{Body, BodyDataStream},
     extract::Request,
@@ -42,15 +42,14 @@ pub(crate) enum Target {
 /// The way upstream.
 #[derive(Clone)]
 pub(crate) struct Relay {
-    http: reqwest::Client,
-    network: Network,
+    http: Http,
     rendering: watch::Receiver<Arc<Rendering>>,
 }
 
 impl Relay {
-    /// A relay over this HTTP client; its errors name the network's proxy and CA.
-    pub(crate) fn new(http: reqwest::Client, network: Network, rendering: watch::Receiver<Arc<Rendering>>) -> Self {
-        Self { http, network, rendering }
+    /// A relay over these clients.
+    pub(crate) fn new(http: Http, rendering: watch::Receiver<Arc<Rendering>>) -> Self {
+        Self { http, rendering }
     }
 
     /// Passes a request on. After a 401 the credential is renewed once, and the request sent once more
@@ -81,7 +80,10 @@ impl Relay {
         let renewed = match renew(refused).await {
             Ok(renewed) => renewed,
             Err(problem) => {
-                warn!(code = problem.code.as_str(), "the upstream's 401 stands: the credential was not renewed");
+                warn!(
+                    code = problem.code.as_str(),
+                    "the upstream's 401 stands: the credential was not renewed"
+                );
                 return Ok(passed_on(answer));
             }
         };
@@ -109,8 +111,11 @@ impl Relay {
                 backend.as_str()
             }
             (Target::Backend, Mode::ApiKey) => {
-                let detail = format!("profile \"{}\" is in API-key mode, which has no ChatGPT backend", facts.name);
-                return Err(Problem::new(ErrorCode::Conflict, detail).hint("use the relay, not relay-backend"));
+                let detail =
+                    format!("profile \"{}\" is in API-key mode, which has no ChatGPT backend", facts.name);
+                return Err(
+                    Problem::new(ErrorCode::Conflict, detail).hint("use the relay, not relay-backend")
+                );
             }
         };
         let base = base.trim_end_matches('/');
@@ -133,11 +138,12 @@ impl Relay {
         for (name, value) in &facts.ready.headers {
             headers.insert(name, value.clone());
         }
-        let mut request = self.http.request(method.clone(), url).headers(headers);
+        let failed = |failure: Failure| reply::provider_failed(&failure).about(&facts.name);
+        let mut request = self.http.request(method.clone(), url).map_err(failed)?.headers(headers);
         if let Some(body) = body {
             request = request.body(body);
         }
-        request.send().await.map_err(|error| reply::provider_failed(&self.network.failure(&error)).about(&facts.name))
+        request.send().await.map_err(|error| failed(self.http.failure(error)))
     }
 }
 
@@ -158,7 +164,9 @@ fn tail(path: &str) -> Result<&str, Problem> {
 /// own credential, and the name it has for us.
 fn forwarded(mut headers: HeaderMap) -> HeaderMap {
     strip_hop_by_hop(&mut headers);
-    for own in [header::AUTHORIZATION, header::PROXY_AUTHORIZATION, header::HOST, header::COOKIE, header::EXPECT] {
+    for own in
+        [header::AUTHORIZATION, header::PROXY_AUTHORIZATION, header::HOST, header::COOKIE, header::EXPECT]
+    {
         headers.remove(own);
     }
     headers

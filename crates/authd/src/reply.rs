@@ -1,7 +1,10 @@
 //! From facts to messages, and from failures to problems: every failure gets its code, its sentence and
 //! its hint here, in one total function a kind. Nothing is done here.
 
-use authd_api::{CallbackState, CallbackStatus, ErrorCode, Login, LoginState, Mode, Problem, Profile, ProfileName, ProfileState};
+use authd_api::{
+    CallbackState, CallbackStatus, ErrorCode, Login, LoginState, Mode, Problem, Profile, ProfileName,
+    ProfileState,
+};
 use authd_oauth::{Ended, Failure, LoginFailure, ModeWish, Plan, Standing, Trouble};
 use authd_store::StoreError;
 use jiff::Timestamp;
@@ -20,7 +23,12 @@ pub(crate) fn profile_of(directory: &Directory, name: &ProfileName, now: Timesta
 }
 
 /// A profile as its clients see it.
-pub(crate) fn profile(name: &ProfileName, view: &View, default: Option<&ProfileName>, now: Timestamp) -> Profile {
+pub(crate) fn profile(
+    name: &ProfileName,
+    view: &View,
+    default: Option<&ProfileName>,
+    now: Timestamp,
+) -> Profile {
     let blank = Profile {
         name: name.clone(),
         default: default == Some(name),
@@ -73,7 +81,8 @@ pub(crate) fn profile(name: &ProfileName, view: &View, default: Option<&ProfileN
 pub(crate) fn unusable(name: &ProfileName, view: &View) -> Problem {
     let problem = match view {
         View::Known(_) | View::Unread => {
-            Problem::new(ErrorCode::Timeout, format!("profile \"{name}\" has not been read yet")).hint("try again")
+            Problem::new(ErrorCode::Timeout, format!("profile \"{name}\" has not been read yet"))
+                .hint("try again")
         }
         View::Closed(error) => store_failed(error),
         View::Missing => {
@@ -92,7 +101,9 @@ pub(crate) fn unusable(name: &ProfileName, view: &View) -> Problem {
 pub(crate) fn refresh_failed(facts: &Facts, rejected: Option<u64>, now: Timestamp) -> Option<Problem> {
     if !facts.renewable {
         let detail = format!("there is nothing to refresh: profile \"{}\" has no refresh token", facts.name);
-        return Some(Problem::new(ErrorCode::Conflict, detail).hint(login_command(&facts.name)).about(&facts.name));
+        return Some(
+            Problem::new(ErrorCode::Conflict, detail).hint(login_command(&facts.name)).about(&facts.name),
+        );
     }
     let replaced = rejected.is_some_and(|generation| generation != facts.ready.generation);
     if replaced { None } else { last_error(facts, now) }
@@ -105,10 +116,13 @@ pub(crate) fn no_credential(facts: &Facts, now: Timestamp) -> Problem {
         Some(problem) => problem,
         None if facts.renewable => {
             let detail = format!("profile \"{name}\" was not refreshed in time");
-            Problem::new(ErrorCode::Timeout, detail).hint("try again; authctl status shows how it goes").about(name)
+            Problem::new(ErrorCode::Timeout, detail)
+                .hint("try again; authctl status shows how it goes")
+                .about(name)
         }
         None => {
-            let detail = format!("the token of profile \"{name}\" has expired, and it came without a refresh token");
+            let detail =
+                format!("the token of profile \"{name}\" has expired, and it came without a refresh token");
             Problem::new(ErrorCode::LoginRequired, detail).hint(login_command(name)).about(name)
         }
     }
@@ -120,10 +134,11 @@ fn last_error(facts: &Facts, now: Timestamp) -> Option<Problem> {
         return Some(signed_out(name, ended));
     }
     let problem = match facts.trouble.as_ref()? {
-        Trouble::Store(complaint) => {
-            Problem::new(ErrorCode::StoreUnavailable, format!("the newest credential is not saved yet: {complaint}"))
-                .hint("run: authctl doctor")
-        }
+        Trouble::Store(complaint) => Problem::new(
+            ErrorCode::StoreUnavailable,
+            format!("the newest credential is not saved yet: {complaint}"),
+        )
+        .hint("run: authctl doctor"),
         Trouble::Provider(failure, next) => {
             let wait = u64::try_from(next.duration_since(now).as_secs()).unwrap_or(0).max(1);
             let problem = provider_failed(failure);
@@ -135,7 +150,10 @@ fn last_error(facts: &Facts, now: Timestamp) -> Option<Problem> {
 
 fn signed_out(name: &ProfileName, ended: &Ended) -> Problem {
     let why = match ended.answer_lost_at {
-        Some(at) => format!("the answer to a refresh was lost at {}, and its token is spent", at.strftime("%H:%M UTC")),
+        Some(at) => format!(
+            "the answer to a refresh was lost at {}, and its token is spent",
+            at.strftime("%H:%M UTC")
+        ),
         None => ended.code.sentence().to_owned(),
     };
     Problem::new(ErrorCode::LoginRequired, format!("profile \"{name}\" is signed out: {why}"))
@@ -153,13 +171,15 @@ pub(crate) fn provider_failed(failure: &Failure) -> Problem {
         Failure::Unanswered { detail } => {
             Problem::new(ErrorCode::ProviderUnreachable, format!("the provider did not answer: {detail}"))
         }
-        Failure::Busy { status, .. } => {
-            Problem::new(ErrorCode::ProviderUnreachable, format!("the provider asks to wait (status {status})"))
-        }
-        Failure::Garbled { detail } => {
-            Problem::new(ErrorCode::ProviderUnreachable, format!("what answered is not the provider: {detail}"))
-                .hint("is a captive portal or a proxy in between? authctl doctor tells more")
-        }
+        Failure::Busy { status, .. } => Problem::new(
+            ErrorCode::ProviderUnreachable,
+            format!("the provider asks to wait (status {status})"),
+        ),
+        Failure::Garbled { detail } => Problem::new(
+            ErrorCode::ProviderUnreachable,
+            format!("what answered is not the provider: {detail}"),
+        )
+        .hint("is a captive portal or a proxy in between? authctl doctor tells more"),
         Failure::Refused { code, .. } => {
             Problem::new(ErrorCode::ProviderRefused, format!("the provider refused: {}", code.sentence()))
         }
@@ -192,9 +212,23 @@ pub(crate) fn login_failed(failure: &LoginFailure, profile: &ProfileName) -> Pro
     problem.about(profile)
 }
 
+/// A device login that could not be started.
+pub(crate) fn device_failed(failure: &Failure, profile: &ProfileName) -> Problem {
+    match failure {
+        Failure::Refused { .. } => {
+            Problem::new(ErrorCode::LoginDenied, "the provider does not offer device login to this account")
+                .hint("enable device code in ChatGPT's settings (Security), or run: authctl login")
+                .about(profile)
+        }
+        other => provider_failed(other).about(profile),
+    }
+}
+
 /// A login that nobody finished.
 pub(crate) fn login_expired(profile: &ProfileName) -> Problem {
-    Problem::new(ErrorCode::LoginExpired, "nobody finished the sign-in in time").hint(login_command(profile)).about(profile)
+    Problem::new(ErrorCode::LoginExpired, "nobody finished the sign-in in time")
+        .hint(login_command(profile))
+        .about(profile)
 }
 
 /// A change of the directory that was not made.
@@ -208,8 +242,10 @@ pub(crate) fn keeper_failed(error: &KeeperError, name: &ProfileName) -> Problem 
         KeeperError::Store(error) | KeeperError::SignOut(SignOutError::Store(error)) => store_failed(error),
         KeeperError::SignOut(SignOutError::Provider(failure)) => {
             let problem = provider_failed(failure);
-            let detail = format!("\"{name}\" is still signed in, because it could not be revoked: {}", problem.detail);
-            Problem { detail, ..problem }.hint(format!("to forget it on this machine alone: authctl logout {name}"))
+            let detail =
+                format!("\"{name}\" is still signed in, because it could not be revoked: {}", problem.detail);
+            Problem { detail, ..problem }
+                .hint(format!("to forget it on this machine alone: authctl logout {name}"))
         }
         KeeperError::Gone => return stopping(),
     };
@@ -218,16 +254,26 @@ pub(crate) fn keeper_failed(error: &KeeperError, name: &ProfileName) -> Problem 
 
 /// There is no such profile.
 pub(crate) fn profile_unknown(name: &ProfileName) -> Problem {
-    Problem::new(ErrorCode::ProfileUnknown, format!("there is no profile \"{name}\"")).hint(login_command(name)).about(name)
+    Problem::new(ErrorCode::ProfileUnknown, format!("there is no profile \"{name}\""))
+        .hint(login_command(name))
+        .about(name)
 }
 
 /// No profile is named, and there is no default one.
 pub(crate) fn no_default(profiles: usize) -> Problem {
     let problem = Problem::new(
         ErrorCode::ProfileUnknown,
-        if profiles == 0 { "nobody is signed in" } else { "no profile is named, and there is no default one" },
+        if profiles == 0 {
+            "nobody is signed in"
+        } else {
+            "no profile is named, and there is no default one"
+        },
     );
-    problem.hint(if profiles == 0 { "run: authctl login" } else { "name one with -p, or run: authctl use PROFILE" })
+    problem.hint(if profiles == 0 {
+        "run: authctl login"
+    } else {
+        "name one with -p, or run: authctl use PROFILE"
+    })
 }
 
 /// The daemon is on its way out.
@@ -253,7 +299,10 @@ pub(crate) fn callback(facts: &CallbackFacts) -> CallbackStatus {
     CallbackStatus {
         state: facts.state,
         addresses: facts.addresses.iter().map(ToString::to_string).collect(),
-        detail: facts.detail.clone().filter(|_| facts.state != CallbackState::Listening || facts.detail.is_some()),
+        detail: facts
+            .detail
+            .clone()
+            .filter(|_| facts.state != CallbackState::Listening || facts.detail.is_some()),
     }
 }
 

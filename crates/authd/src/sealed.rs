@@ -39,7 +39,11 @@ impl Sealed {
     /// The pending login that a text means, if it means one.
     pub(crate) fn open(text: &SecretString) -> Option<Self> {
         let written: Written = serde_json::from_str(text.expose_secret()).ok()?;
-        let attempt = Attempt::from_sealed(&written.attempt).ok()?;
-        (written.version == VERSION).then_some(Self { login: written.login, replace: written.replace, attempt })
+        let attempt = Attempt::from_sealed(&written.attempt)?;
+        (written.version == VERSION).then_some(Self {
+            login: written.login,
+            replace: written.replace,
+            attempt,
+        })
     }
 }

@@ -4,8 +4,8 @@
 use std::{sync::Arc, time::Duration};
 
 use authd_api::{
-    ApiKeyBody, CallbackBody, ErrorCode, Login, LoginBody, Problem, Profile, ProfileName, ProfilePatch, Profiles,
-    RefreshBody, Status, StoreKind, StoreState, StoreStatus, route,
+    ApiKeyBody, CallbackBody, ErrorCode, Login, LoginBody, Problem, Profile, ProfileName, ProfilePatch,
+    Profiles, RefreshBody, Status, StoreKind, StoreState, StoreStatus, route,
 };
 use authd_oauth::{ApiKey, Grant, Holding, Identity};
 use axum::{
@@ -14,9 +14,9 @@ use axum::{
     extract::{Path, Request, State},
     middleware::{self, Next},
     response::{IntoResponse, Response},
-    routing::{any, delete, get, post, put},
+    routing::{any, get, post, put},
 };
-use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use http::{HeaderMap, HeaderValue, StatusCode, header};
 use jiff::Timestamp;
 use serde::Deserialize;
 use tokio::sync::watch;
@@ -111,7 +111,8 @@ type Seen = State<Arc<Front>>;
 async fn guard(request: Request, next: Next) -> Response {
     let method = request.method().clone();
     let path = request.uri().path().to_owned();
-    let span = tracing::debug_span!("request", %method, path = %path.split("/relay").next().unwrap_or_default());
+    let span =
+        tracing::debug_span!("request", %method, path = %path.split("/relay").next().unwrap_or_default());
     let mut response = match refused(&request) {
         Some(problem) => Refusal(problem).into_response(),
         None => next.run(request).instrument(span).await,
@@ -232,11 +233,17 @@ async fn patch_profile(
     let failed = |name: ProfileName| move |error| Refusal(reply::keeper_failed(&error, &name));
     match patch {
         ProfilePatch { default: None, name: None } => {
-            return Err(Problem::new(ErrorCode::BadRequest, "nothing to change: give \"default\" or \"name\"").into());
+            return Err(Problem::new(
+                ErrorCode::BadRequest,
+                "nothing to change: give \"default\" or \"name\"",
+            )
+            .into());
         }
         ProfilePatch { default: Some(false), .. } => {
             let detail = "a profile stops being the default one when another becomes it";
-            return Err(Problem::new(ErrorCode::BadRequest, detail).hint("set \"default\" on that one").into());
+            return Err(Problem::new(ErrorCode::BadRequest, detail)
+                .hint("set \"default\" on that one")
+                .into());
         }
         ProfilePatch { default, name: wanted } => {
             if let Some(wanted) = wanted {
@@ -337,7 +344,11 @@ async fn relay(state: Seen, path: Path<(String, String)>, request: Request) -> R
     relay_to(state, path, Target::Model, request).await
 }
 
-async fn relay_backend(state: Seen, path: Path<(String, String)>, request: Request) -> Result<Response, Refusal> {
+async fn relay_backend(
+    state: Seen,
+    path: Path<(String, String)>,
+    request: Request,
+) -> Result<Response, Refusal> {
     relay_to(state, path, Target::Backend, request).await
 }
 
@@ -422,7 +433,8 @@ impl Front {
     }
 
     fn message(&self, name: &ProfileName) -> Result<Profile, Problem> {
-        reply::profile_of(&self.keeper.directory(), name, clock::now()).ok_or_else(|| reply::profile_unknown(name))
+        reply::profile_of(&self.keeper.directory(), name, clock::now())
+            .ok_or_else(|| reply::profile_unknown(name))
     }
 }
 

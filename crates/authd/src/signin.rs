@@ -4,7 +4,8 @@
 use std::time::Duration;
 
 use authd_oauth::{
-    Code, Decision, Endpoint, Exchange, Failure, Grant, Holding, IdToken, LoginFailure, ModeWish, Tokens, claims, plan,
+    Decision, Endpoint, Exchange, Failure, Grant, Holding, IdToken, LoginFailure, ModeWish, Tokens, claims,
+    plan,
 };
 use tracing::{info, warn};
 
@@ -24,7 +25,11 @@ pub(crate) struct Wish {
 }
 
 /// Redeems an authorization code, and everything that follows from it.
-pub(crate) async fn redeem(endpoint: &Endpoint, exchange: Exchange, wish: &Wish) -> Result<Grant, LoginFailure> {
+pub(crate) async fn redeem(
+    endpoint: &Endpoint,
+    exchange: Exchange,
+    wish: &Wish,
+) -> Result<Grant, LoginFailure> {
     let answer = endpoint.exchange_code(exchange).await.map_err(LoginFailure::Exchange)?;
     let now = clock::now();
     let tokens = Tokens::issued(answer, now);
@@ -67,12 +72,4 @@ fn accept_workspace(account: Option<&str>, allowed: &[String]) -> Result<(), Log
         return Ok(());
     }
     Err(LoginFailure::WrongWorkspace { wanted: allowed.join(", "), got: account.map(ToOwned::to_owned) })
-}
-
-/// The code of a failure that has one.
-pub(crate) fn code_of(failure: &Failure) -> Option<&Code> {
-    match failure {
-        Failure::Refused { code, .. } => Some(code),
-        Failure::Unsent { .. } | Failure::Unanswered { .. } | Failure::Busy { .. } | Failure::Garbled { .. } => None,
-    }
 }

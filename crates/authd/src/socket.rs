@@ -25,7 +25,7 @@ pub(crate) struct Socket {
 
 /// Why there is no socket; each message says what to do.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum SocketError {
+pub enum SocketError {
     /// Use the daemon that is there.
     #[error("another authd{holder} already serves {}; stop it first, or choose another socket", path.display())]
     Held {
@@ -98,7 +98,8 @@ fn lock(path: &Path) -> Result<File, SocketError> {
         Err(TryLockError::WouldBlock) => {
             let mut text = String::new();
             drop(file.take(32).read_to_string(&mut text));
-            let holder = text.trim().parse::<u32>().map(|pid| format!(" (process {pid})")).unwrap_or_default();
+            let holder =
+                text.trim().parse::<u32>().map(|pid| format!(" (process {pid})")).unwrap_or_default();
             return Err(SocketError::Held { holder, path: path.to_path_buf() });
         }
         Err(TryLockError::Error(error)) => return Err(io(error)),

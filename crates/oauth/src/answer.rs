@@ -25,11 +25,16 @@ pub fn failure(call: Call, status: StatusCode, headers: &HeaderMap, body: &[u8],
     if let Some(code) = said.as_ref().map(Said::code).filter(Code::ends_a_grant) {
         return Failure::Refused { status: number, code };
     }
-    if status == StatusCode::TOO_MANY_REQUESTS || status == StatusCode::REQUEST_TIMEOUT || status.is_server_error() {
+    if status == StatusCode::TOO_MANY_REQUESTS
+        || status == StatusCode::REQUEST_TIMEOUT
+        || status.is_server_error()
+    {
         return Failure::Busy { status: number, retry_after: retry_after(headers, now) };
     }
     match said {
-        Some(said) if status == StatusCode::UNAUTHORIZED => Failure::Refused { status: number, code: said.code() },
+        Some(said) if status == StatusCode::UNAUTHORIZED => {
+            Failure::Refused { status: number, code: said.code() }
+        }
         Some(said) if call == Call::Other && status.is_client_error() => {
             Failure::Refused { status: number, code: said.code() }
         }
@@ -59,7 +64,8 @@ fn strange(status: StatusCode, headers: &HeaderMap, body: &[u8]) -> String {
     if text.contains("cloudflare") {
         return format!("status {number} from Cloudflare, which blocks some regions and networks");
     }
-    let html = headers.get(header::CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"text/html"));
+    let html =
+        headers.get(header::CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"text/html"));
     if html || text.trim_start().starts_with('<') {
         return format!("status {number} with a web page where JSON was expected");
     }
@@ -93,7 +99,9 @@ impl Said {
     fn code(&self) -> Code {
         let (inner, message) = match self.error.as_ref().or(self.detail.as_ref()) {
             Some(Inner::Object { code, message }) => (code.as_deref(), message.as_deref()),
-            Some(Inner::Text(text)) => (Some(text.as_str()), self.error_description.as_deref().or(Some(text))),
+            Some(Inner::Text(text)) => {
+                (Some(text.as_str()), self.error_description.as_deref().or(Some(text)))
+            }
             None => (None, None),
         };
         // The one refusal that comes with a sentence and no code (protocol.md, section 7).
@@ -123,14 +131,20 @@ mod tests {
 
     #[test]
     fn a_dead_grant_is_recognised_at_any_status() {
-        for code in ["refresh_token_expired", "refresh_token_reused", "refresh_token_invalidated", "invalid_grant"] {
+        for code in
+            ["refresh_token_expired", "refresh_token_reused", "refresh_token_invalidated", "invalid_grant"]
+        {
             for status in [400, 401, 403, 500] {
                 for body in [
                     format!(r#"{{"error":{{"code":"{code}","message":"m"}}}}"#),
                     format!(r#"{{"error":"{code}","error_description":"d"}}"#),
                     format!(r#"{{"code":"{}"}}"#, code.to_uppercase()),
                 ] {
-                    assert_eq!(code_of(meaning(Call::Refresh, status, &body)).as_deref(), Some(code), "{status} {body}");
+                    assert_eq!(
+                        code_of(meaning(Call::Refresh, status, &body)).as_deref(),
+                        Some(code),
+                        "{status} {body}"
+                    );
                 }
             }
         }
@@ -140,7 +154,13 @@ mod tests {
 
     #[test]
     fn what_may_pass_is_not_taken_for_the_end() {
-        for (status, body) in [(400, r#"{"error":"temporarily"}"#), (403, "<html>Cloudflare"), (404, ""), (302, ""), (200, "<html>")] {
+        for (status, body) in [
+            (400, r#"{"error":"temporarily"}"#),
+            (403, "<html>Cloudflare"),
+            (404, ""),
+            (302, ""),
+            (200, "<html>"),
+        ] {
             let failure = meaning(Call::Refresh, status, body);
             assert!(matches!(failure, Failure::Garbled { .. }), "{status}: {failure:?}");
         }

@@ -29,7 +29,11 @@ impl ClientIdentity {
     pub fn codex(originator: &str, version: &str, machine: &Machine) -> Self {
         let Machine { system, release, architecture, terminal } = machine;
         let user_agent = format!("{originator}/{version} ({system} {release}; {architecture}) {terminal}");
-        Self { originator: originator.to_owned(), version: version.to_owned(), user_agent: printable(&user_agent) }
+        Self {
+            originator: originator.to_owned(),
+            version: version.to_owned(),
+            user_agent: printable(&user_agent),
+        }
     }
 }
 

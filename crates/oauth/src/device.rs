@@ -51,7 +51,10 @@ impl DevicePoll {
         }
         status.is_success().then(|| {
             let sent: Granted = serde_json::from_slice(body).map_err(|_| garbled())?;
-            Ok(Self::Granted(AuthorizationCode::new(sent.authorization_code), Verifier::from_text(sent.code_verifier)))
+            Ok(Self::Granted(
+                AuthorizationCode::new(sent.authorization_code),
+                Verifier::from_text(sent.code_verifier),
+            ))
         })
     }
 }

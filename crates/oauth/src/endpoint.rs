@@ -180,7 +180,10 @@ impl Endpoint {
 }
 
 /// Judges an answer by the time it arrived at.
-#[expect(clippy::disallowed_methods, reason = "a Retry-After date is measured against the time of the answer")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a Retry-After date is measured against the time of the answer"
+)]
 fn failure(call: Call, status: StatusCode, headers: &HeaderMap, body: &[u8]) -> Failure {
     answer::failure(call, status, headers, body, Timestamp::now())
 }

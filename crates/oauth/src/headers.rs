@@ -20,7 +20,8 @@ pub struct Facts<'a> {
 /// The headers as pairs of name and value. The first value is a secret, on its way out.
 pub fn ready(facts: &Facts<'_>) -> Vec<(String, String)> {
     let Facts { bearer, identity, client, organization, project } = facts;
-    let set = |value: Option<&str>| value.map(str::trim).filter(|value| !value.is_empty()).map(ToOwned::to_owned);
+    let set =
+        |value: Option<&str>| value.map(str::trim).filter(|value| !value.is_empty()).map(ToOwned::to_owned);
     let always = |value: &str| Some(value.to_owned());
     let list = match bearer {
         Bearer::Key(key) => vec![

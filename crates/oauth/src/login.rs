@@ -101,9 +101,22 @@ pub enum LoginFailure {
 
 impl Attempt {
     /// A new attempt, with a verifier and a state of its own.
-    pub fn new(redirect_uri: String, mode: ModeWish, workspace: Option<String>, now: Timestamp, lifetime: Duration) -> Self {
+    pub fn new(
+        redirect_uri: String,
+        mode: ModeWish,
+        workspace: Option<String>,
+        now: Timestamp,
+        lifetime: Duration,
+    ) -> Self {
         let expires_at = later(now, lifetime);
-        Self { verifier: Verifier::generate(), state: State::generate(), redirect_uri, mode, workspace, expires_at }
+        Self {
+            verifier: Verifier::generate(),
+            state: State::generate(),
+            redirect_uri,
+            mode,
+            workspace,
+            expires_at,
+        }
     }
 
     /// The URL that the browser opens: the provider's own client's, byte for byte.
@@ -135,7 +148,9 @@ impl Attempt {
             Callback::Refused(Refusal { not_entitled: true, .. }, _) => Err(LoginFailure::NotEntitled),
             Callback::Refused(Refusal { code, .. }, _) => Err(LoginFailure::Denied(code)),
             Callback::Empty(_) => Err(LoginFailure::MissingCode),
-            Callback::Code(code, _) => Ok(Exchange { code, verifier: self.verifier, redirect_uri: self.redirect_uri }),
+            Callback::Code(code, _) => {
+                Ok(Exchange { code, verifier: self.verifier, redirect_uri: self.redirect_uri })
+            }
         }
     }
 
@@ -255,7 +270,9 @@ impl LoginFailure {
         match self {
             Self::Expired | Self::MissingCode | Self::Denied(_) => "start another: authctl login",
             Self::NotEntitled => "ask the administrator of your workspace for access to Codex",
-            Self::WrongWorkspace { .. } => "start another, and choose that workspace in the browser: authctl login",
+            Self::WrongWorkspace { .. } => {
+                "start another, and choose that workspace in the browser: authctl login"
+            }
             Self::NoApiKey(_) => "use the ChatGPT mode: authctl login --mode chatgpt",
             Self::Exchange(_) => "start another: authctl login; if it fails again: authctl doctor",
         }

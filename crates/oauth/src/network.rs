@@ -88,9 +88,14 @@ impl Network {
 
     /// The proxy and the CA in force, in brackets: half of all network trouble is one of them.
     fn in_force(&self) -> String {
-        let variable = |names: &[&str]| names.iter().find_map(|name| std::env::var(name).ok().filter(|v| !v.is_empty()));
-        let proxy = self.proxy.clone().or_else(|| variable(&["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"]));
-        let proxy = proxy.map_or_else(|| "no proxy".to_owned(), |proxy| format!("proxy {}", without_user(&proxy)));
+        let variable =
+            |names: &[&str]| names.iter().find_map(|name| std::env::var(name).ok().filter(|v| !v.is_empty()));
+        let proxy = self
+            .proxy
+            .clone()
+            .or_else(|| variable(&["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"]));
+        let proxy =
+            proxy.map_or_else(|| "no proxy".to_owned(), |proxy| format!("proxy {}", without_user(&proxy)));
         let ca = match (&self.ca_file, variable(&["SSL_CERT_FILE"])) {
             (Some(file), _) => format!("CA file {} and the system's", file.display()),
             (None, Some(file)) => format!("CA file {file} (SSL_CERT_FILE)"),

@@ -75,7 +75,9 @@ pub fn decide(wish: ModeWish, identity: &Identity) -> Decision {
         Some(plan) if plan.known().is_some() => {
             Decision::TryApiKey { reason: format!("plan {plan} is a business plan"), fallback: true }
         }
-        Some(plan) => Decision::TryApiKey { reason: format!("plan {plan} is not known to be personal"), fallback: true },
+        Some(plan) => {
+            Decision::TryApiKey { reason: format!("plan {plan} is not known to be personal"), fallback: true }
+        }
         None => Decision::TryApiKey { reason: "the account names no plan".to_owned(), fallback: true },
     }
 }

@@ -111,7 +111,7 @@ pub fn is_safe(url: &str) -> bool {
 }
 
 /// Whether a URL names this machine.
-pub fn is_loopback(url: &Url) -> bool {
+pub(crate) fn is_loopback(url: &Url) -> bool {
     match url.host() {
         Some(Host::Domain(name)) => name == "localhost",
         Some(Host::Ipv4(address)) => address.is_loopback(),
@@ -129,7 +129,15 @@ mod tests {
         for safe in ["https://a.example/x", "http://localhost:1/", "http://127.0.0.1:8", "http://[::1]/x"] {
             assert!(is_safe(safe), "{safe}");
         }
-        for not in ["http://a.example", "ftp://localhost", "https://u:p@a.example", "https://a/#x", "x", "", "http://localhost.evil"] {
+        for not in [
+            "http://a.example",
+            "ftp://localhost",
+            "https://u:p@a.example",
+            "https://a/#x",
+            "x",
+            "",
+            "http://localhost.evil",
+        ] {
             assert!(!is_safe(not), "{not}");
         }
         assert_eq!(Provider::openai().check(), Ok(()));

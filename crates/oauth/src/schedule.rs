@@ -99,11 +99,11 @@ mod tests {
     #[test]
     fn a_refresh_is_due_a_fifth_ahead_and_at_least_five_minutes() {
         for (lifetime, due) in [
-            (240 * HOUR, 192 * HOUR),   // ten days: after eight
-            (HOUR, HOUR - HOUR / 5),    // an hour: twelve minutes ahead
-            (1000, 700),                // five minutes ahead
-            (310, 30),                  // the floor
-            (20, 30),                   // on demand before that
+            (240 * HOUR, 192 * HOUR), // ten days: after eight
+            (HOUR, HOUR - HOUR / 5),  // an hour: twelve minutes ahead
+            (1000, 700),              // five minutes ahead
+            (310, 30),                // the floor
+            (20, 30),                 // on demand before that
         ] {
             assert_eq!(refresh_at(at(0), at(lifetime), Jitter::NONE), at(due), "{lifetime} s");
         }

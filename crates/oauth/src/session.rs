@@ -64,7 +64,10 @@ enum Work {
 enum Durable {
     Yes,
     /// Not yet, or not after so many tries; the next one at this time.
-    No { failures: u32, next: Timestamp },
+    No {
+        failures: u32,
+        next: Timestamp,
+    },
 }
 
 /// Whether the network can be trusted with a token that dies on use.
@@ -139,10 +142,16 @@ impl Session {
             Event::Woke => self.doubt_network(now, false),
             Event::SignedIn(grant) => self.replace(*grant, now),
             Event::Probed(ticket, reached) if self.ends(ticket, Work::Probing) => self.probed(reached, now),
-            Event::Saved(ticket, result) if self.ends(ticket, Work::Journalling) => self.journalled(result, now),
+            Event::Saved(ticket, result) if self.ends(ticket, Work::Journalling) => {
+                self.journalled(result, now)
+            }
             Event::Saved(ticket, result) if self.ends(ticket, Work::Saving) => self.saved(result, now),
-            Event::Refreshed(ticket, result) if self.ends(ticket, Work::Refreshing) => self.refreshed(result, now),
-            Event::Exchanged(ticket, result) if self.ends(ticket, Work::Exchanging) => self.exchanged(result, now),
+            Event::Refreshed(ticket, result) if self.ends(ticket, Work::Refreshing) => {
+                self.refreshed(result, now)
+            }
+            Event::Exchanged(ticket, result) if self.ends(ticket, Work::Exchanging) => {
+                self.exchanged(result, now)
+            }
             // A result for a grant that has been replaced.
             Event::Probed(..) | Event::Saved(..) | Event::Refreshed(..) | Event::Exchanged(..) => {}
         }
@@ -376,7 +385,8 @@ impl Session {
 
     fn back_off(&mut self, retry_after: Option<Duration>, now: Timestamp) {
         self.failures += 1;
-        self.not_before = later(now, schedule::back_off(self.failures, retry_after, self.jitter(self.failures)));
+        self.not_before =
+            later(now, schedule::back_off(self.failures, retry_after, self.jitter(self.failures)));
     }
 
     fn end(&mut self, code: Code, now: Timestamp) {

@@ -90,7 +90,7 @@ impl RefreshAnswer {
 }
 
 /// The API key that a token exchange's body holds (RFC 8693, section 2.2.1).
-pub fn api_key(body: &[u8]) -> Result<ApiKey, Failure> {
+pub(crate) fn api_key(body: &[u8]) -> Result<ApiKey, Failure> {
     Sent::parse(body)?.access_token.map(ApiKey::new).ok_or_else(|| missing("access_token"))
 }
 
@@ -107,7 +107,9 @@ impl Sent {
     fn parse(body: &[u8]) -> Result<Self, Failure> {
         let sent: Self = serde_json::from_slice(body)
             .map_err(|_| Failure::Garbled { detail: "a success without the expected JSON".to_owned() })?;
-        let said = |text: Option<String>| text.filter(|text| !text.is_empty() && text.bytes().all(|b| b.is_ascii_graphic()));
+        let said = |text: Option<String>| {
+            text.filter(|text| !text.is_empty() && text.bytes().all(|b| b.is_ascii_graphic()))
+        };
         Ok(Self {
             id_token: said(sent.id_token),
             access_token: said(sent.access_token),
@@ -136,17 +138,21 @@ mod tests {
         let full = br#"{"id_token":"i","access_token":"a","refresh_token":"r","token_type":"Bearer","expires_in":60}"#;
         let tokens = Tokens::issued(CodeAnswer::parse(full).unwrap(), NOW);
         assert_eq!(tokens.expires_at, later(NOW, Duration::from_secs(60)));
-        for lacking in [&b"{}"[..], br#"{"id_token":"i","access_token":"a"}"#, b"<html>", b"", br#"{"access_token":1}"#] {
+        for lacking in
+            [&b"{}"[..], br#"{"id_token":"i","access_token":"a"}"#, b"<html>", b"", br#"{"access_token":1}"#]
+        {
             assert!(matches!(CodeAnswer::parse(lacking), Err(Failure::Garbled { .. })));
         }
     }
 
     #[test]
     fn a_refresh_replaces_what_it_brings_and_keeps_the_rest() {
-        let before = CodeAnswer::parse(br#"{"id_token":"i","access_token":"a","refresh_token":"r"}"#).unwrap();
+        let before =
+            CodeAnswer::parse(br#"{"id_token":"i","access_token":"a","refresh_token":"r"}"#).unwrap();
         let before = Tokens::issued(before, NOW);
         assert_eq!(before.expires_at, later(NOW, UNSTATED));
-        let answer = RefreshAnswer::parse(br#"{"access_token":"a2","refresh_token":"","id_token":null}"#).unwrap();
+        let answer =
+            RefreshAnswer::parse(br#"{"access_token":"a2","refresh_token":"","id_token":null}"#).unwrap();
         let after = before.merged(answer, NOW);
         assert_eq!(after.access_token.expose(), "a2");
         assert_eq!(after.id_token.expose(), "i");

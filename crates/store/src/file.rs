@@ -59,7 +59,8 @@ impl Files {
         }
         private::ensure_private_dir(&self.state_dir).map_err(|error| unavailable(&error))?;
         private::ensure_private_dir(&self.directory()).map_err(|error| unavailable(&error))?;
-        let credential = self.source.credentials_directory.as_ref().map(|directory| directory.join("authd-key"));
+        let credential =
+            self.source.credentials_directory.as_ref().map(|directory| directory.join("authd-key"));
         let given = credential.filter(|path| path.exists()).or_else(|| self.source.passphrase_file.clone());
         let identity = match given {
             Some(path) => self.from_given(&path)?,
@@ -81,11 +82,14 @@ impl Files {
         if kept.exists() {
             let sealed = fs::read(&kept).map_err(|error| unavailable(&error))?;
             let opened = age::decrypt(&scrypt::Identity::new(passphrase), &sealed).map_err(|error| {
-                StoreError::Locked { detail: format!("the passphrase in {} does not fit: {error}", path.display()) }
+                StoreError::Locked {
+                    detail: format!("the passphrase in {} does not fit: {error}", path.display()),
+                }
             })?;
             let opened = SecretString::from(String::from_utf8_lossy(&opened).into_owned());
-            return identity_in(&opened)
-                .ok_or_else(|| StoreError::Unavailable { detail: format!("{} holds no identity", kept.display()) });
+            return identity_in(&opened).ok_or_else(|| StoreError::Unavailable {
+                detail: format!("{} holds no identity", kept.display()),
+            });
         }
         let identity = x25519::Identity::generate();
         let text = identity.to_string();
@@ -143,8 +147,9 @@ impl Backend for Files {
 
 fn from_key_file(path: &Path) -> Result<x25519::Identity, StoreError> {
     if path.exists() {
-        return identity_in(&read_secret(path)?)
-            .ok_or_else(|| StoreError::Unavailable { detail: format!("{} holds no identity", path.display()) });
+        return identity_in(&read_secret(path)?).ok_or_else(|| StoreError::Unavailable {
+            detail: format!("{} holds no identity", path.display()),
+        });
     }
     let identity = x25519::Identity::generate();
     let text = format!(

@@ -37,10 +37,12 @@ impl Memory {
             thread::sleep(LOOK);
         }
         match self.mood().as_str() {
-            "locked" => Err(StoreError::Locked { detail: "the memory store was told to be locked".to_owned() }),
-            "unavailable" => {
-                Err(StoreError::Unavailable { detail: "the memory store was told to be unavailable".to_owned() })
+            "locked" => {
+                Err(StoreError::Locked { detail: "the memory store was told to be locked".to_owned() })
             }
+            "unavailable" => Err(StoreError::Unavailable {
+                detail: "the memory store was told to be unavailable".to_owned(),
+            }),
             _ => Ok(()),
         }
     }
@@ -60,7 +62,9 @@ impl Backend for Memory {
     fn save(&mut self, key: &Key, _: &str, record: &SecretString) -> Result<(), StoreError> {
         self.ready()?;
         if self.mood() == "fail-save" {
-            return Err(StoreError::Unavailable { detail: "the memory store was told to fail at saving".to_owned() });
+            return Err(StoreError::Unavailable {
+                detail: "the memory store was told to fail at saving".to_owned(),
+            });
         }
         self.records.insert(key.clone(), record.expose_secret().into());
         Ok(())

@@ -16,11 +16,19 @@ pub fn mode(mode: u32) -> Permissions {
 /// Makes sure that a directory is there, is ours, and is nobody else's to look into. One that is open
 /// to others is refused, not mended: what is in it may have been read already.
 pub fn ensure_private_dir(path: &Path) -> io::Result<()> {
-    DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(|error| told(path, "cannot be made", &error))?;
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(path)
+        .map_err(|error| told(path, "cannot be made", &error))?;
     let found = fs::metadata(path).map_err(|error| told(path, "cannot be looked at", &error))?;
     let own = rustix::process::geteuid().as_raw();
     if found.uid() != own {
-        return Err(io::Error::other(format!("{} belongs to another user (uid {})", path.display(), found.uid())));
+        return Err(io::Error::other(format!(
+            "{} belongs to another user (uid {})",
+            path.display(),
+            found.uid()
+        )));
     }
     if found.mode() & 0o077 != 0 {
         let shown = path.display();

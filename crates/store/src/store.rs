@@ -215,7 +215,9 @@ impl Store {
         match tokio::time::timeout(deadline, answer).await {
             Ok(answer) => answer.map_err(|_| gone())?,
             Err(_) => Err(StoreError::Unavailable {
-                detail: format!("it did not answer within {deadline:?}; is it asking for a password somewhere?"),
+                detail: format!(
+                    "it did not answer within {deadline:?}; is it asking for a password somewhere?"
+                ),
             }),
         }
     }

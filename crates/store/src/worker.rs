@@ -59,7 +59,9 @@ fn save(backend: &mut dyn Backend, key: &Key, label: &str, record: &SecretString
     backend.save(key, label, record)?;
     match backend.load(key)? {
         Some(read) if read.expose_secret() == record.expose_secret() => Ok(()),
-        Some(_) => Err(StoreError::Unavailable { detail: "it returned something else than was written".to_owned() }),
+        Some(_) => {
+            Err(StoreError::Unavailable { detail: "it returned something else than was written".to_owned() })
+        }
         None => Err(StoreError::Unavailable { detail: "it did not keep what was written".to_owned() }),
     }
 }

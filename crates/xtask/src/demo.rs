@@ -22,7 +22,8 @@ async fn story() -> anyhow::Result<()> {
     title("Starting");
     let (personal, business) = (Account::plus(), Account::business());
     let accounts = [personal.clone(), business.clone()];
-    let sandbox = Sandbox::start(Config::with_accounts(accounts)).await.context("the sandbox does not start")?;
+    let sandbox =
+        Sandbox::start(Config::with_accounts(accounts)).await.context("the sandbox does not start")?;
     say(&format!("A stand-in for OpenAI listens on {}. It is strict: every token works", sandbox.url()));
     say("once or not at all, as with the real one. Nothing leaves this machine.");
     let house = House::start(HouseConfig::new(shell::binary("authd")?, &sandbox).store("file")).await;
@@ -107,7 +108,11 @@ impl Authctl<'_> {
 fn cut_short(line: &str) -> String {
     match line.split_once("Bearer ") {
         Some((head, token)) => {
-            format!("{head}Bearer {}… ({} characters)", token.chars().take(12).collect::<String>(), token.len())
+            format!(
+                "{head}Bearer {}… ({} characters)",
+                token.chars().take(12).collect::<String>(),
+                token.len()
+            )
         }
         None => line.to_owned(),
     }

@@ -16,7 +16,9 @@ pub(crate) fn run_all(named: &[String]) -> anyhow::Result<()> {
         let known: Vec<_> = STEPS.iter().map(|(step, _)| *step).collect();
         bail!("there is no step {unknown}; there are: {}", known.join(", "));
     }
-    for (name, step) in STEPS.iter().filter(|(step, _)| named.is_empty() || named.iter().any(|name| name == step)) {
+    for (name, step) in
+        STEPS.iter().filter(|(step, _)| named.is_empty() || named.iter().any(|name| name == step))
+    {
         title(name);
         step()?;
     }
@@ -33,7 +35,8 @@ fn clippy() -> anyhow::Result<()> {
 }
 
 fn documentation() -> anyhow::Result<()> {
-    run(cargo(&["doc", "--workspace", "--no-deps", "--document-private-items"]).env("RUSTDOCFLAGS", "-D warnings"))
+    run(cargo(&["doc", "--workspace", "--no-deps", "--document-private-items"])
+        .env("RUSTDOCFLAGS", "-D warnings"))
 }
 
 fn tests() -> anyhow::Result<()> {

@@ -108,7 +108,8 @@ fn failed(title: &str, sentence: &str, remedy: &str) -> Page {
         "" => String::new(),
         words => format!("<p>{}</p>", escaped(&sentence_case(words))),
     };
-    let command = command.map(|command| format!("<pre><code>{}</code></pre>", escaped(&command))).unwrap_or_default();
+    let command =
+        command.map(|command| format!("<pre><code>{}</code></pre>", escaped(&command))).unwrap_or_default();
     let sentence = escaped(&sentence_case(sentence));
     let body = format!("<p>{sentence}</p>{words}{command}<p class=\"quiet\">You can close this tab.</p>");
     Page { good: false, html: document(title, "bad", "alert", "!", &body) }

@@ -28,7 +28,8 @@ impl Bound {
         for listener in listeners {
             let Ok(address) = listener.local_addr() else { continue };
             let loopback = address.ip().is_loopback();
-            let Ok(listener) = listener.set_nonblocking(true).and_then(|()| TcpListener::from_std(listener)) else {
+            let Ok(listener) = listener.set_nonblocking(true).and_then(|()| TcpListener::from_std(listener))
+            else {
                 continue;
             };
             match address {
@@ -109,8 +110,12 @@ fn listen(address: SocketAddr) -> io::Result<TcpListener> {
 
 fn trouble(port: u16, error: &io::Error) -> String {
     match error.kind() {
-        io::ErrorKind::AddrInUse => format!("port {port} is in use by another program (authctl doctor names it)"),
-        io::ErrorKind::PermissionDenied => format!("port {port} may not be used here: the system reserves it"),
+        io::ErrorKind::AddrInUse => {
+            format!("port {port} is in use by another program (authctl doctor names it)")
+        }
+        io::ErrorKind::PermissionDenied => {
+            format!("port {port} may not be used here: the system reserves it")
+        }
         _ => format!("port {port} cannot be used: {error}"),
     }
 }

@@ -80,7 +80,9 @@ async fn raw(port: u16, request: &str) -> String {
     // The other end may refuse before it has read everything.
     drop(stream.write_all(request.as_bytes()).await);
     let mut answer = Vec::new();
-    drop(tokio::time::timeout(Duration::from_secs(20), stream.read_to_end(&mut answer)).await.expect("an end"));
+    drop(
+        tokio::time::timeout(Duration::from_secs(20), stream.read_to_end(&mut answer)).await.expect("an end"),
+    );
     String::from_utf8_lossy(&answer).into_owned()
 }
 
@@ -92,7 +94,9 @@ async fn a_return_is_answered_with_a_page_that_reflects_nothing() {
     assert!(answer.contains("&lt;b&gt;a@b.c&lt;/b&gt;") && !answer.contains("<b>"), "{answer}");
     assert!(!answer.contains("c0de") && !answer.contains("script"), "{answer}");
     let head = answer.to_ascii_lowercase();
-    for header in ["default-src 'none'; style-src 'sha256-", "no-store", "nosniff", "no-referrer", "connection: close"] {
+    for header in
+        ["default-src 'none'; style-src 'sha256-", "no-store", "nosniff", "no-referrer", "connection: close"]
+    {
         assert!(head.contains(header), "{header}: {answer}");
     }
     assert!(!head.contains("set-cookie"));
@@ -109,7 +113,10 @@ async fn what_is_not_a_persons_return_has_no_effect() {
         (format!("GET {at} HTTP/1.1\r\nHost: evil.example:{port}\r\n\r\n"), "421"),
         (format!("GET {at} HTTP/1.1\r\nHost: localhost\r\n\r\n"), "421"),
         (format!("GET {at} HTTP/1.1\r\nHost: localhost:{port}\r\nHost: localhost:{port}\r\n\r\n"), "421"),
-        (format!("GET {at} HTTP/1.1\r\nHost: localhost:{port}\r\nOrigin: http://localhost:{port}\r\n\r\n"), "403"),
+        (
+            format!("GET {at} HTTP/1.1\r\nHost: localhost:{port}\r\nOrigin: http://localhost:{port}\r\n\r\n"),
+            "403",
+        ),
         (format!("POST {at} HTTP/1.1\r\nHost: localhost:{port}\r\nContent-Length: 0\r\n\r\n"), "405"),
         (format!("HEAD {at} HTTP/1.1\r\nHost: localhost:{port}\r\n\r\n"), "204"),
         (format!("GET {at} HTTP/1.1\r\nHost: localhost:{port}\r\nSec-Purpose: prefetch\r\n\r\n"), "204"),
@@ -118,7 +125,10 @@ async fn what_is_not_a_persons_return_has_no_effect() {
         ("\u{1}\u{2}garbage\r\n\r\n".to_owned(), "400"),
     ] {
         let answer = raw(port, &request).await;
-        assert!(answer.starts_with(&format!("HTTP/1.1 {status}")), "{status}: {request:.60} was answered {answer:.200}");
+        assert!(
+            answer.starts_with(&format!("HTTP/1.1 {status}")),
+            "{status}: {request:.60} was answered {answer:.200}"
+        );
     }
     let endless = format!("GET {at}&x={} HTTP/1.1\r\nHost: localhost:{port}\r\n\r\n", "x".repeat(64 << 10));
     let answer = raw(port, &endless).await;
@@ -164,7 +174,8 @@ async fn the_port_is_left_to_a_program_that_asks_and_taken_back_after_it() {
 
 #[tokio::test]
 async fn a_stranger_on_the_first_port_means_the_second_and_then_the_first_again() {
-    let (stranger, free) = (TcpListener::bind("127.0.0.1:0").await.unwrap(), TcpListener::bind("127.0.0.1:0").await.unwrap());
+    let (stranger, free) =
+        (TcpListener::bind("127.0.0.1:0").await.unwrap(), TcpListener::bind("127.0.0.1:0").await.unwrap());
     let (first, second) = (stranger.local_addr().unwrap().port(), free.local_addr().unwrap().port());
     drop(free);
     let server = start(vec![first, second], Duration::ZERO).await;

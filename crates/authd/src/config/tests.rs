@@ -1,68 +1,204 @@
 //! The reference file against the defaults, and what is said of a file that is wrong.
 
+use std::{collections::BTreeSet, fs};
+
 use super::*;
 
 const REFERENCE: &str = include_str!("../../../../config/authd.toml");
 
-/// The reference with every key that is commented out because it has no default put in.
 #[test]
 fn the_reference_file_is_the_defaults() {
-    assert_eq!(Config::parse(REFERENCE).unwrap(), Config::default());
-    assert_eq!(Config::parse("").unwrap(), Config::default());
+    for text in [REFERENCE, ""] {
+        assert_eq!(Config::meant_in(&Surroundings::default(), text), Ok(Config::default()));
+    }
 }
 
+/// A key without a fixed default stands in a comment, as `# key = …`.
 #[test]
-fn the_reference_file_names_every_key() {
-    let probe = |section: &str| {
-        let error = Config::parse(&format!("[{section}]\nno_such_key = 1")).unwrap_err();
-        let expected = error.split("expected").nth(1).unwrap_or_default().to_owned();
-        expected.split('`').skip(1).step_by(2).map(ToOwned::to_owned).collect::<Vec<_>>()
-    };
-    let sections = ["provider", "client", "callback", "login", "refresh", "store", "network", "socket", "log"];
-    for section in sections {
-        let keys = probe(section);
-        assert!(keys.len() >= 2, "{section}: {keys:?}");
-        for key in keys {
-            let named = REFERENCE.lines().any(|line| line.trim_start_matches(['#', ' ']).starts_with(&format!("{key} =")));
-            assert!(named, "config/authd.toml does not show {section}.{key}");
+fn the_reference_file_names_every_key_and_no_other() {
+    let mut section = String::new();
+    let mut named = BTreeSet::new();
+    for line in REFERENCE.lines() {
+        let line = line.trim_start_matches("# ");
+        if let Some(name) = line.strip_prefix('[').and_then(|line| line.strip_suffix(']')) {
+            section = name.to_owned();
+            named.insert(section.clone());
+        } else if let Some((key, _)) = line.split_once(" = ") {
+            assert!(named.insert(format!("{section}.{key}")), "{section}.{key} is named twice");
         }
     }
+    assert_eq!(named, Written::keys().into_iter().collect());
 }
 
 #[test]
 fn with_nothing_said_it_is_openai() {
     let config = Config::default();
     assert_eq!(config.provider, Provider::openai());
+    assert_eq!(config.network, Network::default());
     assert_eq!(config.callback.ports, [1455, 1457]);
+    assert_eq!(config.callback.yield_for, Duration::from_secs(180));
+    assert_eq!(
+        (config.client.originator.as_str(), config.client.version.as_str()),
+        ("codex_cli_rs", "0.34.0")
+    );
 }
 
 #[test]
-fn what_is_wrong_is_said_with_its_place() {
-    for (text, told) in [
-        ("[provider]\nisuer = 'x'", "isuer"),
-        ("[provider]\nisuer = 'x'", "line 2"),
-        ("[nosuch]\n", "nosuch"),
-        ("[provider]\nissuer = 'http://example.org'", "provider.issuer must be an https URL"),
-        ("[provider]\nissuer = 7", "issuer"),
-        ("[callback]\nports = []", "callback.ports"),
-        ("[callback]\nports = [70000]", "ports"),
-        ("[callback]\nyield_for = '3'", "callback.yield_for"),
-        ("[refresh]\nwait = '-3s'", "refresh.wait"),
-        ("[login]\nmode = 'both'", "both"),
-        ("[client]\nversion = \"a\\nb\"", "client.version"),
-        ("not toml", "line 1"),
-    ] {
-        let error = Config::parse(text).expect_err(text);
-        assert!(error.contains(told), "{text:?} was answered: {error}");
+fn endpoints_follow_the_issuer_unless_they_are_named() {
+    let text = "[provider]\nissuer = 'http://127.0.0.1:9/'\ntoken_url = 'https://elsewhere.example/token'";
+    let provider = Config::parse(text).unwrap().provider;
+    assert_eq!(provider.issuer, "http://127.0.0.1:9");
+    assert_eq!(provider.authorize_url, "http://127.0.0.1:9/oauth/authorize");
+    assert_eq!(provider.token_url, "https://elsewhere.example/token");
+}
+
+#[test]
+fn times_are_read_with_their_unit() {
+    for (text, meant) in [("90s", 90), ("1m 30s", 90), ("PT2M", 120), ("1.5 hours", 5400), ("0s", 0)] {
+        let config = Config::parse(&format!("refresh.min_ttl = '{text}'")).unwrap();
+        assert_eq!(config.refresh.min_ttl, Duration::from_secs(meant), "{text}");
     }
 }
 
 #[test]
-fn a_file_that_cannot_be_read_is_not_taken_for_an_absent_one() {
+fn the_environment_names_the_organization_unless_the_file_does() {
+    let named = |name: &str| Surroundings {
+        organization: Some(name.to_owned()),
+        project: Some("  ".to_owned()),
+        ..Surroundings::default()
+    };
+    let config = Config::meant_in(&named("org-env"), "client.organization = ''").unwrap();
+    assert_eq!((config.organization.as_deref(), config.project), (Some("org-env"), None));
+    let config = Config::meant_in(&named("org-env"), "client.organization = 'org-file'").unwrap();
+    assert_eq!(config.organization.as_deref(), Some("org-file"));
+    let error = Config::meant_in(&named("a\nb"), "").unwrap_err().to_string();
+    assert_eq!(error, "OPENAI_ORGANIZATION must be printable ASCII, not empty, and 512 letters at most");
+}
+
+#[test]
+fn what_is_wrong_is_said_with_its_place() {
+    for (text, said) in [
+        (
+            "# hello\n[provider]\nclient_id = 'x'\nisuer = 'x'",
+            "line 4: provider.isuer is not a key of authd; did you mean provider.issuer?",
+        ),
+        (
+            "provider.isuer = 'x'",
+            "line 1: provider.isuer is not a key of authd; did you mean provider.issuer?",
+        ),
+        (
+            "callback = { yeild = '3m' }",
+            "line 1: callback.yeild is not a key of authd; did you mean callback.yield?",
+        ),
+        (
+            "\n[login]\nmin_ttl = '3m'",
+            "line 3: login.min_ttl is not a key of authd; did you mean refresh.min_ttl?",
+        ),
+        ("issuer = 'x'", "line 1: issuer is not a key of authd; did you mean provider.issuer?"),
+        (
+            "[network]\ntimout = '3s'",
+            "line 2: network.timout is not a key of authd; did you mean network.timeout?",
+        ),
+        ("[provoder]\n", "line 1: provoder is not a key of authd; did you mean provider?"),
+        (
+            "[zzz]\n",
+            "line 1: zzz is not a key of authd; the sections are provider, client, callback, login, refresh, store, \
+             network, socket, log",
+        ),
+        ("[log]\nwhere = 'x'", "line 2: log.where is not a key of authd; [log] takes filter, format"),
+        (
+            "[provider]\nissuer = 'http://example.org'",
+            "line 2: provider.issuer must be an https URL, or http on loopback: http://example.org",
+        ),
+        (
+            "[provider]\nissuer = 7",
+            "line 2: provider.issuer cannot be used: invalid type: integer `7`, expected a string",
+        ),
+        ("provider = 7", "line 1: provider cannot be used: invalid type: integer `7`, expected a table"),
+        (
+            "provider.redirect_host = 'x.example'",
+            "line 1: provider.redirect_host must be localhost, 127.0.0.1 or [::1]",
+        ),
+        (
+            "provider.scopes = ['a b']",
+            "line 1: provider.scopes must be one scope at least, each without spaces",
+        ),
+        (
+            "[callback]\n\nports = []",
+            "line 3: callback.ports must be one port or two different ones; 0 means any free port",
+        ),
+        (
+            "[callback]\nports = [1455,\n 70000]",
+            "line 3: callback.ports cannot be used: invalid value: integer `70000`, expected u16",
+        ),
+        (
+            "[callback]\nyield = '3'",
+            "line 2: callback.yield must be a time with its unit, from \"1s\" to \"1h\", and is \"3\"",
+        ),
+        (
+            "refresh.min_ttl = '00:01:00'",
+            "line 1: refresh.min_ttl must be a time with its unit, from \"0s\" to \"24h\", and is \"00:01:00\"",
+        ),
+        (
+            "store.deadline = '1ms'",
+            "line 1: store.deadline must be a time with its unit, from \"100ms\" to \"1m\", and is \"1ms\"",
+        ),
+        (
+            "refresh.wait = '-3s'",
+            "line 1: refresh.wait must be a time with its unit, from \"1s\" to \"2m\", and is \"-3s\"",
+        ),
+        (
+            "login.mode = 'both'",
+            "line 1: login.mode cannot be used: unknown variant `both`, expected one of `auto`, `chatgpt`, `api-key`",
+        ),
+        (
+            "client.version = \"a\\nb\"",
+            "line 1: client.version must be printable ASCII, not empty, and 512 letters at most",
+        ),
+        (
+            "network.proxy = 'me:secret@proxy.example'",
+            "line 1: network.proxy must be an http or https URL, like \"http://proxy.example:3128\"",
+        ),
+        (
+            "network.ca_file = '~/ca.pem'",
+            "line 1: network.ca_file must be an absolute path (`~` is not expanded), and is \"~/ca.pem\"",
+        ),
+        ("socket.max_connections = 0", "line 1: socket.max_connections must be between 1 and 65536"),
+        (
+            "log.filter = 'authd=loud'",
+            "line 1: log.filter must be a level or directives, like \"info\" or \"warn,authd=debug\"",
+        ),
+        ("[log]\nnot toml", "line 2: this is not TOML: key with no value, expected `=`"),
+    ] {
+        assert_eq!(Config::parse(text).expect_err(text).to_string(), said);
+    }
+}
+
+#[test]
+fn an_absent_file_is_all_defaults_and_one_that_cannot_be_read_is_an_error() {
     let directory = tempfile::tempdir().unwrap();
-    assert_eq!(Config::load(&directory.path().join("absent.toml")).unwrap(), Config::default());
-    assert!(matches!(Config::load(directory.path()), Err(ConfigError::Unreadable { .. })));
-    let latin = directory.path().join("latin.toml");
-    std::fs::write(&latin, [0xE4]).unwrap();
-    assert!(matches!(Config::load(&latin), Err(ConfigError::Unreadable { .. })));
+    let load = |name: &str| Config::load(&directory.path().join(name));
+    let unreadable = |name: &str| match load(name) {
+        Err(ConfigError::Unreadable { path, source }) => (path.ends_with(name), source.to_string()),
+        other => panic!("{name} was taken for {other:?}"),
+    };
+    assert_eq!(load("absent.toml").unwrap(), Config::parse("").unwrap());
+    assert!(matches!(load("."), Err(ConfigError::Unreadable { .. })));
+    fs::write(directory.path().join("latin.toml"), [b'#', 0xE4]).unwrap();
+    assert_eq!(unreadable("latin.toml"), (true, "it is not UTF-8".to_owned()));
+    let largest = usize::try_from(MAX_FILE).unwrap();
+    fs::write(directory.path().join("long.toml"), "#".repeat(largest + 1)).unwrap();
+    assert_eq!(unreadable("long.toml"), (true, "it is longer than 1 MiB".to_owned()));
+    fs::write(directory.path().join("largest.toml"), "#".repeat(largest)).unwrap();
+    assert!(load("largest.toml").is_ok());
+}
+
+#[test]
+fn the_file_is_named_first() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("authd.toml");
+    fs::write(&path, "[provider]\nisuer = 'x'").unwrap();
+    let said = Config::load(&path).unwrap_err().to_string();
+    let place = format!("{}: line 2: provider.isuer is not a key of authd", path.display());
+    assert!(said.starts_with(&place), "{said}");
 }

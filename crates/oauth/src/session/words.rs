@@ -4,7 +4,10 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use crate::{AccessToken, ApiKey, Failure, Grant, Holding, IdToken, Mode, Record, RefreshAnswer, RefreshToken, schedule};
+use crate::{
+    AccessToken, ApiKey, Failure, Grant, Holding, IdToken, Mode, Record, RefreshAnswer, RefreshToken,
+    schedule,
+};
 
 /// What happened.
 #[derive(Debug)]
@@ -132,7 +135,9 @@ impl Credential {
 
     pub(super) fn of(record: &Record) -> Self {
         let (bearer, expires_at) = match &record.grant.holding {
-            Holding::ChatGpt(tokens) => (Bearer::Access(tokens.access_token.clone()), Some(tokens.expires_at)),
+            Holding::ChatGpt(tokens) => {
+                (Bearer::Access(tokens.access_token.clone()), Some(tokens.expires_at))
+            }
             Holding::ApiKey(key, _) => (Bearer::Key(key.clone()), None),
         };
         Self { generation: record.generation, bearer, issued_at: record.grant.issued_at, expires_at }

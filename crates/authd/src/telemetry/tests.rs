@@ -1,0 +1,102 @@
+//! What can be heard, and what never can.
+
+use std::{
+    io::Write,
+    sync::{Arc, Mutex},
+};
+
+use tracing::{debug, info, subscriber::with_default, trace, trace_span};
+
+use super::*;
+
+#[derive(Clone, Default)]
+struct Heard(Arc<Mutex<Vec<u8>>>);
+
+impl Heard {
+    fn text(&self) -> String {
+        String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
+    }
+}
+
+impl Write for Heard {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// What is heard of `say` when this filter was asked for.
+fn heard(asked: &str, look: Look, say: impl FnOnce()) -> String {
+    let heard = Heard::default();
+    let writer = heard.clone();
+    let (subscriber, _handle) = subscriber(asked, look, move || writer.clone());
+    with_default(subscriber, say);
+    heard.text()
+}
+
+#[test]
+fn nothing_turns_on_what_sees_secrets() {
+    for asked in [
+        "trace",
+        "trace,hyper=trace,reqwest=trace,rustls=trace,zbus=trace",
+        "trace,hyper::client::conn=trace",
+        "trace,[request]=trace",
+        "trace,[request{name=default}]=trace",
+        "trace,[]=trace",
+        "trace,hyper[inner]=trace",
+    ] {
+        let text = heard(asked, Look::Untimed, || {
+            let _request = trace_span!(target: "authd::server", "request", name = "default").entered();
+            let _inner = trace_span!(target: "hyper", "inner", secret = "sk-span").entered();
+            trace!(target: "authd::server", "ours");
+            trace!(target: "hyper::client::conn", "sk-trace");
+            debug!(target: "hyper_util::client", "sk-debug");
+            debug!(target: "reqwest::connect", "sk-debug");
+            trace!(target: "rustls::client", "sk-trace");
+            info!(target: "zbus", "sk-info");
+            debug!(target: "authd_evil", "sk-debug");
+            warn!(target: "hyper::client", "theirs");
+        });
+        assert!(text.contains("ours") && text.contains("theirs"), "{asked}: {text}");
+        assert!(!text.contains("sk-"), "{asked}: {text}");
+    }
+}
+
+#[test]
+fn a_filter_can_be_changed() {
+    let heard = Heard::default();
+    let writer = heard.clone();
+    let (subscriber, handle) = subscriber("info", Look::Untimed, move || writer.clone());
+    with_default(subscriber, || {
+        debug!(target: "authd", "before");
+        handle.reload(filter("authd=debug")).unwrap();
+        debug!(target: "authd", "after");
+        debug!(target: "hyper", "theirs");
+    });
+    assert_eq!(heard.text(), "DEBUG after\n");
+}
+
+#[test]
+fn it_looks_as_its_reader_likes_it() {
+    let line = |look| heard("info", look, || info!(target: "authd", answer = 42, "hello"));
+    assert_eq!(line(Look::Untimed), " INFO hello answer=42\n");
+    assert!(line(Look::Timed).ends_with("Z  INFO hello answer=42\n"));
+    let json: serde_json::Value = serde_json::from_str(&line(Look::Json)).unwrap();
+    assert_eq!(json["fields"], serde_json::json!({"message": "hello", "answer": 42}));
+}
+
+#[test]
+fn journald_knows_the_time() {
+    for (format, journal, expected) in [
+        (LogFormat::Auto, false, Look::Timed),
+        (LogFormat::Auto, true, Look::Untimed),
+        (LogFormat::Plain, false, Look::Untimed),
+        (LogFormat::Plain, true, Look::Untimed),
+        (LogFormat::Json, true, Look::Json),
+    ] {
+        assert_eq!(look(format, journal), expected, "{format:?}");
+    }
+}
