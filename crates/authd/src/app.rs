@@ -1,7 +1,7 @@
 //! The daemon's life: build → run → drain. It owns every task, the signals, and the word to systemd
 //! that all is ready; it knows no rule of any of them.
 
-use std::{path::PathBuf, process::ExitCode, sync::Arc, time::Duration};
+use std::{path::Path, process::ExitCode, sync::Arc, time::Duration};
 
 use authd_api::Paths;
 use authd_oauth::{Endpoint, Http, Purpose};
@@ -224,7 +224,7 @@ impl Reloadable {
 }
 
 /// Takes over what a running daemon can take over. A file that cannot be used changes nothing.
-fn reload(path: &PathBuf, reloadable: &Reloadable, telemetry: &Telemetry) {
+fn reload(path: &Path, reloadable: &Reloadable, telemetry: &Telemetry) {
     notify::reloading();
     match Config::load(path) {
         Ok(config) => {

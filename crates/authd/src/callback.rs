@@ -163,10 +163,10 @@ impl CallbackServer {
                 stream = bound.accept() => stream,
                 () = tokio::time::sleep(LOOK), if bound.is_fallback() => {
                     // A login that is pending names the port we are on.
-                    if arrivals.pending() == 0 {
-                        if let Ok(first) = ports::bind_first(&self.ports[..1]) {
-                            return Ended::FirstPortFree(first);
-                        }
+                    if arrivals.pending() == 0
+                        && let Ok(first) = ports::bind_first(&self.ports[..1])
+                    {
+                        return Ended::FirstPortFree(first);
                     }
                     continue;
                 }

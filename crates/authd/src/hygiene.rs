@@ -52,8 +52,10 @@ pub(crate) fn raise_open_files() {
 /// Raises a limit as far as this process may, and says how far that is; nothing means without end.
 fn raise(resource: Resource) -> Option<u64> {
     let maximum = getrlimit(resource).maximum;
+    // macOS says that open files have no end, and then takes no more than its OPEN_MAX.
+    let most = if cfg!(target_os = "macos") { Some(maximum.unwrap_or(10_240)) } else { maximum };
     // What cannot be raised stays as it was, and is read again below.
-    let _ = setrlimit(resource, Rlimit { current: maximum, maximum });
+    let _ = setrlimit(resource, Rlimit { current: most, maximum });
     getrlimit(resource).current
 }
 
@@ -86,7 +88,8 @@ fn lock_memory() -> Memory {
     Memory::NotTried
 }
 
-#[cfg(all(test, target_os = "linux"))]
+#[cfg(test)]
+#[cfg(target_os = "linux")]
 mod tests {
     use std::{fs, os::unix::fs::PermissionsExt};
 

@@ -14,7 +14,7 @@ pub struct Inherited {
 }
 
 impl Inherited {
-    /// Takes what the environment names (`LISTEN_FDS`, sd_listen_fds(3)). To be called once.
+    /// Takes what the environment names (`LISTEN_FDS`, as `sd_listen_fds` does). To be called once.
     pub fn take() -> Self {
         let mut given = ListenFd::from_env();
         let mut inherited = Self::default();

@@ -207,8 +207,7 @@ impl Task {
         loop {
             match self.tools.store.load(&key).await.map(|text| text.map(|text| Record::from_text(&text))) {
                 Ok(Some(Ok(record))) => return Some(Session::restored(record, seed, clock::now())),
-                Ok(Some(Err(error @ RecordError::TooNew(_)))) => self.unreadable(&error),
-                Ok(Some(Err(error @ RecordError::Damaged { .. }))) => self.unreadable(&error),
+                Ok(Some(Err(error))) => self.unreadable(&error),
                 Ok(None) => self.show(View::Missing),
                 Err(error) => {
                     debug!(%error, "the record cannot be read yet");
@@ -232,7 +231,7 @@ impl Task {
             Command::Read | Command::Nudge => None,
             Command::Want(_, done) | Command::Refresh(_, done) => {
                 // The view says why there is nothing.
-                drop(done.send(()));
+                answered(done);
                 None
             }
             Command::SignIn(grant, done) => {
@@ -340,7 +339,7 @@ impl Task {
         });
         if !session.is_pending(now) {
             for done in self.waiting.drain(..) {
-                drop(done.send(()));
+                answered(done);
             }
         }
     }
@@ -434,6 +433,11 @@ impl Task {
     fn show(&self, view: View) {
         self.view.send_replace(view);
     }
+}
+
+/// Tells a caller that it is settled; one that has gone away misses nothing.
+fn answered(done: oneshot::Sender<()>) {
+    done.send(()).ok();
 }
 
 /// How the store shows the record to a person.

@@ -335,7 +335,7 @@ fn who(profile: &Profile) -> Who {
         workspace: profile.account_id.clone(),
         mode: match profile.mode {
             Some(Mode::ApiKey) => "API key".to_owned(),
-            Some(Mode::ChatGpt) | Some(Mode::Unknown) | None => "ChatGPT".to_owned(),
+            Some(Mode::ChatGpt | Mode::Unknown) | None => "ChatGPT".to_owned(),
         },
         mode_reason: profile.mode_reason.clone().unwrap_or_default(),
         profile: profile.name.to_string(),

@@ -409,13 +409,11 @@ impl Front {
     async fn renewed(&self, found: &Found, rejected: Option<u64>) -> Result<Arc<Facts>, Problem> {
         let patience = self.limits.borrow().patience;
         self.known(found).await?;
-        match tokio::time::timeout(patience, found.handle.refresh(rejected)).await {
-            Ok(done) => done?,
-            Err(_) => {
-                let detail = "the refresh is not done yet; it goes on without you";
-                return Err(Problem::new(ErrorCode::Timeout, detail).hint("run: authctl status"));
-            }
-        }
+        let Ok(done) = tokio::time::timeout(patience, found.handle.refresh(rejected)).await else {
+            let detail = "the refresh is not done yet; it goes on without you";
+            return Err(Problem::new(ErrorCode::Timeout, detail).hint("run: authctl status"));
+        };
+        done?;
         self.known(found).await
     }
 

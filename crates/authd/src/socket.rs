@@ -54,19 +54,19 @@ impl Socket {
         let directory = path.parent().ok_or_else(|| io(io::ErrorKind::InvalidInput.into()))?;
         private::ensure_private_dir(directory).map_err(|error| io(io::Error::other(error.to_string())))?;
         let lock = lock(path)?;
-        let listener = match &inherited {
-            Some(listener) => listener.try_clone().map_err(io)?,
-            None => {
-                remove_stale(path)?;
-                // The directory is private, so nobody can connect between the two calls.
-                let listener = StdListener::bind(path).map_err(io)?;
-                fs::set_permissions(path, private::mode(0o600)).map_err(io)?;
-                listener
-            }
+        let is_inherited = inherited.is_some();
+        let listener = if let Some(listener) = inherited {
+            listener
+        } else {
+            remove_stale(path)?;
+            // The directory is private, so nobody can connect between the two calls.
+            let listener = StdListener::bind(path).map_err(io)?;
+            fs::set_permissions(path, private::mode(0o600)).map_err(io)?;
+            listener
         };
         listener.set_nonblocking(true).map_err(io)?;
         let listener = UnixListener::from_std(listener).map_err(io)?;
-        Ok(Self { listener, path: path.to_path_buf(), _lock: lock, inherited: inherited.is_some() })
+        Ok(Self { listener, path: path.to_path_buf(), _lock: lock, inherited: is_inherited })
     }
 }
 

@@ -1,5 +1,5 @@
 //! What a token says of its subject, read locally. No signature is checked: the token came straight from
-//! the provider over TLS (OpenID Connect Core, section 3.1.3.7, item 6), and nothing is granted by it.
+//! the provider over TLS (`OpenID` Connect Core, section 3.1.3.7, item 6), and nothing is granted by it.
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use jiff::Timestamp;

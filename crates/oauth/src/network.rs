@@ -121,12 +121,11 @@ impl Http {
         let inner = &*self.0;
         let at_home = Url::parse(url).is_ok_and(|url| is_loopback(&url));
         let slot = if at_home { &inner.loopback } else { &inner.world };
-        let client = match slot.get() {
-            Some(client) => client,
-            None => {
-                let client = inner.build(at_home).map_err(|error| self.failure(error))?;
-                slot.get_or_init(|| client)
-            }
+        let client = if let Some(client) = slot.get() {
+            client
+        } else {
+            let client = inner.build(at_home).map_err(|error| self.failure(error))?;
+            slot.get_or_init(|| client)
         };
         Ok(client.request(method, url))
     }

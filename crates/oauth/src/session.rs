@@ -134,7 +134,6 @@ impl Session {
     /// Takes in what happened, and says what to do now.
     pub fn apply(&mut self, event: Event, now: Timestamp) -> Effect {
         match event {
-            Event::Ticked => {}
             Event::Used(at) => self.used_at = self.used_at.max(at),
             Event::Wanted(span) => self.wanted(span, now),
             Event::RefreshAsked(rejected) => self.refresh_asked(rejected, now),
@@ -143,17 +142,21 @@ impl Session {
             Event::SignedIn(grant) => self.replace(*grant, now),
             Event::Probed(ticket, reached) if self.ends(ticket, Work::Probing) => self.probed(reached, now),
             Event::Saved(ticket, result) if self.ends(ticket, Work::Journalling) => {
-                self.journalled(result, now)
+                self.journalled(result, now);
             }
             Event::Saved(ticket, result) if self.ends(ticket, Work::Saving) => self.saved(result, now),
             Event::Refreshed(ticket, result) if self.ends(ticket, Work::Refreshing) => {
-                self.refreshed(result, now)
+                self.refreshed(result, now);
             }
             Event::Exchanged(ticket, result) if self.ends(ticket, Work::Exchanging) => {
-                self.exchanged(result, now)
+                self.exchanged(result, now);
             }
-            // A result for a grant that has been replaced.
-            Event::Probed(..) | Event::Saved(..) | Event::Refreshed(..) | Event::Exchanged(..) => {}
+            // Time alone, or a result for a grant that has been replaced.
+            Event::Ticked
+            | Event::Probed(..)
+            | Event::Saved(..)
+            | Event::Refreshed(..)
+            | Event::Exchanged(..) => {}
         }
         self.next_effect(now)
     }
@@ -407,11 +410,11 @@ impl Session {
         if self.work != Work::Idle {
             return Effect::Rest;
         }
-        if let Durable::No { next, .. } = self.durable {
-            if next <= now {
-                let record = Box::new(self.record.clone());
-                return Effect::Save(self.begin(Work::Saving), record);
-            }
+        if let Durable::No { next, .. } = self.durable
+            && next <= now
+        {
+            let record = Box::new(self.record.clone());
+            return Effect::Save(self.begin(Work::Saving), record);
         }
         if self.renewal_at(now).is_none_or(|due| due > now) {
             return Effect::Rest;

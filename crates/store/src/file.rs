@@ -63,7 +63,7 @@ impl Files {
             self.source.credentials_directory.as_ref().map(|directory| directory.join("authd-key"));
         let given = credential.filter(|path| path.exists()).or_else(|| self.source.passphrase_file.clone());
         let identity = match given {
-            Some(path) => self.from_given(&path)?,
+            Some(path) => self.read_given(&path)?,
             None => from_key_file(&self.source.key_file)?,
         };
         self.identity = Some(identity.clone());
@@ -72,7 +72,7 @@ impl Files {
 
     /// A given text is an identity, or the passphrase of one that we keep. Deriving a key from a
     /// passphrase is slow on purpose; it is done once.
-    fn from_given(&self, path: &Path) -> Result<x25519::Identity, StoreError> {
+    fn read_given(&self, path: &Path) -> Result<x25519::Identity, StoreError> {
         let text = read_secret(path)?;
         if let Some(identity) = identity_in(&text) {
             return Ok(identity);

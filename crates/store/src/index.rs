@@ -83,8 +83,8 @@ impl Index {
         };
         match serde_json::from_str::<Self>(&text) {
             Ok(index) if index.version == VERSION => Loaded::Index(index),
-            Ok(index) => set_aside(&path, format!("it has version {}", index.version)),
-            Err(error) => set_aside(&path, error.to_string()),
+            Ok(index) => set_aside(&path, &format!("it has version {}", index.version)),
+            Err(error) => set_aside(&path, &error.to_string()),
         }
     }
 
@@ -99,7 +99,7 @@ fn path(state_dir: &Path) -> PathBuf {
     state_dir.join("index.json")
 }
 
-fn set_aside(path: &Path, reason: String) -> Loaded {
+fn set_aside(path: &Path, reason: &str) -> Loaded {
     let aside = path.with_extension("json.damaged");
     match fs::rename(path, &aside) {
         Ok(()) => Loaded::Damaged(format!("{reason}; it was moved to {}", aside.display())),

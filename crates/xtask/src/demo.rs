@@ -4,7 +4,10 @@
 use std::{path::Path, process::Stdio};
 
 use anyhow::{Context, ensure};
-use authd_sandbox::{Account, Config, House, HouseConfig, Sandbox};
+use authd_sandbox::{
+    Account, Config, Sandbox,
+    house::{House, HouseConfig},
+};
 use serde_json::{Value, json};
 use tokio::process::Command;
 

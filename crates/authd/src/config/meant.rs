@@ -242,7 +242,7 @@ fn shown(time: Duration) -> String {
 fn file(key: &str, path: Option<PathBuf>) -> Result<Option<PathBuf>, Wrong> {
     match path {
         Some(path) if !path.is_absolute() => {
-            wrong(key, &format!("must be an absolute path (`~` is not expanded), and is {path:?}"))
+            wrong(key, &format!("must be an absolute path (`~` is not expanded), and is {}", path.display()))
         }
         path => Ok(path),
     }

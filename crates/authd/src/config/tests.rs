@@ -161,7 +161,7 @@ fn what_is_wrong_is_said_with_its_place() {
         ),
         (
             "network.ca_file = '~/ca.pem'",
-            "line 1: network.ca_file must be an absolute path (`~` is not expanded), and is \"~/ca.pem\"",
+            "line 1: network.ca_file must be an absolute path (`~` is not expanded), and is ~/ca.pem",
         ),
         ("socket.max_connections = 0", "line 1: socket.max_connections must be between 1 and 65536"),
         (

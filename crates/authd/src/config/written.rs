@@ -159,18 +159,14 @@ fn advice(path: &str, known: &[String]) -> String {
     let distance = |key: &String| strsim::damerau_levenshtein(&last(key), &last(path));
     let near = known.iter().filter(|key| distance(key) * 3 <= last(path).len());
     // Of keys that are as near, the one in the same section: a whole path is nearer then.
-    match near.min_by_key(|key| (distance(key), strsim::damerau_levenshtein(key, path))) {
-        Some(key) => format!("did you mean {key}?"),
-        None => match path.split_once('.') {
-            Some((section, _)) => {
-                let beside: Vec<String> = known
-                    .iter()
-                    .filter(|key| key.starts_with(&format!("{section}.")))
-                    .map(|key| last(key))
-                    .collect();
-                format!("[{section}] takes {}", beside.join(", "))
-            }
-            None => format!("the sections are {}", Written::KEYS.join(", ")),
-        },
+    let nearest = near.min_by_key(|key| (distance(key), strsim::damerau_levenshtein(key, path)));
+    match (nearest, path.split_once('.')) {
+        (Some(key), _) => format!("did you mean {key}?"),
+        (None, Some((section, _))) => {
+            let inside = format!("{section}.");
+            let keys: Vec<_> = known.iter().filter_map(|key| key.strip_prefix(&inside)).collect();
+            format!("[{section}] takes {}", keys.join(", "))
+        }
+        (None, None) => format!("the sections are {}", Written::KEYS.join(", ")),
     }
 }

@@ -1,0 +1,267 @@
+//! Ready headers, refreshes, the relay, and what is refused at the socket.
+
+use std::time::Duration;
+
+use authd_sandbox::{
+    Account, Config, Fault, Route, Sandbox,
+    house::{House, HouseConfig},
+};
+use serde_json::json;
+
+use crate::support::{AUTHD, house, names, question, sandbox, value};
+
+#[tokio::test]
+async fn both_header_lists_are_those_of_the_contract() {
+    let sandbox = sandbox().await;
+    let config =
+        HouseConfig::new(AUTHD, &sandbox).env("OPENAI_ORGANIZATION", "org-1").env("OPENAI_PROJECT", "proj-1");
+    let house = House::start(config).await;
+    house.sign_in("personal", "plus").await;
+    house.sign_in("work", "business").await;
+    let personal = house.get("/v1/profiles/personal/headers").await;
+    let order = [
+        "Authorization",
+        "chatgpt-account-id",
+        "version",
+        "OpenAI-Organization",
+        "OpenAI-Project",
+        "originator",
+        "User-Agent",
+    ];
+    assert_eq!(names(&personal), order);
+    assert_eq!(value(&personal, "chatgpt-account-id"), Account::plus().account_id);
+    assert_eq!(value(&personal, "version"), "0.34.0");
+    assert!(value(&personal, "User-Agent").starts_with("codex_cli_rs/0.34.0 ("));
+    assert!(personal["responses_url"].as_str().unwrap().ends_with("/backend-api/codex/responses"));
+    assert!(personal["expires_at"].is_string());
+    let work = house.get("/v1/profiles/work/headers").await;
+    assert_eq!(names(&work), ["Authorization", "version", "OpenAI-Organization", "OpenAI-Project"]);
+    assert!(value(&work, "Authorization").starts_with("Bearer sk-"));
+    assert!(work["expires_at"].is_null());
+}
+
+#[tokio::test]
+async fn an_etag_saves_the_answer_and_a_refresh_changes_it() {
+    let sandbox = sandbox().await;
+    let house = house(&sandbox).await;
+    house.sign_in("default", "plus").await;
+    let first = house.request("GET", "/v1/profiles/-/headers", &[], "").await;
+    assert_eq!(first.header("cache-control"), "no-store");
+    let etag = first.header("etag").to_owned();
+    let same = house.request("GET", "/v1/profiles/-/headers", &[("If-None-Match", &etag)], "").await;
+    assert_eq!((same.status.as_u16(), same.body.len()), (304, 0));
+    let profile = house.post("/v1/profiles/-/refresh", json!({})).await;
+    assert_eq!(profile["generation"], 2);
+    let other = house.request("GET", "/v1/profiles/-/headers", &[("If-None-Match", &etag)], "").await;
+    assert_eq!(other.status, 200);
+    // Somebody reports the old generation: it is replaced already.
+    house.post("/v1/profiles/-/refresh", json!({"rejected_generation": 1})).await;
+    assert_eq!(sandbox.count(Route::Refresh), 1);
+}
+
+#[tokio::test]
+async fn a_restart_needs_no_new_login() {
+    let sandbox = sandbox().await;
+    let mut house = House::start(HouseConfig::new(AUTHD, &sandbox).store("file")).await;
+    house.sign_in("default", "plus").await;
+    let before = house.get("/v1/profiles/-/headers").await;
+    house.restart().await;
+    assert_eq!(house.get("/v1/profiles/-/headers").await, before);
+    house.post("/v1/profiles/-/refresh", json!({})).await;
+    house.kill9().await;
+    house.start_again().await;
+    assert_eq!(house.get("/v1/profiles/-/headers").await["generation"], 2);
+    house.post("/v1/profiles/-/refresh", json!({})).await;
+    assert_eq!(house.get("/v1/status").await["store"]["kind"], "file");
+}
+
+#[tokio::test]
+async fn an_expired_token_costs_a_herd_one_refresh() {
+    let accounts = [Account::plus().with_lifetime(Duration::from_secs(2))];
+    let sandbox = Sandbox::start(Config::with_accounts(accounts)).await.unwrap();
+    let house = house(&sandbox).await;
+    house.sign_in("default", "plus").await;
+    sandbox.put_account(Account::plus());
+    let expires = house.get("/v1/profiles/-").await["expires_at"].as_str().unwrap().to_owned();
+    while house.get("/v1/profiles/-").await["state"] != "expired" {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let asks = (0..50).map(|_| house.request("GET", "/v1/profiles/-/headers", &[], ""));
+    for answer in futures_util::future::join_all(asks).await {
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        assert!(answer.json()["expires_at"].as_str().unwrap() > expires.as_str());
+    }
+    assert_eq!(sandbox.count(Route::Refresh), 1);
+}
+
+#[tokio::test]
+async fn the_relay_streams_and_after_a_401_refreshes_and_tries_again() {
+    let sandbox = sandbox().await;
+    let house = house(&sandbox).await;
+    house.sign_in("default", "plus").await;
+    house.sign_in("work", "business").await;
+    for (profile, route) in [("default", Route::ChatGptResponses), ("work", Route::ApiResponses)] {
+        let body = question("What is 17+25?").to_string();
+        let own = [("Authorization", "Bearer of-the-client"), ("X-Own", "kept")];
+        let answer =
+            house.request("POST", &format!("/v1/profiles/{profile}/relay/responses"), &own, body).await;
+        assert!(answer.status.is_success(), "{}", answer.text());
+        assert!(
+            answer.text().contains("42") && answer.text().contains("response.completed"),
+            "{}",
+            answer.text()
+        );
+        let seen = sandbox.requests_of(route).pop().unwrap();
+        assert_eq!(seen.header("x-own"), Some("kept"));
+        assert_ne!(seen.header("authorization"), Some("Bearer of-the-client"));
+    }
+    sandbox.expire_access_tokens();
+    let answer =
+        house.request("POST", "/v1/profiles/default/relay/responses", &[], question("2+2").to_string()).await;
+    assert!(answer.status.is_success(), "{}", answer.text());
+    assert_eq!(sandbox.count(Route::Refresh), 1);
+    let me = house.request("GET", "/v1/profiles/default/relay-backend/me", &[], "").await;
+    assert!(me.status.is_success(), "{}", me.text());
+    let none = house.request("GET", "/v1/profiles/work/relay-backend/me", &[], "").await;
+    assert_eq!(none.json()["code"], "conflict");
+    let climbing = house.request("GET", "/v1/profiles/default/relay/%2e%2e/me", &[], "").await;
+    assert_eq!(climbing.json()["code"], "bad_request");
+}
+
+#[tokio::test]
+async fn a_dead_refresh_token_is_tried_once_and_says_what_to_do() {
+    let sandbox = sandbox().await;
+    let house = house(&sandbox).await;
+    house.sign_in("default", "plus").await;
+    sandbox.expire_refresh_tokens();
+    let refused = house.request("POST", "/v1/profiles/-/refresh", &[], "{}").await;
+    assert_eq!(refused.status, 409, "{}", refused.text());
+    let problem = refused.json();
+    assert_eq!(problem["code"], "login_required");
+    assert_eq!(problem["hint"], "run: authctl login default");
+    assert!(problem["detail"].as_str().unwrap().contains("expired"), "{problem}");
+    house.request("POST", "/v1/profiles/-/refresh", &[], "{}").await;
+    assert_eq!(sandbox.count(Route::Refresh), 1, "one attempt, no loop");
+    // What is valid still is served.
+    assert_eq!(house.request("GET", "/v1/profiles/-/headers", &[], "").await.status, 200);
+}
+
+#[tokio::test]
+async fn a_lost_answer_loses_no_valid_token_and_is_told_honestly() {
+    let sandbox = sandbox().await;
+    let house = house(&sandbox).await;
+    house.sign_in("default", "plus").await;
+    sandbox.faults().push(Route::Refresh, Fault::DropAfterCommit);
+    let lost = house.request("POST", "/v1/profiles/-/refresh", &[], "{}").await;
+    assert_eq!(lost.json()["code"], "provider_unreachable", "{}", lost.text());
+    assert_eq!(house.request("GET", "/v1/profiles/-/headers", &[], "").await.status, 200);
+    sandbox.wait_for(Route::Refresh, 2).await;
+    let told = loop {
+        let profile = house.get("/v1/profiles/-").await;
+        if profile["last_error"]["code"] == "login_required" {
+            break profile["last_error"]["detail"].as_str().unwrap().to_owned();
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    };
+    assert!(told.contains("the answer to a refresh was lost at"), "{told}");
+}
+
+#[tokio::test]
+async fn a_key_of_ones_own_is_kept_and_forgotten() {
+    let sandbox = sandbox().await;
+    let house = house(&sandbox).await;
+    let key = json!({"api_key": sandbox.issue_api_key("business")}).to_string();
+    let put = house.request("PUT", "/v1/profiles/own/api-key", &[], key).await;
+    assert_eq!(put.json()["mode"], "api-key", "{}", put.text());
+    let nothing = house.request("POST", "/v1/profiles/own/refresh", &[], "{}").await;
+    assert_eq!(nothing.json()["code"], "conflict");
+    let bad = house.request("PUT", "/v1/profiles/own/api-key", &[], r#"{"api_key":"a b"}"#).await;
+    assert_eq!(bad.json()["code"], "bad_request");
+    assert_eq!(house.request("DELETE", "/v1/profiles/own", &[], "").await.status, 204);
+    assert_eq!(house.request("GET", "/v1/profiles/own", &[], "").await.json()["code"], "profile_unknown");
+}
+
+#[tokio::test]
+async fn profiles_are_renamed_made_default_and_revoked() {
+    let sandbox = sandbox().await;
+    let mut house = House::start(HouseConfig::new(AUTHD, &sandbox).store("file")).await;
+    house.sign_in("default", "plus").await;
+    house.sign_in("work", "business").await;
+    let renamed = house.request("PATCH", "/v1/profiles/default", &[], r#"{"name":"home"}"#).await;
+    assert_eq!(
+        (renamed.json()["name"].as_str(), renamed.json()["default"].as_bool()),
+        (Some("home"), Some(true))
+    );
+    house.request("PATCH", "/v1/profiles/work", &[], r#"{"default":true}"#).await;
+    house.restart().await;
+    assert_eq!(house.get("/v1/profiles").await["default"], "work");
+    assert_eq!(house.request("GET", "/v1/profiles/home/headers", &[], "").await.status, 200);
+    let taken = house.request("PATCH", "/v1/profiles/home", &[], r#"{"name":"work"}"#).await;
+    assert_eq!(taken.json()["code"], "conflict");
+    assert_eq!(house.request("DELETE", "/v1/profiles/home?revoke=true", &[], "").await.status, 204);
+    assert_eq!(sandbox.count(Route::Revoke), 1);
+}
+
+#[tokio::test]
+async fn the_socket_serves_no_web_page_and_bad_input_changes_nothing() {
+    let sandbox = sandbox().await;
+    let house = house(&sandbox).await;
+    house.sign_in("default", "plus").await;
+    let large = vec![b'x'; (1 << 20) + 1];
+    let cases: [(&str, &str, &[(&str, &str)], Vec<u8>, &str); 12] = [
+        ("GET", "/v1/status", &[("Origin", "http://evil.example")], vec![], "forbidden"),
+        ("GET", "/v1/status", &[("Referer", "http://evil.example/")], vec![], "forbidden"),
+        ("GET", "/v1/nothing", &[], vec![], "not_found"),
+        ("PUT", "/v1/status", &[], vec![], "method_not_allowed"),
+        ("POST", "/v1/logins", &[], b"{".to_vec(), "bad_request"),
+        ("POST", "/v1/logins", &[], br#"{"profil":"x"}"#.to_vec(), "bad_request"),
+        ("POST", "/v1/logins", &[], br#"{"profile":"UPPER"}"#.to_vec(), "bad_request"),
+        ("POST", "/v1/logins", &[], large, "too_large"),
+        ("GET", "/v1/profiles/nobody/headers", &[], vec![], "profile_unknown"),
+        ("GET", "/v1/profiles/-/headers?min_ttl=x", &[], vec![], "bad_request"),
+        ("GET", "/v1/logins/lg_none", &[], vec![], "login_unknown"),
+        ("PATCH", "/v1/profiles/-", &[], b"{}".to_vec(), "bad_request"),
+    ];
+    for (method, path, headers, body, code) in cases {
+        let answer = house.request(method, path, headers, body).await;
+        let problem = answer.json();
+        assert_eq!(problem["code"], code, "{method} {path}: {problem}");
+        assert_eq!(problem["status"], answer.status.as_u16());
+        assert_eq!(answer.header("content-type"), "application/problem+json");
+        assert!(!answer.header("authd-version").is_empty());
+    }
+    let unknown = house.request("POST", "/v1/logins", &[], r#"{"profil":"x"}"#).await;
+    assert!(unknown.json()["detail"].as_str().unwrap().contains("profil"), "{}", unknown.text());
+    assert_eq!(house.get("/v1/profiles").await["profiles"].as_array().unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn no_issued_secret_is_ever_logged() {
+    let sandbox = sandbox().await;
+    let mut house =
+        House::start(HouseConfig::new(AUTHD, &sandbox).store("file").env("RUST_LOG", "trace")).await;
+    house.sign_in("default", "plus").await;
+    house.sign_in("work", "business").await;
+    house.post("/v1/profiles/default/refresh", json!({})).await;
+    sandbox.faults().push(Route::Refresh, Fault::Garbage);
+    house.request("POST", "/v1/profiles/default/refresh", &[], "{}").await;
+    house.request("POST", "/v1/profiles/default/relay/responses", &[], question("2+2").to_string()).await;
+    house.sigterm_and_wait().await;
+    let (log, secrets) = (house.log(), sandbox.issued_secrets());
+    assert!(secrets.len() > 8 && log.len() > 200);
+    for secret in &secrets {
+        assert!(!log.contains(secret.as_str()), "a secret is in the log");
+    }
+    for entry in walk(&house.state()) {
+        let content = std::fs::read(&entry).unwrap();
+        for secret in &secrets {
+            let found = content.windows(secret.len()).any(|window| window == secret.as_bytes());
+            assert!(!found, "a secret is in {}", entry.display());
+        }
+    }
+}
+
+fn walk(directory: &std::path::Path) -> Vec<std::path::PathBuf> {
+    let entries = std::fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path());
+    entries.flat_map(|path| if path.is_dir() { walk(&path) } else { vec![path] }).collect()
+}

@@ -1,0 +1,201 @@
+//! Signing in through the browser: what works, and each way it does not.
+
+use authd_sandbox::house::{House, HouseConfig};
+use authd_sandbox::{Account, Config, Fault, Route, Sandbox};
+use serde_json::json;
+
+use crate::support::{AUTHD, finished, house, sandbox, start};
+
+#[tokio::test]
+async fn both_kinds_of_account_sign_in_with_their_mode_and_its_reason() {
+    let sandbox = sandbox().await;
+    let house = house(&sandbox).await;
+    let personal = house.sign_in("personal", "plus").await["result"].clone();
+    assert_eq!(personal["mode"], "chatgpt", "{personal}");
+    assert_eq!(personal["mode_reason"], "plan plus is personal");
+    assert_eq!(sandbox.count(Route::ApiKeyExchange), 0, "no exchange is run for a personal plan");
+    let work = house.sign_in("work", "business").await["result"].clone();
+    assert_eq!(work["mode"], "api-key", "{work}");
+    assert_eq!(work["state"], "ready");
+    assert!(work["expires_at"].is_null());
+    let bare = house.sign_in("bare", "business-without-organization").await["result"].clone();
+    assert_eq!(bare["mode"], "chatgpt");
+    let reason = bare["mode_reason"].as_str().unwrap();
+    assert!(reason.contains("missing organization_id"), "{reason}");
+    let profiles = house.get("/v1/profiles").await;
+    assert_eq!(profiles["default"], "personal");
+    assert_eq!(profiles["profiles"].as_array().unwrap().len(), 3);
+}
+
+#[tokio::test]
+async fn a_forced_api_key_is_denied_where_there_is_none_with_the_providers_sentence() {
+    let sandbox = sandbox().await;
+    let house = house(&sandbox).await;
+    let (login, url) = start(&house, json!({"mode": "api-key"})).await;
+    let page = house.browse(&url, "business-without-organization").await;
+    assert!(page.html.contains("missing organization_id"), "{}", page.html);
+    let login = finished(&house, &login).await;
+    assert_eq!(login["error"]["code"], "login_denied", "{login}");
+    assert!(login["error"]["detail"].as_str().unwrap().contains("missing organization_id"));
+    assert_eq!(house.get("/v1/profiles").await["profiles"], json!([]));
+}
+
+#[tokio::test]
+async fn a_refusal_reaches_the_page_and_the_waiting_client() {
+    let sandbox = sandbox().await;
+    let house = house(&sandbox).await;
+    for (how, told) in [("deny", "refused"), ("no_entitlement", "Codex is not enabled for your workspace")] {
+        let (login, url) = start(&house, json!({})).await;
+        let page = sandbox.browser().refuse(&url, how).await.unwrap();
+        assert_eq!(page.status, 400);
+        assert!(page.html.contains(told), "{}", page.html);
+        let login = finished(&house, &login).await;
+        assert_eq!(login["state"], "failed");
+        assert_eq!(login["error"]["code"], "login_denied");
+        assert!(login["error"]["detail"].as_str().unwrap().contains(told), "{login}");
+    }
+}
+
+#[tokio::test]
+async fn a_providers_error_at_the_exchange_reaches_both() {
+    let sandbox = sandbox().await;
+    let house = house(&sandbox).await;
+    let body = r#"{"error":{"message":"Invalid request. Please try again later.","code":"token_exchange_user_error"}}"#;
+    sandbox.faults().push(Route::CodeExchange, Fault::status(400, body));
+    let (login, url) = start(&house, json!({})).await;
+    let page = house.browse(&url, "plus").await;
+    assert!(page.html.contains("could not be completed"), "{}", page.html);
+    assert_eq!(finished(&house, &login).await["error"]["code"], "login_denied");
+}
+
+#[tokio::test]
+async fn a_wrong_state_changes_nothing_and_the_right_one_works_after_it() {
+    let sandbox = sandbox().await;
+    let house = house(&sandbox).await;
+    let (login, url) = start(&house, json!({})).await;
+    let back = sandbox.browser().redirect(&url, "plus").await.unwrap();
+    let state = back.split("state=").nth(1).unwrap().split('&').next().unwrap();
+    let forged = back.replace(state, &"x".repeat(state.len()));
+    assert_eq!(sandbox.browser().open(&forged).await.unwrap().status, 400);
+    assert_eq!(house.get(&format!("/v1/logins/{}", login["id"].as_str().unwrap())).await["state"], "pending");
+    assert_eq!(sandbox.count(Route::CodeExchange), 0);
+    assert_eq!(sandbox.browser().open(&back).await.unwrap().status, 200);
+    assert_eq!(finished(&house, &login).await["state"], "succeeded");
+    // The same URL once more says so, and redeems nothing again.
+    let again = sandbox.browser().open(&back).await.unwrap();
+    assert!(again.status == 200 && again.html.contains("already signed in"), "{}", again.html);
+    assert_eq!(sandbox.count(Route::CodeExchange), 1);
+}
+
+#[tokio::test]
+async fn a_code_of_another_attempt_does_not_fit_this_ones_verifier() {
+    let sandbox = sandbox().await;
+    let house = house(&sandbox).await;
+    let (first, first_url) = start(&house, json!({"profile": "first"})).await;
+    let (_, second_url) = start(&house, json!({"profile": "second"})).await;
+    let (first_back, second_back) = (
+        sandbox.browser().redirect(&first_url, "plus").await.unwrap(),
+        sandbox.browser().redirect(&second_url, "plus").await.unwrap(),
+    );
+    let code = |url: &str| url.split("code=").nth(1).unwrap().split('&').next().unwrap().to_owned();
+    let mixed = first_back.replace(&code(&first_back), &code(&second_back));
+    assert_eq!(sandbox.browser().open(&mixed).await.unwrap().status, 400);
+    let first = finished(&house, &first).await;
+    assert_eq!(first["error"]["code"], "login_denied", "{first}");
+}
+
+#[tokio::test]
+async fn many_logins_are_pending_at_once_and_finish_in_any_order() {
+    let sandbox = sandbox().await;
+    let house = house(&sandbox).await;
+    let (first, first_url) = start(&house, json!({"profile": "first"})).await;
+    let (second, second_url) = start(&house, json!({"profile": "second"})).await;
+    assert_eq!(house.get("/v1/status").await["pending_logins"], 2);
+    house.browse(&second_url, "business").await;
+    house.browse(&first_url, "plus").await;
+    assert_eq!(finished(&house, &second).await["result"]["name"], "second");
+    assert_eq!(finished(&house, &first).await["result"]["email"], Account::plus().email);
+    assert_eq!(house.get("/v1/status").await["pending_logins"], 0);
+}
+
+#[tokio::test]
+async fn somebody_else_under_a_taken_name_gets_the_next_free_one() {
+    let sandbox = sandbox().await;
+    let house = house(&sandbox).await;
+    house.sign_in("default", "plus").await;
+    assert_eq!(house.sign_in("default", "business").await["result"]["name"], "default-2");
+    let again = house.sign_in("default", "plus").await["result"].clone();
+    assert_eq!((again["name"].as_str(), again["generation"].as_u64()), (Some("default"), Some(2)));
+    let (login, url) = start(&house, json!({"replace": true})).await;
+    house.browse(&url, "business").await;
+    assert_eq!(finished(&house, &login).await["result"]["name"], "default");
+}
+
+#[tokio::test]
+async fn a_login_survives_a_crash_between_its_url_and_its_callback() {
+    let sandbox = sandbox().await;
+    // The redirect URI names the port, so it has to be the same again.
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let config = HouseConfig::new(AUTHD, &sandbox).store("file");
+    let mut house = House::start(config).await;
+    let toml =
+        std::fs::read_to_string(house.config()).unwrap().replace("ports = [0]", &format!("ports = [{port}]"));
+    std::fs::write(house.config(), toml).unwrap();
+    house.restart().await;
+    let (login, url) = start(&house, json!({})).await;
+    house.kill9().await;
+    house.start_again().await;
+    let page = house.browse(&url, "plus").await;
+    assert_eq!(page.status, 200, "{}", page.html);
+    assert_eq!(finished(&house, &login).await["state"], "succeeded");
+}
+
+#[tokio::test]
+async fn the_callback_may_be_pasted_and_a_login_called_off() {
+    let sandbox = sandbox().await;
+    let house = house(&sandbox).await;
+    let (login, url) = start(&house, json!({})).await;
+    let path = format!("/v1/logins/{}", login["id"].as_str().unwrap());
+    let back = sandbox.browser().redirect(&url, "plus").await.unwrap();
+    let wrong =
+        house.request("POST", &format!("{path}/callback"), &[], json!({"url": "hello"}).to_string()).await;
+    assert_eq!((wrong.status.as_u16(), wrong.json()["code"].as_str()), (400, Some("bad_request")));
+    let done = house.post(&format!("{path}/callback"), json!({"url": back})).await;
+    assert_eq!(done["state"], "succeeded", "{done}");
+    let (other, other_url) = start(&house, json!({})).await;
+    let path = format!("/v1/logins/{}", other["id"].as_str().unwrap());
+    assert_eq!(house.request("DELETE", &path, &[], "").await.status, 204);
+    assert_eq!(house.get(&path).await["state"], "cancelled");
+    assert_eq!(house.browse(&other_url, "plus").await.status, 400);
+}
+
+#[tokio::test]
+async fn a_provider_that_is_down_during_the_key_exchange_never_changes_the_mode() {
+    let sandbox = sandbox().await;
+    let house = house(&sandbox).await;
+    sandbox.faults().push_times(Route::ApiKeyExchange, Fault::status(503, ""), 2);
+    let login = house.sign_in("work", "business").await;
+    assert_eq!(login["result"]["mode"], "api-key", "{login}");
+    assert_eq!(sandbox.count(Route::ApiKeyExchange), 3);
+}
+
+#[tokio::test]
+async fn under_their_real_names_the_hosts_are_reached_with_a_locally_trusted_ca() {
+    let config =
+        Config { tls: Some(authd_sandbox::Tls::generate().unwrap()), ..Config::with_accounts(Account::presets()) };
+    let sandbox = Sandbox::start(config).await.unwrap();
+    let house = house(&sandbox).await;
+    assert!(
+        !std::fs::read_to_string(house.config()).unwrap().contains("[provider]"),
+        "nothing is overridden"
+    );
+    let (login, url) = start(&house, json!({})).await;
+    assert!(url.starts_with("https://auth.openai.com/oauth/authorize?"), "{url}");
+    house.browse(&url, "plus").await;
+    assert_eq!(finished(&house, &login).await["state"], "succeeded");
+    let headers = house.get("/v1/profiles/-/headers").await;
+    assert_eq!(headers["base_url"], "https://chatgpt.com/backend-api/codex");
+    let body = crate::support::question("What is 2+2?").to_string();
+    let answer = house.request("POST", "/v1/profiles/-/relay/responses", &[], body).await;
+    assert!(answer.status.is_success() && answer.text().contains("response.completed"), "{}", answer.text());
+}

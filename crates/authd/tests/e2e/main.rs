@@ -1,0 +1,7 @@
+//! The real daemon over real sockets against the strict sandbox: every flow a person or a program goes
+//! through, and everything that may go wrong on the way.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on says so by panicking")]
+
+mod headers;
+mod login;
+mod support;

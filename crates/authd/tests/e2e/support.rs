@@ -1,0 +1,53 @@
+//! What the tests share: a sandbox, a house with the daemon in it, and a few words.
+
+use authd_sandbox::{
+    Account, Config, Sandbox,
+    house::{House, HouseConfig},
+};
+use serde_json::{Value, json};
+
+/// The daemon's binary.
+pub(crate) const AUTHD: &str = env!("CARGO_BIN_EXE_authd");
+
+/// A sandbox with all accounts.
+pub(crate) async fn sandbox() -> Sandbox {
+    Sandbox::start(Config::with_accounts(Account::presets())).await.unwrap()
+}
+
+/// A house with the memory store, against this sandbox.
+pub(crate) async fn house(sandbox: &Sandbox) -> House {
+    House::start(HouseConfig::new(AUTHD, sandbox)).await
+}
+
+/// Starts a login, and returns it with the URL to open.
+pub(crate) async fn start(house: &House, body: Value) -> (Value, String) {
+    let login = house.post("/v1/logins", body).await;
+    let url = login["authorize_url"].as_str().unwrap().to_owned();
+    (login, url)
+}
+
+/// A login when it is over.
+pub(crate) async fn finished(house: &House, login: &Value) -> Value {
+    house.get(&format!("/v1/logins/{}?wait=30", login["id"].as_str().unwrap())).await
+}
+
+/// The names of a header answer's pairs, in their order.
+pub(crate) fn names(headers: &Value) -> Vec<String> {
+    let pairs = headers["headers"].as_array().unwrap();
+    pairs.iter().map(|pair| pair[0].as_str().unwrap().to_owned()).collect()
+}
+
+/// One header's value.
+pub(crate) fn value(headers: &Value, name: &str) -> String {
+    let pairs = headers["headers"].as_array().unwrap();
+    let pair = pairs.iter().find(|pair| pair[0] == name).unwrap_or_else(|| panic!("no {name} in {headers}"));
+    pair[1].as_str().unwrap().to_owned()
+}
+
+/// A minimal question in the form that both modes take.
+pub(crate) fn question(text: &str) -> Value {
+    json!({
+        "model": "gpt-5.5", "instructions": "Be brief.", "store": false, "stream": true,
+        "input": [{"type": "message", "role": "user", "content": [{"type": "input_text", "text": text}]}],
+    })
+}
