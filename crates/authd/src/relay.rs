@@ -66,7 +66,7 @@ impl Relay {
         let query = parts.uri.query();
         let url = self.url(target, &facts, tail, query)?;
         let headers = forwarded(parts.headers);
-        let replay = Arc::new(Mutex::new(Replay::default()));
+        let replay = Arc::new(Mutex::new(Replay::new(&headers)));
         let has_body = headers.contains_key(header::CONTENT_LENGTH) || !http_body::Body::is_end_stream(&body);
         let first = has_body.then(|| {
             reqwest::Body::wrap_stream(Recorded { inner: body.into_data_stream(), replay: replay.clone() })
@@ -211,12 +211,22 @@ fn passed_on(answer: reqwest::Response) -> Response {
 struct Replay {
     pieces: Vec<Bytes>,
     length: usize,
+    /// The length that was announced. Who sends a body of known length stops there, and never sees its
+    /// end.
+    announced: Option<usize>,
     complete: bool,
 }
 
 impl Replay {
+    fn new(headers: &HeaderMap) -> Self {
+        let announced =
+            headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
+        Self { announced, ..Self::default() }
+    }
+
     fn push(&mut self, piece: &Bytes) {
         self.length += piece.len();
+        self.complete = self.announced == Some(self.length);
         if self.length <= REPLAYABLE {
             self.pieces.push(piece.clone());
         } else {

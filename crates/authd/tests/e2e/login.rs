@@ -181,8 +181,10 @@ async fn a_provider_that_is_down_during_the_key_exchange_never_changes_the_mode(
 
 #[tokio::test]
 async fn under_their_real_names_the_hosts_are_reached_with_a_locally_trusted_ca() {
-    let config =
-        Config { tls: Some(authd_sandbox::Tls::generate().unwrap()), ..Config::with_accounts(Account::presets()) };
+    let config = Config {
+        tls: Some(authd_sandbox::Tls::generate().unwrap()),
+        ..Config::with_accounts(Account::presets())
+    };
     let sandbox = Sandbox::start(config).await.unwrap();
     let house = house(&sandbox).await;
     assert!(
