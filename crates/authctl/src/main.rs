@@ -1,2 +1,37 @@
-//! Being written.
-fn main() {}
+//! `authctl`: asks the daemon, for people and for programs. It keeps nothing, decides nothing about
+//! logins, and never sees a refresh token.
+
+mod browser;
+mod cli;
+mod failure;
+mod out;
+mod refusal;
+mod run;
+mod show;
+mod sse;
+mod start;
+mod time;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::{cli::Cli, out::Out};
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let out = Out::new(&cli.common);
+    // One exchange with one peer: a thread pool would only cost its start.
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let done = match runtime {
+        Ok(runtime) => runtime.block_on(run::run(cli, out)),
+        Err(error) => Err(error.into()),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            out.fail(&failure);
+            failure.exit_code()
+        }
+    }
+}

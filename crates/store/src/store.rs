@@ -194,7 +194,8 @@ impl Store {
         };
         let result = self.call_on(&worker, command).await;
         match &result {
-            Ok(_) => {}
+            Ok(_) if self.status().state == State::Ready => {}
+            Ok(_) => self.ready(&format!("the {} store answers", worker.kind)),
             Err(StoreError::Locked { detail }) => self.show(State::Locked, detail),
             Err(StoreError::Unavailable { detail }) => self.show(State::Unavailable, detail),
             // One damaged record says nothing of the others.

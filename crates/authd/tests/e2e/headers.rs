@@ -203,7 +203,8 @@ async fn the_socket_serves_no_web_page_and_bad_input_changes_nothing() {
     let house = house(&sandbox).await;
     house.sign_in("default", "plus").await;
     let large = vec![b'x'; (1 << 20) + 1];
-    let cases: [(&str, &str, &[(&str, &str)], Vec<u8>, &str); 12] = [
+    type Case<'a> = (&'a str, &'a str, &'a [(&'a str, &'a str)], Vec<u8>, &'a str);
+    let cases: [Case<'_>; 12] = [
         ("GET", "/v1/status", &[("Origin", "http://evil.example")], vec![], "forbidden"),
         ("GET", "/v1/status", &[("Referer", "http://evil.example/")], vec![], "forbidden"),
         ("GET", "/v1/nothing", &[], vec![], "not_found"),

@@ -1,0 +1,58 @@
+//! The command line as people type it, and the help they read.
+
+use clap::{CommandFactory, Parser, error::ErrorKind};
+
+use super::*;
+
+fn parse(line: &str) -> Result<Cli, clap::Error> {
+    Cli::try_parse_from(line.split_whitespace())
+}
+
+fn refused(line: &str) -> ErrorKind {
+    parse(line).map(|cli| cli.verb).unwrap_err().kind()
+}
+
+#[test]
+fn the_definition_is_sound() {
+    Cli::command().debug_assert();
+}
+
+#[test]
+fn help_is_pinned() {
+    let mut command = Cli::command();
+    command.build();
+    insta::assert_snapshot!("authctl", command.render_help());
+    let all: String = command
+        .get_subcommands_mut()
+        .filter(|verb| verb.get_name() != "help")
+        .map(|verb| format!("$ authctl {} --help\n{}\n", verb.get_name(), verb.render_help()))
+        .collect();
+    insta::assert_snapshot!("verbs", all);
+}
+
+#[test]
+fn options_go_before_and_after_the_verb() {
+    for line in ["authctl -p work --json token", "authctl token --json --profile work"] {
+        let cli = parse(line).unwrap();
+        assert_eq!(cli.common.profile.as_ref().map(ProfileName::as_str), Some("work"), "{line}");
+        assert!(cli.common.json, "{line}");
+    }
+}
+
+#[test]
+fn exec_leaves_the_command_its_own_options() {
+    let Verb::Exec { command } = parse("authctl exec -p work -- env -p --json").unwrap().verb else { panic!() };
+    assert_eq!(command, ["env", "-p", "--json"]);
+    assert_eq!(refused("authctl exec"), ErrorKind::MissingRequiredArgument);
+}
+
+#[test]
+fn contradictions_are_bad_usage() {
+    assert_eq!(refused("authctl login --device --paste"), ErrorKind::ArgumentConflict);
+    assert_eq!(refused("authctl login --no-wait --resume lg_1"), ErrorKind::ArgumentConflict);
+    assert_eq!(refused("authctl logout work --all"), ErrorKind::ArgumentConflict);
+    assert_eq!(refused("authctl -q -v status"), ErrorKind::ArgumentConflict);
+    assert_eq!(refused("authctl login ../etc"), ErrorKind::ValueValidation);
+    assert_eq!(refused("authctl login --resume ../../status"), ErrorKind::ValueValidation);
+    assert_eq!(refused("authctl token --min-ttl -5"), ErrorKind::UnknownArgument);
+}

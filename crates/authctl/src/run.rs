@@ -1,0 +1,267 @@
+//! One function per verb: ask the daemon, show the answer. The longer verbs have a file each.
+
+mod ask;
+mod check;
+mod login;
+
+use std::{
+    ffi::OsString,
+    io,
+    os::unix::process::CommandExt,
+    path::Path,
+    process::Command,
+    time::Duration,
+};
+
+use authd_api::{
+    Client, ClientError, ErrorCode, Headers, Paths, Problem, Profile, ProfileName, ProfilePatch, Profiles, RefreshBody,
+    Status,
+};
+use clap::CommandFactory;
+use jiff::Timestamp;
+use serde_json::json;
+
+use crate::{
+    cli::{Cli, Common, CredentialArgs, LogoutArgs, One, Verb},
+    failure::Failure,
+    out::Out,
+    show, time,
+};
+
+/// How long an answer may take. The daemon has deadlines of its own and says why it was late; this one is
+/// only against a daemon that hangs.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// What every verb works with.
+struct Ctl {
+    client: Client,
+    paths: Paths,
+    /// Whether the socket was named on the command line.
+    own_socket: bool,
+    /// The profile that `--profile` or the environment names.
+    profile: Option<ProfileName>,
+    out: Out,
+}
+
+/// Does what the command line says.
+pub(crate) async fn run(cli: Cli, out: Out) -> Result<(), Failure> {
+    let ctl = || Ctl::new(cli.common, out);
+    match cli.verb {
+        Verb::Login(args) => login::login(&ctl()?, args).await,
+        Verb::Headers(args) => headers(&ctl()?, args).await,
+        Verb::Token(args) => token(&ctl()?, args).await,
+        Verb::Url(one) => url(&ctl()?, one).await,
+        Verb::Status(one) => status(&ctl()?, one).await,
+        Verb::Profiles => profiles(&ctl()?).await,
+        Verb::Use { profile } => use_profile(&ctl()?, &profile).await,
+        Verb::Rename { profile, new_name } => rename(&ctl()?, &profile, new_name).await,
+        Verb::Refresh(one) => refresh(&ctl()?, one).await,
+        Verb::Logout(args) => logout(&ctl()?, args).await,
+        Verb::Ask(args) => ask::ask(&ctl()?, args).await,
+        Verb::Check(one) => check::check(&ctl()?, one).await,
+        Verb::Exec { command } => exec(&ctl()?, &command).await,
+        Verb::Completions { shell } => completions(shell, out),
+        Verb::Man { directory } => manual(directory.as_deref(), out),
+    }
+}
+
+async fn headers(ctl: &Ctl, args: CredentialArgs) -> Result<(), Failure> {
+    let headers = ctl.credential(args).await?;
+    if ctl.out.wants_json() {
+        return ctl.out.json(&headers);
+    }
+    let lines: String = headers.headers.iter().map(|(name, value)| format!("{name}: {value}\n")).collect();
+    ctl.out.answer(&lines)
+}
+
+async fn token(ctl: &Ctl, args: CredentialArgs) -> Result<(), Failure> {
+    let headers = ctl.credential(args).await?;
+    let token = bearer(&headers)?;
+    if ctl.out.wants_json() {
+        let Headers { profile, expires_at, generation, .. } = &headers;
+        return ctl.out.json(
+            &json!({"profile": profile, "token": token, "expires_at": expires_at, "generation": generation}),
+        );
+    }
+    ctl.out.answer(&format!("{token}\n"))
+}
+
+async fn url(ctl: &Ctl, one: One) -> Result<(), Failure> {
+    let Headers { profile, base_url, responses_url, .. } =
+        ctl.credential(CredentialArgs { one, min_ttl: None }).await?;
+    if ctl.out.wants_json() {
+        return ctl.out.json(&json!({"profile": profile, "base_url": base_url, "responses_url": responses_url}));
+    }
+    ctl.out.answer(&format!("{base_url}\n"))
+}
+
+async fn status(ctl: &Ctl, one: One) -> Result<(), Failure> {
+    let daemon: Status = within(ctl.client.status()).await?;
+    let mut profiles: Profiles = within(ctl.client.profiles()).await?;
+    if let Some(name) = ctl.named(one) {
+        profiles.profiles.retain(|profile| profile.name == name);
+        if profiles.profiles.is_empty() {
+            return Err(unknown_profile(&name).into());
+        }
+    }
+    if ctl.out.wants_json() {
+        return ctl.out.json(&json!({"daemon": daemon, "profiles": profiles}));
+    }
+    ctl.out.answer(&show::status(&daemon, &profiles.profiles, Timestamp::now(), ctl.out.paint()))
+}
+
+async fn profiles(ctl: &Ctl) -> Result<(), Failure> {
+    let profiles = within(ctl.client.profiles()).await?;
+    if ctl.out.wants_json() {
+        return ctl.out.json(&profiles);
+    }
+    if ctl.out.is_quiet() {
+        return ctl.out.answer(&profiles.profiles.iter().map(|profile| format!("{}\n", profile.name)).collect::<String>());
+    }
+    ctl.out.answer(&show::profiles(&profiles.profiles, Timestamp::now(), ctl.out.paint()))
+}
+
+async fn use_profile(ctl: &Ctl, name: &ProfileName) -> Result<(), Failure> {
+    let patch = ProfilePatch { default: Some(true), name: None };
+    let profile = within(ctl.client.patch_profile(Some(name), &patch)).await?;
+    ctl.changed(&profile, &format!("\"{name}\" is the default profile now"))
+}
+
+async fn rename(ctl: &Ctl, name: &ProfileName, new_name: ProfileName) -> Result<(), Failure> {
+    let patch = ProfilePatch { default: None, name: Some(new_name) };
+    let profile = within(ctl.client.patch_profile(Some(name), &patch)).await?;
+    ctl.changed(&profile, &format!("\"{name}\" is called \"{}\" now", profile.name))
+}
+
+async fn refresh(ctl: &Ctl, one: One) -> Result<(), Failure> {
+    let profile = within(ctl.client.refresh(ctl.named(one).as_ref(), &RefreshBody::default())).await?;
+    let until = profile.expires_at.map(|at| format!("; its token expires {}", time::relative(at, Timestamp::now())));
+    ctl.changed(&profile, &format!("\"{}\" is refreshed{}", profile.name, until.unwrap_or_default()))
+}
+
+/// With `--all` one profile's trouble does not keep the others signed in; the first trouble is told last.
+async fn logout(ctl: &Ctl, args: LogoutArgs) -> Result<(), Failure> {
+    let names: Vec<ProfileName> = if args.all {
+        within(ctl.client.profiles()).await?.profiles.into_iter().map(|profile| profile.name).collect()
+    } else {
+        vec![within(ctl.client.profile(ctl.named(args.one).as_ref())).await?.name]
+    };
+    let mut signed_out = Vec::new();
+    let mut failed = None;
+    for name in names {
+        match within(ctl.client.delete_profile(Some(&name), args.revoke)).await {
+            Ok(()) => {
+                let how = if args.revoke { "signed out and revoked" } else { "signed out" };
+                ctl.out.say(&format!("\"{name}\" is {how}"));
+                signed_out.push(name);
+            }
+            Err(failure) => {
+                if let (Some(_), Some(problem)) = (&failed, failure.problem()) {
+                    ctl.out.complain(problem);
+                }
+                failed = failed.or(Some(failure));
+            }
+        }
+    }
+    match failed {
+        Some(failure) => Err(failure),
+        None if ctl.out.wants_json() => ctl.out.json(&json!({"signed_out": signed_out})),
+        None => Ok(()),
+    }
+}
+
+/// Becomes the command. The token leaves in the environment of that command, as the person asked.
+async fn exec(ctl: &Ctl, command: &[OsString]) -> Result<(), Failure> {
+    let headers = ctl.credential(CredentialArgs { one: One { name: None }, min_ttl: None }).await?;
+    let Some((program, args)) = command.split_first() else {
+        return Err(Failure::new(ErrorCode::BadRequest, "there is no command to run"));
+    };
+    let mut command = Command::new(program);
+    command.args(args);
+    command.env("OPENAI_API_KEY", bearer(&headers)?).env("OPENAI_BASE_URL", &headers.base_url);
+    command.env("AUTHD_SOCKET", &ctl.paths.socket);
+    match headers.value("chatgpt-account-id") {
+        Some(account) => command.env("CHATGPT_ACCOUNT_ID", account),
+        None => command.env_remove("CHATGPT_ACCOUNT_ID"),
+    };
+    let error = command.exec();
+    let problem = Problem::new(ErrorCode::BadRequest, format!("{} cannot be run: {error}", program.to_string_lossy()));
+    // As shells say: 127, there is no such command; 126, there is, but it cannot be run.
+    let code = if error.kind() == io::ErrorKind::NotFound { 127 } else { 126 };
+    Err(Failure::Exit(code, Box::new(problem)))
+}
+
+fn completions(shell: clap_complete::Shell, out: Out) -> Result<(), Failure> {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Cli::command(), "authctl", &mut script);
+    out.bytes(&script)
+}
+
+fn manual(directory: Option<&Path>, out: Out) -> Result<(), Failure> {
+    let Some(directory) = directory else {
+        let mut page = Vec::new();
+        clap_mangen::Man::new(Cli::command()).render(&mut page)?;
+        return out.bytes(&page);
+    };
+    let written = std::fs::create_dir_all(directory).and_then(|()| clap_mangen::generate_to(Cli::command(), directory));
+    written.map_err(|error| {
+        Failure::new(ErrorCode::BadRequest, format!("{} cannot be written: {error}", directory.display()))
+    })?;
+    out.say(&format!("the manual pages are in {}", directory.display()));
+    Ok(())
+}
+
+impl Ctl {
+    fn new(common: Common, out: Out) -> Result<Self, Failure> {
+        let own_socket = common.socket.is_some();
+        let paths = Paths::from_env()?.with_socket(common.socket)?;
+        let profile = match common.profile {
+            Some(name) => Some(name),
+            None => profile_from_env()?,
+        };
+        out.explain(&format!("socket: {}", paths.socket.display()));
+        Ok(Self { client: Client::new(&paths.socket), paths, own_socket, profile, out })
+    }
+
+    /// The profile that a verb is about: the name given to the verb itself goes first.
+    fn named(&self, one: One) -> Option<ProfileName> {
+        one.name.or_else(|| self.profile.clone())
+    }
+
+    async fn credential(&self, args: CredentialArgs) -> Result<Headers, Failure> {
+        within(self.client.headers(self.named(args.one).as_ref(), args.min_ttl)).await
+    }
+
+    /// A change is told to people in words, and to programs as the profile it left.
+    fn changed(&self, profile: &Profile, words: &str) -> Result<(), Failure> {
+        self.out.say(words);
+        if self.out.wants_json() { self.out.json(profile) } else { Ok(()) }
+    }
+}
+
+/// The answer, unless it takes longer than any daemon that lives.
+async fn within<T>(answer: impl Future<Output = Result<T, ClientError>>) -> Result<T, Failure> {
+    match tokio::time::timeout(PATIENCE, answer).await {
+        Ok(answer) => Ok(answer?),
+        Err(_) => Err(Problem::new(ErrorCode::Timeout, "authd does not answer").hint("is it stuck? see its log").into()),
+    }
+}
+
+fn bearer(headers: &Headers) -> Result<&str, Failure> {
+    headers.token().ok_or_else(|| Failure::new(ErrorCode::Internal, "authd's headers have no bearer token in them"))
+}
+
+/// An empty variable counts as unset, as everywhere in authd.
+fn profile_from_env() -> Result<Option<ProfileName>, Failure> {
+    let Some(name) = std::env::var_os("AUTHCTL_PROFILE").filter(|name| !name.is_empty()) else { return Ok(None) };
+    name.to_string_lossy()
+        .parse()
+        .map(Some)
+        .map_err(|error| Failure::new(ErrorCode::BadRequest, format!("AUTHCTL_PROFILE is {error}")))
+}
+
+fn unknown_profile(name: &ProfileName) -> Problem {
+    Problem::new(ErrorCode::ProfileUnknown, format!("there is no profile \"{name}\""))
+        .hint(format!("run: authctl login {name}"))
+        .about(name)
+}

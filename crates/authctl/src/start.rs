@@ -1,0 +1,137 @@
+//! Starting the daemon where none runs: by the service manager if it is installed there, else as a process
+//! of its own. It never stops one, and installs nothing.
+
+use std::{
+    ffi::OsStr,
+    fs::{self, DirBuilder, File, OpenOptions},
+    io,
+    os::unix::{
+        fs::{DirBuilderExt, OpenOptionsExt},
+        process::CommandExt,
+    },
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use authd_api::{Client, Paths};
+
+use crate::{failure, failure::Failure, out::Out};
+
+/// The units of the systemd user manager, the one to prefer first.
+const UNITS: [&str; 2] = ["authd.socket", "authd.service"];
+
+/// How long a daemon may take to answer. It answers in well under a second, unless the machine is just
+/// starting up.
+const DEADLINE: Duration = Duration::from_secs(10);
+
+/// The first and the longest pause between two looks at the socket.
+const PAUSE: (Duration, Duration) = (Duration::from_millis(20), Duration::from_millis(200));
+
+/// The exit code of a daemon that found another one on its socket.
+const TAKEN: i32 = 69;
+
+/// How the daemon is to be started.
+#[derive(Debug, PartialEq, Eq)]
+enum Way {
+    /// The service manager starts this unit.
+    Unit(&'static str),
+    /// This program is run, apart from the terminal.
+    Program(PathBuf),
+}
+
+/// Starts the daemon, and returns when its socket answers. `own_socket`: the socket was named on the
+/// command line.
+pub(crate) async fn daemon(paths: &Paths, own_socket: bool, out: Out) -> Result<(), Failure> {
+    let way = way(own_socket);
+    let log = paths.state_dir.join("authd.log");
+    let mut child = match &way {
+        Way::Unit(unit) => {
+            out.say(&format!("authd is not running: starting {unit}"));
+            if !systemctl(&["start", unit]) {
+                return Err(not_started(format!("systemd could not start {unit}"), &format!("systemctl --user status {unit}")));
+            }
+            None
+        }
+        Way::Program(program) => {
+            out.say(&format!("authd is not running: starting {}, which writes to {}", program.display(), log.display()));
+            Some(spawn(program, paths, &log)?)
+        }
+    };
+    answered(&Client::new(&paths.socket), child.as_mut(), &log).await
+}
+
+/// The units know nothing of this shell's environment: they are for the places that everybody uses.
+fn way(own_socket: bool) -> Way {
+    let moved = ["AUTHD_SOCKET", "AUTHD_CONFIG", "AUTHD_STATE_DIR"].into_iter().any(|name| std::env::var_os(name).is_some());
+    let installed = |unit: &&str| systemctl(&["cat", unit]);
+    let unit = if own_socket || moved || cfg!(not(target_os = "linux")) { None } else { UNITS.into_iter().find(installed) };
+    unit.map_or_else(|| Way::Program(program()), Way::Unit)
+}
+
+/// The `authd` beside this program, else the one in `PATH`.
+fn program() -> PathBuf {
+    let beside = std::env::current_exe().ok().map(|own| own.with_file_name("authd"));
+    beside.filter(|path| path.is_file()).unwrap_or_else(|| PathBuf::from("authd"))
+}
+
+/// Whether a command of the user's service manager succeeds; it says nothing itself.
+fn systemctl(args: &[&str]) -> bool {
+    let mut command = Command::new("systemctl");
+    command.arg("--user").args(args).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    command.status().is_ok_and(|status| status.success())
+}
+
+/// A group of its own keeps the terminal's Ctrl-C away, and the root directory keeps no file system busy.
+fn spawn(program: &Path, paths: &Paths, log: &Path) -> Result<Child, Failure> {
+    let unwritable = |error: io::Error| not_started(format!("{} cannot be written: {error}", log.display()), "check its directory");
+    let log_file = open_log(&paths.state_dir, log).map_err(unwritable)?;
+    let second = log_file.try_clone().map_err(unwritable)?;
+    let mut command = Command::new(program);
+    command.args([OsStr::new("--socket"), paths.socket.as_os_str()]).current_dir("/").process_group(0);
+    command.stdin(Stdio::null()).stdout(second).stderr(log_file);
+    command.spawn().map_err(|error| {
+        not_started(format!("{} cannot be started: {error}", program.display()), "install authd beside authctl, or start it: authd &")
+    })
+}
+
+fn open_log(state_dir: &Path, log: &Path) -> io::Result<File> {
+    DirBuilder::new().recursive(true).mode(0o700).create(state_dir)?;
+    OpenOptions::new().create(true).append(true).mode(0o600).open(log)
+}
+
+/// Returns when the socket answers. A daemon has no way to announce itself to us, so this looks again and
+/// again.
+async fn answered(client: &Client, mut child: Option<&mut Child>, log: &Path) -> Result<(), Failure> {
+    let started = Instant::now();
+    let mut pause = PAUSE.0;
+    loop {
+        let ended = child.as_mut().and_then(|child| child.try_wait().ok().flatten());
+        match tokio::time::timeout(DEADLINE, client.status()).await {
+            Ok(Ok(_)) => return Ok(()),
+            Ok(Err(_)) | Err(_) if started.elapsed() < DEADLINE => {}
+            Ok(Err(error)) => return Err(not_started(format!("authd does not answer: {error}"), &seen_in(log))),
+            Err(_) => return Err(not_started("authd does not answer".to_owned(), &seen_in(log))),
+        }
+        // One that ended because another was faster leaves the field to that one.
+        if let Some(status) = ended.filter(|status| status.code() != Some(TAKEN)) {
+            return Err(not_started(format!("authd ended at once: {status}"), &seen_in(log)));
+        }
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(PAUSE.1);
+    }
+}
+
+/// Where to read on, with the last line of the log, which mostly says it all.
+fn seen_in(log: &Path) -> String {
+    let text = fs::read(log).unwrap_or_default();
+    let text = String::from_utf8_lossy(&text);
+    match text.lines().rfind(|line| !line.trim().is_empty()) {
+        Some(last) => format!("see {}, which ends with: {}", log.display(), crate::refusal::quote(last)),
+        None => format!("see {}", log.display()),
+    }
+}
+
+fn not_started(detail: String, hint: &str) -> Failure {
+    failure::no_daemon(detail).hint(hint).into()
+}
