@@ -28,6 +28,9 @@ pub struct Status {
     pub pending_logins: usize,
     /// The profile used when none is named.
     pub default_profile: Option<ProfileName>,
+    /// The model that the configuration names for questions; clients without a wish of their own use it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub model: Option<String>,
 }
 
 /// The callback server, as [`Status`] shows it.

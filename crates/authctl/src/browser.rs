@@ -82,10 +82,20 @@ mod tests {
 
     #[test]
     fn only_web_pages_are_opened() {
-        for good in ["https://auth.openai.com/oauth/authorize?a=b", "http://localhost:1/x", "http://[::1]:80/"] {
+        for good in
+            ["https://auth.openai.com/oauth/authorize?a=b", "http://localhost:1/x", "http://[::1]:80/"]
+        {
             assert!(is_openable(good), "{good}");
         }
-        for bad in ["http://example.com/", "file:///etc/passwd", "--help", "mailto:a@b", "x-app://y", "", "https://a b/"] {
+        for bad in [
+            "http://example.com/",
+            "file:///etc/passwd",
+            "--help",
+            "mailto:a@b",
+            "x-app://y",
+            "",
+            "https://a b/",
+        ] {
             assert!(!is_openable(bad), "{bad}");
         }
     }

@@ -100,7 +100,7 @@ pub(crate) enum Verb {
 }
 
 /// A verb about one profile.
-#[derive(Args, Debug)]
+#[derive(Args, Clone, Debug)]
 pub(crate) struct One {
     /// The profile, as with --profile
     #[arg(value_name = "PROFILE")]

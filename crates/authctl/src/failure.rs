@@ -42,6 +42,14 @@ impl Failure {
         }
     }
 
+    /// The same, to be told later; one that ends quietly is nothing to tell.
+    pub(crate) fn into_problem(self) -> Problem {
+        match self {
+            Self::Problem(problem) | Self::Exit(_, problem) => *problem,
+            Self::NobodyReads | Self::CalledOff => Problem::new(ErrorCode::Internal, "it was called off"),
+        }
+    }
+
     /// Whether this is because no daemon listens.
     pub(crate) fn is_no_daemon(&self) -> bool {
         self.problem().is_some_and(|problem| problem.kind == NO_DAEMON)

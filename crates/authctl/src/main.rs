@@ -2,6 +2,7 @@
 //! logins, and never sees a refresh token.
 
 mod browser;
+#[expect(clippy::doc_markdown, reason = "doc comments there are help texts, which have no backticks")]
 mod cli;
 mod failure;
 mod out;

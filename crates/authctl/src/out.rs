@@ -23,6 +23,7 @@ pub(crate) struct Out {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Paint(pub(crate) bool);
 
+#[expect(clippy::unused_self, reason = "whoever may write holds an Out")]
 impl Out {
     /// As the command line and the terminal want it.
     pub(crate) fn new(common: &Common) -> Self {
@@ -40,11 +41,6 @@ impl Out {
     /// Whether the answer is to be JSON.
     pub(crate) fn wants_json(self) -> bool {
         self.json
-    }
-
-    /// Whether a person wants to see more.
-    pub(crate) fn is_verbose(self) -> bool {
-        self.verbose
     }
 
     /// Whether a person wants to see no more than needed.
@@ -76,7 +72,8 @@ impl Out {
 
     /// The answer as JSON, to stdout, for programs and people alike.
     pub(crate) fn json(self, message: &impl Serialize) -> Result<(), Failure> {
-        let mut text = serde_json::to_string_pretty(message).expect("the contract's messages have a JSON form");
+        let mut text =
+            serde_json::to_string_pretty(message).expect("the contract's messages have a JSON form");
         text.push('\n');
         self.answer(&text)
     }
@@ -122,10 +119,6 @@ impl Out {
 impl Paint {
     pub(crate) fn bold(self, text: &str) -> String {
         self.wrap("1", text)
-    }
-
-    pub(crate) fn dim(self, text: &str) -> String {
-        self.wrap("2", text)
     }
 
     pub(crate) fn red(self, text: &str) -> String {

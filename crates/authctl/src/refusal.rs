@@ -28,21 +28,29 @@ pub(crate) fn problem(
     let refusal = Refusal::parse(body);
     let said = refusal.said(status);
     match (status.as_u16(), refusal.code.as_deref()) {
-        (401, _) => Problem::new(ErrorCode::LoginRequired, format!("the provider does not take the credential: {said}"))
-            .hint("run: authctl refresh; if that does not help: authctl login"),
-        (403, _) if refusal.blocked => {
-            Problem::new(ErrorCode::LoginDenied, "access is blocked on the way to the provider (403, Cloudflare)")
-                .hint("this happens on networks of data centres and in some countries: try another network")
-        }
+        (401, _) => Problem::new(
+            ErrorCode::LoginRequired,
+            format!("the provider does not take the credential: {said}"),
+        )
+        .hint("run: authctl refresh; if that does not help: authctl login"),
+        (403, _) if refusal.blocked => Problem::new(
+            ErrorCode::LoginDenied,
+            "access is blocked on the way to the provider (403, Cloudflare)",
+        )
+        .hint("this happens on networks of data centres and in some countries: try another network"),
         (403, _) => Problem::new(ErrorCode::LoginDenied, format!("the provider does not allow this: {said}"))
             .hint("authctl check shows what this account may do"),
         (429, Some("usage_limit_reached")) => usage_limit(&refusal, now, zone),
         (429, Some("usage_not_included" | "insufficient_quota")) => {
             Problem::new(ErrorCode::ProviderRefused, format!("the plan does not include this: {said}"))
         }
-        (429, _) => Problem::new(ErrorCode::ProviderUnreachable, format!("the provider asks to slow down: {said}"))
-            .hint("try again in a moment"),
-        (400..=499, _) => Problem::new(ErrorCode::BadRequest, format!("the provider refuses the request: {said}")),
+        (429, _) => {
+            Problem::new(ErrorCode::ProviderUnreachable, format!("the provider asks to slow down: {said}"))
+                .hint("try again in a moment")
+        }
+        (400..=499, _) => {
+            Problem::new(ErrorCode::BadRequest, format!("the provider refuses the request: {said}"))
+        }
         _ => Problem::new(ErrorCode::ProviderUnreachable, format!("the provider is in trouble: {said}"))
             .hint("try again in a moment"),
     }
@@ -83,7 +91,10 @@ impl Refusal {
     fn parse(body: &[u8]) -> Self {
         let Ok(Value::Object(sent)) = serde_json::from_slice(body) else {
             let page = String::from_utf8_lossy(body);
-            return Self { blocked: page.contains("Cloudflare") && page.contains("blocked"), ..Self::default() };
+            return Self {
+                blocked: page.contains("Cloudflare") && page.contains("blocked"),
+                ..Self::default()
+            };
         };
         let told = sent.get("error").or_else(|| sent.get("detail")).unwrap_or(&Value::Null);
         let word = |name: &str| told.get(name).and_then(Value::as_str).map(str::to_owned);
@@ -140,12 +151,23 @@ mod tests {
 
     #[test]
     fn each_refusal_tells_whose_turn_it_is() {
-        let error = |kind: &str, message: &str| json!({"error": {"type": kind, "message": message}}).to_string();
+        let error =
+            |kind: &str, message: &str| json!({"error": {"type": kind, "message": message}}).to_string();
         let cases = [
-            (401, json!({"detail": {"code": "token_expired", "message": "expired."}}).to_string(), 4, "expired. (401 token_expired)"),
+            (
+                401,
+                json!({"detail": {"code": "token_expired", "message": "expired."}}).to_string(),
+                4,
+                "expired. (401 token_expired)",
+            ),
             (403, json!({"detail": "no"}).to_string(), 4, "no (403)"),
             (403, "<html>Cloudflare: you have been blocked</html>".into(), 4, "Cloudflare"),
-            (400, json!({"detail": "Instructions are required"}).to_string(), 2, "Instructions are required (400)"),
+            (
+                400,
+                json!({"detail": "Instructions are required"}).to_string(),
+                2,
+                "Instructions are required (400)",
+            ),
             (404, error("invalid_request_error", "no such model"), 2, "no such model (404)"),
             (429, error("usage_not_included", "upgrade"), 5, "does not include"),
             (429, error("rate_limit", "slow"), 5, "slow down"),
@@ -166,7 +188,10 @@ mod tests {
             let mut body = json!({"error": limit});
             body["error"]["type"] = json!("usage_limit_reached");
             let problem = refused(429, &body.to_string());
-            assert_eq!(problem.detail, "the plan's usage limit is reached; it is lifted at 16:30 (in 2 h 30 min)");
+            assert_eq!(
+                problem.detail,
+                "the plan's usage limit is reached; it is lifted at 16:30 (in 2 h 30 min)"
+            );
             assert_eq!((problem.retry_after, problem.code.exit_code()), (Some(9000), 5));
         }
         let past = json!({"error": {"type": "usage_limit_reached", "resets_at": 1}}).to_string();

@@ -4,21 +4,15 @@ mod ask;
 mod check;
 mod login;
 
-use std::{
-    ffi::OsString,
-    io,
-    os::unix::process::CommandExt,
-    path::Path,
-    process::Command,
-    time::Duration,
-};
+use std::{ffi::OsString, io, os::unix::process::CommandExt, path::Path, process::Command, time::Duration};
 
 use authd_api::{
-    Client, ClientError, ErrorCode, Headers, Paths, Problem, Profile, ProfileName, ProfilePatch, Profiles, RefreshBody,
-    Status,
+    Answer, Client, ClientError, ErrorCode, Headers, Paths, Problem, Profile, ProfileName, ProfilePatch,
+    Profiles, RefreshBody, Status, route,
 };
+use bytes::Bytes;
 use clap::CommandFactory;
-use jiff::Timestamp;
+use http::{HeaderMap, Method};
 use serde_json::json;
 
 use crate::{
@@ -90,7 +84,9 @@ async fn url(ctl: &Ctl, one: One) -> Result<(), Failure> {
     let Headers { profile, base_url, responses_url, .. } =
         ctl.credential(CredentialArgs { one, min_ttl: None }).await?;
     if ctl.out.wants_json() {
-        return ctl.out.json(&json!({"profile": profile, "base_url": base_url, "responses_url": responses_url}));
+        return ctl
+            .out
+            .json(&json!({"profile": profile, "base_url": base_url, "responses_url": responses_url}));
     }
     ctl.out.answer(&format!("{base_url}\n"))
 }
@@ -107,7 +103,7 @@ async fn status(ctl: &Ctl, one: One) -> Result<(), Failure> {
     if ctl.out.wants_json() {
         return ctl.out.json(&json!({"daemon": daemon, "profiles": profiles}));
     }
-    ctl.out.answer(&show::status(&daemon, &profiles.profiles, Timestamp::now(), ctl.out.paint()))
+    ctl.out.answer(&show::status(&daemon, &profiles.profiles, time::now(), ctl.out.paint()))
 }
 
 async fn profiles(ctl: &Ctl) -> Result<(), Failure> {
@@ -116,9 +112,11 @@ async fn profiles(ctl: &Ctl) -> Result<(), Failure> {
         return ctl.out.json(&profiles);
     }
     if ctl.out.is_quiet() {
-        return ctl.out.answer(&profiles.profiles.iter().map(|profile| format!("{}\n", profile.name)).collect::<String>());
+        return ctl.out.answer(
+            &profiles.profiles.iter().map(|profile| format!("{}\n", profile.name)).collect::<String>(),
+        );
     }
-    ctl.out.answer(&show::profiles(&profiles.profiles, Timestamp::now(), ctl.out.paint()))
+    ctl.out.answer(&show::profiles(&profiles.profiles, time::now(), ctl.out.paint()))
 }
 
 async fn use_profile(ctl: &Ctl, name: &ProfileName) -> Result<(), Failure> {
@@ -135,7 +133,8 @@ async fn rename(ctl: &Ctl, name: &ProfileName, new_name: ProfileName) -> Result<
 
 async fn refresh(ctl: &Ctl, one: One) -> Result<(), Failure> {
     let profile = within(ctl.client.refresh(ctl.named(one).as_ref(), &RefreshBody::default())).await?;
-    let until = profile.expires_at.map(|at| format!("; its token expires {}", time::relative(at, Timestamp::now())));
+    let until =
+        profile.expires_at.map(|at| format!("; its token expires {}", time::relative(at, time::now())));
     ctl.changed(&profile, &format!("\"{}\" is refreshed{}", profile.name, until.unwrap_or_default()))
 }
 
@@ -185,7 +184,8 @@ async fn exec(ctl: &Ctl, command: &[OsString]) -> Result<(), Failure> {
         None => command.env_remove("CHATGPT_ACCOUNT_ID"),
     };
     let error = command.exec();
-    let problem = Problem::new(ErrorCode::BadRequest, format!("{} cannot be run: {error}", program.to_string_lossy()));
+    let problem =
+        Problem::new(ErrorCode::BadRequest, format!("{} cannot be run: {error}", program.to_string_lossy()));
     // As shells say: 127, there is no such command; 126, there is, but it cannot be run.
     let code = if error.kind() == io::ErrorKind::NotFound { 127 } else { 126 };
     Err(Failure::Exit(code, Box::new(problem)))
@@ -203,7 +203,8 @@ fn manual(directory: Option<&Path>, out: Out) -> Result<(), Failure> {
         clap_mangen::Man::new(Cli::command()).render(&mut page)?;
         return out.bytes(&page);
     };
-    let written = std::fs::create_dir_all(directory).and_then(|()| clap_mangen::generate_to(Cli::command(), directory));
+    let written =
+        std::fs::create_dir_all(directory).and_then(|()| clap_mangen::generate_to(Cli::command(), directory));
     written.map_err(|error| {
         Failure::new(ErrorCode::BadRequest, format!("{} cannot be written: {error}", directory.display()))
     })?;
@@ -228,6 +229,15 @@ impl Ctl {
         one.name.or_else(|| self.profile.clone())
     }
 
+    /// One answer of the relay, read whole, whatever its status.
+    async fn get(&self, profile: &ProfileName, below: &str) -> Result<Answer, Failure> {
+        let path = route::below_profile(Some(profile), below);
+        let answer = async {
+            self.client.stream(Method::GET, &path, &HeaderMap::new(), Bytes::new()).await?.whole().await
+        };
+        within(answer).await
+    }
+
     async fn credential(&self, args: CredentialArgs) -> Result<Headers, Failure> {
         within(self.client.headers(self.named(args.one).as_ref(), args.min_ttl)).await
     }
@@ -243,17 +253,23 @@ impl Ctl {
 async fn within<T>(answer: impl Future<Output = Result<T, ClientError>>) -> Result<T, Failure> {
     match tokio::time::timeout(PATIENCE, answer).await {
         Ok(answer) => Ok(answer?),
-        Err(_) => Err(Problem::new(ErrorCode::Timeout, "authd does not answer").hint("is it stuck? see its log").into()),
+        Err(_) => Err(Problem::new(ErrorCode::Timeout, "authd does not answer")
+            .hint("is it stuck? see its log")
+            .into()),
     }
 }
 
 fn bearer(headers: &Headers) -> Result<&str, Failure> {
-    headers.token().ok_or_else(|| Failure::new(ErrorCode::Internal, "authd's headers have no bearer token in them"))
+    headers
+        .token()
+        .ok_or_else(|| Failure::new(ErrorCode::Internal, "authd's headers have no bearer token in them"))
 }
 
 /// An empty variable counts as unset, as everywhere in authd.
 fn profile_from_env() -> Result<Option<ProfileName>, Failure> {
-    let Some(name) = std::env::var_os("AUTHCTL_PROFILE").filter(|name| !name.is_empty()) else { return Ok(None) };
+    let Some(name) = std::env::var_os("AUTHCTL_PROFILE").filter(|name| !name.is_empty()) else {
+        return Ok(None);
+    };
     name.to_string_lossy()
         .parse()
         .map(Some)

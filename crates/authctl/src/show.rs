@@ -34,7 +34,9 @@ pub(crate) fn profiles(all: &[Profile], now: Timestamp, paint: Paint) -> String 
     let widths = widths(&rows);
     for (index, cells) in rows.iter().enumerate() {
         let profile = index.checked_sub(1).and_then(|index| all.get(index));
-        let line = line(cells, widths, |state| profile.map_or_else(|| state.to_owned(), |profile| coloured(profile.state, state, paint)));
+        let line = line(cells, widths, |state| {
+            profile.map_or_else(|| state.to_owned(), |profile| coloured(profile.state, state, paint))
+        });
         text += if profile.is_some_and(|profile| profile.default) { "* " } else { "  " };
         text += &line;
         text.push('\n');

@@ -125,7 +125,7 @@ struct Part {
     text: Option<String>,
 }
 
-#[derive(Deserialize)]
+#[derive(Default, Deserialize)]
 struct Response {
     id: Option<String>,
     model: Option<String>,
@@ -188,12 +188,6 @@ fn message(item: Item) -> Option<String> {
     Some(item.content.into_iter().filter(is_text).filter_map(|part| part.text).collect())
 }
 
-impl Default for Response {
-    fn default() -> Self {
-        Self { id: None, model: None, usage: None, error: None, incomplete_details: None }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -247,7 +241,8 @@ mod tests {
 
     #[test]
     fn data_lines_are_joined_and_an_unfinished_event_is_none() {
-        let split = b"data: {\"type\":\ndata:\"response.output_text.delta\",\"delta\":\"x\"}\n\ndata: {\"type\"";
+        let split =
+            b"data: {\"type\":\ndata:\"response.output_text.delta\",\"delta\":\"x\"}\n\ndata: {\"type\"";
         assert_eq!(read(split), [delta("x")]);
     }
 
@@ -255,7 +250,8 @@ mod tests {
     fn the_ways_to_end_badly_are_told_apart() {
         let failed = json!({"type": "response.failed",
             "response": {"error": {"code": "server_is_overloaded", "message": "try later"}}});
-        let error = json!({"type": "error", "code": "rate_limit_exceeded", "message": "slow down", "param": null});
+        let error =
+            json!({"type": "error", "code": "rate_limit_exceeded", "message": "slow down", "param": null});
         let nested = json!({"type": "error", "error": {"code": "c", "message": "m"}});
         let incomplete = json!({"type": "response.incomplete",
             "response": {"incomplete_details": {"reason": "max_output_tokens"}}});

@@ -49,12 +49,19 @@ pub(crate) async fn daemon(paths: &Paths, own_socket: bool, out: Out) -> Result<
         Way::Unit(unit) => {
             out.say(&format!("authd is not running: starting {unit}"));
             if !systemctl(&["start", unit]) {
-                return Err(not_started(format!("systemd could not start {unit}"), &format!("systemctl --user status {unit}")));
+                return Err(not_started(
+                    format!("systemd could not start {unit}"),
+                    &format!("systemctl --user status {unit}"),
+                ));
             }
             None
         }
         Way::Program(program) => {
-            out.say(&format!("authd is not running: starting {}, which writes to {}", program.display(), log.display()));
+            out.say(&format!(
+                "authd is not running: starting {}, which writes to {}",
+                program.display(),
+                log.display()
+            ));
             Some(spawn(program, paths, &log)?)
         }
     };
@@ -63,9 +70,15 @@ pub(crate) async fn daemon(paths: &Paths, own_socket: bool, out: Out) -> Result<
 
 /// The units know nothing of this shell's environment: they are for the places that everybody uses.
 fn way(own_socket: bool) -> Way {
-    let moved = ["AUTHD_SOCKET", "AUTHD_CONFIG", "AUTHD_STATE_DIR"].into_iter().any(|name| std::env::var_os(name).is_some());
+    let moved = ["AUTHD_SOCKET", "AUTHD_CONFIG", "AUTHD_STATE_DIR"]
+        .into_iter()
+        .any(|name| std::env::var_os(name).is_some());
     let installed = |unit: &&str| systemctl(&["cat", unit]);
-    let unit = if own_socket || moved || cfg!(not(target_os = "linux")) { None } else { UNITS.into_iter().find(installed) };
+    let unit = if own_socket || moved || cfg!(not(target_os = "linux")) {
+        None
+    } else {
+        UNITS.into_iter().find(installed)
+    };
     unit.map_or_else(|| Way::Program(program()), Way::Unit)
 }
 
@@ -84,14 +97,19 @@ fn systemctl(args: &[&str]) -> bool {
 
 /// A group of its own keeps the terminal's Ctrl-C away, and the root directory keeps no file system busy.
 fn spawn(program: &Path, paths: &Paths, log: &Path) -> Result<Child, Failure> {
-    let unwritable = |error: io::Error| not_started(format!("{} cannot be written: {error}", log.display()), "check its directory");
+    let unwritable = |error: io::Error| {
+        not_started(format!("{} cannot be written: {error}", log.display()), "check its directory")
+    };
     let log_file = open_log(&paths.state_dir, log).map_err(unwritable)?;
     let second = log_file.try_clone().map_err(unwritable)?;
     let mut command = Command::new(program);
     command.args([OsStr::new("--socket"), paths.socket.as_os_str()]).current_dir("/").process_group(0);
     command.stdin(Stdio::null()).stdout(second).stderr(log_file);
     command.spawn().map_err(|error| {
-        not_started(format!("{} cannot be started: {error}", program.display()), "install authd beside authctl, or start it: authd &")
+        not_started(
+            format!("{} cannot be started: {error}", program.display()),
+            "install authd beside authctl, or start it: authd &",
+        )
     })
 }
 
@@ -110,7 +128,9 @@ async fn answered(client: &Client, mut child: Option<&mut Child>, log: &Path) ->
         match tokio::time::timeout(DEADLINE, client.status()).await {
             Ok(Ok(_)) => return Ok(()),
             Ok(Err(_)) | Err(_) if started.elapsed() < DEADLINE => {}
-            Ok(Err(error)) => return Err(not_started(format!("authd does not answer: {error}"), &seen_in(log))),
+            Ok(Err(error)) => {
+                return Err(not_started(format!("authd does not answer: {error}"), &seen_in(log)));
+            }
             Err(_) => return Err(not_started("authd does not answer".to_owned(), &seen_in(log))),
         }
         // One that ended because another was faster leaves the field to that one.

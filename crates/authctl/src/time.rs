@@ -1,7 +1,12 @@
-//! Moments as people say them: how long from now, and what the clock on the wall will show. It reads no
-//! clock.
+//! Moments as people say them: how long from now, and what the clock on the wall will show.
 
 use jiff::{Timestamp, tz::TimeZone};
+
+/// This moment: the one place where this program reads the clock.
+#[expect(clippy::disallowed_methods, reason = "the one place where this program reads the clock")]
+pub(crate) fn now() -> Timestamp {
+    Timestamp::now()
+}
 
 /// How far a moment is from now, in its two largest units: `in 52 min`, `3 d 4 h ago`, `now`.
 pub(crate) fn relative(moment: Timestamp, now: Timestamp) -> String {
@@ -37,7 +42,7 @@ pub(crate) fn countdown(until: Timestamp, now: Timestamp) -> String {
 /// A moment on the wall clock of a place: `15:04` within half a day, else `25 Nov 15:04`.
 pub(crate) fn on_the_clock(moment: Timestamp, now: Timestamp, zone: &TimeZone) -> String {
     let near = moment.as_second().abs_diff(now.as_second()) < 86_400 / 2;
-    let there = moment.to_zoned(zone.clone());
+    let there = moment.to_zoned_datetime(zone.clone());
     there.strftime(if near { "%H:%M" } else { "%-d %b %H:%M" }).to_string()
 }
 

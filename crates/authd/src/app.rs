@@ -259,7 +259,7 @@ fn settings(config: &Config) -> Settings {
 }
 
 fn limits(config: &Config) -> Limits {
-    Limits { min_ttl: config.refresh.min_ttl, patience: config.refresh.wait }
+    Limits { min_ttl: config.refresh.min_ttl, patience: config.refresh.wait, model: config.model.clone() }
 }
 
 /// What a signal asks for.

@@ -33,6 +33,8 @@ pub struct Config {
     pub(crate) provider: Provider,
     /// Whom requests name as their client.
     pub(crate) client: ClientIdentity,
+    /// The model for questions that name none.
+    pub(crate) model: Option<String>,
     /// The `OpenAI-Organization` header.
     pub(crate) organization: Option<String>,
     /// The `OpenAI-Project` header.

@@ -15,6 +15,7 @@ use clap::Parser;
 ///
 /// It runs until it is told to stop (SIGTERM, SIGINT); SIGHUP reloads the configuration. Programs ask it
 /// on a Unix socket; people use authctl.
+#[expect(clippy::doc_markdown, reason = "these doc comments are help texts, which have no backticks")]
 #[derive(Parser)]
 #[command(name = "authd", version, about, after_help = EXITS)]
 struct Args {

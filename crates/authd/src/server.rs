@@ -56,13 +56,15 @@ pub(crate) struct Front {
     pub(crate) started_at: Timestamp,
 }
 
-/// How patient the handlers are.
-#[derive(Clone, Copy, Debug)]
+/// How patient the handlers are, and what they tell clients to prefer.
+#[derive(Clone, Debug)]
 pub(crate) struct Limits {
     /// How much longer a credential must last when nobody says.
     pub(crate) min_ttl: Duration,
     /// How long a request waits for a renewal that is under way.
     pub(crate) patience: Duration,
+    /// The model for questions that name none.
+    pub(crate) model: Option<String>,
 }
 
 /// Who is at the other end of a connection.
@@ -167,6 +169,7 @@ async fn status(State(front): Seen) -> Response {
         profiles: directory.profiles.len(),
         pending_logins: front.logins.pending(),
         default_profile: directory.default.clone(),
+        model: front.limits.borrow().model.clone(),
     };
     json(StatusCode::OK, &message)
 }
@@ -378,7 +381,7 @@ impl Front {
 
     /// The facts of a profile whose credential lasts long enough, or why there is none.
     async fn fresh(&self, found: &Found, span: Option<Duration>) -> Result<Arc<Facts>, Problem> {
-        let Limits { min_ttl, patience } = *self.limits.borrow();
+        let Limits { min_ttl, patience, .. } = *self.limits.borrow();
         let span = span.unwrap_or(min_ttl);
         let now = clock::now();
         let facts = self.known(found).await?;

@@ -25,7 +25,10 @@ fn help_is_pinned() {
     let all: String = command
         .get_subcommands_mut()
         .filter(|verb| verb.get_name() != "help")
-        .map(|verb| format!("$ authctl {} --help\n{}\n", verb.get_name(), verb.render_help()))
+        .map(|verb| {
+            let help = verb.render_help();
+            format!("$ authctl {} --help\n{help}\n", verb.get_name())
+        })
         .collect();
     insta::assert_snapshot!("verbs", all);
 }
@@ -41,7 +44,9 @@ fn options_go_before_and_after_the_verb() {
 
 #[test]
 fn exec_leaves_the_command_its_own_options() {
-    let Verb::Exec { command } = parse("authctl exec -p work -- env -p --json").unwrap().verb else { panic!() };
+    let Verb::Exec { command } = parse("authctl exec -p work -- env -p --json").unwrap().verb else {
+        panic!()
+    };
     assert_eq!(command, ["env", "-p", "--json"]);
     assert_eq!(refused("authctl exec"), ErrorKind::MissingRequiredArgument);
 }

@@ -31,8 +31,11 @@ fn profile(name: &str) -> Profile {
 }
 
 fn some_profiles() -> Vec<Profile> {
-    let signed_out = Problem::new(ErrorCode::LoginRequired, "profile \"old\" is signed out: the refresh token was used twice")
-        .hint("run: authctl login old");
+    let signed_out = Problem::new(
+        ErrorCode::LoginRequired,
+        "profile \"old\" is signed out: the refresh token was used twice",
+    )
+    .hint("run: authctl login old");
     vec![
         Profile { default: true, ..profile("default") },
         Profile {
@@ -48,7 +51,14 @@ fn some_profiles() -> Vec<Profile> {
             expires_at: None,
             ..profile("a-name-that-goes-on-for-a-while")
         },
-        Profile { mode: None, email: None, plan: None, expires_at: None, state: ProfileState::Expired, ..profile("x") },
+        Profile {
+            mode: None,
+            email: None,
+            plan: None,
+            expires_at: None,
+            state: ProfileState::Expired,
+            ..profile("x")
+        },
     ]
 }
 
@@ -66,6 +76,7 @@ fn daemon() -> Status {
         profiles: 4,
         pending_logins: 1,
         default_profile: Some(ProfileName::first()),
+        model: None,
     }
 }
 
@@ -79,7 +90,8 @@ fn the_state_of_things_fits_a_terminal() {
 #[test]
 fn trouble_is_told() {
     let mut daemon = daemon();
-    daemon.store = StoreStatus { kind: None, state: StoreState::Locked, detail: Some("it wants its password".into()) };
+    daemon.store =
+        StoreStatus { kind: None, state: StoreState::Locked, detail: Some("it wants its password".into()) };
     daemon.callback.state = CallbackState::Unavailable;
     daemon.callback.detail = Some("ports 1455 and 1457 are taken".into());
     insta::assert_snapshot!(status(&daemon, &[], now(), PLAIN));

@@ -44,6 +44,7 @@ impl Written {
                 ("OPENAI_ORGANIZATION", &surroundings.organization),
             )?,
             project: tenant(("client.project", &client.project), ("OPENAI_PROJECT", &surroundings.project))?,
+            model: client.model()?,
             client: client.meant(surroundings)?,
             callback: callback.meant()?,
             login: login.meant()?,
@@ -96,6 +97,12 @@ impl ProviderSection {
 }
 
 impl ClientSection {
+    fn model(&self) -> Result<Option<String>, Wrong> {
+        let model = set(self.model.clone());
+        model.as_deref().map_or(Ok(()), |model| header("client.model", model))?;
+        Ok(model)
+    }
+
     fn meant(self, surroundings: &Surroundings) -> Result<ClientIdentity, Wrong> {
         header("client.originator", &self.originator)?;
         header("client.version", &self.version)?;

@@ -68,6 +68,7 @@ section!(ClientSection {
     user_agent: Option<String> = None,
     organization: Option<String> = None,
     project: Option<String> = None,
+    model: Option<String> = None,
 });
 
 section!(CallbackSection {

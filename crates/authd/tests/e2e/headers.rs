@@ -197,13 +197,15 @@ async fn profiles_are_renamed_made_default_and_revoked() {
     assert_eq!(sandbox.count(Route::Revoke), 1);
 }
 
+/// Method, path, headers, body, and the code of the problem that answers them.
+type Case<'a> = (&'a str, &'a str, &'a [(&'a str, &'a str)], Vec<u8>, &'a str);
+
 #[tokio::test]
 async fn the_socket_serves_no_web_page_and_bad_input_changes_nothing() {
     let sandbox = sandbox().await;
     let house = house(&sandbox).await;
     house.sign_in("default", "plus").await;
     let large = vec![b'x'; (1 << 20) + 1];
-    type Case<'a> = (&'a str, &'a str, &'a [(&'a str, &'a str)], Vec<u8>, &'a str);
     let cases: [Case<'_>; 12] = [
         ("GET", "/v1/status", &[("Origin", "http://evil.example")], vec![], "forbidden"),
         ("GET", "/v1/status", &[("Referer", "http://evil.example/")], vec![], "forbidden"),

@@ -1,0 +1,280 @@
+//! `authctl login`: starts a sign-in, gets the person to its page, and waits for the end of it: by the
+//! callback, a pasted address or a device code, whichever comes first.
+
+use std::{
+    io::{self, BufRead, IsTerminal},
+    time::{Duration, Instant},
+};
+
+use authd_api::{
+    CallbackBody, ClientError, ErrorCode, Flow, Login, LoginBody, LoginState, Problem, ProfileName, route,
+};
+use http::Method;
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use jiff::Timestamp;
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    sync::mpsc,
+};
+
+use super::{Ctl, within};
+use crate::{
+    browser::{self, Surroundings, Way},
+    cli::LoginArgs,
+    failure::Failure,
+    show, start, time,
+};
+
+/// How long one long poll waits, in seconds: short enough that a vanished daemon is noticed.
+const POLL: u64 = 20;
+
+/// How long a daemon that went away during a login may take to come back. The login survives it.
+const ABSENCE: Duration = Duration::from_secs(20);
+
+/// The pause between two looks at a daemon that went away.
+const PAUSE: Duration = Duration::from_millis(250);
+
+/// How often the countdown moves.
+const TICK: Duration = Duration::from_millis(120);
+
+/// The longest line taken from stdin, in bytes: no redirect URL is longer.
+const MAX_LINE: usize = 64 << 10;
+
+/// Signs somebody in.
+pub(super) async fn login(ctl: &Ctl, args: LoginArgs) -> Result<(), Failure> {
+    let login = match &args.resume {
+        Some(id) => within(ctl.client.login(id.as_str(), None)).await?,
+        None => begin(ctl, &args).await?,
+    };
+    if args.no_wait {
+        return hand_over(ctl, &login);
+    }
+    if !login.state.is_final() {
+        guide(ctl, &args, &login);
+    }
+    let login = wait(ctl, login, args.paste || io::stdin().is_terminal()).await?;
+    finish(ctl, &login)
+}
+
+/// Starts a login, and the daemon before it if none runs.
+async fn begin(ctl: &Ctl, args: &LoginArgs) -> Result<Login, Failure> {
+    let body = LoginBody {
+        profile: ctl.named(args.one.clone()),
+        flow: if args.device { Flow::Device } else { Flow::Browser },
+        mode: args.mode.into(),
+        workspace: args.workspace.clone(),
+        replace: args.replace,
+        paste: args.paste,
+    };
+    match within(ctl.client.start_login(&body)).await {
+        Err(failure) if failure.is_no_daemon() => {
+            start::daemon(&ctl.paths, ctl.own_socket, ctl.out).await?;
+            within(ctl.client.start_login(&body)).await
+        }
+        started => started,
+    }
+}
+
+/// Start now, authorize elsewhere, confirm later: what that takes, and nothing else.
+fn hand_over(ctl: &Ctl, login: &Login) -> Result<(), Failure> {
+    if ctl.out.wants_json() {
+        return ctl.out.json(login);
+    }
+    let url = login.authorize_url.as_ref().or(login.verification_url.as_ref());
+    let lines = [url, login.user_code.as_ref(), Some(&login.id)];
+    ctl.out.answer(&lines.into_iter().flatten().map(|line| format!("{line}\n")).collect::<String>())?;
+    ctl.out.say(&format!("sign in there, then run: authctl login --resume {}", login.id));
+    Ok(())
+}
+
+/// Gets the person to the page.
+fn guide(ctl: &Ctl, args: &LoginArgs, login: &Login) {
+    let out = ctl.out;
+    if let (Some(url), Some(code)) = (&login.verification_url, &login.user_code) {
+        out.insist(&format!(
+            "On any device, go to:\n\n  {url}\n\nand enter the code:  {}\n",
+            out.words().bold(code)
+        ));
+        out.say("Never give this code to anybody else: it signs in whoever asked for it.");
+        return;
+    }
+    let Some(url) = &login.authorize_url else { return };
+    if args.paste {
+        out.insist(&format!("Open this page in a browser, on any machine:\n\n  {url}\n"));
+        out.insist("It ends on an address that may not load. Paste that address here, and press Enter:");
+        return;
+    }
+    let watched = io::stderr().is_terminal();
+    let way = browser::way(Surroundings::from_env(watched), args.no_browser, login.redirect_uri.as_deref());
+    match way {
+        Way::Open if browser::open(url) => {
+            out.say(&format!(
+                "A browser was opened to sign in. If none came up, open this page:\n\n  {url}\n"
+            ));
+        }
+        Way::Open | Way::Show => out.insist(&format!("Open this page to sign in:\n\n  {url}\n")),
+        Way::ShowWithTunnel(port) => {
+            out.insist(&format!("You came over SSH, so open this page on your own machine:\n\n  {url}\n"));
+            out.insist(&format!(
+                "To bring the browser back here, first run there:  ssh -L {port}:localhost:{port} THIS-HOST"
+            ));
+        }
+    }
+    if io::stdin().is_terminal() {
+        out.say("Or paste the address that the browser ended on, and press Enter.");
+    }
+}
+
+/// Waits for the end, while pasted addresses are taken and the countdown runs.
+async fn wait(ctl: &Ctl, mut login: Login, takes_lines: bool) -> Result<Login, Failure> {
+    let countdown = Countdown::new(ctl, &login);
+    let mut lines =
+        if takes_lines && login.flow == Flow::Browser { stdin_lines() } else { mpsc::channel(1).1 };
+    let mut interrupted = signal(SignalKind::interrupt())?;
+    let mut terminated = signal(SignalKind::terminate())?;
+    let mut ticks = tokio::time::interval(TICK);
+    let mut missed: Option<Instant> = None;
+    while !login.state.is_final() {
+        // Made anew only when it has answered: a tick does not start it over.
+        let id = login.id.clone();
+        let poll = ctl.client.login(&id, Some(POLL));
+        tokio::pin!(poll);
+        let now = loop {
+            tokio::select! {
+                answer = &mut poll => match answer {
+                    Ok(now) => {
+                        missed = None;
+                        break Some(now);
+                    }
+                    Err(error) => {
+                        back_again(ctl, error, &mut missed).await?;
+                        break None;
+                    }
+                },
+                Some(line) = lines.recv() => {
+                    if let Some(now) = paste(ctl, &login, &line).await? {
+                        break Some(now);
+                    }
+                }
+                _ = interrupted.recv() => return call_off(ctl, &login).await,
+                _ = terminated.recv() => return call_off(ctl, &login).await,
+                _ = ticks.tick() => countdown.tick(time::now()),
+            }
+        };
+        login = now.unwrap_or(login);
+    }
+    Ok(login)
+}
+
+/// A daemon that went away may come back: a service manager restarts it, and the login is still pending.
+async fn back_again(ctl: &Ctl, error: ClientError, missed: &mut Option<Instant>) -> Result<(), Failure> {
+    let gone = match &error {
+        ClientError::NoDaemon { .. } | ClientError::Broken { .. } => true,
+        ClientError::Problem(problem) => problem.code == ErrorCode::ShuttingDown,
+    };
+    let since = *missed.get_or_insert_with(|| {
+        if gone {
+            ctl.out.say("authd went away; waiting for it to come back");
+        }
+        Instant::now()
+    });
+    if !gone || since.elapsed() > ABSENCE {
+        return Err(error.into());
+    }
+    tokio::time::sleep(PAUSE).await;
+    Ok(())
+}
+
+/// Brings a pasted address to the daemon. An address that does not fit is told, and another may follow.
+async fn paste(ctl: &Ctl, login: &Login, line: &str) -> Result<Option<Login>, Failure> {
+    let url = line.trim();
+    if url.is_empty() {
+        return Ok(None);
+    }
+    let path = format!("{}/callback", route::login(&login.id));
+    let body = CallbackBody { url: url.to_owned() };
+    match within(ctl.client.ask(Method::POST, &path, Some(&body))).await {
+        Ok(login) => Ok(Some(login)),
+        Err(Failure::Problem(problem)) if problem.code == ErrorCode::BadRequest => {
+            ctl.out.complain(&problem);
+            Ok(None)
+        }
+        Err(failure) => Err(failure),
+    }
+}
+
+async fn call_off(ctl: &Ctl, login: &Login) -> Result<Login, Failure> {
+    // Nothing is left to do for one that is over already, or for a daemon that is gone.
+    drop(within(ctl.client.cancel_login(&login.id)).await);
+    ctl.out.say("the sign-in is called off");
+    Err(Failure::CalledOff)
+}
+
+/// Who is signed in now, or why nobody is.
+fn finish(ctl: &Ctl, login: &Login) -> Result<(), Failure> {
+    let again = |name: &ProfileName| format!("run: authctl login {name}");
+    match (login.state, &login.result, &login.error) {
+        (_, Some(profile), _) => {
+            ctl.out.say(&show::signed_in(profile, &login.profile, ctl.out.words()));
+            if ctl.out.wants_json() { ctl.out.json(login) } else { Ok(()) }
+        }
+        (_, None, Some(problem)) => Err(problem.clone().into()),
+        (LoginState::Expired, None, None) => {
+            let problem = Problem::new(ErrorCode::LoginExpired, "nobody finished this sign-in in time");
+            Err(problem.hint(again(&login.profile)).into())
+        }
+        (_, None, None) => {
+            let problem = Problem::new(ErrorCode::LoginDenied, "this sign-in was called off");
+            Err(problem.hint(again(&login.profile)).into())
+        }
+    }
+}
+
+/// Lines from stdin. They are read on a thread of their own that the program's end does not wait for: a
+/// read of a terminal cannot be called off.
+fn stdin_lines() -> mpsc::Receiver<String> {
+    let (sender, lines) = mpsc::channel(1);
+    std::thread::spawn(move || {
+        let mut stdin = io::stdin().lock();
+        loop {
+            let mut line = Vec::new();
+            let read = io::Read::take(&mut stdin, MAX_LINE as u64).read_until(b'\n', &mut line);
+            let over = !matches!(read, Ok(1..));
+            if over || sender.blocking_send(String::from_utf8_lossy(&line).into_owned()).is_err() {
+                return;
+            }
+        }
+    });
+    lines
+}
+
+/// A spinner with the time that is left, on a terminal; elsewhere nothing.
+struct Countdown {
+    bar: ProgressBar,
+    until: Timestamp,
+}
+
+impl Countdown {
+    fn new(ctl: &Ctl, login: &Login) -> Self {
+        let shown = io::stderr().is_terminal() && !ctl.out.is_quiet();
+        let target = if shown { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
+        let bar = ProgressBar::with_draw_target(None, target);
+        bar.set_style(
+            ProgressStyle::with_template("{spinner} {msg}")
+                .unwrap_or_else(|_| ProgressStyle::default_spinner()),
+        );
+        Self { bar, until: login.expires_at }
+    }
+
+    fn tick(&self, now: Timestamp) {
+        self.bar
+            .set_message(format!("waiting for you to sign in, {} left", time::countdown(self.until, now)));
+        self.bar.tick();
+    }
+}
+
+impl Drop for Countdown {
+    fn drop(&mut self) {
+        self.bar.finish_and_clear();
+    }
+}

@@ -1,0 +1,92 @@
+//! The mode decision over every plan, in every case of letters, with every form of e-mail and override.
+
+use authd_oauth::{Decision, Identity, ModeWish, Plan, plan::decide};
+
+const PERSONAL: [&str; 6] = ["free", "go", "plus", "pro", "prolite", "team"];
+const BUSINESS: [&str; 12] = [
+    "business",
+    "enterprise",
+    "edu",
+    "education",
+    "hc",
+    "ent26",
+    "enterprise_cbp_automation",
+    "enterprise_cbp_usage_based",
+    "self_serve_business_prolite",
+    "self_serve_business_usage_based",
+    "a_plan_of_next_year",
+    "",
+];
+const OUTSIDE: [Option<&str>; 6] = [
+    None,
+    Some(""),
+    Some("user@example.com"),
+    Some("user@openai.com.example.com"),
+    Some("openai.com"),
+    Some("user@notopenai.com"),
+];
+const INSIDE: [&str; 4] = ["user@openai.com", " User@OpenAI.com ", "USER@OPENAI.COM\n", "a@b@openai.com"];
+
+fn identity(email: Option<&str>, plan: Option<&str>) -> Identity {
+    Identity { email: email.map(ToOwned::to_owned), plan: plan.map(Plan::new), ..Identity::default() }
+}
+
+fn spellings(plan: &str) -> [String; 3] {
+    let mut capital = plan.to_owned();
+    if let Some(first) = capital.get_mut(..1) {
+        first.make_ascii_uppercase();
+    }
+    [plan.to_owned(), plan.to_ascii_uppercase(), capital]
+}
+
+#[test]
+fn personal_plans_never_try_for_a_key() {
+    for email in OUTSIDE {
+        for plan in PERSONAL.iter().flat_map(|plan| spellings(plan)) {
+            let decision = decide(ModeWish::Auto, &identity(email, Some(&plan)));
+            assert_eq!(
+                decision,
+                Decision::ChatGpt { reason: format!("plan {plan} is personal") },
+                "{email:?}"
+            );
+        }
+    }
+}
+
+#[test]
+fn business_unknown_and_missing_plans_try_and_may_fall_back() {
+    for email in OUTSIDE {
+        for plan in BUSINESS.iter().flat_map(|plan| spellings(plan)).map(Some).chain([None]) {
+            let decision = decide(ModeWish::Auto, &identity(email, plan.as_deref()));
+            assert!(
+                matches!(decision, Decision::TryApiKey { fallback: true, .. }),
+                "{email:?} {plan:?} {decision:?}"
+            );
+        }
+    }
+}
+
+#[test]
+fn an_openai_address_decides_before_the_plan_does() {
+    for email in INSIDE {
+        for plan in PERSONAL.iter().chain(&BUSINESS).map(|plan| Some(*plan)).chain([None]) {
+            let decision = decide(ModeWish::Auto, &identity(Some(email), plan));
+            assert_eq!(
+                decision,
+                Decision::ChatGpt { reason: "the e-mail address is OpenAI's own".to_owned() },
+                "{email} {plan:?}"
+            );
+        }
+    }
+}
+
+#[test]
+fn an_override_decides_before_everything_and_never_falls_back() {
+    for email in OUTSIDE.into_iter().chain(INSIDE.map(Some)) {
+        for plan in PERSONAL.iter().chain(&BUSINESS).map(|plan| Some(*plan)).chain([None]) {
+            let who = identity(email, plan);
+            assert!(matches!(decide(ModeWish::ChatGpt, &who), Decision::ChatGpt { .. }));
+            assert!(matches!(decide(ModeWish::ApiKey, &who), Decision::TryApiKey { fallback: false, .. }));
+        }
+    }
+}
