@@ -247,7 +247,9 @@ impl LoginFailure {
         match self {
             Self::Expired => "nobody finished the sign-in in time".to_owned(),
             Self::MissingCode => "Missing authorization code. Sign-in could not be completed.".to_owned(),
-            Self::Denied(code) if code.as_str() == "access_denied" => "the sign-in was refused".to_owned(),
+            Self::Denied(code) if code.as_str() == "access_denied" => {
+                "the sign-in was refused in the browser (access_denied)".to_owned()
+            },
             Self::Denied(code) => format!("the provider refused the sign-in: {}", code.sentence()),
             Self::NotEntitled => {
                 "Codex is not enabled for your workspace. Contact your workspace administrator to request access to Codex."

@@ -7,8 +7,14 @@ use crate::shell::{cargo, has, note, run, title};
 /// A step and its name.
 type Step = (&'static str, fn() -> anyhow::Result<()>);
 
-const STEPS: [Step; 5] =
-    [("fmt", format), ("clippy", clippy), ("doc", documentation), ("tests", tests), ("doctests", doctests)];
+const STEPS: [Step; 6] = [
+    ("fmt", format),
+    ("clippy", clippy),
+    ("doc", documentation),
+    ("tests", tests),
+    ("doctests", doctests),
+    ("demo", crate::demo::run),
+];
 
 /// Runs all steps, or those that are named.
 pub(crate) fn run_all(named: &[String]) -> anyhow::Result<()> {

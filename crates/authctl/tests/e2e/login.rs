@@ -1,0 +1,120 @@
+//! Signing in, in each of the ways there are.
+
+use authd_sandbox::Route;
+use serde_json::json;
+
+use crate::{Waiting, household, run};
+
+#[tokio::test]
+async fn a_browser_signs_in_and_the_client_says_who_and_why() {
+    let (_sandbox, house) = household().await;
+    let mut client = Waiting::start(&house, &["login", "--no-browser"]);
+    let url = client.hear("http").await;
+    let page = house.browse(&url, "plus").await;
+    assert!(page.html.contains("user@example.com"), "{}", page.html);
+    let said = client.end().await.ok();
+    assert!(
+        said.stderr.contains("Signed in as user@example.com, plan plus, in ChatGPT mode, because"),
+        "{said}"
+    );
+    assert_eq!(said.stdout, "");
+    let mut client = Waiting::start(&house, &["login", "work", "--no-browser", "--json"]);
+    let url = client.hear("http").await;
+    house.browse(&url, "business").await;
+    let login = client.end().await.ok().json();
+    assert_eq!((&login["state"], &login["result"]["mode"]), (&json!("succeeded"), &json!("api-key")));
+    assert!(login["result"]["mode_reason"].as_str().is_some_and(|why| !why.is_empty()));
+}
+
+#[tokio::test]
+async fn somebody_else_lands_under_the_next_name_and_is_told() {
+    let (_sandbox, house) = household().await;
+    house.sign_in("default", "plus").await;
+    let mut client = Waiting::start(&house, &["login", "--no-browser"]);
+    let url = client.hear("http").await;
+    house.browse(&url, "business").await;
+    let said = client.end().await.ok();
+    assert!(said.stderr.contains("Somebody else is signed in as \"default\""), "{said}");
+    assert!(said.stderr.contains("profile \"default-2\""), "{said}");
+}
+
+#[tokio::test]
+async fn a_refusal_at_the_provider_reaches_the_person() {
+    let (sandbox, house) = household().await;
+    for (decision, words) in [("deny", "access_denied"), ("no_entitlement", "administrator")] {
+        let mut client = Waiting::start(&house, &["login", "--no-browser"]);
+        let url = client.hear("http").await;
+        sandbox.browser().refuse(&url, decision).await.unwrap();
+        let said = client.end().await;
+        assert_eq!(said.code, 4, "{said}");
+        assert!(said.stderr.contains(words), "{said}");
+    }
+}
+
+#[tokio::test]
+async fn a_pasted_address_signs_in_and_a_wrong_one_may_be_mended() {
+    let (sandbox, house) = household().await;
+    let mut client = Waiting::start(&house, &["login", "--paste"]);
+    let url = client.hear("http").await;
+    client.type_in("https://example.com/nothing?here=1").await;
+    client.hear("hint:").await;
+    let address = sandbox.browser().redirect(&url, "plus").await.unwrap();
+    client.type_in(&address).await;
+    let said = client.end().await.ok();
+    assert!(said.stderr.contains("Signed in as user@example.com"), "{said}");
+}
+
+#[tokio::test]
+async fn a_device_code_signs_in_and_is_refused_in_words() {
+    let (sandbox, house) = household().await;
+    let mut client = Waiting::start(&house, &["login", "--device"]);
+    client.hear("code:").await;
+    let code = client.heard.lines().last().unwrap().split_whitespace().last().unwrap().to_owned();
+    assert!(client.heard.contains("/codex/device"), "{}", client.heard);
+    assert!(sandbox.approve_device(&code, "plus"), "{code}");
+    let said = client.end().await.ok();
+    assert!(said.stderr.contains("Signed in as user@example.com"), "{said}");
+    let started = run(&house, &["login", "other", "--device", "--no-wait"]).await.ok();
+    let [url, code, id] = started.stdout.lines().collect::<Vec<_>>()[..] else { panic!("{started}") };
+    assert!(url.ends_with("/codex/device") && id.starts_with("lg_"), "{started}");
+    assert!(sandbox.deny_device(code));
+    run(&house, &["login", "--resume", id]).await.failed(4, "hint:");
+}
+
+#[tokio::test]
+async fn a_login_is_started_here_and_confirmed_later() {
+    let (_sandbox, house) = household().await;
+    let started = run(&house, &["login", "--no-wait"]).await.ok();
+    let [url, id] = started.stdout.lines().collect::<Vec<_>>()[..] else { panic!("{started}") };
+    assert!(started.stderr.contains(&format!("authctl login --resume {id}")), "{started}");
+    house.browse(url, "plus").await;
+    let said = run(&house, &["login", "--resume", id]).await.ok();
+    assert!(said.stderr.contains("Signed in as user@example.com"), "{said}");
+    run(&house, &["login", "--resume", "lg_unknown"]).await.failed(3, "hint:");
+}
+
+#[tokio::test]
+async fn ctrl_c_calls_the_login_off() {
+    let (sandbox, house) = household().await;
+    let mut client = Waiting::start(&house, &["login", "--no-browser"]);
+    let url = client.hear("http").await;
+    client.interrupt().await;
+    let said = client.end().await;
+    assert_eq!(said.code, 130, "{said}");
+    assert_eq!(house.get("/v1/status").await["pending_logins"], 0);
+    let page = house.browse(&url, "plus").await;
+    assert_eq!(page.status, 400, "{}", page.html);
+    assert_eq!(sandbox.count(Route::CodeExchange), 0);
+}
+
+#[tokio::test]
+async fn a_login_outlives_its_daemon() {
+    let (_sandbox, mut house) = household().await;
+    let mut client = Waiting::start(&house, &["login", "--paste"]);
+    client.hear("http").await;
+    house.sigterm_and_wait().await;
+    client.hear("away;").await;
+    house.start_again().await;
+    client.interrupt().await;
+    assert_eq!(client.end().await.code, 130);
+}

@@ -1,0 +1,119 @@
+//! The small verbs, and what happens without a daemon.
+
+use std::os::unix::fs::PermissionsExt;
+
+use authd_sandbox::{Account, Config, Route, Sandbox};
+use serde_json::json;
+
+use crate::{Waiting, command, household, run};
+
+#[tokio::test]
+async fn credentials_are_printed_ready_to_use() {
+    let (_sandbox, house) = household().await;
+    house.sign_in("default", "plus").await;
+    house.sign_in("work", "business").await;
+    let lines = run(&house, &["headers"]).await.ok().stdout;
+    let names: Vec<_> =
+        lines.lines().filter_map(|line| line.split_once(": ")).map(|(name, _)| name).collect();
+    assert_eq!(names, ["Authorization", "chatgpt-account-id", "version", "originator", "User-Agent"]);
+    let token = run(&house, &["token"]).await.ok().stdout;
+    assert!(lines.contains(&format!("Authorization: Bearer {token}")), "{lines}");
+    let key = run(&house, &["token", "work", "--json"]).await.ok().json();
+    assert!(key["token"].as_str().unwrap().starts_with("sk-") && key["expires_at"].is_null(), "{key}");
+    assert!(run(&house, &["url"]).await.ok().stdout.ends_with("/backend-api/codex\n"));
+    let by_env = command(&house, &["url"]).env("AUTHCTL_PROFILE", "work").output().await.unwrap();
+    assert!(String::from_utf8_lossy(&by_env.stdout).ends_with("/v1\n"));
+    let bad = command(&house, &["url"]).env("AUTHCTL_PROFILE", "No Body").output().await.unwrap();
+    assert_eq!(bad.status.code(), Some(2));
+}
+
+#[tokio::test]
+async fn profiles_are_shown_renamed_chosen_refreshed_and_left() {
+    let (sandbox, house) = household().await;
+    let empty = run(&house, &["status"]).await.ok();
+    assert!(empty.stdout.contains("nobody is signed in; run: authctl login"), "{empty}");
+    run(&house, &["headers"]).await.failed(3, "authctl login");
+    house.sign_in("default", "plus").await;
+    house.sign_in("work", "business").await;
+    let shown = run(&house, &["status"]).await.ok().stdout;
+    assert!(shown.lines().all(|line| line.chars().count() <= 80), "{shown}");
+    assert!(shown.contains("* default") && shown.contains("listening on 127.0.0.1"), "{shown}");
+    assert!(!shown.contains('\u{1b}'), "no colours where there is no terminal");
+    run(&house, &["use", "work"]).await.ok();
+    let renamed = run(&house, &["rename", "default", "home", "--json"]).await.ok().json();
+    assert_eq!(renamed["name"], "home");
+    assert_eq!(run(&house, &["profiles", "-q"]).await.ok().stdout, "home\nwork\n");
+    let all = run(&house, &["status", "--json"]).await.ok().json();
+    assert_eq!(all["profiles"]["default"], "work");
+    let before = all["profiles"]["profiles"][0]["generation"].as_u64().unwrap();
+    let after = run(&house, &["refresh", "home", "--json"]).await.ok().json()["generation"].as_u64().unwrap();
+    assert!(after > before);
+    run(&house, &["status", "nobody"]).await.failed(3, "nobody");
+    let told = run(&house, &["logout", "nobody", "--json"]).await.failed(3, "nobody").json();
+    assert_eq!((&told["code"], &told["status"]), (&json!("profile_unknown"), &json!(404)));
+    run(&house, &["logout", "work"]).await.ok();
+    assert_eq!(sandbox.count(Route::Revoke), 0, "forgetting is local");
+    run(&house, &["logout", "--all", "--revoke"]).await.ok();
+    assert_eq!(sandbox.count(Route::Revoke), 1);
+    assert_eq!(house.get("/v1/profiles").await["profiles"], json!([]));
+}
+
+#[tokio::test]
+async fn exec_becomes_the_command() {
+    let (_sandbox, house) = household().await;
+    house.sign_in("default", "plus").await;
+    let script = r#"echo "$OPENAI_BASE_URL $CHATGPT_ACCOUNT_ID $OPENAI_API_KEY"; exit 3"#;
+    let said = run(&house, &["exec", "--", "sh", "-c", script]).await;
+    assert_eq!(said.code, 3, "{said}");
+    let token = run(&house, &["token"]).await.ok().stdout;
+    assert!(said.stdout.ends_with(&token) && said.stdout.contains("/backend-api/codex bc3618e3"), "{said}");
+    run(&house, &["exec", "--", "no-such-program-here"]).await.failed(127, "no-such-program-here");
+}
+
+#[tokio::test]
+async fn without_a_daemon_login_starts_one_and_the_rest_say_how() {
+    let (sandbox, mut house) = household().await;
+    house.sigterm_and_wait().await;
+    for verb in [&["status"][..], &["token"], &["ask", "What?"], &["check"], &["logout"]] {
+        run(&house, verb).await.failed(9, "systemctl --user start authd");
+    }
+    let mut client = Waiting::start(&house, &["login", "--no-browser"]);
+    client.hear("running:").await;
+    let url = client.hear("http").await;
+    sandbox.browser().sign_in(&url, "plus").await.unwrap();
+    client.end().await.ok();
+    let status = run(&house, &["status", "--json"]).await.ok().json();
+    let log = house.state().join("authd.log");
+    assert_eq!(std::fs::metadata(&log).unwrap().permissions().mode() & 0o777, 0o600);
+    let pid = status["daemon"]["pid"].to_string();
+    assert!(std::process::Command::new("kill").arg(&pid).status().unwrap().success());
+    while house.try_request("GET", "/v1/status", &[], "").await.is_ok() {
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
+}
+
+#[tokio::test]
+async fn a_daemon_that_cannot_start_says_why() {
+    let (_sandbox, mut house) = household().await;
+    house.sigterm_and_wait().await;
+    std::fs::write(house.config(), "[client]\nmodle = 1\n").unwrap();
+    let said = run(&house, &["login", "--no-browser"]).await.failed(9, "did you mean client.model");
+    assert!(said.stderr.contains("authd.log"), "{said}");
+}
+
+#[tokio::test]
+async fn scripts_and_pages_are_made_from_the_same_definitions() {
+    let sandbox = Sandbox::start(Config::with_accounts(Account::presets())).await.unwrap();
+    let house =
+        authd_sandbox::house::House::start(authd_sandbox::house::HouseConfig::new(crate::authd(), &sandbox))
+            .await;
+    for shell in ["bash", "zsh", "fish"] {
+        let script = run(&house, &["completions", shell]).await.ok().stdout;
+        assert!(script.contains("authctl") && script.contains("logout"), "{shell}");
+    }
+    let pages = house.dir().join("man");
+    run(&house, &["man", pages.to_str().unwrap()]).await.ok();
+    for page in ["authctl.1", "authctl-login.1", "authctl-ask.1"] {
+        assert!(std::fs::read_to_string(pages.join(page)).unwrap().contains(".TH"), "{page}");
+    }
+}
