@@ -104,6 +104,16 @@ struct Reloadable {
     limits: watch::Sender<Limits>,
 }
 
+/// Whether a daemon could start with this configuration: what it names outside itself is read, and
+/// nothing is changed.
+pub fn check(config: &Config) -> Result<(), StartError> {
+    let Config { provider, client, network, .. } = config;
+    match Endpoint::new(provider.clone(), client.clone(), network.clone()) {
+        Ok(_) => Ok(()),
+        Err(error) => Err(StartError::Setting(error.to_string())),
+    }
+}
+
 impl App {
     /// A daemon with this configuration.
     pub fn new(paths: Paths, config: Config, telemetry: Telemetry) -> Self {

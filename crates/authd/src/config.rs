@@ -162,6 +162,13 @@ impl Config {
         Self::parse(&text).map_err(|complaint| ConfigError::Wrong { path: path.to_path_buf(), complaint })
     }
 
+    /// Reads a file that somebody named: if it is not there, its name is wrong.
+    pub fn load_named(path: &Path) -> Result<Self, ConfigError> {
+        std::fs::metadata(path)
+            .map_err(|source| ConfigError::Unreadable { path: path.to_path_buf(), source })?;
+        Self::load(path)
+    }
+
     /// What a text means here, in this environment and on this machine.
     pub fn parse(text: &str) -> Result<Self, Complaint> {
         Self::meant_in(&Surroundings::here(), text)

@@ -20,6 +20,9 @@ use crate::{server::Peer, socket};
 /// The longest head of a request: the longest honest one holds a few tokens.
 const MAX_HEAD: usize = 64 << 10;
 
+/// How long a stop waits for the rest of a request's head.
+const GRACE: Duration = Duration::from_millis(500);
+
 /// What bounds the connections.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Bounds {
@@ -66,10 +69,18 @@ async fn connection(
         place if place.position > bounds.per_process => Peer::Crowding,
         _ => Peer::Own,
     };
+    // Whoever holds a clone of this is a request that is being answered.
+    let answering = Arc::new(());
+    let idle = Arc::downgrade(&answering);
     let service = service_fn(move |request: Request<Incoming>| {
         let mut request = request.map(Body::new);
         request.extensions_mut().insert(peer);
-        router.clone().call(request)
+        let (answer, answering) = (router.clone().call(request), answering.clone());
+        async move {
+            let answer = answer.await;
+            drop(answering);
+            answer
+        }
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -82,7 +93,14 @@ async fn connection(
         ended = connection.as_mut() => ended,
         () = stop.cancelled() => {
             connection.as_mut().graceful_shutdown();
-            connection.await
+            // A request that was already on its way here is answered; half of one is not waited for.
+            loop {
+                match tokio::time::timeout(GRACE, connection.as_mut()).await {
+                    Ok(ended) => break ended,
+                    Err(_) if idle.strong_count() > 1 => {}
+                    Err(_) => return,
+                }
+            }
         }
     };
     if let Err(error) = ended {

@@ -33,7 +33,7 @@ mod signin;
 mod socket;
 mod telemetry;
 
-pub use app::{App, Exit, StartError};
+pub use app::{App, Exit, StartError, check};
 pub use config::{Config, ConfigError};
 pub use hygiene::{Hygiene, harden};
 pub use inherited::Inherited;

@@ -51,9 +51,11 @@ fn start(args: Args) -> Result<Exit, StartError> {
     let setting = |error: &dyn std::fmt::Display| StartError::Setting(error.to_string());
     let mut paths =
         Paths::from_env().and_then(|paths| paths.with_socket(args.socket)).map_err(|e| setting(&e))?;
+    let named = args.config.is_some();
     paths.config = args.config.unwrap_or(paths.config);
-    let config = Config::load(&paths.config)?;
+    let config = if named { Config::load_named(&paths.config) } else { Config::load(&paths.config) }?;
     if args.check_config {
+        authd::check(&config)?;
         println!("{}: fine", paths.config.display());
         return Ok(Exit::Asked);
     }

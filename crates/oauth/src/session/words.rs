@@ -39,7 +39,7 @@ pub enum Event {
 /// What to do now. Each but `Rest` ends in the event that carries its ticket.
 #[derive(Debug)]
 pub enum Effect {
-    /// Nothing before [`Session::next_wakeup`].
+    /// Nothing before [`super::Session::next_wakeup`].
     Rest,
     /// Find out whether the provider's host answers; no secret is sent.
     Probe(u64),

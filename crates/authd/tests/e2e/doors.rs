@@ -1,0 +1,184 @@
+//! Every door the daemon has, and what happens when something is wrong at it: a clear error, and nothing
+//! changed.
+
+use std::{
+    fs,
+    io::{Read, Write},
+    os::unix::{fs::PermissionsExt, net::UnixStream},
+    path::Path,
+    process::Output,
+};
+
+use authd_sandbox::house::House;
+use rustix::process::Signal;
+use tokio::process::Command;
+
+use crate::support::{AUTHD, house, sandbox};
+
+/// Runs a daemon that is to end by itself.
+async fn run(house: &House, args: &[&str], env: &[(&str, &str)]) -> (i32, String) {
+    let mut command = Command::new(AUTHD);
+    command.args(args).env_clear().envs(house.env().iter().cloned()).envs(env.iter().copied());
+    let Output { status, stderr, stdout } = command.kill_on_drop(true).output().await.unwrap();
+    let said = [stdout, stderr].concat();
+    (status.code().unwrap_or(-1), String::from_utf8_lossy(&said).into_owned())
+}
+
+fn set_mode(path: &Path, mode: u32) {
+    fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+}
+
+#[tokio::test]
+async fn a_taken_socket_is_left_to_its_holder() {
+    let sandbox = sandbox().await;
+    let mut house = house(&sandbox).await;
+    let (code, said) = run(&house, &[], &[]).await;
+    assert_eq!(code, 69, "{said}");
+    assert!(said.contains(&format!("process {}", house.pid().unwrap())), "{said}");
+    house.get("/v1/status").await;
+    // A daemon that was killed leaves its socket; the next one takes it over.
+    house.kill9().await;
+    assert!(house.socket().exists());
+    house.start_again().await;
+    // What is no socket is not ours to remove.
+    let file = house.dir().join("a-file.sock");
+    fs::write(&file, "precious").unwrap();
+    let (code, said) = run(&house, &["--socket", file.to_str().unwrap()], &[]).await;
+    assert!(code == 69 && said.contains("is not a socket"), "{code} {said}");
+    assert_eq!(fs::read_to_string(&file).unwrap(), "precious");
+}
+
+/// Arguments, more environment, and the exit code and words they lead to.
+type Case<'a> = (&'a [&'a str], &'a [(&'a str, &'a str)], i32, &'a str);
+
+#[tokio::test]
+async fn bad_places_are_refused_before_anything_is_changed() {
+    let sandbox = sandbox().await;
+    let mut house = house(&sandbox).await;
+    house.sigterm_and_wait().await;
+    let long = format!("/tmp/{}.sock", "x".repeat(120));
+    let open = house.dir().join("open");
+    fs::create_dir(&open).unwrap();
+    set_mode(&open, 0o755);
+    let open = open.to_str().unwrap();
+    let beside = format!("{open}/authd.sock");
+    let nothing = house.dir().join("no-such.toml");
+    let config = house.config();
+    let config = config.to_str().unwrap();
+    let cases: [Case<'_>; 8] = [
+        (&["--socket", &long], &[], 64, "the system allows 103"),
+        (&["--socket", "authd.sock"], &[], 64, "must be absolute"),
+        (&[], &[("AUTHD_STATE_DIR", open)], 64, "is open to other users"),
+        (&["--socket", &beside], &[], 69, "is open to other users"),
+        (&[], &[("AUTHD_CONFIG", open)], 64, "cannot be read"),
+        (&["--config", nothing.to_str().unwrap()], &[], 64, "cannot be read"),
+        (&["--no-such-option"], &[], 2, "--help"),
+        (&["--check-config"], &[("AUTHD_CONFIG", config)], 0, "fine"),
+    ];
+    for (args, env, code, words) in cases {
+        let (came, said) = run(&house, args, env).await;
+        assert_eq!(came, code, "{args:?} {env:?}: {said}");
+        assert!(said.contains(words), "no {words:?} in {said}");
+    }
+    assert_eq!(fs::read_dir(open).unwrap().count(), 0, "an open directory is left alone");
+}
+
+#[tokio::test]
+async fn a_bad_configuration_is_told_with_its_line_and_a_reload_of_one_changes_nothing() {
+    let sandbox = sandbox().await;
+    let house = house(&sandbox).await;
+    house.sign_in("default", "plus").await;
+    let good = fs::read_to_string(house.config()).unwrap();
+    for (bad, words) in [
+        ("[client]\nmodle = 'x'\n", "client.modle is not a key of authd; did you mean client.model?"),
+        ("[refresh]\nmin_ttl = 'soon'\n", "refresh.min_ttl must be a time"),
+        ("[refresh\n", "this is not TOML"),
+        ("[network]\nca_file = '/no/such.pem'\n", "/no/such.pem"),
+    ] {
+        fs::write(house.config(), format!("{good}\n{bad}")).unwrap();
+        let (code, said) = run(&house, &["--check-config"], &[]).await;
+        assert!(code == 64 && said.contains(words), "{code} {said}");
+    }
+    fs::write(house.config(), format!("{good}\n[client]\nversion = ''\n")).unwrap();
+    house.signal(Signal::HUP);
+    while !house.log().contains("the configuration was not reloaded") {
+        house.get("/v1/status").await;
+    }
+    assert_eq!(version(&house).await, "0.34.0");
+    fs::write(house.config(), format!("{good}\n[client]\nversion = '9.9.9'\n")).unwrap();
+    house.signal(Signal::HUP);
+    while version(&house).await != "9.9.9" {}
+}
+
+async fn version(house: &House) -> String {
+    let headers = house.get("/v1/profiles/-/headers").await;
+    crate::support::value(&headers, "version")
+}
+
+#[tokio::test]
+async fn half_open_connections_hold_up_neither_answers_nor_the_stop() {
+    let sandbox = sandbox().await;
+    let mut house = house(&sandbox).await;
+    house.sign_in("default", "plus").await;
+    let mut held = Vec::new();
+    for beginning in ["", "G", "GET /v1/status HTTP/1.1\r\nHost: au", "POST /v1/logins HTTP/1.1\r\n"] {
+        for _ in 0..50 {
+            let mut stream = UnixStream::connect(house.socket()).unwrap();
+            stream.write_all(beginning.as_bytes()).unwrap();
+            held.push(stream);
+        }
+    }
+    house.get("/v1/profiles/-/headers").await;
+    assert!(house.sigterm_and_wait().await.success());
+    assert!(!house.log().contains("still under way"), "{}", house.log());
+}
+
+#[tokio::test]
+async fn another_user_is_turned_away_even_if_the_doors_stand_open() {
+    if !rustix::process::geteuid().is_root() {
+        return; // Only root can be somebody else for a moment.
+    }
+    let sandbox = sandbox().await;
+    let house = house(&sandbox).await;
+    house.sign_in("default", "plus").await;
+    set_mode(house.dir(), 0o755);
+    set_mode(&house.socket(), 0o666);
+    let socket = house.socket();
+    let answer = tokio::task::spawn_blocking(move || {
+        // Of this thread alone: the connection carries the credentials of whoever makes it.
+        let nobody = rustix::process::Uid::from_raw(65_534);
+        let own = rustix::process::Uid::from_raw(0);
+        rustix::thread::set_thread_res_uid(nobody, nobody, own).unwrap();
+        let mut stream = UnixStream::connect(socket).unwrap();
+        rustix::thread::set_thread_res_uid(own, own, own).unwrap();
+        stream
+            .write_all(b"GET /v1/profiles/-/headers HTTP/1.1\r\nHost: authd\r\nConnection: close\r\n\r\n")
+            .unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        answer
+    })
+    .await
+    .unwrap();
+    assert!(answer.starts_with("HTTP/1.1 403") && !answer.contains("Bearer"), "{answer}");
+}
+
+#[tokio::test]
+async fn everything_is_private_from_the_moment_it_is_there() {
+    let sandbox = sandbox().await;
+    let config = authd_sandbox::house::HouseConfig::new(AUTHD, &sandbox).store("file");
+    let house = House::start(config).await;
+    house.sign_in("default", "plus").await;
+    house.post("/v1/logins", serde_json::json!({"profile": "pending"})).await;
+    let mode = |path: &Path| fs::symlink_metadata(path).unwrap().permissions().mode() & 0o777;
+    assert_eq!(mode(&house.socket()), 0o600);
+    let mut places = vec![house.state()];
+    while let Some(place) = places.pop() {
+        if place.is_dir() {
+            assert_eq!(mode(&place), 0o700, "{}", place.display());
+            places.extend(fs::read_dir(&place).unwrap().map(|entry| entry.unwrap().path()));
+        } else {
+            assert_eq!(mode(&place), 0o600, "{}", place.display());
+        }
+    }
+}
