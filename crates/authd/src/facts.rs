@@ -6,7 +6,7 @@ use std::{sync::Arc, time::Duration};
 use authd_api::{Headers, Mode as ApiMode, ProfileName};
 use authd_oauth::{
     ClientIdentity, Ended, Identity, Mode, Outlook, Provider, RecordError, Session, Standing, Trouble,
-    headers,
+    headers, schedule,
 };
 use authd_store::StoreError;
 use bytes::Bytes;
@@ -152,9 +152,8 @@ impl Facts {
             return if self.outlook.spent { Freshness::LoginRequired } else { Freshness::Fresh };
         };
         let left = Duration::try_from(expires.duration_since(now)).unwrap_or_default();
-        // Nobody gets more than the schedule provides for: what the provider issues is what there is.
-        let most = self.refresh_at.and_then(|due| Duration::try_from(expires.duration_since(due)).ok());
-        let enough = left > span.min(most.unwrap_or_default());
+        let counts = |due| schedule::wish(span, self.issued_at, expires, due, now);
+        let enough = left > self.refresh_at.map_or(Duration::ZERO, counts);
         match self.outlook.standing(now) {
             Standing::LoginRequired => Freshness::LoginRequired,
             Standing::Expired => Freshness::Expired,

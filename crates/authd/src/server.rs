@@ -1,88 +1,43 @@
 //! The routes on the socket, each handler a few lines: read a snapshot, or post a wish and wait. No
 //! handler touches the provider or the store; the types it is given do not allow it.
 
+mod front;
+mod guard;
+
 use std::{sync::Arc, time::Duration};
 
 use authd_api::{
-    ApiKeyBody, CallbackBody, ErrorCode, Login, LoginBody, Problem, Profile, ProfileName, ProfilePatch,
-    Profiles, RefreshBody, Status, StoreKind, StoreState, StoreStatus, route,
+    ApiKeyBody, CallbackBody, ErrorCode, Login, LoginBody, Problem, ProfileName, ProfilePatch, Profiles,
+    RefreshBody, Status, StoreKind, StoreState, StoreStatus, route,
 };
 use authd_oauth::{ApiKey, Grant, Holding, Identity};
 use axum::{
     Router,
     body::Body,
     extract::{Path, Request, State},
-    middleware::{self, Next},
+    middleware,
     response::{IntoResponse, Response},
     routing::{any, get, post, put},
 };
 use http::{HeaderMap, HeaderValue, StatusCode, header};
-use jiff::Timestamp;
 use serde::Deserialize;
-use tokio::sync::watch;
-use tracing::Instrument;
 
+use self::front::Found;
+pub(crate) use self::{
+    front::{Front, Limits},
+    guard::Peer,
+};
 use crate::{
-    answer::{Asked, Json, Refusal, json, named, stamp},
-    callback::{Arrivals, CallbackFacts},
+    answer::{Asked, Json, Refusal, json, named},
+    callback::Arrivals,
     clock,
-    facts::{Facts, Freshness, View},
-    keeper::{Directory, Keeper, SignIn},
-    logins::Logins,
-    profile::Handle,
-    relay::{Relay, Target},
+    keeper::{Directory, SignIn},
+    relay::Target,
     reply,
 };
 
 /// How long a long poll may last.
 const LONGEST_WAIT: u64 = 60;
-
-/// What the handlers see of the daemon.
-#[derive(Clone)]
-pub(crate) struct Front {
-    /// The profiles.
-    pub(crate) keeper: Keeper,
-    /// The logins.
-    pub(crate) logins: Logins,
-    /// The way upstream.
-    pub(crate) relay: Relay,
-    /// The callback server's state.
-    pub(crate) callback: watch::Receiver<CallbackFacts>,
-    /// The store's state.
-    pub(crate) store: watch::Receiver<authd_store::Status>,
-    /// What a reload can change.
-    pub(crate) limits: watch::Receiver<Limits>,
-    /// When the daemon started.
-    pub(crate) started_at: Timestamp,
-}
-
-/// How patient the handlers are, and what they tell clients to prefer.
-#[derive(Clone, Debug)]
-pub(crate) struct Limits {
-    /// How much longer a credential must last when nobody says.
-    pub(crate) min_ttl: Duration,
-    /// How long a request waits for a renewal that is under way.
-    pub(crate) patience: Duration,
-    /// The model for questions that name none.
-    pub(crate) model: Option<String>,
-}
-
-/// Who is at the other end of a connection.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Peer {
-    /// The user who runs the daemon.
-    Own,
-    /// Somebody else, or nobody knows who.
-    Foreign,
-    /// The user, with more connections than any honest program holds.
-    Crowding,
-}
-
-/// A profile that a path names.
-struct Found {
-    name: ProfileName,
-    handle: Handle,
-}
 
 /// All routes.
 pub(crate) fn router(front: Front) -> Router {
@@ -102,48 +57,11 @@ pub(crate) fn router(front: Front) -> Router {
         .method_not_allowed_fallback(|| async {
             Refusal(Problem::new(ErrorCode::MethodNotAllowed, "this route does not know that method"))
         })
-        .layer(middleware::from_fn(guard))
+        .layer(middleware::from_fn(guard::guard))
         .with_state(Arc::new(front))
 }
 
 type Seen = State<Arc<Front>>;
-
-/// Before everything: who asks, and as what. A browser can be tricked into sending a request here by a
-/// web page; it cannot be made to leave out `Origin`, or to send our `Host`.
-async fn guard(request: Request, next: Next) -> Response {
-    let method = request.method().clone();
-    let path = request.uri().path().to_owned();
-    let span =
-        tracing::debug_span!("request", %method, path = %path.split("/relay").next().unwrap_or_default());
-    let mut response = match refused(&request) {
-        Some(problem) => Refusal(problem).into_response(),
-        None => next.run(request).instrument(span).await,
-    };
-    stamp(&mut response);
-    response
-}
-
-fn refused(request: &Request) -> Option<Problem> {
-    let forbidden = |detail: &str| Some(Problem::new(ErrorCode::Forbidden, detail));
-    match request.extensions().get::<Peer>() {
-        Some(Peer::Own) => {}
-        Some(Peer::Crowding) => {
-            let problem = Problem::new(ErrorCode::TooManyRequests, "this program holds too many connections");
-            return Some(problem.hint("close some").retry_after(1));
-        }
-        Some(Peer::Foreign) | None => return forbidden("this socket serves only the user who runs authd"),
-    }
-    let headers = request.headers();
-    if headers.contains_key(header::ORIGIN) || headers.contains_key(header::REFERER) {
-        return forbidden("this socket does not serve web pages");
-    }
-    let mut hosts = headers.get_all(header::HOST).iter();
-    let host = hosts.next().and_then(|host| host.to_str().ok()).map(|host| host.trim_end_matches(":80"));
-    match (host, hosts.next()) {
-        (Some("authd" | "localhost"), None) => None,
-        _ => forbidden("the request's Host must be authd or localhost"),
-    }
-}
 
 async fn status(State(front): Seen) -> Response {
     let directory = front.keeper.directory();
@@ -365,78 +283,6 @@ async fn relay_to(
     let facts = front.fresh(&found, None).await?;
     let renew = async |generation| front.renewed(&found, Some(generation)).await;
     Ok(front.relay.pass(target, request, facts, renew).await?)
-}
-
-impl Front {
-    /// The profile that a path names.
-    fn find(&self, part: &str) -> Result<Found, Problem> {
-        let directory = self.keeper.directory();
-        let name = match named(part)? {
-            Some(name) => name,
-            None => directory.default.clone().ok_or_else(|| reply::no_default(directory.profiles.len()))?,
-        };
-        let handle = directory.profiles.get(&name).cloned().ok_or_else(|| reply::profile_unknown(&name))?;
-        Ok(Found { name, handle })
-    }
-
-    /// The facts of a profile whose credential lasts long enough, or why there is none.
-    async fn fresh(&self, found: &Found, span: Option<Duration>) -> Result<Arc<Facts>, Problem> {
-        let Limits { min_ttl, patience, .. } = *self.limits.borrow();
-        let span = span.unwrap_or(min_ttl);
-        let now = clock::now();
-        let facts = self.known(found).await?;
-        match facts.freshness(span, now) {
-            Freshness::Fresh => {
-                found.handle.used(now);
-                return Ok(facts);
-            }
-            Freshness::Due => {
-                found.handle.used(now);
-                found.handle.nudge();
-                return Ok(facts);
-            }
-            Freshness::LoginRequired => return Err(reply::no_credential(&facts, now)),
-            Freshness::Expired => {}
-        }
-        if let Ok(gone) = tokio::time::timeout(patience, found.handle.want(span)).await {
-            gone?;
-        }
-        let (facts, now) = (self.known(found).await?, clock::now());
-        match facts.freshness(Duration::ZERO, now) {
-            Freshness::Fresh | Freshness::Due => Ok(facts),
-            Freshness::Expired | Freshness::LoginRequired => Err(reply::no_credential(&facts, now)),
-        }
-    }
-
-    /// The facts after a refresh, however it ended.
-    async fn renewed(&self, found: &Found, rejected: Option<u64>) -> Result<Arc<Facts>, Problem> {
-        let patience = self.limits.borrow().patience;
-        self.known(found).await?;
-        let Ok(done) = tokio::time::timeout(patience, found.handle.refresh(rejected)).await else {
-            let detail = "the refresh is not done yet; it goes on without you";
-            return Err(Problem::new(ErrorCode::Timeout, detail).hint("run: authctl status"));
-        };
-        done?;
-        self.known(found).await
-    }
-
-    /// The facts of a profile, read from the store first if need be.
-    async fn known(&self, Found { name, handle }: &Found) -> Result<Arc<Facts>, Problem> {
-        let mut view = handle.view();
-        if matches!(view, View::Unread | View::Closed(_)) {
-            let patience = self.limits.borrow().patience;
-            view = tokio::time::timeout(patience, handle.read()).await.unwrap_or(view);
-        }
-        match view {
-            View::Known(facts) => Ok(facts),
-            other => Err(reply::unusable(name, &other)),
-        }
-    }
-
-    fn message(&self, name: &ProfileName) -> Result<Profile, Problem> {
-        reply::profile_of(&self.keeper.directory(), name, clock::now())
-            .ok_or_else(|| reply::profile_unknown(name))
-    }
 }
 
 fn login_answer(login: &Login) -> Response {

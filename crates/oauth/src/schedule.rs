@@ -59,6 +59,20 @@ pub fn refresh_at(issued: Timestamp, expires: Timestamp, jitter: Jitter) -> Time
     earlier(expires, lead).max(later(issued, FLOOR))
 }
 
+/// How much of a client's wish for a credential that lasts `span` counts at `now`. A wish that a new
+/// token would meet counts whole, once the one at hand is older than [`FLOOR`]. A wish beyond what the
+/// provider issues is met as well as the schedule does: asking for more would be a refresh a request.
+pub fn wish(
+    span: Duration,
+    issued: Timestamp,
+    expires: Timestamp,
+    due: Timestamp,
+    now: Timestamp,
+) -> Duration {
+    let possible = span < lifetime(issued, expires) && now >= later(issued, FLOOR);
+    if possible { span } else { span.min(lifetime(due, expires)) }
+}
+
 /// How long to wait after the `failures`th failure in a row (1 is the first): 2 s doubling to 5 min,
 /// jittered, or what the provider's `Retry-After` says, if that is longer.
 pub fn back_off(failures: u32, retry_after: Option<Duration>, jitter: Jitter) -> Duration {
@@ -131,6 +145,18 @@ mod tests {
     fn retry_after_is_honoured_within_reason() {
         let wait = |seconds| back_off(8, Some(Duration::from_secs(seconds)), Jitter::NONE).as_secs();
         assert_eq!((wait(10), wait(0), wait(1_000_000)), (10, 2, 3600));
+    }
+
+    #[test]
+    fn a_wish_counts_as_far_as_a_refresh_could_meet_it() {
+        let wish = |span: u64, now: u64| {
+            wish(Duration::from_secs(span), at(0), at(3600), at(2880), at(now)).as_secs()
+        };
+        assert_eq!(wish(900, 60), 900, "a new token would last that long");
+        assert_eq!(wish(3599, 60), 3599);
+        assert_eq!(wish(3599, 10), 720, "this one is as new as can be");
+        assert_eq!(wish(3600, 60), 720, "no token lasts that long");
+        assert_eq!(wish(60, 10), 60);
     }
 
     #[test]

@@ -21,10 +21,11 @@ use jiff::Timestamp;
 
 pub use self::words::{Bearer, Credential, Effect, Event, Outlook, Standing, Trouble};
 use crate::{
-    ApiKey, Code, Ended, Failure, Grant, Holding, Mode, Record, RefreshAnswer, claims,
+    Grant, Holding, Mode, Record,
     schedule::{self, Jitter, later},
 };
 
+mod results;
 mod words;
 
 /// How often at most the network is tried while it is in doubt and somebody waits. It is also the
@@ -222,11 +223,8 @@ impl Session {
 
     fn wanted(&mut self, span: Duration, now: Timestamp) {
         self.used_at = self.used_at.max(now);
-        // A wish beyond what the provider issues is met as well as the schedule does: asking for more
-        // would be a refresh a request.
-        let possible = self.served.expires_at.map(|expires| self.planned_at().duration_until(expires));
-        let span = possible.map_or(span, |most| span.min(Duration::try_from(most).unwrap_or_default()));
-        if self.served.lasts(now) <= span {
+        let counts = |expires| schedule::wish(span, self.served.issued_at, expires, self.planned_at(), now);
+        if self.served.lasts(now) <= self.served.expires_at.map_or(span, counts) {
             self.asked = true;
         }
         if let Network::Doubtful { next, .. } = &mut self.network {
@@ -254,151 +252,6 @@ impl Session {
             durable: Durable::No { failures: 0, next: now },
             ..Self::restored(record, self.seed, now)
         };
-    }
-
-    fn probed(&mut self, reached: bool, now: Timestamp) {
-        let Network::Doubtful { probes, since_failure, .. } = self.network else { return };
-        if reached {
-            // The wait was for the network, unless the network was there all along and something
-            // behind it fails: then the back-off stands.
-            if since_failure && (probes > 0 || self.failures <= 1) {
-                self.not_before = now;
-            }
-            self.network = Network::Trusted;
-        } else {
-            let waited_for = now < later(self.used_at, WAITING);
-            let pause = if waited_for { PROBE_PAUSE } else { PROBE_PAUSE * (1 << probes.min(8)) };
-            let next = later(now, pause.min(LONGEST_PROBE_PAUSE));
-            self.network = Network::Doubtful { probes: probes + 1, next, since_failure };
-        }
-    }
-
-    fn journalled(&mut self, result: Result<(), String>, now: Timestamp) {
-        match result {
-            Ok(()) => {
-                self.journal_durable = true;
-                self.durable = Durable::Yes;
-            }
-            Err(_) if self.served.lasts(now) <= LAST_MINUTE => self.journal_durable = true,
-            Err(complaint) => {
-                self.record.journal = self.answer_lost_at;
-                self.back_off(None, now);
-                self.trouble = Some(Trouble::Store(complaint));
-            }
-        }
-    }
-
-    fn refreshed(&mut self, result: Result<RefreshAnswer, Failure>, now: Timestamp) {
-        match result {
-            Ok(answer) => {
-                self.journal_durable = false;
-                self.record.journal = None;
-                self.answer_lost_at = None;
-                self.recovered();
-                self.renewed(answer, now);
-                self.durable = Durable::No { failures: 0, next: now };
-            }
-            Err(Failure::Refused { code, .. }) => self.end(code, now),
-            Err(failure) => {
-                if failure.may_have_rotated() {
-                    self.answer_lost_at = self.answer_lost_at.or(self.record.journal);
-                }
-                // The journal entry stands: the same token is sent again.
-                self.failed(failure, now);
-            }
-        }
-    }
-
-    fn exchanged(&mut self, result: Result<ApiKey, Failure>, now: Timestamp) {
-        match result {
-            Ok(key) => {
-                self.recovered();
-                self.renew_key = false;
-                self.key_renewed_at = Some(now);
-                if let Holding::ApiKey(held, _) = &mut self.record.grant.holding {
-                    *held = key;
-                }
-                self.record.generation += 1;
-                self.durable = Durable::No { failures: 0, next: now };
-            }
-            Err(Failure::Refused { code, .. }) => self.end(code, now),
-            Err(failure) => self.failed(failure, now),
-        }
-    }
-
-    fn saved(&mut self, result: Result<(), String>, now: Timestamp) {
-        let Durable::No { failures, .. } = self.durable else { return };
-        match result {
-            Ok(()) => {
-                self.durable = Durable::Yes;
-                if matches!(self.trouble, Some(Trouble::Store(_))) {
-                    self.trouble = None;
-                }
-            }
-            Err(complaint) => {
-                let failures = failures + 1;
-                let pause = schedule::back_off(failures, None, self.jitter(failures));
-                self.durable = Durable::No { failures, next: later(now, pause) };
-                self.trouble = Some(Trouble::Store(complaint));
-            }
-        }
-        // Saved or not: nothing better than the newest credential can be had, and the one before it
-        // may be dead already.
-        self.served = Credential::of(&self.record);
-    }
-
-    fn renewed(&mut self, answer: RefreshAnswer, now: Timestamp) {
-        let grant = &mut self.record.grant;
-        if let Some(tokens) = grant.holding.tokens_mut() {
-            *tokens = tokens.clone().merged(answer, now);
-            // Who is signed in was settled at the login; an id token that cannot be read changes
-            // nothing and loses nothing.
-            if let Ok(newer) = claims::identity(&tokens.id_token) {
-                grant.identity.plan = newer.plan.or(grant.identity.plan.take());
-                grant.identity.email = newer.email.or(grant.identity.email.take());
-            }
-        }
-        grant.issued_at = now;
-        match grant.holding.mode() {
-            Mode::ChatGpt => self.record.generation += 1,
-            // The key is the credential, and it is the same one.
-            Mode::ApiKey => {}
-        }
-    }
-
-    fn recovered(&mut self) {
-        self.asked = false;
-        self.failures = 0;
-        self.network = Network::Trusted;
-        self.trouble = None;
-    }
-
-    fn failed(&mut self, failure: Failure, now: Timestamp) {
-        let retry_after = match &failure {
-            Failure::Busy { retry_after, .. } => *retry_after,
-            Failure::Unsent { .. } | Failure::Unanswered { .. } => {
-                self.doubt_network(now, true);
-                None
-            }
-            Failure::Garbled { .. } | Failure::Refused { .. } => None,
-        };
-        self.back_off(retry_after, now);
-        self.trouble = Some(Trouble::Provider(failure, self.not_before));
-    }
-
-    fn back_off(&mut self, retry_after: Option<Duration>, now: Timestamp) {
-        self.failures += 1;
-        self.not_before =
-            later(now, schedule::back_off(self.failures, retry_after, self.jitter(self.failures)));
-    }
-
-    fn end(&mut self, code: Code, now: Timestamp) {
-        self.asked = false;
-        self.renew_key = false;
-        self.journal_durable = false;
-        self.record.journal = None;
-        self.record.ended = Some(Ended { code, at: now, answer_lost_at: self.answer_lost_at.take() });
-        self.durable = Durable::No { failures: 0, next: now };
     }
 
     fn doubt_network(&mut self, now: Timestamp, since_failure: bool) {

@@ -2,8 +2,11 @@
 //! of it is installed.
 
 mod demo;
+mod rooms;
 mod shell;
 mod test;
+
+use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
@@ -26,9 +29,16 @@ enum Task {
     },
 }
 
-fn main() -> anyhow::Result<()> {
-    match Args::parse().task {
+fn main() -> ExitCode {
+    let done = match Args::parse().task {
         Task::Demo => demo::run(),
         Task::Test { steps } => test::run_all(&steps),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            shell::note(&format!("\n{error:#}"));
+            ExitCode::FAILURE
+        }
     }
 }

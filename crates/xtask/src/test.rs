@@ -7,8 +7,9 @@ use crate::shell::{cargo, has, note, run, title};
 /// A step and its name.
 type Step = (&'static str, fn() -> anyhow::Result<()>);
 
-const STEPS: [Step; 6] = [
+const STEPS: [Step; 7] = [
     ("fmt", format),
+    ("rooms", crate::rooms::check),
     ("clippy", clippy),
     ("doc", documentation),
     ("tests", tests),

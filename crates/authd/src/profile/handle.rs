@@ -1,0 +1,113 @@
+//! What everybody else holds of a profile's task: its view, and the ways to ask for a change.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicI64, Ordering},
+    },
+    time::Duration,
+};
+
+use authd_api::ProfileName;
+use authd_oauth::{Failure, Grant};
+use authd_store::StoreError;
+use jiff::Timestamp;
+use tokio::sync::{mpsc, oneshot, watch};
+
+use crate::facts::View;
+
+/// A handle on one profile's task.
+#[derive(Clone, Debug)]
+pub(crate) struct Handle {
+    pub(super) commands: mpsc::Sender<Command>,
+    pub(super) view: watch::Receiver<View>,
+    pub(super) used_at: Arc<AtomicI64>,
+}
+
+/// What is wanted of a profile. The answers say only that it is settled: the view says how.
+#[derive(Debug)]
+pub(super) enum Command {
+    /// The record is needed now.
+    Read,
+    /// A refresh is due.
+    Nudge,
+    /// A credential is wanted that lasts this long.
+    Want(Duration, oneshot::Sender<()>),
+    /// A refresh is wanted, unless that generation is gone already.
+    Refresh(Option<u64>, oneshot::Sender<()>),
+    /// Somebody signed in under this name.
+    SignIn(Box<Grant>, oneshot::Sender<()>),
+    /// The profile gets another name.
+    Rename(ProfileName, oneshot::Sender<Result<(), StoreError>>),
+    /// The profile is to be forgotten, and revoked before if so asked.
+    SignOut { revoke: bool, done: oneshot::Sender<Result<(), SignOutError>> },
+}
+
+/// Why a profile could not be signed out. It is still there.
+#[derive(Debug)]
+pub(crate) enum SignOutError {
+    /// The provider did not revoke it.
+    Provider(Failure),
+    /// The store did not forget it.
+    Store(StoreError),
+}
+
+/// The task is gone: the daemon is stopping, or the profile was removed meanwhile.
+#[derive(Debug)]
+pub(crate) struct Gone;
+
+impl Handle {
+    /// What is known of the profile now.
+    pub(crate) fn view(&self) -> View {
+        self.view.borrow().clone()
+    }
+
+    /// Notes that somebody uses the profile, without waking its task.
+    pub(crate) fn used(&self, now: Timestamp) {
+        self.used_at.store(now.as_second(), Ordering::Relaxed);
+    }
+
+    /// Tells the task that a refresh is due. If its mailbox is full, it is awake anyway.
+    pub(crate) fn nudge(&self) {
+        drop(self.commands.try_send(Command::Nudge));
+    }
+
+    /// Waits until a credential that lasts this long is there, or is known not to come.
+    pub(crate) async fn want(&self, span: Duration) -> Result<(), Gone> {
+        self.ask(|done| Command::Want(span, done)).await
+    }
+
+    /// Waits for a refresh; with a generation, only if that one is still current.
+    pub(crate) async fn refresh(&self, rejected: Option<u64>) -> Result<(), Gone> {
+        self.ask(|done| Command::Refresh(rejected, done)).await
+    }
+
+    /// Hands over a new sign-in, and waits until it is saved or known not to be.
+    pub(crate) async fn sign_in(&self, grant: Grant) -> Result<(), Gone> {
+        self.ask(|done| Command::SignIn(Box::new(grant), done)).await
+    }
+
+    /// Gives the profile another name.
+    pub(crate) async fn rename(&self, name: ProfileName) -> Result<Result<(), StoreError>, Gone> {
+        self.ask(|done| Command::Rename(name, done)).await
+    }
+
+    /// Forgets the profile, and ends its task.
+    pub(crate) async fn sign_out(&self, revoke: bool) -> Result<Result<(), SignOutError>, Gone> {
+        self.ask(|done| Command::SignOut { revoke, done }).await
+    }
+
+    /// Waits until the record has been read, or the store has refused it.
+    pub(crate) async fn read(&self) -> View {
+        let mut view = self.view.clone();
+        drop(self.commands.send(Command::Read).await);
+        let read = view.wait_for(|view| !matches!(view, View::Unread)).await;
+        read.map_or(View::Unread, |view| view.clone())
+    }
+
+    async fn ask<T>(&self, command: impl FnOnce(oneshot::Sender<T>) -> Command) -> Result<T, Gone> {
+        let (done, answer) = oneshot::channel();
+        self.commands.send(command(done)).await.map_err(|_| Gone)?;
+        answer.await.map_err(|_| Gone)
+    }
+}

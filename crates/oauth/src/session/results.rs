@@ -1,0 +1,160 @@
+//! What the end of a call changes: one function for each kind of call, and what they share.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use super::{
+    Credential, Durable, LAST_MINUTE, LONGEST_PROBE_PAUSE, Network, PROBE_PAUSE, Session, Trouble, WAITING,
+};
+use crate::{
+    ApiKey, Code, Ended, Failure, Holding, Mode, RefreshAnswer, claims,
+    schedule::{self, later},
+};
+
+impl Session {
+    pub(super) fn probed(&mut self, reached: bool, now: Timestamp) {
+        let Network::Doubtful { probes, since_failure, .. } = self.network else { return };
+        if reached {
+            // The wait was for the network, unless the network was there all along and something
+            // behind it fails: then the back-off stands.
+            if since_failure && (probes > 0 || self.failures <= 1) {
+                self.not_before = now;
+            }
+            self.network = Network::Trusted;
+        } else {
+            let waited_for = now < later(self.used_at, WAITING);
+            let pause = if waited_for { PROBE_PAUSE } else { PROBE_PAUSE * (1 << probes.min(8)) };
+            let next = later(now, pause.min(LONGEST_PROBE_PAUSE));
+            self.network = Network::Doubtful { probes: probes + 1, next, since_failure };
+        }
+    }
+
+    pub(super) fn journalled(&mut self, result: Result<(), String>, now: Timestamp) {
+        match result {
+            Ok(()) => {
+                self.journal_durable = true;
+                self.durable = Durable::Yes;
+            }
+            Err(_) if self.served.lasts(now) <= LAST_MINUTE => self.journal_durable = true,
+            Err(complaint) => {
+                self.record.journal = self.answer_lost_at;
+                self.back_off(None, now);
+                self.trouble = Some(Trouble::Store(complaint));
+            }
+        }
+    }
+
+    pub(super) fn refreshed(&mut self, result: Result<RefreshAnswer, Failure>, now: Timestamp) {
+        match result {
+            Ok(answer) => {
+                self.journal_durable = false;
+                self.record.journal = None;
+                self.answer_lost_at = None;
+                self.recovered();
+                self.renewed(answer, now);
+                self.durable = Durable::No { failures: 0, next: now };
+            }
+            Err(Failure::Refused { code, .. }) => self.end(code, now),
+            Err(failure) => {
+                if failure.may_have_rotated() {
+                    self.answer_lost_at = self.answer_lost_at.or(self.record.journal);
+                }
+                // The journal entry stands: the same token is sent again.
+                self.failed(failure, now);
+            }
+        }
+    }
+
+    pub(super) fn exchanged(&mut self, result: Result<ApiKey, Failure>, now: Timestamp) {
+        match result {
+            Ok(key) => {
+                self.recovered();
+                self.renew_key = false;
+                self.key_renewed_at = Some(now);
+                if let Holding::ApiKey(held, _) = &mut self.record.grant.holding {
+                    *held = key;
+                }
+                self.record.generation += 1;
+                self.durable = Durable::No { failures: 0, next: now };
+            }
+            Err(Failure::Refused { code, .. }) => self.end(code, now),
+            Err(failure) => self.failed(failure, now),
+        }
+    }
+
+    pub(super) fn saved(&mut self, result: Result<(), String>, now: Timestamp) {
+        let Durable::No { failures, .. } = self.durable else { return };
+        match result {
+            Ok(()) => {
+                self.durable = Durable::Yes;
+                if matches!(self.trouble, Some(Trouble::Store(_))) {
+                    self.trouble = None;
+                }
+            }
+            Err(complaint) => {
+                let failures = failures + 1;
+                let pause = schedule::back_off(failures, None, self.jitter(failures));
+                self.durable = Durable::No { failures, next: later(now, pause) };
+                self.trouble = Some(Trouble::Store(complaint));
+            }
+        }
+        // Saved or not: nothing better than the newest credential can be had, and the one before it
+        // may be dead already.
+        self.served = Credential::of(&self.record);
+    }
+
+    pub(super) fn renewed(&mut self, answer: RefreshAnswer, now: Timestamp) {
+        let grant = &mut self.record.grant;
+        if let Some(tokens) = grant.holding.tokens_mut() {
+            *tokens = tokens.clone().merged(answer, now);
+            // Who is signed in was settled at the login; an id token that cannot be read changes
+            // nothing and loses nothing.
+            if let Ok(newer) = claims::identity(&tokens.id_token) {
+                grant.identity.plan = newer.plan.or(grant.identity.plan.take());
+                grant.identity.email = newer.email.or(grant.identity.email.take());
+            }
+        }
+        grant.issued_at = now;
+        match grant.holding.mode() {
+            Mode::ChatGpt => self.record.generation += 1,
+            // The key is the credential, and it is the same one.
+            Mode::ApiKey => {}
+        }
+    }
+
+    pub(super) fn recovered(&mut self) {
+        self.asked = false;
+        self.failures = 0;
+        self.network = Network::Trusted;
+        self.trouble = None;
+    }
+
+    pub(super) fn failed(&mut self, failure: Failure, now: Timestamp) {
+        let retry_after = match &failure {
+            Failure::Busy { retry_after, .. } => *retry_after,
+            Failure::Unsent { .. } | Failure::Unanswered { .. } => {
+                self.doubt_network(now, true);
+                None
+            }
+            Failure::Garbled { .. } | Failure::Refused { .. } => None,
+        };
+        self.back_off(retry_after, now);
+        self.trouble = Some(Trouble::Provider(failure, self.not_before));
+    }
+
+    pub(super) fn back_off(&mut self, retry_after: Option<Duration>, now: Timestamp) {
+        self.failures += 1;
+        self.not_before =
+            later(now, schedule::back_off(self.failures, retry_after, self.jitter(self.failures)));
+    }
+
+    pub(super) fn end(&mut self, code: Code, now: Timestamp) {
+        self.asked = false;
+        self.renew_key = false;
+        self.journal_durable = false;
+        self.record.journal = None;
+        self.record.ended = Some(Ended { code, at: now, answer_lost_at: self.answer_lost_at.take() });
+        self.durable = Durable::No { failures: 0, next: now };
+    }
+}
