@@ -271,7 +271,7 @@ impl Owner {
         self.publish();
         let StoreStatus { kind, .. } = self.tools.store.status();
         if self.index.store.is_none() && kind.is_some() {
-            info!(?kind, "the store is chosen, and remembered");
+            info!(kind = kind.map(tracing::field::debug), "the store is chosen, and remembered");
             self.index.store = kind;
         }
         if let Err(error) = self.index.save(&self.state_dir) {

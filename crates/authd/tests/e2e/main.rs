@@ -5,4 +5,5 @@
 mod doors;
 mod headers;
 mod login;
+mod relay;
 mod support;

@@ -1,0 +1,74 @@
+//! The relay as a pipe: what comes in goes out, while it comes.
+
+use std::{
+    io::{Read, Write},
+    os::unix::net::UnixStream,
+};
+
+use authd_sandbox::{Fault, Route};
+use http_body_util::BodyExt;
+
+use crate::support::{house, question, sandbox};
+
+#[tokio::test]
+async fn an_answer_is_passed_on_while_the_provider_still_speaks() {
+    let sandbox = sandbox().await;
+    let house = house(&sandbox).await;
+    house.sign_in("default", "plus").await;
+    sandbox.faults().push(Route::ChatGptResponses, Fault::HoldStream);
+    let path = "/v1/profiles/-/relay/responses";
+    let answer = house.open("POST", path, &[], question("What is 2+2?").to_string()).await.unwrap();
+    assert_eq!(answer.headers()["content-type"], "text/event-stream; charset=utf-8");
+    let mut body = answer.into_body();
+    let mut text = String::new();
+    // The provider holds the rest back until it is released: what is here came through unbuffered.
+    while !text.contains("response.created") {
+        let piece = body.frame().await.unwrap().unwrap().into_data().unwrap();
+        text += &String::from_utf8_lossy(&piece);
+    }
+    assert!(!text.contains("response.completed"), "{text}");
+    sandbox.faults().release();
+    text += &String::from_utf8_lossy(&body.collect().await.unwrap().to_bytes());
+    assert!(text.contains("response.completed"), "{text}");
+}
+
+#[tokio::test]
+async fn a_question_is_passed_on_while_the_client_still_speaks() {
+    let sandbox = sandbox().await;
+    let house = house(&sandbox).await;
+    house.sign_in("default", "plus").await;
+    let socket = house.socket();
+    let seen = tokio::task::spawn_blocking(move || {
+        let mut stream = UnixStream::connect(socket).unwrap();
+        let body = question("What is 17+25?").to_string();
+        let (head, tail) = body.split_at(20);
+        write!(stream, "POST /v1/profiles/-/relay/responses HTTP/1.1\r\nHost: authd\r\n").unwrap();
+        write!(stream, "Content-Type: application/json\r\nTransfer-Encoding: chunked\r\n").unwrap();
+        write!(stream, "Connection: close\r\n\r\n").unwrap();
+        for piece in [head, tail] {
+            write!(stream, "{:x}\r\n{piece}\r\n", piece.len()).unwrap();
+            std::thread::yield_now();
+        }
+        write!(stream, "0\r\n\r\n").unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        answer
+    })
+    .await
+    .unwrap();
+    assert!(seen.contains("42"), "{seen}");
+    // Chunked in, chunked out: nobody measured the body, so nobody held it back.
+    let request = sandbox.requests_of(Route::ChatGptResponses).pop().unwrap();
+    assert_eq!(request.header("transfer-encoding"), Some("chunked"));
+}
+
+#[tokio::test]
+async fn an_answer_that_breaks_off_breaks_off_here_too() {
+    let sandbox = sandbox().await;
+    let house = house(&sandbox).await;
+    house.sign_in("default", "plus").await;
+    sandbox.faults().push(Route::ChatGptResponses, Fault::TruncateStream);
+    let path = "/v1/profiles/-/relay/responses";
+    let answer = house.open("POST", path, &[], question("What is 2+2?").to_string()).await.unwrap();
+    assert!(answer.into_body().collect().await.is_err(), "a cut answer must not look whole");
+}
