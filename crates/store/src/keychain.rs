@@ -3,42 +3,47 @@
 //! façade, because the façade connects once per process: a keychain that comes up later would stay
 //! unreachable until a restart.
 
-use std::{collections::HashMap, sync::Arc};
+use std::collections::HashMap;
 
-use keyring_core::{CredentialStore, Entry, Error};
+use keyring_core::{Entry, Error};
 use secrecy::{ExposeSecret, SecretString};
 
+use self::platform::Platform;
 use crate::{
     Key,
     backend::{Backend, Kind, StoreError},
 };
 
+#[cfg_attr(target_os = "linux", path = "keychain/secret_service.rs")]
+#[cfg_attr(target_os = "macos", path = "keychain/apple.rs")]
+mod platform;
+
 /// A connection to the keychain, made at need and dropped when it fails.
 pub(crate) struct Keychain {
     service: String,
-    store: Option<Arc<CredentialStore>>,
+    platform: Option<Platform>,
 }
 
 impl Keychain {
     /// The keychain's items of this service name. Nothing is opened yet.
     pub(crate) fn new(service: String) -> Self {
-        Self { service, store: None }
+        Self { service, platform: None }
     }
 
-    fn store(&mut self) -> Result<Arc<CredentialStore>, StoreError> {
-        if let Some(store) = &self.store {
-            return Ok(store.clone());
-        }
-        let store = connect().map_err(|error| failed(&error))?;
-        self.store = Some(store.clone());
-        Ok(store)
+    /// A keychain that answers and is not locked. It is looked at before every call: a call to a locked
+    /// one would put up a window that asks for a password, and wait for it.
+    fn platform(&mut self) -> Result<&Platform, StoreError> {
+        let platform = match self.platform.take() {
+            Some(platform) => platform,
+            None => Platform::connect().map_err(|error| failed(&error))?,
+        };
+        platform.ready()?;
+        Ok(self.platform.insert(platform))
     }
 
     fn entry(&mut self, key: &Key, label: Option<&str>) -> Result<Entry, StoreError> {
-        let modifiers: Option<HashMap<&str, &str>> =
-            if LABELLED { label.map(|label| HashMap::from([("label", label)])) } else { None };
-        let store = self.store()?;
-        store.build(&self.service, &key.to_string(), modifiers.as_ref()).map_err(|error| failed(&error))
+        let service = self.service.clone();
+        self.platform()?.entry(&service, &key.to_string(), label).map_err(|error| failed(&error))
     }
 
     /// After a failure the connection is made anew: the one we have may be to a keychain that is gone.
@@ -47,7 +52,7 @@ impl Keychain {
             Ok(value) => Ok(Some(value)),
             Err(Error::NoEntry) => Ok(None),
             Err(error) => {
-                self.store = None;
+                self.platform = None;
                 Err(failed(&error))
             }
         }
@@ -65,8 +70,14 @@ impl Backend for Keychain {
     }
 
     fn save(&mut self, key: &Key, label: &str, record: &SecretString) -> Result<(), StoreError> {
-        let written = self.entry(key, Some(label))?.set_password(record.expose_secret());
-        self.outcome(written).map(drop)
+        let entry = self.entry(key, Some(label))?;
+        let written = entry.set_password(record.expose_secret());
+        self.outcome(written)?;
+        // The label is for people; without it the record is as good.
+        if let Err(error) = platform::relabel(&entry, label) {
+            tracing::debug!(%error, "the item keeps its old label");
+        }
+        Ok(())
     }
 
     fn delete(&mut self, key: &Key) -> Result<(), StoreError> {
@@ -76,7 +87,7 @@ impl Backend for Keychain {
 
     fn list(&mut self) -> Result<Vec<Key>, StoreError> {
         let service = self.service.clone();
-        let found = self.store()?.search(&HashMap::from([("service", service.as_str())]));
+        let found = self.platform()?.search(&HashMap::from([("service", service.as_str())]));
         let entries = self.outcome(found)?.unwrap_or_default();
         let users = entries.iter().filter_map(|entry| {
             let attributes = entry.get_attributes().ok()?;
@@ -84,19 +95,6 @@ impl Backend for Keychain {
         });
         Ok(users.filter_map(|user| Key::parse(&user)).collect())
     }
-}
-
-/// Whether items can carry a label that a person reads.
-const LABELLED: bool = cfg!(target_os = "linux");
-
-#[cfg(target_os = "linux")]
-fn connect() -> Result<Arc<CredentialStore>, Error> {
-    Ok(zbus_secret_service_keyring_store::Store::new()?)
-}
-
-#[cfg(target_os = "macos")]
-fn connect() -> Result<Arc<CredentialStore>, Error> {
-    Ok(apple_native_keyring_store::keychain::Store::new()?)
 }
 
 fn failed(error: &Error) -> StoreError {

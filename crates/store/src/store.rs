@@ -3,7 +3,7 @@
 
 use std::{
     path::PathBuf,
-    sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -18,7 +18,7 @@ use crate::{
     file::Files,
     keychain::Keychain,
     memory::Memory,
-    worker::{self, Command},
+    worker::{Command, Worker},
 };
 
 /// How long to wait before an unavailable store is tried again, first and at most.
@@ -87,12 +87,6 @@ struct Inner {
     config: Config,
     worker: Mutex<Option<Worker>>,
     status: watch::Sender<Status>,
-}
-
-#[derive(Clone, Debug)]
-struct Worker {
-    kind: Kind,
-    commands: mpsc::Sender<Command>,
 }
 
 impl Store {
@@ -211,8 +205,16 @@ impl Store {
     ) -> Result<T, StoreError> {
         let (sender, answer) = oneshot::channel();
         let gone = || StoreError::Unavailable { detail: "the store's thread has ended".to_owned() };
-        worker.commands.send(command(sender)).map_err(|_| gone())?;
         let deadline = self.0.config.deadline;
+        if let Some(taken) = worker.stuck(deadline) {
+            let seconds = taken.as_secs();
+            let detail =
+                format!("it has not answered for {seconds} s; is it asking for a password somewhere?");
+            return Err(StoreError::Unavailable { detail });
+        }
+        if !worker.send(command(sender)) {
+            return Err(gone());
+        }
         match tokio::time::timeout(deadline, answer).await {
             Ok(answer) => answer.map_err(|_| gone())?,
             Err(_) => Err(StoreError::Unavailable {
@@ -236,7 +238,7 @@ impl Store {
             Kind::File => Box::new(Files::new(config.state_dir, config.key)),
             Kind::Memory => Box::new(Memory::new(config.memory_control)),
         };
-        Worker { kind, commands: worker::start(backend) }
+        Worker::start(backend)
     }
 
     fn ready(&self, detail: &str) {

@@ -1,15 +1,28 @@
 //! The thread that talks to the store: one command at a time, because keychains block, and one that
 //! waits for a person blocks for ever. It is never joined, and nobody waits for it beyond a deadline.
 
-use std::{sync::mpsc, thread};
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc},
+    thread,
+    time::{Duration, Instant},
+};
 
 use secrecy::{ExposeSecret, SecretString};
 use tokio::sync::oneshot;
 
 use crate::{
     Key,
-    backend::{Backend, StoreError},
+    backend::{Backend, Kind, StoreError},
 };
+
+/// A handle on the thread.
+#[derive(Clone, Debug)]
+pub(crate) struct Worker {
+    /// The kind of its store.
+    pub(crate) kind: Kind,
+    commands: mpsc::Sender<Command>,
+    busy_since: Arc<Mutex<Option<Instant>>>,
+}
 
 /// What is asked of the store, and where the answer goes.
 pub(crate) enum Command {
@@ -20,20 +33,40 @@ pub(crate) enum Command {
     List(oneshot::Sender<Result<Vec<Key>, StoreError>>),
 }
 
-/// Starts the thread; it ends when the last sender is gone.
-pub(crate) fn start(mut backend: Box<dyn Backend>) -> mpsc::Sender<Command> {
-    let (sender, commands) = mpsc::channel::<Command>();
-    let name = format!("store-{}", backend.kind());
-    let work = move || {
-        for command in commands {
-            obey(&mut *backend, command);
+impl Worker {
+    /// Starts the thread; it ends when the last handle is gone.
+    pub(crate) fn start(mut backend: Box<dyn Backend>) -> Self {
+        let (sender, commands) = mpsc::channel::<Command>();
+        let worker = Self { kind: backend.kind(), commands: sender, busy_since: Arc::default() };
+        let busy_since = worker.busy_since.clone();
+        let work = move || {
+            for command in commands {
+                *lock(&busy_since) = Some(Instant::now());
+                obey(&mut *backend, command);
+                *lock(&busy_since) = None;
+            }
+        };
+        if let Err(error) = thread::Builder::new().name(format!("store-{}", worker.kind)).spawn(work) {
+            // The channel's other end is gone, and every call says so.
+            tracing::error!(%error, "the store's thread could not be started");
         }
-    };
-    if let Err(error) = thread::Builder::new().name(name).spawn(work) {
-        // The channel's other end is gone, and every call says so.
-        tracing::error!(%error, "the store's thread could not be started");
+        worker
     }
-    sender
+
+    /// Hands a command over; false if the thread is gone.
+    pub(crate) fn send(&self, command: Command) -> bool {
+        self.commands.send(command).is_ok()
+    }
+
+    /// How long the call that is under way has taken, if that is longer than the deadline. Calls behind
+    /// it would only wait in vain.
+    pub(crate) fn stuck(&self, deadline: Duration) -> Option<Duration> {
+        lock(&self.busy_since).map(|since| since.elapsed()).filter(|taken| *taken > deadline)
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn obey(backend: &mut dyn Backend, command: Command) {

@@ -1,57 +1,15 @@
-//! One suite for every kind of store: memory, age-encrypted files, and a real gnome-keyring on a D-Bus
-//! of its own. And stores that are locked, slow, lying, failing or absent.
+//! The suite that every kind of store passes, run on memory and on age-encrypted files; and stores that
+//! are locked, slow, lying or failing. The keychain's turn is in `keyring`.
 #![expect(clippy::unwrap_used, reason = "tests panic where they cannot go on")]
+
+mod support;
 
 use std::{fs, os::unix::fs::PermissionsExt, path::Path, process::Command, time::Duration};
 
-use authd_store::{Config, Key, KeySource, Kind, State, Store, StoreError, Wish};
+use authd_store::{Key, Kind, State, Store, StoreError, Wish};
 use secrecy::ExposeSecret;
 
-fn config(directory: &Path, kind: Wish) -> Config {
-    Config {
-        kind,
-        state_dir: directory.to_path_buf(),
-        service: "authd-test".to_owned(),
-        key: KeySource {
-            credentials_directory: None,
-            passphrase_file: None,
-            key_file: directory.join("store.key"),
-        },
-        deadline: Duration::from_secs(20),
-        memory_control: Some(directory.join("mood")),
-    }
-}
-
-fn private() -> tempfile::TempDir {
-    let directory = tempfile::tempdir().unwrap();
-    fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o700)).unwrap();
-    directory
-}
-
-/// What every store does.
-async fn conforms(store: &Store, kind: Kind) {
-    assert_eq!(store.probe().await.unwrap(), kind);
-    assert_eq!(store.status().state, State::Ready);
-    let (work, home, login) = (Key::profile("work"), Key::profile("home.2"), Key::login("lg_x-Y_1"));
-    assert!(store.load(&work).await.unwrap().is_none());
-    store.delete(&work).await.unwrap();
-    // As long as a real record, and with every kind of letter.
-    let long = format!("{{\"text\":\"{}\",\"odd\":\"ä\\u0000 \\n 漢\"}}", "x".repeat(12_000));
-    for (key, text) in [(&work, long.as_str()), (&home, "{}"), (&login, "sealed")] {
-        store.save(key, "authd: a label", text.into()).await.unwrap();
-        assert_eq!(store.load(key).await.unwrap().unwrap().expose_secret(), text);
-    }
-    store.save(&work, "authd: another label", "second".into()).await.unwrap();
-    assert_eq!(store.load(&work).await.unwrap().unwrap().expose_secret(), "second");
-    let mut keys = store.list().await.unwrap();
-    keys.sort();
-    assert_eq!(keys, [home.clone(), work.clone(), login.clone()]);
-    for key in [&work, &home, &login] {
-        store.delete(key).await.unwrap();
-        assert!(store.load(key).await.unwrap().is_none());
-    }
-    assert!(store.list().await.unwrap().is_empty());
-}
+use crate::support::{config, conforms, private};
 
 #[tokio::test]
 async fn memory_conforms() {
@@ -186,46 +144,4 @@ async fn the_remembered_store_is_never_replaced_by_another() {
     }
     assert_eq!(store.status().kind, Some(Kind::Keychain));
     assert!(!directory.path().join("store").exists());
-}
-
-/// Set for the copy of this test that runs inside a D-Bus session with a keyring.
-const INSIDE: &str = "AUTHD_TEST_INSIDE_A_KEYRING_SESSION";
-
-#[tokio::test]
-async fn a_real_gnome_keyring_conforms() {
-    if std::env::var_os(INSIDE).is_some() {
-        return inside_a_keyring_session().await;
-    }
-    let installed = |program: &str| Command::new(program).arg("--version").output().is_ok();
-    if !installed("dbus-run-session") || !installed("gnome-keyring-daemon") {
-        eprintln!("skipped: dbus-run-session or gnome-keyring-daemon is not installed");
-        return;
-    }
-    let home = private();
-    let script = "printf password | gnome-keyring-daemon --unlock --components=secrets >/dev/null && \
-                  exec \"$0\" --exact a_real_gnome_keyring_conforms --nocapture";
-    let mut session = Command::new("dbus-run-session");
-    session.args(["--", "sh", "-c", script]).arg(std::env::current_exe().unwrap());
-    session.env("HOME", home.path()).env("XDG_RUNTIME_DIR", home.path()).env(INSIDE, "1");
-    for variable in ["XDG_DATA_HOME", "XDG_CONFIG_HOME", "XDG_CACHE_HOME", "DISPLAY"] {
-        session.env_remove(variable);
-    }
-    let output = session.output().unwrap();
-    let told = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success() && told.contains("1 passed"), "{told}");
-}
-
-async fn inside_a_keyring_session() {
-    let directory = private();
-    let store = Store::open(config(directory.path(), Wish::Auto), None);
-    conforms(&store, Kind::Keychain).await;
-    let key = Key::profile("work");
-    store.save(&key, "authd: profile work (user@example.com)", "in the keyring".into()).await.unwrap();
-    let mut tool = Command::new("secret-tool");
-    if let Ok(output) = tool.args(["search", "service", "authd-test"]).output() {
-        let told = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
-        assert!(told.contains("label = authd: profile work (user@example.com)"), "{told}");
-    }
-    let again = Store::open(config(directory.path(), Wish::Keychain), Some(Kind::Keychain));
-    assert_eq!(again.load(&key).await.unwrap().unwrap().expose_secret(), "in the keyring");
 }
