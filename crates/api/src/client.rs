@@ -15,8 +15,8 @@ use serde::{Serialize, de::DeserializeOwned};
 use tokio::net::UnixStream;
 
 use crate::{
-    ErrorCode, Headers, Login, LoginBody, Problem, Profile, ProfileName, ProfilePatch, Profiles, RefreshBody,
-    Status, VERSION_HEADER, route,
+    ErrorCode, Headers, Login, LoginBody, MigrateBody, Migrated, Problem, Profile, ProfileName, ProfilePatch,
+    Profiles, RefreshBody, Status, StoreKind, StoreStatus, VERSION_HEADER, route,
 };
 
 /// A handle on the daemon behind one socket.
@@ -150,6 +150,16 @@ impl Client {
     ) -> Result<Headers, ClientError> {
         let query = min_ttl.map(|seconds| format!("?min_ttl={seconds}")).unwrap_or_default();
         self.ask(Method::GET, &route::below_profile(name, &format!("headers{query}")), NOTHING).await
+    }
+
+    /// Moves every credential to another store.
+    pub async fn migrate_store(&self, to: StoreKind) -> Result<Migrated, ClientError> {
+        self.ask(Method::POST, route::STORE_MIGRATE, Some(&MigrateBody { to })).await
+    }
+
+    /// Seals every credential with a new key.
+    pub async fn rekey_store(&self) -> Result<StoreStatus, ClientError> {
+        self.ask(Method::POST, route::STORE_REKEY, NOTHING).await
     }
 
     /// Refreshes now.

@@ -27,8 +27,8 @@ pub use client::{Answer, Client, ClientError, Streamed};
 pub use error::{ErrorCode, Problem};
 pub use message::{
     ApiKeyBody, CallbackBody, CallbackState, CallbackStatus, Flow, Headers, Login, LoginBody, LoginState,
-    Mode, ModeWish, Profile, ProfilePatch, ProfileState, Profiles, RefreshBody, Status, StoreKind,
-    StoreState, StoreStatus,
+    MigrateBody, Migrated, Mode, ModeWish, Profile, ProfilePatch, ProfileState, Profiles, RefreshBody,
+    Status, StoreKind, StoreState, StoreStatus,
 };
 pub use name::{NameError, ProfileName};
 pub use paths::{PathError, Paths};

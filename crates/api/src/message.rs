@@ -102,6 +102,25 @@ pub enum StoreState {
     Unknown,
 }
 
+/// The body of `POST /v1/store/migrate`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MigrateBody {
+    /// The store that everything is to move to: `keychain` or `file`.
+    pub to: StoreKind,
+}
+
+/// What moving everything came to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Migrated {
+    /// How many records were moved: profiles, and logins that are pending.
+    pub records: usize,
+    /// Why the old store still holds its copies, if it does; they are deleted at the next start.
+    pub left_behind: Option<String>,
+    /// The store in use now.
+    pub store: StoreStatus,
+}
+
 /// The body of `POST /v1/logins`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

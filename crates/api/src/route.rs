@@ -31,6 +31,11 @@ pub const RELAY: &str = "/v1/profiles/{profile}/relay/{*path}";
 /// Any method: passed on to the ChatGPT backend.
 pub const RELAY_BACKEND: &str = "/v1/profiles/{profile}/relay-backend/{*path}";
 
+/// `POST`: moves everything to another store.
+pub const STORE_MIGRATE: &str = "/v1/store/migrate";
+/// `POST`: seals everything with a new key.
+pub const STORE_REKEY: &str = "/v1/store/rekey";
+
 /// The path of one login.
 pub fn login(id: &str) -> String {
     format!("{LOGINS}/{id}")

@@ -3,7 +3,7 @@
 
 use std::{ffi::OsString, path::PathBuf};
 
-use authd_api::{ModeWish, ProfileName};
+use authd_api::{ModeWish, ProfileName, StoreKind};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 /// Sign in to OpenAI once, and let every program on this machine use it.
@@ -76,6 +76,13 @@ pub(crate) enum Verb {
     /// Ask a model, and print its answer as it comes
     #[command(after_help = ASK_EXAMPLES)]
     Ask(AskArgs),
+    /// Show where credentials are kept, move them, or seal them with a new key
+    #[command(after_help = STORE_EXAMPLES)]
+    Store {
+        /// What to do
+        #[command(subcommand)]
+        deed: StoreDeed,
+    },
     /// Call the account's endpoints, and say what came back
     #[command(after_help = CHECK_EXITS)]
     Check(One),
@@ -97,6 +104,30 @@ pub(crate) enum Verb {
         /// The directory to write them to [default: print authctl(1)]
         directory: Option<PathBuf>,
     },
+}
+
+/// What to do with the credential store.
+#[derive(Debug, Subcommand)]
+pub(crate) enum StoreDeed {
+    /// Show which store is in use, and why
+    Status,
+    /// Move everything to another store; nothing is deleted before its copy has been read back
+    Migrate {
+        /// Where to
+        #[arg(long, value_enum)]
+        to: StoreArg,
+    },
+    /// Seal the encrypted files with a new key
+    Rekey,
+}
+
+/// A store that survives the daemon.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum StoreArg {
+    /// The operating system's keychain
+    Keychain,
+    /// age-encrypted files in the state directory
+    File,
 }
 
 /// A verb about one profile.
@@ -199,6 +230,15 @@ impl std::str::FromStr for LoginId {
     }
 }
 
+impl From<StoreArg> for StoreKind {
+    fn from(store: StoreArg) -> Self {
+        match store {
+            StoreArg::Keychain => Self::Keychain,
+            StoreArg::File => Self::File,
+        }
+    }
+}
+
 impl From<ModeArg> for ModeWish {
     fn from(mode: ModeArg) -> Self {
         match mode {
@@ -257,6 +297,14 @@ Examples:
   authctl ask -p work --model gpt-5.5 \"What is 2+2?\"
   git diff | authctl ask              the question from stdin
   authctl ask -v \"What is 2+2?\"       shows request and response, secrets redacted";
+
+const STORE_EXAMPLES: &str = "\
+Examples:
+  authctl store status
+  authctl store migrate --to file     for a machine whose keychain is not always there
+  authctl store rekey
+
+The files open with the stock age tool: age -d -i store.key store/profile.default.age";
 
 const CHECK_EXITS: &str = "\
 Exit codes:

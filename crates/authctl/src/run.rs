@@ -3,6 +3,7 @@
 mod ask;
 mod check;
 mod login;
+mod store;
 
 use std::{ffi::OsString, io, os::unix::process::CommandExt, path::Path, process::Command, time::Duration};
 
@@ -52,6 +53,7 @@ pub(crate) async fn run(cli: Cli, out: Out) -> Result<(), Failure> {
         Verb::Refresh(one) => refresh(&ctl()?, one).await,
         Verb::Logout(args) => logout(&ctl()?, args).await,
         Verb::Ask(args) => ask::ask(&ctl()?, args).await,
+        Verb::Store { deed } => store::store(&ctl()?, deed).await,
         Verb::Check(one) => check::check(&ctl()?, one).await,
         Verb::Exec { command } => exec(&ctl()?, &command).await,
         Verb::Completions { shell } => completions(shell, out),

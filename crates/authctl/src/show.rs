@@ -1,7 +1,9 @@
 //! What people read: the state of things as a table of at most 80 columns, and a finished login as a
 //! sentence. It prints nothing and reads no clock.
 
-use authd_api::{CallbackState, Mode, Profile, ProfileName, ProfileState, Status, StoreKind, StoreState};
+use authd_api::{
+    CallbackState, Mode, Profile, ProfileName, ProfileState, Status, StoreKind, StoreState, StoreStatus,
+};
 use jiff::Timestamp;
 
 use crate::{out::Paint, time};
@@ -13,7 +15,7 @@ const WIDTH: usize = 80;
 pub(crate) fn status(daemon: &Status, all: &[Profile], now: Timestamp, paint: Paint) -> String {
     let up = time::length(u64::try_from(now.as_second() - daemon.started_at.as_second()).unwrap_or(0));
     let mut text = format!("{} {}, process {}, up {up}\n", paint.bold("authd"), daemon.version, daemon.pid);
-    text += &format!("store     {}\n", store(daemon, paint));
+    text += &format!("store     {}\n", store(&daemon.store, paint));
     text += &format!("callback  {}\n", callback(daemon, paint));
     if daemon.pending_logins > 0 {
         text += &format!("logins    {} pending\n", daemon.pending_logins);
@@ -78,21 +80,22 @@ pub(crate) fn mode(mode: Option<Mode>) -> &'static str {
     }
 }
 
-fn store(daemon: &Status, paint: Paint) -> String {
-    let kind = match daemon.store.kind {
+/// A store in a line.
+pub(crate) fn store(store: &StoreStatus, paint: Paint) -> String {
+    let kind = match store.kind {
         Some(StoreKind::Keychain) => "keychain",
         Some(StoreKind::File) => "encrypted files",
         Some(StoreKind::Memory) => "memory: nothing survives authd",
         Some(StoreKind::Unknown) => "of a newer kind",
         None => "none yet",
     };
-    let state = match daemon.store.state {
+    let state = match store.state {
         StoreState::Ready => paint.green("ready"),
         StoreState::Locked => paint.yellow("locked"),
         StoreState::Unavailable => paint.red("unavailable"),
         StoreState::Unknown => "in an unknown state".to_owned(),
     };
-    format!("{kind}, {state}{}", detail(daemon.store.detail.as_deref()))
+    format!("{kind}, {state}{}", detail(store.detail.as_deref()))
 }
 
 fn callback(daemon: &Status, paint: Paint) -> String {

@@ -136,6 +136,7 @@ impl App {
             .map_err(|error| StartError::Setting(error.to_string()))?;
         let loaded = Index::load(&paths.state_dir);
         let store = Store::open(config.store.for_state_dir(&paths.state_dir), loaded.store());
+        config.store.compare(loaded.store());
         let probed = store.probe().await;
         if let Err(error) = &probed {
             warn!(%error, "the store does not answer yet; it is tried again");

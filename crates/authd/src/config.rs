@@ -193,6 +193,15 @@ impl Default for Config {
 }
 
 impl Store {
+    /// Says so if another store than the wanted one holds the credentials: the first write settled it.
+    pub(crate) fn compare(&self, remembered: Option<authd_store::Kind>) {
+        if let (Some(wanted), Some(held)) = (self.kind.settled(), remembered)
+            && wanted != held
+        {
+            tracing::warn!(%held, %wanted, "another store holds the credentials; to move them: authctl store migrate");
+        }
+    }
+
     /// The store's own configuration, for the files below a state directory.
     pub(crate) fn for_state_dir(&self, state_dir: &Path) -> authd_store::Config {
         authd_store::Config {

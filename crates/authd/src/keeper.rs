@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 
 use authd_api::ProfileName;
 use authd_oauth::{Grant, Identity};
-use authd_store::{Entry, Index, Key, Loaded, Status as StoreStatus, StoreError};
+use authd_store::{Entry, Index, Key, Kind, Loaded, Moved, Status as StoreStatus, StoreError};
 use tokio::{
     sync::{mpsc, oneshot, watch},
     task::JoinSet,
@@ -69,6 +69,8 @@ enum Command {
     Default(ProfileName, oneshot::Sender<Result<(), KeeperError>>),
     Rename(ProfileName, ProfileName, oneshot::Sender<Result<(), KeeperError>>),
     SignOut { name: ProfileName, revoke: bool, done: oneshot::Sender<Result<(), KeeperError>> },
+    Migrate(Kind, oneshot::Sender<Result<Moved, KeeperError>>),
+    Rekey(oneshot::Sender<Result<(), KeeperError>>),
 }
 
 impl Keeper {
@@ -95,6 +97,16 @@ impl Keeper {
     /// Forgets a profile; with `revoke` at the provider first.
     pub(crate) async fn sign_out(&self, name: ProfileName, revoke: bool) -> Result<(), KeeperError> {
         self.ask(|done| Command::SignOut { name, revoke, done }).await
+    }
+
+    /// Moves every record to another store.
+    pub(crate) async fn migrate(&self, to: Kind) -> Result<Moved, KeeperError> {
+        self.ask(|done| Command::Migrate(to, done)).await
+    }
+
+    /// Seals every record with a new key.
+    pub(crate) async fn rekey(&self) -> Result<(), KeeperError> {
+        self.ask(Command::Rekey).await
     }
 
     async fn ask<T>(
@@ -162,6 +174,7 @@ impl Owner {
             self.begin(name, Beginning::Stored);
         }
         self.publish();
+        self.clear_left_behind().await;
         let stopping = self.tools.stopping.clone();
         loop {
             tokio::select! {
@@ -181,6 +194,10 @@ impl Owner {
             Command::Default(name, done) => drop(done.send(self.make_default(&name))),
             Command::Rename(from, to, done) => drop(done.send(self.rename(&from, to).await)),
             Command::SignOut { name, revoke, done } => drop(done.send(self.sign_out(&name, revoke).await)),
+            Command::Migrate(to, done) => drop(done.send(self.migrate(to).await.map_err(KeeperError::Store))),
+            Command::Rekey(done) => {
+                drop(done.send(self.tools.store.rekey().await.map_err(KeeperError::Store)));
+            }
         }
     }
 
@@ -257,6 +274,42 @@ impl Owner {
         }
         self.write();
         Ok(())
+    }
+
+    /// The new store is remembered before anything is deleted from the old one.
+    async fn migrate(&mut self, to: Kind) -> Result<Moved, StoreError> {
+        let store = self.tools.store.clone();
+        let before = self.index.clone();
+        let remember = || {
+            self.index.leaving = before.store;
+            self.index.store = Some(to);
+            self.index.save(&self.state_dir)
+        };
+        match store.migrate(to, remember).await {
+            Ok(moved) => {
+                if moved.left_behind.is_none() {
+                    self.index.leaving = None;
+                    self.write();
+                }
+                Ok(moved)
+            }
+            Err(error) => {
+                self.index = before;
+                Err(error)
+            }
+        }
+    }
+
+    /// Finishes a move that was interrupted after everything had been copied.
+    async fn clear_left_behind(&mut self) {
+        let Some(kind) = self.index.leaving else { return };
+        match self.tools.store.clear(kind).await {
+            Ok(()) => {
+                self.index.leaving = None;
+                self.write();
+            }
+            Err(error) => warn!(%error, %kind, "the store that was left still holds records"),
+        }
     }
 
     fn begin(&mut self, name: ProfileName, beginning: Beginning) {

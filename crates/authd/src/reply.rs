@@ -3,10 +3,10 @@
 
 use authd_api::{
     CallbackState, CallbackStatus, ErrorCode, Login, LoginState, Mode, Problem, Profile, ProfileName,
-    ProfileState,
+    ProfileState, StoreKind, StoreState, StoreStatus,
 };
 use authd_oauth::{Ended, Failure, LoginFailure, ModeWish, Plan, Standing, Trouble};
-use authd_store::StoreError;
+use authd_store::{Kind, State, StoreError};
 use jiff::Timestamp;
 
 use crate::{
@@ -196,6 +196,7 @@ pub(crate) fn store_failed(error: &StoreError) -> Problem {
         StoreError::Unavailable { .. } => {
             Problem::new(ErrorCode::StoreUnavailable, detail).hint("run: authctl doctor")
         }
+        StoreError::Refused { .. } => Problem::new(ErrorCode::Conflict, detail),
         StoreError::Damaged { .. } => {
             Problem::new(ErrorCode::StoreUnavailable, detail).hint("sign in again: authctl login --replace")
         }
@@ -252,6 +253,14 @@ pub(crate) fn keeper_failed(error: &KeeperError, name: &ProfileName) -> Problem 
     problem.about(name)
 }
 
+/// A move to another store, or a new key, that did not come about.
+pub(crate) fn moving_failed(error: &KeeperError) -> Problem {
+    match error {
+        KeeperError::Store(error) => store_failed(error),
+        KeeperError::Unknown | KeeperError::Taken | KeeperError::SignOut(_) | KeeperError::Gone => stopping(),
+    }
+}
+
 /// There is no such profile.
 pub(crate) fn profile_unknown(name: &ProfileName) -> Problem {
     Problem::new(ErrorCode::ProfileUnknown, format!("there is no profile \"{name}\""))
@@ -303,6 +312,23 @@ pub(crate) fn callback(facts: &CallbackFacts) -> CallbackStatus {
             .detail
             .clone()
             .filter(|_| facts.state != CallbackState::Listening || facts.detail.is_some()),
+    }
+}
+
+/// The store, as its clients see it.
+pub(crate) fn store(status: authd_store::Status) -> StoreStatus {
+    StoreStatus {
+        kind: status.kind.map(|kind| match kind {
+            Kind::Keychain => StoreKind::Keychain,
+            Kind::File => StoreKind::File,
+            Kind::Memory => StoreKind::Memory,
+        }),
+        state: match status.state {
+            State::Ready => StoreState::Ready,
+            State::Locked => StoreState::Locked,
+            State::Unavailable => StoreState::Unavailable,
+        },
+        detail: Some(status.detail).filter(|detail| !detail.is_empty()),
     }
 }
 

@@ -7,8 +7,8 @@ mod guard;
 use std::{sync::Arc, time::Duration};
 
 use authd_api::{
-    ApiKeyBody, CallbackBody, ErrorCode, Login, LoginBody, Problem, ProfileName, ProfilePatch, Profiles,
-    RefreshBody, Status, StoreKind, StoreState, StoreStatus, route,
+    ApiKeyBody, CallbackBody, ErrorCode, Login, LoginBody, MigrateBody, Migrated, Problem, ProfileName,
+    ProfilePatch, Profiles, RefreshBody, Status, StoreKind, route,
 };
 use authd_oauth::{ApiKey, Grant, Holding, Identity};
 use axum::{
@@ -51,6 +51,8 @@ pub(crate) fn router(front: Front) -> Router {
         .route(route::API_KEY, put(own_key))
         .route(route::HEADERS, get(headers))
         .route(route::REFRESH, post(refresh))
+        .route(route::STORE_MIGRATE, post(migrate_store))
+        .route(route::STORE_REKEY, post(rekey_store))
         .route(route::RELAY, any(relay))
         .route(route::RELAY_BACKEND, any(relay_backend))
         .fallback(|| async { Refusal(Problem::new(ErrorCode::NotFound, "there is no such route")) })
@@ -65,25 +67,12 @@ type Seen = State<Arc<Front>>;
 
 async fn status(State(front): Seen) -> Response {
     let directory = front.keeper.directory();
-    let store = front.store.borrow().clone();
     let message = Status {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         pid: std::process::id(),
         started_at: front.started_at,
         callback: reply::callback(&front.callback.borrow()),
-        store: StoreStatus {
-            kind: store.kind.map(|kind| match kind {
-                authd_store::Kind::Keychain => StoreKind::Keychain,
-                authd_store::Kind::File => StoreKind::File,
-                authd_store::Kind::Memory => StoreKind::Memory,
-            }),
-            state: match store.state {
-                authd_store::State::Ready => StoreState::Ready,
-                authd_store::State::Locked => StoreState::Locked,
-                authd_store::State::Unavailable => StoreState::Unavailable,
-            },
-            detail: Some(store.detail).filter(|detail| !detail.is_empty()),
-        },
+        store: reply::store(front.store.borrow().clone()),
         profiles: directory.profiles.len(),
         pending_logins: front.logins.pending(),
         default_profile: directory.default.clone(),
@@ -259,6 +248,32 @@ async fn refresh(
         Some(problem) => Err(problem.into()),
         None => Ok(json(StatusCode::OK, &front.message(&found.name)?)),
     }
+}
+
+async fn migrate_store(
+    State(front): Seen,
+    Json(MigrateBody { to }): Json<MigrateBody>,
+) -> Result<Response, Refusal> {
+    let to = match to {
+        StoreKind::Keychain => authd_store::Kind::Keychain,
+        StoreKind::File => authd_store::Kind::File,
+        StoreKind::Memory | StoreKind::Unknown => {
+            let problem = Problem::new(ErrorCode::BadRequest, "credentials cannot be moved there");
+            return Err(problem.hint("\"to\" is keychain or file").into());
+        }
+    };
+    let moved = front.keeper.migrate(to).await.map_err(|error| reply::moving_failed(&error))?;
+    let message = Migrated {
+        records: moved.records,
+        left_behind: moved.left_behind.map(|error| error.to_string()),
+        store: reply::store(front.store.borrow().clone()),
+    };
+    Ok(json(StatusCode::OK, &message))
+}
+
+async fn rekey_store(State(front): Seen) -> Result<Response, Refusal> {
+    front.keeper.rekey().await.map_err(|error| reply::moving_failed(&error))?;
+    Ok(json(StatusCode::OK, &reply::store(front.store.borrow().clone())))
 }
 
 async fn relay(state: Seen, path: Path<(String, String)>, request: Request) -> Result<Response, Refusal> {

@@ -22,6 +22,7 @@ pub(crate) struct Ledger {
     codes: HashMap<String, Code>,
     families: Vec<Family>,
     refresh_tokens: HashMap<String, usize>,
+    rotations: usize,
     access_tokens: HashMap<String, Access>,
     id_tokens: HashMap<String, IdToken>,
     api_keys: HashMap<String, String>,
@@ -116,6 +117,7 @@ impl Ledger {
             codes: HashMap::new(),
             families: Vec::new(),
             refresh_tokens: HashMap::new(),
+            rotations: 0,
             access_tokens: HashMap::new(),
             id_tokens: HashMap::new(),
             api_keys: HashMap::new(),
@@ -194,7 +196,13 @@ impl Ledger {
         }
         let name = family.account.clone();
         let account = self.account(&name).ok_or(RefreshRefused::Unknown)?;
+        self.rotations += 1;
         Ok(self.issue_tokens(index, &account, now))
+    }
+
+    /// How many refresh tokens were exchanged for new ones.
+    pub(crate) fn rotations(&self) -> usize {
+        self.rotations
     }
 
     /// The account whose access token this is.

@@ -231,6 +231,11 @@ impl Sandbox {
         self.shared.log.wait_for(route, n).await;
     }
 
+    /// How many refresh tokens were exchanged for new ones so far, whether or not anybody heard of it.
+    pub fn rotations(&self) -> usize {
+        self.shared.ledger().rotations()
+    }
+
     /// Every secret issued so far, oldest first: codes, tokens, keys, verifiers. None may appear in a log.
     pub fn issued_secrets(&self) -> Vec<String> {
         self.shared.ledger().issued().to_vec()

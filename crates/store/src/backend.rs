@@ -45,6 +45,12 @@ pub enum StoreError {
         /// What it said.
         detail: String,
     },
+    /// Do what it says: this store cannot do that.
+    #[error("this store cannot do that: {detail}")]
+    Refused {
+        /// Why, and what can be done.
+        detail: String,
+    },
     /// Leave it as it is: this one record cannot be opened.
     #[error("the record {key} cannot be opened: {detail}")]
     Damaged {
@@ -67,4 +73,8 @@ pub(crate) trait Backend: Send {
     fn delete(&mut self, key: &Key) -> Result<(), StoreError>;
     /// All keys.
     fn list(&mut self) -> Result<Vec<Key>, StoreError>;
+    /// Seals everything with a new key.
+    fn rekey(&mut self) -> Result<(), StoreError>;
+    /// Where it keeps things, for people.
+    fn described(&self) -> String;
 }

@@ -5,17 +5,18 @@
 use std::{
     fs, io,
     path::{Path, PathBuf},
-    str::FromStr,
 };
 
-use age::{scrypt, x25519};
-use secrecy::{ExposeSecret, SecretString};
+use secrecy::SecretString;
 
+use self::identity::Identities;
 use crate::{
     Key,
     backend::{Backend, Kind, StoreError},
     private,
 };
+
+mod identity;
 
 /// The longest file that is read, in bytes: records have ten thousand.
 const MAX_FILE: u64 = 1 << 20;
@@ -35,13 +36,13 @@ pub struct KeySource {
 pub(crate) struct Files {
     state_dir: PathBuf,
     source: KeySource,
-    identity: Option<x25519::Identity>,
+    identities: Option<Identities>,
 }
 
 impl Files {
     /// The files below a state directory. Nothing is opened yet.
     pub(crate) fn new(state_dir: PathBuf, source: KeySource) -> Self {
-        Self { state_dir, source, identity: None }
+        Self { state_dir, source, identities: None }
     }
 
     fn directory(&self) -> PathBuf {
@@ -52,51 +53,28 @@ impl Files {
         self.directory().join(format!("{key}.age"))
     }
 
-    /// The identity that opens the files, made at the first use.
-    fn identity(&mut self) -> Result<x25519::Identity, StoreError> {
-        if let Some(identity) = &self.identity {
-            return Ok(identity.clone());
-        }
-        private::ensure_private_dir(&self.state_dir).map_err(|error| unavailable(&error))?;
-        private::ensure_private_dir(&self.directory()).map_err(|error| unavailable(&error))?;
-        let credential =
-            self.source.credentials_directory.as_ref().map(|directory| directory.join("authd-key"));
-        let given = credential.filter(|path| path.exists()).or_else(|| self.source.passphrase_file.clone());
-        let identity = match given {
-            Some(path) => self.read_given(&path)?,
-            None => from_key_file(&self.source.key_file)?,
+    fn identities(&mut self) -> Result<&mut Identities, StoreError> {
+        let found = if let Some(found) = self.identities.take() {
+            found
+        } else {
+            private::ensure_private_dir(&self.state_dir).map_err(|error| unavailable(&error))?;
+            private::ensure_private_dir(&self.directory()).map_err(|error| unavailable(&error))?;
+            Identities::find(&self.source, &self.state_dir)?
         };
-        self.identity = Some(identity.clone());
-        Ok(identity)
+        Ok(self.identities.insert(found))
     }
+}
 
-    /// A given text is an identity, or the passphrase of one that we keep. Deriving a key from a
-    /// passphrase is slow on purpose; it is done once.
-    fn read_given(&self, path: &Path) -> Result<x25519::Identity, StoreError> {
-        let text = read_secret(path)?;
-        if let Some(identity) = identity_in(&text) {
-            return Ok(identity);
-        }
-        let passphrase = SecretString::from(text.expose_secret().trim());
-        let kept = self.state_dir.join("store.identity.age");
-        if kept.exists() {
-            let sealed = fs::read(&kept).map_err(|error| unavailable(&error))?;
-            let opened = age::decrypt(&scrypt::Identity::new(passphrase), &sealed).map_err(|error| {
-                StoreError::Locked {
-                    detail: format!("the passphrase in {} does not fit: {error}", path.display()),
-                }
-            })?;
-            let opened = SecretString::from(String::from_utf8_lossy(&opened).into_owned());
-            return identity_in(&opened).ok_or_else(|| StoreError::Unavailable {
-                detail: format!("{} holds no identity", kept.display()),
-            });
-        }
-        let identity = x25519::Identity::generate();
-        let text = identity.to_string();
-        let sealed = age::encrypt(&scrypt::Recipient::new(passphrase), text.expose_secret().as_bytes())
-            .map_err(|error| StoreError::Unavailable { detail: error.to_string() })?;
-        private::atomic_write(&kept, &sealed).map_err(|error| unavailable(&error))?;
-        Ok(identity)
+impl Files {
+    /// A crash between the writing of a record and its taking its place leaves the newer one beside the
+    /// older. If it is whole, which its seal tells, it is the one that counts.
+    fn finish_interrupted_save(&mut self, path: &Path) -> Result<(), StoreError> {
+        let temporary = private::temporary(path);
+        let Ok(sealed) = read_bounded(&temporary) else { return Ok(()) };
+        let whole = self.identities()?.open(&sealed).is_ok();
+        let finished =
+            if whole { private::take_place(&temporary, path) } else { private::remove(&temporary) };
+        finished.map_err(|error| unavailable(&error))
     }
 }
 
@@ -106,32 +84,31 @@ impl Backend for Files {
     }
 
     fn load(&mut self, key: &Key) -> Result<Option<SecretString>, StoreError> {
-        let identity = self.identity()?;
         let path = self.path(key);
+        self.finish_interrupted_save(&path)?;
         let damaged = |detail: String| StoreError::Damaged { key: key.to_string(), detail };
         let sealed = match read_bounded(&path) {
             Ok(sealed) => sealed,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(unavailable(&error)),
         };
-        let opened = age::decrypt(&identity, &sealed).map_err(|error| damaged(error.to_string()))?;
+        let opened = self.identities()?.open(&sealed).map_err(|error| damaged(error.to_string()))?;
         let text = String::from_utf8(opened).map_err(|_| damaged("it is not UTF-8".to_owned()))?;
         Ok(Some(text.into()))
     }
 
     fn save(&mut self, key: &Key, _: &str, record: &SecretString) -> Result<(), StoreError> {
-        let recipient = self.identity()?.to_public();
-        let sealed = age::encrypt(&recipient, record.expose_secret().as_bytes())
-            .map_err(|error| StoreError::Unavailable { detail: error.to_string() })?;
+        let sealed = self.identities()?.seal(record)?;
         private::atomic_write(&self.path(key), &sealed).map_err(|error| unavailable(&error))
     }
 
     fn delete(&mut self, key: &Key) -> Result<(), StoreError> {
-        match fs::remove_file(self.path(key)) {
-            Ok(()) => private::sync_dir(&self.directory()).map_err(|error| unavailable(&error)),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-            Err(error) => Err(unavailable(&error)),
+        let path = self.path(key);
+        if !path.exists() && !private::temporary(&path).exists() {
+            return Ok(());
         }
+        let removed = private::remove(&private::temporary(&path)).and_then(|()| private::remove(&path));
+        removed.and_then(|()| private::sync_dir(&self.directory())).map_err(|error| unavailable(&error))
     }
 
     fn list(&mut self) -> Result<Vec<Key>, StoreError> {
@@ -143,36 +120,22 @@ impl Backend for Files {
         let names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
         Ok(names.filter_map(|name| Key::parse(name.strip_suffix(".age")?)).collect())
     }
-}
 
-fn from_key_file(path: &Path) -> Result<x25519::Identity, StoreError> {
-    if path.exists() {
-        return identity_in(&read_secret(path)?).ok_or_else(|| StoreError::Unavailable {
-            detail: format!("{} holds no identity", path.display()),
-        });
+    /// The new key is there before the first file is sealed with it, and the old one until the last.
+    fn rekey(&mut self) -> Result<(), StoreError> {
+        self.identities()?.renew()?;
+        for key in self.list()? {
+            if let Some(record) = self.load(&key)? {
+                self.save(&key, "", &record)?;
+            }
+        }
+        self.identities()?.retire()
     }
-    let identity = x25519::Identity::generate();
-    let text = format!(
-        "# The key of authd's encrypted files. Whoever can read it can read them.\n# public key: {}\n{}\n",
-        identity.to_public(),
-        identity.to_string().expose_secret()
-    );
-    private::atomic_write(path, text.as_bytes()).map_err(|error| unavailable(&error))?;
-    Ok(identity)
-}
 
-/// The identity in a file's text, which may have comments beside it.
-fn identity_in(text: &SecretString) -> Option<x25519::Identity> {
-    let mut lines = text.expose_secret().lines().map(str::trim);
-    lines.find_map(|line| x25519::Identity::from_str(line).ok())
-}
-
-fn read_secret(path: &Path) -> Result<SecretString, StoreError> {
-    let bytes = read_bounded(path)
-        .map_err(|error| StoreError::Unavailable { detail: format!("{}: {error}", path.display()) })?;
-    let text = String::from_utf8(bytes)
-        .map_err(|_| StoreError::Unavailable { detail: format!("{} is not UTF-8", path.display()) })?;
-    Ok(text.into())
+    fn described(&self) -> String {
+        let key = self.identities.as_ref().map(Identities::described).unwrap_or_default();
+        format!("age-encrypted files in {}, {key}", self.directory().display())
+    }
 }
 
 fn read_bounded(path: &Path) -> io::Result<Vec<u8>> {

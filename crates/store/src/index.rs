@@ -20,6 +20,9 @@ pub struct Index {
     version: u32,
     /// The store that holds the records, once one does.
     pub store: Option<Kind>,
+    /// The store that everything was moved from, while it may still hold records.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub leaving: Option<Kind>,
     /// The profile used when none is named.
     pub default: Option<String>,
     /// The profiles.
@@ -58,7 +61,7 @@ pub enum Loaded {
 
 impl Default for Index {
     fn default() -> Self {
-        Self { version: VERSION, store: None, default: None, profiles: BTreeMap::new() }
+        Self { version: VERSION, store: None, leaving: None, default: None, profiles: BTreeMap::new() }
     }
 }
 

@@ -95,6 +95,15 @@ impl Backend for Keychain {
         });
         Ok(users.filter_map(|user| Key::parse(&user)).collect())
     }
+
+    fn rekey(&mut self) -> Result<(), StoreError> {
+        let detail = "the keychain has a key of its own; change its password there";
+        Err(StoreError::Refused { detail: detail.to_owned() })
+    }
+
+    fn described(&self) -> String {
+        format!("the {}, items of the service \"{}\"", platform::NAME, self.service)
+    }
 }
 
 fn failed(error: &Error) -> StoreError {

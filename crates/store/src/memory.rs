@@ -80,4 +80,12 @@ impl Backend for Memory {
         self.ready()?;
         Ok(self.records.keys().cloned().collect())
     }
+
+    fn rekey(&mut self) -> Result<(), StoreError> {
+        Err(StoreError::Refused { detail: "memory has no key".to_owned() })
+    }
+
+    fn described(&self) -> String {
+        "memory: nothing survives authd".to_owned()
+    }
 }

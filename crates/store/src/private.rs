@@ -5,7 +5,7 @@ use std::{
     fs::{self, DirBuilder, File, OpenOptions, Permissions},
     io::{self, Write},
     os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt},
-    path::Path,
+    path::{Path, PathBuf},
 };
 
 /// Permissions from a mode.
@@ -45,21 +45,36 @@ pub fn open_private(path: &Path) -> io::Result<File> {
     OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path)
 }
 
+/// Where a file's next content is written before it takes its place. One writer a directory, so one name
+/// will do.
+pub fn temporary(path: &Path) -> PathBuf {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    path.with_file_name(format!(".{name}.tmp"))
+}
+
+/// Removes a file, if it is there.
+pub fn remove(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
 /// Replaces a file's content, durably: a crash at any moment leaves the old content or the new.
 pub fn atomic_write(path: &Path, content: &[u8]) -> io::Result<()> {
-    let directory = path.parent().ok_or(io::ErrorKind::InvalidInput)?;
-    let name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?.to_string_lossy();
-    // One writer a directory, so one name will do; what a crash left there is written over.
-    let temporary = directory.join(format!(".{name}.tmp"));
-    match fs::remove_file(&temporary) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
+    let temporary = temporary(path);
+    remove(&temporary)?;
     let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&temporary)?;
     file.write_all(content)?;
     file.sync_all()?;
-    fs::rename(&temporary, path)?;
-    sync_dir(directory)
+    drop(file);
+    take_place(&temporary, path)
+}
+
+/// Lets a file that is whole take the place of another, durably.
+pub fn take_place(whole: &Path, path: &Path) -> io::Result<()> {
+    fs::rename(whole, path)?;
+    sync_dir(path.parent().ok_or(io::ErrorKind::InvalidInput)?)
 }
 
 /// Makes what was created, renamed or removed in a directory durable.

@@ -9,9 +9,12 @@ use std::{
 
 use secrecy::SecretString;
 use serde::Deserialize;
-use tokio::sync::{oneshot, watch};
+use tokio::sync::{RwLock, oneshot, watch};
 use tracing::{info, warn};
 
+mod moving;
+
+pub use self::moving::Moved;
 use crate::{
     Key, KeySource, Kind, StoreError,
     backend::Backend,
@@ -37,6 +40,18 @@ pub enum Wish {
     File,
     /// Nothing survives the daemon.
     Memory,
+}
+
+impl Wish {
+    /// The store that is wanted, if it does not depend on what there is.
+    pub fn settled(self) -> Option<Kind> {
+        match self {
+            Self::Auto => None,
+            Self::Keychain => Some(Kind::Keychain),
+            Self::File => Some(Kind::File),
+            Self::Memory => Some(Kind::Memory),
+        }
+    }
 }
 
 /// What a store needs to know.
@@ -87,20 +102,18 @@ struct Inner {
     config: Config,
     worker: Mutex<Option<Worker>>,
     status: watch::Sender<Status>,
+    /// Held by whoever moves everything; shared by everybody else.
+    moving: RwLock<()>,
 }
 
 impl Store {
     /// A store of the kind that is remembered, else of the kind that is wanted. Nothing is opened yet.
     pub fn open(config: Config, remembered: Option<Kind>) -> Self {
-        let settled = remembered.or(match config.kind {
-            Wish::Auto => None,
-            Wish::Keychain => Some(Kind::Keychain),
-            Wish::File => Some(Kind::File),
-            Wish::Memory => Some(Kind::Memory),
-        });
+        let settled = remembered.or(config.kind.settled());
         let detail = "it has not been tried yet".to_owned();
         let (status, _) = watch::channel(Status { kind: settled, state: State::Unavailable, detail });
-        let store = Self(Arc::new(Inner { config, worker: Mutex::new(None), status }));
+        let store =
+            Self(Arc::new(Inner { config, worker: Mutex::new(None), status, moving: RwLock::default() }));
         if let Some(kind) = settled {
             store.settle(kind);
         }
@@ -110,22 +123,22 @@ impl Store {
     /// Writes, reads back and deletes. Settles which store it is, if that is open yet.
     pub async fn probe(&self) -> Result<Kind, StoreError> {
         if let Some(Worker { kind, .. }) = self.worker() {
-            self.call(Command::Probe).await?;
-            self.ready(&format!("the {kind} store answers"));
+            let described = self.call(Command::Probe).await?;
+            self.show(State::Ready, &described);
             return Ok(kind);
         }
         let keychain = self.start(Kind::Keychain);
-        match self.call_on(&keychain, Command::Probe).await {
-            Ok(()) => {
+        match self.call_on(&keychain, Command::Probe, self.0.config.deadline).await {
+            Ok(described) => {
                 *self.lock() = Some(keychain);
-                self.ready("a keychain answers");
+                self.show(State::Ready, &described);
                 Ok(Kind::Keychain)
             }
             Err(error) => {
                 info!(%error, "no keychain; age-encrypted files are used");
                 self.settle(Kind::File);
-                self.call(Command::Probe).await?;
-                self.ready(&format!("age-encrypted files, because no keychain answers ({error})"));
+                let described = self.call(Command::Probe).await?;
+                self.show(State::Ready, &format!("{described}; no keychain answers ({error})"));
                 Ok(Kind::File)
             }
         }
@@ -183,16 +196,24 @@ impl Store {
         &self,
         command: impl FnOnce(oneshot::Sender<Result<T, StoreError>>) -> Command,
     ) -> Result<T, StoreError> {
+        let deadline = self.0.config.deadline;
+        // While everything moves to another store, everybody waits: what is written now must go there.
+        let Ok(_going) = tokio::time::timeout(deadline, self.0.moving.read()).await else {
+            return Err(StoreError::Unavailable {
+                detail: "everything is moving to another store".to_owned(),
+            });
+        };
         let Some(worker) = self.worker() else {
             return Err(StoreError::Unavailable { detail: "no store is settled yet".to_owned() });
         };
-        let result = self.call_on(&worker, command).await;
+        let result = self.call_on(&worker, command, deadline).await;
         match &result {
             Ok(_) if self.status().state == State::Ready => {}
-            Ok(_) => self.ready(&format!("the {} store answers", worker.kind)),
+            Ok(_) => self.show(State::Ready, "it answers again"),
             Err(StoreError::Locked { detail }) => self.show(State::Locked, detail),
             Err(StoreError::Unavailable { detail }) => self.show(State::Unavailable, detail),
             // One damaged record says nothing of the others.
+            Err(StoreError::Refused { .. }) => {}
             Err(StoreError::Damaged { key, detail }) => warn!(key, detail, "a record cannot be opened"),
         }
         result
@@ -202,10 +223,10 @@ impl Store {
         &self,
         worker: &Worker,
         command: impl FnOnce(oneshot::Sender<Result<T, StoreError>>) -> Command,
+        deadline: Duration,
     ) -> Result<T, StoreError> {
         let (sender, answer) = oneshot::channel();
         let gone = || StoreError::Unavailable { detail: "the store's thread has ended".to_owned() };
-        let deadline = self.0.config.deadline;
         if let Some(taken) = worker.stuck(deadline) {
             let seconds = taken.as_secs();
             let detail =
@@ -239,10 +260,6 @@ impl Store {
             Kind::Memory => Box::new(Memory::new(config.memory_control)),
         };
         Worker::start(backend)
-    }
-
-    fn ready(&self, detail: &str) {
-        self.show(State::Ready, detail);
     }
 
     fn show(&self, state: State, detail: &str) {

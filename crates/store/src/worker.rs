@@ -26,11 +26,12 @@ pub(crate) struct Worker {
 
 /// What is asked of the store, and where the answer goes.
 pub(crate) enum Command {
-    Probe(oneshot::Sender<Result<(), StoreError>>),
+    Probe(oneshot::Sender<Result<String, StoreError>>),
     Load(Key, oneshot::Sender<Result<Option<SecretString>, StoreError>>),
     Save(Key, String, SecretString, oneshot::Sender<Result<(), StoreError>>),
     Delete(Key, oneshot::Sender<Result<(), StoreError>>),
     List(oneshot::Sender<Result<Vec<Key>, StoreError>>),
+    Rekey(oneshot::Sender<Result<(), StoreError>>),
 }
 
 impl Worker {
@@ -77,14 +78,16 @@ fn obey(backend: &mut dyn Backend, command: Command) {
         Command::Save(key, label, record, answer) => drop(answer.send(save(backend, &key, &label, &record))),
         Command::Delete(key, answer) => drop(answer.send(backend.delete(&key))),
         Command::List(answer) => drop(answer.send(backend.list())),
+        Command::Rekey(answer) => drop(answer.send(backend.rekey())),
     }
 }
 
-/// Write, read back, delete: a store that does less is none.
-fn probe(backend: &mut dyn Backend) -> Result<(), StoreError> {
+/// Write, read back, delete: a store that does less is none. One that does it all says where it is.
+fn probe(backend: &mut dyn Backend) -> Result<String, StoreError> {
     let key = Key::probe();
     save(backend, &key, "authd: probe (may be deleted)", &SecretString::from("authd probe"))?;
-    backend.delete(&key)
+    backend.delete(&key)?;
+    Ok(backend.described())
 }
 
 /// What is saved is read back, because some keychains cut long values or forget them.

@@ -79,6 +79,81 @@ async fn a_passphrase_or_a_systemd_credential_opens_the_files_and_a_wrong_one_do
 }
 
 #[tokio::test]
+async fn a_new_key_seals_everything_and_the_old_one_opens_nothing() {
+    let directory = private();
+    let passphrase = directory.path().join("passphrase");
+    fs::write(&passphrase, "correct horse").unwrap();
+    for (with, name) in [(None, "store.key"), (Some(passphrase), "store.identity.age")] {
+        let place = private();
+        let open = || {
+            let mut config = config(place.path(), Wish::File);
+            config.key.passphrase_file = with.clone();
+            Store::open(config, None)
+        };
+        let store = open();
+        for n in 0..5 {
+            store.save(&Key::profile(&format!("p{n}")), "", format!("text {n}").into()).await.unwrap();
+        }
+        let sealed = fs::read(place.path().join("store/profile.p0.age")).unwrap();
+        let old_key = fs::read(place.path().join(name)).unwrap();
+        store.rekey().await.unwrap();
+        assert_ne!(fs::read(place.path().join(name)).unwrap(), old_key);
+        for n in 0..5 {
+            let text = open().load(&Key::profile(&format!("p{n}"))).await.unwrap().unwrap();
+            assert_eq!(text.expose_secret(), format!("text {n}"));
+        }
+        fs::write(place.path().join("store/profile.p0.age"), sealed).unwrap();
+        let old = open().load(&Key::profile("p0")).await.unwrap_err();
+        assert!(matches!(old, StoreError::Damaged { .. }), "the old key is gone: {old}");
+    }
+    let memory = Store::open(config(directory.path(), Wish::Memory), None);
+    assert!(matches!(memory.rekey().await, Err(StoreError::Refused { .. })));
+}
+
+#[tokio::test]
+async fn a_change_of_the_key_may_be_interrupted_anywhere() {
+    let directory = private();
+    let open = || Store::open(config(directory.path(), Wish::File), None);
+    let (first, second) = (Key::profile("first"), Key::profile("second"));
+    for key in [&first, &second] {
+        open().save(key, "", "kept".into()).await.unwrap();
+    }
+    let old_key = fs::read_to_string(directory.path().join("store.key")).unwrap();
+    let old_file = fs::read(directory.path().join("store/profile.second.age")).unwrap();
+    open().rekey().await.unwrap();
+    // As a crash in the middle leaves it: one file is sealed anew, the other is not, and both keys are there.
+    let new_key = fs::read_to_string(directory.path().join("store.key")).unwrap();
+    fs::write(directory.path().join("store.key"), new_key + &old_key).unwrap();
+    fs::write(directory.path().join("store/profile.second.age"), old_file).unwrap();
+    for key in [&first, &second] {
+        assert_eq!(open().load(key).await.unwrap().unwrap().expose_secret(), "kept");
+    }
+    open().rekey().await.unwrap();
+    for key in [&first, &second] {
+        assert_eq!(open().load(key).await.unwrap().unwrap().expose_secret(), "kept");
+    }
+}
+
+#[tokio::test]
+async fn a_save_that_was_interrupted_counts_if_it_is_whole() {
+    let directory = private();
+    let open = || Store::open(config(directory.path(), Wish::File), None);
+    let (key, path) = (Key::profile("work"), directory.path().join("store/profile.work.age"));
+    let temporary = directory.path().join("store/.profile.work.age.tmp");
+    open().save(&key, "", "newer".into()).await.unwrap();
+    let newer = fs::read(&path).unwrap();
+    open().save(&key, "", "older".into()).await.unwrap();
+    fs::write(&temporary, &newer[..newer.len() - 1]).unwrap();
+    assert_eq!(open().load(&key).await.unwrap().unwrap().expose_secret(), "older", "half of one is none");
+    assert!(!temporary.exists());
+    fs::write(&temporary, &newer).unwrap();
+    assert_eq!(open().load(&key).await.unwrap().unwrap().expose_secret(), "newer");
+    fs::write(&temporary, &newer).unwrap();
+    open().delete(&key).await.unwrap();
+    assert!(open().load(&key).await.unwrap().is_none(), "nothing rises from what was deleted");
+}
+
+#[tokio::test]
 async fn a_damaged_file_and_an_open_directory_are_refused_and_left_alone() {
     let directory = private();
     let store = Store::open(config(directory.path(), Wish::File), None);

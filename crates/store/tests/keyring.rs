@@ -117,6 +117,38 @@ async fn a_real_keyring_conforms_and_its_items_are_labelled() {
 }
 
 #[tokio::test]
+async fn everything_moves_to_files_and_back_and_nothing_is_left() {
+    if outside("everything_moves_to_files_and_back_and_nothing_is_left") {
+        return;
+    }
+    unlock();
+    let directory = private();
+    let store = keychain(&directory);
+    let keys: Vec<Key> = (0..7).map(|n| Key::profile(&format!("p{n}"))).collect();
+    for key in &keys {
+        store.save(key, "authd: a profile", key.to_string().into()).await.unwrap();
+    }
+    let unwritable = store.migrate(Kind::File, || Err(std::io::Error::other("no room"))).await.unwrap_err();
+    assert!(unwritable.to_string().contains("nothing is moved"), "{unwritable}");
+    assert_eq!(store.status().kind, Some(Kind::Keychain));
+    assert_eq!(std::fs::read_dir(directory.path().join("store")).unwrap().count(), 0, "no copy is left");
+    for (to, other) in [(Kind::File, Wish::Keychain), (Kind::Keychain, Wish::File)] {
+        let moved = store.migrate(to, || Ok(())).await.unwrap();
+        assert_eq!((moved.records, moved.left_behind), (7, None));
+        assert_eq!(store.status().kind, Some(to));
+        for key in &keys {
+            assert_eq!(store.load(key).await.unwrap().unwrap().expose_secret(), key.to_string());
+        }
+        let left = Store::open(config(directory.path(), other), None).list().await.unwrap();
+        assert!(left.is_empty(), "{left:?}");
+    }
+    assert_eq!(store.migrate(Kind::Keychain, || Ok(())).await.unwrap().records, 0);
+    // A locked keyring keeps what it has: nothing can be read, so nothing is moved.
+    call("org.freedesktop.Secret.Service.Lock", "array:objpath:/org/freedesktop/secrets/aliases/default");
+    assert!(matches!(store.migrate(Kind::File, || Ok(())).await, Err(StoreError::Locked { .. })));
+}
+
+#[tokio::test]
 async fn a_locked_keyring_is_told_as_such_and_heals_when_it_is_unlocked() {
     if outside("a_locked_keyring_is_told_as_such_and_heals_when_it_is_unlocked") {
         return;

@@ -7,6 +7,9 @@ use keyring_core::{CredentialStore, Entry, Error};
 
 use crate::backend::StoreError;
 
+/// What people call it.
+pub(super) const NAME: &str = "macOS Keychain";
+
 /// A handle on the user's keychain.
 pub(super) struct Platform {
     store: Arc<CredentialStore>,

@@ -9,6 +9,9 @@ use zbus_secret_service_keyring_store::{Store, cred::Specifier, errors};
 
 use crate::backend::StoreError;
 
+/// What people call it.
+pub(super) const NAME: &str = "Secret Service";
+
 /// A connection.
 pub(super) struct Platform {
     store: Arc<CredentialStore>,
