@@ -15,8 +15,9 @@ use serde::{Serialize, de::DeserializeOwned};
 use tokio::net::UnixStream;
 
 use crate::{
-    ErrorCode, Headers, Login, LoginBody, MigrateBody, Migrated, Problem, Profile, ProfileName, ProfilePatch,
-    Profiles, RefreshBody, Status, StoreKind, StoreStatus, VERSION_HEADER, route,
+    CodexBody, ErrorCode, ExportBody, Headers, ImportBody, Login, LoginBody, LoginFile, MigrateBody,
+    Migrated, Problem, Profile, ProfileName, ProfilePatch, Profiles, RefreshBody, Status, StoreKind,
+    StoreStatus, VERSION_HEADER, route,
 };
 
 /// A handle on the daemon behind one socket.
@@ -150,6 +151,38 @@ impl Client {
     ) -> Result<Headers, ClientError> {
         let query = min_ttl.map(|seconds| format!("?min_ttl={seconds}")).unwrap_or_default();
         self.ask(Method::GET, &route::below_profile(name, &format!("headers{query}")), NOTHING).await
+    }
+
+    /// Takes over another program's login.
+    pub async fn import(&self, body: &ImportBody) -> Result<Profile, ClientError> {
+        self.ask(Method::POST, route::IMPORT, Some(body)).await
+    }
+
+    /// Gives a login to another program, and forgets it.
+    pub async fn export(
+        &self,
+        name: Option<&ProfileName>,
+        body: &ExportBody,
+    ) -> Result<LoginFile, ClientError> {
+        self.ask(Method::POST, &route::below_profile(name, "export"), Some(body)).await
+    }
+
+    /// Keeps a Codex home supplied with fresh access tokens.
+    pub async fn install_codex(
+        &self,
+        name: Option<&ProfileName>,
+        body: &CodexBody,
+    ) -> Result<LoginFile, ClientError> {
+        self.ask(Method::PUT, &route::below_profile(name, "codex"), Some(body)).await
+    }
+
+    /// Restores what was in a Codex home.
+    pub async fn uninstall_codex(
+        &self,
+        name: Option<&ProfileName>,
+        body: &CodexBody,
+    ) -> Result<LoginFile, ClientError> {
+        self.ask(Method::DELETE, &route::below_profile(name, "codex"), Some(body)).await
     }
 
     /// Moves every credential to another store.

@@ -4,6 +4,8 @@
 //! Bodies of requests refuse unknown fields; bodies of answers ignore them, so that old clients read
 //! newer daemons.
 
+use std::path::PathBuf;
+
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -119,6 +121,57 @@ pub struct Migrated {
     pub left_behind: Option<String>,
     /// The store in use now.
     pub store: StoreStatus,
+}
+
+/// The body of `POST /v1/import`: takes over another program's login.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ImportBody {
+    /// Whose login.
+    pub source: Program,
+    /// Its login file, from the root; without one, where the program keeps it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path: Option<PathBuf>,
+    /// The profile that it becomes; `default` when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub profile: Option<ProfileName>,
+}
+
+/// The body of `POST /v1/profiles/{profile}/export`: gives the login to another program, and forgets it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ExportBody {
+    /// To whom.
+    pub target: Program,
+    /// Its login file, from the root; without one, where the program keeps it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path: Option<PathBuf>,
+}
+
+/// A program whose login files authd knows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Program {
+    /// The Codex CLI.
+    Codex,
+}
+
+/// The body of `PUT` and `DELETE /v1/profiles/{profile}/codex`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CodexBody {
+    /// The home directory of Codex, from the root; without one, `~/.codex`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub home: Option<PathBuf>,
+}
+
+/// A login file of another program, and whose it is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LoginFile {
+    /// The profile.
+    pub profile: ProfileName,
+    /// The file.
+    pub path: PathBuf,
 }
 
 /// The body of `POST /v1/logins`.

@@ -36,6 +36,13 @@ pub const STORE_MIGRATE: &str = "/v1/store/migrate";
 /// `POST`: seals everything with a new key.
 pub const STORE_REKEY: &str = "/v1/store/rekey";
 
+/// `POST`: takes over another program's login.
+pub const IMPORT: &str = "/v1/import";
+/// `POST`: gives a login to another program, and forgets it.
+pub const EXPORT: &str = "/v1/profiles/{profile}/export";
+/// `PUT`, `DELETE`: keeps a Codex home supplied with fresh access tokens, or no more.
+pub const CODEX: &str = "/v1/profiles/{profile}/codex";
+
 /// The path of one login.
 pub fn login(id: &str) -> String {
     format!("{LOGINS}/{id}")

@@ -3,7 +3,7 @@
 
 use std::{ffi::OsString, path::PathBuf};
 
-use authd_api::{ModeWish, ProfileName, StoreKind};
+use authd_api::{ModeWish, ProfileName, Program, StoreKind};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 /// Sign in to OpenAI once, and let every program on this machine use it.
@@ -83,6 +83,30 @@ pub(crate) enum Verb {
         #[command(subcommand)]
         deed: StoreDeed,
     },
+    /// Take over another program's login: authd refreshes it from now on
+    #[command(after_help = IMPORT_EXAMPLES)]
+    Import {
+        /// Whose login
+        source: ProgramArg,
+        /// Its login file [default: $CODEX_HOME/auth.json, else ~/.codex/auth.json]
+        #[arg(long)]
+        path: Option<PathBuf>,
+    },
+    /// Give a login back to another program, and forget it here
+    Export {
+        /// To whom
+        target: ProgramArg,
+        /// Its login file [default: $CODEX_HOME/auth.json, else ~/.codex/auth.json]
+        #[arg(long)]
+        path: Option<PathBuf>,
+    },
+    /// Let the Codex CLI use a profile
+    #[command(after_help = CODEX_EXAMPLES)]
+    Codex {
+        /// What to do
+        #[command(subcommand)]
+        deed: CodexDeed,
+    },
     /// Call the account's endpoints, and say what came back
     #[command(after_help = CHECK_EXITS)]
     Check(One),
@@ -104,6 +128,30 @@ pub(crate) enum Verb {
         /// The directory to write them to [default: print authctl(1)]
         directory: Option<PathBuf>,
     },
+}
+
+/// A program whose login files authd knows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ProgramArg {
+    /// The Codex CLI
+    Codex,
+}
+
+/// What to do with a home directory of Codex.
+#[derive(Debug, Subcommand)]
+pub(crate) enum CodexDeed {
+    /// Keep its auth.json supplied with fresh access tokens; what was there is kept safe
+    Install(CodexHome),
+    /// Restore what was there
+    Uninstall(CodexHome),
+}
+
+/// A home directory of Codex.
+#[derive(Args, Debug)]
+pub(crate) struct CodexHome {
+    /// The directory [default: $CODEX_HOME, else ~/.codex]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) home: Option<PathBuf>,
 }
 
 /// What to do with the credential store.
@@ -230,6 +278,14 @@ impl std::str::FromStr for LoginId {
     }
 }
 
+impl From<ProgramArg> for Program {
+    fn from(program: ProgramArg) -> Self {
+        match program {
+            ProgramArg::Codex => Self::Codex,
+        }
+    }
+}
+
 impl From<StoreArg> for StoreKind {
     fn from(store: StoreArg) -> Self {
         match store {
@@ -297,6 +353,20 @@ Examples:
   authctl ask -p work --model gpt-5.5 \"What is 2+2?\"
   git diff | authctl ask              the question from stdin
   authctl ask -v \"What is 2+2?\"       shows request and response, secrets redacted";
+
+const IMPORT_EXAMPLES: &str = "\
+The login is tried by one refresh first. Then Codex's file holds an access token alone, which authd keeps
+fresh: Codex goes on working, and cannot spend the refresh token.
+
+Examples:
+  authctl import codex                take over the login of the Codex CLI
+  authctl export codex                give it back";
+
+const CODEX_EXAMPLES: &str = "\
+Examples:
+  authctl codex install               Codex uses the default profile
+  authctl codex install -p work --home ~/.codex-work
+  authctl codex uninstall             as it was before";
 
 const STORE_EXAMPLES: &str = "\
 Examples:

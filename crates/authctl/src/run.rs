@@ -2,6 +2,7 @@
 
 mod ask;
 mod check;
+mod codex;
 mod login;
 mod store;
 
@@ -53,6 +54,9 @@ pub(crate) async fn run(cli: Cli, out: Out) -> Result<(), Failure> {
         Verb::Refresh(one) => refresh(&ctl()?, one).await,
         Verb::Logout(args) => logout(&ctl()?, args).await,
         Verb::Ask(args) => ask::ask(&ctl()?, args).await,
+        Verb::Import { source, path } => codex::import(&ctl()?, source, path).await,
+        Verb::Export { target, path } => codex::export(&ctl()?, target, path).await,
+        Verb::Codex { deed } => codex::codex(&ctl()?, deed).await,
         Verb::Store { deed } => store::store(&ctl()?, deed).await,
         Verb::Check(one) => check::check(&ctl()?, one).await,
         Verb::Exec { command } => exec(&ctl()?, &command).await,

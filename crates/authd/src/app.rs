@@ -16,7 +16,7 @@ use tracing::{error, info, warn};
 
 use crate::{
     callback::{self, CallbackFacts},
-    clock,
+    clock, codex,
     config::{Config, ConfigError},
     connections::{self, Bounds},
     facts::Rendering,
@@ -163,8 +163,10 @@ impl App {
             soft.clone(),
         );
         logins.restore().await;
+        let (codex, sharing) = codex::codex(&paths.state_dir, keeper.clone(), store.clone(), soft.clone());
         let front = Front {
             keeper,
+            codex,
             logins: logins.clone(),
             relay: Relay::new(http, rendering),
             callback: callback.clone(),
@@ -175,6 +177,7 @@ impl App {
 
         let mut tasks = JoinSet::new();
         tasks.spawn(keeping);
+        tasks.spawn(sharing);
         let server = callback::CallbackServer::new(config.callback.ports.clone(), config.callback.yield_for);
         tasks.spawn(server.run(logins.clone(), callback_facts, inherited.callback, soft.clone()));
         let bounds = Bounds {

@@ -5,8 +5,8 @@ use std::{sync::Arc, time::Duration};
 
 use authd_api::{Headers, Mode as ApiMode, ProfileName};
 use authd_oauth::{
-    ClientIdentity, Ended, Identity, Mode, Outlook, Provider, RecordError, Session, Standing, Trouble,
-    headers, schedule,
+    ClientIdentity, Ended, Failure, Identity, Mode, Outlook, Provider, RecordError, Session, Standing,
+    Trouble, headers, schedule,
 };
 use authd_store::StoreError;
 use bytes::Bytes;
@@ -52,7 +52,7 @@ pub(crate) struct Rendering {
 }
 
 /// One profile, as of its last change.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Facts {
     /// Its name.
     pub(crate) name: ProfileName,
@@ -144,6 +144,11 @@ impl Facts {
             ready,
             rendering: rendering.clone(),
         }
+    }
+
+    /// Whether a refresh was sent and never answered: the token may have been rotated.
+    pub(crate) fn is_in_doubt(&self) -> bool {
+        matches!(&self.trouble, Some(Trouble::Provider(Failure::Unanswered { .. }, _)))
     }
 
     /// Whether the credential may be handed out to somebody who needs it for `span`.

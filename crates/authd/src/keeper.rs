@@ -1,7 +1,7 @@
 //! The owner of the directory: which profiles there are, which one is the default, and the index on
 //! disk that remembers it. One task changes it; everybody else reads a snapshot.
 
-use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
+use std::{collections::BTreeMap, io, path::PathBuf, sync::Arc};
 
 use authd_api::ProfileName;
 use authd_oauth::{Grant, Identity};
@@ -12,7 +12,7 @@ use tokio::{
 };
 use tracing::{error, info, warn};
 
-use crate::profile::{Beginning, Gone, Handle, SignOutError, Tools, profile};
+use crate::profile::{Beginning, Give, GiveError, Gone, Handle, SignOutError, Tools, profile};
 
 /// The profiles, as of the last change.
 #[derive(Clone, Debug, Default)]
@@ -41,6 +41,8 @@ pub(crate) enum KeeperError {
     Store(StoreError),
     /// The sign-out failed.
     SignOut(SignOutError),
+    /// The place that it was to be given to did not take it.
+    Elsewhere(io::Error),
     /// The daemon is stopping.
     Gone,
 }
@@ -69,6 +71,7 @@ enum Command {
     Default(ProfileName, oneshot::Sender<Result<(), KeeperError>>),
     Rename(ProfileName, ProfileName, oneshot::Sender<Result<(), KeeperError>>),
     SignOut { name: ProfileName, revoke: bool, done: oneshot::Sender<Result<(), KeeperError>> },
+    GiveAway(ProfileName, Give, oneshot::Sender<Result<(), KeeperError>>),
     Migrate(Kind, oneshot::Sender<Result<Moved, KeeperError>>),
     Rekey(oneshot::Sender<Result<(), KeeperError>>),
 }
@@ -97,6 +100,16 @@ impl Keeper {
     /// Forgets a profile; with `revoke` at the provider first.
     pub(crate) async fn sign_out(&self, name: ProfileName, revoke: bool) -> Result<(), KeeperError> {
         self.ask(|done| Command::SignOut { name, revoke, done }).await
+    }
+
+    /// Gives a profile's grant away, and forgets it here.
+    pub(crate) async fn give_away(&self, name: ProfileName, give: Give) -> Result<(), KeeperError> {
+        self.ask(|done| Command::GiveAway(name, give, done)).await
+    }
+
+    /// The profiles, and when that changes.
+    pub(crate) fn watch(&self) -> watch::Receiver<Arc<Directory>> {
+        self.directory.clone()
     }
 
     /// Moves every record to another store.
@@ -194,6 +207,7 @@ impl Owner {
             Command::Default(name, done) => drop(done.send(self.make_default(&name))),
             Command::Rename(from, to, done) => drop(done.send(self.rename(&from, to).await)),
             Command::SignOut { name, revoke, done } => drop(done.send(self.sign_out(&name, revoke).await)),
+            Command::GiveAway(name, give, done) => drop(done.send(self.give_away(&name, give).await)),
             Command::Migrate(to, done) => drop(done.send(self.migrate(to).await.map_err(KeeperError::Store))),
             Command::Rekey(done) => {
                 drop(done.send(self.tools.store.rekey().await.map_err(KeeperError::Store)));
@@ -265,6 +279,21 @@ impl Owner {
     async fn sign_out(&mut self, name: &ProfileName, revoke: bool) -> Result<(), KeeperError> {
         let handle = self.handles.get(name).ok_or(KeeperError::Unknown)?;
         handle.sign_out(revoke).await?.map_err(KeeperError::SignOut)?;
+        self.forget(name);
+        Ok(())
+    }
+
+    async fn give_away(&mut self, name: &ProfileName, give: Give) -> Result<(), KeeperError> {
+        let handle = self.handles.get(name).ok_or(KeeperError::Unknown)?;
+        handle.give_away(give).await?.map_err(|error| match error {
+            GiveError::Elsewhere(error) => KeeperError::Elsewhere(error),
+            GiveError::Store(error) => KeeperError::Store(error),
+        })?;
+        self.forget(name);
+        Ok(())
+    }
+
+    fn forget(&mut self, name: &ProfileName) {
         self.handles.remove(name);
         self.index.profiles.remove(name.as_str());
         if self.index.default.as_deref() == Some(name.as_str()) {
@@ -273,7 +302,6 @@ impl Owner {
                 self.index.profiles.keys().next().filter(|_| self.index.profiles.len() == 1).cloned();
         }
         self.write();
-        Ok(())
     }
 
     /// The new store is remembered before anything is deleted from the old one.

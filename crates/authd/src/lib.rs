@@ -16,6 +16,7 @@ mod answer;
 mod app;
 mod callback;
 mod clock;
+mod codex;
 mod config;
 mod connections;
 mod facts;

@@ -23,7 +23,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, instrument, warn};
 
 use self::handle::Command;
-pub(crate) use self::handle::{Gone, Handle, SignOutError};
+pub(crate) use self::handle::{Give, GiveError, Gone, Handle, SignOutError};
 use crate::{
     clock::{self, Slept},
     facts::{Facts, Rendering, View},
@@ -150,8 +150,13 @@ impl Task {
                 drop(done.send(self.rename(name, None).await));
                 None
             }
+            Command::GiveAway(_, done) => {
+                let detail = "its record has not been read yet".to_owned();
+                drop(done.send(Err(GiveError::Store(StoreError::Unavailable { detail }))));
+                None
+            }
             Command::SignOut { done, .. } => {
-                let forgotten = self.forget().await;
+                let forgotten = self.forget().await.map_err(SignOutError::Store);
                 let over = forgotten.is_ok();
                 drop(done.send(forgotten));
                 over.then_some(None)
@@ -192,7 +197,7 @@ impl Task {
                 },
                 command = self.mailbox.recv() => match command {
                     None => return,
-                    Some(command @ (Command::Rename(..) | Command::SignOut { .. })) => {
+                    Some(command @ (Command::Rename(..) | Command::GiveAway(..) | Command::SignOut { .. })) => {
                         leaving.push(command);
                         Event::Ticked
                     }
@@ -226,7 +231,7 @@ impl Task {
                 self.waiting.push(done);
                 Event::SignedIn(grant)
             }
-            Command::Rename(..) | Command::SignOut { .. } => Event::Ticked,
+            Command::Rename(..) | Command::GiveAway(..) | Command::SignOut { .. } => Event::Ticked,
         }
     }
 
@@ -287,6 +292,16 @@ impl Task {
                 drop(done.send(renamed));
                 false
             }
+            Command::GiveAway(Give(give), done) => {
+                // There it is durable before it is forgotten here.
+                let given = match give(&session.record().grant) {
+                    Ok(()) => self.forget().await.map_err(GiveError::Store),
+                    Err(error) => Err(GiveError::Elsewhere(error)),
+                };
+                let over = given.is_ok();
+                drop(done.send(given));
+                over
+            }
             Command::SignOut { revoke, done } => {
                 let token = session.record().grant.holding.refresh_token().filter(|_| revoke);
                 let revoked = match token {
@@ -294,7 +309,7 @@ impl Task {
                     None => Ok(()),
                 };
                 let forgotten = match revoked {
-                    Ok(()) => self.forget().await,
+                    Ok(()) => self.forget().await.map_err(SignOutError::Store),
                     refused @ Err(_) => refused,
                 };
                 let over = forgotten.is_ok();
@@ -328,8 +343,8 @@ impl Task {
         Ok(())
     }
 
-    async fn forget(&self) -> Result<(), SignOutError> {
-        self.tools.store.delete(&Key::profile(self.name.as_str())).await.map_err(SignOutError::Store)?;
+    async fn forget(&self) -> Result<(), StoreError> {
+        self.tools.store.delete(&Key::profile(self.name.as_str())).await?;
         info!("signed out");
         Ok(())
     }

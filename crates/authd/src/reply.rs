@@ -1,14 +1,17 @@
 //! From facts to messages, and from failures to problems: every failure gets its code, its sentence and
 //! its hint here, in one total function a kind. Nothing is done here.
 
+mod codex;
+
 use authd_api::{
     CallbackState, CallbackStatus, ErrorCode, Login, LoginState, Mode, Problem, Profile, ProfileName,
     ProfileState, StoreKind, StoreState, StoreStatus,
 };
-use authd_oauth::{Ended, Failure, LoginFailure, ModeWish, Plan, Standing, Trouble};
+use authd_oauth::{Ended, Failure, LoginFailure, ModeWish, Plan, RecordError, Standing, Trouble};
 use authd_store::{Kind, State, StoreError};
 use jiff::Timestamp;
 
+pub(crate) use self::codex::codex_failed;
 use crate::{
     callback::{Arrival, CallbackFacts, Who},
     facts::{Facts, View},
@@ -91,7 +94,10 @@ pub(crate) fn unusable(name: &ProfileName, view: &View) -> Problem {
         }
         View::Unreadable(error) => {
             let detail = format!("the record of profile \"{name}\" cannot be used: {error}");
-            Problem::new(ErrorCode::LoginRequired, detail).hint(login_command(name))
+            Problem::new(ErrorCode::LoginRequired, detail).hint(match **error {
+                RecordError::TooNew(_) => "upgrade authd; a new sign-in would replace the record".to_owned(),
+                RecordError::Damaged { .. } => login_command(name),
+            })
         }
     };
     problem.about(name)
@@ -248,6 +254,10 @@ pub(crate) fn keeper_failed(error: &KeeperError, name: &ProfileName) -> Problem 
             Problem { detail, ..problem }
                 .hint(format!("to forget it on this machine alone: authctl logout {name}"))
         }
+        KeeperError::Elsewhere(error) => Problem::new(
+            ErrorCode::BadRequest,
+            format!("\"{name}\" stays here, because the file cannot be written: {error}"),
+        ),
         KeeperError::Gone => return stopping(),
     };
     problem.about(name)
@@ -257,7 +267,11 @@ pub(crate) fn keeper_failed(error: &KeeperError, name: &ProfileName) -> Problem 
 pub(crate) fn moving_failed(error: &KeeperError) -> Problem {
     match error {
         KeeperError::Store(error) => store_failed(error),
-        KeeperError::Unknown | KeeperError::Taken | KeeperError::SignOut(_) | KeeperError::Gone => stopping(),
+        KeeperError::Unknown
+        | KeeperError::Taken
+        | KeeperError::SignOut(_)
+        | KeeperError::Elsewhere(_)
+        | KeeperError::Gone => stopping(),
     }
 }
 

@@ -3,6 +3,7 @@
 
 mod front;
 mod guard;
+mod sharing;
 
 use std::{sync::Arc, time::Duration};
 
@@ -53,6 +54,9 @@ pub(crate) fn router(front: Front) -> Router {
         .route(route::REFRESH, post(refresh))
         .route(route::STORE_MIGRATE, post(migrate_store))
         .route(route::STORE_REKEY, post(rekey_store))
+        .route(route::IMPORT, post(sharing::import))
+        .route(route::EXPORT, post(sharing::export))
+        .route(route::CODEX, put(sharing::install).delete(sharing::uninstall))
         .route(route::RELAY, any(relay))
         .route(route::RELAY_BACKEND, any(relay_backend))
         .fallback(|| async { Refusal(Problem::new(ErrorCode::NotFound, "there is no such route")) })
@@ -157,7 +161,8 @@ async fn patch_profile(
         }
         ProfilePatch { default, name: wanted } => {
             if let Some(wanted) = wanted {
-                front.keeper.rename(name, wanted.clone()).await.map_err(failed(wanted.clone()))?;
+                front.keeper.rename(name.clone(), wanted.clone()).await.map_err(failed(wanted.clone()))?;
+                front.codex.renamed(name, wanted.clone()).await;
                 name = wanted;
             }
             if default == Some(true) {

@@ -24,6 +24,7 @@
 pub mod answer;
 pub mod claims;
 mod client;
+pub mod codex;
 mod device;
 mod endpoint;
 mod error;
@@ -41,6 +42,7 @@ mod token;
 
 pub use claims::Identity;
 pub use client::{ClientIdentity, Machine};
+pub use codex::{CodexError, CodexLogin};
 pub use device::{DevicePoll, DeviceStart};
 pub use endpoint::Endpoint;
 pub use error::{Code, Failure};

@@ -13,6 +13,7 @@ pub struct Key {
 enum Kind {
     Profile,
     Login,
+    Codex,
     Probe,
 }
 
@@ -25,6 +26,11 @@ impl Key {
     /// A pending login's key.
     pub fn login(id: &str) -> Self {
         Self { kind: Kind::Login, name: id.to_owned() }
+    }
+
+    /// The key of what lay in a Codex home before we supplied it.
+    pub fn codex(home: &str) -> Self {
+        Self { kind: Kind::Codex, name: home.to_owned() }
     }
 
     pub(crate) fn probe() -> Self {
@@ -47,6 +53,7 @@ impl Key {
         let kind = match kind {
             "profile" => Kind::Profile,
             "login" => Kind::Login,
+            "codex" => Kind::Codex,
             "probe" => Kind::Probe,
             _ => return None,
         };
@@ -61,6 +68,7 @@ impl fmt::Display for Key {
         let kind = match self.kind {
             Kind::Profile => "profile",
             Kind::Login => "login",
+            Kind::Codex => "codex",
             Kind::Probe => "probe",
         };
         write!(f, "{kind}.{}", self.name)

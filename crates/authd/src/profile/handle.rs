@@ -1,6 +1,7 @@
 //! What everybody else holds of a profile's task: its view, and the ways to ask for a change.
 
 use std::{
+    io,
     sync::{
         Arc,
         atomic::{AtomicI64, Ordering},
@@ -39,6 +40,8 @@ pub(super) enum Command {
     SignIn(Box<Grant>, oneshot::Sender<()>),
     /// The profile gets another name.
     Rename(ProfileName, oneshot::Sender<Result<(), StoreError>>),
+    /// The grant is to be given away, and the profile forgotten.
+    GiveAway(Give, oneshot::Sender<Result<(), GiveError>>),
     /// The profile is to be forgotten, and revoked before if so asked.
     SignOut { revoke: bool, done: oneshot::Sender<Result<(), SignOutError>> },
 }
@@ -49,6 +52,27 @@ pub(crate) enum SignOutError {
     /// The provider did not revoke it.
     Provider(Failure),
     /// The store did not forget it.
+    Store(StoreError),
+}
+
+/// Takes a grant to where it is to be from now on, durably.
+pub(crate) struct Give(pub(crate) Giving);
+
+/// What takes it there.
+type Giving = Box<dyn FnOnce(&Grant) -> io::Result<()> + Send>;
+
+impl std::fmt::Debug for Give {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Give")
+    }
+}
+
+/// Why a profile was not given away. It is still there.
+#[derive(Debug)]
+pub(crate) enum GiveError {
+    /// The other place did not take it.
+    Elsewhere(io::Error),
+    /// The store did not give it, or did not forget it.
     Store(StoreError),
 }
 
@@ -90,6 +114,16 @@ impl Handle {
     /// Gives the profile another name.
     pub(crate) async fn rename(&self, name: ProfileName) -> Result<Result<(), StoreError>, Gone> {
         self.ask(|done| Command::Rename(name, done)).await
+    }
+
+    /// Gives the grant away, and ends the task.
+    pub(crate) async fn give_away(&self, give: Give) -> Result<Result<(), GiveError>, Gone> {
+        self.ask(|done| Command::GiveAway(give, done)).await
+    }
+
+    /// What is known of the profile, and when that changes.
+    pub(crate) fn watch(&self) -> watch::Receiver<View> {
+        self.view.clone()
     }
 
     /// Forgets the profile, and ends its task.

@@ -11,6 +11,7 @@ use crate::{
     answer::named,
     callback::CallbackFacts,
     clock,
+    codex::Codex,
     facts::{Facts, Freshness, View},
     keeper::Keeper,
     logins::Logins,
@@ -24,6 +25,8 @@ use crate::{
 pub(crate) struct Front {
     /// The profiles.
     pub(crate) keeper: Keeper,
+    /// The logins shared with Codex.
+    pub(crate) codex: Codex,
     /// The logins.
     pub(crate) logins: Logins,
     /// The way upstream.

@@ -2,8 +2,10 @@
 //! through, and everything that may go wrong on the way.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on says so by panicking")]
 
+mod codex;
 mod doors;
 mod headers;
 mod login;
 mod relay;
+mod store;
 mod support;

@@ -1,0 +1,330 @@
+//! Logins shared with the Codex CLI: taken over from it, given back to it, and homes of it that are kept
+//! supplied with fresh access tokens. One task owns the list of such homes; what Codex's file means
+//! stands in [`authd_oauth::codex`].
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+use authd_api::ProfileName;
+use authd_oauth::{CodexLogin, codex};
+use authd_store::{Key, Store, private};
+use secrecy::ExposeSecret;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use tokio::{
+    sync::mpsc,
+    task::{AbortHandle, JoinSet},
+};
+use tokio_util::sync::CancellationToken;
+use tracing::{error, info, warn};
+
+pub(crate) use self::handle::{Codex, CodexFailure};
+use self::{feed::Over, handle::Command};
+use crate::{
+    clock,
+    facts::{Facts, View},
+    keeper::{Keeper, KeeperError, SignIn},
+    profile::Give,
+};
+
+mod feed;
+mod handle;
+
+/// The name of Codex's login file in its home.
+const FILE: &str = "auth.json";
+
+/// The longest login file, in bytes: real ones have five thousand.
+const MAX_FILE: u64 = 1 << 20;
+
+/// The homes that are supplied, as the state directory remembers them. No secret is here.
+#[derive(Debug, Default, Serialize, Deserialize)]
+struct Homes {
+    version: u32,
+    homes: BTreeMap<PathBuf, Supplied>,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct Supplied {
+    profile: ProfileName,
+    /// What was there before is sealed in the store.
+    restorable: bool,
+    /// What was there before is the profile itself.
+    taken: bool,
+}
+
+/// The owner's handle and its task's future, which ends when the daemon stops.
+pub(crate) fn codex(
+    state_dir: &Path,
+    keeper: Keeper,
+    store: Store,
+    stopping: CancellationToken,
+) -> (Codex, impl Future<Output = ()> + Send + use<>) {
+    let (commands, mailbox) = mpsc::channel(16);
+    let path = state_dir.join("codex.json");
+    let homes = remembered(&path);
+    let owner = Owner { path, homes, keeper, store, feeding: JoinSet::new(), feeders: HashMap::new() };
+    (Codex(commands), owner.run(mailbox, stopping))
+}
+
+fn remembered(path: &Path) -> Homes {
+    let text = match fs::read(path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Homes::default(),
+        Err(error) => {
+            error!(%error, "the list of Codex homes cannot be read; they are not supplied");
+            return Homes::default();
+        }
+    };
+    serde_json::from_slice(&text).unwrap_or_else(|error| {
+        error!(%error, "the list of Codex homes is damaged; install them again");
+        Homes::default()
+    })
+}
+
+struct Owner {
+    path: PathBuf,
+    homes: Homes,
+    keeper: Keeper,
+    store: Store,
+    feeding: JoinSet<()>,
+    feeders: HashMap<PathBuf, AbortHandle>,
+}
+
+impl Owner {
+    async fn run(mut self, mut mailbox: mpsc::Receiver<Command>, stopping: CancellationToken) {
+        for home in self.homes.homes.keys().cloned().collect::<Vec<_>>() {
+            self.feed(&home);
+        }
+        loop {
+            tokio::select! {
+                () = stopping.cancelled() => return,
+                command = mailbox.recv() => match command {
+                    Some(command) => self.obey(command).await,
+                    None => return,
+                },
+            }
+        }
+    }
+
+    async fn obey(&mut self, command: Command) {
+        match command {
+            Command::Import(path, name, done) => drop(done.send(self.import(path, name).await)),
+            Command::Export(path, name, done) => drop(done.send(self.export(path, name).await)),
+            Command::Install(home, name, done) => drop(done.send(self.install(home, name).await)),
+            Command::Uninstall(home, done) => drop(done.send(self.uninstall(home).await)),
+            Command::Renamed(from, to) => {
+                let theirs = |supplied: &&mut Supplied| supplied.profile == from;
+                self.homes
+                    .homes
+                    .values_mut()
+                    .filter(theirs)
+                    .for_each(|supplied| supplied.profile = to.clone());
+                self.remember();
+                for home in self.homes.homes.keys().cloned().collect::<Vec<_>>() {
+                    self.feed(&home);
+                }
+            }
+        }
+    }
+
+    /// The login is in our store before it is tried, and its rotated token before the file is changed: a
+    /// crash anywhere leaves it with one owner at least, and the journal settles who.
+    async fn import(
+        &mut self,
+        path: Option<PathBuf>,
+        wanted: ProfileName,
+    ) -> Result<ProfileName, CodexFailure> {
+        let path = file_of(path, |path| path)?;
+        let text = read(&path)?.ok_or_else(|| CodexFailure::Nobody(path.clone()))?;
+        let grant = match codex::parse(&text, clock::now()) {
+            Ok(CodexLogin::Grant(grant)) => *grant,
+            Ok(CodexLogin::External) => return Err(CodexFailure::External(path)),
+            Ok(CodexLogin::Nobody) => return Err(CodexFailure::Nobody(path)),
+            Err(error) => return Err(CodexFailure::Login(path, error)),
+        };
+        if let Some(name) = self.already(&grant.identity) {
+            return Err(CodexFailure::Already(name));
+        }
+        let renewable = grant.holding.refresh_token().is_some();
+        let sign_in = SignIn { wanted, replace: false, elsewhere: true, grant };
+        let name = self.keeper.sign_in(sign_in).await.map_err(CodexFailure::Keeper)?;
+        if renewable {
+            self.verify(&path, &name).await?;
+        }
+        let home = path.parent().unwrap_or(&path).to_path_buf();
+        let supplied = Supplied { profile: name.clone(), restorable: false, taken: true };
+        self.homes.homes.insert(home.clone(), supplied);
+        self.remember();
+        info!(profile = %name, "a login of Codex was taken over");
+        self.feed_now(&home, &path).await;
+        Ok(name)
+    }
+
+    /// One refresh tells whether the login is alive, and makes us its only owner. One that is dead, or
+    /// could not be tried, is left to Codex.
+    async fn verify(&self, path: &Path, name: &ProfileName) -> Result<(), CodexFailure> {
+        let handle = self.keeper.directory().profiles.get(name).cloned().ok_or(CodexFailure::Gone)?;
+        handle.refresh(None).await.map_err(|_| CodexFailure::Gone)?;
+        let View::Known(facts) = handle.view() else { return Err(CodexFailure::Gone) };
+        // An answer that was lost may have rotated the token: then it must stay where the journal is.
+        if facts.ended.is_none() && (facts.trouble.is_none() || facts.is_in_doubt()) {
+            return Ok(());
+        }
+        self.keeper.sign_out(name.clone(), false).await.map_err(CodexFailure::Keeper)?;
+        Err(CodexFailure::Unusable(path.to_path_buf(), Box::new(Facts::clone(&facts))))
+    }
+
+    async fn export(&mut self, path: Option<PathBuf>, name: ProfileName) -> Result<PathBuf, CodexFailure> {
+        let path = file_of(path, |path| path)?;
+        let home = path.parent().unwrap_or(&path).to_path_buf();
+        if let Some(feeder) = self.feeders.remove(&home) {
+            feeder.abort();
+        }
+        let target = path.clone();
+        let give = Give(Box::new(move |grant| {
+            // The fifth place where a secret leaves: the file of a program that takes it over.
+            private::atomic_write(&target, codex::login(grant).expose_secret().as_bytes())
+        }));
+        if let Err(error) = self.keeper.give_away(name.clone(), give).await {
+            self.feed(&home);
+            return Err(CodexFailure::Keeper(error));
+        }
+        self.homes.homes.remove(&home);
+        self.remember();
+        info!(profile = %name, "the login was given to Codex, and forgotten here");
+        Ok(path)
+    }
+
+    async fn install(&mut self, home: Option<PathBuf>, name: ProfileName) -> Result<PathBuf, CodexFailure> {
+        let path = file_of(home, |home| home.join(FILE))?;
+        let home = path.parent().unwrap_or(&path).to_path_buf();
+        let handle = self.keeper.directory().profiles.get(&name).cloned();
+        let view = handle.ok_or(CodexFailure::Keeper(KeeperError::Unknown))?.read().await;
+        if view.facts().is_some_and(|facts| feed::content(facts).is_none()) {
+            return Err(CodexFailure::NoWorkspace(name));
+        }
+        let before = self.homes.homes.get(&home).cloned();
+        let (restorable, taken) = match before {
+            Some(Supplied { restorable, taken, .. }) => (restorable, taken),
+            None => match read(&path)? {
+                Some(text) => {
+                    let label = format!("authd: what was in {}", path.display());
+                    self.store.save(&key(&home), &label, text.into()).await.map_err(CodexFailure::Store)?;
+                    (true, false)
+                }
+                None => (false, false),
+            },
+        };
+        self.homes.homes.insert(home.clone(), Supplied { profile: name.clone(), restorable, taken });
+        self.remember();
+        info!(profile = %name, home = %home.display(), "a Codex home is kept supplied");
+        self.feed_now(&home, &path).await;
+        Ok(path)
+    }
+
+    async fn uninstall(&mut self, home: Option<PathBuf>) -> Result<PathBuf, CodexFailure> {
+        let path = file_of(home, |home| home.join(FILE))?;
+        let home = path.parent().unwrap_or(&path).to_path_buf();
+        let supplied = self.homes.homes.get(&home).cloned();
+        let Supplied { restorable, taken, .. } =
+            supplied.ok_or_else(|| CodexFailure::NotSupplied(home.clone()))?;
+        if taken {
+            return Err(CodexFailure::Taken(path));
+        }
+        let key = key(&home);
+        let original =
+            if restorable { self.store.load(&key).await.map_err(CodexFailure::Store)? } else { None };
+        if let Some(feeder) = self.feeders.remove(&home) {
+            feeder.abort();
+        }
+        // A login that somebody made there meanwhile is theirs.
+        if feed::is_ours(&path) {
+            let restored = match &original {
+                Some(text) => private::atomic_write(&path, text.expose_secret().as_bytes()),
+                None => private::remove(&path),
+            };
+            restored.map_err(|error| CodexFailure::File(path.clone(), error))?;
+        }
+        self.homes.homes.remove(&home);
+        self.remember();
+        if let Err(error) = self.store.delete(&key).await {
+            warn!(%error, "what was in the Codex home is still in the store");
+        }
+        Ok(path)
+    }
+
+    /// The name of the profile with this identity, if there is one.
+    fn already(&self, identity: &authd_oauth::Identity) -> Option<ProfileName> {
+        identity.user_id.as_ref()?;
+        let directory = self.keeper.directory();
+        let same = directory.profiles.iter().find(|(_, handle)| {
+            handle.view().facts().is_some_and(|facts| {
+                facts.identity.user_id == identity.user_id && facts.identity.account_id == identity.account_id
+            })
+        });
+        same.map(|(name, _)| name.clone())
+    }
+
+    /// Writes the file now, whatever is in it: that is kept already. And keeps it fresh from now on.
+    async fn feed_now(&mut self, home: &Path, path: &Path) {
+        let name = self.homes.homes.get(home).map(|supplied| supplied.profile.clone());
+        let handle = name.and_then(|name| self.keeper.directory().profiles.get(&name).cloned());
+        if let Some(handle) = handle {
+            feed::write(path, &handle.read().await, Over::Anything);
+        }
+        self.feed(home);
+    }
+
+    fn feed(&mut self, home: &Path) {
+        if let Some(feeder) = self.feeders.remove(home) {
+            feeder.abort();
+        }
+        if let Some(supplied) = self.homes.homes.get(home) {
+            let task = feed::keep(home.join(FILE), supplied.profile.clone(), self.keeper.clone());
+            self.feeders.insert(home.to_path_buf(), self.feeding.spawn(task));
+        }
+    }
+
+    fn remember(&mut self) {
+        self.homes.version = 1;
+        let text = serde_json::to_vec_pretty(&self.homes).expect("paths and names have a JSON form");
+        if let Err(error) = private::atomic_write(&self.path, &text) {
+            error!(%error, "the list of Codex homes cannot be written");
+        }
+    }
+}
+
+/// The path that is named, made a file's by `file`; without one, the one in this user's own home.
+fn file_of(named: Option<PathBuf>, file: impl FnOnce(PathBuf) -> PathBuf) -> Result<PathBuf, CodexFailure> {
+    match named {
+        Some(path) if path.is_relative() => Err(CodexFailure::Relative(path)),
+        Some(path) => Ok(file(path)),
+        None => {
+            let home =
+                std::env::var_os("HOME").filter(|home| !home.is_empty()).ok_or(CodexFailure::NoHome)?;
+            Ok(PathBuf::from(home).join(".codex").join(FILE))
+        }
+    }
+}
+
+/// The text of a login file; none if there is no file.
+fn read(path: &Path) -> Result<Option<String>, CodexFailure> {
+    let failed = |error| CodexFailure::File(path.to_path_buf(), error);
+    match fs::metadata(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Ok(there) if there.len() > MAX_FILE => {
+            return Err(failed(io::Error::other("it is longer than 1 MiB")));
+        }
+        _ => {}
+    }
+    fs::read_to_string(path).map(Some).map_err(failed)
+}
+
+/// Where what was in a home is kept.
+fn key(home: &Path) -> Key {
+    let hash = Sha256::digest(home.as_os_str().as_encoded_bytes());
+    Key::codex(&hash.iter().take(8).map(|byte| format!("{byte:02x}")).collect::<String>())
+}

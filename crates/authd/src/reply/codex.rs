@@ -1,0 +1,46 @@
+//! What is said of a login that could not be shared with Codex.
+
+use authd_api::{ErrorCode, Problem, ProfileName};
+
+use super::{keeper_failed, no_credential, stopping, store_failed};
+use crate::{clock, codex::CodexFailure};
+
+/// A login that was neither taken from Codex, nor given to it, nor kept there.
+pub(crate) fn codex_failed(error: &CodexFailure, name: &ProfileName) -> Problem {
+    let bad = |detail: String| Problem::new(ErrorCode::BadRequest, detail);
+    let conflict = |detail: String| Problem::new(ErrorCode::Conflict, detail);
+    match error {
+        CodexFailure::NoHome => bad("this user has no home directory".to_owned()).hint("name the path"),
+        CodexFailure::Relative(path) => bad(format!("{} is not a path from the root", path.display())),
+        CodexFailure::File(path, error) => bad(format!("{}: {error}", path.display())),
+        CodexFailure::Login(path, error) => bad(format!("{}: {error}", path.display())),
+        CodexFailure::Nobody(path) => {
+            bad(format!("nobody is signed in to Codex in {}", path.display())).hint("run: authctl login")
+        }
+        CodexFailure::External(path) => {
+            conflict(format!("the login in {} is kept by somebody else already", path.display()))
+        }
+        CodexFailure::Already(name) => conflict(format!("the same person is signed in here as \"{name}\""))
+            .hint(format!("to let Codex use that: authctl codex install -p {name}"))
+            .about(name),
+        CodexFailure::Unusable(path, facts) => {
+            let problem = no_credential(facts, clock::now());
+            let detail = format!("the login in {} was not taken over: {}", path.display(), problem.detail);
+            Problem { detail, ..problem }
+        }
+        CodexFailure::NotSupplied(home) => {
+            conflict(format!("authd does not keep {} supplied", home.display()))
+        }
+        CodexFailure::Taken(path) => conflict(format!(
+            "the login that was in {} is authd's now, so there is nothing to restore",
+            path.display()
+        ))
+        .hint(format!("to give it back: authctl export codex -p {name}")),
+        CodexFailure::NoWorkspace(name) => {
+            conflict(format!("profile \"{name}\" has no workspace id, and Codex needs one"))
+        }
+        CodexFailure::Keeper(error) => keeper_failed(error, name),
+        CodexFailure::Store(error) => store_failed(error).about(name),
+        CodexFailure::Gone => stopping(),
+    }
+}

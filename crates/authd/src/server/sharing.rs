@@ -1,0 +1,58 @@
+//! The routes that share a login with another program.
+
+use authd_api::{CodexBody, ExportBody, ImportBody, LoginFile, ProfileName, Program};
+use axum::{
+    extract::{Path, State},
+    response::Response,
+};
+use http::StatusCode;
+
+use super::{Found, Seen};
+use crate::{
+    answer::{Json, Refusal, json},
+    codex::CodexFailure,
+    reply,
+};
+
+pub(super) async fn import(
+    State(front): Seen,
+    Json(ImportBody { source: Program::Codex, path, profile }): Json<ImportBody>,
+) -> Result<Response, Refusal> {
+    let wanted = profile.unwrap_or_else(ProfileName::first);
+    let name = front.codex.import(path, wanted.clone()).await.map_err(|error| failed(&error, &wanted))?;
+    Ok(json(StatusCode::OK, &front.message(&name)?))
+}
+
+pub(super) async fn export(
+    State(front): Seen,
+    Path(part): Path<String>,
+    Json(ExportBody { target: Program::Codex, path }): Json<ExportBody>,
+) -> Result<Response, Refusal> {
+    let Found { name, .. } = front.find(&part)?;
+    let path = front.codex.export(path, name.clone()).await.map_err(|error| failed(&error, &name))?;
+    Ok(json(StatusCode::OK, &LoginFile { profile: name, path }))
+}
+
+pub(super) async fn install(
+    State(front): Seen,
+    Path(part): Path<String>,
+    Json(CodexBody { home }): Json<CodexBody>,
+) -> Result<Response, Refusal> {
+    let Found { name, .. } = front.find(&part)?;
+    let path = front.codex.install(home, name.clone()).await.map_err(|error| failed(&error, &name))?;
+    Ok(json(StatusCode::OK, &LoginFile { profile: name, path }))
+}
+
+pub(super) async fn uninstall(
+    State(front): Seen,
+    Path(part): Path<String>,
+    Json(CodexBody { home }): Json<CodexBody>,
+) -> Result<Response, Refusal> {
+    let Found { name, .. } = front.find(&part)?;
+    let path = front.codex.uninstall(home).await.map_err(|error| failed(&error, &name))?;
+    Ok(json(StatusCode::OK, &LoginFile { profile: name, path }))
+}
+
+fn failed(error: &CodexFailure, name: &ProfileName) -> Refusal {
+    Refusal(reply::codex_failed(error, name))
+}

@@ -1,0 +1,156 @@
+//! A login shared with the Codex CLI: taken over, kept fresh, given back; and never with two owners.
+
+use std::{fs, os::unix::fs::PermissionsExt, path::Path};
+
+use authd_sandbox::{Fault, Route, Sandbox, house::House};
+use serde_json::{Value, json};
+
+use crate::support::{house, sandbox, value};
+
+/// A login file as the Codex CLI writes it, for an account of the sandbox.
+async fn codex_login(house: &House, sandbox: &Sandbox, account: &str) -> (std::path::PathBuf, String) {
+    // Whoever holds tokens got them by a sign-in; this one's are given away to Codex at once.
+    let before = sandbox.issued_secrets().len();
+    let home = house.dir().join("codex");
+    fs::create_dir_all(&home).unwrap();
+    let path = home.join("auth.json");
+    house.sign_in("for-codex", account).await;
+    let body = json!({"target": "codex", "path": path});
+    house.post("/v1/profiles/for-codex/export", body).await;
+    assert!(sandbox.issued_secrets().len() > before);
+    let text = fs::read_to_string(&path).unwrap();
+    (path, text)
+}
+
+fn read(path: &Path) -> Value {
+    serde_json::from_str(&fs::read_to_string(path).unwrap()).unwrap()
+}
+
+async fn current_token(house: &House, profile: &str) -> String {
+    let headers = house.get(&format!("/v1/profiles/{profile}/headers")).await;
+    value(&headers, "Authorization").trim_start_matches("Bearer ").to_owned()
+}
+
+#[tokio::test]
+async fn a_login_of_codex_is_taken_over_kept_fresh_and_given_back() {
+    let sandbox = sandbox().await;
+    let mut house = house(&sandbox).await;
+    let (path, original) = codex_login(&house, &sandbox, "plus").await;
+    assert!(house.get("/v1/profiles").await["profiles"].as_array().unwrap().is_empty(), "given away is gone");
+    let file: Value = serde_json::from_str(&original).unwrap();
+    let old_refresh = file["tokens"]["refresh_token"].as_str().unwrap().to_owned();
+    assert!(!old_refresh.is_empty());
+
+    let profile = house.post("/v1/import", json!({"source": "codex", "path": path, "profile": "mine"})).await;
+    assert_eq!(
+        (&profile["name"], &profile["state"], &profile["mode"]),
+        (&json!("mine"), &json!("ready"), &json!("chatgpt"))
+    );
+    assert_eq!(sandbox.count(Route::Refresh), 1, "it is verified by one refresh");
+    let external = read(&path);
+    assert_eq!(
+        (&external["auth_mode"], &external["tokens"]["refresh_token"]),
+        (&json!("chatgptAuthTokens"), &json!(""))
+    );
+    assert_eq!(external["tokens"]["access_token"], current_token(&house, "mine").await);
+    assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+    assert!(!fs::read_to_string(&path).unwrap().contains(&old_refresh));
+
+    house.post("/v1/profiles/mine/refresh", json!({})).await;
+    let fresh = current_token(&house, "mine").await;
+    while read(&path)["tokens"]["access_token"] != fresh {
+        tokio::task::yield_now().await;
+    }
+    let renamed = house.request("PATCH", "/v1/profiles/mine", &[], r#"{"name":"ours"}"#).await;
+    assert!(renamed.status.is_success(), "{}", renamed.text());
+    house.restart().await;
+    // The memory store forgets, so the login is gone; what is left is for a store that keeps.
+    assert_eq!(read(&path)["tokens"]["refresh_token"], "");
+}
+
+#[tokio::test]
+async fn it_survives_a_restart_and_goes_back_whole() {
+    let sandbox = sandbox().await;
+    let config = authd_sandbox::house::HouseConfig::new(crate::support::AUTHD, &sandbox).store("file");
+    let mut house = House::start(config).await;
+    let (path, _) = codex_login(&house, &sandbox, "plus").await;
+    house.post("/v1/import", json!({"source": "codex", "path": path})).await;
+    house.restart().await;
+    house.post("/v1/profiles/default/refresh", json!({})).await;
+    let fresh = current_token(&house, "default").await;
+    while read(&path)["tokens"]["access_token"] != fresh {
+        tokio::task::yield_now().await;
+    }
+    let home = path.parent().unwrap();
+    let refused =
+        house.request("DELETE", "/v1/profiles/-/codex", &[], json!({"home": home}).to_string()).await;
+    assert_eq!(refused.json()["code"], "conflict", "{}", refused.text());
+    house.post("/v1/profiles/-/export", json!({"target": "codex", "path": path})).await;
+    let back = read(&path);
+    assert_eq!(back["auth_mode"], "chatgpt");
+    // The one that works: it can be taken over again.
+    house.post("/v1/import", json!({"source": "codex", "path": path})).await;
+}
+
+#[tokio::test]
+async fn a_login_that_cannot_be_taken_over_is_left_as_it_is() {
+    let sandbox = sandbox().await;
+    let house = house(&sandbox).await;
+    let (path, original) = codex_login(&house, &sandbox, "plus").await;
+    let import = || async {
+        house.request("POST", "/v1/import", &[], json!({"source": "codex", "path": path}).to_string()).await
+    };
+    sandbox.faults().push(Route::Refresh, Fault::status(503, ""));
+    let unreachable = import().await;
+    assert_eq!(unreachable.json()["code"], "provider_unreachable", "{}", unreachable.text());
+    sandbox.revoke_account("plus");
+    let dead = import().await;
+    assert_eq!(dead.json()["code"], "login_required", "{}", dead.text());
+    assert_eq!(fs::read_to_string(&path).unwrap(), original);
+    assert!(house.get("/v1/profiles").await["profiles"].as_array().unwrap().is_empty());
+    for (text, words) in [
+        ("{", "not a login"),
+        ("{}", "nobody is signed in"),
+        (r#"{"auth_mode":"agentIdentity"}"#, "agentIdentity"),
+    ] {
+        fs::write(&path, text).unwrap();
+        let refused = import().await;
+        assert!(refused.status == 400 && refused.text().contains(words), "{}", refused.text());
+    }
+    let relative = house.request("POST", "/v1/import", &[], r#"{"source":"codex","path":"auth.json"}"#).await;
+    assert_eq!(relative.json()["code"], "bad_request");
+}
+
+#[tokio::test]
+async fn a_codex_home_is_supplied_and_restored() {
+    let sandbox = sandbox().await;
+    let house = house(&sandbox).await;
+    house.sign_in("default", "plus").await;
+    house.sign_in("work", "business").await;
+    let (path, original) = codex_login(&house, &sandbox, "business-without-organization").await;
+    let home = json!({"home": path.parent().unwrap()}).to_string();
+    let installed = house.request("PUT", "/v1/profiles/default/codex", &[], home.clone()).await;
+    assert!(installed.status.is_success(), "{}", installed.text());
+    assert_eq!(read(&path)["tokens"]["access_token"], current_token(&house, "default").await);
+    let twice = house.request("PUT", "/v1/profiles/work/codex", &[], home.clone()).await;
+    assert!(twice.status.is_success(), "{}", twice.text());
+    assert_eq!(read(&path)["OPENAI_API_KEY"], current_token(&house, "work").await);
+    let restored = house.request("DELETE", "/v1/profiles/-/codex", &[], home.clone()).await;
+    assert!(restored.status.is_success(), "{}", restored.text());
+    assert_eq!(fs::read_to_string(&path).unwrap(), original);
+    let again = house.request("DELETE", "/v1/profiles/-/codex", &[], home.clone()).await;
+    assert_eq!(again.json()["code"], "conflict");
+    // Where nothing was, nothing is left.
+    fs::remove_file(&path).unwrap();
+    house.request("PUT", "/v1/profiles/default/codex", &[], home.clone()).await;
+    assert!(path.exists());
+    house.request("DELETE", "/v1/profiles/-/codex", &[], home.clone()).await;
+    assert!(!path.exists());
+    // A login that somebody makes there meanwhile is theirs.
+    house.request("PUT", "/v1/profiles/default/codex", &[], home.clone()).await;
+    fs::write(&path, &original).unwrap();
+    house.post("/v1/profiles/default/refresh", json!({})).await;
+    assert_eq!(fs::read_to_string(&path).unwrap(), original);
+    house.request("DELETE", "/v1/profiles/-/codex", &[], home).await;
+    assert_eq!(fs::read_to_string(&path).unwrap(), original);
+}

@@ -1,0 +1,144 @@
+//! Credentials at rest, seen from outside: what the daemon does while its store is locked, hangs, lies or
+//! fails, and that nothing is lost by it.
+
+use std::fs;
+
+use authd_sandbox::{
+    Route,
+    house::{House, HouseConfig},
+};
+use serde_json::{Value, json};
+
+use crate::support::{AUTHD, sandbox};
+
+/// A house whose store does as it is told.
+async fn moody(sandbox: &authd_sandbox::Sandbox) -> (House, impl Fn(&str)) {
+    let directory = tempfile::tempdir().unwrap();
+    let mood = directory.path().join("mood");
+    // What follows directly belongs to `[store]`.
+    let control = format!("memory_control = \"{}\"\ndeadline = \"300ms\"", mood.display());
+    let house = House::start(HouseConfig::new(AUTHD, sandbox).toml(&control)).await;
+    (house, move |word: &str| {
+        fs::write(directory.path().join("mood"), word).unwrap();
+    })
+}
+
+async fn profile(house: &House) -> Value {
+    house.get("/v1/profiles/-").await
+}
+
+#[tokio::test]
+async fn a_bad_store_is_told_and_cached_credentials_are_served() {
+    let sandbox = sandbox().await;
+    let (house, tell) = moody(&sandbox).await;
+    house.sign_in("default", "plus").await;
+    for (mood, state, code) in [
+        ("locked", "locked", "store_locked"),
+        ("unavailable", "unavailable", "store_unavailable"),
+        ("hang", "unavailable", "store_unavailable"),
+    ] {
+        tell(mood);
+        let body = json!({"api_key": "sk-own-key"}).to_string();
+        let own = house.request("PUT", &format!("/v1/profiles/{mood}/api-key"), &[], body).await;
+        // What was signed in is kept in memory, and loudly not saved.
+        assert_eq!(own.json()["state"], "unsaved", "{mood}: {}", own.text());
+        assert_eq!(own.json()["last_error"]["code"], code, "{}", own.text());
+        assert_eq!(house.get("/v1/status").await["store"]["state"], state);
+        house.get("/v1/profiles/-/headers").await;
+        tell("well");
+        while house.get("/v1/status").await["store"]["state"] != "ready" {
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+    }
+    assert!(house.log().contains("IS NOT SAVED"), "{}", house.log());
+}
+
+#[tokio::test]
+async fn a_rotated_token_that_cannot_be_saved_is_kept_served_and_saved_later() {
+    let sandbox = sandbox().await;
+    let (mut house, tell) = moody(&sandbox).await;
+    house.sign_in("default", "plus").await;
+    sandbox.faults().push(Route::Refresh, authd_sandbox::Fault::Stall);
+    let asking = {
+        let path = house.socket();
+        tokio::spawn(async move {
+            authd_api::Client::new(path).refresh(None, &authd_api::RefreshBody::default()).await
+        })
+    };
+    // The journal is written; then the store fails, and only then the provider answers.
+    sandbox.wait_for(Route::Refresh, 1).await;
+    tell("fail-save");
+    sandbox.faults().release();
+    let told = asking.await.unwrap().unwrap_err().to_string();
+    assert!(told.contains("not saved yet"), "{told}");
+    assert_eq!(profile(&house).await["state"], "unsaved");
+    assert_eq!(profile(&house).await["generation"], 2, "the new token is served from memory");
+    // A stop waits for the save: the store comes back while the daemon is on its way out.
+    house.signal(rustix::process::Signal::TERM);
+    tell("well");
+    assert!(house.wait().await.success());
+    assert!(!house.log().contains("still under way"), "{}", house.log());
+    assert_eq!(sandbox.count(Route::Refresh), 1);
+}
+
+#[tokio::test]
+async fn a_new_key_and_a_refused_move_lose_nothing() {
+    let sandbox = sandbox().await;
+    let mut house = House::start(HouseConfig::new(AUTHD, &sandbox).store("file")).await;
+    house.sign_in("default", "plus").await;
+    let rekeyed = house.post("/v1/store/rekey", Value::Null).await;
+    assert_eq!(rekeyed["kind"], "file", "{rekeyed}");
+    // There is no keychain here: its bus is nowhere.
+    let refused = house.request("POST", "/v1/store/migrate", &[], r#"{"to":"keychain"}"#).await;
+    assert_eq!(refused.json()["code"], "store_unavailable", "{}", refused.text());
+    let nonsense = house.request("POST", "/v1/store/migrate", &[], r#"{"to":"memory"}"#).await;
+    assert_eq!(nonsense.json()["code"], "bad_request", "{}", nonsense.text());
+    house.restart().await;
+    house.get("/v1/profiles/-/headers").await;
+    assert_eq!(house.get("/v1/status").await["store"]["kind"], "file");
+}
+
+#[tokio::test]
+async fn a_damaged_index_is_rebuilt_from_the_store() {
+    let sandbox = sandbox().await;
+    let mut house = House::start(HouseConfig::new(AUTHD, &sandbox).store("file")).await;
+    house.sign_in("default", "plus").await;
+    house.sign_in("work", "business").await;
+    house.sigterm_and_wait().await;
+    fs::write(house.state().join("index.json"), "{\"version\":1,\"prof").unwrap();
+    house.start_again().await;
+    let names: Vec<Value> = house.get("/v1/profiles").await["profiles"].as_array().unwrap().clone();
+    assert_eq!(names.len(), 2, "{names:?}");
+    for name in ["default", "work"] {
+        house.get(&format!("/v1/profiles/{name}/headers")).await;
+    }
+    assert!(house.state().join("index.json.damaged").exists());
+}
+
+#[tokio::test]
+async fn a_record_of_a_newer_version_is_refused_without_damage() {
+    let sandbox = sandbox().await;
+    let mut house = House::start(HouseConfig::new(AUTHD, &sandbox).store("file")).await;
+    house.sign_in("default", "plus").await;
+    house.sigterm_and_wait().await;
+    let key = house.state().join("store.key");
+    let record = house.state().join("store/profile.default.age");
+    let age = |args: &[&std::ffi::OsStr]| std::process::Command::new("age").args(args).output();
+    let Ok(opened) = age(&["-d".as_ref(), "-i".as_ref(), key.as_ref(), record.as_ref()]) else { return };
+    let text = String::from_utf8(opened.stdout).unwrap();
+    let newer = house.dir().join("newer");
+    fs::write(&newer, text.replacen("\"version\":1", "\"version\":2", 1)).unwrap();
+    let keys = fs::read_to_string(&key).unwrap();
+    let public = keys.lines().find_map(|line| line.strip_prefix("# public key: ")).unwrap();
+    fs::remove_file(&record).unwrap();
+    let sealed =
+        age(&["-r".as_ref(), public.as_ref(), "-o".as_ref(), record.as_ref(), newer.as_ref()]).unwrap();
+    assert!(sealed.status.success(), "{sealed:?}");
+    let before = fs::read(&record).unwrap();
+    house.start_again().await;
+    let told = house.request("GET", "/v1/profiles/-/headers", &[], "").await;
+    assert!(told.status.is_client_error() || told.status.is_server_error());
+    assert!(told.text().contains("upgrade authd"), "{}", told.text());
+    house.sigterm_and_wait().await;
+    assert_eq!(fs::read(&record).unwrap(), before);
+}
