@@ -13,6 +13,8 @@ use bytes::Bytes;
 use http::{HeaderName, HeaderValue};
 use jiff::Timestamp;
 
+use crate::hygiene;
+
 /// What is known of a profile.
 #[derive(Clone, Debug)]
 pub(crate) enum View {
@@ -206,7 +208,7 @@ fn render(name: &ProfileName, session: &Session, rendering: &Rendering) -> Ready
         organization: rendering.organization.as_deref(),
         project: rendering.project.as_deref(),
     });
-    let headers = pairs
+    let headers: Vec<(HeaderName, HeaderValue)> = pairs
         .iter()
         .filter_map(|(name, value)| {
             let mut value = HeaderValue::from_str(value).ok()?;
@@ -227,6 +229,10 @@ fn render(name: &ProfileName, session: &Session, rendering: &Rendering) -> Ready
         expires_at: credential.expires_at,
     };
     let body = serde_json::to_vec(&message).expect("a struct of strings and numbers has a JSON form");
+    hygiene::keep_out_of_swap(&body);
+    for (_, value) in &headers {
+        hygiene::keep_out_of_swap(value.as_bytes());
+    }
     let etag = format!("\"{}\"", credential.generation);
     Ready {
         generation: credential.generation,

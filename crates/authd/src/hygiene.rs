@@ -44,6 +44,15 @@ pub fn harden() -> Hygiene {
     }
 }
 
+/// Keeps the pages that hold a secret out of swap, where the limit allows. They stay locked when it is
+/// gone: its pages are used again for the next one.
+pub(crate) fn keep_out_of_swap(secret: &[u8]) {
+    match region::lock(secret.as_ptr(), secret.len()) {
+        Ok(guard) => std::mem::forget(guard),
+        Err(error) => tracing::debug!(%error, "a secret's pages are not locked in memory"),
+    }
+}
+
 /// Raises the limit on open files as far as it goes: every connection is one.
 pub(crate) fn raise_open_files() {
     raise(Resource::Nofile);

@@ -59,6 +59,28 @@ async fn profiles_are_shown_renamed_chosen_refreshed_and_left() {
 }
 
 #[tokio::test]
+async fn the_store_is_shown_and_a_login_goes_to_codex_and_back() {
+    let (_sandbox, house) = household().await;
+    house.sign_in("default", "plus").await;
+    let shown = run(&house, &["store", "status"]).await.ok().stdout;
+    assert!(shown.contains("memory: nothing survives authd, ready"), "{shown}");
+    run(&house, &["store", "rekey"]).await.failed(2, "memory has no key");
+    run(&house, &["store", "migrate", "--to", "keychain"]).await.failed(7, "unavailable");
+    let home = house.dir().join("home/.codex");
+    std::fs::create_dir_all(&home).unwrap();
+    run(&house, &["codex", "install"]).await.ok();
+    assert!(std::fs::read_to_string(home.join("auth.json")).unwrap().contains("chatgptAuthTokens"));
+    run(&house, &["codex", "uninstall"]).await.ok();
+    assert!(!home.join("auth.json").exists());
+    let given = run(&house, &["export", "codex", "--json"]).await.ok().json();
+    assert!(given["path"].as_str().unwrap().ends_with("home/.codex/auth.json"), "{given}");
+    run(&house, &["token"]).await.failed(3, "authctl login");
+    let told = run(&house, &["import", "codex", "-p", "mine"]).await.ok();
+    assert!(told.stderr.contains("user@example.com is profile \"mine\" now"), "{told}");
+    run(&house, &["import", "codex"]).await.failed(2, "kept by somebody else");
+}
+
+#[tokio::test]
 async fn exec_becomes_the_command() {
     let (_sandbox, house) = household().await;
     house.sign_in("default", "plus").await;

@@ -164,6 +164,22 @@ async fn another_user_is_turned_away_even_if_the_doors_stand_open() {
 }
 
 #[tokio::test]
+async fn nothing_secret_is_swapped_dumped_or_told_to_other_processes() {
+    let sandbox = sandbox().await;
+    let house = house(&sandbox).await;
+    house.sign_in("default", "plus").await;
+    let about = |file: &str| fs::read_to_string(format!("/proc/{}/{file}", house.pid().unwrap())).unwrap();
+    let status = about("status");
+    let locked = status.lines().find_map(|line| line.strip_prefix("VmLck:")).unwrap().trim().to_owned();
+    assert_ne!(locked, "0 kB", "the pages with secrets are locked in memory");
+    let core =
+        about("limits").lines().find(|line| line.starts_with("Max core file size")).unwrap().to_owned();
+    assert_eq!(core.split_whitespace().nth(4), Some("0"), "{core}");
+    let told = about("cmdline") + &about("environ");
+    assert!(!sandbox.issued_secrets().iter().any(|secret| told.contains(secret.as_str())));
+}
+
+#[tokio::test]
 async fn everything_is_private_from_the_moment_it_is_there() {
     let sandbox = sandbox().await;
     let config = authd_sandbox::house::HouseConfig::new(AUTHD, &sandbox).store("file");
