@@ -36,6 +36,8 @@ pub const STORE_MIGRATE: &str = "/v1/store/migrate";
 /// `POST`: seals everything with a new key.
 pub const STORE_REKEY: &str = "/v1/store/rekey";
 
+/// `GET`: server-sent events of every change.
+pub const EVENTS: &str = "/v1/events";
 /// `POST`: takes over another program's login.
 pub const IMPORT: &str = "/v1/import";
 /// `POST`: gives a login to another program, and forgets it.

@@ -19,8 +19,9 @@ use crate::{
     clock, codex,
     config::{Config, ConfigError},
     connections::{self, Bounds},
+    events::Events,
     facts::Rendering,
-    hygiene,
+    hooks, hygiene,
     inherited::Inherited,
     keeper::{find_index, keeper},
     logins::{Logins, Settings},
@@ -144,11 +145,13 @@ impl App {
 
         let soft = CancellationToken::new();
         let (reloadable, rendering, settings, limits) = Reloadable::new(&config);
+        let events = Events::new();
         let tools = Tools {
             endpoint: endpoint.clone(),
             store: store.clone(),
             rendering: rendering.clone(),
             reading: Arc::new(Semaphore::new(1)),
+            events: events.clone(),
             stopping: soft.clone(),
         };
         let index = find_index(loaded, &tools).await;
@@ -160,15 +163,19 @@ impl App {
             keeper.clone(),
             store.clone(),
             callback.clone(),
+            events.clone(),
             soft.clone(),
         );
         logins.restore().await;
         let (codex, sharing) = codex::codex(&paths.state_dir, keeper.clone(), store.clone(), soft.clone());
+        let hooks = hooks::watch(config.hooks.clone(), events.clone(), keeper.clone(), soft.clone());
         let front = Front {
             keeper,
             codex,
             logins: logins.clone(),
             relay: Relay::new(http, rendering),
+            events: events.clone(),
+            stopping: soft.clone(),
             callback: callback.clone(),
             store: store.watch(),
             limits,
@@ -178,6 +185,7 @@ impl App {
         let mut tasks = JoinSet::new();
         tasks.spawn(keeping);
         tasks.spawn(sharing);
+        tasks.spawn(hooks);
         let server = callback::CallbackServer::new(config.callback.ports.clone(), config.callback.yield_for);
         tasks.spawn(server.run(logins.clone(), callback_facts, inherited.callback, soft.clone()));
         let bounds = Bounds {
@@ -197,30 +205,40 @@ impl App {
         info!(socket = %paths.socket.display(), "listening");
         notify::ready(&paths.socket);
 
-        let exit = loop {
-            tokio::select! {
-                Some(ended) = tasks.join_next() => {
-                    error!(?ended, "a part of authd ended unasked; it is better to start anew");
-                    break Exit::Internal;
-                }
-                asked = signals.next() => match asked {
-                    Asked::Stop => break Exit::Asked,
-                    Asked::Reload => reload(&paths.config, &reloadable, &telemetry),
-                },
-            }
-        };
+        let exit = live(&mut tasks, &mut signals, || reload(&paths.config, &reloadable, &telemetry)).await;
         notify::stopping();
         soft.cancel();
-        let drained = async {
-            while tasks.join_next().await.is_some() {}
-            logins.drain().await;
-        };
-        tokio::select! {
-            () = drained => info!("stopped"),
-            () = tokio::time::sleep(DRAIN) => warn!("stopped, with work still under way after {} s", DRAIN.as_secs()),
-            () = signals.second_stop() => warn!("stopped at once"),
-        }
+        drain(tasks, &logins, &mut signals).await;
         Ok(exit)
+    }
+}
+
+/// Until a signal asks for the end, or a part of the daemon ends unasked.
+async fn live(tasks: &mut JoinSet<()>, signals: &mut Signals, reload: impl Fn()) -> Exit {
+    loop {
+        tokio::select! {
+            Some(ended) = tasks.join_next() => {
+                error!(?ended, "a part of authd ended unasked; it is better to start anew");
+                return Exit::Internal;
+            }
+            asked = signals.next() => match asked {
+                Asked::Stop => return Exit::Asked,
+                Asked::Reload => reload(),
+            },
+        }
+    }
+}
+
+/// Lets what must not be cancelled come to its end: refreshes, exchanges, saves, answers.
+async fn drain(mut tasks: JoinSet<()>, logins: &Logins, signals: &mut Signals) {
+    let drained = async {
+        while tasks.join_next().await.is_some() {}
+        logins.drain().await;
+    };
+    tokio::select! {
+        () = drained => info!("stopped"),
+        () = tokio::time::sleep(DRAIN) => warn!("stopped, with work still under way after {} s", DRAIN.as_secs()),
+        () = signals.second_stop() => warn!("stopped at once"),
     }
 }
 

@@ -51,6 +51,8 @@ pub struct Config {
     pub(crate) network: Network,
     /// The socket.
     pub(crate) socket: Socket,
+    /// What is done when a person has to do something.
+    pub(crate) hooks: crate::hooks::Hooks,
     /// The log.
     pub log: Log,
 }

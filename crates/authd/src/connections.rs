@@ -7,7 +7,8 @@ use std::{
     time::Duration,
 };
 
-use axum::{Router, body::Body, extract::Request};
+use axum::{Router, body::Body, extract::Request, response::Response};
+use http_body_util::BodyExt;
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{UnixListener, UnixStream};
@@ -77,9 +78,12 @@ async fn connection(
         request.extensions_mut().insert(peer);
         let (answer, answering) = (router.clone().call(request), answering.clone());
         async move {
-            let answer = answer.await;
-            drop(answering);
-            answer
+            // An answer is under way until the last piece of it is.
+            let keep = move |frame| {
+                let _ = &answering;
+                frame
+            };
+            answer.await.map(|answer: Response| answer.map(|body| body.map_frame(keep)))
         }
     });
     let connection = http1::Builder::new()

@@ -12,7 +12,10 @@ use tokio::{
 };
 use tracing::{error, info, warn};
 
-use crate::profile::{Beginning, Give, GiveError, Gone, Handle, SignOutError, Tools, profile};
+use crate::{
+    events::News,
+    profile::{Beginning, Give, GiveError, Gone, Handle, SignOutError, Tools, profile},
+};
 
 /// The profiles, as of the last change.
 #[derive(Clone, Debug, Default)]
@@ -228,6 +231,7 @@ impl Owner {
         self.index.profiles.insert(name.to_string(), entry);
         self.index.default.get_or_insert_with(|| name.to_string());
         self.write();
+        self.tools.events.tell(News::Profile(name.clone()));
         Ok(name)
     }
 
@@ -273,6 +277,9 @@ impl Owner {
             self.index.default = Some(to.to_string());
         }
         self.write();
+        // Only now would a look at the directory show it.
+        self.tools.events.tell(News::Profile(from.clone()));
+        self.tools.events.tell(News::Profile(to));
         Ok(())
     }
 
@@ -302,6 +309,7 @@ impl Owner {
                 self.index.profiles.keys().next().filter(|_| self.index.profiles.len() == 1).cloned();
         }
         self.write();
+        self.tools.events.tell(News::Profile(name.clone()));
     }
 
     /// The new store is remembered before anything is deleted from the old one.

@@ -19,6 +19,7 @@ use tracing::{Instrument, info, info_span, warn};
 use crate::{
     callback::{Arrival, Arrivals, CallbackFacts},
     clock,
+    events::{Events, News},
     keeper::{Keeper, SignIn},
     reply,
     sealed::Sealed,
@@ -60,6 +61,7 @@ struct Inner {
     callback: watch::Receiver<CallbackFacts>,
     tasks: TaskTracker,
     stopping: CancellationToken,
+    events: Events,
     registry: Mutex<Registry>,
 }
 
@@ -86,6 +88,7 @@ impl Logins {
         keeper: Keeper,
         store: Store,
         callback: watch::Receiver<CallbackFacts>,
+        events: Events,
         stopping: CancellationToken,
     ) -> Self {
         let registry = Mutex::default();
@@ -97,6 +100,7 @@ impl Logins {
             callback,
             tasks: TaskTracker::new(),
             stopping,
+            events,
             registry,
         }))
     }
@@ -246,7 +250,13 @@ impl Logins {
         if let Some(state) = state {
             registry.by_state.insert(state, id.clone());
         }
-        registry.logins.insert(id, entry);
+        registry.logins.insert(id.clone(), entry);
+        drop(registry);
+        self.changed(&id);
+    }
+
+    fn changed(&self, id: &str) {
+        self.0.events.tell(News::Login(id.to_owned()));
     }
 
     fn expire(&self, id: &str) {
@@ -270,6 +280,7 @@ impl Logins {
         entry.login.send_modify(|login| login.state = LoginState::Exchanging);
         let (profile, replace) = (entry.login.borrow().profile.clone(), entry.replace);
         drop(registry);
+        self.changed(id);
         let (logins, id) = (self.clone(), id.to_owned());
         let span = info_span!("login", %id);
         let redeeming = async move {
@@ -328,7 +339,9 @@ impl Logins {
         login.map(|login| login.clone()).map_err(|_| unknown(id))
     }
 
+    /// A login that is over needs no copy in the store.
     fn unseal(&self, id: &str) {
+        self.changed(id);
         let (store, key) = (self.0.store.clone(), Key::login(id));
         self.0.tasks.spawn(async move {
             if let Err(error) = store.delete(&key).await {

@@ -26,6 +26,7 @@ use self::handle::Command;
 pub(crate) use self::handle::{Give, GiveError, Gone, Handle, SignOutError};
 use crate::{
     clock::{self, Slept},
+    events::{Events, News},
     facts::{Facts, Rendering, View},
 };
 
@@ -46,6 +47,8 @@ pub(crate) struct Tools {
     pub(crate) rendering: watch::Receiver<Arc<Rendering>>,
     /// One record is read ahead of need at a time, so that those in need come first.
     pub(crate) reading: Arc<Semaphore>,
+    /// Who wants to know of changes.
+    pub(crate) events: Events,
     /// The end of the daemon: finish what must not be cancelled, begin nothing.
     pub(crate) stopping: CancellationToken,
 }
@@ -242,7 +245,7 @@ impl Task {
         let effect = session.apply(event, now);
         self.perform(effect);
         let rendering = self.tools.rendering.borrow().clone();
-        self.view.send_if_modified(|view| {
+        let changed = self.view.send_if_modified(|view| {
             let facts = Facts::of(&self.name, session, &rendering, view.facts());
             let changed = view.facts().is_none_or(|old| **old != facts);
             if changed {
@@ -250,6 +253,9 @@ impl Task {
             }
             changed
         });
+        if changed {
+            self.tools.events.tell(News::Profile(self.name.clone()));
+        }
         if !session.is_pending(now) {
             for done in self.waiting.drain(..) {
                 answered(done);
@@ -355,6 +361,7 @@ impl Task {
 
     fn show(&self, view: View) {
         self.view.send_replace(view);
+        self.tools.events.tell(News::Profile(self.name.clone()));
     }
 }
 

@@ -3,6 +3,7 @@
 
 mod front;
 mod guard;
+mod news;
 mod sharing;
 
 use std::{sync::Arc, time::Duration};
@@ -54,6 +55,7 @@ pub(crate) fn router(front: Front) -> Router {
         .route(route::REFRESH, post(refresh))
         .route(route::STORE_MIGRATE, post(migrate_store))
         .route(route::STORE_REKEY, post(rekey_store))
+        .route(route::EVENTS, get(news::events))
         .route(route::IMPORT, post(sharing::import))
         .route(route::EXPORT, post(sharing::export))
         .route(route::CODEX, put(sharing::install).delete(sharing::uninstall))

@@ -11,11 +11,11 @@ use super::{
     Callback, Config, Log, Login, Refresh, Socket, Store,
     surroundings::Surroundings,
     written::{
-        CallbackSection, ClientSection, LogSection, LoginSection, NetworkSection, ProviderSection,
-        RefreshSection, SocketSection, StoreSection, Written,
+        CallbackSection, ClientSection, HooksSection, LogSection, LoginSection, NetworkSection,
+        ProviderSection, RefreshSection, SocketSection, StoreSection, Written,
     },
 };
-use crate::telemetry;
+use crate::{hooks::Hooks, telemetry};
 
 /// The longest value of a header, in bytes.
 const MAX_HEADER: usize = 512;
@@ -36,7 +36,7 @@ pub(super) struct Wrong {
 impl Written {
     /// What is meant, or the first value that cannot be.
     pub(super) fn meant(self, surroundings: &Surroundings) -> Result<Config, Wrong> {
-        let Self { provider, client, callback, login, refresh, store, network, socket, log } = self;
+        let Self { provider, client, callback, login, refresh, store, network, socket, hooks, log } = self;
         Ok(Config {
             provider: provider.meant(&client.originator)?,
             organization: tenant(
@@ -52,6 +52,7 @@ impl Written {
             store: store.meant()?,
             network: network.meant()?,
             socket: socket.meant()?,
+            hooks: hooks.meant()?,
             log: log.meant()?,
         })
     }
@@ -200,6 +201,18 @@ impl SocketSection {
             max_connections: self.max_connections,
             header_timeout: time("socket.header_timeout", &self.header_timeout, SECOND..=HOUR)?,
         })
+    }
+}
+
+impl HooksSection {
+    fn meant(self) -> Result<Hooks, Wrong> {
+        let Self { login_required, unsaved, notify } = self;
+        for (key, command) in [("hooks.login_required", &login_required), ("hooks.unsaved", &unsaved)] {
+            if command.first().is_some_and(|program| program.trim().is_empty()) {
+                return wrong(key, "must be a command and its arguments, like [\"notify-send\", \"authd\"]");
+            }
+        }
+        Ok(Hooks { login_required, unsaved, notify })
     }
 }
 

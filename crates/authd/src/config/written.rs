@@ -41,6 +41,7 @@ section!(
         store: StoreSection = StoreSection::default(),
         network: NetworkSection = NetworkSection::default(),
         socket: SocketSection = SocketSection::default(),
+        hooks: HooksSection = HooksSection::default(),
         log: LogSection = LogSection::default(),
     }
 );
@@ -99,6 +100,12 @@ section!(NetworkSection {
 
 section!(SocketSection { max_connections: usize = 4096, header_timeout: String = "60s".to_owned() });
 
+section!(HooksSection {
+    login_required: Vec<String> = Vec::new(),
+    unsaved: Vec<String> = Vec::new(),
+    notify: bool = true,
+});
+
 section!(LogSection { filter: String = "info".to_owned(), format: LogFormat = LogFormat::Auto });
 
 impl Written {
@@ -114,7 +121,7 @@ impl Written {
 
     /// Every key: the sections, and after each its own, as `section.key`.
     pub(super) fn keys() -> Vec<String> {
-        let sections: [&[&str]; 9] = [
+        let sections: [&[&str]; 10] = [
             ProviderSection::KEYS,
             ClientSection::KEYS,
             CallbackSection::KEYS,
@@ -123,6 +130,7 @@ impl Written {
             StoreSection::KEYS,
             NetworkSection::KEYS,
             SocketSection::KEYS,
+            HooksSection::KEYS,
             LogSection::KEYS,
         ];
         let mut all = Vec::new();

@@ -6,12 +6,14 @@ use std::{sync::Arc, time::Duration};
 use authd_api::{ErrorCode, Problem, Profile, ProfileName};
 use jiff::Timestamp;
 use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 
 use crate::{
     answer::named,
     callback::CallbackFacts,
     clock,
     codex::Codex,
+    events::Events,
     facts::{Facts, Freshness, View},
     keeper::Keeper,
     logins::Logins,
@@ -31,6 +33,10 @@ pub(crate) struct Front {
     pub(crate) logins: Logins,
     /// The way upstream.
     pub(crate) relay: Relay,
+    /// What changes.
+    pub(crate) events: Events,
+    /// The end of the daemon.
+    pub(crate) stopping: CancellationToken,
     /// The callback server's state.
     pub(crate) callback: watch::Receiver<CallbackFacts>,
     /// The store's state.

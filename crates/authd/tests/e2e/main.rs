@@ -6,6 +6,7 @@ mod codex;
 mod doors;
 mod headers;
 mod login;
+mod news;
 mod relay;
 mod store;
 mod support;

@@ -1,0 +1,142 @@
+//! Who is told of a change: clients on the event stream, hooks, the desktop.
+
+use std::{fs, os::unix::fs::PermissionsExt};
+
+use authd_sandbox::{
+    Route,
+    house::{House, HouseConfig},
+};
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
+use serde_json::{Value, json};
+use tokio::io::AsyncBufReadExt;
+
+use crate::support::{AUTHD, house, sandbox};
+
+/// How long an event may take: a bound against hanging, not an expectation.
+const PATIENCE: std::time::Duration = std::time::Duration::from_secs(20);
+
+/// The event stream, read event by event.
+struct Stream {
+    body: Incoming,
+    text: String,
+}
+
+impl Stream {
+    async fn open(house: &House) -> Self {
+        let answer = house.open("GET", "/v1/events", &[], "").await.unwrap();
+        assert_eq!(answer.headers()["content-type"], "text/event-stream");
+        Self { body: answer.into_body(), text: String::new() }
+    }
+
+    /// The next event of this kind about which this is so.
+    async fn hear(&mut self, kind: &str, so: impl Fn(&Value) -> bool) -> Value {
+        loop {
+            while let Some((event, rest)) = self.text.split_once("\n\n") {
+                let (head, data) = event.split_once("\ndata: ").unwrap();
+                let (is, data) = (head == format!("event: {kind}"), serde_json::from_str(data).unwrap());
+                self.text = String::from(rest);
+                if is && so(&data) {
+                    return data;
+                }
+            }
+            let piece = tokio::time::timeout(PATIENCE, self.body.frame()).await;
+            let piece = piece.unwrap_or_else(|_| panic!("no such {kind}"));
+            let piece = piece.expect("the stream goes on").unwrap().into_data().unwrap();
+            self.text += &String::from_utf8_lossy(&piece);
+        }
+    }
+}
+
+#[tokio::test]
+async fn every_change_of_state_is_told_and_never_a_secret() {
+    let sandbox = sandbox().await;
+    let mut house = house(&sandbox).await;
+    let mut stream = Stream::open(&house).await;
+    stream.hear("store", |store| store["state"] == "ready").await;
+    stream.hear("callback", |callback| callback["state"] == "listening").await;
+    let login = house.sign_in("default", "plus").await;
+    let told = stream.hear("login", |told| told["state"] == "pending").await;
+    assert_eq!((&told["id"], &told["authorize_url"]), (&login["id"], &Value::Null));
+    stream.hear("profile", |told| told["state"] == "ready" && told["generation"] == 1).await;
+    stream.hear("login", |told| told["state"] == "succeeded").await;
+    house.post("/v1/profiles/-/refresh", json!({})).await;
+    stream.hear("profile", |told| told["generation"] == 2).await;
+    house.request("PATCH", "/v1/profiles/default", &[], r#"{"name":"home"}"#).await;
+    stream.hear("profile_gone", |told| told["name"] == "default").await;
+    sandbox.revoke_account("plus");
+    house.request("POST", "/v1/profiles/home/refresh", &[], "{}").await;
+    let told = stream.hear("profile", |told| !told["last_error"].is_null()).await;
+    assert_eq!(told["last_error"]["code"], "login_required");
+    // A stop ends the stream, and is not held up by it.
+    house.signal(rustix::process::Signal::TERM);
+    let rest = stream.body.collect().await.unwrap().to_bytes();
+    let all = stream.text + &String::from_utf8_lossy(&rest);
+    assert!(!sandbox.issued_secrets().iter().any(|secret| all.contains(secret.as_str())));
+    assert!(house.wait().await.success());
+    assert!(!house.log().contains("still under way"), "{}", house.log());
+}
+
+#[tokio::test]
+async fn a_hook_is_run_once_when_a_sign_in_is_required() {
+    let sandbox = sandbox().await;
+    let directory = tempfile::tempdir().unwrap();
+    let (script, told) = (directory.path().join("hook"), directory.path().join("told"));
+    fs::write(&script, format!("#!/bin/sh\ncat >> {0}\necho >> {0}\n", told.display())).unwrap();
+    fs::set_permissions(&script, fs::Permissions::from_mode(0o700)).unwrap();
+    let toml = format!("[hooks]\nlogin_required = [\"{}\"]", script.display());
+    let house = House::start(HouseConfig::new(AUTHD, &sandbox).toml(&toml)).await;
+    house.sign_in("default", "plus").await;
+    sandbox.expire_refresh_tokens();
+    for _ in 0..50 {
+        house.request("POST", "/v1/profiles/-/refresh", &[], "{}").await;
+        house.get("/v1/profiles/-/headers").await;
+    }
+    assert_eq!(sandbox.count(Route::Refresh), 1, "a dead login is tried once");
+    // A second person's trouble is told after the first one's: by then that would be there twice.
+    house.sign_in("work", "business").await;
+    sandbox.expire_refresh_tokens();
+    house.request("POST", "/v1/profiles/work/refresh", &[], "{}").await;
+    let said = || fs::read_to_string(&told).unwrap_or_default();
+    while said().lines().count() < 2 {
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
+    let name = |line: &str| serde_json::from_str::<Value>(line).unwrap()["name"].clone();
+    assert_eq!(said().lines().map(name).collect::<Vec<_>>(), ["default", "work"]);
+}
+
+/// Set for the copy of a test that runs inside a session.
+const INSIDE: &str = "AUTHD_TEST_INSIDE_A_SESSION";
+
+#[tokio::test]
+async fn a_notification_is_put_up_on_the_desktop() {
+    if std::env::var_os(INSIDE).is_none() {
+        let mut session = std::process::Command::new("dbus-run-session");
+        session.arg("--").arg(std::env::current_exe().unwrap()).env(INSIDE, "1");
+        session.args(["--exact", "news::a_notification_is_put_up_on_the_desktop", "--nocapture"]);
+        // Without a session bus there is no desktop to try this on.
+        let Ok(output) = session.output() else { return };
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        return;
+    }
+    // The bus shows the call to whoever watches, whether or not somebody is there to take it.
+    let mut monitor = tokio::process::Command::new("dbus-monitor");
+    monitor
+        .args(["--session", "interface=org.freedesktop.Notifications"])
+        .stdout(std::process::Stdio::piped());
+    let mut monitor = monitor.kill_on_drop(true).spawn().unwrap();
+    let mut lines = tokio::io::BufReader::new(monitor.stdout.take().unwrap()).lines();
+    lines.next_line().await.unwrap();
+    let sandbox = sandbox().await;
+    let bus = std::env::var("DBUS_SESSION_BUS_ADDRESS").unwrap();
+    let config = HouseConfig::new(AUTHD, &sandbox).env("DBUS_SESSION_BUS_ADDRESS", &bus);
+    let house = House::start(config).await;
+    house.sign_in("default", "plus").await;
+    sandbox.expire_refresh_tokens();
+    house.request("POST", "/v1/profiles/-/refresh", &[], "{}").await;
+    let mut shown = String::new();
+    while !shown.contains("authctl login") {
+        shown += &tokio::time::timeout(PATIENCE, lines.next_line()).await.expect(&shown).unwrap().unwrap();
+    }
+    assert!(shown.contains("Sign-in required") && shown.contains("member=Notify"), "{shown}");
+}
