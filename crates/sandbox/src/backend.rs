@@ -78,6 +78,8 @@ pub(crate) async fn codex_models(
         json!({
             "slug": slug, "display_name": slug, "visibility": "list", "supported_in_api": true, "priority": priority,
             "supported_reasoning_levels": [{"effort": "low", "description": "Fast"}, {"effort": "medium", "description": "Balanced"}],
+            "shell_type": "unified_exec", "support_verbosity": true, "experimental_supported_tools": [],
+            "truncation_policy": {"mode": "tokens", "limit": 10_000}, "base_instructions": "You are a coding agent.",
         })
     };
     let models: Vec<Value> = shared.models.iter().enumerate().map(model).collect();
@@ -222,7 +224,9 @@ fn refused(body: &Map<String, Value>, models: &[String]) -> Option<String> {
     if let Some(unknown) = body.keys().find(|name| !KNOWN.contains(&name.as_str())) {
         return Some(format!("Unsupported parameter: {unknown}"));
     }
-    if text("instructions").is_empty() {
+    // Codex 0.169.0 with a token command puts its instructions into a message of the developer's.
+    let developer = body.get("input").is_some_and(|input| input[0]["role"] == "developer");
+    if text("instructions").is_empty() && !developer {
         return Some("Instructions are required".into());
     }
     let Some(input) = body.get("input").and_then(Value::as_array) else {

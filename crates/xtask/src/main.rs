@@ -5,6 +5,7 @@ mod demo;
 mod rooms;
 mod shell;
 mod test;
+mod ways;
 
 use std::process::ExitCode;
 

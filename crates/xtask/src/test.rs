@@ -7,13 +7,14 @@ use crate::shell::{cargo, has, note, run, title};
 /// A step and its name.
 type Step = (&'static str, fn() -> anyhow::Result<()>);
 
-const STEPS: [Step; 7] = [
+const STEPS: [Step; 8] = [
     ("fmt", format),
     ("rooms", crate::rooms::check),
     ("clippy", clippy),
     ("doc", documentation),
     ("tests", tests),
     ("doctests", doctests),
+    ("ways", crate::ways::check),
     ("demo", crate::demo::run),
 ];
 

@@ -1,0 +1,159 @@
+"""Tests of the client against a real daemon: the one on $AUTHD_SOCKET, where `default` and `work` are signed in.
+
+Run them with `cargo xtask test ways`, which brings up such a daemon with a stand-in for OpenAI behind it.
+"""
+
+import json
+import os
+import socket
+import tempfile
+import threading
+import unittest
+import urllib.error
+import urllib.request
+from unittest import mock
+
+from authd import Authd, AuthdError, Login, NoDaemon, default_socket
+
+QUESTION = {
+    "model": "gpt-5.5",
+    "instructions": "Be brief.",
+    "input": [{"type": "message", "role": "user", "content": [{"type": "input_text", "text": "What is 2+2?"}]}],
+    "store": False,
+    "stream": True,
+}
+
+
+class WithDaemon(unittest.TestCase):
+    def setUp(self) -> None:
+        self.authd = Authd()
+
+    def test_headers_are_ready_and_the_default_profile_is_the_default(self) -> None:
+        ready = self.authd.headers()
+        self.assertEqual((ready.profile, ready.mode), ("default", "chatgpt"))
+        self.assertEqual(ready.responses_url, ready.base_url + "/responses")
+        self.assertIn("chatgpt-account-id", dict(ready.headers))
+        self.assertIsNotNone(ready.expires_at)
+
+        work = self.authd.headers("work", min_ttl=300)
+        self.assertEqual((work.profile, work.mode, work.expires_at), ("work", "api-key", None))
+
+    def test_the_token_is_the_headers_token_and_no_repr_shows_it(self) -> None:
+        token = self.authd.token("work")
+        ready = self.authd.headers("work")
+        self.assertEqual(dict(ready.headers)["Authorization"], "Bearer " + token)
+        self.assertNotIn(token, repr(ready))
+
+    def test_the_headers_are_good_for_a_question(self) -> None:
+        for profile in ("default", "work"):
+            ready = self.authd.headers(profile)
+            sent = dict(ready.headers, **{"Content-Type": "application/json"})
+            request = urllib.request.Request(ready.responses_url, json.dumps(QUESTION).encode(), sent)
+            with urllib.request.urlopen(request, timeout=30) as response:
+                self.assertIn(" 4", said(response.read()))
+
+    def test_the_relay_needs_no_token(self) -> None:
+        for profile in (None, "work"):
+            base = self.authd.relay(profile)
+            connection = base.connection(timeout=30)
+            sent = {"Content-Type": "application/json"}
+            connection.request("POST", base.base_path + "/responses", json.dumps(QUESTION), sent)
+            self.assertIn(" 4", said(connection.getresponse().read()))
+            connection.close()
+        self.assertEqual(self.authd.relay("work").url, "http://authd/v1/profiles/work/relay")
+
+    def test_a_rejected_generation_is_refreshed_once_however_often_it_is_said(self) -> None:
+        before = self.authd.headers().generation
+        for _ in range(3):
+            self.authd.rejected(before)
+        self.assertEqual(self.authd.headers().generation, before + 1)
+
+    def test_a_login_is_started_shown_and_waited_for(self) -> None:
+        shown = []
+
+        def browse(login: Login) -> None:
+            shown.append(login)
+            # The stand-in for OpenAI signs in whoever is named, without asking.
+            open_page(f"{login.authorize_url}&account=plus")
+
+        login = self.authd.login("from-python", on_started=browse)
+        self.assertEqual([login.id], [started.id for started in shown])
+        self.assertEqual(login.state, "succeeded")
+        self.assertEqual((login.result or {})["name"], "from-python")
+
+    def test_a_login_that_nobody_waits_for_can_be_waited_for_later(self) -> None:
+        login = self.authd.login("later", wait=False)
+        self.assertTrue(login.pending)
+        open_page(f"{login.authorize_url}&decision=deny")
+        with self.assertRaises(AuthdError) as caught:
+            self.authd.wait(login.id)
+        self.assertEqual(caught.exception.code, "login_denied")
+
+    def test_a_refusal_says_what_and_what_to_do(self) -> None:
+        with self.assertRaises(AuthdError) as caught:
+            self.authd.headers("nobody")
+        error = caught.exception
+        self.assertEqual((error.code, error.status), ("profile_unknown", 404))
+        self.assertIn("nobody", error.detail)
+        self.assertIn("authctl login nobody", str(error))
+
+        # A name that is none is refused by authd, and does not become another path.
+        with self.assertRaises(AuthdError):
+            self.authd.headers("../../v1/status")
+
+
+class WithoutDaemon(unittest.TestCase):
+    def test_nobody_there_is_an_error_of_its_own(self) -> None:
+        with tempfile.TemporaryDirectory() as empty:
+            with self.assertRaises(NoDaemon) as caught:
+                Authd(os.path.join(empty, "no.sock")).token()
+        self.assertEqual((caught.exception.code, caught.exception.status), ("no_daemon", 0))
+
+    def test_somebody_else_on_the_socket_is_told_apart(self) -> None:
+        with tempfile.TemporaryDirectory() as place:
+            path = os.path.join(place, "other.sock")
+            other = socket.socket(socket.AF_UNIX)
+            other.bind(path)
+            other.listen()
+
+            def answer() -> None:
+                for said in (b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi", b""):
+                    client, _ = other.accept()
+                    client.recv(65536)
+                    client.sendall(said)
+                    client.close()
+
+            threading.Thread(target=answer, daemon=True).start()
+            for what in ("not authd", "broke off"):
+                with self.assertRaisesRegex(AuthdError, what):
+                    Authd(path).headers()
+            other.close()
+
+    def test_the_socket_is_where_the_environment_says(self) -> None:
+        for env, expected in (
+            ({"AUTHD_SOCKET": "/a/b", "XDG_RUNTIME_DIR": "/run/u"}, "/a/b"),
+            ({"AUTHD_SOCKET": "", "XDG_RUNTIME_DIR": "/run/u"}, "/run/u/authd/authd.sock"),
+            ({"XDG_CACHE_HOME": "/c", "XDG_RUNTIME_DIR": "relative"}, "/c/authd/authd.sock"),
+            ({"HOME": "/home/me"}, "/home/me/.cache/authd/authd.sock"),
+        ):
+            with mock.patch.dict(os.environ, env, clear=True), mock.patch("sys.platform", "linux"):
+                self.assertEqual(default_socket(), expected)
+
+
+def open_page(url: str) -> None:
+    """Plays the browser; a page that tells of a refusal is a page, too."""
+    try:
+        urllib.request.urlopen(url, timeout=30).close()
+    except urllib.error.HTTPError as page:
+        page.close()
+
+
+def said(stream: bytes) -> str:
+    """The text of a streamed answer."""
+    lines = [line[6:] for line in stream.decode().splitlines() if line.startswith("data: ")]
+    events = [json.loads(line) for line in lines if line != "[DONE]"]
+    return "".join(event["delta"] for event in events if event["type"] == "response.output_text.delta")
+
+
+if __name__ == "__main__":
+    unittest.main()

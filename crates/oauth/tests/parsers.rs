@@ -1,0 +1,302 @@
+//! Whatever arrives from outside is read without a panic, and nothing of it that is secret shows: not in
+//! Debug, not in an error.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on says so by panicking")]
+
+use std::{fmt::Debug, time::Duration};
+
+use authd_oauth::{
+    AccessToken, ApiKey, Attempt, Callback, CallbackError, Code, CodeAnswer, Ended, Grant, Holding, IdToken,
+    Identity, ModeWish, Plan, Record, RecordError, RefreshAnswer, RefreshToken, Tokens, claims,
+};
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use jiff::Timestamp;
+use proptest::{collection::vec, option, prelude::*};
+use secrecy::{ExposeSecret, SecretString};
+use serde_json::{Value, json};
+
+const SUFFIX: &str = ".onboarding_entrypoint=life_sciences";
+
+/// Text that is like nothing else, so that finding it anywhere means that it leaked.
+fn secret() -> impl Strategy<Value = String> {
+    "s3cr3t-[a-zA-Z0-9_-]{8,24}"
+}
+
+fn moment() -> impl Strategy<Value = Timestamp> {
+    (-2_000_000_000_i64..20_000_000_000).prop_map(|second| Timestamp::from_second(second).unwrap())
+}
+
+fn tokens() -> impl Strategy<Value = Tokens> {
+    (secret(), secret(), option::of(secret()), moment()).prop_map(|(id, access, refresh, expires_at)| {
+        Tokens {
+            id_token: IdToken::new(id),
+            access_token: AccessToken::new(access),
+            refresh_token: refresh.map(RefreshToken::new),
+            expires_at,
+        }
+    })
+}
+
+fn holding() -> impl Strategy<Value = Holding> {
+    prop_oneof![
+        tokens().prop_map(Holding::ChatGpt),
+        (secret(), option::of(tokens())).prop_map(|(key, tokens)| Holding::ApiKey(ApiKey::new(key), tokens)),
+    ]
+}
+
+fn identity() -> impl Strategy<Value = Identity> {
+    let word = || option::of(any::<String>());
+    (word(), word(), word(), word(), any::<bool>()).prop_map(|(email, plan, user_id, account_id, fedramp)| {
+        let plan = plan.map(Plan::new);
+        Identity { email, plan, user_id, account_id, fedramp, ..Identity::default() }
+    })
+}
+
+fn record() -> impl Strategy<Value = Record> {
+    let ended = (any::<String>(), moment(), option::of(moment()))
+        .prop_map(|(code, at, answer_lost_at)| Ended { code: Code::new(&code), at, answer_lost_at });
+    let grant = (identity(), holding(), any::<String>(), moment()).prop_map(
+        |(identity, holding, mode_reason, issued_at)| Grant { identity, holding, mode_reason, issued_at },
+    );
+    (any::<u64>(), grant, option::of(moment()), option::of(ended))
+        .prop_map(|(generation, grant, journal, ended)| Record { generation, grant, journal, ended })
+}
+
+/// JSON of every shape, with the names that the parsers look for.
+fn some_json() -> impl Strategy<Value = Value> {
+    const NAMES: &str = "id_token|access_token|refresh_token|expires_in|version|exp|email|verifier|state|\
+                         https://api\\.openai\\.com/auth|chatgpt_plan_type|chatgpt_account_is_fedramp|x";
+    let leaf = prop_oneof![
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::from),
+        any::<i64>().prop_map(Value::from),
+        any::<f64>().prop_map(Value::from),
+        any::<String>().prop_map(Value::from),
+        secret().prop_map(Value::from),
+    ];
+    leaf.prop_recursive(3, 24, 6, |inner| {
+        prop_oneof![
+            vec(inner.clone(), 0..4).prop_map(Value::from),
+            vec((NAMES, inner), 0..6).prop_map(|fields| Value::Object(fields.into_iter().collect())),
+        ]
+    })
+}
+
+/// Bytes that a peer may send: none, any, JSON, and JSON that broke off.
+fn sent() -> impl Strategy<Value = Vec<u8>> {
+    prop_oneof![
+        vec(any::<u8>(), 0..64),
+        some_json().prop_map(|json| json.to_string().into_bytes()),
+        (some_json(), any::<prop::sample::Index>()).prop_map(|(json, cut)| {
+            let text = json.to_string().into_bytes();
+            text[..cut.index(text.len() + 1)].to_vec()
+        }),
+    ]
+}
+
+fn shows_nothing(shown: &impl Debug) -> Result<(), TestCaseError> {
+    let text = format!("{shown:?} {shown:#?}");
+    prop_assert!(!text.contains("s3cr3t"), "{}", text);
+    Ok(())
+}
+
+/// All that two records can differ in, secrets included.
+fn facts(record: &Record) -> Value {
+    serde_json::from_str(record.to_text().expose_secret()).unwrap()
+}
+
+fn jwt(claims: &Value) -> String {
+    format!("e30.{}.c2ln", URL_SAFE_NO_PAD.encode(claims.to_string()))
+}
+
+fn encoded(text: &str) -> String {
+    url::form_urlencoded::byte_serialize(text.as_bytes()).collect()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 2_000, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn a_record_comes_back_as_it_was_written(record in record()) {
+        let back = Record::from_text(&record.to_text()).unwrap();
+        prop_assert_eq!(facts(&back), facts(&record));
+        prop_assert_eq!((back.generation, back.journal, &back.ended), (record.generation, record.journal, &record.ended));
+        prop_assert_eq!((&back.grant.identity, &back.grant.mode_reason), (&record.grant.identity, &record.grant.mode_reason));
+        let secrets = |holding: &Holding| {
+            let tokens = holding.tokens().map(|tokens| {
+                (tokens.id_token.expose().to_owned(), tokens.access_token.expose().to_owned(), tokens.expires_at)
+            });
+            let key = match holding {
+                Holding::ApiKey(key, _) => Some(key.expose().to_owned()),
+                Holding::ChatGpt(_) => None,
+            };
+            (key, tokens, holding.refresh_token().map(|token| token.expose().to_owned()), holding.mode())
+        };
+        prop_assert_eq!(secrets(&back.grant.holding), secrets(&record.grant.holding));
+        shows_nothing(&record)?;
+        shows_nothing(&back)?;
+    }
+
+    #[test]
+    fn a_newer_record_is_refused_and_an_unknown_field_is_not(record in record(), version in 2_u32.., more in some_json()) {
+        let mut newer = facts(&record);
+        newer["something_new"] = more.clone();
+        let text = SecretString::from(newer.to_string());
+        prop_assert!(Record::from_text(&text).is_ok());
+        newer["version"] = json!(version);
+        let text = SecretString::from(newer.to_string());
+        prop_assert_eq!(Record::from_text(&text).unwrap_err(), RecordError::TooNew(version));
+        // A newer one is recognised whatever else it holds.
+        let text = SecretString::from(json!({ "version": version, "grant": more }).to_string());
+        prop_assert_eq!(Record::from_text(&text).unwrap_err(), RecordError::TooNew(version));
+    }
+
+    #[test]
+    fn a_damaged_record_is_an_error_that_tells_no_secret(record in record(), field in any::<prop::sample::Index>(), wrong in some_json(), cut in any::<prop::sample::Index>()) {
+        let mut damaged = facts(&record);
+        let fields = damaged.as_object_mut().unwrap();
+        let name = fields.keys().nth(field.index(fields.len())).unwrap().clone();
+        fields.insert(name, wrong);
+        let text = damaged.to_string();
+        let cut = (0..=cut.index(text.len())).rev().find(|at| text.is_char_boundary(*at)).unwrap();
+        for text in [&text[..], &text[..cut]] {
+            // A record that can still be read shows its e-mail, which is no secret, whatever it is now.
+            if let Err(error) = Record::from_text(&SecretString::from(text.to_owned())) {
+                shows_nothing(&error)?;
+                prop_assert!(!error.to_string().contains("s3cr3t"));
+            }
+        }
+        prop_assert!(Record::from_text(&SecretString::from(text[..cut].to_owned())).is_err(), "it broke off");
+    }
+
+    #[test]
+    fn a_token_answer_is_read_or_refused_and_shows_nothing(body in sent()) {
+        shows_nothing(&CodeAnswer::parse(&body))?;
+        let answer = RefreshAnswer::parse(&body);
+        shows_nothing(&answer)?;
+        let has_one = serde_json::from_slice::<Value>(&body).ok().is_some_and(|json| {
+            json["access_token"].as_str().is_some_and(|token| {
+                !token.is_empty() && token.bytes().all(|byte| byte.is_ascii_graphic())
+            })
+        });
+        prop_assert!(has_one || answer.is_err(), "an answer without an access token");
+        if let Err(failure) = answer {
+            prop_assert!(!failure.is_permanent() && failure.may_have_rotated());
+            prop_assert!(!failure.to_string().contains("s3cr3t"));
+        }
+    }
+
+    #[test]
+    fn a_refresh_keeps_what_its_answer_does_not_bring(
+        before in tokens(), access in secret(), id in option::of(secret()), refresh in option::of(secret()),
+        expires_in in option::of(any::<u64>()), now in moment(),
+    ) {
+        let body = json!({ "access_token": access, "id_token": id, "refresh_token": refresh, "expires_in": expires_in });
+        let after = before.clone().merged(RefreshAnswer::parse(body.to_string().as_bytes()).unwrap(), now);
+        prop_assert_eq!(after.access_token.expose(), access);
+        prop_assert_eq!(after.id_token.expose(), id.as_deref().unwrap_or(before.id_token.expose()));
+        let old = before.refresh_token.as_ref().map(RefreshToken::expose);
+        prop_assert_eq!(after.refresh_token.as_ref().map(RefreshToken::expose), refresh.as_deref().or(old));
+        prop_assert!(after.expires_at >= now, "a lifetime is never negative");
+    }
+
+    #[test]
+    fn an_id_token_is_read_or_refused(text in "\\PC{0,80}|[a-z0-9]{0,4}(\\.[A-Za-z0-9_=-]{0,40}){0,4}", said in some_json(), exp in any::<i64>()) {
+        shows_nothing(&claims::identity(&IdToken::new(text.as_str())))?;
+        prop_assert!(text.split('.').count() >= 3 || claims::expiry(&text).is_none());
+        // No shape of the claims panics.
+        let (any_shape, with_exp) = (jwt(&said), jwt(&json!({ "exp": exp })));
+        drop(claims::identity(&IdToken::new(&*any_shape)));
+        prop_assert_eq!(claims::expiry(&any_shape), said["exp"].as_i64().and_then(|exp| Timestamp::from_second(exp).ok()));
+        prop_assert_eq!(claims::expiry(&with_exp), Timestamp::from_second(exp).ok());
+    }
+
+    #[test]
+    fn what_an_id_token_claims_is_what_is_read(email in "[a-z@.]{1,12}", plan in "[a-z]{1,8}", user in "[a-z0-9]{1,8}", account in "[a-z0-9]{1,8}", fedramp in any::<bool>(), blank in "[ \t]{0,3}") {
+        let auth = json!({
+            "chatgpt_plan_type": plan, "user_id": user, "chatgpt_user_id": blank,
+            "chatgpt_account_id": account, "chatgpt_account_is_fedramp": fedramp, "other": 1,
+        });
+        let token = jwt(&json!({
+            "email": blank, "https://api.openai.com/profile": { "email": email },
+            "https://api.openai.com/auth": auth,
+        }));
+        let expected = Identity {
+            email: Some(email), plan: Some(Plan::new(plan)), user_id: Some(user), account_id: Some(account), fedramp,
+            ..Identity::default()
+        };
+        prop_assert_eq!(claims::identity(&IdToken::new(token)).unwrap(), expected);
+    }
+
+    #[test]
+    fn a_callback_is_read_or_refused(text in "\\PC{0,100}|((code|state|error|error_description)=[a-z%0-9+#?&]{0,12}&?){0,6}", long in 0_usize..3) {
+        let long = "x".repeat(long * 5_000) + &text;
+        for text in [&text, &long] {
+            for read in [Callback::parse(text), Callback::from_pasted(text)] {
+                if let Ok(callback) = &read {
+                    prop_assert!(text.len() <= 8 << 10);
+                    prop_assert!(!callback.state().as_str().is_empty() || text.contains(SUFFIX) || text.contains('%'));
+                }
+            }
+        }
+        if long.len() > 8 << 10 {
+            prop_assert_eq!(Callback::parse(&long).unwrap_err(), CallbackError::TooLong);
+        }
+    }
+
+    #[test]
+    fn a_code_comes_back_with_the_state_it_was_sent_with(code in secret(), state in "s3cr3t[A-Za-z0-9_.-]{1,43}", suffixed in any::<bool>(), noise in "[a-z]{0,8}") {
+        let returned = if suffixed { format!("{state}{SUFFIX}") } else { state.clone() };
+        let (code_, state_) = (encoded(&code), encoded(&returned));
+        for text in [
+            format!("code={code_}&state={state_}"),
+            format!("state={state_}&scope={noise}&code={code_}"),
+            format!("http://localhost:1455/auth/callback?code={code_}&state={state_}#{noise}"),
+            format!("  \"code={code_}&state={state_}\" "),
+            format!("{code}#{returned}"),
+            format!("{code} {returned}\n"),
+        ] {
+            let callback = Callback::from_pasted(&text).unwrap();
+            shows_nothing(&callback)?;
+            let Callback::Code(found, found_state) = callback else { return Err(TestCaseError::fail(text)) };
+            prop_assert_eq!((found.expose(), found_state.as_str()), (&*code, &*state));
+        }
+    }
+
+    #[test]
+    fn a_refusal_says_what_it_may_and_no_more(error in "\\PC{1,40}", described in "\\PC{0,20}", entitled in any::<bool>()) {
+        let described = if entitled { described } else { format!("{described} missing_Codex_entitlement") };
+        let query = |error: &str| {
+            let described = encoded(&described);
+            format!("error={}&code=s3cr3t&state=abc&error_description={described}", encoded(error))
+        };
+        let callback = Callback::parse(&query(&error)).unwrap();
+        shows_nothing(&callback)?;
+        let Callback::Refused(refusal, _) = callback else { return Err(TestCaseError::fail(error)) };
+        prop_assert_eq!(&refusal.code, &Code::new(&error));
+        prop_assert!(refusal.code.as_str().bytes().all(|byte| byte.is_ascii_graphic()) && refusal.code.as_str().len() <= 64);
+        let Callback::Refused(denied, _) = Callback::parse(&query("access_denied")).unwrap() else {
+            return Err(TestCaseError::fail("no refusal"));
+        };
+        prop_assert_eq!(denied.not_entitled, !entitled);
+    }
+
+    #[test]
+    fn an_attempt_comes_back_from_its_seal(redirect in any::<String>(), workspace in option::of(any::<String>()), mode in 0..3, now in moment(), lifetime in 0_u64..100_000) {
+        let mode = [ModeWish::Auto, ModeWish::ChatGpt, ModeWish::ApiKey][usize::try_from(mode).unwrap()];
+        let attempt = Attempt::new(redirect, mode, workspace, now, Duration::from_secs(lifetime));
+        let sealed = attempt.to_sealed();
+        let back = Attempt::from_sealed(sealed.expose_secret()).unwrap();
+        prop_assert_eq!(back.to_sealed().expose_secret().to_owned(), sealed.expose_secret());
+        prop_assert_eq!((&back.state, &back.redirect_uri, back.mode), (&attempt.state, &attempt.redirect_uri, attempt.mode));
+        prop_assert_eq!((&back.workspace, back.expires_at), (&attempt.workspace, attempt.expires_at));
+        let verifier = serde_json::from_str::<Value>(sealed.expose_secret()).unwrap()["verifier"].as_str().unwrap().to_owned();
+        let shown = format!("{attempt:?} {sealed:?}");
+        prop_assert!(!shown.contains(&verifier) && !shown.contains(attempt.state.as_str()));
+    }
+
+    #[test]
+    fn a_broken_seal_opens_to_nothing(text in sent()) {
+        let text = String::from_utf8_lossy(&text);
+        prop_assert!(Attempt::from_sealed(&text).is_none());
+    }
+}

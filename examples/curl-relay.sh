@@ -1,0 +1,11 @@
+#!/usr/bin/env bash
+# curl through the relay: no token in this process at all, and a refreshed one is tried by itself after a 401.
+set -euo pipefail
+
+socket=${AUTHD_SOCKET:-$XDG_RUNTIME_DIR/authd/authd.sock}
+profile=${AUTHCTL_PROFILE:--}
+
+curl --silent --show-error --fail-with-body --no-buffer --unix-socket "$socket" \
+  -H 'Content-Type: application/json' "http://authd/v1/profiles/$profile/relay/responses" -d '{
+    "model": "gpt-5.5", "instructions": "Be brief.", "store": false, "stream": true,
+    "input": [{"type": "message", "role": "user", "content": [{"type": "input_text", "text": "What is 2+2?"}]}]}'

@@ -1,0 +1,34 @@
+// Node's own fetch with ready headers, straight to the provider; no dependency.
+
+import process from "node:process";
+
+import { Authd } from "../clients/node/authd.mjs";
+
+const authd = new Authd();
+const profile = process.env.AUTHCTL_PROFILE; // undefined is the default profile
+
+const ask = async () => {
+  // Asked for before every request: a kept token is a token that expires.
+  const ready = await authd.headers({ profile });
+  const response = await fetch(ready.responsesUrl, {
+    method: "POST",
+    headers: [...ready.headers, ["Content-Type", "application/json"]],
+    body: JSON.stringify({
+      model: "gpt-5.5",
+      instructions: "Be brief.",
+      input: [{ type: "message", role: "user", content: [{ type: "input_text", text: "What is 2+2?" }] }],
+      store: false,
+      stream: true,
+    }),
+  });
+  return { response, generation: ready.generation };
+};
+
+let { response, generation } = await ask();
+if (response.status === 401) {
+  // Said once by everybody who sees it, it costs one refresh.
+  await authd.rejected(generation, profile);
+  ({ response } = await ask());
+}
+if (!response.ok) throw new Error(`${response.status}: ${await response.text()}`);
+console.log(await response.text());
