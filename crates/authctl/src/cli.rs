@@ -53,7 +53,7 @@ pub(crate) enum Verb {
     /// Print the base URL that the headers are good for
     Url(One),
     /// Show what is signed in, until when and in which mode
-    Status(One),
+    Status(StatusArgs),
     /// List the profiles
     Profiles,
     /// Make a profile the default one
@@ -238,6 +238,15 @@ pub(crate) struct CredentialArgs {
     /// How much longer the credential must last [default: the daemon's, 60]
     #[arg(long, value_name = "SECONDS")]
     pub(crate) min_ttl: Option<u64>,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct StatusArgs {
+    #[command(flatten)]
+    pub(crate) one: One,
+    /// Go on showing it, whenever something changes
+    #[arg(long)]
+    pub(crate) watch: bool,
 }
 
 #[derive(Args, Debug)]

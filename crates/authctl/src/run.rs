@@ -4,13 +4,14 @@ mod ask;
 mod check;
 mod codex;
 mod login;
+mod status;
 mod store;
 
 use std::{ffi::OsString, io, os::unix::process::CommandExt, path::Path, process::Command, time::Duration};
 
 use authd_api::{
     Answer, Client, ClientError, ErrorCode, Headers, Paths, Problem, Profile, ProfileName, ProfilePatch,
-    Profiles, RefreshBody, Status, route,
+    RefreshBody, route,
 };
 use bytes::Bytes;
 use clap::CommandFactory;
@@ -47,7 +48,7 @@ pub(crate) async fn run(cli: Cli, out: Out) -> Result<(), Failure> {
         Verb::Headers(args) => headers(&ctl()?, args).await,
         Verb::Token(args) => token(&ctl()?, args).await,
         Verb::Url(one) => url(&ctl()?, one).await,
-        Verb::Status(one) => status(&ctl()?, one).await,
+        Verb::Status(args) => status::status(&ctl()?, args).await,
         Verb::Profiles => profiles(&ctl()?).await,
         Verb::Use { profile } => use_profile(&ctl()?, &profile).await,
         Verb::Rename { profile, new_name } => rename(&ctl()?, &profile, new_name).await,
@@ -95,21 +96,6 @@ async fn url(ctl: &Ctl, one: One) -> Result<(), Failure> {
             .json(&json!({"profile": profile, "base_url": base_url, "responses_url": responses_url}));
     }
     ctl.out.answer(&format!("{base_url}\n"))
-}
-
-async fn status(ctl: &Ctl, one: One) -> Result<(), Failure> {
-    let daemon: Status = within(ctl.client.status()).await?;
-    let mut profiles: Profiles = within(ctl.client.profiles()).await?;
-    if let Some(name) = ctl.named(one) {
-        profiles.profiles.retain(|profile| profile.name == name);
-        if profiles.profiles.is_empty() {
-            return Err(unknown_profile(&name).into());
-        }
-    }
-    if ctl.out.wants_json() {
-        return ctl.out.json(&json!({"daemon": daemon, "profiles": profiles}));
-    }
-    ctl.out.answer(&show::status(&daemon, &profiles.profiles, time::now(), ctl.out.paint()))
 }
 
 async fn profiles(ctl: &Ctl) -> Result<(), Failure> {

@@ -4,6 +4,7 @@ use std::os::unix::fs::PermissionsExt;
 
 use authd_sandbox::{Account, Config, Route, Sandbox};
 use serde_json::json;
+use tokio::io::{AsyncBufReadExt, BufReader};
 
 use crate::{Waiting, command, household, run};
 
@@ -78,6 +79,18 @@ async fn the_store_is_shown_and_a_login_goes_to_codex_and_back() {
     let told = run(&house, &["import", "codex", "-p", "mine"]).await.ok();
     assert!(told.stderr.contains("user@example.com is profile \"mine\" now"), "{told}");
     run(&house, &["import", "codex"]).await.failed(2, "kept by somebody else");
+}
+
+#[tokio::test]
+async fn a_watched_status_is_shown_again_when_something_changes() {
+    let (_sandbox, house) = household().await;
+    let mut watching =
+        command(&house, &["status", "--watch"]).stdout(std::process::Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(watching.stdout.take().unwrap()).lines();
+    let mut until = async |words: &str| while !lines.next_line().await.unwrap().unwrap().contains(words) {};
+    until("nobody is signed in").await;
+    house.sign_in("default", "plus").await;
+    until("user@example.com").await;
 }
 
 #[tokio::test]
