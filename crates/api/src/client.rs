@@ -15,9 +15,9 @@ use serde::{Serialize, de::DeserializeOwned};
 use tokio::net::UnixStream;
 
 use crate::{
-    CodexBody, ErrorCode, ExportBody, Headers, ImportBody, Login, LoginBody, LoginFile, MigrateBody,
-    Migrated, Problem, Profile, ProfileName, ProfilePatch, Profiles, RefreshBody, Status, StoreKind,
-    StoreStatus, VERSION_HEADER, route,
+    CodexBody, Diagnosis, ErrorCode, ExportBody, Headers, ImportBody, Login, LoginBody, LoginFile,
+    MigrateBody, Migrated, Problem, Profile, ProfileName, ProfilePatch, Profiles, RefreshBody, Status,
+    StoreKind, StoreStatus, VERSION_HEADER, route,
 };
 
 /// A handle on the daemon behind one socket.
@@ -100,6 +100,11 @@ impl Client {
     /// The daemon's own state.
     pub async fn status(&self) -> Result<Status, ClientError> {
         self.ask(Method::GET, route::STATUS, NOTHING).await
+    }
+
+    /// What keeps things from working, looked at now.
+    pub async fn diagnosis(&self) -> Result<Diagnosis, ClientError> {
+        self.ask(Method::GET, route::DIAGNOSIS, NOTHING).await
     }
 
     /// Starts a login.

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::{Problem, ProfileName};
+use crate::{ErrorCode, Problem, ProfileName};
 
 /// `GET /v1/status`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -102,6 +102,51 @@ pub enum StoreState {
     /// A state that this version of the client does not know.
     #[serde(other)]
     Unknown,
+}
+
+/// `GET /v1/diagnosis`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Diagnosis {
+    /// What was looked at.
+    pub findings: Vec<Finding>,
+}
+
+/// How one thing is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Finding {
+    /// What was looked at: `store`, `callback`, a host, a profile …
+    pub check: String,
+    /// Whether it is well.
+    pub state: FindingState,
+    /// What was found.
+    pub detail: String,
+    /// What to do about it.
+    pub remedy: Option<String>,
+    /// What a request that meets this fails with.
+    pub code: Option<ErrorCode>,
+}
+
+/// Whether a thing is well.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FindingState {
+    /// It is.
+    Ok,
+    /// It works, but not as it should.
+    Warning,
+    /// It does not work.
+    Failed,
+    /// A state that this version of the client does not know.
+    #[serde(other)]
+    Unknown,
+}
+
+impl Finding {
+    /// The same, with what to do about it.
+    #[must_use]
+    pub fn remedy(self, remedy: &str) -> Self {
+        Self { remedy: Some(remedy.to_owned()), ..self }
+    }
 }
 
 /// The body of `POST /v1/store/migrate`.

@@ -36,6 +36,8 @@ pub const STORE_MIGRATE: &str = "/v1/store/migrate";
 /// `POST`: seals everything with a new key.
 pub const STORE_REKEY: &str = "/v1/store/rekey";
 
+/// `GET`: what keeps things from working, and what to do about it.
+pub const DIAGNOSIS: &str = "/v1/diagnosis";
 /// `GET`: server-sent events of every change.
 pub const EVENTS: &str = "/v1/events";
 /// `POST`: takes over another program's login.

@@ -110,6 +110,8 @@ pub(crate) enum Verb {
     /// Call the account's endpoints, and say what came back
     #[command(after_help = CHECK_EXITS)]
     Check(One),
+    /// Look for what keeps things from working, and say what to do about it
+    Doctor,
     /// Run a command with the credential in its environment
     #[command(after_help = EXEC_EXAMPLES)]
     Exec {

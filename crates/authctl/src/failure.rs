@@ -11,6 +11,8 @@ pub(crate) enum Failure {
     Problem(Box<Problem>),
     /// The same, with an exit code that shells give a meaning of their own.
     Exit(u8, Box<Problem>),
+    /// All is told already: end with this exit code.
+    Told(u8),
     /// Nobody reads the answer any more: end quietly.
     NobodyReads,
     /// The person called it off: end quietly.
@@ -27,7 +29,7 @@ impl Failure {
     pub(crate) fn exit_code(&self) -> ExitCode {
         ExitCode::from(match self {
             Self::Problem(problem) => problem.code.exit_code(),
-            Self::Exit(code, _) => *code,
+            Self::Exit(code, _) | Self::Told(code) => *code,
             Self::NobodyReads => 0,
             // 128 + SIGINT, as shells count.
             Self::CalledOff => 130,
@@ -38,7 +40,7 @@ impl Failure {
     pub(crate) fn problem(&self) -> Option<&Problem> {
         match self {
             Self::Problem(problem) | Self::Exit(_, problem) => Some(problem),
-            Self::NobodyReads | Self::CalledOff => None,
+            Self::Told(_) | Self::NobodyReads | Self::CalledOff => None,
         }
     }
 
@@ -46,7 +48,9 @@ impl Failure {
     pub(crate) fn into_problem(self) -> Problem {
         match self {
             Self::Problem(problem) | Self::Exit(_, problem) => *problem,
-            Self::NobodyReads | Self::CalledOff => Problem::new(ErrorCode::Internal, "it was called off"),
+            Self::Told(_) | Self::NobodyReads | Self::CalledOff => {
+                Problem::new(ErrorCode::Internal, "it was called off")
+            }
         }
     }
 

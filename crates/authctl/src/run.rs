@@ -3,6 +3,7 @@
 mod ask;
 mod check;
 mod codex;
+mod doctor;
 mod login;
 mod status;
 mod store;
@@ -58,6 +59,7 @@ pub(crate) async fn run(cli: Cli, out: Out) -> Result<(), Failure> {
         Verb::Import { source, path } => codex::import(&ctl()?, source, path).await,
         Verb::Export { target, path } => codex::export(&ctl()?, target, path).await,
         Verb::Codex { deed } => codex::codex(&ctl()?, deed).await,
+        Verb::Doctor => doctor::doctor(&ctl()?).await,
         Verb::Store { deed } => store::store(&ctl()?, deed).await,
         Verb::Check(one) => check::check(&ctl()?, one).await,
         Verb::Exec { command } => exec(&ctl()?, &command).await,

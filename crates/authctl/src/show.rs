@@ -2,7 +2,8 @@
 //! sentence. It prints nothing and reads no clock.
 
 use authd_api::{
-    CallbackState, Mode, Profile, ProfileName, ProfileState, Status, StoreKind, StoreState, StoreStatus,
+    CallbackState, Finding, FindingState, Mode, Profile, ProfileName, ProfileState, Status, StoreKind,
+    StoreState, StoreStatus,
 };
 use jiff::Timestamp;
 
@@ -69,6 +70,23 @@ pub(crate) fn signed_in(profile: &Profile, wanted: &ProfileName, paint: Paint) -
     let option = if profile.default { String::new() } else { format!("-p {name} ") };
     text += &format!("  Profile \"{name}\" is ready; try: authctl ask {option}\"What is 2+2?\"");
     text
+}
+
+/// What was looked at, a line each, and below it what to do.
+pub(crate) fn findings(all: &[Finding], paint: Paint) -> String {
+    let width = all.iter().map(|finding| finding.check.chars().count()).max().unwrap_or(0);
+    all.iter()
+        .map(|Finding { check, state, detail, remedy, .. }| {
+            let mark = match state {
+                FindingState::Ok => paint.green("✓"),
+                FindingState::Warning | FindingState::Unknown => paint.yellow("!"),
+                FindingState::Failed => paint.red("✗"),
+            };
+            let remedy =
+                remedy.as_ref().map(|remedy| format!("  {:width$}    → {remedy}\n", "")).unwrap_or_default();
+            format!("{mark} {check:width$}  {detail}\n{remedy}")
+        })
+        .collect()
 }
 
 /// A mode as people say it.

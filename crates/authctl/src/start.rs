@@ -73,13 +73,14 @@ fn way(own_socket: bool) -> Way {
     let moved = ["AUTHD_SOCKET", "AUTHD_CONFIG", "AUTHD_STATE_DIR"]
         .into_iter()
         .any(|name| std::env::var_os(name).is_some());
-    let installed = |unit: &&str| systemctl(&["cat", unit]);
-    let unit = if own_socket || moved || cfg!(not(target_os = "linux")) {
-        None
-    } else {
-        UNITS.into_iter().find(installed)
-    };
+    let unit = if own_socket || moved { None } else { installed_unit() };
     unit.map_or_else(|| Way::Program(program()), Way::Unit)
+}
+
+/// The unit that the service manager would start, if one is installed.
+pub(crate) fn installed_unit() -> Option<&'static str> {
+    let linux = cfg!(target_os = "linux");
+    UNITS.into_iter().filter(|_| linux).find(|unit| systemctl(&["cat", unit]))
 }
 
 /// The `authd` beside this program, else the one in `PATH`.

@@ -176,6 +176,8 @@ impl App {
             relay: Relay::new(http, rendering),
             events: events.clone(),
             stopping: soft.clone(),
+            endpoint: endpoint.clone(),
+            first_port: config.callback.ports.first().copied().unwrap_or_default(),
             callback: callback.clone(),
             store: store.watch(),
             limits,

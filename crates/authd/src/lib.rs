@@ -19,6 +19,7 @@ mod clock;
 mod codex;
 mod config;
 mod connections;
+mod diagnosis;
 mod events;
 mod facts;
 mod hooks;

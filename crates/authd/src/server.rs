@@ -32,7 +32,7 @@ pub(crate) use self::{
 use crate::{
     answer::{Asked, Json, Refusal, json, named},
     callback::Arrivals,
-    clock,
+    clock, diagnosis,
     keeper::{Directory, SignIn},
     relay::Target,
     reply,
@@ -55,6 +55,7 @@ pub(crate) fn router(front: Front) -> Router {
         .route(route::REFRESH, post(refresh))
         .route(route::STORE_MIGRATE, post(migrate_store))
         .route(route::STORE_REKEY, post(rekey_store))
+        .route(route::DIAGNOSIS, get(diagnosis))
         .route(route::EVENTS, get(news::events))
         .route(route::IMPORT, post(sharing::import))
         .route(route::EXPORT, post(sharing::export))
@@ -85,6 +86,10 @@ async fn status(State(front): Seen) -> Response {
         model: front.limits.borrow().model.clone(),
     };
     json(StatusCode::OK, &message)
+}
+
+async fn diagnosis(State(front): Seen) -> Response {
+    json(StatusCode::OK, &diagnosis::diagnose(&front, &front.endpoint).await)
 }
 
 async fn start_login(State(front): Seen, Json(body): Json<LoginBody>) -> Result<Response, Refusal> {

@@ -1,13 +1,14 @@
 //! The provider, called: the only asynchronous file of this crate. Every request is the provider's own
 //! client's, byte for byte; every answer is read within bounds and handed to a pure function.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::{HeaderMap, Method, StatusCode, header};
 use jiff::Timestamp;
 use reqwest::{RequestBuilder, Response};
 use serde::Serialize;
+use url::Url;
 
 use crate::{
     ApiKey, ClientIdentity, CodeAnswer, DevicePoll, DeviceStart, Exchange, Failure, Http, IdToken, Network,
@@ -32,6 +33,19 @@ pub struct Endpoint {
     provider: Provider,
     client: ClientIdentity,
     http: Http,
+}
+
+/// What came of asking a host for nothing in particular.
+#[derive(Debug)]
+pub struct Visit {
+    /// The host's URL.
+    pub host: String,
+    /// Its HTTP status, or why there is none.
+    pub answer: Result<u16, Failure>,
+    /// Its clock.
+    pub date: Option<Timestamp>,
+    /// How long it took.
+    pub took: Duration,
 }
 
 impl Endpoint {
@@ -128,6 +142,34 @@ impl Endpoint {
     pub async fn reachable(&self) -> bool {
         let Ok(request) = self.http.request(Method::HEAD, &self.provider.issuer) else { return false };
         request.timeout(PROBE_TIMEOUT).send().await.is_ok()
+    }
+
+    /// How this machine gets out, for people.
+    pub fn way_out(&self) -> String {
+        self.http.way_out()
+    }
+
+    /// The hosts that everything depends on.
+    pub fn hosts(&self) -> Vec<String> {
+        let Provider { issuer, chatgpt_base_url, api_base_url, .. } = &self.provider;
+        let urls = [issuer, chatgpt_base_url, api_base_url].into_iter();
+        let mut hosts: Vec<String> =
+            urls.filter_map(|url| Some(Url::parse(url).ok()?.origin().ascii_serialization())).collect();
+        hosts.dedup();
+        hosts
+    }
+
+    /// Asks a host for nothing in particular, as every other call would: same client, proxy and CAs.
+    pub async fn visit(&self, host: String) -> Visit {
+        let started = Instant::now();
+        let answer = async {
+            let request = self.http.request(Method::HEAD, &host)?.timeout(PROBE_TIMEOUT);
+            request.send().await.map_err(|error| self.http.failure(error))
+        };
+        let answer = answer.await;
+        let date = answer.as_ref().ok().and_then(|answer| answer.headers().get(header::DATE)?.to_str().ok());
+        let date = date.and_then(|date| jiff::fmt::rfc2822::parse(date).ok()).map(|date| date.timestamp());
+        Visit { answer: answer.map(|answer| answer.status().as_u16()), host, date, took: started.elapsed() }
     }
 
     /// The code and API-key exchanges name no client, as recorded.

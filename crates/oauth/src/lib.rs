@@ -44,7 +44,7 @@ pub use claims::Identity;
 pub use client::{ClientIdentity, Machine};
 pub use codex::{CodexError, CodexLogin};
 pub use device::{DevicePoll, DeviceStart};
-pub use endpoint::Endpoint;
+pub use endpoint::{Endpoint, Visit};
 pub use error::{Code, Failure};
 pub use login::{Attempt, Callback, CallbackError, Exchange, LoginFailure, Refusal};
 pub use network::{Http, Network, NetworkError, Purpose};

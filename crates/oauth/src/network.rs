@@ -16,7 +16,7 @@ use url::Url;
 use crate::{Failure, provider::is_loopback};
 
 /// How to get out.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Network {
     /// The proxy; the environment's (`HTTPS_PROXY`, `ALL_PROXY`, `NO_PROXY`) where none is named.
     pub proxy: Option<String>,
@@ -42,6 +42,13 @@ pub enum NetworkError {
     /// Mend `network.proxy`.
     #[error("the proxy cannot be used: {0}")]
     Proxy(String),
+}
+
+impl std::fmt::Debug for Network {
+    /// Without the proxy's password.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Network {}", self.in_force())
+    }
 }
 
 /// What a pair of clients is for.
@@ -87,7 +94,7 @@ impl Network {
     }
 
     /// The proxy and the CA in force, in brackets: half of all network trouble is one of them.
-    fn in_force(&self) -> String {
+    pub(crate) fn in_force(&self) -> String {
         let variable =
             |names: &[&str]| names.iter().find_map(|name| std::env::var(name).ok().filter(|v| !v.is_empty()));
         let proxy = self
@@ -133,6 +140,11 @@ impl Http {
     /// What a failed request means for whoever sent it.
     pub fn failure(&self, error: reqwest::Error) -> Failure {
         self.0.network.failure(error)
+    }
+
+    /// How this machine gets out, for people.
+    pub(crate) fn way_out(&self) -> String {
+        self.0.network.in_force().trim_matches(['(', ')']).to_owned()
     }
 }
 

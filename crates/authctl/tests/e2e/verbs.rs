@@ -2,7 +2,10 @@
 
 use std::os::unix::fs::PermissionsExt;
 
-use authd_sandbox::{Account, Config, Route, Sandbox};
+use authd_sandbox::{
+    Account, Config, Route, Sandbox,
+    house::{House, HouseConfig},
+};
 use serde_json::json;
 use tokio::io::{AsyncBufReadExt, BufReader};
 
@@ -94,6 +97,61 @@ async fn a_watched_status_is_shown_again_when_something_changes() {
 }
 
 #[tokio::test]
+async fn the_doctor_names_what_is_wrong_and_what_to_do() {
+    let (sandbox, mut house) = household().await;
+    house.sign_in("default", "plus").await;
+    let well = run(&house, &["doctor"]).await.ok();
+    for words in
+        ["✓ socket", "✓ store", "browsers return to 127.0.0.1:", "no proxy", "answers (", "✓ profile default"]
+    {
+        assert!(well.stdout.contains(words), "no {words:?} in {well}");
+    }
+    sandbox.revoke_account("plus");
+    run(&house, &["refresh"]).await.failed(4, "authctl login");
+    let dead = run(&house, &["doctor"]).await;
+    assert_eq!(dead.code, 4, "{dead}");
+    assert!(
+        dead.stdout.contains("✗ profile default") && dead.stdout.contains("→ run: authctl login"),
+        "{dead}"
+    );
+    sandbox.pause().await;
+    let cut_off = run(&house, &["doctor", "--json"]).await;
+    assert_eq!(cut_off.code, 5, "{cut_off}");
+    let findings = cut_off.json()["findings"].as_array().unwrap().clone();
+    assert!(findings.iter().any(|finding| finding["code"] == "provider_unreachable"), "{cut_off}");
+    house.sigterm_and_wait().await;
+    let gone = run(&house, &["doctor"]).await;
+    assert_eq!(gone.code, 9, "{gone}");
+    assert!(gone.stdout.contains("✗ daemon") && gone.stdout.contains("→ start it"), "{gone}");
+}
+
+#[tokio::test]
+async fn a_port_held_by_a_stranger_is_named_and_other_ways_in_work() {
+    let sandbox = Sandbox::start(Config::with_accounts(Account::presets())).await.unwrap();
+    let stranger = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = stranger.local_addr().unwrap().port();
+    let config = HouseConfig::new(crate::authd(), &sandbox);
+    let mut house = House::start(config).await;
+    house.sigterm_and_wait().await;
+    let toml = std::fs::read_to_string(house.config()).unwrap();
+    std::fs::write(house.config(), toml.replace("ports = [0]", &format!("ports = [{port}]"))).unwrap();
+    house.start_again().await;
+    let said = run(&house, &["doctor"]).await;
+    assert_eq!(said.code, 8, "{said}");
+    assert!(said.stdout.contains(&format!("(process {})", std::process::id())), "{said}");
+    run(&house, &["login", "--no-browser"]).await.failed(8, "--device");
+    let mut client = Waiting::start(&house, &["login", "--paste"]);
+    let url = client.hear("http").await;
+    let address = sandbox.browser().redirect(&url, "plus").await.unwrap();
+    client.type_in(&address).await;
+    client.end().await.ok();
+    drop(stranger);
+    while house.get("/v1/status").await["callback"]["state"] != "listening" {
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+}
+
+#[tokio::test]
 async fn exec_becomes_the_command() {
     let (_sandbox, house) = household().await;
     house.sign_in("default", "plus").await;
@@ -139,9 +197,7 @@ async fn a_daemon_that_cannot_start_says_why() {
 #[tokio::test]
 async fn scripts_and_pages_are_made_from_the_same_definitions() {
     let sandbox = Sandbox::start(Config::with_accounts(Account::presets())).await.unwrap();
-    let house =
-        authd_sandbox::house::House::start(authd_sandbox::house::HouseConfig::new(crate::authd(), &sandbox))
-            .await;
+    let house = House::start(HouseConfig::new(crate::authd(), &sandbox)).await;
     for shell in ["bash", "zsh", "fish"] {
         let script = run(&house, &["completions", shell]).await.ok().stdout;
         assert!(script.contains("authctl") && script.contains("logout"), "{shell}");

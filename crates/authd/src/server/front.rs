@@ -4,6 +4,7 @@
 use std::{sync::Arc, time::Duration};
 
 use authd_api::{ErrorCode, Problem, Profile, ProfileName};
+use authd_oauth::Endpoint;
 use jiff::Timestamp;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -37,6 +38,10 @@ pub(crate) struct Front {
     pub(crate) events: Events,
     /// The end of the daemon.
     pub(crate) stopping: CancellationToken,
+    /// For looking at the network; no token is spent by it.
+    pub(crate) endpoint: Endpoint,
+    /// The port that the callback server wants.
+    pub(crate) first_port: u16,
     /// The callback server's state.
     pub(crate) callback: watch::Receiver<CallbackFacts>,
     /// The store's state.
