@@ -75,7 +75,13 @@ enum Durable {
 #[derive(Debug)]
 enum Network {
     Trusted,
-    Doubtful { probes: u32, next: Timestamp, since_failure: bool },
+    /// Only a probe that began after this ticket tells anything.
+    Doubtful {
+        probes: u32,
+        next: Timestamp,
+        since_failure: bool,
+        since: u64,
+    },
 }
 
 /// One profile's grant and all that is known of its renewal.
@@ -86,6 +92,8 @@ pub struct Session {
     work: Work,
     ticket: u64,
     durable: Durable,
+    /// What is served is not durable.
+    unsaved: bool,
     journal_durable: bool,
     network: Network,
     failures: u32,
@@ -116,6 +124,7 @@ impl Session {
             work: Work::Idle,
             ticket: 0,
             durable: Durable::Yes,
+            unsaved: false,
             journal_durable: record.journal.is_some(),
             network: Network::Trusted,
             failures: 0,
@@ -141,7 +150,9 @@ impl Session {
             Event::Stopping => self.stopping = true,
             Event::Woke => self.doubt_network(now, false),
             Event::SignedIn(grant) => self.replace(*grant, now),
-            Event::Probed(ticket, reached) if self.ends(ticket, Work::Probing) => self.probed(reached, now),
+            Event::Probed(ticket, reached) if self.ends(ticket, Work::Probing) => {
+                self.probed(ticket, reached, now);
+            }
             Event::Saved(ticket, result) if self.ends(ticket, Work::Journalling) => {
                 self.journalled(result, now);
             }
@@ -186,7 +197,7 @@ impl Session {
             expires_at: self.served.expires_at,
             ended,
             spent: ended && self.record.grant.holding.mode() == Mode::ApiKey,
-            unsaved: matches!(self.durable, Durable::No { failures: 1.., .. }),
+            unsaved: self.unsaved,
             renewing: matches!(self.work, Work::Journalling | Work::Refreshing | Work::Exchanging),
         }
     }
@@ -223,8 +234,10 @@ impl Session {
 
     fn wanted(&mut self, span: Duration, now: Timestamp) {
         self.used_at = self.used_at.max(now);
-        let counts = |expires| schedule::wish(span, self.served.issued_at, expires, self.planned_at(), now);
-        if self.served.lasts(now) <= self.served.expires_at.map_or(span, counts) {
+        // What is on its way to the store already counts: it is served as soon as it is there.
+        let newest = Credential::of(&self.record);
+        let counts = |expires| schedule::wish(span, newest.issued_at, expires, self.planned_at(), now);
+        if newest.lasts(now) <= newest.expires_at.map_or(span, counts) {
             self.asked = true;
         }
         if let Network::Doubtful { next, .. } = &mut self.network {
@@ -234,12 +247,17 @@ impl Session {
 
     fn refresh_asked(&mut self, rejected: Option<u64>, now: Timestamp) {
         self.used_at = self.used_at.max(now);
-        if rejected.is_some_and(|generation| generation != self.served.generation) {
+        // A generation that is not the newest one has its successor already, or on its way.
+        if rejected.is_some_and(|generation| generation != self.record.generation) {
+            return;
+        }
+        let is_key = self.record.grant.holding.mode() == Mode::ApiKey;
+        let recently = self.key_renewed_at.is_some_and(|at| now < later(at, KEY_PAUSE));
+        if rejected.is_some() && is_key && recently {
             return;
         }
         self.asked = true;
-        let recently = self.key_renewed_at.is_some_and(|at| now < later(at, KEY_PAUSE));
-        self.renew_key = self.record.grant.holding.mode() == Mode::ApiKey && !recently;
+        self.renew_key = is_key && !recently;
     }
 
     /// The new grant is served once it is saved; until then, so is the old one.
@@ -247,6 +265,7 @@ impl Session {
         let record = Record { generation: self.record.generation + 1, grant, journal: None, ended: None };
         *self = Self {
             served: self.served.clone(),
+            unsaved: self.unsaved,
             ticket: self.ticket + 1,
             stopping: self.stopping,
             durable: Durable::No { failures: 0, next: now },
@@ -256,7 +275,7 @@ impl Session {
 
     fn doubt_network(&mut self, now: Timestamp, since_failure: bool) {
         let next = if since_failure { later(now, PROBE_PAUSE) } else { now };
-        self.network = Network::Doubtful { probes: 0, next, since_failure };
+        self.network = Network::Doubtful { probes: 0, next, since_failure, since: self.ticket };
     }
 
     fn next_effect(&mut self, now: Timestamp) -> Effect {

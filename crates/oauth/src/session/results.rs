@@ -9,12 +9,15 @@ use super::{
 };
 use crate::{
     ApiKey, Code, Ended, Failure, Holding, Mode, RefreshAnswer, claims,
-    schedule::{self, later},
+    schedule::{self, earlier, later},
 };
 
 impl Session {
-    pub(super) fn probed(&mut self, reached: bool, now: Timestamp) {
-        let Network::Doubtful { probes, since_failure, .. } = self.network else { return };
+    pub(super) fn probed(&mut self, ticket: u64, reached: bool, now: Timestamp) {
+        let Network::Doubtful { probes, since_failure, since, .. } = self.network else { return };
+        if ticket <= since {
+            return;
+        }
         if reached {
             // The wait was for the network, unless the network was there all along and something
             // behind it fails: then the back-off stands.
@@ -26,7 +29,7 @@ impl Session {
             let waited_for = now < later(self.used_at, WAITING);
             let pause = if waited_for { PROBE_PAUSE } else { PROBE_PAUSE * (1 << probes.min(8)) };
             let next = later(now, pause.min(LONGEST_PROBE_PAUSE));
-            self.network = Network::Doubtful { probes: probes + 1, next, since_failure };
+            self.network = Network::Doubtful { probes: probes + 1, next, since_failure, since };
         }
     }
 
@@ -35,11 +38,16 @@ impl Session {
             Ok(()) => {
                 self.journal_durable = true;
                 self.durable = Durable::Yes;
+                self.unsaved = false;
             }
             Err(_) if self.served.lasts(now) <= LAST_MINUTE => self.journal_durable = true,
             Err(complaint) => {
                 self.record.journal = self.answer_lost_at;
                 self.back_off(None, now);
+                // However long the store fails, the last minute is not slept through.
+                if let Some(expires) = self.served.expires_at {
+                    self.not_before = self.not_before.min(earlier(expires, LAST_MINUTE));
+                }
                 self.trouble = Some(Trouble::Store(complaint));
             }
         }
@@ -88,6 +96,7 @@ impl Session {
         match result {
             Ok(()) => {
                 self.durable = Durable::Yes;
+                self.unsaved = false;
                 if matches!(self.trouble, Some(Trouble::Store(_))) {
                     self.trouble = None;
                 }
@@ -96,6 +105,7 @@ impl Session {
                 let failures = failures + 1;
                 let pause = schedule::back_off(failures, None, self.jitter(failures));
                 self.durable = Durable::No { failures, next: later(now, pause) };
+                self.unsaved = true;
                 self.trouble = Some(Trouble::Store(complaint));
             }
         }

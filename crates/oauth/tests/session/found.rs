@@ -1,0 +1,67 @@
+//! What the tests beside this one found, each as a table, and mended since.
+
+use std::time::Duration;
+
+use authd_oauth::{
+    Effect, Event, Mode, Session,
+    Standing::{Expired, Ready, Refreshing},
+};
+
+use crate::tables::{
+    DAY,
+    Do::{Ask, Exchanged, Refreshed, Saved, Want},
+    HOUR, answer, at, follow, record,
+};
+
+#[test]
+fn a_key_that_is_refused_again_and_again_costs_one_refresh() {
+    follow(
+        record(Mode::ApiKey, HOUR),
+        &[
+            (60, Ask(Some(5)), "journal", Refreshing),
+            (60, Saved, "refresh", Refreshing),
+            (61, Refreshed(HOUR), "save", Ready),
+            (61, Saved, "exchange", Refreshing),
+            (62, Exchanged, "save", Ready),
+            (62, Saved, "rest", Ready),
+            (63, Ask(Some(6)), "rest", Ready), // the newest key is as good as can be
+        ],
+    );
+}
+
+/// A herd asks with the old credential in hand while its successor is being saved.
+#[test]
+fn a_herd_that_waits_for_the_store_costs_one_refresh() {
+    for late in [Want(60), Ask(Some(5))] {
+        follow(
+            record(Mode::ChatGpt, HOUR),
+            &[
+                (4_000, Want(60), "journal", Expired),
+                (4_000, Saved, "refresh", Expired),
+                (4_001, Refreshed(HOUR), "save", Expired),
+                (4_002, late, "rest", Expired),
+                (4_003, Saved, "rest", Ready),
+            ],
+        );
+    }
+}
+
+/// The back-off of a store that fails for long grows to minutes; the last minute is shorter.
+#[test]
+fn a_store_that_never_works_signs_nobody_out() {
+    let mut session = Session::restored(record(Mode::ChatGpt, HOUR), 3, at(0));
+    let (mut now, mut event) = (at(0), Event::Ticked);
+    while now < at(DAY) {
+        let left = session.credential().lasts(now);
+        assert!(left > Duration::ZERO, "nothing to serve at {now}: {session:#?}");
+        event = match session.apply(event, now) {
+            Effect::Save(ticket, _) => Event::Saved(ticket, Err("it is broken".to_owned())),
+            Effect::Refresh(ticket, _) => Event::Refreshed(ticket, Ok(answer(HOUR))),
+            Effect::Rest => {
+                now = session.next_wakeup(now).unwrap();
+                Event::Used(now)
+            }
+            effect @ (Effect::Probe(_) | Effect::Exchange(..)) => panic!("{effect:?}"),
+        };
+    }
+}

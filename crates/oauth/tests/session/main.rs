@@ -1,0 +1,20 @@
+//! `Session`, the pure brain, in a small world of its own: a provider that rotates refresh tokens and
+//! kills the family of a reused one, a store that may fail or be slow, a network that loses answers, a
+//! clock that jumps, clients that want, ask and reject, new sign-ins, crashes and the end of the daemon.
+//!
+//! - `model.rs`: the provider and the store.
+//! - `world.rs`: the world that performs a session's effects, in any order and as late as you like.
+//! - `watch.rs`: the promises, checked after every single event.
+//! - `step.rs`: what can happen in the world.
+//! - `props.rs`: any order of events. `exhaustive.rs`: every order of a few events.
+//! - `tables.rs`: the documented rules, one line each. `found.rs`: what is not as documented yet.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on says so by panicking")]
+
+mod exhaustive;
+mod found;
+mod model;
+mod props;
+mod step;
+mod tables;
+mod watch;
+mod world;

@@ -1,0 +1,375 @@
+//! The promises of a session, checked after every event against what the world knows: a second, simpler
+//! memory of what was sent, heard and saved. It uses nothing of the session but its public face.
+
+use std::{collections::BTreeSet, time::Duration};
+
+use authd_oauth::{
+    Effect, Failure, Grant, Holding, Mode, PROBE_PAUSE, Session, Standing,
+    schedule::{self, earlier, later},
+};
+use jiff::Timestamp;
+
+use crate::{
+    model::{Store, bearer_of, refresh_token_of, secret_of},
+    world::{Kept, Report},
+};
+
+/// The session's own back-off: the shortest first wait, and the longest wait, both with their jitter.
+const BACK_OFF: (Duration, Duration) = (Duration::from_millis(1_800), Duration::from_secs(330));
+
+/// The longest `Retry-After` that is believed.
+const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(3_600);
+
+/// The documented exception to "journal before send".
+const LAST_MINUTE: Duration = Duration::from_secs(60);
+
+/// The documented distance of two key exchanges.
+const KEY_PAUSE: Duration = Duration::from_secs(300);
+
+/// How soon a wake-up has to be to be worth waiting for.
+const SOON: Duration = Duration::from_secs(1);
+
+/// Probe, journal, refresh, save, exchange, save: more calls than that in one instant are a hot loop.
+const LONGEST_CHAIN: u32 = 8;
+
+/// What the check looks at.
+pub(crate) struct Seen<'a> {
+    pub(crate) session: &'a Session,
+    pub(crate) store: &'a Store,
+    pub(crate) now: Timestamp,
+}
+
+#[derive(Debug)]
+pub(crate) struct Watch {
+    /// The newest refresh token that was received for the grant of now.
+    newest: String,
+    in_flight: Option<(u64, Doing)>,
+    ended: bool,
+    stopping: bool,
+    /// The machine slept, or a request went unanswered, and nothing has been heard of the network since.
+    doubt: bool,
+    /// The same, but for that only a probe that began after the sleep counts.
+    unproven: bool,
+    /// The probe in flight is older than the sleep.
+    old_probe: bool,
+    /// The answer to a refresh of this token was lost.
+    lost: bool,
+    /// Nothing is sent before this.
+    not_before: Timestamp,
+    /// A back-off may be a reason to have nothing until this.
+    excused_until: Timestamp,
+    /// The journal could not be written in the last minute of the credential.
+    journal_failed: bool,
+    /// Credentials that the store was asked to save, and did not.
+    failed: BTreeSet<String>,
+    /// The very first credential, while its save is in flight: there is no other to serve.
+    first: Option<String>,
+    exchanged_at: Option<Timestamp>,
+    /// Somebody has a reason to want newer tokens than the newest.
+    wanted: bool,
+    /// The generation that is served, and its credential.
+    served: (u64, String),
+    /// When it was last looked at, and when it wanted to be woken.
+    promise: Option<(Timestamp, Option<Timestamp>)>,
+    chain: u32,
+    /// Not dangerous, but not as it should be.
+    pub(crate) lapses: Vec<&'static str>,
+}
+
+#[derive(Debug)]
+enum Doing {
+    Probe,
+    Save { bearer: String, journal: bool },
+    Refresh,
+    Exchange,
+}
+
+macro_rules! promise {
+    ($kept:expr, $($told:tt)+) => {
+        if !$kept { return Err(format!($($told)+)); }
+    };
+}
+
+impl Watch {
+    pub(crate) fn over(session: &Session, first: bool, now: Timestamp) -> Self {
+        let record = session.record();
+        Self {
+            newest: refresh_token_of(record).to_owned(),
+            in_flight: None,
+            ended: record.ended.is_some(),
+            stopping: false,
+            doubt: false,
+            unproven: false,
+            old_probe: false,
+            lost: record.journal.or(record.ended.as_ref().and_then(|ended| ended.answer_lost_at)).is_some(),
+            not_before: now,
+            excused_until: now,
+            journal_failed: false,
+            failed: BTreeSet::new(),
+            first: first.then(|| bearer_of(record).to_owned()),
+            exchanged_at: None,
+            wanted: record.journal.is_some(),
+            served: (record.generation, secret_of(&session.credential().bearer).to_owned()),
+            promise: None,
+            chain: 0,
+            lapses: Vec::new(),
+        }
+    }
+
+    pub(crate) fn may_renew(&self) -> bool {
+        !self.ended && !self.stopping
+    }
+
+    /// Something came from outside, or time passed: a new chain of calls may begin.
+    pub(crate) fn something_new(&mut self) {
+        self.chain = 0;
+    }
+
+    pub(crate) fn woke(&mut self) {
+        (self.doubt, self.unproven) = (true, true);
+        self.old_probe = matches!(self.in_flight, Some((_, Doing::Probe)));
+    }
+
+    pub(crate) fn stopping(&mut self) {
+        self.stopping = true;
+    }
+
+    pub(crate) fn signed_in(&mut self, grant: &Grant, now: Timestamp) {
+        grant.holding.refresh_token().unwrap().expose().clone_into(&mut self.newest);
+        self.in_flight = None;
+        (self.ended, self.doubt, self.unproven, self.lost) = (false, false, false, false);
+        (self.not_before, self.excused_until) = (now, now);
+        (self.journal_failed, self.wanted, self.exchanged_at) = (false, false, None);
+    }
+
+    /// A wish that the newest credential meets, saved or not, is no reason for a newer one.
+    pub(crate) fn wanted(&mut self, span: Duration, session: &Session, now: Timestamp) {
+        let grant = &session.record().grant;
+        if let (Holding::ChatGpt(tokens), Some(due)) = (&grant.holding, session.refresh_at()) {
+            let (issued, expires) = (grant.issued_at, tokens.expires_at);
+            let counts = schedule::wish(span, issued, expires, due, now);
+            self.wanted |= schedule::lifetime(now, expires) <= counts;
+        }
+    }
+
+    pub(crate) fn asked(&mut self, rejected: Option<u64>, session: &Session) {
+        self.wanted |= rejected.is_none_or(|generation| generation == session.record().generation);
+    }
+
+    /// Somebody has just wanted a credential. To be told "nothing comes", there has to be a reason.
+    pub(crate) fn somebody_waits(&self, session: &Session, now: Timestamp) -> Kept {
+        let has_one = session.credential().lasts(now) > Duration::ZERO;
+        let excused = !self.may_renew() || now < self.excused_until;
+        promise!(session.is_pending(now) || has_one || excused, "nothing comes, and nobody knows why");
+        Ok(())
+    }
+
+    /// Takes in a result, if it is that of the call in flight.
+    pub(crate) fn hears(&mut self, ticket: u64, report: &Report, session: &Session, now: Timestamp) {
+        if self.in_flight.as_ref().is_none_or(|(expected, _)| *expected != ticket) {
+            return;
+        }
+        match (report, self.in_flight.take()) {
+            (Report::Probed(true), _) => {
+                self.doubt = false;
+                self.unproven &= self.old_probe;
+            }
+            (Report::Probed(false), _) => {}
+            (Report::Saved(result), Some((_, Doing::Save { bearer, journal }))) => {
+                if self.first.as_ref() == Some(&bearer) {
+                    self.first = None;
+                }
+                let journal_failed = journal && result.is_err();
+                let last_minute = session.credential().lasts(now) <= LAST_MINUTE;
+                self.journal_failed = journal_failed && last_minute;
+                if journal_failed && !last_minute {
+                    self.backs_off(None, now);
+                    // The wait for the store may end when the last minute begins.
+                    if let Some(expires) = session.credential().expires_at {
+                        self.not_before = self.not_before.min(earlier(expires, LAST_MINUTE));
+                    }
+                }
+                if result.is_err() {
+                    self.failed.insert(bearer);
+                }
+            }
+            (Report::Refreshed(Ok(renewal)), _) => {
+                self.newest.clone_from(&renewal.brings);
+                (self.doubt, self.unproven, self.wanted) = (false, false, false);
+                (self.lost, self.journal_failed) = (false, false);
+            }
+            (Report::Exchanged(Ok(_)), _) => {
+                self.exchanged_at = Some(now);
+                (self.doubt, self.unproven, self.wanted) = (false, false, false);
+            }
+            (Report::Refreshed(Err(failure)), _) => {
+                self.lost |= failure.may_have_rotated();
+                self.failed(failure, now);
+            }
+            (Report::Exchanged(Err(failure)), _) => self.failed(failure, now),
+            (Report::Saved(_), _) => unreachable!("tickets are not used twice"),
+        }
+    }
+
+    fn failed(&mut self, failure: &Failure, now: Timestamp) {
+        match failure {
+            Failure::Refused { .. } => self.ended = true,
+            // A probe may find that the wait is over, so that only the excuse is certain.
+            Failure::Unsent { .. } | Failure::Unanswered { .. } => {
+                self.doubt = true;
+                self.excused_until = later(now, BACK_OFF.1);
+            }
+            Failure::Busy { retry_after, .. } => self.backs_off(*retry_after, now),
+            Failure::Garbled { .. } => self.backs_off(None, now),
+        }
+    }
+
+    fn backs_off(&mut self, retry_after: Option<Duration>, now: Timestamp) {
+        let asked = retry_after.unwrap_or_default().min(LONGEST_RETRY_AFTER);
+        self.not_before = later(now, asked.max(BACK_OFF.0));
+        self.excused_until = later(now, asked.max(BACK_OFF.1));
+    }
+
+    /// Every promise, after an event was applied.
+    pub(crate) fn after(&mut self, effect: &Effect, time_passed: bool, seen: &Seen<'_>) -> Kept {
+        if time_passed {
+            self.woke_when_promised(effect, seen.now)?;
+        }
+        self.begins(effect, seen)?;
+        self.knows_the_newest(seen)?;
+        self.serves_the_best(seen)?;
+        self.sleeps_well(seen)
+    }
+
+    /// A wake-up that was asked for is for something, and between two of them there is nothing to do.
+    fn woke_when_promised(&self, effect: &Effect, now: Timestamp) -> Kept {
+        let Some((made_at, wake)) = self.promise else { return Ok(()) };
+        let rests = matches!(effect, Effect::Rest);
+        match wake {
+            None => promise!(rests, "something is done that no wake-up was wanted for"),
+            Some(wake) if now >= wake => promise!(!rests, "a wake-up for nothing"),
+            // At the floor, the true time may be earlier than the wake-up.
+            Some(wake) if wake > later(made_at, PROBE_PAUSE) => promise!(rests, "done before its time"),
+            Some(_) => {}
+        }
+        Ok(())
+    }
+
+    fn begins(&mut self, effect: &Effect, seen: &Seen<'_>) -> Kept {
+        let (ticket, doing) = match effect {
+            Effect::Rest => return Ok(()),
+            Effect::Probe(ticket) => (*ticket, Doing::Probe),
+            Effect::Save(ticket, record) => {
+                promise!(refresh_token_of(record) == self.newest, "an old refresh token is saved");
+                promise!(record.ended.is_some() == self.ended, "the end is not saved");
+                let bearer = bearer_of(record).to_owned();
+                (*ticket, Doing::Save { bearer, journal: record.journal.is_some() })
+            }
+            Effect::Refresh(ticket, token) => {
+                self.may_send(seen)?;
+                promise!(token.expose() == self.newest, "an old refresh token is sent");
+                let journalled = seen.store.durable.as_ref().is_some_and(|durable| {
+                    durable.journal.is_some() && refresh_token_of(durable) == self.newest
+                });
+                promise!(journalled || self.journal_failed, "sent before it was journalled");
+                let issued_at = seen.session.record().grant.issued_at;
+                if !self.wanted && seen.now < later(issued_at, schedule::FLOOR) {
+                    self.lapses.push("a refresh that nobody needs");
+                }
+                (*ticket, Doing::Refresh)
+            }
+            Effect::Exchange(ticket, id_token) => {
+                self.may_send(seen)?;
+                let record = seen.session.record();
+                promise!(record.grant.holding.mode() == Mode::ApiKey, "an exchange in ChatGPT mode");
+                let newest = record.grant.holding.tokens().unwrap().id_token.expose();
+                promise!(id_token.expose() == newest, "an old id token is exchanged");
+                let paused = self.exchanged_at.is_none_or(|at| seen.now >= later(at, KEY_PAUSE));
+                promise!(paused, "two exchanges within five minutes");
+                (*ticket, Doing::Exchange)
+            }
+        };
+        promise!(self.in_flight.is_none(), "two calls at once");
+        self.chain += 1;
+        promise!(self.chain <= LONGEST_CHAIN, "a hot loop");
+        if matches!(doing, Doing::Probe) {
+            self.old_probe = false;
+        }
+        self.in_flight = Some((ticket, doing));
+        Ok(())
+    }
+
+    fn may_send(&mut self, seen: &Seen<'_>) -> Kept {
+        promise!(!self.ended, "sent after a refusal for good");
+        promise!(!self.stopping, "sent while stopping");
+        promise!(!self.doubt, "sent into a network that is in doubt");
+        promise!(seen.now >= self.not_before, "sent before the pause was over");
+        if self.unproven {
+            self.lapses.push("a probe from before the sleep was believed");
+        }
+        Ok(())
+    }
+
+    fn knows_the_newest(&self, seen: &Seen<'_>) -> Kept {
+        let record = seen.session.record();
+        promise!(refresh_token_of(record) == self.newest, "the newest refresh token is forgotten");
+        promise!(record.ended.is_some() == self.ended, "ended: {:?}", record.ended);
+        if let Some(ended) = &record.ended {
+            promise!(ended.answer_lost_at.is_some() == self.lost, "lost: {}, and {ended:?}", self.lost);
+        }
+        if seen.session.is_settled() {
+            promise!(self.in_flight.is_none(), "settled with a call in flight");
+            let durable = seen.store.durable.as_ref();
+            let saved = durable.is_some_and(|durable| {
+                refresh_token_of(durable) == self.newest
+                    && bearer_of(durable) == bearer_of(record)
+                    && durable.ended == record.ended
+            });
+            promise!(saved, "settled, and not saved");
+        }
+        Ok(())
+    }
+
+    fn serves_the_best(&mut self, seen: &Seen<'_>) -> Kept {
+        let (credential, outlook) = (seen.session.credential(), seen.session.outlook());
+        let served = secret_of(&credential.bearer);
+        let newest = bearer_of(seen.session.record());
+        let saving = match &self.in_flight {
+            Some((_, Doing::Save { bearer, .. })) => Some(bearer.as_str()),
+            _ => None,
+        };
+        promise!(served == newest || saving == Some(newest), "the newest credential is withheld");
+        let first = self.first.as_deref() == Some(served);
+        let saved = seen.store.ever_held(served);
+        promise!(saved || first || self.failed.contains(served), "served before it was saved");
+        let newer_comes = saving.is_some_and(|saving| saving != served || first);
+        // Saving again what could not be saved is no reason to call it saved.
+        let again = saving == Some(served);
+        promise!(saved || newer_comes || again || outlook.unsaved, "not saved, and not told");
+        if !saved && !newer_comes && !outlook.unsaved {
+            self.lapses.push("a credential that could not be saved is not called unsaved");
+        }
+        let (generation, same) = (credential.generation, served == self.served.1);
+        promise!(generation >= self.served.0, "an older credential is served again");
+        promise!(generation > self.served.0 || same, "two credentials of one generation");
+        if !same {
+            self.served = (generation, served.to_owned());
+        }
+        let standing = outlook.standing(seen.now);
+        let answers = matches!(standing, Standing::Ready | Standing::Refreshing | Standing::Unsaved);
+        let valid = credential.lasts(seen.now) > Duration::ZERO && !outlook.spent;
+        promise!(answers == valid, "a credential that is valid: {valid}, and it is {standing:?}");
+        Ok(())
+    }
+
+    fn sleeps_well(&mut self, seen: &Seen<'_>) -> Kept {
+        let Seen { session, now, .. } = *seen;
+        let wake = session.next_wakeup(now);
+        promise!(wake.is_none_or(|wake| wake >= later(now, PROBE_PAUSE)), "a wake-up at {wake:?}");
+        promise!(self.in_flight.is_none() || wake.is_none(), "a wake-up while a call is in flight");
+        let soon = self.in_flight.is_some() || wake.is_some_and(|wake| wake <= later(now, SOON));
+        promise!(session.is_pending(now) == soon, "pending is {}", session.is_pending(now));
+        self.promise = Some((now, wake));
+        Ok(())
+    }
+}
