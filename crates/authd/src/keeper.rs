@@ -225,7 +225,8 @@ impl Owner {
             handle.sign_in(sign_in.grant).await?;
         } else {
             let (done, saved) = oneshot::channel();
-            self.begin(name.clone(), Beginning::SignedIn(Box::new(sign_in.grant), done));
+            let (grant, generation) = (Box::new(sign_in.grant), self.index.generations + 1);
+            self.begin(name.clone(), Beginning::SignedIn { grant, generation, done });
             saved.await.map_err(|_| KeeperError::Gone)?;
         }
         self.index.profiles.insert(name.to_string(), entry);
@@ -301,7 +302,10 @@ impl Owner {
     }
 
     fn forget(&mut self, name: &ProfileName) {
-        self.handles.remove(name);
+        if let Some(handle) = self.handles.remove(name) {
+            let last = handle.view().facts().map_or(0, |facts| facts.ready.generation);
+            self.index.generations = self.index.generations.max(last);
+        }
         self.index.profiles.remove(name.as_str());
         if self.index.default.as_deref() == Some(name.as_str()) {
             // With one profile left there is no doubt which is meant; with several, a person chooses.

@@ -12,7 +12,7 @@ use std::{
 };
 
 use authd_api::ProfileName;
-use authd_oauth::{Effect, Endpoint, Event, Grant, Record, RecordError, Session};
+use authd_oauth::{Effect, Endpoint, Event, Grant, Record, RecordError, Session, Unsaved};
 use authd_store::{Key, Store, StoreError};
 use jiff::Timestamp;
 use tokio::{
@@ -58,7 +58,7 @@ pub(crate) enum Beginning {
     /// With a record in the store.
     Stored,
     /// With a sign-in; the answer comes when it is saved or known not to be.
-    SignedIn(Box<Grant>, oneshot::Sender<()>),
+    SignedIn { grant: Box<Grant>, generation: u64, done: oneshot::Sender<()> },
 }
 
 /// A profile's handle, and its task's future.
@@ -90,9 +90,9 @@ impl Task {
     async fn run(mut self, beginning: Beginning) {
         let seed = rand::random();
         let session = match beginning {
-            Beginning::SignedIn(grant, done) => {
+            Beginning::SignedIn { grant, generation, done } => {
                 self.waiting.push(done);
-                Some(Session::signed_in(*grant, seed, clock::now()))
+                Some(Session::signed_in(*grant, generation, seed, clock::now()))
             }
             Beginning::Stored => self.read(seed).await,
         };
@@ -147,7 +147,9 @@ impl Task {
             }
             Command::SignIn(grant, done) => {
                 self.waiting.push(done);
-                Some(Some(Session::signed_in(*grant, seed, clock::now())))
+                // The record that could not be read may have had any generation; a time is above all.
+                let generation = u64::try_from(clock::now().as_second()).unwrap_or(1);
+                Some(Some(Session::signed_in(*grant, generation, seed, clock::now())))
             }
             Command::Rename(name, done) => {
                 drop(done.send(self.rename(name, None).await));
@@ -275,7 +277,13 @@ impl Task {
                 let label = label(&self.name, &record);
                 self.calls.spawn(async move {
                     let saved = store.save(&key, &label, record.to_text()).await;
-                    Event::Saved(ticket, saved.map_err(|error| error.to_string()))
+                    Event::Saved(
+                        ticket,
+                        saved.map_err(|error| Unsaved {
+                            locked: matches!(error, StoreError::Locked { .. }),
+                            complaint: error.to_string(),
+                        }),
+                    )
                 });
             }
             Effect::Refresh(ticket, token) => {
@@ -386,7 +394,7 @@ fn log(event: &Event) {
         Event::Refreshed(_, Err(failure)) => warn!(%failure, "the refresh failed, and will be tried again"),
         Event::Exchanged(_, Ok(_)) => info!("the API key was renewed"),
         Event::Exchanged(_, Err(failure)) => warn!(%failure, "the API key could not be renewed"),
-        Event::Saved(_, Err(complaint)) => {
+        Event::Saved(_, Err(Unsaved { complaint, .. })) => {
             error!(%complaint, "THE NEWEST CREDENTIAL IS NOT SAVED; it is kept in memory and saved again");
         }
         Event::SignedIn(_) => info!("signed in"),

@@ -7,7 +7,7 @@ use authd_api::{
     CallbackState, CallbackStatus, ErrorCode, Login, LoginState, Mode, Problem, Profile, ProfileName,
     ProfileState, StoreKind, StoreState, StoreStatus,
 };
-use authd_oauth::{Ended, Failure, LoginFailure, ModeWish, Plan, RecordError, Standing, Trouble};
+use authd_oauth::{Ended, Failure, LoginFailure, ModeWish, Plan, RecordError, Standing, Trouble, Unsaved};
 use authd_store::{Kind, State, StoreError};
 use jiff::Timestamp;
 
@@ -18,6 +18,9 @@ use crate::{
     keeper::{Directory, KeeperError},
     profile::{Gone, SignOutError},
 };
+
+/// What mends a locked store.
+const UNLOCK: &str = "unlock the keychain; authd goes on by itself";
 
 /// The profile of that name, as its clients see it.
 pub(crate) fn profile_of(directory: &Directory, name: &ProfileName, now: Timestamp) -> Option<Profile> {
@@ -140,11 +143,14 @@ fn last_error(facts: &Facts, now: Timestamp) -> Option<Problem> {
         return Some(signed_out(name, ended));
     }
     let problem = match facts.trouble.as_ref()? {
-        Trouble::Store(complaint) => Problem::new(
-            ErrorCode::StoreUnavailable,
-            format!("the newest credential is not saved yet: {complaint}"),
-        )
-        .hint("run: authctl doctor"),
+        Trouble::Store(Unsaved { locked, complaint }) => {
+            let detail = format!("the newest credential is not saved yet: {complaint}");
+            if *locked {
+                Problem::new(ErrorCode::StoreLocked, detail).hint(UNLOCK)
+            } else {
+                Problem::new(ErrorCode::StoreUnavailable, detail).hint("run: authctl doctor")
+            }
+        }
         Trouble::Provider(failure, next) => {
             let wait = u64::try_from(next.duration_since(now).as_secs()).unwrap_or(0).max(1);
             let problem = provider_failed(failure);
@@ -196,9 +202,7 @@ pub(crate) fn provider_failed(failure: &Failure) -> Problem {
 pub(crate) fn store_failed(error: &StoreError) -> Problem {
     let detail = error.to_string();
     match error {
-        StoreError::Locked { .. } => {
-            Problem::new(ErrorCode::StoreLocked, detail).hint("unlock the keychain; authd goes on by itself")
-        }
+        StoreError::Locked { .. } => Problem::new(ErrorCode::StoreLocked, detail).hint(UNLOCK),
         StoreError::Unavailable { .. } => {
             Problem::new(ErrorCode::StoreUnavailable, detail).hint("run: authctl doctor")
         }

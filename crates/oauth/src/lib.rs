@@ -54,5 +54,7 @@ pub use provider::{Provider, REDIRECT_PATH, is_safe};
 pub use record::{Ended, Grant, Holding, Record, RecordError};
 pub use reqwest;
 pub use secret::{AccessToken, ApiKey, AuthorizationCode, IdToken, RefreshToken};
-pub use session::{Bearer, Credential, Effect, Event, Outlook, PROBE_PAUSE, Session, Standing, Trouble};
+pub use session::{
+    Bearer, Credential, Effect, Event, Outlook, PROBE_PAUSE, Session, Standing, Trouble, Unsaved,
+};
 pub use token::{CodeAnswer, RefreshAnswer, Tokens};

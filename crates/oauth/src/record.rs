@@ -147,7 +147,9 @@ impl Record {
                 refresh_token: written.refresh_token.map(RefreshToken::new),
                 expires_at,
             }),
-            _ => None,
+            (None, None, None) if written.refresh_token.is_none() => None,
+            // A refresh token without the rest is too good to be dropped, and not enough to be used.
+            _ => return Err(RecordError::Damaged { line: 0, column: 0 }),
         };
         let holding = match (written.mode, written.api_key.map(ApiKey::new), tokens) {
             (Mode::ApiKey, Some(key), tokens) => Holding::ApiKey(key, tokens),

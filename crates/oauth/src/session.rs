@@ -19,7 +19,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-pub use self::words::{Bearer, Credential, Effect, Event, Outlook, Standing, Trouble};
+pub use self::words::{Bearer, Credential, Effect, Event, Outlook, Standing, Trouble, Unsaved};
 use crate::{
     Grant, Holding, Mode, Record,
     schedule::{self, Jitter, later},
@@ -101,6 +101,8 @@ pub struct Session {
     answer_lost_at: Option<Timestamp>,
     asked: bool,
     renew_key: bool,
+    /// An API key was refused by an upstream, and cannot be renewed any more.
+    spent: bool,
     key_renewed_at: Option<Timestamp>,
     used_at: Timestamp,
     trouble: Option<Trouble>,
@@ -109,9 +111,10 @@ pub struct Session {
 }
 
 impl Session {
-    /// The session of a new sign-in; its first effect saves it. The seed spreads its schedule.
-    pub fn signed_in(grant: Grant, seed: u64, now: Timestamp) -> Self {
-        let record = Record { generation: 1, grant, journal: None, ended: None };
+    /// The session of a new sign-in; its first effect saves it. The generation is one that no credential
+    /// under this name has had; the seed spreads the schedule.
+    pub fn signed_in(grant: Grant, generation: u64, seed: u64, now: Timestamp) -> Self {
+        let record = Record { generation, grant, journal: None, ended: None };
         let mut session = Self::restored(record, seed, now);
         session.durable = Durable::No { failures: 0, next: now };
         session
@@ -132,6 +135,7 @@ impl Session {
             answer_lost_at: record.journal,
             asked: record.journal.is_some(),
             renew_key: false,
+            spent: false,
             key_renewed_at: None,
             used_at: now,
             trouble: None,
@@ -192,11 +196,10 @@ impl Session {
 
     /// How things stand, whatever the time is.
     pub fn outlook(&self) -> Outlook {
-        let ended = self.record.ended.is_some();
         Outlook {
             expires_at: self.served.expires_at,
-            ended,
-            spent: ended && self.record.grant.holding.mode() == Mode::ApiKey,
+            ended: self.record.ended.is_some(),
+            spent: self.spent,
             unsaved: self.unsaved,
             renewing: matches!(self.work, Work::Journalling | Work::Refreshing | Work::Exchanging),
         }
@@ -252,6 +255,11 @@ impl Session {
             return;
         }
         let is_key = self.record.grant.holding.mode() == Mode::ApiKey;
+        if self.record.ended.is_some() {
+            // A key may outlive the tokens that renew it, until somebody refuses it.
+            self.spent |= is_key && rejected.is_some();
+            return;
+        }
         let recently = self.key_renewed_at.is_some_and(|at| now < later(at, KEY_PAUSE));
         if rejected.is_some() && is_key && recently {
             return;

@@ -23,6 +23,10 @@ pub struct Index {
     /// The store that everything was moved from, while it may still hold records.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub leaving: Option<Kind>,
+    /// The highest generation of any profile that is gone: a new one goes on from there, so that no
+    /// entity tag is ever used twice.
+    #[serde(default)]
+    pub generations: u64,
     /// The profile used when none is named.
     pub default: Option<String>,
     /// The profiles.
@@ -61,7 +65,14 @@ pub enum Loaded {
 
 impl Default for Index {
     fn default() -> Self {
-        Self { version: VERSION, store: None, leaving: None, default: None, profiles: BTreeMap::new() }
+        Self {
+            version: VERSION,
+            store: None,
+            leaving: None,
+            generations: 0,
+            default: None,
+            profiles: BTreeMap::new(),
+        }
     }
 }
 

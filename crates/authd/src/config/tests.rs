@@ -103,7 +103,7 @@ fn what_is_wrong_is_said_with_its_place() {
         (
             "[zzz]\n",
             "line 1: zzz is not a key of authd; the sections are provider, client, callback, login, refresh, store, \
-             network, socket, log",
+             network, socket, hooks, log",
         ),
         ("[log]\nwhere = 'x'", "line 2: log.where is not a key of authd; [log] takes filter, format"),
         (

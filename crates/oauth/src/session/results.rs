@@ -5,7 +5,8 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::{
-    Credential, Durable, LAST_MINUTE, LONGEST_PROBE_PAUSE, Network, PROBE_PAUSE, Session, Trouble, WAITING,
+    Credential, Durable, LAST_MINUTE, LONGEST_PROBE_PAUSE, Network, PROBE_PAUSE, Session, Trouble, Unsaved,
+    WAITING,
 };
 use crate::{
     ApiKey, Code, Ended, Failure, Holding, Mode, RefreshAnswer, claims,
@@ -33,7 +34,7 @@ impl Session {
         }
     }
 
-    pub(super) fn journalled(&mut self, result: Result<(), String>, now: Timestamp) {
+    pub(super) fn journalled(&mut self, result: Result<(), Unsaved>, now: Timestamp) {
         match result {
             Ok(()) => {
                 self.journal_durable = true;
@@ -91,7 +92,7 @@ impl Session {
         }
     }
 
-    pub(super) fn saved(&mut self, result: Result<(), String>, now: Timestamp) {
+    pub(super) fn saved(&mut self, result: Result<(), Unsaved>, now: Timestamp) {
         let Durable::No { failures, .. } = self.durable else { return };
         match result {
             Ok(()) => {
@@ -161,7 +162,7 @@ impl Session {
 
     pub(super) fn end(&mut self, code: Code, now: Timestamp) {
         self.asked = false;
-        self.renew_key = false;
+        self.spent = std::mem::take(&mut self.renew_key);
         self.journal_durable = false;
         self.record.journal = None;
         self.record.ended = Some(Ended { code, at: now, answer_lost_at: self.answer_lost_at.take() });

@@ -29,7 +29,7 @@ pub enum Event {
     /// The end of [`Effect::Probe`]: whether the network answered.
     Probed(u64, bool),
     /// The end of [`Effect::Save`], with the store's complaint.
-    Saved(u64, Result<(), String>),
+    Saved(u64, Result<(), Unsaved>),
     /// The end of [`Effect::Refresh`].
     Refreshed(u64, Result<RefreshAnswer, Failure>),
     /// The end of [`Effect::Exchange`].
@@ -123,8 +123,17 @@ impl Outlook {
 pub enum Trouble {
     /// The provider, in its renewal; the next try is not before the time given.
     Provider(Failure, Timestamp),
-    /// The store, in its words.
-    Store(String),
+    /// The store.
+    Store(Unsaved),
+}
+
+/// A record that the store did not take.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unsaved {
+    /// Because a person has to unlock it.
+    pub locked: bool,
+    /// The store's own words.
+    pub complaint: String,
 }
 
 impl Credential {

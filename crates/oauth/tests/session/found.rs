@@ -12,6 +12,7 @@ use crate::tables::{
     Do::{Ask, Exchanged, Refreshed, Saved, Want},
     HOUR, answer, at, follow, record,
 };
+use crate::world::unsaved;
 
 #[test]
 fn a_key_that_is_refused_again_and_again_costs_one_refresh() {
@@ -55,7 +56,7 @@ fn a_store_that_never_works_signs_nobody_out() {
         let left = session.credential().lasts(now);
         assert!(left > Duration::ZERO, "nothing to serve at {now}: {session:#?}");
         event = match session.apply(event, now) {
-            Effect::Save(ticket, _) => Event::Saved(ticket, Err("it is broken".to_owned())),
+            Effect::Save(ticket, _) => Event::Saved(ticket, Err(unsaved("it is broken"))),
             Effect::Refresh(ticket, _) => Event::Refreshed(ticket, Ok(answer(HOUR))),
             Effect::Rest => {
                 now = session.next_wakeup(now).unwrap();

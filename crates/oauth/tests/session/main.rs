@@ -7,7 +7,7 @@
 //! - `watch.rs`: the promises, checked after every single event.
 //! - `step.rs`: what can happen in the world.
 //! - `props.rs`: any order of events. `exhaustive.rs`: every order of a few events.
-//! - `tables.rs`: the documented rules, one line each. `found.rs`: what is not as documented yet.
+//! - `tables.rs`: the documented rules, one line each. `found.rs`: what these tests found.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on says so by panicking")]
 
 mod exhaustive;

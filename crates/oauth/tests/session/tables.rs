@@ -66,7 +66,7 @@ pub(crate) fn follow(record: Record, rows: &[Row]) -> Session {
             SignIn => Event::SignedIn(Box::new(grant(Mode::ChatGpt, HOUR, *seconds))),
             Probed(reached) => Event::Probed(ticket, reached),
             Saved => Event::Saved(ticket, Ok(())),
-            SaveFails => Event::Saved(ticket, Err("it is locked".to_owned())),
+            SaveFails => Event::Saved(ticket, Err(crate::world::unsaved("it is locked"))),
             Refreshed(lifetime) => Event::Refreshed(ticket, Ok(answer(lifetime))),
             Exchanged => Event::Exchanged(ticket, Ok(ApiKey::new("sk-new"))),
             Fails(failure) if exchanging => Event::Exchanged(ticket, Err(failure)),
@@ -278,13 +278,15 @@ fn after_a_sleep_the_network_is_tried_before_a_token_is_spent() {
             (3_007, Probed(false), "rest", Ready),
             (3_008, Tick, "probe", Ready),
             (3_008, Probed(false), "rest", Ready),
-            (3_009, Tick, "rest", Ready),
-            (3_009, Want(900), "rest", Ready), // somebody waits: the next one is near
             (3_010, Tick, "probe", Ready),
-            (3_010, Probed(true), "journal", Refreshing),
-            (3_011, Wake, "rest", Refreshing), // again, before anything was sent
-            (3_011, Saved, "probe", Ready),
-            (3_012, Probed(true), "refresh", Refreshing),
+            (3_010, Probed(false), "rest", Ready),
+            (3_012, Tick, "rest", Ready),      // four seconds apart by now
+            (3_012, Want(900), "rest", Ready), // somebody waits: the next one is near
+            (3_013, Tick, "probe", Ready),
+            (3_013, Probed(true), "journal", Refreshing),
+            (3_013, Wake, "rest", Refreshing), // again, before anything was sent
+            (3_013, Saved, "probe", Ready),
+            (3_013, Probed(true), "refresh", Refreshing),
         ],
     );
 }

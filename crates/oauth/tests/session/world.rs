@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use authd_oauth::{
-    ApiKey, Effect, Event, Failure, Grant, Mode, Record, RefreshToken, Session, Standing,
+    ApiKey, Effect, Event, Failure, Grant, Mode, Record, RefreshToken, Session, Standing, Unsaved,
     schedule::{earlier, later},
 };
 use jiff::Timestamp;
@@ -56,7 +56,7 @@ enum What {
 #[derive(Clone)]
 pub(crate) enum Report {
     Probed(bool),
-    Saved(Result<(), String>),
+    Saved(Result<(), Unsaved>),
     Refreshed(Result<Renewal, Failure>),
     Exchanged(Result<ApiKey, Failure>),
 }
@@ -109,7 +109,7 @@ impl World {
     }
 
     fn signed_in(grant: Grant, provider: Provider, store: Store, now: Timestamp) -> Result<Self, String> {
-        let session = Session::signed_in(grant, 7, now);
+        let session = Session::signed_in(grant, 1, 7, now);
         let watch = Watch::over(&session, true, now);
         Self::begun(Self { session, now, provider, store, watch, calls: Vec::new(), past: Vec::new() })
     }
@@ -347,7 +347,12 @@ impl World {
     }
 }
 
-fn save(store: &mut Store, record: &Record, luck: Luck) -> Result<(), String> {
+/// What the session is told of a store that did not take a record.
+pub(crate) fn unsaved(complaint: &str) -> Unsaved {
+    Unsaved { locked: false, complaint: complaint.to_owned() }
+}
+
+fn save(store: &mut Store, record: &Record, luck: Luck) -> Result<(), Unsaved> {
     let (written, told) = match luck {
         Luck::Answered(_) | Luck::Kept(_) | Luck::Busy(_) => (true, true),
         Luck::AnswerLost | Luck::AnswerSpoiled | Luck::Broke => (true, false),
@@ -356,7 +361,7 @@ fn save(store: &mut Store, record: &Record, luck: Luck) -> Result<(), String> {
     if written {
         store.write(record.clone());
     }
-    if told { Ok(()) } else { Err("it is locked".to_owned()) }
+    if told { Ok(()) } else { Err(unsaved("it is locked")) }
 }
 
 fn refresh(provider: &mut Provider, token: &RefreshToken, luck: Luck) -> Result<Renewal, Failure> {
