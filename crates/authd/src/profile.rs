@@ -36,6 +36,10 @@ const MAILBOX: usize = 1024;
 /// How long to wait before a record is read again that the store did not give.
 const RELOAD: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
 
+/// Who has nothing to use meanwhile waits for a try that is at most this far off; beyond that, it is
+/// better to be told. It is as long as a request waits by default.
+const WORTH_WAITING: Duration = Duration::from_secs(15);
+
 /// What every profile's task works with.
 #[derive(Clone)]
 pub(crate) struct Tools {
@@ -71,7 +75,16 @@ pub(crate) fn profile(
     let (view, seen) = watch::channel(View::Unread);
     let used_at = Arc::new(AtomicI64::new(clock::now().as_second()));
     let handle = Handle { commands, view: seen, used_at: used_at.clone() };
-    let task = Task { name, tools, mailbox, view, used_at, calls: JoinSet::new(), waiting: Vec::new() };
+    let task = Task {
+        name,
+        tools,
+        mailbox,
+        view,
+        used_at,
+        calls: JoinSet::new(),
+        waiting: Vec::new(),
+        patient: Vec::new(),
+    };
     (handle, task.run(beginning))
 }
 
@@ -83,6 +96,8 @@ struct Task {
     used_at: Arc<AtomicI64>,
     calls: JoinSet<Event>,
     waiting: Vec<oneshot::Sender<()>>,
+    /// Those whose credential has expired.
+    patient: Vec<oneshot::Sender<()>>,
 }
 
 impl Task {
@@ -225,7 +240,9 @@ impl Task {
         match command {
             Command::Read | Command::Nudge => Event::Used(self.last_used()),
             Command::Want(span, done) => {
-                self.waiting.push(done);
+                let expires = self.view.borrow().facts().and_then(|facts| facts.outlook.expires_at);
+                let ended = expires.is_some_and(|expires| expires <= clock::now());
+                if ended { &mut self.patient } else { &mut self.waiting }.push(done);
                 Event::Wanted(span)
             }
             Command::Refresh(rejected, done) => {
@@ -259,10 +276,14 @@ impl Task {
             self.tools.events.tell(News::Profile(self.name.clone()));
         }
         if !session.is_pending(now) {
-            for done in self.waiting.drain(..) {
-                answered(done);
-            }
+            self.waiting.drain(..).for_each(answered);
         }
+        let expired = session.credential().lasts(now).is_zero();
+        if !expired || !session.is_pending_within(now, WORTH_WAITING) {
+            self.patient.drain(..).for_each(answered);
+        }
+        // Those whose own patience has ended are not counted on.
+        self.patient.retain(|done| !done.is_closed());
     }
 
     fn perform(&mut self, effect: Effect) {

@@ -232,7 +232,12 @@ impl Session {
 
     /// Whether something is under way or about to be: waiting for it makes sense.
     pub fn is_pending(&self, now: Timestamp) -> bool {
-        self.work != Work::Idle || self.next_wakeup(now).is_some_and(|next| next <= later(now, SOON))
+        self.is_pending_within(now, SOON)
+    }
+
+    /// Whether something is under way, or will be within this time.
+    pub fn is_pending_within(&self, now: Timestamp, patience: Duration) -> bool {
+        self.work != Work::Idle || self.next_wakeup(now).is_some_and(|next| next <= later(now, patience))
     }
 
     fn wanted(&mut self, span: Duration, now: Timestamp) {
