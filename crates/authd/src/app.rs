@@ -173,7 +173,7 @@ impl App {
             keeper,
             codex,
             logins: logins.clone(),
-            relay: Relay::new(http, rendering),
+            relay: Relay::new(http),
             events: events.clone(),
             stopping: soft.clone(),
             endpoint: endpoint.clone(),

@@ -94,6 +94,8 @@ pub(crate) struct Ready {
     pub(crate) headers: Vec<(HeaderName, HeaderValue)>,
     /// The base URL they are good for.
     pub(crate) base_url: String,
+    /// The ChatGPT backend they are good for.
+    pub(crate) backend_url: String,
 }
 
 impl std::fmt::Debug for Ready {
@@ -199,12 +201,16 @@ fn base_url(rendering: &Rendering, mode: Mode) -> &str {
 fn render(name: &ProfileName, session: &Session, rendering: &Rendering) -> Ready {
     let credential = session.credential();
     let mode = credential.bearer.mode();
-    let base_url = base_url(rendering, mode).to_owned();
+    let base_url = match mode {
+        Mode::ChatGpt => session.record().routing.applied(base_url(rendering, mode)),
+        Mode::ApiKey => base_url(rendering, mode).to_owned(),
+    };
     // The third place where a secret leaves: the value of a header.
     let pairs = headers::ready(&headers::Facts {
         bearer: &credential.bearer,
         identity: &session.record().grant.identity,
         client: &rendering.client,
+        routing: &session.record().routing,
         organization: rendering.organization.as_deref(),
         project: rendering.project.as_deref(),
     });
@@ -240,5 +246,6 @@ fn render(name: &ProfileName, session: &Session, rendering: &Rendering) -> Ready
         body: body.into(),
         headers,
         base_url,
+        backend_url: session.record().routing.applied(&rendering.provider.chatgpt_backend_url),
     }
 }

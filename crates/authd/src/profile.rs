@@ -12,7 +12,10 @@ use std::{
 };
 
 use authd_api::ProfileName;
-use authd_oauth::{Effect, Endpoint, Event, Grant, Record, RecordError, Session, Unsaved};
+use authd_oauth::{
+    Bearer, Effect, Endpoint, Event, Grant, Mode, Record, RecordError, Session, Unsaved,
+    schedule::{earlier, later},
+};
 use authd_store::{Key, Store, StoreError};
 use jiff::Timestamp;
 use tokio::{
@@ -39,6 +42,9 @@ const RELOAD: (Duration, Duration) = (Duration::from_secs(1), Duration::from_sec
 /// Who has nothing to use meanwhile waits for a try that is at most this far off; beyond that, it is
 /// better to be told. It is as long as a request waits by default.
 const WORTH_WAITING: Duration = Duration::from_secs(15);
+
+/// How often a workspace is asked where its requests go.
+const ROUTING_EVERY: Duration = Duration::from_secs(24 * 3600);
 
 /// What every profile's task works with.
 #[derive(Clone)]
@@ -84,6 +90,7 @@ pub(crate) fn profile(
         calls: JoinSet::new(),
         waiting: Vec::new(),
         patient: Vec::new(),
+        routing_due: clock::now(),
     };
     (handle, task.run(beginning))
 }
@@ -96,6 +103,8 @@ struct Task {
     used_at: Arc<AtomicI64>,
     calls: JoinSet<Event>,
     waiting: Vec<oneshot::Sender<()>>,
+    /// When to ask where the workspace's requests go.
+    routing_due: Timestamp,
     /// Those whose credential has expired.
     patient: Vec<oneshot::Sender<()>>,
 }
@@ -207,6 +216,7 @@ impl Task {
             if stopping && session.is_settled() {
                 return;
             }
+            let look = self.next_look(&session);
             event = tokio::select! {
                 Some(ended) = self.calls.join_next() => match ended {
                     Ok(event) => event,
@@ -223,7 +233,7 @@ impl Task {
                     }
                     Some(command) => self.heard(command),
                 },
-                slept = clock::sleep_until(session.next_wakeup(clock::now())) => match slept {
+                slept = clock::sleep_until(look) => match slept {
                     Slept::Through => Event::Used(self.last_used()),
                     Slept::Woke => Event::Woke,
                 },
@@ -261,8 +271,12 @@ impl Task {
     fn step(&mut self, session: &mut Session, event: Event) {
         log(&event);
         let now = clock::now();
+        if matches!(event, Event::SignedIn(_)) {
+            self.routing_due = now;
+        }
         let effect = session.apply(event, now);
         self.perform(effect);
+        self.ask_for_routing(session, now);
         let rendering = self.tools.rendering.borrow().clone();
         let changed = self.view.send_if_modified(|view| {
             let facts = Facts::of(&self.name, session, &rendering, view.facts());
@@ -284,6 +298,36 @@ impl Task {
         }
         // Those whose own patience has ended are not counted on.
         self.patient.retain(|done| !done.is_closed());
+    }
+
+    /// When to look again: for the session, or at where the workspace's requests go.
+    fn next_look(&self, session: &Session) -> Option<Timestamp> {
+        let now = clock::now();
+        let used = self.last_used() > earlier(now, ROUTING_EVERY);
+        // What could not be asked then would be looked at again at once, and for ever.
+        let routing = (used && is_routable(session, now)).then_some(self.routing_due);
+        [session.next_wakeup(now), routing].into_iter().flatten().min()
+    }
+
+    /// After a sign-in and daily, while the profile is in use. A failure changes nothing.
+    fn ask_for_routing(&mut self, session: &Session, now: Timestamp) {
+        let Bearer::Access(token) = &session.credential().bearer else { return };
+        let Some(account) = session.record().grant.identity.account_id.clone() else { return };
+        if now < self.routing_due || !is_routable(session, now) {
+            return;
+        }
+        self.routing_due = later(now, ROUTING_EVERY);
+        let (endpoint, token) = (self.tools.endpoint.clone(), token.clone());
+        self.calls.spawn(async move {
+            match endpoint.routing(&token, &account).await {
+                Ok(Some(routing)) => Event::Routed(routing),
+                Ok(None) => Event::Ticked,
+                Err(failure) => {
+                    debug!(%failure, "the workspace's routing is not known");
+                    Event::Ticked
+                }
+            }
+        });
     }
 
     fn perform(&mut self, effect: Effect) {
@@ -394,6 +438,15 @@ impl Task {
     }
 }
 
+/// Whether it can be asked now where the workspace's requests go.
+fn is_routable(session: &Session, now: Timestamp) -> bool {
+    let (record, credential) = (session.record(), session.credential());
+    record.grant.identity.account_id.is_some()
+        && record.ended.is_none()
+        && credential.bearer.mode() == Mode::ChatGpt
+        && !credential.lasts(now).is_zero()
+}
+
 /// Tells a caller that it is settled; one that has gone away misses nothing.
 fn answered(done: oneshot::Sender<()>) {
     done.send(()).ok();
@@ -422,6 +475,7 @@ fn log(event: &Event) {
         Event::Woke => info!("the machine slept; the network is tried before a token is spent"),
         Event::Saved(_, Ok(())) => debug!("saved"),
         Event::Probed(_, reached) => debug!(reached, "probed"),
+        Event::Routed(routing) => debug!(?routing, "the workspace's routing"),
         Event::Ticked | Event::Used(_) | Event::Wanted(_) | Event::RefreshAsked(_) | Event::Stopping => {}
     }
 }

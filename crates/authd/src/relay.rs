@@ -9,7 +9,7 @@ use std::{
 };
 
 use authd_api::{ErrorCode, Problem};
-use authd_oauth::{Failure, Http, Mode, Provider, reqwest};
+use authd_oauth::{Failure, Http, Mode, reqwest};
 use axum::{
     body::{Body, BodyDataStream},
     extract::Request,
@@ -18,12 +18,11 @@ use axum::{
 use bytes::Bytes;
 use futures_util::Stream;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
-use tokio::sync::watch;
 use tracing::{debug, warn};
 
 use crate::{
     clock,
-    facts::{Facts, Freshness, Rendering},
+    facts::{Facts, Freshness},
     reply,
 };
 
@@ -43,13 +42,12 @@ pub(crate) enum Target {
 #[derive(Clone)]
 pub(crate) struct Relay {
     http: Http,
-    rendering: watch::Receiver<Arc<Rendering>>,
 }
 
 impl Relay {
     /// A relay over these clients.
-    pub(crate) fn new(http: Http, rendering: watch::Receiver<Arc<Rendering>>) -> Self {
-        Self { http, rendering }
+    pub(crate) fn new(http: Http) -> Self {
+        Self { http }
     }
 
     /// Passes a request on. After a 401 the credential is renewed once, and the request sent once more
@@ -64,7 +62,7 @@ impl Relay {
         let (parts, body) = request.into_parts();
         let tail = tail(parts.uri.path())?;
         let query = parts.uri.query();
-        let url = self.url(target, &facts, tail, query)?;
+        let url = Self::url(target, &facts, tail, query)?;
         let headers = forwarded(parts.headers);
         let replay = Arc::new(Mutex::new(Replay::new(&headers)));
         let has_body = headers.contains_key(header::CONTENT_LENGTH) || !http_body::Body::is_end_stream(&body);
@@ -94,22 +92,17 @@ impl Relay {
             Some(body) if renewed.ready.generation != refused => {
                 debug!("sent again with the renewed credential");
                 let body = has_body.then(|| reqwest::Body::from(body));
-                let url = self.url(target, &renewed, tail, query)?;
+                let url = Self::url(target, &renewed, tail, query)?;
                 self.send(&parts.method, &url, &headers, &renewed, body).await.map(passed_on)
             }
             _ => Ok(passed_on(answer)),
         }
     }
 
-    fn url(&self, target: Target, facts: &Facts, tail: &str, query: Option<&str>) -> Result<String, Problem> {
-        let backend;
+    fn url(target: Target, facts: &Facts, tail: &str, query: Option<&str>) -> Result<String, Problem> {
         let base = match (target, facts.mode) {
             (Target::Model, _) => facts.ready.base_url.as_str(),
-            (Target::Backend, Mode::ChatGpt) => {
-                let Provider { chatgpt_backend_url, .. } = &self.rendering.borrow().provider;
-                backend = chatgpt_backend_url.clone();
-                backend.as_str()
-            }
+            (Target::Backend, Mode::ChatGpt) => facts.ready.backend_url.as_str(),
             (Target::Backend, Mode::ApiKey) => {
                 let detail =
                     format!("profile \"{}\" is in API-key mode, which has no ChatGPT backend", facts.name);

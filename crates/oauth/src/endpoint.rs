@@ -11,8 +11,8 @@ use serde::Serialize;
 use url::Url;
 
 use crate::{
-    ApiKey, ClientIdentity, CodeAnswer, DevicePoll, DeviceStart, Exchange, Failure, Http, IdToken, Network,
-    NetworkError, Provider, Purpose, RefreshAnswer, RefreshToken,
+    AccessToken, ApiKey, ClientIdentity, CodeAnswer, DevicePoll, DeviceStart, Exchange, Failure, Http,
+    IdToken, Network, NetworkError, Provider, Purpose, RefreshAnswer, RefreshToken, Routing,
     answer::{self, Call},
     login::form,
     token,
@@ -142,6 +142,23 @@ impl Endpoint {
     pub async fn reachable(&self) -> bool {
         let Ok(request) = self.http.request(Method::HEAD, &self.provider.issuer) else { return false };
         request.timeout(PROBE_TIMEOUT).send().await.is_ok()
+    }
+
+    /// Where a workspace's requests go. It spends nothing.
+    pub async fn routing(&self, token: &AccessToken, account_id: &str) -> Result<Option<Routing>, Failure> {
+        let url = format!("{}/wham/accounts/check", self.provider.chatgpt_backend_url.trim_end_matches('/'));
+        let request = self
+            .http
+            .request(Method::GET, &url)?
+            .bearer_auth(token.expose())
+            .header("chatgpt-account-id", account_id)
+            .header(header::USER_AGENT, &self.client.user_agent);
+        let answer = request.send().await.map_err(|error| self.http.failure(error))?;
+        if !answer.status().is_success() {
+            return Ok(None);
+        }
+        let body = self.read(answer).await?;
+        Ok(Routing::parse(&body, account_id, &self.provider.workspace_hosts))
     }
 
     /// How this machine gets out, for people.

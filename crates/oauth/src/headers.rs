@@ -1,6 +1,10 @@
 //! The ready header list of each mode, in the order of the contract.
 
-use crate::{ClientIdentity, Identity, session::Bearer};
+use crate::{
+    ClientIdentity, Identity,
+    routing::{self, Routing},
+    session::Bearer,
+};
 
 /// What the headers are made of.
 #[derive(Clone, Copy, Debug)]
@@ -11,6 +15,8 @@ pub struct Facts<'a> {
     pub identity: &'a Identity,
     /// Whom the requests name as their client.
     pub client: &'a ClientIdentity,
+    /// Where the workspace's requests go.
+    pub routing: &'a Routing,
     /// The `OpenAI-Organization` header; empty counts as unset.
     pub organization: Option<&'a str>,
     /// The `OpenAI-Project` header; empty counts as unset.
@@ -19,7 +25,7 @@ pub struct Facts<'a> {
 
 /// The headers as pairs of name and value. The first value is a secret, on its way out.
 pub fn ready(facts: &Facts<'_>) -> Vec<(String, String)> {
-    let Facts { bearer, identity, client, organization, project } = facts;
+    let Facts { bearer, identity, client, routing, organization, project } = facts;
     let set =
         |value: Option<&str>| value.map(str::trim).filter(|value| !value.is_empty()).map(ToOwned::to_owned);
     let always = |value: &str| Some(value.to_owned());
@@ -39,6 +45,7 @@ pub fn ready(facts: &Facts<'_>) -> Vec<(String, String)> {
             ("originator", always(&client.originator)),
             ("User-Agent", always(&client.user_agent)),
             ("X-OpenAI-Fedramp", identity.fedramp.then(|| "true".to_owned())),
+            (routing::HEADER, routing.region.clone()),
         ],
     };
     list.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect()

@@ -35,6 +35,7 @@ mod pkce;
 pub mod plan;
 mod provider;
 mod record;
+pub mod routing;
 pub mod schedule;
 mod secret;
 mod session;
@@ -53,6 +54,7 @@ pub use plan::{Decision, Mode, ModeWish, Plan};
 pub use provider::{Provider, REDIRECT_PATH, is_safe};
 pub use record::{Ended, Grant, Holding, Record, RecordError};
 pub use reqwest;
+pub use routing::Routing;
 pub use secret::{AccessToken, ApiKey, AuthorizationCode, IdToken, RefreshToken};
 pub use session::{
     Bearer, Credential, Effect, Event, Outlook, PROBE_PAUSE, Session, Standing, Trouble, Unsaved,

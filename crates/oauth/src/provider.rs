@@ -36,6 +36,8 @@ pub struct Provider {
     pub chatgpt_backend_url: String,
     /// The base URL of the API-key mode.
     pub api_base_url: String,
+    /// Hosts that a workspace may be routed to besides those under chatgpt.com.
+    pub workspace_hosts: Vec<String>,
 }
 
 /// The path that browsers return to. It is registered with the provider.
@@ -72,6 +74,7 @@ impl Provider {
             chatgpt_base_url: "https://chatgpt.com/backend-api/codex".to_owned(),
             chatgpt_backend_url: "https://chatgpt.com/backend-api/".to_owned(),
             api_base_url: "https://api.openai.com/v1".to_owned(),
+            workspace_hosts: Vec::new(),
             issuer: issuer.to_owned(),
         }
     }

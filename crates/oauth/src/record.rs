@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
 
-use crate::{AccessToken, ApiKey, Code, IdToken, Identity, Mode, RefreshToken, Tokens};
+use crate::{AccessToken, ApiKey, Code, IdToken, Identity, Mode, RefreshToken, Routing, Tokens};
 
 /// The version this program writes, and the newest it reads.
 const VERSION: u32 = 1;
@@ -22,6 +22,8 @@ pub struct Record {
     pub journal: Option<Timestamp>,
     /// The provider refused the refresh token for good.
     pub ended: Option<Ended>,
+    /// Where the workspace's requests go.
+    pub routing: Routing,
 }
 
 /// What a sign-in yields.
@@ -127,6 +129,7 @@ impl Record {
             api_key,
             journal: self.journal,
             ended: self.ended.clone(),
+            routing: self.routing.clone(),
         };
         let text = serde_json::to_string(&written).expect("a struct of strings and numbers has a JSON form");
         SecretString::from(text)
@@ -168,6 +171,7 @@ impl Record {
             },
             journal: written.journal,
             ended: written.ended,
+            routing: written.routing,
         })
     }
 }
@@ -201,6 +205,8 @@ struct Written {
     journal: Option<Timestamp>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     ended: Option<Ended>,
+    #[serde(default)]
+    routing: Routing,
 }
 
 /// The place of an error without its text: serde's message may quote the secret it stumbled over.

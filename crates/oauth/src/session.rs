@@ -21,7 +21,7 @@ use jiff::Timestamp;
 
 pub use self::words::{Bearer, Credential, Effect, Event, Outlook, Standing, Trouble, Unsaved};
 use crate::{
-    Grant, Holding, Mode, Record,
+    Grant, Holding, Mode, Record, Routing,
     schedule::{self, Jitter, later},
 };
 
@@ -114,7 +114,7 @@ impl Session {
     /// The session of a new sign-in; its first effect saves it. The generation is one that no credential
     /// under this name has had; the seed spreads the schedule.
     pub fn signed_in(grant: Grant, generation: u64, seed: u64, now: Timestamp) -> Self {
-        let record = Record { generation, grant, journal: None, ended: None };
+        let record = Record { generation, grant, journal: None, ended: None, routing: Routing::default() };
         let mut session = Self::restored(record, seed, now);
         session.durable = Durable::No { failures: 0, next: now };
         session
@@ -151,6 +151,7 @@ impl Session {
             Event::Used(at) => self.used_at = self.used_at.max(at),
             Event::Wanted(span) => self.wanted(span, now),
             Event::RefreshAsked(rejected) => self.refresh_asked(rejected, now),
+            Event::Routed(routing) => self.routed(routing, now),
             Event::Stopping => self.stopping = true,
             Event::Woke => self.doubt_network(now, false),
             Event::SignedIn(grant) => self.replace(*grant, now),
@@ -273,9 +274,24 @@ impl Session {
         self.renew_key = is_key && !recently;
     }
 
+    /// Headers that changed are another credential to whoever keeps them.
+    fn routed(&mut self, routing: Routing, now: Timestamp) {
+        if self.record.routing != routing && self.record.grant.holding.mode() == Mode::ChatGpt {
+            self.record.routing = routing;
+            self.record.generation += 1;
+            self.durable = Durable::No { failures: 0, next: now };
+        }
+    }
+
     /// The new grant is served once it is saved; until then, so is the old one.
     fn replace(&mut self, grant: Grant, now: Timestamp) {
-        let record = Record { generation: self.record.generation + 1, grant, journal: None, ended: None };
+        let record = Record {
+            generation: self.record.generation + 1,
+            grant,
+            journal: None,
+            ended: None,
+            routing: Routing::default(),
+        };
         *self = Self {
             served: self.served.clone(),
             unsaved: self.unsaved,

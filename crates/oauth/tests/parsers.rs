@@ -6,7 +6,7 @@ use std::{fmt::Debug, time::Duration};
 
 use authd_oauth::{
     AccessToken, ApiKey, Attempt, Callback, CallbackError, Code, CodeAnswer, Ended, Grant, Holding, IdToken,
-    Identity, ModeWish, Plan, Record, RecordError, RefreshAnswer, RefreshToken, Tokens, claims,
+    Identity, ModeWish, Plan, Record, RecordError, RefreshAnswer, RefreshToken, Routing, Tokens, claims,
 };
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use jiff::Timestamp;
@@ -57,8 +57,15 @@ fn record() -> impl Strategy<Value = Record> {
     let grant = (identity(), holding(), any::<String>(), moment()).prop_map(
         |(identity, holding, mode_reason, issued_at)| Grant { identity, holding, mode_reason, issued_at },
     );
-    (any::<u64>(), grant, option::of(moment()), option::of(ended))
-        .prop_map(|(generation, grant, journal, ended)| Record { generation, grant, journal, ended })
+    (any::<u64>(), grant, option::of(moment()), option::of(ended)).prop_map(
+        |(generation, grant, journal, ended)| Record {
+            generation,
+            grant,
+            journal,
+            ended,
+            routing: Routing::default(),
+        },
+    )
 }
 
 /// JSON of every shape, with the names that the parsers look for.

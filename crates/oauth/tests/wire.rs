@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use authd_oauth::{
     ApiKey, Attempt, Bearer, Callback, ClientIdentity, CodeAnswer, DeviceStart, Endpoint, Failure, IdToken,
-    Identity, Machine, ModeWish, Network, Provider, RefreshToken, headers,
+    Identity, Machine, ModeWish, Network, Provider, RefreshToken, Routing, headers,
 };
 use jiff::Timestamp;
 use serde_json::Value;
@@ -74,6 +74,9 @@ async fn told(status: &str, body: &str, call: impl AsyncFnOnce(Endpoint)) -> (St
     let (head, body) = text.split_once("\r\n\r\n").unwrap();
     (head.to_ascii_lowercase(), body.to_owned())
 }
+
+/// A workspace that lives where all do.
+const ROUTING: Routing = Routing { origin: None, region: None };
 
 #[test]
 fn the_authorize_url_is_the_recorded_one() {
@@ -190,6 +193,7 @@ fn ready_headers_are_the_recorded_ones_in_the_contracts_order() {
     let identity = Identity { account_id: Some("{ACCOUNT_ID}".to_owned()), ..Identity::default() };
     let access = authd_oauth::AccessToken::new("{ACCESS_TOKEN}");
     let list = headers::ready(&headers::Facts {
+        routing: &ROUTING,
         bearer: &Bearer::Access(access),
         identity: &identity,
         client: &client,
@@ -200,6 +204,7 @@ fn ready_headers_are_the_recorded_ones_in_the_contracts_order() {
     assert_eq!(list.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>(), names);
     assert_eq!(lower(list), ours(&wire["responses_chatgpt"], &names));
     let list = headers::ready(&headers::Facts {
+        routing: &ROUTING,
         bearer: &Bearer::Key(ApiKey::new("{API_KEY}")),
         identity: &nobody,
         client: &client,
@@ -217,6 +222,7 @@ fn a_fedramp_workspace_says_so_at_the_end() {
     let bearer = Bearer::Access(authd_oauth::AccessToken::new("t"));
     let client = client();
     let facts = headers::Facts {
+        routing: &ROUTING,
         bearer: &bearer,
         identity: &identity,
         client: &client,

@@ -44,6 +44,8 @@ pub struct HouseConfig<'a> {
     pub store: String,
     /// More tables for `authd.toml`; `[provider]`, `[callback]` and `[store]` are taken.
     pub extra_toml: String,
+    /// More keys for `[provider]`.
+    pub provider_toml: String,
     /// More environment. Of this process's own, the daemon sees `PATH` alone.
     pub env: Vec<(String, String)>,
 }
@@ -73,7 +75,7 @@ impl<'a> HouseConfig<'a> {
     /// A house with the memory store and nothing extra.
     pub fn new(authd: impl Into<PathBuf>, sandbox: &'a Sandbox) -> Self {
         let (store, extra_toml, env) = ("memory".into(), String::new(), Vec::new());
-        Self { authd: authd.into(), sandbox, store, extra_toml, env }
+        Self { authd: authd.into(), sandbox, store, extra_toml, provider_toml: String::new(), env }
     }
 
     /// The same with another store.
@@ -87,6 +89,12 @@ impl<'a> HouseConfig<'a> {
     pub fn toml(mut self, extra: &str) -> Self {
         self.extra_toml = self.extra_toml + "\n" + extra;
         self
+    }
+
+    /// The same with more keys for `[provider]`.
+    #[must_use]
+    pub fn provider(self, keys: &str) -> Self {
+        Self { provider_toml: keys.into(), ..self }
     }
 
     /// The same with one more environment variable.
@@ -335,8 +343,13 @@ fn toml(config: &HouseConfig<'_>) -> String {
         // URLs as Rust prints them for debugging are TOML strings too.
         let at = config.sandbox.endpoints();
         format!(
-            "[provider]\nissuer = {:?}\nclient_id = {:?}\nchatgpt_base_url = {:?}\nchatgpt_backend_url = {:?}\napi_base_url = {:?}\n\n",
-            at.issuer, at.client_id, at.chatgpt_base_url, at.chatgpt_backend_url, at.api_base_url,
+            "[provider]\nissuer = {:?}\nclient_id = {:?}\nchatgpt_base_url = {:?}\nchatgpt_backend_url = {:?}\napi_base_url = {:?}\n{}\n\n",
+            at.issuer,
+            at.client_id,
+            at.chatgpt_base_url,
+            at.chatgpt_backend_url,
+            at.api_base_url,
+            config.provider_toml,
         )
     };
     format!(

@@ -84,6 +84,7 @@ impl ProviderSection {
             device_redirect_uri: self.device_redirect_uri.unwrap_or(derived.device_redirect_uri),
             chatgpt_base_url: self.chatgpt_base_url.trim_end_matches('/').to_owned(),
             chatgpt_backend_url: self.chatgpt_backend_url,
+            workspace_hosts: self.workspace_hosts,
             api_base_url: self.api_base_url.trim_end_matches('/').to_owned(),
             issuer: derived.issuer,
         };

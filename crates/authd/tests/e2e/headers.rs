@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use authd_sandbox::{
-    Account, Config, Fault, Route, Sandbox,
+    Account, Config, Fault, Route, Routing, Sandbox,
     house::{House, HouseConfig},
 };
 use serde_json::json;
@@ -262,4 +262,35 @@ async fn no_issued_secret_is_ever_logged() {
 fn walk(directory: &std::path::Path) -> Vec<std::path::PathBuf> {
     let entries = std::fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path());
     entries.flat_map(|path| if path.is_dir() { walk(&path) } else { vec![path] }).collect()
+}
+
+#[tokio::test]
+async fn a_workspace_with_a_host_of_its_own_is_routed_there() {
+    let sandbox = sandbox().await;
+    // The workspace's own host is the same stand-in, under its other name.
+    let port = sandbox.address().port();
+    let own = format!("http://localhost:{port}");
+    let routing = Some(Routing { backend_origin: own.clone(), region: "eu".into() });
+    sandbox.put_account(Account { routing, ..Account::plus() });
+    let toml = format!("workspace_hosts = [\"localhost:{port}\"]");
+    for (toml, routed) in [(toml.as_str(), true), ("", false)] {
+        let config = HouseConfig::new(AUTHD, &sandbox).provider(toml);
+        let house = House::start(config).await;
+        house.sign_in("default", "plus").await;
+        let mut headers = house.get("/v1/profiles/-/headers").await;
+        while headers["headers"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .all(|pair| pair[0] != "x-openai-account-routing-override")
+        {
+            headers = house.get("/v1/profiles/-/headers").await;
+        }
+        assert_eq!(value(&headers, "x-openai-account-routing-override"), "eu");
+        let base = headers["base_url"].as_str().unwrap();
+        assert_eq!(base.starts_with(&own), routed, "a host that nobody named gets no token: {base}");
+        let body = question("What is 2+2?").to_string();
+        let answer = house.request("POST", "/v1/profiles/-/relay/responses", &[], body).await;
+        assert!(answer.status.is_success(), "{}", answer.text());
+    }
 }

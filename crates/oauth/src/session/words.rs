@@ -6,7 +6,7 @@ use jiff::Timestamp;
 
 use crate::{
     AccessToken, ApiKey, Failure, Grant, Holding, IdToken, Mode, Record, RefreshAnswer, RefreshToken,
-    schedule,
+    Routing, schedule,
 };
 
 /// What happened.
@@ -20,6 +20,8 @@ pub enum Event {
     Wanted(Duration),
     /// Somebody wants a refresh; with a generation, because an upstream refused that one.
     RefreshAsked(Option<u64>),
+    /// Where the workspace's requests go, as the provider says now.
+    Routed(Routing),
     /// The machine slept: the network may not be there yet.
     Woke,
     /// The daemon stops: save what is not saved, and begin nothing else.

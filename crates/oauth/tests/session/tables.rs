@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use Do::{Ask, Exchanged, Fails, Probed, Refreshed, SaveFails, Saved, SignIn, Stop, Tick, Use, Wake, Want};
 use authd_oauth::{
-    ApiKey, Effect, Event, Failure, Grant, Mode, Record, RefreshAnswer, Session,
+    ApiKey, Effect, Event, Failure, Grant, Mode, Record, RefreshAnswer, Routing, Session,
     Standing::{self, Expired, LoginRequired, Ready, Refreshing, Unsaved},
     schedule::later,
 };
@@ -48,7 +48,13 @@ fn grant(mode: Mode, lifetime: u64, issued: u64) -> Grant {
 }
 
 pub(crate) fn record(mode: Mode, lifetime: u64) -> Record {
-    Record { generation: 5, grant: grant(mode, lifetime, 0), journal: None, ended: None }
+    Record {
+        generation: 5,
+        grant: grant(mode, lifetime, 0),
+        journal: None,
+        ended: None,
+        routing: Routing::default(),
+    }
 }
 
 /// Goes through a table, and gives the session as it is then.

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use authd_oauth::{
-    ApiKey, Effect, Event, Failure, Grant, Mode, Record, RefreshToken, Session, Standing, Unsaved,
+    ApiKey, Effect, Event, Failure, Grant, Mode, Record, RefreshToken, Routing, Session, Standing, Unsaved,
     schedule::{earlier, later},
 };
 use jiff::Timestamp;
@@ -97,11 +97,11 @@ impl World {
             Beginning::Restored(mode, left) => {
                 let issued_at = earlier(now, HOUR.saturating_sub(left));
                 let grant = provider.sign_in(mode, HOUR, issued_at);
-                Record { generation: 3, grant, journal: None, ended: None }
+                Record { generation: 3, grant, journal: None, ended: None, routing: Routing::default() }
             }
             Beginning::Journalled(mode) => {
                 let grant = provider.sign_in(mode, HOUR, now);
-                Record { generation: 3, grant, journal: Some(now), ended: None }
+                Record { generation: 3, grant, journal: Some(now), ended: None, routing: Routing::default() }
             }
         };
         store.write(restored);
