@@ -4,6 +4,7 @@
 use std::{
     path::PathBuf,
     sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc},
+    thread::JoinHandle,
     time::Duration,
 };
 
@@ -93,6 +94,7 @@ struct Inner {
 struct Worker {
     kind: Kind,
     commands: mpsc::Sender<Command>,
+    thread: Arc<Option<JoinHandle<()>>>,
 }
 
 impl Store {
@@ -167,6 +169,13 @@ impl Store {
         self.0.status.subscribe()
     }
 
+    /// Whether the store can ever answer again without a new process. It can while its thread runs, also
+    /// while that thread waits for a person; one that died, died of a fault in a library.
+    pub fn is_alive(&self) -> bool {
+        let runs = |thread: &JoinHandle<()>| !thread.is_finished();
+        self.worker().is_none_or(|worker| worker.thread.as_ref().as_ref().is_some_and(runs))
+    }
+
     /// Tries an unavailable store again until it answers, for ever; sleeps while all is well.
     pub async fn heal(&self) {
         let mut status = self.watch();
@@ -236,7 +245,8 @@ impl Store {
             Kind::File => Box::new(Files::new(config.state_dir, config.key)),
             Kind::Memory => Box::new(Memory::new(config.memory_control)),
         };
-        Worker { kind, commands: worker::start(backend) }
+        let (commands, thread) = worker::start(backend);
+        Worker { kind, commands, thread: Arc::new(thread) }
     }
 
     fn ready(&self, detail: &str) {
