@@ -40,7 +40,8 @@ rm -rf "$directory"
 "#;
 
 /// Joins the cgroups of the arguments up to `--`, and becomes what follows.
-const JOIN: &str = r#"while [ "$1" != -- ]; do echo $$ >"$1/cgroup.procs" || exit 1; shift; done; shift; exec "$@""#;
+const JOIN: &str =
+    r#"while [ "$1" != -- ]; do echo $$ >"$1/cgroup.procs" || exit 1; shift; done; shift; exec "$@""#;
 
 /// What this machine lacks.
 pub(crate) struct Missing(pub(crate) String);
@@ -147,7 +148,7 @@ impl Manager {
         let home = self.directory.join("home");
         let units = format!("{}/.config/systemd/user:/usr/lib/systemd/user", home.display());
         command.env_clear().env("PATH", "/usr/local/bin:/usr/bin:/bin").env("HOME", &home);
-        command.env("XDG_RUNTIME_DIR", self.directory.join("run")).env("RUST_BACKTRACE", "1");
+        command.env("XDG_RUNTIME_DIR", self.directory.join("run"));
         command.env("SYSTEMD_UNIT_PATH", units).env("SYSTEMD_LOG_TARGET", "console");
         command.current_dir(&self.directory).stdin(Stdio::null());
         command
