@@ -3,7 +3,7 @@
 
 use std::{
     fs,
-    path::{Path, PathBuf},
+    path::Path,
     process::{Command, Output},
 };
 
@@ -21,17 +21,12 @@ fn analyze(args: &[&str]) -> Option<Output> {
     let bin = home.path().join(".cargo/bin");
     fs::create_dir_all(&bin).unwrap();
     std::os::unix::fs::symlink(crate::AUTHD, bin.join("authd")).unwrap();
-    let run: PathBuf = home.path().join("run");
+    let run = home.path().join("run");
     fs::create_dir(&run).unwrap();
     let mut command = Command::new("systemd-analyze");
     command.arg("--user").args(args).current_dir(root().join("systemd"));
-    match command.env("HOME", home.path()).env("XDG_RUNTIME_DIR", run).output() {
-        Ok(output) => Some(output),
-        Err(_) => {
-            println!("skipped: systemd-analyze is not installed");
-            None
-        }
-    }
+    let output = command.env("HOME", home.path()).env("XDG_RUNTIME_DIR", run).output();
+    output.inspect_err(|_| println!("skipped: systemd-analyze is not installed")).ok()
 }
 
 #[test]

@@ -6,6 +6,11 @@
 //! for an ordinary user (root may do what users may not) in cgroups and directories of its own, runs
 //! this same program as that user for the `scenes`, and leaves nothing behind, however it ends.
 #![cfg(target_os = "linux")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a test says what is wrong by panicking, and what it skips"
+)]
 
 mod files;
 mod manager;

@@ -1,12 +1,11 @@
-//! Root's part: a `systemd --user` for an ordinary user, in cgroups and directories of its own. A shell
-//! that lives apart waits for this program's end, whichever end that is, and removes every process and
-//! every file.
+//! Root's part: a `systemd --user` for an ordinary user, in cgroups, a directory and a `/run` of its own.
+//! A shell that lives apart waits for this program's end, whichever end that is, and removes every
+//! process and every file.
 
 use std::{
-    env,
-    fs::{self, Permissions},
-    io,
-    os::unix::{fs::PermissionsExt as _, process::CommandExt as _},
+    env, fs,
+    io::{self, BufRead as _, BufReader},
+    os::unix::process::CommandExt as _,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     thread,
@@ -25,10 +24,15 @@ pub(crate) const INSIDE: &str = "AUTHD_SERVICE_SCENES";
 const START: Duration = Duration::from_secs(30);
 const SCENES: Duration = Duration::from_secs(300);
 
-/// Waits for the end of its input, kills all that runs in the cgroups, and removes them and the
-/// directory. The arguments: the directory, a directory to remove if it is empty, the cgroups.
+/// Lays out `/run` as a booted system has it, in a mount namespace of its own; says so; waits for the end
+/// of its input; kills all that runs in the cgroups, and removes them and the directory. The arguments:
+/// the user, the directory, the cgroups.
 const CARETAKER: &str = r#"
-cat >/dev/null; directory=$1; empty=$2; shift 2
+user=$1; directory=$2; shift 2
+mount -t tmpfs -o mode=755 tmpfs /run && cd /run &&
+  mkdir -p systemd/system systemd/unit-root credentials "user/$user" &&
+  chown "$user:$user" "user/$user" && chmod 700 "user/$user" && echo laid out
+cat >/dev/null
 for round in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do
   processes=$(find "$@" -name cgroup.procs -exec cat {} + 2>/dev/null | sort -u)
   [ -n "$processes" ] || break
@@ -36,7 +40,6 @@ for round in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do
 done
 find "$@" -depth -type d -exec rmdir {} + 2>/dev/null
 rm -rf "$directory"
-[ -z "$empty" ] || rmdir "$empty" 2>/dev/null
 "#;
 
 /// Joins the cgroups of the arguments up to `--`, and becomes what follows.
@@ -51,15 +54,13 @@ pub(crate) struct Manager {
     directory: PathBuf,
     cgroups: Vec<PathBuf>,
     caretaker: Child,
-    manager: Option<Child>,
+    process: Option<Child>,
 }
 
 impl Manager {
     /// Makes the place and starts the manager; fails only where that cannot be done.
     pub(crate) fn start() -> Result<Self, Missing> {
         let systemd = find()?;
-        let booted = Path::new("/run/systemd/system");
-        let made_booted = !booted.exists();
         let name = format!("authd-service-{}", std::process::id());
         let cgroups: Vec<_> = hierarchies().into_iter().map(|root| root.join(&name)).collect();
         if cgroups.is_empty() {
@@ -72,13 +73,16 @@ impl Manager {
             }
         }
         let directory = tempfile::Builder::new().prefix("authd-service-").tempdir().unwrap().keep();
-        let empty = if made_booted { booted.as_os_str() } else { "".as_ref() };
-        let mut caretaker = Command::new("sh");
-        caretaker.args(["-c", CARETAKER, "caretaker"]).arg(&directory).arg(empty).args(&cgroups);
-        caretaker.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null()).process_group(0);
-        let caretaker = caretaker.spawn().unwrap();
-        let mut manager = Self { directory, cgroups, caretaker, manager: None };
-        fs::create_dir_all(booted).unwrap();
+        let mut caretaker = Command::new("unshare");
+        caretaker.args(["--mount", "sh", "-c", CARETAKER, "caretaker", &USER.to_string()]);
+        caretaker.arg(&directory).args(&cgroups).process_group(0);
+        let caretaker = caretaker.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        let mut manager = Self { directory, cgroups, caretaker, process: None };
+        let mut said = String::new();
+        BufReader::new(manager.caretaker.stdout.take().unwrap()).read_line(&mut said).unwrap();
+        if said.trim() != "laid out" {
+            return Err(Missing("a mount namespace cannot be made".to_owned()));
+        }
         manager.furnish();
         for cgroup in &manager.cgroups {
             for part in ["manager", "client"] {
@@ -97,7 +101,7 @@ impl Manager {
         let log = fs::File::create(manager.log()).unwrap();
         let mut command = manager.command("manager", &systemd);
         command.arg("--user").stdout(log.try_clone().unwrap()).stderr(log);
-        manager.manager = Some(command.spawn().unwrap());
+        manager.process = Some(command.spawn().unwrap());
         manager.wait();
         Ok(manager)
     }
@@ -123,7 +127,7 @@ impl Manager {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).unwrap();
         let home = self.directory.join("home");
         let (bin, units) = (home.join(".cargo/bin"), home.join(".config/systemd/user"));
-        for directory in [&bin, &units, &home.join(".config/authd"), &self.directory.join("run")] {
+        for directory in [&bin, &units, &home.join(".config/authd"), &home.join(".ssh")] {
             fs::create_dir_all(directory).unwrap();
         }
         for (from, to) in [
@@ -135,22 +139,22 @@ impl Manager {
         ] {
             fs::copy(&from, to).unwrap_or_else(|error| panic!("{}: {error}", from.display()));
         }
-        fs::set_permissions(self.directory.join("run"), Permissions::from_mode(0o700)).unwrap();
         own_all(&self.directory).unwrap();
     }
 
     /// A program in one of the cgroups, as the user, with nothing of this environment.
     fn command(&self, part: &str, program: &Path) -> Command {
-        let mut command = Command::new("sh");
-        command.args(["-c", JOIN, "join"]).args(self.cgroups.iter().map(|cgroup| cgroup.join(part)));
+        let mut command = Command::new("nsenter");
+        command.args(["--mount", "--target", &self.caretaker.id().to_string(), "sh", "-c", JOIN, "join"]);
+        command.args(self.cgroups.iter().map(|cgroup| cgroup.join(part)));
         let (user, group) = (format!("--reuid={USER}"), format!("--regid={USER}"));
         command.args(["--", "setpriv", &user, &group, "--clear-groups"]).arg(program);
         let home = self.directory.join("home");
         let units = format!("{}/.config/systemd/user:/usr/lib/systemd/user", home.display());
         command.env_clear().env("PATH", "/usr/local/bin:/usr/bin:/bin").env("HOME", &home);
-        command.env("XDG_RUNTIME_DIR", self.directory.join("run"));
+        command.env("XDG_RUNTIME_DIR", format!("/run/user/{USER}"));
         command.env("SYSTEMD_UNIT_PATH", units).env("SYSTEMD_LOG_TARGET", "console");
-        command.current_dir(&self.directory).stdin(Stdio::null());
+        command.stdin(Stdio::null());
         command
     }
 
@@ -163,7 +167,7 @@ impl Manager {
             if ["running", "degraded"].contains(&state.as_str()) {
                 return;
             }
-            let ended = self.manager.as_mut().unwrap().try_wait().unwrap();
+            let ended = self.process.as_mut().unwrap().try_wait().unwrap();
             assert!(
                 ended.is_none() && started.elapsed() < START,
                 "the service manager is {state}, {ended:?}:\n{}{}",
@@ -187,8 +191,8 @@ impl Drop for Manager {
     fn drop(&mut self) {
         drop(self.caretaker.stdin.take());
         drop(self.caretaker.wait());
-        if let Some(manager) = &mut self.manager {
-            drop(manager.wait());
+        if let Some(process) = &mut self.process {
+            drop(process.wait());
         }
     }
 }
@@ -198,7 +202,7 @@ fn find() -> Result<PathBuf, Missing> {
     if !rustix::process::geteuid().is_root() {
         return Err(Missing("only root can make cgroups for a service manager".to_owned()));
     }
-    for program in ["systemctl", "setpriv", "find"] {
+    for program in ["systemctl", "setpriv", "unshare", "nsenter", "find"] {
         let there = Command::new(program).arg("--version").output();
         if !there.is_ok_and(|output| output.status.success()) {
             return Err(Missing(format!("{program} is not installed")));

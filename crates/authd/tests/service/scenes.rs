@@ -40,6 +40,50 @@ scene!(ready_means_served, world, {
     assert_eq!(world.show("LimitCORE").await, "0");
 });
 
+scene!(all_of_the_hardening_is_in_force_where_a_namespace_can_be_made, world, {
+    // What newer versions of systemd do by themselves has to be asked for in older ones.
+    world.drop_in("authd.service", "users", "[Service]\nPrivateUsers=yes\n").await;
+    world.systemctl(&["start", "authd.socket"]).await;
+    let before = world.sign_in().await;
+    let process = format!("/proc/{}", world.pid().await.as_raw_nonzero());
+    let mounts = fs::read_to_string(format!("{process}/mountinfo")).unwrap();
+    let options = |place: &str| {
+        let line = mounts.lines().rfind(|line| line.split(' ').nth(4) == Some(place));
+        line.and_then(|line| line.split(' ').nth(5)).unwrap_or_else(|| panic!("no {place} in\n{mounts}"))
+    };
+    let home = world.home().display();
+    assert!(options("/").starts_with("ro,") && options("/proc/sys").starts_with("ro,"), "{mounts}");
+    assert!(options(&home.to_string()).starts_with("rw,"), "{mounts}");
+    assert!(options(&format!("{home}/.ssh")).starts_with("ro,"), "{mounts}");
+    world.refresh().await.unwrap().unwrap();
+    world.systemctl(&["restart", "authd.service"]).await;
+    assert_ne!(world.headers().await.token(), before.token(), "the refreshed one was kept");
+});
+
+scene!(a_keychain_on_the_session_bus_is_reached, world, {
+    let Some(_keychain) = world.keychain().await else { return };
+    world.configure("[callback]\nports = [0]\n\n[store]\nkind = \"keychain\"\n");
+    world.drop_in("authd.service", "users", "[Service]\nPrivateUsers=yes\n").await;
+    world.systemctl(&["start", "authd.socket"]).await;
+    let before = world.sign_in().await;
+    world.systemctl(&["restart", "authd.service"]).await;
+    assert_eq!(world.headers().await, before);
+    assert!(world.show("StatusText").await.contains("the keychain store answers"));
+});
+
+scene!(a_credential_of_the_manager_opens_the_files, world, {
+    let key = world.home().join("key");
+    fs::write(&key, "a passphrase of the manager's own").unwrap();
+    let line = format!("[Service]\nLoadCredential=authd-key:{}\n", key.display());
+    world.drop_in("authd.service", "key", &line).await;
+    world.systemctl(&["start", "authd.socket"]).await;
+    let before = world.sign_in().await;
+    world.systemctl(&["restart", "authd.service"]).await;
+    assert_eq!(world.headers().await, before);
+    let state = world.home().join(".local/state/authd");
+    assert!(!state.join("store.key").exists(), "no key lies beside the files");
+});
+
 scene!(the_first_question_starts_it, world, {
     world.systemctl(&["start", "authd.socket"]).await;
     assert_eq!(world.show("ActiveState").await, "inactive");

@@ -4,13 +4,16 @@
 use std::{
     env, fs,
     path::{Path, PathBuf},
-    process::Output,
+    process::{Output, Stdio},
     time::{Duration, Instant},
 };
 
 use authd_api::{Client, Headers, Login, LoginBody, LoginState, RefreshBody};
 use authd_sandbox::{Account, Config, Sandbox};
-use tokio::process::Command;
+use tokio::{
+    io::AsyncWriteExt as _,
+    process::{Child, Command},
+};
 
 use crate::manager::INSIDE;
 
@@ -137,6 +140,32 @@ impl World {
         })
     }
 
+    /// A keychain on the user's session bus, unlocked, for as long as what is returned lives; nothing,
+    /// where none is installed.
+    pub(crate) async fn keychain(&self) -> Option<[Child; 2]> {
+        let bus = PathBuf::from(env::var_os("XDG_RUNTIME_DIR").unwrap()).join("bus");
+        let address = format!("unix:path={}", bus.display());
+        // A machine with a D-Bus for each user session has one here already: its socket is in the way.
+        systemctl(&["stop", "dbus.socket", "dbus.service"]).await;
+        drop(fs::remove_file(&bus));
+        let mut daemon = Command::new("dbus-daemon");
+        daemon.args(["--session", "--nofork", "--nopidfile", "--address", &address]);
+        let mut keyring = Command::new("gnome-keyring-daemon");
+        keyring.args(["--foreground", "--unlock", "--components=secrets"]);
+        keyring.env("DBUS_SESSION_BUS_ADDRESS", &address).stdin(Stdio::piped()).stdout(Stdio::null());
+        let Ok(daemon) = daemon.kill_on_drop(true).spawn() else {
+            println!("skipped: dbus-daemon is not installed");
+            return None;
+        };
+        until(|| bus.exists()).await;
+        let Ok(mut keyring) = keyring.kill_on_drop(true).spawn() else {
+            println!("skipped: gnome-keyring-daemon is not installed");
+            return None;
+        };
+        keyring.stdin.take().unwrap().write_all(b"password").await.unwrap();
+        Some([daemon, keyring])
+    }
+
     /// The user's home.
     pub(crate) fn home(&self) -> &Path {
         &self.home
@@ -165,6 +194,15 @@ impl World {
         for secret in &secrets {
             assert!(!log.contains(secret.as_str()), "the log holds a secret:\n{log}");
         }
+    }
+}
+
+/// Waits until something is so.
+async fn until(so: impl Fn() -> bool) {
+    let started = Instant::now();
+    while !so() {
+        assert!(started.elapsed() < PATIENCE, "it does not come about");
+        tokio::time::sleep(Duration::from_millis(10)).await;
     }
 }
 
