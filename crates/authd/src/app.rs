@@ -25,7 +25,7 @@ use crate::{
     inherited::Inherited,
     keeper::{find_index, keeper},
     logins::{Logins, Settings},
-    notify,
+    notify::{self, Health},
     profile::Tools,
     relay::Relay,
     server::{self, Front, Limits},
@@ -203,9 +203,15 @@ impl App {
                 () = stop.cancelled() => {}
             }
         });
-        callback::settled(callback).await;
+        callback::settled(callback.clone()).await;
         info!(socket = %paths.socket.display(), "listening");
-        notify::ready(&paths.socket);
+        let health = Health { callback, store: store.watch() };
+        notify::ready(&paths.socket, &health);
+        let (socket_path, stop) = (paths.socket.clone(), soft.clone());
+        tasks.spawn(async move { notify::narrate(&socket_path, health, stop).await });
+        if let Some(patience) = notify::watchdog() {
+            tasks.spawn(notify::feed_watchdog(patience, store, soft.clone()));
+        }
 
         let exit = live(&mut tasks, &mut signals, || reload(&paths.config, &reloadable, &telemetry)).await;
         notify::stopping();

@@ -11,7 +11,10 @@ use axum::{Router, body::Body, extract::Request, response::Response};
 use http_body_util::BodyExt;
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::net::{UnixListener, UnixStream};
+use tokio::{
+    net::{UnixListener, UnixStream},
+    sync::Notify,
+};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tower::Service;
 use tracing::{debug, warn};
@@ -21,7 +24,7 @@ use crate::{server::Peer, socket};
 /// The longest head of a request: the longest honest one holds a few tokens.
 const MAX_HEAD: usize = 64 << 10;
 
-/// How long a stop waits for the rest of a request's head.
+/// How long a stop waits for a connection's first request, and for the rest of a request's head.
 const GRACE: Duration = Duration::from_millis(500);
 
 /// What bounds the connections.
@@ -73,7 +76,10 @@ async fn connection(
     // Whoever holds a clone of this is a request that is being answered.
     let answering = Arc::new(());
     let idle = Arc::downgrade(&answering);
+    let asked = Arc::new(Notify::new());
+    let first_request = asked.clone();
     let service = service_fn(move |request: Request<Incoming>| {
+        asked.notify_one();
         let mut request = request.map(Body::new);
         request.extensions_mut().insert(peer);
         let (answer, answering) = (router.clone().call(request), answering.clone());
@@ -96,6 +102,13 @@ async fn connection(
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,
         () = stop.cancelled() => {
+            // hyper hangs up at once where it has read nothing yet. Whoever has just connected is about
+            // to ask, and was not told to ask somebody else.
+            tokio::select! {
+                _ = connection.as_mut() => return,
+                () = first_request.notified() => {}
+                () = tokio::time::sleep(GRACE) => {}
+            }
             connection.as_mut().graceful_shutdown();
             // A request that was already on its way here is answered; half of one is not waited for.
             loop {

@@ -174,6 +174,12 @@ impl Store {
         self.0.status.subscribe()
     }
 
+    /// Whether the store can ever answer again without a new process. It can while its thread runs, also
+    /// while that thread waits for a person; one that died, died of a fault in a library.
+    pub fn is_alive(&self) -> bool {
+        self.worker().is_none_or(|worker| worker.is_alive())
+    }
+
     /// Tries an unavailable store again until it answers, for ever; sleeps while all is well.
     pub async fn heal(&self) {
         let mut status = self.watch();

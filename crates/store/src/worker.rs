@@ -2,8 +2,8 @@
 //! waits for a person blocks for ever. It is never joined, and nobody waits for it beyond a deadline.
 
 use std::{
-    sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc},
-    thread,
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, mpsc},
+    thread::{self, JoinHandle},
     time::{Duration, Instant},
 };
 
@@ -22,6 +22,8 @@ pub(crate) struct Worker {
     pub(crate) kind: Kind,
     commands: mpsc::Sender<Command>,
     busy_since: Arc<Mutex<Option<Instant>>>,
+    /// Nothing, if the thread could not be started.
+    thread: Arc<OnceLock<JoinHandle<()>>>,
 }
 
 /// What is asked of the store, and where the answer goes.
@@ -38,7 +40,12 @@ impl Worker {
     /// Starts the thread; it ends when the last handle is gone.
     pub(crate) fn start(mut backend: Box<dyn Backend>) -> Self {
         let (sender, commands) = mpsc::channel::<Command>();
-        let worker = Self { kind: backend.kind(), commands: sender, busy_since: Arc::default() };
+        let worker = Self {
+            kind: backend.kind(),
+            commands: sender,
+            busy_since: Arc::default(),
+            thread: Arc::default(),
+        };
         let busy_since = worker.busy_since.clone();
         let work = move || {
             for command in commands {
@@ -47,11 +54,17 @@ impl Worker {
                 *lock(&busy_since) = None;
             }
         };
-        if let Err(error) = thread::Builder::new().name(format!("store-{}", worker.kind)).spawn(work) {
+        match thread::Builder::new().name(format!("store-{}", worker.kind)).spawn(work) {
+            Ok(thread) => drop(worker.thread.set(thread)),
             // The channel's other end is gone, and every call says so.
-            tracing::error!(%error, "the store's thread could not be started");
+            Err(error) => tracing::error!(%error, "the store's thread could not be started"),
         }
         worker
+    }
+
+    /// Whether the thread runs, if only to wait for a person.
+    pub(crate) fn is_alive(&self) -> bool {
+        self.thread.get().is_some_and(|thread| !thread.is_finished())
     }
 
     /// Hands a command over; false if the thread is gone.
@@ -99,5 +112,58 @@ fn save(backend: &mut dyn Backend, key: &Key, label: &str, record: &SecretString
             Err(StoreError::Unavailable { detail: "it returned something else than was written".to_owned() })
         }
         None => Err(StoreError::Unavailable { detail: "it did not keep what was written".to_owned() }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::backend::Kind;
+
+    /// A library that fails in a way its authors did not expect.
+    struct Panics;
+
+    impl Backend for Panics {
+        fn kind(&self) -> Kind {
+            Kind::Memory
+        }
+
+        fn load(&mut self, _: &Key) -> Result<Option<SecretString>, StoreError> {
+            panic!("as some libraries do")
+        }
+
+        fn save(&mut self, _: &Key, _: &str, _: &SecretString) -> Result<(), StoreError> {
+            Ok(())
+        }
+
+        fn delete(&mut self, _: &Key) -> Result<(), StoreError> {
+            Ok(())
+        }
+
+        fn list(&mut self) -> Result<Vec<Key>, StoreError> {
+            Ok(Vec::new())
+        }
+
+        fn rekey(&mut self) -> Result<(), StoreError> {
+            Ok(())
+        }
+
+        fn described(&self) -> String {
+            "a store that panics".to_owned()
+        }
+    }
+
+    #[test]
+    fn a_thread_that_died_is_known_to_be_dead() {
+        let worker = Worker::start(Box::new(Panics));
+        let (sender, answer) = oneshot::channel();
+        assert!(worker.send(Command::List(sender)));
+        assert!(answer.blocking_recv().unwrap().is_ok() && worker.is_alive());
+        let (sender, answer) = oneshot::channel();
+        assert!(worker.send(Command::Probe(sender)));
+        assert!(answer.blocking_recv().is_err());
+        while worker.is_alive() {
+            thread::yield_now();
+        }
     }
 }

@@ -1,0 +1,239 @@
+//! Root's part: a `systemd --user` for an ordinary user, in cgroups, a directory and a `/run` of its own.
+//! A shell that lives apart waits for this program's end, whichever end that is, and removes every
+//! process and every file.
+
+use std::{
+    env, fs,
+    io::{self, BufRead as _, BufReader},
+    os::unix::process::CommandExt as _,
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    thread,
+    time::{Duration, Instant},
+};
+
+use crate::AUTHD;
+
+/// An ordinary user that every system has.
+const USER: u32 = 65534;
+
+/// Set for the scenes, which are nothing for any other place.
+pub(crate) const INSIDE: &str = "AUTHD_SERVICE_SCENES";
+
+/// Bounds against hanging, not expectations.
+const START: Duration = Duration::from_secs(30);
+const SCENES: Duration = Duration::from_secs(300);
+
+/// Lays out `/run` as a booted system has it, in a mount namespace of its own; says so; waits for the end
+/// of its input; kills all that runs in the cgroups, and removes them and the directory. The arguments:
+/// the user, the directory, the cgroups.
+const CARETAKER: &str = r#"
+user=$1; directory=$2; shift 2
+mount -t tmpfs -o mode=755 tmpfs /run && cd /run &&
+  mkdir -p systemd/system systemd/unit-root credentials "user/$user" &&
+  chown "$user:$user" "user/$user" && chmod 700 "user/$user" && echo laid out
+cat >/dev/null
+for round in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do
+  processes=$(find "$@" -name cgroup.procs -exec cat {} + 2>/dev/null | sort -u)
+  [ -n "$processes" ] || break
+  kill -9 $processes 2>/dev/null; sleep 0.1
+done
+find "$@" -depth -type d -exec rmdir {} + 2>/dev/null
+rm -rf "$directory"
+"#;
+
+/// Joins the cgroups of the arguments up to `--`, and becomes what follows.
+const JOIN: &str =
+    r#"while [ "$1" != -- ]; do echo $$ >"$1/cgroup.procs" || exit 1; shift; done; shift; exec "$@""#;
+
+/// What this machine lacks.
+pub(crate) struct Missing(pub(crate) String);
+
+/// A running service manager. Dropping it removes it, and all that it runs.
+pub(crate) struct Manager {
+    directory: PathBuf,
+    cgroups: Vec<PathBuf>,
+    caretaker: Child,
+    process: Option<Child>,
+}
+
+impl Manager {
+    /// Makes the place and starts the manager; fails only where that cannot be done.
+    pub(crate) fn start() -> Result<Self, Missing> {
+        let systemd = find()?;
+        let name = format!("authd-service-{}", std::process::id());
+        let cgroups: Vec<_> = hierarchies().into_iter().map(|root| root.join(&name)).collect();
+        if cgroups.is_empty() {
+            return Err(Missing("there is no cgroup hierarchy in /sys/fs/cgroup".to_owned()));
+        }
+        for cgroup in &cgroups {
+            if let Err(error) = fs::create_dir(cgroup) {
+                drop(cgroups.iter().try_for_each(fs::remove_dir));
+                return Err(Missing(format!("{} cannot be made: {error}", cgroup.display())));
+            }
+        }
+        let directory = tempfile::Builder::new().prefix("authd-service-").tempdir().unwrap().keep();
+        let mut caretaker = Command::new("unshare");
+        caretaker.args(["--mount", "sh", "-c", CARETAKER, "caretaker", &USER.to_string()]);
+        caretaker.arg(&directory).args(&cgroups).process_group(0);
+        let caretaker = caretaker.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        let mut manager = Self { directory, cgroups, caretaker, process: None };
+        let mut said = String::new();
+        BufReader::new(manager.caretaker.stdout.take().unwrap()).read_line(&mut said).unwrap();
+        if said.trim() != "laid out" {
+            return Err(Missing("a mount namespace cannot be made".to_owned()));
+        }
+        manager.furnish();
+        for cgroup in &manager.cgroups {
+            for part in ["manager", "client"] {
+                let part = cgroup.join(part);
+                fs::create_dir(&part).unwrap();
+                own(&part);
+                own(&part.join("cgroup.procs"));
+                // The one of version 1, the ones of version 2.
+                for file in ["tasks", "cgroup.subtree_control", "cgroup.threads"] {
+                    if part.join(file).exists() {
+                        own(&part.join(file));
+                    }
+                }
+            }
+        }
+        let log = fs::File::create(manager.log()).unwrap();
+        let mut command = manager.command("manager", &systemd);
+        command.arg("--user").stdout(log.try_clone().unwrap()).stderr(log);
+        manager.process = Some(command.spawn().unwrap());
+        manager.wait();
+        Ok(manager)
+    }
+
+    /// Runs the tests of this same program whose names begin so, as the user.
+    pub(crate) fn run(self, tests: &str) {
+        let mut command = self.command("client", &self.directory.join("scenes"));
+        command.args([tests, "--ignored", "--test-threads=1"]).env(INSIDE, "1");
+        let mut scenes = command.spawn().unwrap();
+        let started = Instant::now();
+        let status = loop {
+            if let Some(status) = scenes.try_wait().unwrap() {
+                break status;
+            }
+            assert!(started.elapsed() < SCENES, "the scenes do not end");
+            thread::sleep(Duration::from_millis(50));
+        };
+        assert!(status.success(), "the scenes ended with {status}; the manager said:\n{}", self.said());
+    }
+
+    /// The user's home, with the binaries where cargo installs them and the units where a user's are.
+    fn furnish(&self) {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).unwrap();
+        let home = self.directory.join("home");
+        let (bin, units) = (home.join(".cargo/bin"), home.join(".config/systemd/user"));
+        for directory in [&bin, &units, &home.join(".config/authd"), &home.join(".ssh")] {
+            fs::create_dir_all(directory).unwrap();
+        }
+        for (from, to) in [
+            (PathBuf::from(AUTHD), bin.join("authd")),
+            (Path::new(AUTHD).with_file_name("authctl"), bin.join("authctl")),
+            (env::current_exe().unwrap(), self.directory.join("scenes")),
+            (root.join("systemd/authd.service"), units.join("authd.service")),
+            (root.join("systemd/authd.socket"), units.join("authd.socket")),
+        ] {
+            fs::copy(&from, to).unwrap_or_else(|error| panic!("{}: {error}", from.display()));
+        }
+        own_all(&self.directory).unwrap();
+    }
+
+    /// A program in one of the cgroups, as the user, with nothing of this environment.
+    fn command(&self, part: &str, program: &Path) -> Command {
+        let mut command = Command::new("nsenter");
+        command.args(["--mount", "--target", &self.caretaker.id().to_string(), "sh", "-c", JOIN, "join"]);
+        command.args(self.cgroups.iter().map(|cgroup| cgroup.join(part)));
+        let (user, group) = (format!("--reuid={USER}"), format!("--regid={USER}"));
+        command.args(["--", "setpriv", &user, &group, "--clear-groups"]).arg(program);
+        let home = self.directory.join("home");
+        let units = format!("{}/.config/systemd/user:/usr/lib/systemd/user", home.display());
+        command.env_clear().env("PATH", "/usr/local/bin:/usr/bin:/bin").env("HOME", &home);
+        command.env("XDG_RUNTIME_DIR", format!("/run/user/{USER}"));
+        command.env("SYSTEMD_UNIT_PATH", units).env("SYSTEMD_LOG_TARGET", "console");
+        command.stdin(Stdio::null());
+        command
+    }
+
+    fn wait(&mut self) {
+        let started = Instant::now();
+        loop {
+            let mut command = self.command("client", Path::new("systemctl"));
+            let output = command.args(["--user", "is-system-running"]).output().unwrap();
+            let state = String::from_utf8_lossy(&output.stdout).trim().to_owned();
+            if ["running", "degraded"].contains(&state.as_str()) {
+                return;
+            }
+            let ended = self.process.as_mut().unwrap().try_wait().unwrap();
+            assert!(
+                ended.is_none() && started.elapsed() < START,
+                "the service manager is {state}, {ended:?}:\n{}{}",
+                String::from_utf8_lossy(&output.stderr),
+                self.said(),
+            );
+            thread::sleep(Duration::from_millis(50));
+        }
+    }
+
+    fn log(&self) -> PathBuf {
+        self.directory.join("manager.log")
+    }
+
+    fn said(&self) -> String {
+        fs::read_to_string(self.log()).unwrap_or_default()
+    }
+}
+
+impl Drop for Manager {
+    fn drop(&mut self) {
+        drop(self.caretaker.stdin.take());
+        drop(self.caretaker.wait());
+        if let Some(process) = &mut self.process {
+            drop(process.wait());
+        }
+    }
+}
+
+/// The service manager's program, if all that is needed is here.
+fn find() -> Result<PathBuf, Missing> {
+    if !rustix::process::geteuid().is_root() {
+        return Err(Missing("only root can make cgroups for a service manager".to_owned()));
+    }
+    for program in ["systemctl", "setpriv", "unshare", "nsenter", "find"] {
+        let there = Command::new(program).arg("--version").output();
+        if !there.is_ok_and(|output| output.status.success()) {
+            return Err(Missing(format!("{program} is not installed")));
+        }
+    }
+    let programs = ["/usr/lib/systemd/systemd", "/lib/systemd/systemd"].map(PathBuf::from);
+    let found = programs.into_iter().find(|program| program.is_file());
+    found.ok_or_else(|| Missing("systemd is not installed".to_owned()))
+}
+
+/// The mounted hierarchies that systemd uses: the one of version 2, or the two that it uses beside
+/// version 1's controllers.
+fn hierarchies() -> Vec<PathBuf> {
+    let root = Path::new("/sys/fs/cgroup");
+    if root.join("cgroup.controllers").is_file() {
+        return vec![root.to_owned()];
+    }
+    ["systemd", "unified"].map(|name| root.join(name)).into_iter().filter(|path| path.is_dir()).collect()
+}
+
+fn own(path: &Path) {
+    std::os::unix::fs::chown(path, Some(USER), Some(USER))
+        .unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+}
+
+fn own_all(path: &Path) -> io::Result<()> {
+    own(path);
+    if path.is_dir() {
+        for entry in fs::read_dir(path)? {
+            own_all(&entry?.path())?;
+        }
+    }
+    Ok(())
+}
