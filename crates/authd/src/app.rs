@@ -185,6 +185,7 @@ impl App {
         };
 
         let mut tasks = JoinSet::new();
+        let alarm = tokio::spawn(clock::keep_alarm());
         tasks.spawn(keeping);
         tasks.spawn(sharing);
         tasks.spawn(hooks);
@@ -217,6 +218,7 @@ impl App {
         notify::stopping();
         soft.cancel();
         drain(tasks, &logins, &mut signals).await;
+        alarm.abort();
         Ok(exit)
     }
 }

@@ -4,13 +4,22 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-/// A sleep is cut into slices of this length. Timers follow the monotonic clock, which stands still in
+#[cfg(target_os = "linux")]
+mod alarm;
+
+/// Without an alarm, a sleep is cut into slices of this length. Timers follow the monotonic clock, which stands still in
 /// suspend and knows nothing of a clock that is set; looking at the wall clock twice a minute bounds
 /// how late a token's expiry is noticed.
 const SLICE: Duration = Duration::from_secs(30);
 
 /// A slice that took this much longer than it should means that the machine slept.
 const GAP: Duration = Duration::from_secs(30);
+
+/// Keeps the alarm that sleepers are woken by, where the system has one.
+pub(crate) async fn keep_alarm() {
+    #[cfg(target_os = "linux")]
+    alarm::keep().await;
+}
 
 /// What the wall clock says.
 #[expect(clippy::disallowed_methods, reason = "this is the one place that reads the clock")]
@@ -35,6 +44,12 @@ pub(crate) async fn sleep_until(at: Option<Timestamp>) -> Slept {
         let Ok(left) = Duration::try_from(at.duration_since(before)) else { return Slept::Through };
         if left.is_zero() {
             return Slept::Through;
+        }
+        #[cfg(target_os = "linux")]
+        match alarm::sleep_until(at).await {
+            Some(Slept::Through) => continue,
+            Some(Slept::Woke) => return Slept::Woke,
+            None => {}
         }
         let slice = left.min(SLICE);
         tokio::time::sleep(slice).await;
