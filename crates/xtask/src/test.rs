@@ -7,12 +7,13 @@ use crate::shell::{cargo, has, note, run, title};
 /// A step and its name.
 type Step = (&'static str, fn() -> anyhow::Result<()>);
 
-const STEPS: [Step; 8] = [
+const STEPS: [Step; 9] = [
     ("fmt", format),
     ("rooms", crate::rooms::check),
     ("clippy", clippy),
     ("doc", documentation),
     ("tests", tests),
+    ("service", service),
     ("doctests", doctests),
     ("ways", crate::ways::check),
     ("demo", crate::demo::run),
@@ -56,6 +57,13 @@ fn tests() -> anyhow::Result<()> {
         note("cargo-nextest is not installed; cargo test does the same, slower");
         run(&mut cargo(&["test", "--workspace", "--lib", "--bins", "--tests"]))
     }
+}
+
+/// The units on a real service manager. The test says what is missing where there can be none.
+fn service() -> anyhow::Result<()> {
+    run(&mut cargo(&["build", "-p", "authd", "-p", "authctl", "--bins"]))?;
+    let only = ["--ignored", "--exact", "on_a_real_user_manager", "--nocapture"];
+    run(cargo(&["test", "-p", "authd", "--test", "service", "--"]).args(only))
 }
 
 fn doctests() -> anyhow::Result<()> {
