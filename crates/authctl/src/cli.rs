@@ -255,7 +255,7 @@ pub(crate) struct StatusArgs {
 pub(crate) struct LogoutArgs {
     #[command(flatten)]
     pub(crate) one: One,
-    /// Revoke the login at the provider first
+    /// Revoke the login at the provider first; that may end sessions on other machines, too
     #[arg(long)]
     pub(crate) revoke: bool,
     /// Sign out of every profile

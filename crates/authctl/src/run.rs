@@ -139,6 +139,9 @@ async fn logout(ctl: &Ctl, args: LogoutArgs) -> Result<(), Failure> {
     } else {
         vec![within(ctl.client.profile(ctl.named(args.one).as_ref())).await?.name]
     };
+    if args.revoke {
+        ctl.out.say("Revoking: the provider may end this person's sessions on other machines, too.");
+    }
     let mut signed_out = Vec::new();
     let mut failed = None;
     for name in names {

@@ -46,6 +46,8 @@ pub struct HouseConfig<'a> {
     pub extra_toml: String,
     /// More keys for `[provider]`.
     pub provider_toml: String,
+    /// The keys of `[callback]`: any free port, unless somebody says otherwise.
+    pub callback_toml: String,
     /// More environment. Of this process's own, the daemon sees `PATH` alone.
     pub env: Vec<(String, String)>,
 }
@@ -75,7 +77,15 @@ impl<'a> HouseConfig<'a> {
     /// A house with the memory store and nothing extra.
     pub fn new(authd: impl Into<PathBuf>, sandbox: &'a Sandbox) -> Self {
         let (store, extra_toml, env) = ("memory".into(), String::new(), Vec::new());
-        Self { authd: authd.into(), sandbox, store, extra_toml, provider_toml: String::new(), env }
+        Self {
+            authd: authd.into(),
+            sandbox,
+            store,
+            extra_toml,
+            provider_toml: String::new(),
+            callback_toml: "ports = [0]".into(),
+            env,
+        }
     }
 
     /// The same with another store.
@@ -95,6 +105,12 @@ impl<'a> HouseConfig<'a> {
     #[must_use]
     pub fn provider(self, keys: &str) -> Self {
         Self { provider_toml: keys.into(), ..self }
+    }
+
+    /// The same with other keys for `[callback]`.
+    #[must_use]
+    pub fn callback(self, keys: &str) -> Self {
+        Self { callback_toml: keys.into(), ..self }
     }
 
     /// The same with one more environment variable.
@@ -353,8 +369,8 @@ fn toml(config: &HouseConfig<'_>) -> String {
         )
     };
     format!(
-        "{provider}[callback]\nports = [0]\n\n[store]\nkind = {:?}\n\n{}\n",
-        config.store, config.extra_toml
+        "{provider}[callback]\n{}\n\n[store]\nkind = {:?}\n\n{}\n",
+        config.callback_toml, config.store, config.extra_toml
     )
 }
 

@@ -57,7 +57,8 @@ async fn profiles_are_shown_renamed_chosen_refreshed_and_left() {
     assert_eq!((&told["code"], &told["status"]), (&json!("profile_unknown"), &json!(404)));
     run(&house, &["logout", "work"]).await.ok();
     assert_eq!(sandbox.count(Route::Revoke), 0, "forgetting is local");
-    run(&house, &["logout", "--all", "--revoke"]).await.ok();
+    let revoked = run(&house, &["logout", "--all", "--revoke"]).await.ok();
+    assert!(revoked.stderr.contains("sessions on other machines"), "{revoked}");
     assert_eq!(sandbox.count(Route::Revoke), 1);
     assert_eq!(house.get("/v1/profiles").await["profiles"], json!([]));
 }
@@ -149,6 +150,28 @@ async fn a_port_held_by_a_stranger_is_named_and_other_ways_in_work() {
     while house.get("/v1/status").await["callback"]["state"] != "listening" {
         tokio::time::sleep(std::time::Duration::from_millis(50)).await;
     }
+}
+
+#[tokio::test]
+async fn nobody_gets_a_browser_who_did_not_ask_for_one() {
+    let (sandbox, house) = household().await;
+    house.sign_in("default", "plus").await;
+    sandbox.revoke_account("plus");
+    let opened = house.dir().join("opened");
+    let browser = house.dir().join("browser");
+    std::fs::write(&browser, format!("#!/bin/sh\necho \"$1\" >> {}\n", opened.display())).unwrap();
+    std::fs::set_permissions(&browser, std::fs::Permissions::from_mode(0o700)).unwrap();
+    run(&house, &["refresh"]).await.failed(4, "authctl login");
+    for _ in 0..25 {
+        let asks = (0..20).map(|_| {
+            let mut command = command(&house, &["ask", "What is 2+2?"]);
+            command.env("BROWSER", &browser).env("DISPLAY", ":0").output()
+        });
+        for asked in futures_util::future::join_all(asks).await {
+            assert_eq!(asked.unwrap().status.code(), Some(4));
+        }
+    }
+    assert!(!opened.exists(), "500 requests on a dead login open no browser");
 }
 
 #[tokio::test]
