@@ -201,3 +201,34 @@ async fn under_their_real_names_the_hosts_are_reached_with_a_locally_trusted_ca(
     let answer = house.request("POST", "/v1/profiles/-/relay/responses", &[], body).await;
     assert!(answer.status.is_success() && answer.text().contains("response.completed"), "{}", answer.text());
 }
+
+#[tokio::test]
+async fn two_workspaces_of_one_person_are_two_profiles_and_one_can_be_insisted_on() {
+    let sandbox = sandbox().await;
+    let team = Account {
+        name: "team".into(),
+        account_id: "11111111-2222-4333-8444-555555555555".into(),
+        plan: Some("team".into()),
+        ..Account::plus()
+    };
+    sandbox.put_account(team.clone());
+    let house = house(&sandbox).await;
+    let mine = house.sign_in("default", "plus").await["result"].clone();
+    let ours = house.sign_in("default", "team").await["result"].clone();
+    assert_eq!((&mine["name"], &ours["name"]), (&json!("default"), &json!("default-2")));
+    assert_eq!(mine["email"], ours["email"], "it is never the e-mail that tells them apart");
+    // Each goes on under its own name.
+    assert_eq!(house.sign_in("default-2", "team").await["result"]["name"], "default-2");
+    assert_eq!(house.get("/v1/profiles").await["profiles"].as_array().unwrap().len(), 2);
+    let (login, url) = start(&house, json!({"profile": "pinned", "workspace": team.account_id})).await;
+    assert!(url.contains(&format!("allowed_workspace_id={}", team.account_id)), "{url}");
+    // A provider that does not keep to the wish is found out here.
+    let unheard = url.replace(&format!("&allowed_workspace_id={}", team.account_id), "");
+    let page = house.browse(&unheard, "plus").await;
+    assert!(page.html.contains(&team.account_id), "{}", page.html);
+    let refused = finished(&house, &login).await;
+    assert_eq!(refused["error"]["code"], "login_denied", "{refused}");
+    let (login, url) = start(&house, json!({"profile": "pinned", "workspace": team.account_id})).await;
+    house.browse(&url, "team").await;
+    assert_eq!(finished(&house, &login).await["state"], "succeeded");
+}
