@@ -2,6 +2,8 @@
 //! in [`Session`]; all a caller gets is a [`Handle`].
 
 mod handle;
+mod leaving;
+mod told;
 
 use std::{
     sync::{
@@ -23,10 +25,10 @@ use tokio::{
     task::JoinSet,
 };
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, error, info, instrument, warn};
+use tracing::{debug, error, instrument};
 
-use self::handle::Command;
 pub(crate) use self::handle::{Give, GiveError, Gone, Handle, SignOutError};
+use self::{handle::Command, leaving::label, told::log};
 use crate::{
     clock::{self, Slept},
     events::{Events, News},
@@ -362,72 +364,6 @@ impl Task {
         }
     }
 
-    /// What changes where the record is kept waits until nothing is in flight. True: the task is over.
-    async fn leave(&mut self, command: Command, session: &mut Session) -> bool {
-        match command {
-            Command::Rename(name, done) => {
-                let renamed = self.rename(name, Some(session.record())).await;
-                self.step(session, Event::Ticked);
-                drop(done.send(renamed));
-                false
-            }
-            Command::GiveAway(Give(give), done) => {
-                // There it is durable before it is forgotten here.
-                let given = match give(&session.record().grant) {
-                    Ok(()) => self.forget().await.map_err(GiveError::Store),
-                    Err(error) => Err(GiveError::Elsewhere(error)),
-                };
-                let over = given.is_ok();
-                drop(done.send(given));
-                over
-            }
-            Command::SignOut { revoke, done } => {
-                let token = session.record().grant.holding.refresh_token().filter(|_| revoke);
-                let revoked = match token {
-                    Some(token) => self.tools.endpoint.revoke(token).await.map_err(SignOutError::Provider),
-                    None => Ok(()),
-                };
-                let forgotten = match revoked {
-                    Ok(()) => self.forget().await.map_err(SignOutError::Store),
-                    refused @ Err(_) => refused,
-                };
-                let over = forgotten.is_ok();
-                drop(done.send(forgotten));
-                over
-            }
-            Command::Read
-            | Command::Nudge
-            | Command::Want(..)
-            | Command::Refresh(..)
-            | Command::SignIn(..) => false,
-        }
-    }
-
-    /// The new record is there before the old one goes.
-    async fn rename(&mut self, name: ProfileName, record: Option<&Record>) -> Result<(), StoreError> {
-        let store = &self.tools.store;
-        let (from, to) = (Key::profile(self.name.as_str()), Key::profile(name.as_str()));
-        let text = match record {
-            Some(record) => Some(record.to_text()),
-            None => store.load(&from).await?,
-        };
-        if let Some(text) = text {
-            let label =
-                record.map_or_else(|| format!("authd: profile {name}"), |record| label(&name, record));
-            store.save(&to, &label, text).await?;
-            store.delete(&from).await?;
-        }
-        info!(to = %name, "renamed");
-        self.name = name;
-        Ok(())
-    }
-
-    async fn forget(&self) -> Result<(), StoreError> {
-        self.tools.store.delete(&Key::profile(self.name.as_str())).await?;
-        info!("signed out");
-        Ok(())
-    }
-
     fn last_used(&self) -> Timestamp {
         Timestamp::from_second(self.used_at.load(Ordering::Relaxed)).unwrap_or(Timestamp::UNIX_EPOCH)
     }
@@ -450,32 +386,4 @@ fn is_routable(session: &Session, now: Timestamp) -> bool {
 /// Tells a caller that it is settled; one that has gone away misses nothing.
 fn answered(done: oneshot::Sender<()>) {
     done.send(()).ok();
-}
-
-/// How the store shows the record to a person.
-fn label(name: &ProfileName, record: &Record) -> String {
-    match &record.grant.identity.email {
-        Some(email) => format!("authd: profile {name} ({email})"),
-        None => format!("authd: profile {name}"),
-    }
-}
-
-/// The events worth a line in the log.
-fn log(event: &Event) {
-    match event {
-        Event::Refreshed(_, Ok(_)) => info!("refreshed"),
-        Event::Refreshed(_, Err(failure)) if failure.is_permanent() => error!(%failure, "sign-in required"),
-        Event::Refreshed(_, Err(failure)) => warn!(%failure, "the refresh failed, and will be tried again"),
-        Event::Exchanged(_, Ok(_)) => info!("the API key was renewed"),
-        Event::Exchanged(_, Err(failure)) => warn!(%failure, "the API key could not be renewed"),
-        Event::Saved(_, Err(Unsaved { complaint, .. })) => {
-            error!(%complaint, "THE NEWEST CREDENTIAL IS NOT SAVED; it is kept in memory and saved again");
-        }
-        Event::SignedIn(_) => info!("signed in"),
-        Event::Woke => info!("the machine slept; the network is tried before a token is spent"),
-        Event::Saved(_, Ok(())) => debug!("saved"),
-        Event::Probed(_, reached) => debug!(reached, "probed"),
-        Event::Routed(routing) => debug!(?routing, "the workspace's routing"),
-        Event::Ticked | Event::Used(_) | Event::Wanted(_) | Event::RefreshAsked(_) | Event::Stopping => {}
-    }
 }
