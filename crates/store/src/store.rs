@@ -102,6 +102,8 @@ struct Inner {
     config: Config,
     worker: Mutex<Option<Worker>>,
     status: watch::Sender<Status>,
+    /// Where it keeps things, as the last probe said.
+    described: Mutex<String>,
     /// Held by whoever moves everything; shared by everybody else.
     moving: RwLock<()>,
 }
@@ -112,8 +114,13 @@ impl Store {
         let settled = remembered.or(config.kind.settled());
         let detail = "it has not been tried yet".to_owned();
         let (status, _) = watch::channel(Status { kind: settled, state: State::Unavailable, detail });
-        let store =
-            Self(Arc::new(Inner { config, worker: Mutex::new(None), status, moving: RwLock::default() }));
+        let store = Self(Arc::new(Inner {
+            config,
+            worker: Mutex::default(),
+            status,
+            described: Mutex::new("it answers".to_owned()),
+            moving: RwLock::default(),
+        }));
         if let Some(kind) = settled {
             store.settle(kind);
         }
@@ -124,21 +131,21 @@ impl Store {
     pub async fn probe(&self) -> Result<Kind, StoreError> {
         if let Some(Worker { kind, .. }) = self.worker() {
             let described = self.call(Command::Probe).await?;
-            self.show(State::Ready, &described);
+            self.answers(described);
             return Ok(kind);
         }
         let keychain = self.start(Kind::Keychain);
         match self.call_on(&keychain, Command::Probe, self.0.config.deadline).await {
             Ok(described) => {
-                *self.lock() = Some(keychain);
-                self.show(State::Ready, &described);
+                *lock(&self.0.worker) = Some(keychain);
+                self.answers(described);
                 Ok(Kind::Keychain)
             }
             Err(error) => {
                 info!(%error, "no keychain; age-encrypted files are used");
                 self.settle(Kind::File);
                 let described = self.call(Command::Probe).await?;
-                self.show(State::Ready, &format!("{described}; no keychain answers ({error})"));
+                self.answers(format!("{described}; no keychain answers ({error})"));
                 Ok(Kind::File)
             }
         }
@@ -215,7 +222,7 @@ impl Store {
         let result = self.call_on(&worker, command, deadline).await;
         match &result {
             Ok(_) if self.status().state == State::Ready => {}
-            Ok(_) => self.show(State::Ready, "it answers again"),
+            Ok(_) => self.show(State::Ready, &lock(&self.0.described).clone()),
             Err(StoreError::Locked { detail }) => self.show(State::Locked, detail),
             Err(StoreError::Unavailable { detail }) => self.show(State::Unavailable, detail),
             // One damaged record says nothing of the others.
@@ -254,7 +261,7 @@ impl Store {
 
     fn settle(&self, kind: Kind) {
         let worker = self.start(kind);
-        *self.lock() = Some(worker);
+        *lock(&self.0.worker) = Some(worker);
         self.0.status.send_modify(|status| status.kind = Some(kind));
     }
 
@@ -268,6 +275,11 @@ impl Store {
         Worker::start(backend)
     }
 
+    fn answers(&self, described: String) {
+        self.show(State::Ready, &described);
+        *lock(&self.0.described) = described;
+    }
+
     fn show(&self, state: State, detail: &str) {
         let kind = self.worker().map(|worker| worker.kind);
         let now = Status { kind, state, detail: detail.to_owned() };
@@ -279,10 +291,10 @@ impl Store {
     }
 
     fn worker(&self) -> Option<Worker> {
-        self.lock().clone()
+        lock(&self.0.worker).clone()
     }
+}
 
-    fn lock(&self) -> MutexGuard<'_, Option<Worker>> {
-        self.0.worker.lock().unwrap_or_else(PoisonError::into_inner)
-    }
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

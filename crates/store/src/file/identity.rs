@@ -12,6 +12,14 @@ use secrecy::{ExposeSecret, SecretString};
 use super::{KeySource, read_bounded, unavailable};
 use crate::{backend::StoreError, private};
 
+/// How much work the key of a passphrase is: scrypt's N is two to this power, as OWASP's password storage
+/// guide asks, and takes 128 MiB for a moment. age's own way, to measure the machine, would have its answer
+/// depend on what else the machine did in that millisecond.
+const WORK: u8 = 17;
+
+/// The most work that is done for a file that says how much it takes.
+const MOST_WORK: u8 = 22;
+
 /// Identities, and where they are kept.
 pub(super) struct Identities {
     first: x25519::Identity,
@@ -61,7 +69,9 @@ impl Identities {
         let kept = state_dir.join("store.identity.age");
         if kept.exists() {
             let sealed = read_bounded(&kept).map_err(|error| unavailable(&error))?;
-            let opened = age::decrypt(&scrypt::Identity::new(passphrase.clone()), &sealed);
+            let mut identity = scrypt::Identity::new(passphrase.clone());
+            identity.set_max_work_factor(MOST_WORK);
+            let opened = age::decrypt(&identity, &sealed);
             let opened = opened.map_err(|error| StoreError::Locked {
                 detail: format!("the passphrase in {} does not fit: {error}", given.display()),
             })?;
@@ -147,7 +157,8 @@ impl Identities {
         let written = match &self.place {
             Place::KeyFile(path) => private::atomic_write(path, text.expose_secret().as_bytes()),
             Place::Sealed { kept, passphrase, .. } => {
-                let recipient = scrypt::Recipient::new(passphrase.clone());
+                let mut recipient = scrypt::Recipient::new(passphrase.clone());
+                recipient.set_work_factor(WORK);
                 let sealed = age::encrypt(&recipient, text.expose_secret().as_bytes())
                     .map_err(|error| StoreError::Unavailable { detail: error.to_string() })?;
                 private::atomic_write(kept, &sealed)

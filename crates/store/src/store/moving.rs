@@ -56,7 +56,7 @@ impl Store {
             });
             return Err(error);
         }
-        *self.lock() = Some(target);
+        *super::lock(&self.0.worker) = Some(target);
         self.show(State::Ready, &described);
         info!(from = %from.kind, %to, records = keys.len(), "moved");
         let left_behind = self.delete_all(&keys, &from).await.err();
