@@ -5,7 +5,7 @@ use std::{path::Path, process::ExitCode, sync::Arc, time::Duration};
 
 use authd_api::Paths;
 use authd_oauth::{Endpoint, Http, Purpose};
-use authd_store::{Index, Store};
+use authd_store::{Index, Kind, Store};
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
     sync::{Semaphore, watch},
@@ -21,6 +21,7 @@ use crate::{
     connections::{self, Bounds},
     events::Events,
     facts::Rendering,
+    handover::Handover,
     hooks, hygiene,
     inherited::Inherited,
     keeper::{find_index, keeper},
@@ -135,7 +136,8 @@ impl App {
 
         let http = Http::new(config.network.clone(), Purpose::Relay)
             .map_err(|error| StartError::Setting(error.to_string()))?;
-        let loaded = Index::load(&paths.state_dir);
+        let mut loaded = Index::load(&paths.state_dir);
+        let handover = Handover::take(inherited.handover, &mut loaded, &paths.state_dir);
         let store = Store::open(config.store.for_state_dir(&paths.state_dir), loaded.store());
         config.store.compare(loaded.store());
         let probed = store.probe().await;
@@ -152,6 +154,7 @@ impl App {
             rendering: rendering.clone(),
             reading: Arc::new(Semaphore::new(1)),
             events: events.clone(),
+            handover: handover.clone(),
             stopping: soft.clone(),
         };
         let index = find_index(loaded, &tools).await;
@@ -166,7 +169,7 @@ impl App {
             events.clone(),
             soft.clone(),
         );
-        logins.restore().await;
+        logins.restore(&handover).await;
         let (codex, sharing) = codex::codex(&paths.state_dir, keeper.clone(), store.clone(), soft.clone());
         let hooks = hooks::watch(config.hooks.clone(), events.clone(), keeper.clone(), soft.clone());
         let front = Front {
@@ -211,7 +214,7 @@ impl App {
         let (socket_path, stop) = (paths.socket.clone(), soft.clone());
         tasks.spawn(async move { notify::narrate(&socket_path, health, stop).await });
         if let Some(patience) = notify::watchdog() {
-            tasks.spawn(notify::feed_watchdog(patience, store, soft.clone()));
+            tasks.spawn(notify::feed_watchdog(patience, store.clone(), soft.clone()));
         }
 
         let exit = live(&mut tasks, &mut signals, || reload(&paths.config, &reloadable, &telemetry)).await;
@@ -219,6 +222,11 @@ impl App {
         soft.cancel();
         drain(tasks, &logins, &mut signals).await;
         alarm.abort();
+        // Files need no person to open them, and what is in memory is not to outlive the daemon.
+        if store.status().kind == Some(Kind::Keychain) {
+            logins.leave(&handover);
+            handover.give(&paths.state_dir);
+        }
         Ok(exit)
     }
 }

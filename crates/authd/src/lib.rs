@@ -22,6 +22,7 @@ mod connections;
 mod diagnosis;
 mod events;
 mod facts;
+mod handover;
 mod hooks;
 mod hygiene;
 mod inherited;

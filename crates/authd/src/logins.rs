@@ -33,6 +33,7 @@ const MOST_PENDING: usize = 256;
 const REMEMBERED: Duration = Duration::from_secs(3600);
 
 mod device;
+mod rest;
 
 /// What a login needs from the configuration.
 #[derive(Clone, Debug)]
@@ -145,25 +146,6 @@ impl Logins {
         }
         self.register(login.clone(), body.replace, attempt);
         Ok(login)
-    }
-
-    /// Takes the logins up again that an earlier daemon left, and purges those that are over.
-    pub(crate) async fn restore(&self) {
-        let store = &self.0.store;
-        let Ok(keys) = store.list().await else { return };
-        for (key, id) in keys.iter().filter_map(|key| key.login_id().map(|id| (key, id))) {
-            let sealed = match store.load(key).await {
-                Ok(Some(text)) => Sealed::open(&text),
-                Ok(None) | Err(_) => continue,
-            };
-            match sealed {
-                Some(sealed) if sealed.login.id == id && sealed.login.expires_at > clock::now() => {
-                    info!(login = id, "a pending login is taken up again");
-                    self.register(sealed.login, sealed.replace, sealed.attempt);
-                }
-                _ => drop(store.delete(key).await),
-            }
-        }
     }
 
     /// A login, now.
@@ -337,17 +319,6 @@ impl Logins {
             self.registry().logins.get(id).map(|entry| entry.login.subscribe()).ok_or_else(|| unknown(id))?;
         let login = seen.wait_for(|login| login.state.is_final()).await;
         login.map(|login| login.clone()).map_err(|_| unknown(id))
-    }
-
-    /// A login that is over needs no copy in the store.
-    fn unseal(&self, id: &str) {
-        self.changed(id);
-        let (store, key) = (self.0.store.clone(), Key::login(id));
-        self.0.tasks.spawn(async move {
-            if let Err(error) = store.delete(&key).await {
-                warn!(%error, "a finished login stays sealed until the next start");
-            }
-        });
     }
 
     fn registry(&self) -> MutexGuard<'_, Registry> {

@@ -33,6 +33,7 @@ use crate::{
     clock::{self, Slept},
     events::{Events, News},
     facts::{Facts, Rendering, View},
+    handover::{Handover, Left},
 };
 
 /// Commands waiting for one profile: a herd of a thousand fits, and a caller beyond that waits its turn.
@@ -59,6 +60,8 @@ pub(crate) struct Tools {
     pub(crate) rendering: watch::Receiver<Arc<Rendering>>,
     /// One record is read ahead of need at a time, so that those in need come first.
     pub(crate) reading: Arc<Semaphore>,
+    /// What the last run left, and what is left to the next.
+    pub(crate) handover: Handover,
     /// Who wants to know of changes.
     pub(crate) events: Events,
     /// The end of the daemon: finish what must not be cancelled, begin nothing.
@@ -120,7 +123,12 @@ impl Task {
                 self.waiting.push(done);
                 Some(Session::signed_in(*grant, generation, seed, clock::now()))
             }
-            Beginning::Stored => self.read(seed).await,
+            Beginning::Stored => match self.tools.handover.claim(&self.name) {
+                Some(Left { record, durable }) => {
+                    Some(Session::handed_over(record, durable, seed, clock::now()))
+                }
+                None => self.read(seed).await,
+            },
         };
         if let Some(session) = session {
             self.live(session).await;
@@ -215,8 +223,11 @@ impl Task {
                     }
                 }
             }
-            if stopping && session.is_settled() {
-                return;
+            if stopping {
+                self.tools.handover.leave(&self.name, &session);
+                if session.is_settled() {
+                    return;
+                }
             }
             let look = self.next_look(&session);
             event = tokio::select! {

@@ -145,6 +145,17 @@ impl Session {
         }
     }
 
+    /// The session that another process left, which may not have managed to save it.
+    pub fn handed_over(record: Record, durable: bool, seed: u64, now: Timestamp) -> Self {
+        let mut session = Self::restored(record, seed, now);
+        if !durable {
+            session.durable = Durable::No { failures: 0, next: now };
+            session.journal_durable = false;
+            session.unsaved = true;
+        }
+        session
+    }
+
     /// Takes in what happened, and says what to do now.
     pub fn apply(&mut self, event: Event, now: Timestamp) -> Effect {
         match event {
@@ -226,9 +237,14 @@ impl Session {
         self.trouble.as_ref()
     }
 
+    /// Whether all that is known is durable.
+    pub fn is_durable(&self) -> bool {
+        matches!(self.durable, Durable::Yes)
+    }
+
     /// Whether all that is known is durable, and nothing that could change it is under way.
     pub fn is_settled(&self) -> bool {
-        self.work == Work::Idle && matches!(self.durable, Durable::Yes)
+        self.work == Work::Idle && self.is_durable()
     }
 
     /// Whether something is under way or about to be: waiting for it makes sense.

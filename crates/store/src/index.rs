@@ -27,6 +27,9 @@ pub struct Index {
     /// entity tag is ever used twice.
     #[serde(default)]
     pub generations: u64,
+    /// The run whose last words the service manager keeps, for the very next one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub handover: Option<String>,
     /// The profile used when none is named.
     pub default: Option<String>,
     /// The profiles.
@@ -70,6 +73,7 @@ impl Default for Index {
             store: None,
             leaving: None,
             generations: 0,
+            handover: None,
             default: None,
             profiles: BTreeMap::new(),
         }

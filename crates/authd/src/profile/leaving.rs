@@ -67,6 +67,7 @@ impl Task {
             store.save(&to, &label, text).await?;
             store.delete(&from).await?;
         }
+        self.tools.handover.forget(&self.name);
         info!(to = %name, "renamed");
         self.name = name;
         Ok(())
@@ -74,6 +75,7 @@ impl Task {
 
     pub(super) async fn forget(&self) -> Result<(), StoreError> {
         self.tools.store.delete(&Key::profile(self.name.as_str())).await?;
+        self.tools.handover.forget(&self.name);
         info!("signed out");
         Ok(())
     }

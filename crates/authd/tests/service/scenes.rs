@@ -3,7 +3,7 @@
 
 use std::{fs, net::TcpListener, os::unix::fs::PermissionsExt as _, time::Duration};
 
-use authd_api::{CallbackState, LoginState};
+use authd_api::{CallbackState, LoginState, ProfileState, StoreState};
 use authd_sandbox::{Fault, Route};
 use rustix::process::{Signal, kill_process};
 use tokio::sync::watch;
@@ -69,6 +69,37 @@ scene!(a_keychain_on_the_session_bus_is_reached, world, {
     world.systemctl(&["restart", "authd.service"]).await;
     assert_eq!(world.headers().await, before);
     world.until("StatusText", |line| line.contains("items of the service")).await;
+});
+
+scene!(a_restart_needs_no_keychain, world, {
+    let Some([_bus, mut keyring]) = world.keychain().await else { return };
+    // The URL of a login names the port, which is to be the same after the restart.
+    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    world.configure(&format!("[callback]\nports = [{port}]\n\n[store]\nkind = \"keychain\"\n"));
+    world.systemctl(&["start", "authd.socket"]).await;
+    let before = world.sign_in().await;
+    let pending = world.start_login().await;
+    keyring.kill().await.unwrap();
+    world.systemctl(&["restart", "authd.service"]).await;
+    assert_eq!(world.headers().await, before);
+    // Good for one run: the service manager keeps nothing while there is one.
+    world.until("NFileDescriptorStore", |kept| kept == "0").await;
+    assert_ne!(world.client.status().await.unwrap().store.state, StoreState::Ready);
+    // What cannot be saved is left to the next run, too.
+    world.finish_login(&pending).await;
+    let newest = world.headers().await;
+    assert_ne!(newest.token(), before.token());
+    world.systemctl(&["restart", "authd.service"]).await;
+    assert_eq!(world.headers().await.token(), newest.token());
+    assert_eq!(world.client.profile(None).await.unwrap().state, ProfileState::Unsaved);
+    // The keychain is back, and gets it.
+    let _keyring = world.keyring().await;
+    world.until("StatusText", |line| line.contains("items of the service")).await;
+    world.until_saved().await;
+    kill_process(world.pid().await, Signal::KILL).unwrap();
+    assert_eq!(world.headers().await.token(), newest.token());
+    // The provider takes no refresh token but the newest.
+    world.refresh().await.unwrap().unwrap();
 });
 
 scene!(a_credential_of_the_manager_opens_the_files, world, {

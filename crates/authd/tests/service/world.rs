@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use authd_api::{Client, Headers, Login, LoginBody, LoginState, RefreshBody};
+use authd_api::{Client, Headers, Login, LoginBody, LoginState, ProfileState, RefreshBody};
 use authd_sandbox::{Account, Config, Sandbox};
 use tokio::{
     io::AsyncWriteExt as _,
@@ -132,6 +132,15 @@ impl World {
         asked.unwrap().unwrap_or_else(|error| panic!("{error}\n{}", self.log()))
     }
 
+    /// Waits until the store has everything.
+    pub(crate) async fn until_saved(&self) {
+        let started = Instant::now();
+        while self.client.profile(None).await.unwrap().state != ProfileState::Ready {
+            assert!(started.elapsed() < PATIENCE, "it is never saved\n{}", self.log());
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
     /// Asks for a refresh, in a task of its own.
     pub(crate) fn refresh(&self) -> tokio::task::JoinHandle<Result<authd_api::Profile, String>> {
         let client = self.client.clone();
@@ -150,20 +159,27 @@ impl World {
         drop(fs::remove_file(&bus));
         let mut daemon = Command::new("dbus-daemon");
         daemon.args(["--session", "--nofork", "--nopidfile", "--address", &address]);
-        let mut keyring = Command::new("gnome-keyring-daemon");
-        keyring.args(["--foreground", "--unlock", "--components=secrets"]);
-        keyring.env("DBUS_SESSION_BUS_ADDRESS", &address).stdin(Stdio::piped()).stdout(Stdio::null());
         let Ok(daemon) = daemon.kill_on_drop(true).spawn() else {
             println!("skipped: dbus-daemon is not installed");
             return None;
         };
         until(|| bus.exists()).await;
+        Some([daemon, self.keyring().await?])
+    }
+
+    /// The keychain on the user's session bus, unlocked.
+    pub(crate) async fn keyring(&self) -> Option<Child> {
+        let bus = PathBuf::from(env::var_os("XDG_RUNTIME_DIR").unwrap()).join("bus");
+        let mut keyring = Command::new("gnome-keyring-daemon");
+        keyring.args(["--foreground", "--replace", "--unlock", "--components=secrets"]);
+        keyring.env("DBUS_SESSION_BUS_ADDRESS", format!("unix:path={}", bus.display()));
+        keyring.stdin(Stdio::piped()).stdout(Stdio::null());
         let Ok(mut keyring) = keyring.kill_on_drop(true).spawn() else {
             println!("skipped: gnome-keyring-daemon is not installed");
             return None;
         };
         keyring.stdin.take().unwrap().write_all(b"password").await.unwrap();
-        Some([daemon, keyring])
+        Some(keyring)
     }
 
     /// The user's home.

@@ -47,6 +47,18 @@ fn a_herd_that_waits_for_the_store_costs_one_refresh() {
     }
 }
 
+/// What another process knew and could not save is served, and saved before anything else is done.
+#[test]
+fn what_was_handed_over_unsaved_is_saved_first() {
+    let mut session = Session::handed_over(record(Mode::ChatGpt, HOUR), false, 3, at(0));
+    assert!(!session.is_durable() && session.outlook().unsaved);
+    let Effect::Save(ticket, _) = session.apply(Event::Ticked, at(0)) else { panic!("{session:#?}") };
+    assert!(matches!(session.apply(Event::Saved(ticket, Ok(())), at(1)), Effect::Rest));
+    assert!(session.is_settled() && !session.outlook().unsaved);
+    let mut session = Session::handed_over(record(Mode::ChatGpt, HOUR), true, 3, at(0));
+    assert!(matches!(session.apply(Event::Ticked, at(0)), Effect::Rest) && session.is_settled());
+}
+
 /// The back-off of a store that fails for long grows to minutes; the last minute is shorter.
 #[test]
 fn a_store_that_never_works_signs_nobody_out() {
