@@ -222,11 +222,7 @@ impl App {
         soft.cancel();
         drain(tasks, &logins, &mut signals).await;
         alarm.abort();
-        // Files need no person to open them, and what is in memory is not to outlive the daemon.
-        if store.status().kind == Some(Kind::Keychain) {
-            logins.leave(&handover);
-            handover.give(&paths.state_dir);
-        }
+        hand_over(&handover, &store, &logins, &paths.state_dir);
         Ok(exit)
     }
 }
@@ -257,6 +253,15 @@ async fn drain(mut tasks: JoinSet<()>, logins: &Logins, signals: &mut Signals) {
         () = drained => info!("stopped"),
         () = tokio::time::sleep(DRAIN) => warn!("stopped, with work still under way after {} s", DRAIN.as_secs()),
         () = signals.second_stop() => warn!("stopped at once"),
+    }
+}
+
+/// Files need no person to open them, and what is in memory is not to outlive the daemon: only what a
+/// keychain holds is left to the next run.
+fn hand_over(handover: &Handover, store: &Store, logins: &Logins, state_dir: &Path) {
+    if store.status().kind == Some(Kind::Keychain) {
+        logins.leave(handover);
+        handover.give(state_dir);
     }
 }
 

@@ -6,14 +6,14 @@ use std::{
     collections::{BTreeMap, HashMap},
     fs, io,
     path::{Path, PathBuf},
+    sync::OnceLock,
 };
 
 use authd_api::ProfileName;
 use authd_oauth::{CodexLogin, codex};
-use authd_store::{Key, Store, private};
+use authd_store::{Store, private};
 use secrecy::ExposeSecret;
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 use tokio::{
     sync::mpsc,
     task::{AbortHandle, JoinSet},
@@ -22,7 +22,11 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 pub(crate) use self::handle::{Codex, CodexFailure};
-use self::{feed::Over, handle::Command};
+use self::{
+    feed::Over,
+    handle::Command,
+    place::{FILE, Found, Place, SERVICE, before},
+};
 use crate::{
     clock,
     facts::{Facts, View},
@@ -32,12 +36,7 @@ use crate::{
 
 mod feed;
 mod handle;
-
-/// The name of Codex's login file in its home.
-const FILE: &str = "auth.json";
-
-/// The longest login file, in bytes: real ones have five thousand.
-const MAX_FILE: u64 = 1 << 20;
+mod place;
 
 /// The homes that are supplied, as the state directory remembers them. No secret is here.
 #[derive(Debug, Default, Serialize, Deserialize)]
@@ -53,6 +52,9 @@ struct Supplied {
     restorable: bool,
     /// What was there before is the profile itself.
     taken: bool,
+    /// The home keeps its login in the keychain.
+    #[serde(default)]
+    item: bool,
 }
 
 /// The owner's handle and its task's future, which ends when the daemon stops.
@@ -65,7 +67,15 @@ pub(crate) fn codex(
     let (commands, mailbox) = mpsc::channel(16);
     let path = state_dir.join("codex.json");
     let homes = remembered(&path);
-    let owner = Owner { path, homes, keeper, store, feeding: JoinSet::new(), feeders: HashMap::new() };
+    let owner = Owner {
+        path,
+        homes,
+        keeper,
+        store,
+        keychain: OnceLock::new(),
+        feeding: JoinSet::new(),
+        feeders: HashMap::new(),
+    };
     (Codex(commands), owner.run(mailbox, stopping))
 }
 
@@ -89,6 +99,8 @@ struct Owner {
     homes: Homes,
     keeper: Keeper,
     store: Store,
+    /// Codex's items in the keychain; connected to when a home may have one.
+    keychain: OnceLock<Store>,
     feeding: JoinSet<()>,
     feeders: HashMap<PathBuf, AbortHandle>,
 }
@@ -137,9 +149,15 @@ impl Owner {
         path: Option<PathBuf>,
         wanted: ProfileName,
     ) -> Result<ProfileName, CodexFailure> {
-        let path = file_of(path, |path| path)?;
-        let text = read(&path)?.ok_or_else(|| CodexFailure::Nobody(path.clone()))?;
-        let grant = match codex::parse(&text, clock::now()) {
+        let Found { place, text, locked } =
+            Found::look(file_of(path, |path| path)?, || self.keychain()).await?;
+        let path = place.path().to_path_buf();
+        let text = match (text, locked) {
+            (Some(text), _) => text,
+            (None, Some(locked)) => return Err(CodexFailure::Store(locked)),
+            (None, None) => return Err(CodexFailure::Nobody(path)),
+        };
+        let grant = match codex::parse(text.expose_secret(), clock::now()) {
             Ok(CodexLogin::Grant(grant)) => *grant,
             Ok(CodexLogin::External) => return Err(CodexFailure::External(path)),
             Ok(CodexLogin::Nobody) => return Err(CodexFailure::Nobody(path)),
@@ -154,12 +172,12 @@ impl Owner {
         if renewable {
             self.verify(&path, &name).await?;
         }
-        let home = path.parent().unwrap_or(&path).to_path_buf();
-        let supplied = Supplied { profile: name.clone(), restorable: false, taken: true };
-        self.homes.homes.insert(home.clone(), supplied);
+        let item = place.is_item();
+        let supplied = Supplied { profile: name.clone(), restorable: false, taken: true, item };
+        self.homes.homes.insert(place.home().to_path_buf(), supplied);
         self.remember();
         info!(profile = %name, "a login of Codex was taken over");
-        self.feed_now(&home, &path).await;
+        self.feed_now(&place).await;
         Ok(name)
     }
 
@@ -178,15 +196,16 @@ impl Owner {
     }
 
     async fn export(&mut self, path: Option<PathBuf>, name: ProfileName) -> Result<PathBuf, CodexFailure> {
-        let path = file_of(path, |path| path)?;
-        let home = path.parent().unwrap_or(&path).to_path_buf();
+        let place = Found::look(file_of(path, |path| path)?, || self.keychain()).await?.place;
+        let home = place.home().to_path_buf();
         if let Some(feeder) = self.feeders.remove(&home) {
             feeder.abort();
         }
-        let target = path.clone();
+        let path = place.path().to_path_buf();
+        // The fifth place where a secret leaves: to a program that takes it over.
         let give = Give(Box::new(move |grant| {
-            // The fifth place where a secret leaves: the file of a program that takes it over.
-            private::atomic_write(&target, codex::login(grant).expose_secret().as_bytes())
+            let login = codex::login(grant);
+            Box::pin(async move { place.write(login).await })
         }));
         if let Err(error) = self.keeper.give_away(name.clone(), give).await {
             self.feed(&home);
@@ -199,29 +218,29 @@ impl Owner {
     }
 
     async fn install(&mut self, home: Option<PathBuf>, name: ProfileName) -> Result<PathBuf, CodexFailure> {
-        let path = file_of(home, |home| home.join(FILE))?;
-        let home = path.parent().unwrap_or(&path).to_path_buf();
+        let Found { place, text, .. } =
+            Found::look(file_of(home, |home| home.join(FILE))?, || self.keychain()).await?;
+        let (home, path) = (place.home().to_path_buf(), place.path().to_path_buf());
         let handle = self.keeper.directory().profiles.get(&name).cloned();
         let view = handle.ok_or(CodexFailure::Keeper(KeeperError::Unknown))?.read().await;
         if view.facts().is_some_and(|facts| feed::content(facts).is_none()) {
             return Err(CodexFailure::NoWorkspace(name));
         }
-        let before = self.homes.homes.get(&home).cloned();
-        let (restorable, taken) = match before {
-            Some(Supplied { restorable, taken, .. }) => (restorable, taken),
-            None => match read(&path)? {
-                Some(text) => {
-                    let label = format!("authd: what was in {}", path.display());
-                    self.store.save(&key(&home), &label, text.into()).await.map_err(CodexFailure::Store)?;
-                    (true, false)
-                }
-                None => (false, false),
-            },
+        let supplied = self.homes.homes.get(&home).cloned();
+        let (restorable, taken) = match (supplied, text) {
+            (Some(Supplied { restorable, taken, .. }), _) => (restorable, taken),
+            (None, Some(text)) => {
+                let label = format!("authd: what was in {}", path.display());
+                self.store.save(&before(&home), &label, text).await.map_err(CodexFailure::Store)?;
+                (true, false)
+            }
+            (None, None) => (false, false),
         };
-        self.homes.homes.insert(home.clone(), Supplied { profile: name.clone(), restorable, taken });
+        let supplied = Supplied { profile: name.clone(), restorable, taken, item: place.is_item() };
+        self.homes.homes.insert(home.clone(), supplied);
         self.remember();
         info!(profile = %name, home = %home.display(), "a Codex home is kept supplied");
-        self.feed_now(&home, &path).await;
+        self.feed_now(&place).await;
         Ok(path)
     }
 
@@ -229,22 +248,24 @@ impl Owner {
         let path = file_of(home, |home| home.join(FILE))?;
         let home = path.parent().unwrap_or(&path).to_path_buf();
         let supplied = self.homes.homes.get(&home).cloned();
-        let Supplied { restorable, taken, .. } =
+        let Supplied { restorable, taken, item, .. } =
             supplied.ok_or_else(|| CodexFailure::NotSupplied(home.clone()))?;
+        let place = self.place(&home, item);
+        let path = place.path().to_path_buf();
         if taken {
             return Err(CodexFailure::Taken(path));
         }
-        let key = key(&home);
+        let key = before(&home);
         let original =
             if restorable { self.store.load(&key).await.map_err(CodexFailure::Store)? } else { None };
         if let Some(feeder) = self.feeders.remove(&home) {
             feeder.abort();
         }
         // A login that somebody made there meanwhile is theirs.
-        if feed::is_ours(&path) {
-            let restored = match &original {
-                Some(text) => private::atomic_write(&path, text.expose_secret().as_bytes()),
-                None => private::remove(&path),
+        if feed::is_ours(place.read().await?.as_ref()) {
+            let restored = match original {
+                Some(text) => place.write(text).await,
+                None => place.clear().await,
             };
             restored.map_err(|error| CodexFailure::File(path.clone(), error))?;
         }
@@ -269,11 +290,12 @@ impl Owner {
     }
 
     /// Writes the file now, whatever is in it: that is kept already. And keeps it fresh from now on.
-    async fn feed_now(&mut self, home: &Path, path: &Path) {
+    async fn feed_now(&mut self, place: &Place) {
+        let home = place.home();
         let name = self.homes.homes.get(home).map(|supplied| supplied.profile.clone());
         let handle = name.and_then(|name| self.keeper.directory().profiles.get(&name).cloned());
         if let Some(handle) = handle {
-            feed::write(path, &handle.read().await, Over::Anything);
+            feed::write(place, &handle.read().await, Over::Anything).await;
         }
         self.feed(home);
     }
@@ -283,9 +305,23 @@ impl Owner {
             feeder.abort();
         }
         if let Some(supplied) = self.homes.homes.get(home) {
-            let task = feed::keep(home.join(FILE), supplied.profile.clone(), self.keeper.clone());
+            let place = self.place(home, supplied.item);
+            let task = feed::keep(place, supplied.profile.clone(), self.keeper.clone());
             self.feeders.insert(home.to_path_buf(), self.feeding.spawn(task));
         }
+    }
+
+    /// Where a home keeps its login.
+    fn place(&self, home: &Path, item: bool) -> Place {
+        if item {
+            Place::Item { home: home.to_path_buf(), keychain: self.keychain() }
+        } else {
+            Place::File(home.join(FILE))
+        }
+    }
+
+    fn keychain(&self) -> Store {
+        self.keychain.get_or_init(|| self.store.of_another_program(SERVICE)).clone()
     }
 
     fn remember(&mut self) {
@@ -308,23 +344,4 @@ fn file_of(named: Option<PathBuf>, file: impl FnOnce(PathBuf) -> PathBuf) -> Res
             Ok(PathBuf::from(home).join(".codex").join(FILE))
         }
     }
-}
-
-/// The text of a login file; none if there is no file.
-fn read(path: &Path) -> Result<Option<String>, CodexFailure> {
-    let failed = |error| CodexFailure::File(path.to_path_buf(), error);
-    match fs::metadata(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Ok(there) if there.len() > MAX_FILE => {
-            return Err(failed(io::Error::other("it is longer than 1 MiB")));
-        }
-        _ => {}
-    }
-    fs::read_to_string(path).map(Some).map_err(failed)
-}
-
-/// Where what was in a home is kept.
-fn key(home: &Path) -> Key {
-    let hash = Sha256::digest(home.as_os_str().as_encoded_bytes());
-    Key::codex(&hash.iter().take(8).map(|byte| format!("{byte:02x}")).collect::<String>())
 }

@@ -86,12 +86,11 @@ impl Handover {
                 info!(profiles = estate.profiles.len(), "taken over from the last run");
                 Self(Arc::new(Mutex::new(estate)))
             }
-            Some(Ok(_)) => Self::default(),
             Some(Err(error)) => {
                 warn!(%error, "what the last run left cannot be read");
                 Self::default()
             }
-            None => Self::default(),
+            Some(Ok(_)) | None => Self::default(),
         }
     }
 

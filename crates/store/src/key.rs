@@ -14,6 +14,7 @@ enum Kind {
     Profile,
     Login,
     Codex,
+    Foreign,
     Probe,
 }
 
@@ -31,6 +32,11 @@ impl Key {
     /// The key of what lay in a Codex home before we supplied it.
     pub fn codex(home: &str) -> Self {
         Self { kind: Kind::Codex, name: home.to_owned() }
+    }
+
+    /// The key of another program's item in the keychain, as that program writes it.
+    pub fn foreign(user: String) -> Self {
+        Self { kind: Kind::Foreign, name: user }
     }
 
     pub(crate) fn probe() -> Self {
@@ -69,6 +75,7 @@ impl fmt::Display for Key {
             Kind::Profile => "profile",
             Kind::Login => "login",
             Kind::Codex => "codex",
+            Kind::Foreign => return f.write_str(&self.name),
             Kind::Probe => "probe",
         };
         write!(f, "{kind}.{}", self.name)

@@ -70,11 +70,12 @@ impl Backend for Keychain {
     }
 
     fn save(&mut self, key: &Key, label: &str, record: &SecretString) -> Result<(), StoreError> {
-        let entry = self.entry(key, Some(label))?;
+        let label = Some(label).filter(|label| !label.is_empty());
+        let entry = self.entry(key, label)?;
         let written = entry.set_password(record.expose_secret());
         self.outcome(written)?;
         // The label is for people; without it the record is as good.
-        if let Err(error) = platform::relabel(&entry, label) {
+        if let Some(Err(error)) = label.map(|label| platform::relabel(&entry, label)) {
             tracing::debug!(%error, "the item keeps its old label");
         }
         Ok(())

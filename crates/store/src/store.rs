@@ -127,6 +127,13 @@ impl Store {
         store
     }
 
+    /// The keychain's items of another program, whatever store is ours.
+    #[must_use]
+    pub fn of_another_program(&self, service: &str) -> Self {
+        let config = Config { kind: Wish::Keychain, service: service.to_owned(), ..self.0.config.clone() };
+        Self::open(config, None)
+    }
+
     /// Writes, reads back and deletes. Settles which store it is, if that is open yet.
     pub async fn probe(&self) -> Result<Kind, StoreError> {
         if let Some(Worker { kind, .. }) = self.worker() {
@@ -156,7 +163,8 @@ impl Store {
         self.call(|answer| Command::Load(key.clone(), answer)).await
     }
 
-    /// Keeps a record under a key, durably, and reads it back. The label is for people.
+    /// Keeps a record under a key, durably, and reads it back. The label is for people; an empty one leaves
+    /// the label that is there.
     pub async fn save(&self, key: &Key, label: &str, record: SecretString) -> Result<(), StoreError> {
         self.call(|answer| Command::Save(key.clone(), label.to_owned(), record, answer)).await
     }

@@ -1,27 +1,22 @@
-//! Keeping one login file of Codex fresh: the access token alone, replaced whole whenever it changes.
-
-use std::{
-    fs, io,
-    path::{Path, PathBuf},
-};
+//! Keeping one login of Codex fresh: the access token alone, replaced whole whenever it changes.
 
 use authd_api::ProfileName;
 use authd_oauth::{
     CodexLogin, Mode,
     codex::{self, External},
 };
-use authd_store::private;
 use secrecy::{ExposeSecret, SecretString};
 use tracing::{debug, warn};
 
+use super::{CodexFailure, place::Place};
 use crate::{
     clock,
     facts::{Facts, View},
     keeper::Keeper,
 };
 
-/// Writes a file whenever its profile's credential changes, for as long as the daemon runs.
-pub(super) async fn keep(path: PathBuf, name: ProfileName, keeper: Keeper) {
+/// Writes a login whenever its profile's credential changes, for as long as the daemon runs.
+pub(super) async fn keep(place: Place, name: ProfileName, keeper: Keeper) {
     let mut directory = keeper.watch();
     loop {
         let handle = directory.borrow_and_update().profiles.get(&name).cloned();
@@ -29,7 +24,7 @@ pub(super) async fn keep(path: PathBuf, name: ProfileName, keeper: Keeper) {
         loop {
             if let Some(view) = &mut view {
                 let now = view.borrow_and_update().clone();
-                write(&path, &now, Over::Ours);
+                write(&place, &now, Over::Ours).await;
             }
             let changed = async {
                 match &mut view {
@@ -57,23 +52,29 @@ pub(super) enum Over {
     Anything,
 }
 
-/// Writes the credential into the file, unless it is there already, or something that is not to be
-/// written over.
-pub(super) fn write(path: &Path, view: &View, over: Over) {
-    let Some(facts) = view.facts() else { return };
-    let Some(text) = content(facts) else { return };
-    match fs::read_to_string(path) {
-        Ok(there) if there == text.expose_secret() => return,
-        Ok(_) if over == Over::Ours && !is_ours(path) => {
-            warn!(path = %path.display(), "somebody signed in to Codex there; the file is left alone");
+/// Writes the credential there, unless it is there already, or something that is not to be written
+/// over.
+pub(super) async fn write(place: &Place, view: &View, over: Over) {
+    let Some(text) = view.facts().and_then(|facts| content(facts)) else { return };
+    let path = place.path().display();
+    match place.read().await {
+        Ok(Some(there)) if there.expose_secret() == text.expose_secret() => return,
+        Ok(there) if over == Over::Ours && !is_ours(there.as_ref()) => {
+            warn!(%path, "somebody signed in to Codex there; it is left alone");
+            return;
+        }
+        // Who signed out of Codex there took the item away, and nobody would find another one.
+        Ok(None) if place.is_item() => return,
+        Err(CodexFailure::Store(error)) => {
+            warn!(%error, %path, "Codex's item in the keychain cannot be read");
             return;
         }
         _ => {}
     }
-    // The fifth place where a secret leaves: the file of a program that is to use it.
-    match private::atomic_write(path, text.expose_secret().as_bytes()) {
-        Ok(()) => debug!(path = %path.display(), "Codex has the newest access token"),
-        Err(error) => warn!(%error, path = %path.display(), "Codex's file cannot be written"),
+    // The fifth place where a secret leaves: to a program that is to use it.
+    match place.write(text).await {
+        Ok(()) => debug!(%path, "Codex has the newest access token"),
+        Err(error) => warn!(%error, %path, "Codex's login cannot be written"),
     }
 }
 
@@ -90,17 +91,13 @@ pub(super) fn content(facts: &Facts) -> Option<SecretString> {
     Some(codex::external(&content, facts.issued_at))
 }
 
-/// Whether the file holds nothing that somebody could lose: it is absent, or in the external form.
-pub(super) fn is_ours(path: &Path) -> bool {
-    match fs::read_to_string(path) {
-        Ok(text) => match codex::parse(&text, clock::now()) {
-            Ok(CodexLogin::Grant(grant)) => {
-                // A bare key looks the same whoever wrote it; ours ends with a line break.
-                grant.holding.tokens().is_none() && text.ends_with('\n')
-            }
-            Ok(CodexLogin::External | CodexLogin::Nobody) => true,
-            Err(_) => false,
-        },
-        Err(error) => error.kind() == io::ErrorKind::NotFound,
+/// Whether there is nothing that somebody could lose: nothing at all, or the external form.
+pub(super) fn is_ours(there: Option<&SecretString>) -> bool {
+    let Some(text) = there.map(ExposeSecret::expose_secret) else { return true };
+    match codex::parse(text, clock::now()) {
+        // A bare key looks the same whoever wrote it; ours ends with a line break.
+        Ok(CodexLogin::Grant(grant)) => grant.holding.tokens().is_none() && text.ends_with('\n'),
+        Ok(CodexLogin::External | CodexLogin::Nobody) => true,
+        Err(_) => false,
     }
 }

@@ -12,6 +12,7 @@ use std::{
 use authd_api::ProfileName;
 use authd_oauth::{Failure, Grant};
 use authd_store::StoreError;
+use futures_util::future::BoxFuture;
 use jiff::Timestamp;
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -59,7 +60,7 @@ pub(crate) enum SignOutError {
 pub(crate) struct Give(pub(crate) Giving);
 
 /// What takes it there.
-type Giving = Box<dyn FnOnce(&Grant) -> io::Result<()> + Send>;
+type Giving = Box<dyn FnOnce(&Grant) -> BoxFuture<'static, io::Result<()>> + Send>;
 
 impl std::fmt::Debug for Give {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

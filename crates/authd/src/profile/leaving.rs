@@ -19,7 +19,7 @@ impl Task {
             }
             Command::GiveAway(Give(give), done) => {
                 // There it is durable before it is forgotten here.
-                let given = match give(&session.record().grant) {
+                let given = match give(&session.record().grant).await {
                     Ok(()) => self.forget().await.map_err(GiveError::Store),
                     Err(error) => Err(GiveError::Elsewhere(error)),
                 };

@@ -1,9 +1,19 @@
 //! A login shared with the Codex CLI: taken over, kept fresh, given back; and never with two owners.
 
-use std::{fs, os::unix::fs::PermissionsExt, path::Path};
+use std::{
+    fs,
+    io::Write as _,
+    os::unix::fs::PermissionsExt,
+    path::Path,
+    process::{Command, Stdio},
+};
 
-use authd_sandbox::{Fault, Route, Sandbox, house::House};
+use authd_sandbox::{
+    Fault, Route, Sandbox,
+    house::{House, HouseConfig},
+};
 use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
 
 use crate::support::{house, sandbox, value};
 
@@ -71,7 +81,7 @@ async fn a_login_of_codex_is_taken_over_kept_fresh_and_given_back() {
 #[tokio::test]
 async fn it_survives_a_restart_and_goes_back_whole() {
     let sandbox = sandbox().await;
-    let config = authd_sandbox::house::HouseConfig::new(crate::support::AUTHD, &sandbox).store("file");
+    let config = HouseConfig::new(crate::support::AUTHD, &sandbox).store("file");
     let mut house = House::start(config).await;
     let (path, _) = codex_login(&house, &sandbox, "plus").await;
     house.post("/v1/import", json!({"source": "codex", "path": path})).await;
@@ -153,4 +163,97 @@ async fn a_codex_home_is_supplied_and_restored() {
     assert_eq!(fs::read_to_string(&path).unwrap(), original);
     house.request("DELETE", "/v1/profiles/-/codex", &[], home).await;
     assert_eq!(fs::read_to_string(&path).unwrap(), original);
+}
+
+/// Set for the copy of a test that runs inside a session.
+const INSIDE: &str = "AUTHD_TEST_INSIDE_A_KEYRING_SESSION";
+
+/// Runs `secret-tool`, which speaks to the keychain as Codex's library does.
+fn secret_tool(args: &[&str], input: &str) -> String {
+    let mut tool =
+        Command::new("secret-tool").args(args).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn();
+    let tool = tool.as_mut().unwrap();
+    tool.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
+    assert!(tool.wait().unwrap().success(), "secret-tool {args:?}");
+    std::io::read_to_string(tool.stdout.take().unwrap()).unwrap()
+}
+
+/// A user may have told Codex to keep its login in the keychain (`cli_auth_credentials_store`).
+#[tokio::test]
+async fn a_login_in_codexs_own_keychain_item_is_taken_over_too() {
+    if std::env::var_os(INSIDE).is_none() {
+        let installed = |program: &str| Command::new(program).arg("--version").output().is_ok();
+        if !["dbus-run-session", "gnome-keyring-daemon", "secret-tool"].into_iter().all(installed) {
+            println!("skipped: dbus, gnome-keyring and libsecret-tools are needed");
+            return;
+        }
+        let home = tempfile::tempdir().unwrap();
+        let mut session = Command::new("dbus-run-session");
+        session.arg("--").arg(std::env::current_exe().unwrap()).env(INSIDE, "1");
+        session.env("HOME", home.path()).env("XDG_RUNTIME_DIR", home.path());
+        session.args([
+            "--exact",
+            "codex::a_login_in_codexs_own_keychain_item_is_taken_over_too",
+            "--nocapture",
+        ]);
+        let output = session.output().unwrap();
+        let told = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success() && told.contains("1 passed"), "{told}");
+        return;
+    }
+    let mut keyring = Command::new("gnome-keyring-daemon");
+    keyring.args(["--unlock", "--components=secrets"]).stdin(Stdio::piped()).stdout(Stdio::null());
+    let mut keyring = keyring.stderr(Stdio::null()).spawn().unwrap();
+    keyring.stdin.take().unwrap().write_all(b"password").unwrap();
+    assert!(keyring.wait().unwrap().success());
+
+    let sandbox = sandbox().await;
+    let bus = std::env::var("DBUS_SESSION_BUS_ADDRESS").unwrap();
+    let config = HouseConfig::new(crate::support::AUTHD, &sandbox).store("file");
+    let mut house = House::start(config.env("DBUS_SESSION_BUS_ADDRESS", &bus)).await;
+    let (path, original) = codex_login(&house, &sandbox, "plus").await;
+    fs::remove_file(&path).unwrap();
+    // As Codex 0.169 leaves it: no file, and an item that keyring 3.6.3 made.
+    let home = fs::canonicalize(path.parent().unwrap()).unwrap();
+    let hash = Sha256::digest(home.as_os_str().as_encoded_bytes());
+    let user = format!("cli|{}", hash.iter().take(8).map(|byte| format!("{byte:02x}")).collect::<String>());
+    let item =
+        ["service", "Codex Auth", "username", &user, "target", "default", "application", "rust-keyring"];
+    let label = format!("--label={user}@Codex Auth:default (keyring v3.6.3)");
+    secret_tool(&[["store", &label].as_slice(), &item].concat(), &original);
+    let lookup = || -> Value {
+        serde_json::from_str(&secret_tool(&[["lookup"].as_slice(), &item].concat(), "")).unwrap()
+    };
+
+    house.post("/v1/import", json!({"source": "codex", "path": path})).await;
+    let external = lookup();
+    assert_eq!(external["auth_mode"], "chatgptAuthTokens");
+    assert_eq!(external["tokens"]["refresh_token"], "");
+    assert_eq!(external["tokens"]["access_token"], current_token(&house, "default").await);
+    assert!(!path.exists(), "Codex reads its item, and so no file");
+
+    // It is kept fresh, after a restart, too.
+    house.restart().await;
+    house.post("/v1/profiles/default/refresh", json!({})).await;
+    let fresh = current_token(&house, "default").await;
+    while lookup()["tokens"]["access_token"] != fresh {
+        tokio::task::yield_now().await;
+    }
+    // And it goes back where it was: one item, whole.
+    house.post("/v1/profiles/default/export", json!({"target": "codex", "path": path})).await;
+    assert_ne!(lookup()["tokens"]["refresh_token"], "");
+    let found = secret_tool(&["search", "--all", "service", "Codex Auth"], "");
+    assert_eq!(found.matches("[/").count(), 1, "{found}");
+    assert!(found.contains("keyring v3.6.3"), "the item is Codex's: {found}");
+    assert!(house.get("/v1/profiles").await["profiles"].as_array().unwrap().is_empty());
+
+    // Another login of ours is lent to it, and what was there comes back.
+    house.sign_in("ours", "business").await;
+    let before = lookup();
+    let body = json!({"home": home});
+    let installed = house.request("PUT", "/v1/profiles/ours/codex", &[], body.to_string()).await;
+    assert_eq!(installed.json()["path"], json!(home), "{}", installed.text());
+    assert_ne!(lookup(), before);
+    house.request("DELETE", "/v1/profiles/ours/codex", &[], body.to_string()).await;
+    assert_eq!(lookup(), before);
 }
