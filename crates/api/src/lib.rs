@@ -37,5 +37,8 @@ pub use paths::{PathError, Paths};
 /// The header every answer carries: the daemon's version.
 pub const VERSION_HEADER: &str = "authd-version";
 
+/// The header of a refusal that says which request it was: the log names it so, too.
+pub const REQUEST_HEADER: &str = "authd-request";
+
 /// The media type of a [`Problem`] (RFC 9457, section 6.1).
 pub const PROBLEM_TYPE: &str = "application/problem+json";

@@ -47,6 +47,32 @@ pub const EXPORT: &str = "/v1/profiles/{profile}/export";
 /// `PUT`, `DELETE`: keeps a Codex home supplied with fresh access tokens, or no more.
 pub const CODEX: &str = "/v1/profiles/{profile}/codex";
 
+/// `GET`: figures, as OpenMetrics text.
+pub const METRICS: &str = "/v1/metrics";
+
+/// All of them.
+pub const ALL: [&str; 19] = [
+    STATUS,
+    LOGINS,
+    LOGIN,
+    LOGIN_CALLBACK,
+    PROFILES,
+    PROFILE,
+    API_KEY,
+    HEADERS,
+    REFRESH,
+    RELAY,
+    RELAY_BACKEND,
+    STORE_MIGRATE,
+    STORE_REKEY,
+    DIAGNOSIS,
+    EVENTS,
+    IMPORT,
+    EXPORT,
+    CODEX,
+    METRICS,
+];
+
 /// The path of one login.
 pub fn login(id: &str) -> String {
     format!("{LOGINS}/{id}")

@@ -26,6 +26,7 @@ use crate::{
     inherited::Inherited,
     keeper::{find_index, keeper},
     logins::{Logins, Settings},
+    metrics::Metrics,
     notify::{self, Health},
     profile::Tools,
     relay::Relay,
@@ -140,8 +141,8 @@ impl App {
         let handover = Handover::take(inherited.handover, &mut loaded, &paths.state_dir);
         let store = Store::open(config.store.for_state_dir(&paths.state_dir), loaded.store());
         config.store.compare(loaded.store());
-        let probed = store.probe().await;
-        if let Err(error) = &probed {
+        let metrics = Metrics::new(started_at, &store);
+        if let Err(error) = store.probe().await {
             warn!(%error, "the store does not answer yet; it is tried again");
         }
 
@@ -155,6 +156,7 @@ impl App {
             reading: Arc::new(Semaphore::new(1)),
             events: events.clone(),
             handover: handover.clone(),
+            metrics: metrics.clone(),
             stopping: soft.clone(),
         };
         let index = find_index(loaded, &tools).await;
@@ -178,6 +180,7 @@ impl App {
             logins: logins.clone(),
             relay: Relay::new(http),
             events: events.clone(),
+            metrics,
             stopping: soft.clone(),
             endpoint: endpoint.clone(),
             first_port: config.callback.ports.first().copied().unwrap_or_default(),

@@ -28,6 +28,7 @@ mod hygiene;
 mod inherited;
 mod keeper;
 mod logins;
+mod metrics;
 mod notify;
 mod profile;
 mod relay;

@@ -34,6 +34,7 @@ use crate::{
     events::{Events, News},
     facts::{Facts, Rendering, View},
     handover::{Handover, Left},
+    metrics::Metrics,
 };
 
 /// Commands waiting for one profile: a herd of a thousand fits, and a caller beyond that waits its turn.
@@ -62,6 +63,8 @@ pub(crate) struct Tools {
     pub(crate) reading: Arc<Semaphore>,
     /// What the last run left, and what is left to the next.
     pub(crate) handover: Handover,
+    /// What is counted.
+    pub(crate) metrics: Metrics,
     /// Who wants to know of changes.
     pub(crate) events: Events,
     /// The end of the daemon: finish what must not be cancelled, begin nothing.
@@ -283,6 +286,7 @@ impl Task {
     /// Applies one event, begins what follows from it, and tells everybody.
     fn step(&mut self, session: &mut Session, event: Event) {
         log(&event);
+        self.tools.metrics.happened(&event);
         let now = clock::now();
         if matches!(event, Event::SignedIn(_)) {
             self.routing_due = now;

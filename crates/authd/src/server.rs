@@ -34,6 +34,7 @@ use crate::{
     callback::Arrivals,
     clock, diagnosis,
     keeper::{Directory, SignIn},
+    metrics,
     relay::Target,
     reply,
 };
@@ -43,6 +44,7 @@ const LONGEST_WAIT: u64 = 60;
 
 /// All routes.
 pub(crate) fn router(front: Front) -> Router {
+    let front = Arc::new(front);
     Router::new()
         .route(route::STATUS, get(status))
         .route(route::LOGINS, post(start_login))
@@ -57,6 +59,7 @@ pub(crate) fn router(front: Front) -> Router {
         .route(route::STORE_REKEY, post(rekey_store))
         .route(route::DIAGNOSIS, get(diagnosis))
         .route(route::EVENTS, get(news::events))
+        .route(route::METRICS, get(metrics))
         .route(route::IMPORT, post(sharing::import))
         .route(route::EXPORT, post(sharing::export))
         .route(route::CODEX, put(sharing::install).delete(sharing::uninstall))
@@ -66,8 +69,8 @@ pub(crate) fn router(front: Front) -> Router {
         .method_not_allowed_fallback(|| async {
             Refusal(Problem::new(ErrorCode::MethodNotAllowed, "this route does not know that method"))
         })
-        .layer(middleware::from_fn(guard::guard))
-        .with_state(Arc::new(front))
+        .layer(middleware::from_fn_with_state(front.clone(), guard::guard))
+        .with_state(front)
 }
 
 type Seen = State<Arc<Front>>;
@@ -90,6 +93,12 @@ async fn status(State(front): Seen) -> Response {
 
 async fn diagnosis(State(front): Seen) -> Response {
     json(StatusCode::OK, &diagnosis::diagnose(&front, &front.endpoint).await)
+}
+
+async fn metrics(State(front): Seen) -> Result<Response, Refusal> {
+    let text = front.metrics.text(&front.keeper.directory(), front.logins.pending(), clock::now());
+    let text = text.map_err(|error| Problem::new(ErrorCode::Internal, format!("no figures: {error}")))?;
+    Ok(([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], text).into_response())
 }
 
 async fn start_login(State(front): Seen, Json(body): Json<LoginBody>) -> Result<Response, Refusal> {

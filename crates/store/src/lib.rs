@@ -24,4 +24,4 @@ pub use backend::{Kind, StoreError};
 pub use file::KeySource;
 pub use index::{Entry, Index, Loaded};
 pub use key::Key;
-pub use store::{Config, Moved, State, Status, Store, Wish};
+pub use store::{Call, Config, Moved, State, Status, Store, Wish};

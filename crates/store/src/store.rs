@@ -2,9 +2,10 @@
 //! backend's thread may hang; nobody who holds this handle does.
 
 use std::{
+    fmt,
     path::PathBuf,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
+    time::{Duration, Instant},
 };
 
 use secrecy::SecretString;
@@ -93,19 +94,59 @@ pub struct Status {
     pub detail: String,
 }
 
+/// What can be asked of the store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Call {
+    /// Write, read back, delete.
+    Probe,
+    /// Read a record.
+    Load,
+    /// Keep a record.
+    Save,
+    /// Forget a record.
+    Delete,
+    /// Read all keys.
+    List,
+    /// Seal everything with a new key.
+    Rekey,
+}
+
+impl Call {
+    /// Its name, as figures have it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Probe => "probe",
+            Self::Load => "load",
+            Self::Save => "save",
+            Self::Delete => "delete",
+            Self::List => "list",
+            Self::Rekey => "rekey",
+        }
+    }
+}
+
+/// Somebody who is told of every call, how long it took, and how it failed.
+type Observer = dyn Fn(Call, Duration, Option<&StoreError>) + Send + Sync;
+
 /// A handle on the store.
 #[derive(Clone, Debug)]
 pub struct Store(Arc<Inner>);
 
-#[derive(Debug)]
 struct Inner {
     config: Config,
+    observer: OnceLock<Box<Observer>>,
     worker: Mutex<Option<Worker>>,
     status: watch::Sender<Status>,
     /// Where it keeps things, as the last probe said.
     described: Mutex<String>,
     /// Held by whoever moves everything; shared by everybody else.
     moving: RwLock<()>,
+}
+
+impl fmt::Debug for Inner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Inner").field("status", &self.status).finish_non_exhaustive()
+    }
 }
 
 impl Store {
@@ -116,6 +157,7 @@ impl Store {
         let (status, _) = watch::channel(Status { kind: settled, state: State::Unavailable, detail });
         let store = Self(Arc::new(Inner {
             config,
+            observer: OnceLock::new(),
             worker: Mutex::default(),
             status,
             described: Mutex::new("it answers".to_owned()),
@@ -177,6 +219,11 @@ impl Store {
     /// All keys.
     pub async fn list(&self) -> Result<Vec<Key>, StoreError> {
         self.call(Command::List).await
+    }
+
+    /// Tells of every call from now on; to be said once.
+    pub fn observe(&self, observer: impl Fn(Call, Duration, Option<&StoreError>) + Send + Sync + 'static) {
+        self.0.observer.set(Box::new(observer)).ok();
     }
 
     /// How the store is now.
@@ -254,17 +301,23 @@ impl Store {
                 format!("it has not answered for {seconds} s; is it asking for a password somewhere?");
             return Err(StoreError::Unavailable { detail });
         }
-        if !worker.send(command(sender)) {
+        let command = command(sender);
+        let (call, asked) = (command.call(), Instant::now());
+        if !worker.send(command) {
             return Err(gone());
         }
-        match tokio::time::timeout(deadline, answer).await {
-            Ok(answer) => answer.map_err(|_| gone())?,
+        let result = match tokio::time::timeout(deadline, answer).await {
+            Ok(answer) => answer.unwrap_or_else(|_| Err(gone())),
             Err(_) => Err(StoreError::Unavailable {
                 detail: format!(
                     "it did not answer within {deadline:?}; is it asking for a password somewhere?"
                 ),
             }),
+        };
+        if let Some(observer) = self.0.observer.get() {
+            observer(call, asked.elapsed(), result.as_ref().err());
         }
+        result
     }
 
     fn settle(&self, kind: Kind) {

@@ -13,6 +13,7 @@ use tokio::sync::oneshot;
 use crate::{
     Key,
     backend::{Backend, Kind, StoreError},
+    store::Call,
 };
 
 /// A handle on the thread.
@@ -34,6 +35,20 @@ pub(crate) enum Command {
     Delete(Key, oneshot::Sender<Result<(), StoreError>>),
     List(oneshot::Sender<Result<Vec<Key>, StoreError>>),
     Rekey(oneshot::Sender<Result<(), StoreError>>),
+}
+
+impl Command {
+    /// What it asks for.
+    pub(crate) fn call(&self) -> Call {
+        match self {
+            Self::Probe(_) => Call::Probe,
+            Self::Load(..) => Call::Load,
+            Self::Save(..) => Call::Save,
+            Self::Delete(..) => Call::Delete,
+            Self::List(_) => Call::List,
+            Self::Rekey(_) => Call::Rekey,
+        }
+    }
 }
 
 impl Worker {

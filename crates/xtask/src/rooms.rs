@@ -7,7 +7,7 @@ use serde_json::Value;
 use crate::shell::cargo;
 
 /// A dependency and the packages that may have it. Dependencies that are not here are anybody's.
-const MAY_LINK: [(&str, &[&str]); 13] = [
+const MAY_LINK: [(&str, &[&str]); 14] = [
     ("age", &["authd-store"]),
     ("apple-native-keyring-store", &["authd-store"]),
     ("axum", &["authd", "authd-sandbox"]),
@@ -15,6 +15,7 @@ const MAY_LINK: [(&str, &[&str]); 13] = [
     ("directories", &["authd-api"]),
     ("keyring-core", &["authd-store"]),
     ("listenfd", &["authd"]),
+    ("prometheus-client", &["authd"]),
     ("reqwest", &["authd-oauth"]),
     ("sd-notify", &["authd"]),
     ("sha2", &["authd", "authd-oauth", "authd-sandbox"]),

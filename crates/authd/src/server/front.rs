@@ -18,6 +18,7 @@ use crate::{
     facts::{Facts, Freshness, View},
     keeper::Keeper,
     logins::Logins,
+    metrics::{From, Metrics},
     profile::Handle,
     relay::Relay,
     reply,
@@ -34,6 +35,8 @@ pub(crate) struct Front {
     pub(crate) logins: Logins,
     /// The way upstream.
     pub(crate) relay: Relay,
+    /// What is counted.
+    pub(crate) metrics: Metrics,
     /// What changes.
     pub(crate) events: Events,
     /// The end of the daemon.
@@ -83,6 +86,12 @@ impl Front {
 
     /// The facts of a profile whose credential lasts long enough, or why there is none.
     pub(super) async fn fresh(&self, found: &Found, span: Option<Duration>) -> Result<Arc<Facts>, Problem> {
+        let answer = self.seek(found, span).await;
+        self.metrics.answered(answer.as_ref().map_or(From::Nowhere, |(from, _)| *from));
+        answer.map(|(_, facts)| facts)
+    }
+
+    async fn seek(&self, found: &Found, span: Option<Duration>) -> Result<(From, Arc<Facts>), Problem> {
         let Limits { min_ttl, patience, .. } = *self.limits.borrow();
         let span = span.unwrap_or(min_ttl);
         let now = clock::now();
@@ -90,12 +99,12 @@ impl Front {
         match facts.freshness(span, now) {
             Freshness::Fresh => {
                 found.handle.used(now);
-                return Ok(facts);
+                return Ok((From::Cache, facts));
             }
             Freshness::Due => {
                 found.handle.used(now);
                 found.handle.nudge();
-                return Ok(facts);
+                return Ok((From::Cache, facts));
             }
             Freshness::LoginRequired => return Err(reply::no_credential(&facts, now)),
             Freshness::Expired => {}
@@ -105,7 +114,7 @@ impl Front {
         }
         let (facts, now) = (self.known(found).await?, clock::now());
         match facts.freshness(Duration::ZERO, now) {
-            Freshness::Fresh | Freshness::Due => Ok(facts),
+            Freshness::Fresh | Freshness::Due => Ok((From::Renewal, facts)),
             Freshness::Expired | Freshness::LoginRequired => Err(reply::no_credential(&facts, now)),
         }
     }

@@ -1,15 +1,18 @@
 //! Before every handler: who asks, and as what.
 
-use authd_api::{ErrorCode, Problem};
+use authd_api::{ErrorCode, Problem, REQUEST_HEADER};
 use axum::{
-    extract::Request,
+    extract::{MatchedPath, Request, State},
     middleware::Next,
     response::{IntoResponse, Response},
 };
-use http::header;
+use http::{HeaderName, header};
 use tracing::Instrument;
 
+use super::Seen;
 use crate::answer::{Refusal, stamp};
+
+const REQUEST_ID: HeaderName = HeaderName::from_static(REQUEST_HEADER);
 
 /// Who is at the other end of a connection.
 #[derive(Clone, Copy, Debug)]
@@ -24,16 +27,24 @@ pub(crate) enum Peer {
 
 /// Lets a request through, or says why not. A browser can be tricked into sending a request here by a
 /// web page; it cannot be made to leave out `Origin`, or to send our `Host`.
-pub(super) async fn guard(request: Request, next: Next) -> Response {
+pub(super) async fn guard(State(front): Seen, request: Request, next: Next) -> Response {
     let method = request.method().clone();
     let path = request.uri().path().to_owned();
-    let span =
-        tracing::debug_span!("request", %method, path = %path.split("/relay").next().unwrap_or_default());
+    let matched = request.extensions().get::<MatchedPath>().cloned();
+    let id = front.metrics.next_request();
+    let path = path.split("/relay").next().unwrap_or_default();
+    let span = tracing::debug_span!("request", id, %method, path);
     let mut response = match refused(&request) {
         Some(problem) => Refusal(problem).into_response(),
-        None => next.run(request).instrument(span).await,
+        None => next.run(request).instrument(span.clone()).await,
     };
     stamp(&mut response);
+    let status = response.status();
+    if status.is_client_error() || status.is_server_error() {
+        span.in_scope(|| tracing::debug!(status = status.as_u16(), "refused"));
+        response.headers_mut().insert(REQUEST_ID, id.into());
+    }
+    front.metrics.asked(matched.as_ref(), &method, status);
     response
 }
 

@@ -5,6 +5,7 @@
 mod browser;
 mod codex;
 mod doors;
+mod figures;
 mod headers;
 mod login;
 mod news;

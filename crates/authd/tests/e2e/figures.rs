@@ -1,0 +1,61 @@
+//! What the daemon counts, and what it never tells in doing so.
+
+use authd_sandbox::{
+    Fault, Route,
+    house::{House, HouseConfig},
+};
+use serde_json::json;
+
+use crate::support::{AUTHD, house, sandbox};
+
+#[tokio::test]
+async fn what_happened_is_counted_and_nobody_is_named() {
+    let sandbox = sandbox().await;
+    let house = house(&sandbox).await;
+    house.sign_in("somebody", "plus").await;
+    house.get("/v1/profiles/somebody/headers").await;
+    house.get("/v1/profiles/-/headers").await;
+    house.post("/v1/profiles/-/refresh", json!({})).await;
+    sandbox.faults().push(Route::Refresh, Fault::Garbage);
+    house.request("POST", "/v1/profiles/-/refresh", &[], "{}").await;
+    house.request("GET", "/v1/profiles/nobody/headers", &[], "").await;
+    house.request("BREW", "/v1/somewhere", &[], "").await;
+
+    let answer = house.request("GET", "/v1/metrics", &[], "").await;
+    assert_eq!(answer.header("content-type"), "application/openmetrics-text; version=1.0.0; charset=utf-8");
+    let text = answer.text();
+    for line in [
+        r#"authd_requests_total{route="/v1/profiles/{profile}/headers",method="GET",code="200"} 2"#,
+        r#"authd_requests_total{route="/v1/profiles/{profile}/headers",method="GET",code="404"} 1"#,
+        r#"authd_requests_total{route="other",method="other",code="404"} 1"#,
+        r#"authd_credentials_total{from="cache"} 2"#,
+        r#"authd_refreshes_total{result="ok"} 1"#,
+        r#"authd_refreshes_total{result="garbled"} 1"#,
+        r#"authd_profiles{state="ready"} 1"#,
+        r#"authd_token_age_seconds{which="oldest"} "#,
+        r#"authd_store_call_seconds_bucket{le="+Inf",call="save",result="ok"} "#,
+        "authd_pending_logins 0",
+        "# UNIT authd_start_time_seconds seconds",
+    ] {
+        assert!(text.lines().any(|found| found.starts_with(line)), "{line}\n{text}");
+    }
+    assert!(text.ends_with("# EOF\n"), "{text}");
+    assert!(!text.contains("somebody") && !text.contains('@'), "a label names somebody:\n{text}");
+    for secret in sandbox.issued_secrets() {
+        assert!(!text.contains(secret.as_str()), "a label holds a secret");
+    }
+}
+
+#[tokio::test]
+async fn a_refusal_has_the_number_that_the_log_has() {
+    let sandbox = sandbox().await;
+    let house = House::start(HouseConfig::new(AUTHD, &sandbox).env("RUST_LOG", "authd=debug")).await;
+    let refused = house.request("GET", "/v1/profiles/nobody", &[], "").await;
+    let number = refused.header("authd-request").to_owned();
+    let again = house.request("GET", "/v1/profiles/nobody", &[], "").await;
+    assert_ne!(again.header("authd-request"), number);
+    let log = house.log();
+    assert!(log.contains(&format!("id={number}")) && log.contains("refused status=404"), "{log}");
+    let fine = house.request("GET", "/v1/status", &[], "").await;
+    assert_eq!(fine.header("authd-request"), "", "only refusals have one");
+}
