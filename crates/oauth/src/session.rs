@@ -21,10 +21,11 @@ use jiff::Timestamp;
 
 pub use self::words::{Bearer, Credential, Effect, Event, Outlook, Standing, Trouble, Unsaved};
 use crate::{
-    Grant, Holding, Mode, Record, Routing,
+    Holding, Mode, Record, Routing,
     schedule::{self, Jitter, later},
 };
 
+mod beginning;
 mod results;
 mod words;
 
@@ -111,51 +112,6 @@ pub struct Session {
 }
 
 impl Session {
-    /// The session of a new sign-in; its first effect saves it. The generation is one that no credential
-    /// under this name has had; the seed spreads the schedule.
-    pub fn signed_in(grant: Grant, generation: u64, seed: u64, now: Timestamp) -> Self {
-        let record = Record { generation, grant, journal: None, ended: None, routing: Routing::default() };
-        let mut session = Self::restored(record, seed, now);
-        session.durable = Durable::No { failures: 0, next: now };
-        session
-    }
-
-    /// The session that a saved record describes. A journalled refresh is settled at once.
-    pub fn restored(record: Record, seed: u64, now: Timestamp) -> Self {
-        Self {
-            served: Credential::of(&record),
-            work: Work::Idle,
-            ticket: 0,
-            durable: Durable::Yes,
-            unsaved: false,
-            journal_durable: record.journal.is_some(),
-            network: Network::Trusted,
-            failures: 0,
-            not_before: now,
-            answer_lost_at: record.journal,
-            asked: record.journal.is_some(),
-            renew_key: false,
-            spent: false,
-            key_renewed_at: None,
-            used_at: now,
-            trouble: None,
-            stopping: false,
-            seed,
-            record,
-        }
-    }
-
-    /// The session that another process left, which may not have managed to save it.
-    pub fn handed_over(record: Record, durable: bool, seed: u64, now: Timestamp) -> Self {
-        let mut session = Self::restored(record, seed, now);
-        if !durable {
-            session.durable = Durable::No { failures: 0, next: now };
-            session.journal_durable = false;
-            session.unsaved = true;
-        }
-        session
-    }
-
     /// Takes in what happened, and says what to do now.
     pub fn apply(&mut self, event: Event, now: Timestamp) -> Effect {
         match event {
@@ -297,25 +253,6 @@ impl Session {
             self.record.generation += 1;
             self.durable = Durable::No { failures: 0, next: now };
         }
-    }
-
-    /// The new grant is served once it is saved; until then, so is the old one.
-    fn replace(&mut self, grant: Grant, now: Timestamp) {
-        let record = Record {
-            generation: self.record.generation + 1,
-            grant,
-            journal: None,
-            ended: None,
-            routing: Routing::default(),
-        };
-        *self = Self {
-            served: self.served.clone(),
-            unsaved: self.unsaved,
-            ticket: self.ticket + 1,
-            stopping: self.stopping,
-            durable: Durable::No { failures: 0, next: now },
-            ..Self::restored(record, self.seed, now)
-        };
     }
 
     fn doubt_network(&mut self, now: Timestamp, since_failure: bool) {
