@@ -107,13 +107,13 @@ impl Manager {
         }
     }
 
-    /// A command of its own.
-    fn run(self, args: &[&str]) -> Step {
+    /// A command of its own, word by word.
+    fn command(self, args: &[&str]) -> Vec<String> {
         let program: &[&str] = match self {
             Self::Systemd => &["systemctl", "--user"],
             Self::Launchd { .. } => &["launchctl"],
         };
-        Step::Run(program.iter().chain(args).map(ToString::to_string).collect())
+        program.iter().chain(args).map(ToString::to_string).collect()
     }
 }
 
@@ -173,14 +173,14 @@ impl Facts {
         steps.extend(self.stranger.map(Step::Stop));
         match self.manager {
             Manager::Systemd => {
-                steps.push(self.manager.run(&["daemon-reload"]));
-                steps.push(self.manager.run(&["enable", "--now", "authd.socket", "authd.service"]));
+                steps.push(self.run(&["daemon-reload"]));
+                steps.push(self.run(&["enable", "--now", "authd.socket", "authd.service"]));
             }
             Manager::Launchd { uid } => {
                 let at = self.packaged.as_deref().unwrap_or(&self.directory).join(files::AGENT);
-                steps.push(self.manager.run(&["enable", &service(uid)]));
+                steps.push(self.run(&["enable", &service(uid)]));
                 if changed || !self.is_up() {
-                    steps.push(self.manager.run(&["bootstrap", &domain(uid), &at.to_string_lossy()]));
+                    steps.push(self.run(&["bootstrap", &domain(uid), &at.to_string_lossy()]));
                 }
             }
         }
@@ -195,7 +195,7 @@ impl Facts {
                 Manager::Systemd => {
                     let known = self.units.iter().filter(|unit| unit.loaded).map(|unit| unit.name.as_str());
                     let args: Vec<&str> = ["disable", "--now"].into_iter().chain(known).collect();
-                    steps.push(self.manager.run(&args));
+                    steps.push(self.run(&args));
                 }
                 Manager::Launchd { .. } => steps.push(self.stop()),
             }
@@ -203,23 +203,27 @@ impl Facts {
         steps.extend(self.files.iter().map(|file| Step::Remove(self.directory.join(file.name))));
         if self.manager == Manager::Systemd {
             if !self.files.is_empty() {
-                steps.push(self.manager.run(&["daemon-reload"]));
+                steps.push(self.run(&["daemon-reload"]));
             }
             // A failed unit is remembered although its file is gone.
             for unit in self.units.iter().filter(|unit| unit.has_failed()) {
-                steps.push(self.manager.run(&["reset-failed", &unit.name]));
+                steps.push(self.run(&["reset-failed", &unit.name]));
             }
         }
         steps
+    }
+
+    fn run(&self, args: &[&str]) -> Step {
+        Step::Run(self.manager.command(args))
     }
 
     fn stop(&self) -> Step {
         match self.manager {
             Manager::Systemd => {
                 let up = self.units.iter().filter(|unit| unit.is_up()).map(|unit| unit.name.as_str());
-                self.manager.run(&["stop"].into_iter().chain(up).collect::<Vec<_>>())
+                self.run(&["stop"].into_iter().chain(up).collect::<Vec<_>>())
             }
-            Manager::Launchd { uid } => self.manager.run(&["bootout", &service(uid)]),
+            Manager::Launchd { uid } => self.run(&["bootout", &service(uid)]),
         }
     }
 }
@@ -265,11 +269,11 @@ impl Step {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Unreachable {
     /// Its program is not there.
-    NotThere(&'static str),
+    Missing(&'static str),
     /// It is there, and something else runs this machine, as in a container.
-    NotInCharge(&'static str),
+    Idle(&'static str),
     /// It does not run for this person, and says why.
-    NotRunning(String),
+    Silent(String),
 }
 
 impl Unreachable {
@@ -277,19 +281,19 @@ impl Unreachable {
     /// there is one that this shell was not told of.
     pub(crate) fn words(&self, runtime: Option<&Path>) -> (String, String) {
         match (self, runtime) {
-            (Self::NotThere(program), _) => (
+            (Self::Missing(program), _) => (
                 format!("there is no service manager here: {program} is not installed"),
                 "run the daemon without one: authd &".to_owned(),
             ),
-            (Self::NotInCharge(name), _) => (
+            (Self::Idle(name), _) => (
                 format!("there is no service manager here: {name} is installed, but does not run"),
                 "run the daemon without one: authd &".to_owned(),
             ),
-            (Self::NotRunning(_), Some(runtime)) => (
+            (Self::Silent(_), Some(runtime)) => (
                 "this shell was not told where your service manager is".to_owned(),
                 format!("run: export XDG_RUNTIME_DIR={}", runtime.display()),
             ),
-            (Self::NotRunning(why), None) => (
+            (Self::Silent(why), None) => (
                 format!("no service manager runs for you: {why}"),
                 "have one started: sudo loginctl enable-linger \"$(id -un)\"; \
                  or run the daemon without one: authd &"

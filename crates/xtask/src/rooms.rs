@@ -7,17 +7,19 @@ use serde_json::Value;
 use crate::shell::cargo;
 
 /// A dependency and the packages that may have it. Dependencies that are not here are anybody's.
-const MAY_LINK: [(&str, &[&str]); 13] = [
+const MAY_LINK: [(&str, &[&str]); 15] = [
     ("age", &["authd-store"]),
     ("apple-native-keyring-store", &["authd-store"]),
     ("axum", &["authd", "authd-sandbox"]),
     ("clap", &["authctl", "authd", "authd-sandbox", "xtask"]),
     ("directories", &["authd-api"]),
+    ("flate2", &["xtask"]),
     ("keyring-core", &["authd-store"]),
     ("listenfd", &["authd"]),
     ("reqwest", &["authd-oauth"]),
     ("sd-notify", &["authd"]),
     ("sha2", &["authd", "authd-oauth", "authd-sandbox"]),
+    ("tar", &["xtask"]),
     ("toml", &["authd"]),
     ("tracing-subscriber", &["authd"]),
     ("zbus-secret-service-keyring-store", &["authd-store"]),

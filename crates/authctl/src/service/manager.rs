@@ -34,7 +34,7 @@ pub(crate) fn reach(manager: Manager) -> Result<(), Unreachable> {
         Manager::Launchd { uid } => ("launchctl", &["print", &domain(uid)]),
     };
     let output = Command::new(program).args(args).stdin(Stdio::null()).output();
-    let output = output.map_err(|_| Unreachable::NotThere(program))?;
+    let output = output.map_err(|_| Unreachable::Missing(program))?;
     let said = String::from_utf8_lossy(&output.stdout);
     let there = match manager {
         Manager::Systemd => !["", "offline", "unknown"].contains(&said.trim()),
@@ -46,8 +46,8 @@ pub(crate) fn reach(manager: Manager) -> Result<(), Unreachable> {
     let why = why.lines().next().unwrap_or("it is offline");
     match there {
         true => Ok(()),
-        false if !in_charge => Err(Unreachable::NotInCharge(manager.name())),
-        false => Err(Unreachable::NotRunning(why.to_owned())),
+        false if !in_charge => Err(Unreachable::Idle(manager.name())),
+        false => Err(Unreachable::Silent(why.to_owned())),
     }
 }
 
@@ -113,8 +113,7 @@ fn directory(manager: Manager, home: &Path) -> PathBuf {
 
 /// What the manager says; nothing, where it says that it knows nothing.
 fn ask(manager: Manager, args: &[&str]) -> String {
-    let Step::Run(words) = manager.run(args) else { return String::new() };
-    let output = command(&words).output();
+    let output = command(&manager.command(args)).output();
     output.map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).unwrap_or_default()
 }
 

@@ -153,11 +153,11 @@ fn everything_goes_that_came_and_half_of_it_too() {
 
 #[test]
 fn without_a_manager_the_remedy_is_told() {
-    let (detail, hint) = Unreachable::NotThere("systemctl").words(None);
+    let (detail, hint) = Unreachable::Missing("systemctl").words(None);
     assert!(detail.contains("systemctl is not installed") && hint.contains("authd &"), "{detail}: {hint}");
-    let (detail, hint) = Unreachable::NotInCharge("systemd").words(None);
+    let (detail, hint) = Unreachable::Idle("systemd").words(None);
     assert!(detail.contains("does not run") && !hint.contains("linger"), "{detail}: {hint}");
-    let none = Unreachable::NotRunning("Failed to connect to bus".to_owned());
+    let none = Unreachable::Silent("Failed to connect to bus".to_owned());
     let (detail, hint) = none.words(None);
     assert!(detail.contains("Failed to connect to bus"), "{detail}");
     assert!(hint.contains("loginctl enable-linger \"$(id -un)\"") && hint.contains("authd &"), "{hint}");
