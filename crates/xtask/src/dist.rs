@@ -4,6 +4,7 @@
 
 use std::{
     env, fs,
+    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     process::Command,
 };
@@ -112,7 +113,8 @@ fn debian(wares: &[Ware], epoch: u64, place: &Path) -> anyhow::Result<PathBuf> {
         let path = tree.join(at);
         fs::create_dir_all(path.parent().context("a file lies in a directory")?)?;
         fs::write(&path, &ware.bytes)?;
-        wares::set_mode(&path, ware.mode)?;
+        // The umask of whoever builds is not the package's.
+        fs::set_permissions(&path, fs::Permissions::from_mode(ware.mode))?;
     }
     let mut command = Command::new(packer);
     command.args(["--no-build", "--no-strip", "--quiet", "--package", "authd", "--output"]).arg(place);

@@ -59,6 +59,9 @@ pub(super) fn tarball(packages: &Packages) -> anyhow::Result<()> {
     let example = unpacked.join("config/authd.toml");
     let example = example.to_str().context("temporary directories have plain names")?;
     say(run("authd", &["--check-config", "--config", example])?.trim());
+    let units = run("authctl", &["service", "install", "--print"])?;
+    let own = format!("{}/bin/authd", packages.name);
+    ensure!(units.contains(&own), "no unit for {own}:\n{units}");
     Ok(())
 }
 

@@ -2,7 +2,6 @@
 
 use std::{
     fs,
-    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     process::Command,
 };
@@ -17,6 +16,9 @@ const PROGRAM: (&str, &str) = ("ExecStart=%h/.cargo/bin/authd\n", "ExecStart=/us
 
 /// Debian's directory for what is to be read.
 const DOC: &str = "usr/share/doc/authd-agent";
+
+/// Where a ware goes that is not in a package.
+const NOWHERE: &str = "";
 
 /// A file, and where it goes.
 pub(super) struct Ware {
@@ -35,22 +37,17 @@ pub(super) enum Place {
 
 /// Those that go there, by their paths.
 pub(super) fn sorted(wares: &[Ware], place: Place) -> Vec<(&Path, &Ware)> {
-    let at = |ware| match place {
-        Place::Tarball => Ware::tarball(ware),
-        Place::Debian => Ware::debian(ware),
-    };
-    let mut all: Vec<_> = wares.iter().filter_map(|ware| Some((at(ware)?, ware))).collect();
+    let mut all: Vec<_> = wares.iter().filter_map(|ware| Some((ware.path(place)?, ware))).collect();
     all.sort_by_key(|(path, _)| *path);
     all
 }
 
 impl Ware {
-    fn tarball(&self) -> Option<&Path> {
-        self.tarball.as_deref()
-    }
-
-    fn debian(&self) -> Option<&Path> {
-        self.debian.as_deref()
+    fn path(&self, place: Place) -> Option<&Path> {
+        match place {
+            Place::Tarball => self.tarball.as_deref(),
+            Place::Debian => self.debian.as_deref(),
+        }
     }
 }
 
@@ -58,7 +55,7 @@ impl Ware {
 pub(super) fn gather(built: &Built) -> anyhow::Result<Vec<Ware>> {
     let mut wares = Vec::new();
     let mut add = |bytes: Vec<u8>, mode, tarball: &str, debian: &str| {
-        let path = |text: &str| Some(PathBuf::from(text)).filter(|path| path != Path::new(""));
+        let path = |text: &str| Some(PathBuf::from(text)).filter(|_| text != NOWHERE);
         wares.push(Ware { bytes, mode, tarball: path(tarball), debian: path(debian) });
     };
     for (name, program) in [("authd", &built.authd), ("authctl", &built.authctl)] {
@@ -71,13 +68,13 @@ pub(super) fn gather(built: &Built) -> anyhow::Result<Vec<Ware>> {
         "authd.service has another ExecStart than is known here"
     );
     let packaged = service.replace(PROGRAM.0, PROGRAM.1);
-    add(service.into_bytes(), 0o644, "systemd/authd.service", "");
-    add(packaged.into_bytes(), 0o644, "", "usr/lib/systemd/user/authd.service");
+    add(service.into_bytes(), 0o644, "systemd/authd.service", NOWHERE);
+    add(packaged.into_bytes(), 0o644, NOWHERE, "usr/lib/systemd/user/authd.service");
     let socket = fs::read(root().join("systemd/authd.socket"))?;
     add(socket, 0o644, "systemd/authd.socket", "usr/lib/systemd/user/authd.socket");
 
     for (from, debian) in [
-        ("launchd/io.authd.authd.plist", String::new()),
+        ("launchd/io.authd.authd.plist", NOWHERE.to_owned()),
         ("config/authd.toml", format!("{DOC}/examples/authd.toml")),
         ("README.md", format!("{DOC}/README.md")),
         ("LICENSE-APACHE", format!("{DOC}/LICENSE-APACHE")),
@@ -96,20 +93,12 @@ pub(super) fn gather(built: &Built) -> anyhow::Result<Vec<Ware>> {
         add(bytes, 0o644, &page, &format!("usr/{page}"));
     }
     for (shell, tarball, debian) in [
-        (
-            "bash",
-            "share/bash-completion/completions/authctl",
-            "usr/share/bash-completion/completions/authctl",
-        ),
-        (
-            "fish",
-            "share/fish/vendor_completions.d/authctl.fish",
-            "usr/share/fish/vendor_completions.d/authctl.fish",
-        ),
-        ("zsh", "share/zsh/site-functions/_authctl", "usr/share/zsh/vendor-completions/_authctl"),
+        ("bash", "bash-completion/completions/authctl", "bash-completion/completions/authctl"),
+        ("fish", "fish/vendor_completions.d/authctl.fish", "fish/vendor_completions.d/authctl.fish"),
+        ("zsh", "zsh/site-functions/_authctl", "zsh/vendor-completions/_authctl"),
     ] {
         let script = said(Command::new(&built.authctl).args(["completions", shell]))?;
-        add(script.into_bytes(), 0o644, tarball, debian);
+        add(script.into_bytes(), 0o644, &format!("share/{tarball}"), &format!("usr/share/{debian}"));
     }
     Ok(wares)
 }
@@ -122,9 +111,4 @@ fn files_of(directory: &Path) -> anyhow::Result<Vec<(String, Vec<u8>)>> {
         files.push((name.to_owned(), fs::read(&path)?));
     }
     Ok(files)
-}
-
-/// The umask of whoever builds is not the package's.
-pub(super) fn set_mode(path: &Path, mode: u32) -> anyhow::Result<()> {
-    Ok(fs::set_permissions(path, fs::Permissions::from_mode(mode))?)
 }
