@@ -1,6 +1,7 @@
 //! What is in the packages, and where it lies in each: the one list for both.
 
 use std::{
+    collections::BTreeSet,
     fs,
     path::{Path, PathBuf},
     process::Command,
@@ -9,7 +10,10 @@ use std::{
 use anyhow::{Context, ensure};
 
 use super::build::Built;
-use crate::{shell::root, tools::said};
+use crate::{
+    shell::{cargo, root},
+    tools::said,
+};
 
 /// Where the repository's unit expects the daemon, and where the Debian package puts it.
 const PROGRAM: (&str, &str) = ("ExecStart=%h/.cargo/bin/authd\n", "ExecStart=/usr/bin/authd\n");
@@ -77,11 +81,15 @@ pub(super) fn gather(built: &Built) -> anyhow::Result<Vec<Ware>> {
         ("launchd/io.authd.authd.plist", NOWHERE.to_owned()),
         ("config/authd.toml", format!("{DOC}/examples/authd.toml")),
         ("README.md", format!("{DOC}/README.md")),
-        ("LICENSE-APACHE", format!("{DOC}/LICENSE-APACHE")),
-        ("LICENSE-MIT", format!("{DOC}/LICENSE-MIT")),
+        ("LICENSE-APACHE", NOWHERE.to_owned()),
+        ("LICENSE-MIT", NOWHERE.to_owned()),
     ] {
         add(fs::read(root().join(from))?, 0o644, from, &debian);
     }
+    let ours = copyright(&fs::read_to_string(root().join("LICENSE-MIT"))?)?;
+    add(ours.into_bytes(), 0o644, NOWHERE, &format!("{DOC}/copyright"));
+    let others = third_parties(&built.host)?;
+    add(others.into_bytes(), 0o644, "THIRD-PARTY.txt", &format!("{DOC}/THIRD-PARTY.txt"));
     for (name, bytes) in files_of(&root().join("docs"))? {
         add(bytes, 0o644, &format!("docs/{name}"), &format!("{DOC}/docs/{name}"));
     }
@@ -101,6 +109,33 @@ pub(super) fn gather(built: &Built) -> anyhow::Result<Vec<Ware>> {
         add(script.into_bytes(), 0o644, &format!("share/{tarball}"), &format!("usr/share/{debian}"));
     }
     Ok(wares)
+}
+
+/// Our licences, in the form of Debian's machine-readable copyright files.
+fn copyright(mit: &str) -> anyhow::Result<String> {
+    let owners = mit.lines().find_map(|line| line.strip_prefix("Copyright (c) "));
+    let text = mit.lines().skip_while(|line| !line.starts_with("Permission")).map(|line| match line {
+        "" => " .\n".to_owned(),
+        line => format!(" {line}\n"),
+    });
+    Ok(format!(
+        "Format: https://www.debian.org/doc/packaging-manuals/copyright-format/1.0/\n\
+         Upstream-Name: authd\n\nFiles: *\nCopyright: {}\nLicense: Expat or Apache-2.0\n\n\
+         License: Expat\n{}\nLicense: Apache-2.0\n See /usr/share/common-licenses/Apache-2.0.\n",
+        owners.context("LICENSE-MIT names no owners")?,
+        text.collect::<String>(),
+    ))
+}
+
+/// The packages that are linked in, each with its licence as it states it.
+fn third_parties(target: &str) -> anyhow::Result<String> {
+    let linked = ["tree", "--locked", "--edges", "normal", "--prefix", "none", "--package", "authd"];
+    let form = ["--package", "authctl", "--format", "{p}: {l}", "--target", target];
+    let tree = said(cargo(&linked).args(form))?;
+    // Ours are told by the directories that they come from; a star marks a repetition.
+    let others = tree.lines().filter(|line| !line.contains(" (/")).map(|line| line.trim_end_matches(" (*)"));
+    let others: BTreeSet<String> = others.map(|line| format!("{line}\n")).collect();
+    Ok(others.into_iter().collect())
 }
 
 fn files_of(directory: &Path) -> anyhow::Result<Vec<(String, Vec<u8>)>> {
