@@ -52,6 +52,11 @@ impl Paths {
         )
     }
 
+    /// The places of a process that was told of no others, as one that a service manager starts.
+    pub fn of_service() -> Result<Self, PathError> {
+        Self::resolve(|_| None, BaseDirs::new().as_ref())
+    }
+
     /// The same with another socket, as `--socket` names it.
     pub fn with_socket(mut self, socket: Option<PathBuf>) -> Result<Self, PathError> {
         if let Some(socket) = socket {

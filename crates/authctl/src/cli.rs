@@ -5,7 +5,8 @@ use std::{ffi::OsString, path::PathBuf};
 
 use self::words::{
     ASK_EXAMPLES, CHECK_EXITS, CODEX_EXAMPLES, COMPLETIONS_EXAMPLES, EXAMPLES, EXEC_EXAMPLES,
-    HEADERS_EXAMPLES, IMPORT_EXAMPLES, LOGIN_EXAMPLES, LOGOUT_EXAMPLES, STORE_EXAMPLES, TOKEN_EXAMPLES,
+    HEADERS_EXAMPLES, IMPORT_EXAMPLES, LOGIN_EXAMPLES, LOGOUT_EXAMPLES, SERVICE_EXAMPLES, STORE_EXAMPLES,
+    TOKEN_EXAMPLES,
 };
 use authd_api::{ModeWish, ProfileName, Program, StoreKind};
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -118,6 +119,13 @@ pub(crate) enum Verb {
     Check(One),
     /// Look for what keeps things from working, and say what to do about it
     Doctor,
+    /// Have the daemon started when you sign in to this machine, and kept running
+    #[command(after_help = SERVICE_EXAMPLES)]
+    Service {
+        /// What to do
+        #[command(subcommand)]
+        deed: ServiceDeed,
+    },
     /// Run a command with the credential in its environment
     #[command(after_help = EXEC_EXAMPLES)]
     Exec {
@@ -175,6 +183,34 @@ pub(crate) enum StoreDeed {
     },
     /// Seal the encrypted files with a new key
     Rekey,
+}
+
+/// What to do with the daemon's service: systemd's for a user, or launchd's.
+#[derive(Debug, Subcommand)]
+pub(crate) enum ServiceDeed {
+    /// Write its units, enable and start them; a daemon that was started by hand is stopped first
+    Install(Rehearsal),
+    /// Stop it and remove its units; logins stay
+    Uninstall(Rehearsal),
+    /// Show whether it is installed, whether it runs, and where its files are
+    Status,
+    /// Show the daemon's log
+    Logs {
+        /// Go on showing it
+        #[arg(short, long)]
+        follow: bool,
+        /// How many lines from its end
+        #[arg(short = 'n', long, value_name = "N", default_value_t = 100)]
+        lines: u32,
+    },
+}
+
+/// Whether to do it.
+#[derive(Args, Debug)]
+pub(crate) struct Rehearsal {
+    /// Show what would be done, and change nothing
+    #[arg(long)]
+    pub(crate) print: bool,
 }
 
 /// A store that survives the daemon.

@@ -8,6 +8,7 @@ mod failure;
 mod out;
 mod refusal;
 mod run;
+mod service;
 mod show;
 mod sse;
 mod start;

@@ -5,6 +5,7 @@ mod check;
 mod codex;
 mod doctor;
 mod login;
+mod service;
 mod status;
 mod store;
 
@@ -43,6 +44,7 @@ struct Ctl {
 
 /// Does what the command line says.
 pub(crate) async fn run(cli: Cli, out: Out) -> Result<(), Failure> {
+    let own_socket = cli.common.socket.is_some();
     let ctl = || Ctl::new(cli.common, out);
     match cli.verb {
         Verb::Login(args) => login::login(&ctl()?, args).await,
@@ -61,6 +63,7 @@ pub(crate) async fn run(cli: Cli, out: Out) -> Result<(), Failure> {
         Verb::Codex { deed } => codex::codex(&ctl()?, deed).await,
         Verb::Doctor => doctor::doctor(&ctl()?).await,
         Verb::Store { deed } => store::store(&ctl()?, deed).await,
+        Verb::Service { deed } => service::service(own_socket, deed, out).await,
         Verb::Check(one) => check::check(&ctl()?, one).await,
         Verb::Exec { command } => exec(&ctl()?, &command).await,
         Verb::Completions { shell } => completions(shell, out),

@@ -70,11 +70,14 @@ pub(crate) async fn daemon(paths: &Paths, own_socket: bool, out: Out) -> Result<
 
 /// The units know nothing of this shell's environment: they are for the places that everybody uses.
 fn way(own_socket: bool) -> Way {
-    let moved = ["AUTHD_SOCKET", "AUTHD_CONFIG", "AUTHD_STATE_DIR"]
-        .into_iter()
-        .any(|name| std::env::var_os(name).is_some());
-    let unit = if own_socket || moved { None } else { installed_unit() };
+    let unit = if own_socket || moved().is_some() { None } else { installed_unit() };
     unit.map_or_else(|| Way::Program(program()), Way::Unit)
+}
+
+/// A variable of this shell that says where things are, if there is one.
+pub(crate) fn moved() -> Option<&'static str> {
+    let places = ["AUTHD_SOCKET", "AUTHD_CONFIG", "AUTHD_STATE_DIR"];
+    places.into_iter().find(|name| std::env::var_os(name).is_some())
 }
 
 /// The unit that the service manager would start, if one is installed.
@@ -83,10 +86,23 @@ pub(crate) fn installed_unit() -> Option<&'static str> {
     UNITS.into_iter().filter(|_| linux).find(|unit| systemctl(&["cat", unit]))
 }
 
-/// The `authd` beside this program, else the one in `PATH`.
+/// The `authd` beside this program, else whatever `PATH` makes of the name.
 fn program() -> PathBuf {
-    let beside = std::env::current_exe().ok().map(|own| own.with_file_name("authd"));
-    beside.filter(|path| path.is_file()).unwrap_or_else(|| PathBuf::from("authd"))
+    beside().unwrap_or_else(|| PathBuf::from("authd"))
+}
+
+/// The `authd` beside this program.
+fn beside() -> Option<PathBuf> {
+    std::env::current_exe().ok().map(|own| own.with_file_name("authd")).filter(|path| path.is_file())
+}
+
+/// The same from the root, for those who look from elsewhere: beside this program, else in `PATH`.
+pub(crate) fn installed_program() -> Option<PathBuf> {
+    beside().or_else(|| {
+        let places = std::env::var_os("PATH")?;
+        let mut programs = std::env::split_paths(&places).map(|place| place.join("authd"));
+        std::path::absolute(programs.find(|path| path.is_file())?).ok()
+    })
 }
 
 /// Whether a command of the user's service manager succeeds; it says nothing itself.
@@ -117,6 +133,11 @@ fn spawn(program: &Path, paths: &Paths, log: &Path) -> Result<Child, Failure> {
 fn open_log(state_dir: &Path, log: &Path) -> io::Result<File> {
     DirBuilder::new().recursive(true).mode(0o700).create(state_dir)?;
     OpenOptions::new().create(true).append(true).mode(0o600).open(log)
+}
+
+/// Returns when a daemon that somebody else has started answers.
+pub(crate) async fn comes(client: &Client, log: &Path) -> Result<(), Failure> {
+    answered(client, None, log).await
 }
 
 /// Returns when the socket answers. A daemon has no way to announce itself to us, so this looks again and

@@ -1,5 +1,6 @@
 //! The word to the service manager: that all is ready, how it goes, that the daemon is alive. Without a
-//! service manager, or without its watchdog, nothing here runs.
+//! service manager, or without its watchdog, nothing here runs. A system without such words has the line
+//! in the log.
 
 #[cfg(target_os = "linux")]
 use sd_notify::NotifyState;
@@ -57,7 +58,7 @@ pub(crate) fn ready(socket: &Path, health: &Health) {
     #[cfg(target_os = "linux")]
     say(&[NotifyState::Ready, NotifyState::Status(&health.line(socket))]);
     #[cfg(not(target_os = "linux"))]
-    let _ = (socket, health);
+    tracing::info!("{}", health.line(socket));
 }
 
 /// Keeps the line for people true until told to stop; wakes up for changes only.
@@ -73,7 +74,7 @@ pub(crate) async fn narrate(socket: &Path, mut health: Health, stop: Cancellatio
         #[cfg(target_os = "linux")]
         say(&[NotifyState::Status(&health.line(socket))]);
         #[cfg(not(target_os = "linux"))]
-        let _ = socket;
+        tracing::info!("{}", health.line(socket));
     }
 }
 

@@ -2,9 +2,12 @@
 //! of it is installed.
 
 mod demo;
+mod dist;
+mod macos;
 mod rooms;
 mod shell;
 mod test;
+mod tools;
 mod ways;
 
 use std::process::ExitCode;
@@ -28,12 +31,19 @@ enum Task {
         /// Only these steps, by name.
         steps: Vec<String>,
     },
+    /// Make the packages of a release in target/dist: a tarball, and a Debian package.
+    Dist {
+        /// Try them, too: packed twice, unpacked, installed in a fresh Debian and removed again.
+        #[arg(long)]
+        check: bool,
+    },
 }
 
 fn main() -> ExitCode {
     let done = match Args::parse().task {
         Task::Demo => demo::run(),
         Task::Test { steps } => test::run_all(&steps),
+        Task::Dist { check } => dist::run(check),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

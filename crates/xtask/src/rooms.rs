@@ -7,25 +7,27 @@ use serde_json::Value;
 use crate::shell::cargo;
 
 /// A dependency and the packages that may have it. Dependencies that are not here are anybody's.
-const MAY_LINK: [(&str, &[&str]); 14] = [
+const MAY_LINK: &[(&str, &[&str])] = &[
     ("age", &["authd-store"]),
     ("apple-native-keyring-store", &["authd-store"]),
     ("axum", &["authd", "authd-sandbox"]),
     ("clap", &["authctl", "authd", "authd-sandbox", "xtask"]),
     ("directories", &["authd-api"]),
+    ("flate2", &["xtask"]),
     ("keyring-core", &["authd-store"]),
     ("listenfd", &["authd"]),
     ("prometheus-client", &["authd"]),
     ("reqwest", &["authd-oauth"]),
     ("sd-notify", &["authd"]),
     ("sha2", &["authd", "authd-oauth", "authd-sandbox"]),
+    ("tar", &["xtask"]),
     ("toml", &["authd"]),
     ("tracing-subscriber", &["authd"]),
     ("zbus-secret-service-keyring-store", &["authd-store"]),
 ];
 
 /// A package of ours and those of ours that it may know.
-const MAY_KNOW: [(&str, &[&str]); 7] = [
+const MAY_KNOW: &[(&str, &[&str])] = &[
     ("authd-api", &[]),
     ("authd-oauth", &[]),
     ("authd-store", &[]),

@@ -7,10 +7,11 @@ use crate::shell::{cargo, has, note, run, title};
 /// A step and its name.
 type Step = (&'static str, fn() -> anyhow::Result<()>);
 
-const STEPS: [Step; 9] = [
+const STEPS: [Step; 10] = [
     ("fmt", format),
     ("rooms", crate::rooms::check),
     ("clippy", clippy),
+    ("macos", crate::macos::check),
     ("doc", documentation),
     ("tests", tests),
     ("service", service),

@@ -5,19 +5,22 @@
 use std::{
     fs,
     os::unix::fs::symlink,
-    path::{Path, PathBuf},
+    path::Path,
     process::{Command, Stdio},
     time::{Duration, Instant},
 };
 
-use anyhow::{Context, bail, ensure};
+use anyhow::{Context, ensure};
 use authd_sandbox::{
     Account, Config, Sandbox,
     house::{House, HouseConfig},
 };
 use tokio::{process::Command as Child, time::timeout};
 
-use crate::shell::{self, note, say, title};
+use crate::{
+    shell::{self, note, say},
+    tools::{Tools, succeeds},
+};
 
 /// How long one program may take: a bound against hanging, not an expectation.
 const PATIENCE: Duration = Duration::from_secs(180);
@@ -169,7 +172,7 @@ async fn run(way: &Way, cache: &Cache, house: &House, profile: &str) -> anyhow::
     let (program, args) = way.line.split_first().context("a way has a program")?;
     let started = Instant::now();
     let mut child = Child::new(program);
-    child.args(args).current_dir(&cache.dir).stdin(Stdio::null()).kill_on_drop(true);
+    child.args(args).current_dir(cache.tools.dir()).stdin(Stdio::null()).kill_on_drop(true);
     child.env_clear().envs(house.env().iter().cloned());
     child.env("PATH", cache.path()?).env("AUTHCTL_PROFILE", profile).env("PYTHONDONTWRITEBYTECODE", "1");
     let shown = format!("{} ({profile})", way.line.join(" "));
@@ -181,81 +184,44 @@ async fn run(way: &Way, cache: &Cache, house: &House, profile: &str) -> anyhow::
     Ok(said.into_owned())
 }
 
-/// The directory with the tools. It outlives the step, and `cargo clean` removes it.
+/// The directory with the tools, as the ways see it.
 struct Cache {
-    dir: PathBuf,
+    tools: Tools,
 }
 
 impl Cache {
     fn open() -> anyhow::Result<Self> {
-        let dir = shell::root().join("target/ways");
-        fs::create_dir_all(&dir)?;
+        let tools = Tools::open("ways")?;
         // Without it npm looks for a project in the directories above.
-        let project = dir.join("package.json");
+        let project = tools.dir().join("package.json");
         if !project.exists() {
             fs::write(project, "{\"private\": true}\n")?;
         }
         // The files run from here, so that Node finds node_modules beside them.
         for ours in ["clients", "examples"] {
-            let link = dir.join(ours);
+            let link = tools.dir().join(ours);
             if fs::symlink_metadata(&link).is_err() {
                 symlink(shell::root().join(ours), &link)?;
             }
         }
-        Ok(Self { dir })
+        Ok(Self { tools })
     }
 
     /// Sees to it that something is there. The error says why it cannot be had.
     fn provide(&self, need: Need) -> anyhow::Result<()> {
         match need {
             Program(name) => ensure!(shell::has(name), "there is no {name}"),
-            Python => self.python()?,
+            Python => drop(self.tools.python()?),
             Node => {
                 const NEW_ENOUGH: &str = "process.exit(parseInt(process.versions.node) < 18 ? 1 : 0)";
                 ensure!(shell::has("node"), "there is no node");
                 ensure!(succeeds(Command::new("node").args(["-e", NEW_ENOUGH])).is_ok(), "node is too old");
             }
-            Pip(package) => {
-                self.python()?;
-                self.once("venv", package, || {
-                    let pip = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", package];
-                    succeeds(Command::new(self.dir.join("venv/bin/python")).args(pip))
-                })?;
-            }
+            Pip(package) => self.tools.pip(package)?,
             Npm(package) => {
                 self.provide(Node)?;
-                ensure!(shell::has("npm"), "there is no npm");
-                self.once("node_modules", package, || {
-                    let npm = ["install", "--no-audit", "--no-fund", "--save-exact", package];
-                    succeeds(Command::new("npm").args(npm).current_dir(&self.dir))
-                })?;
+                self.tools.npm(package)?;
             }
-        }
-        Ok(())
-    }
-
-    fn python(&self) -> anyhow::Result<()> {
-        let venv = self.dir.join("venv");
-        // One whose Python has been replaced since is no good any more, and one half made never was.
-        if succeeds(Command::new(venv.join("bin/python")).args(["-m", "pip", "--version"])).is_ok() {
-            return Ok(());
-        }
-        ensure!(shell::has("python3"), "there is no python3");
-        succeeds(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&venv)).context("no venv")
-    }
-
-    /// Fetches a package unless it was fetched before. The mark lies with the packages, and goes with them.
-    fn once(
-        &self,
-        home: &str,
-        package: &str,
-        fetch: impl FnOnce() -> anyhow::Result<()>,
-    ) -> anyhow::Result<()> {
-        let mark = self.dir.join(home).join(format!(".have-{}", package.replace('/', "+")));
-        if !mark.exists() {
-            title(&format!("Fetching {package}"));
-            fetch().with_context(|| format!("{package} cannot be had"))?;
-            fs::write(&mark, "")?;
         }
         Ok(())
     }
@@ -264,18 +230,8 @@ impl Cache {
     fn path(&self) -> anyhow::Result<std::ffi::OsString> {
         let authctl = shell::binary("authctl")?;
         let ours = authctl.parent().map(Path::to_owned).into_iter();
-        let tools = [self.dir.join("venv/bin"), self.dir.join("node_modules/.bin")];
+        let tools = ["venv/bin", "node_modules/.bin"].map(|place| self.tools.dir().join(place));
         let machine = std::env::var_os("PATH").unwrap_or_default();
         Ok(std::env::join_paths(ours.chain(tools).chain(std::env::split_paths(&machine)))?)
     }
-}
-
-/// Runs a command whose output matters only if it fails.
-fn succeeds(command: &mut Command) -> anyhow::Result<()> {
-    let output = command.stdin(Stdio::null()).output()?;
-    if !output.status.success() {
-        let said = String::from_utf8_lossy(&output.stderr);
-        bail!("{}", said.lines().rfind(|line| !line.trim().is_empty()).unwrap_or("it failed silently"));
-    }
-    Ok(())
 }

@@ -71,6 +71,18 @@ Examples:
 
 The files open with the stock age tool: age -d -i store.key store/profile.default.age";
 
+pub(super) const SERVICE_EXAMPLES: &str = "\
+Examples:
+  authctl service install             now, and whenever you sign in to this machine
+  authctl service install --print     show the units and the commands, change nothing
+  authctl service status
+  authctl service logs -f
+
+The service knows the usual places only: what a shell says (AUTHD_CONFIG, HTTPS_PROXY, …) does not reach it.
+
+Exit codes:
+  0 done, with status: it runs · 9 no service manager, or the service does not run";
+
 pub(super) const CHECK_EXITS: &str = "\
 Exit codes:
   0 every endpoint answered 2xx · 4 one answered 401 or 403 · 5 one failed otherwise";

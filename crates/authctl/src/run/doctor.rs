@@ -71,7 +71,8 @@ fn service() -> Finding {
         None => found(
             "service",
             FindingState::Ok,
-            "not installed; authctl login starts authd when it is needed".to_owned(),
+            "not installed; authctl login starts authd when it is needed, authctl service install for good"
+                .to_owned(),
         ),
     }
 }

@@ -3,6 +3,7 @@
 
 mod ask;
 mod login;
+mod service;
 mod verbs;
 
 use std::{

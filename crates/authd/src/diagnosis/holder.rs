@@ -1,6 +1,7 @@
 //! Which program listens on a TCP port of this machine, as the kernel tells it. Other users' programs are
 //! not named to us.
 
+#[cfg(target_os = "linux")]
 use std::fs;
 
 /// The program's name and process id, if the system tells.

@@ -123,20 +123,19 @@ impl Manager {
         assert!(status.success(), "the scenes ended with {status}; the manager said:\n{}", self.said());
     }
 
-    /// The user's home, with the binaries where cargo installs them and the units where a user's are.
+    /// The user's home, with the binaries where cargo installs them.
     fn furnish(&self) {
-        let root = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).unwrap();
         let home = self.directory.join("home");
-        let (bin, units) = (home.join(".cargo/bin"), home.join(".config/systemd/user"));
-        for directory in [&bin, &units, &home.join(".config/authd"), &home.join(".ssh")] {
+        let bin = home.join(".cargo/bin");
+        for directory in
+            [&bin, &home.join(".config/systemd/user"), &home.join(".config/authd"), &home.join(".ssh")]
+        {
             fs::create_dir_all(directory).unwrap();
         }
         for (from, to) in [
             (PathBuf::from(AUTHD), bin.join("authd")),
             (Path::new(AUTHD).with_file_name("authctl"), bin.join("authctl")),
             (env::current_exe().unwrap(), self.directory.join("scenes")),
-            (root.join("systemd/authd.service"), units.join("authd.service")),
-            (root.join("systemd/authd.socket"), units.join("authd.socket")),
         ] {
             fs::copy(&from, to).unwrap_or_else(|error| panic!("{}: {error}", from.display()));
         }
@@ -151,7 +150,10 @@ impl Manager {
         let (user, group) = (format!("--reuid={USER}"), format!("--regid={USER}"));
         command.args(["--", "setpriv", &user, &group, "--clear-groups"]).arg(program);
         let home = self.directory.join("home");
-        let units = format!("{}/.config/systemd/user:/usr/lib/systemd/user", home.display());
+        // The user's own, a package's, and the system's.
+        let places = [home.join(".config/systemd/user"), home.join("package/systemd/user")];
+        let places = places.map(|place| place.display().to_string()).join(":");
+        let units = format!("{places}:/usr/lib/systemd/user");
         command.env_clear().env("PATH", "/usr/local/bin:/usr/bin:/bin").env("HOME", &home);
         command.env("XDG_RUNTIME_DIR", format!("/run/user/{USER}"));
         command.env("SYSTEMD_UNIT_PATH", units).env("SYSTEMD_LOG_TARGET", "console");

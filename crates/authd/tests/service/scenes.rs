@@ -22,6 +22,8 @@ macro_rules! scene {
     };
 }
 
+mod installation;
+
 scene!(ready_means_served, world, {
     world.systemctl(&["start", "authd.service"]).await;
     // No second try: who is told that the daemon is ready is served.

@@ -20,6 +20,12 @@ use crate::manager::INSIDE;
 /// A bound against hanging, not an expectation.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// The units, as the repository has them.
+pub(crate) const UNITS: [(&str, &str); 2] = [
+    ("authd.socket", include_str!("../../../../systemd/authd.socket")),
+    ("authd.service", include_str!("../../../../systemd/authd.service")),
+];
+
 /// The daemon, its configuration and its service manager.
 pub(crate) struct World {
     pub(crate) sandbox: Sandbox,
@@ -42,6 +48,7 @@ impl World {
         drop(fs::remove_dir_all(world.home.join(".config/systemd/user/authd.socket.d")));
         drop(fs::remove_file(world.log_path()));
         world.configure("[callback]\nports = [0]\n");
+        world.lay_units(".config");
         // There is no journal here; its stream is a file.
         world.drop_in("authd.service", "log", "[Service]\nStandardError=append:%h/authd.log\n").await;
         systemctl(&["reset-failed"]).await;
@@ -59,6 +66,23 @@ impl World {
             at.issuer, at.client_id, at.chatgpt_base_url, at.chatgpt_backend_url, at.api_base_url,
         );
         fs::write(self.home.join(".config/authd/authd.toml"), text).unwrap();
+    }
+
+    /// Lays the repository's units into a directory of the home where the manager looks for them.
+    pub(crate) fn lay_units(&self, below: &str) {
+        let directory = self.home.join(below).join("systemd/user");
+        fs::create_dir_all(&directory).unwrap();
+        for (name, text) in UNITS {
+            fs::write(directory.join(name), text).unwrap();
+        }
+    }
+
+    /// Takes them away again.
+    pub(crate) async fn remove_units(&self, below: &str) {
+        for (name, _) in UNITS {
+            fs::remove_file(self.home.join(below).join("systemd/user").join(name)).unwrap();
+        }
+        self.systemctl(&["daemon-reload"]).await;
     }
 
     /// Adds to a unit, as an administrator does.

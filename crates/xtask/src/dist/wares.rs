@@ -1,0 +1,149 @@
+//! What is in the packages, and where it lies in each: the one list for both.
+
+use std::{
+    collections::BTreeSet,
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use anyhow::{Context, ensure};
+
+use super::build::Built;
+use crate::{
+    shell::{cargo, root},
+    tools::said,
+};
+
+/// Where the repository's unit expects the daemon, and where the Debian package puts it.
+const PROGRAM: (&str, &str) = ("ExecStart=%h/.cargo/bin/authd\n", "ExecStart=/usr/bin/authd\n");
+
+/// Debian's directory for what is to be read.
+const DOC: &str = "usr/share/doc/authd-agent";
+
+/// Where a ware goes that is not in a package.
+const NOWHERE: &str = "";
+
+/// A file, and where it goes.
+pub(super) struct Ware {
+    pub(super) bytes: Vec<u8>,
+    pub(super) mode: u32,
+    tarball: Option<PathBuf>,
+    debian: Option<PathBuf>,
+}
+
+/// A package.
+#[derive(Clone, Copy)]
+pub(super) enum Place {
+    Tarball,
+    Debian,
+}
+
+/// Those that go there, by their paths.
+pub(super) fn sorted(wares: &[Ware], place: Place) -> Vec<(&Path, &Ware)> {
+    let mut all: Vec<_> = wares.iter().filter_map(|ware| Some((ware.path(place)?, ware))).collect();
+    all.sort_by_key(|(path, _)| *path);
+    all
+}
+
+impl Ware {
+    fn path(&self, place: Place) -> Option<&Path> {
+        match place {
+            Place::Tarball => self.tarball.as_deref(),
+            Place::Debian => self.debian.as_deref(),
+        }
+    }
+}
+
+/// Reads and makes all of it. The manual pages and the completions are the client's own.
+pub(super) fn gather(built: &Built) -> anyhow::Result<Vec<Ware>> {
+    let mut wares = Vec::new();
+    let mut add = |bytes: Vec<u8>, mode, tarball: &str, debian: &str| {
+        let path = |text: &str| Some(PathBuf::from(text)).filter(|_| text != NOWHERE);
+        wares.push(Ware { bytes, mode, tarball: path(tarball), debian: path(debian) });
+    };
+    for (name, program) in [("authd", &built.authd), ("authctl", &built.authctl)] {
+        add(fs::read(program)?, 0o755, &format!("bin/{name}"), &format!("usr/bin/{name}"));
+    }
+
+    let service = fs::read_to_string(root().join("systemd/authd.service"))?;
+    ensure!(
+        service.matches(PROGRAM.0).count() == 1,
+        "authd.service has another ExecStart than is known here"
+    );
+    let packaged = service.replace(PROGRAM.0, PROGRAM.1);
+    add(service.into_bytes(), 0o644, "systemd/authd.service", NOWHERE);
+    add(packaged.into_bytes(), 0o644, NOWHERE, "usr/lib/systemd/user/authd.service");
+    let socket = fs::read(root().join("systemd/authd.socket"))?;
+    add(socket, 0o644, "systemd/authd.socket", "usr/lib/systemd/user/authd.socket");
+
+    for (from, debian) in [
+        ("launchd/io.authd.authd.plist", NOWHERE.to_owned()),
+        ("config/authd.toml", format!("{DOC}/examples/authd.toml")),
+        ("README.md", format!("{DOC}/README.md")),
+        ("LICENSE-APACHE", NOWHERE.to_owned()),
+        ("LICENSE-MIT", NOWHERE.to_owned()),
+    ] {
+        add(fs::read(root().join(from))?, 0o644, from, &debian);
+    }
+    let ours = copyright(&fs::read_to_string(root().join("LICENSE-MIT"))?)?;
+    add(ours.into_bytes(), 0o644, NOWHERE, &format!("{DOC}/copyright"));
+    let others = third_parties(&built.host)?;
+    add(others.into_bytes(), 0o644, "THIRD-PARTY.txt", &format!("{DOC}/THIRD-PARTY.txt"));
+    for (name, bytes) in files_of(&root().join("docs"))? {
+        add(bytes, 0o644, &format!("docs/{name}"), &format!("{DOC}/docs/{name}"));
+    }
+
+    let pages = tempfile::tempdir()?;
+    said(Command::new(&built.authctl).arg("man").arg(pages.path()))?;
+    for (name, bytes) in files_of(pages.path())? {
+        let page = format!("share/man/man1/{name}");
+        add(bytes, 0o644, &page, &format!("usr/{page}"));
+    }
+    for (shell, tarball, debian) in [
+        ("bash", "bash-completion/completions/authctl", "bash-completion/completions/authctl"),
+        ("fish", "fish/vendor_completions.d/authctl.fish", "fish/vendor_completions.d/authctl.fish"),
+        ("zsh", "zsh/site-functions/_authctl", "zsh/vendor-completions/_authctl"),
+    ] {
+        let script = said(Command::new(&built.authctl).args(["completions", shell]))?;
+        add(script.into_bytes(), 0o644, &format!("share/{tarball}"), &format!("usr/share/{debian}"));
+    }
+    Ok(wares)
+}
+
+/// Our licences, in the form of Debian's machine-readable copyright files.
+fn copyright(mit: &str) -> anyhow::Result<String> {
+    let owners = mit.lines().find_map(|line| line.strip_prefix("Copyright (c) "));
+    let text = mit.lines().skip_while(|line| !line.starts_with("Permission")).map(|line| match line {
+        "" => " .\n".to_owned(),
+        line => format!(" {line}\n"),
+    });
+    Ok(format!(
+        "Format: https://www.debian.org/doc/packaging-manuals/copyright-format/1.0/\n\
+         Upstream-Name: authd\n\nFiles: *\nCopyright: {}\nLicense: Expat or Apache-2.0\n\n\
+         License: Expat\n{}\nLicense: Apache-2.0\n See /usr/share/common-licenses/Apache-2.0.\n",
+        owners.context("LICENSE-MIT names no owners")?,
+        text.collect::<String>(),
+    ))
+}
+
+/// The packages that are linked in, each with its licence as it states it.
+fn third_parties(target: &str) -> anyhow::Result<String> {
+    let linked = ["tree", "--locked", "--edges", "normal", "--prefix", "none", "--package", "authd"];
+    let form = ["--package", "authctl", "--format", "{p}: {l}", "--target", target];
+    let tree = said(cargo(&linked).args(form))?;
+    // Ours are told by the directories that they come from; a star marks a repetition.
+    let others = tree.lines().filter(|line| !line.contains(" (/")).map(|line| line.trim_end_matches(" (*)"));
+    let others: BTreeSet<String> = others.map(|line| format!("{line}\n")).collect();
+    Ok(others.into_iter().collect())
+}
+
+fn files_of(directory: &Path) -> anyhow::Result<Vec<(String, Vec<u8>)>> {
+    let mut files = Vec::new();
+    for entry in fs::read_dir(directory)? {
+        let path = entry?.path();
+        let name = path.file_name().and_then(|name| name.to_str()).context("a file has a plain name")?;
+        files.push((name.to_owned(), fs::read(&path)?));
+    }
+    Ok(files)
+}
