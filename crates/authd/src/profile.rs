@@ -215,6 +215,7 @@ impl Task {
     async fn live(mut self, mut session: Session) {
         let mut leaving: Vec<Command> = Vec::new();
         let mut rendering = self.tools.rendering.clone();
+        self.routing_due = session.record().routed_at.map_or(clock::now(), |at| later(at, ROUTING_EVERY));
         let mut event = Event::Ticked;
         let mut stopping = false;
         loop {

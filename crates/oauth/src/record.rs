@@ -24,6 +24,8 @@ pub struct Record {
     pub ended: Option<Ended>,
     /// Where the workspace's requests go.
     pub routing: Routing,
+    /// When that was last asked.
+    pub routed_at: Option<Timestamp>,
 }
 
 /// What a sign-in yields.
@@ -130,6 +132,7 @@ impl Record {
             journal: self.journal,
             ended: self.ended.clone(),
             routing: self.routing.clone(),
+            routed_at: self.routed_at,
         };
         let text = serde_json::to_string(&written).expect("a struct of strings and numbers has a JSON form");
         SecretString::from(text)
@@ -172,6 +175,7 @@ impl Record {
             journal: written.journal,
             ended: written.ended,
             routing: written.routing,
+            routed_at: written.routed_at,
         })
     }
 }
@@ -207,6 +211,8 @@ struct Written {
     ended: Option<Ended>,
     #[serde(default)]
     routing: Routing,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    routed_at: Option<Timestamp>,
 }
 
 /// The place of an error without its text: serde's message may quote the secret it stumbled over.

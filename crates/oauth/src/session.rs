@@ -246,11 +246,13 @@ impl Session {
         self.renew_key = is_key && !recently;
     }
 
-    /// Headers that changed are another credential to whoever keeps them.
+    /// Headers that changed are another credential to whoever keeps them. That it was asked is kept in
+    /// any case, or every start would ask again.
     fn routed(&mut self, routing: Routing, now: Timestamp) {
-        if self.record.routing != routing && self.record.grant.holding.mode() == Mode::ChatGpt {
+        if self.record.grant.holding.mode() == Mode::ChatGpt {
+            self.record.generation += u64::from(self.record.routing != routing);
             self.record.routing = routing;
-            self.record.generation += 1;
+            self.record.routed_at = Some(now);
             self.durable = Durable::No { failures: 0, next: now };
         }
     }

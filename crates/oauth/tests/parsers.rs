@@ -64,6 +64,7 @@ fn record() -> impl Strategy<Value = Record> {
             journal,
             ended,
             routing: Routing::default(),
+            routed_at: None,
         },
     )
 }

@@ -12,7 +12,14 @@ fn session(generation: u64, durable: bool) -> Session {
         mode_reason: "a key of your own".to_owned(),
         issued_at: Timestamp::UNIX_EPOCH,
     };
-    let record = Record { generation, grant, journal: None, ended: None, routing: Routing::default() };
+    let record = Record {
+        generation,
+        grant,
+        journal: None,
+        ended: None,
+        routing: Routing::default(),
+        routed_at: None,
+    };
     Session::handed_over(record, durable, 1, Timestamp::UNIX_EPOCH)
 }
 

@@ -274,8 +274,8 @@ async fn a_workspace_with_a_host_of_its_own_is_routed_there() {
     sandbox.put_account(Account { routing, ..Account::plus() });
     let toml = format!("workspace_hosts = [\"localhost:{port}\"]");
     for (toml, routed) in [(toml.as_str(), true), ("", false)] {
-        let config = HouseConfig::new(AUTHD, &sandbox).provider(toml);
-        let house = House::start(config).await;
+        let config = HouseConfig::new(AUTHD, &sandbox).provider(toml).store("file");
+        let mut house = House::start(config).await;
         house.sign_in("default", "plus").await;
         let mut headers = house.get("/v1/profiles/-/headers").await;
         while headers["headers"]
@@ -292,5 +292,10 @@ async fn a_workspace_with_a_host_of_its_own_is_routed_there() {
         let body = question("What is 2+2?").to_string();
         let answer = house.request("POST", "/v1/profiles/-/relay/responses", &[], body).await;
         assert!(answer.status.is_success(), "{}", answer.text());
+        // It is asked daily, however often the daemon is started.
+        let asked = sandbox.count(Route::WhamAccountsCheck);
+        house.restart().await;
+        house.post("/v1/profiles/-/refresh", json!({})).await;
+        assert_eq!(sandbox.count(Route::WhamAccountsCheck), asked);
     }
 }

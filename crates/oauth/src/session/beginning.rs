@@ -10,7 +10,14 @@ impl Session {
     /// The session of a new sign-in; its first effect saves it. The generation is one that no credential
     /// under this name has had; the seed spreads the schedule.
     pub fn signed_in(grant: Grant, generation: u64, seed: u64, now: Timestamp) -> Self {
-        let record = Record { generation, grant, journal: None, ended: None, routing: Routing::default() };
+        let record = Record {
+            generation,
+            grant,
+            journal: None,
+            ended: None,
+            routing: Routing::default(),
+            routed_at: None,
+        };
         let mut session = Self::restored(record, seed, now);
         session.durable = Durable::No { failures: 0, next: now };
         session
@@ -60,6 +67,7 @@ impl Session {
             journal: None,
             ended: None,
             routing: Routing::default(),
+            routed_at: None,
         };
         *self = Self {
             served: self.served.clone(),

@@ -54,6 +54,7 @@ pub(crate) fn record(mode: Mode, lifetime: u64) -> Record {
         journal: None,
         ended: None,
         routing: Routing::default(),
+        routed_at: None,
     }
 }
 

@@ -97,11 +97,25 @@ impl World {
             Beginning::Restored(mode, left) => {
                 let issued_at = earlier(now, HOUR.saturating_sub(left));
                 let grant = provider.sign_in(mode, HOUR, issued_at);
-                Record { generation: 3, grant, journal: None, ended: None, routing: Routing::default() }
+                Record {
+                    generation: 3,
+                    grant,
+                    journal: None,
+                    ended: None,
+                    routing: Routing::default(),
+                    routed_at: None,
+                }
             }
             Beginning::Journalled(mode) => {
                 let grant = provider.sign_in(mode, HOUR, now);
-                Record { generation: 3, grant, journal: Some(now), ended: None, routing: Routing::default() }
+                Record {
+                    generation: 3,
+                    grant,
+                    journal: Some(now),
+                    ended: None,
+                    routing: Routing::default(),
+                    routed_at: None,
+                }
             }
         };
         store.write(restored);
