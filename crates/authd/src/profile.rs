@@ -3,6 +3,7 @@
 
 mod handle;
 mod leaving;
+mod routing;
 mod told;
 
 use std::{
@@ -14,10 +15,7 @@ use std::{
 };
 
 use authd_api::ProfileName;
-use authd_oauth::{
-    Bearer, Effect, Endpoint, Event, Grant, Mode, Record, RecordError, Session, Unsaved,
-    schedule::{earlier, later},
-};
+use authd_oauth::{Effect, Endpoint, Event, Grant, Record, RecordError, Session, Unsaved};
 use authd_store::{Key, Store, StoreError};
 use jiff::Timestamp;
 use tokio::{
@@ -46,9 +44,6 @@ const RELOAD: (Duration, Duration) = (Duration::from_secs(1), Duration::from_sec
 /// Who has nothing to use meanwhile waits for a try that is at most this far off; beyond that, it is
 /// better to be told. It is as long as a request waits by default.
 const WORTH_WAITING: Duration = Duration::from_secs(15);
-
-/// How often a workspace is asked where its requests go.
-const ROUTING_EVERY: Duration = Duration::from_secs(24 * 3600);
 
 /// What every profile's task works with.
 #[derive(Clone)]
@@ -215,7 +210,7 @@ impl Task {
     async fn live(mut self, mut session: Session) {
         let mut leaving: Vec<Command> = Vec::new();
         let mut rendering = self.tools.rendering.clone();
-        self.routing_due = session.record().routed_at.map_or(clock::now(), |at| later(at, ROUTING_EVERY));
+        self.routing_due = routing::due(&session);
         let mut event = Event::Ticked;
         let mut stopping = false;
         loop {
@@ -318,36 +313,6 @@ impl Task {
         self.patient.retain(|done| !done.is_closed());
     }
 
-    /// When to look again: for the session, or at where the workspace's requests go.
-    fn next_look(&self, session: &Session) -> Option<Timestamp> {
-        let now = clock::now();
-        let used = self.last_used() > earlier(now, ROUTING_EVERY);
-        // What could not be asked then would be looked at again at once, and for ever.
-        let routing = (used && is_routable(session, now)).then_some(self.routing_due);
-        [session.next_wakeup(now), routing].into_iter().flatten().min()
-    }
-
-    /// After a sign-in and daily, while the profile is in use. A failure changes nothing.
-    fn ask_for_routing(&mut self, session: &Session, now: Timestamp) {
-        let Bearer::Access(token) = &session.credential().bearer else { return };
-        let Some(account) = session.record().grant.identity.account_id.clone() else { return };
-        if now < self.routing_due || !is_routable(session, now) {
-            return;
-        }
-        self.routing_due = later(now, ROUTING_EVERY);
-        let (endpoint, token) = (self.tools.endpoint.clone(), token.clone());
-        self.calls.spawn(async move {
-            match endpoint.routing(&token, &account).await {
-                Ok(Some(routing)) => Event::Routed(routing),
-                Ok(None) => Event::Ticked,
-                Err(failure) => {
-                    debug!(%failure, "the workspace's routing is not known");
-                    Event::Ticked
-                }
-            }
-        });
-    }
-
     fn perform(&mut self, effect: Effect) {
         let Tools { endpoint, store, .. } = self.tools.clone();
         match effect {
@@ -388,15 +353,6 @@ impl Task {
         self.view.send_replace(view);
         self.tools.events.tell(News::Profile(self.name.clone()));
     }
-}
-
-/// Whether it can be asked now where the workspace's requests go.
-fn is_routable(session: &Session, now: Timestamp) -> bool {
-    let (record, credential) = (session.record(), session.credential());
-    record.grant.identity.account_id.is_some()
-        && record.ended.is_none()
-        && credential.bearer.mode() == Mode::ChatGpt
-        && !credential.lasts(now).is_zero()
 }
 
 /// Tells a caller that it is settled; one that has gone away misses nothing.

@@ -107,6 +107,8 @@ pub struct Session {
     key_renewed_at: Option<Timestamp>,
     used_at: Timestamp,
     trouble: Option<Trouble>,
+    /// A routing that waits for the call in flight.
+    told: Option<Routing>,
     stopping: bool,
     seed: u64,
 }
@@ -141,6 +143,11 @@ impl Session {
             | Event::Saved(..)
             | Event::Refreshed(..)
             | Event::Exchanged(..) => {}
+        }
+        if self.work == Work::Idle
+            && let Some(routing) = self.told.take()
+        {
+            self.routed(routing, now);
         }
         self.next_effect(now)
     }
@@ -247,9 +254,12 @@ impl Session {
     }
 
     /// Headers that changed are another credential to whoever keeps them. That it was asked is kept in
-    /// any case, or every start would ask again.
+    /// any case, or every start would ask again. While the record is on its way to the store it stays as
+    /// it is: what is saved then would count as all there is.
     fn routed(&mut self, routing: Routing, now: Timestamp) {
-        if self.record.grant.holding.mode() == Mode::ChatGpt {
+        if self.work != Work::Idle {
+            self.told = Some(routing);
+        } else if self.record.grant.holding.mode() == Mode::ChatGpt {
             self.record.generation += u64::from(self.record.routing != routing);
             self.record.routing = routing;
             self.record.routed_at = Some(now);

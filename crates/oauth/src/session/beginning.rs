@@ -42,6 +42,7 @@ impl Session {
             key_renewed_at: None,
             used_at: now,
             trouble: None,
+            told: None,
             stopping: false,
             seed,
             record,

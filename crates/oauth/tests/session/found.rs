@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use authd_oauth::{
-    Effect, Event, Mode, Session,
+    Effect, Event, Mode, Routing, Session,
     Standing::{Expired, Ready, Refreshing},
 };
 
@@ -45,6 +45,28 @@ fn a_herd_that_waits_for_the_store_costs_one_refresh() {
             ],
         );
     }
+}
+
+/// The save that was under way knows nothing of a routing that is told meanwhile.
+#[test]
+fn a_routing_told_during_a_save_is_saved_too() {
+    let routing = Routing { origin: None, region: Some("eu".to_owned()) };
+    let grant = record(Mode::ChatGpt, HOUR).grant;
+    let mut session = Session::signed_in(grant, 1, 3, at(0));
+    let Effect::Save(first, _) = session.apply(Event::Ticked, at(0)) else { panic!("{session:#?}") };
+    assert!(matches!(session.apply(Event::Routed(routing.clone()), at(1)), Effect::Rest));
+    let Effect::Save(second, saved) = session.apply(Event::Saved(first, Ok(())), at(2)) else {
+        panic!("{session:#?}")
+    };
+    assert_eq!((saved.routing, saved.routed_at), (routing.clone(), Some(at(2))));
+    session.apply(Event::Saved(second, Ok(())), at(3));
+    assert!(session.is_settled());
+    // The same again is no other credential; that it was asked is kept all the same.
+    let before = session.credential().generation;
+    let Effect::Save(_, saved) = session.apply(Event::Routed(routing), at(DAY)) else {
+        panic!("{session:#?}")
+    };
+    assert_eq!((saved.generation, saved.routed_at), (before, Some(at(DAY))));
 }
 
 /// What another process knew and could not save is served, and saved before anything else is done.

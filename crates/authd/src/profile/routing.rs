@@ -1,0 +1,62 @@
+//! Where a workspace's requests go is asked after a sign-in and daily, while the profile is in use.
+
+use std::time::Duration;
+
+use authd_oauth::{
+    Bearer, Event, Mode, Session,
+    schedule::{earlier, later},
+};
+use jiff::Timestamp;
+use tracing::debug;
+
+use super::Task;
+use crate::clock;
+
+/// How often a workspace is asked where its requests go.
+const ROUTING_EVERY: Duration = Duration::from_secs(24 * 3600);
+
+/// When it is to be asked for a session that begins.
+pub(super) fn due(session: &Session) -> Timestamp {
+    session.record().routed_at.map_or(clock::now(), |at| later(at, ROUTING_EVERY))
+}
+
+impl Task {
+    /// When to look again: for the session, or at where the workspace's requests go.
+    pub(super) fn next_look(&self, session: &Session) -> Option<Timestamp> {
+        let now = clock::now();
+        let used = self.last_used() > earlier(now, ROUTING_EVERY);
+        // What could not be asked then would be looked at again at once, and for ever.
+        let routing = (used && is_routable(session, now)).then_some(self.routing_due);
+        [session.next_wakeup(now), routing].into_iter().flatten().min()
+    }
+
+    /// After a sign-in and daily, while the profile is in use. A failure changes nothing.
+    pub(super) fn ask_for_routing(&mut self, session: &Session, now: Timestamp) {
+        let Bearer::Access(token) = &session.credential().bearer else { return };
+        let Some(account) = session.record().grant.identity.account_id.clone() else { return };
+        if now < self.routing_due || !is_routable(session, now) {
+            return;
+        }
+        self.routing_due = later(now, ROUTING_EVERY);
+        let (endpoint, token) = (self.tools.endpoint.clone(), token.clone());
+        self.calls.spawn(async move {
+            match endpoint.routing(&token, &account).await {
+                Ok(Some(routing)) => Event::Routed(routing),
+                Ok(None) => Event::Ticked,
+                Err(failure) => {
+                    debug!(%failure, "the workspace's routing is not known");
+                    Event::Ticked
+                }
+            }
+        });
+    }
+}
+
+/// Whether it can be asked now where the workspace's requests go.
+fn is_routable(session: &Session, now: Timestamp) -> bool {
+    let (record, credential) = (session.record(), session.credential());
+    record.grant.identity.account_id.is_some()
+        && record.ended.is_none()
+        && credential.bearer.mode() == Mode::ChatGpt
+        && !credential.lasts(now).is_zero()
+}
