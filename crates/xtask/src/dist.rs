@@ -39,7 +39,7 @@ struct Packages {
 pub(crate) fn run(try_them: bool) -> anyhow::Result<()> {
     let epoch = epoch()?;
     title("Building for release");
-    let built = build::run(epoch)?;
+    let built = build::run()?;
     title("Packing");
     let wares = wares::gather(&built)?;
     let place = root().join("target/dist");
