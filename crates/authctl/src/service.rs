@@ -118,8 +118,13 @@ impl Manager {
 }
 
 impl Unit {
-    /// It runs, or is about to.
-    pub(crate) fn is_up(&self) -> bool {
+    /// It does what it is for, in systemd's word or launchd's.
+    pub(crate) fn is_running(&self) -> bool {
+        ["active", "running"].contains(&self.state.as_str())
+    }
+
+    /// It runs, or is about to, or is tried again and again, or waits for its turn.
+    fn is_up(&self) -> bool {
         !["", "inactive", "failed"].contains(&self.state.as_str())
     }
 
@@ -140,8 +145,8 @@ impl Facts {
     }
 
     /// Whether everything runs.
-    pub(crate) fn is_up(&self) -> bool {
-        self.units.iter().all(Unit::is_up)
+    pub(crate) fn is_running(&self) -> bool {
+        self.units.iter().all(Unit::is_running)
     }
 
     /// The daemon's own unit.
@@ -157,7 +162,7 @@ impl Facts {
             None => wanted.iter().filter(|file| !self.files.contains(file)).collect(),
         };
         let changed = !unwritten.is_empty();
-        if !changed && self.is_enabled() && self.is_up() && self.stranger.is_none() {
+        if !changed && self.is_enabled() && self.is_running() && self.stranger.is_none() {
             return Vec::new();
         }
         let mut steps = Vec::new();
@@ -179,9 +184,11 @@ impl Facts {
             Manager::Launchd { uid } => {
                 let at = self.packaged.as_deref().unwrap_or(&self.directory).join(files::AGENT);
                 steps.push(self.run(&["enable", &service(uid)]));
-                if changed || !self.is_up() {
-                    steps.push(self.run(&["bootstrap", &domain(uid), &at.to_string_lossy()]));
-                }
+                steps.push(if changed || !self.units.iter().any(Unit::is_up) {
+                    self.run(&["bootstrap", &domain(uid), &at.to_string_lossy()])
+                } else {
+                    self.run(&["kickstart", &service(uid)])
+                });
             }
         }
         steps

@@ -39,9 +39,9 @@ struct Packages {
 pub(crate) fn run(try_them: bool) -> anyhow::Result<()> {
     let epoch = epoch()?;
     title("Building for release");
-    let built = build::run(epoch)?;
+    let built = build::run()?;
     title("Packing");
-    let wares = wares::gather(&built)?;
+    let wares = wares::gather(&built, epoch)?;
     let place = root().join("target/dist");
     let packages = pack(&built.host, &wares, epoch, &place)?;
     for path in [Some(&packages.tarball), packages.debian.as_ref()].into_iter().flatten() {

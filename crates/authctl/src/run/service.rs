@@ -12,7 +12,7 @@ use crate::{
     failure::Failure,
     out::Out,
     service::{
-        Facts, Manager, Step,
+        Facts, Manager, Step, Unit,
         files::{self, File},
         manager,
     },
@@ -140,7 +140,7 @@ fn additions(facts: &Facts) -> Vec<PathBuf> {
 
 /// Asks the daemon only if that does not start it: a status that changes what it shows is none.
 async fn status(facts: &Facts, out: Out) -> Result<(), Failure> {
-    let runs = facts.daemon().is_some_and(|unit| unit.pid.is_some()) || facts.stranger.is_some();
+    let runs = facts.daemon().is_some_and(Unit::is_running) || facts.stranger.is_some();
     let client = Client::new(Paths::of_service()?.socket);
     let daemon = if runs { within(client.status()).await.ok() } else { None };
     if out.wants_json() {
@@ -148,7 +148,7 @@ async fn status(facts: &Facts, out: Out) -> Result<(), Failure> {
             "manager": facts.manager.name(),
             "installed": facts.is_installed(),
             "enabled": facts.is_enabled(),
-            "running": facts.is_up(),
+            "running": facts.is_running(),
             "packaged": facts.packaged,
             "directory": facts.directory,
             "files": files_in_use(facts),
@@ -160,7 +160,7 @@ async fn status(facts: &Facts, out: Out) -> Result<(), Failure> {
     } else {
         out.answer(&words(facts, daemon.as_ref()))?;
     }
-    if facts.is_installed() && facts.is_up() { Ok(()) } else { Err(Failure::Told(NOT_RUNNING)) }
+    if facts.is_installed() && facts.is_running() { Ok(()) } else { Err(Failure::Told(NOT_RUNNING)) }
 }
 
 /// The unit files that the manager reads.

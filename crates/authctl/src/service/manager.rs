@@ -146,12 +146,11 @@ fn shown_by_launchd(text: &str) -> Unit {
         text.lines().find_map(|line| line.trim().strip_prefix(name)?.strip_prefix(" = ")).map(str::to_owned)
     };
     let loaded = !text.is_empty();
-    let state = fact("state").unwrap_or_default();
     Unit {
         name: files::LABEL.to_owned(),
         loaded,
         enabled: loaded,
-        state: if state == "not running" { "inactive".to_owned() } else { state },
+        state: fact("state").unwrap_or_default(),
         pid: fact("pid").and_then(|pid| pid.parse().ok()),
         says: None,
     }
@@ -243,8 +242,8 @@ mod tests {
                     ActiveState=activating\nUnitFileState=disabled\n";
         let units = shown_by_systemd(text);
         let [socket, service] = units.as_slice() else { panic!("{units:?}") };
-        assert!(socket.loaded && socket.enabled && socket.is_up() && socket.pid.is_none(), "{socket:?}");
-        assert!(service.loaded && !service.enabled && service.is_up(), "{service:?}");
+        assert!(socket.loaded && socket.enabled && socket.is_running() && socket.pid.is_none(), "{socket:?}");
+        assert!(service.loaded && !service.enabled && !service.is_running(), "{service:?}");
         assert_eq!((service.pid, service.says.as_deref()), (Some(42), Some("listening on /s=1")));
         let unknown = shown_by_systemd("Id=authd.service\nLoadState=not-found\nMainPID=0\nStatusText=\n");
         assert_eq!(unknown, [Unit { name: "authd.service".to_owned(), ..Unit::default() }]);
@@ -253,10 +252,10 @@ mod tests {
     #[test]
     fn launchds_words_are_read() {
         let running = shown_by_launchd("gui/501/io.authd.authd = {\n\tstate = running\n\n\tpid = 42\n}\n");
-        assert!(running.loaded && running.enabled && running.is_up(), "{running:?}");
+        assert!(running.loaded && running.enabled && running.is_running(), "{running:?}");
         assert_eq!(running.pid, Some(42));
         let waiting = shown_by_launchd("gui/501/io.authd.authd = {\n\tstate = not running\n}\n");
-        assert!(waiting.loaded && !waiting.is_up(), "{waiting:?}");
+        assert!(waiting.loaded && !waiting.is_running(), "{waiting:?}");
         assert!(!shown_by_launchd("").loaded);
     }
 

@@ -78,6 +78,34 @@ fn a_daemon_that_was_started_by_hand_makes_way_before_the_service_starts() {
 }
 
 #[test]
+fn what_is_there_and_does_not_run_is_started() {
+    for (manager, states, steps) in [
+        (
+            Manager::Systemd,
+            ["inactive", "activating"],
+            [
+                "ran: systemctl --user daemon-reload",
+                "ran: systemctl --user enable --now authd.socket authd.service",
+            ],
+        ),
+        (
+            LAUNCHD,
+            ["not running", "spawn scheduled"],
+            [
+                "ran: launchctl enable gui/501/io.authd.authd",
+                "ran: launchctl kickstart gui/501/io.authd.authd",
+            ],
+        ),
+    ] {
+        for state in states {
+            let mut facts = settled(manager);
+            facts.units.last_mut().unwrap().state = state.to_owned();
+            assert_eq!(brief(&facts.install(&wanted(manager))), steps, "{state}");
+        }
+    }
+}
+
+#[test]
 fn what_ran_by_other_files_is_stopped_and_only_those_are_written() {
     for (manager, steps) in [
         (

@@ -18,12 +18,13 @@ use crate::{
 };
 
 /// What the Debian package has to bring, besides what is in both.
-const FILES: [&str; 9] = [
+const FILES: [&str; 10] = [
     "/usr/bin/authctl",
     "/usr/bin/authd",
     "/usr/lib/systemd/user/authd.service",
     "/usr/lib/systemd/user/authd.socket",
     "/usr/share/bash-completion/completions/authctl",
+    "/usr/share/doc/authd-agent/changelog.Debian.gz",
     "/usr/share/doc/authd-agent/copyright",
     "/usr/share/fish/vendor_completions.d/authctl.fish",
     "/usr/share/man/man1/authctl.1.gz",
@@ -91,6 +92,8 @@ pub(super) fn debian(packages: &Packages) -> anyhow::Result<()> {
     }
     say(system.run(&["authctl", "--version"])?.trim());
     say(system.run(&["authd", "--check-config"])?.trim());
+    let copyright = fs::read_to_string(system.root().join("usr/share/doc/authd-agent/copyright"))?;
+    ensure!(copyright.contains("License: Expat or Apache-2.0\n"), "not our copyright:\n{copyright}");
     let unit = fs::read_to_string(system.root().join("usr/lib/systemd/user/authd.service"))?;
     ensure!(unit.contains("ExecStart=/usr/bin/authd\n"), "the unit starts something else:\n{unit}");
     system.run(&["dpkg", "--purge", "authd-agent"])?;

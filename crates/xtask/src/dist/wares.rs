@@ -8,6 +8,7 @@ use std::{
 };
 
 use anyhow::{Context, ensure};
+use jiff::{Timestamp, fmt::rfc2822, tz::TimeZone};
 
 use super::build::Built;
 use crate::{
@@ -56,7 +57,7 @@ impl Ware {
 }
 
 /// Reads and makes all of it. The manual pages and the completions are the client's own.
-pub(super) fn gather(built: &Built) -> anyhow::Result<Vec<Ware>> {
+pub(super) fn gather(built: &Built, epoch: u64) -> anyhow::Result<Vec<Ware>> {
     let mut wares = Vec::new();
     let mut add = |bytes: Vec<u8>, mode, tarball: &str, debian: &str| {
         let path = |text: &str| Some(PathBuf::from(text)).filter(|_| text != NOWHERE);
@@ -88,6 +89,7 @@ pub(super) fn gather(built: &Built) -> anyhow::Result<Vec<Ware>> {
     }
     let ours = copyright(&fs::read_to_string(root().join("LICENSE-MIT"))?)?;
     add(ours.into_bytes(), 0o644, NOWHERE, &format!("{DOC}/copyright"));
+    add(changelog(epoch)?.into_bytes(), 0o644, NOWHERE, &format!("{DOC}/changelog"));
     let others = third_parties(&built.host)?;
     add(others.into_bytes(), 0o644, "THIRD-PARTY.txt", &format!("{DOC}/THIRD-PARTY.txt"));
     for (name, bytes) in files_of(&root().join("docs"))? {
@@ -124,6 +126,17 @@ fn copyright(mit: &str) -> anyhow::Result<String> {
          License: Expat\n{}\nLicense: Apache-2.0\n See /usr/share/common-licenses/Apache-2.0.\n",
         owners.context("LICENSE-MIT names no owners")?,
         text.collect::<String>(),
+    ))
+}
+
+/// What changed, as far as Debian wants to be told: which version it is, and since when.
+fn changelog(epoch: u64) -> anyhow::Result<String> {
+    let at = Timestamp::from_second(epoch.try_into()?)?.to_zoned_datetime(TimeZone::UTC);
+    Ok(format!(
+        "authd-agent ({}-1) unstable; urgency=medium\n\n  * What changed is told by the repository's history.\n\n \
+         -- The authd authors <authd@authd.invalid>  {}\n",
+        env!("CARGO_PKG_VERSION"),
+        rfc2822::to_string(&at)?,
     ))
 }
 

@@ -114,3 +114,16 @@ scene!(a_packages_units_are_not_doubled, world, {
     world.lay_units(".config");
     world.systemctl(&["daemon-reload"]).await;
 });
+
+scene!(an_installation_that_cannot_start_says_so_and_heals, world, {
+    world.remove_units(".config").await;
+    world.configure("[nonsense]\n");
+    let (code, _, said) = service(&world, &["install"]).await;
+    assert!(code == 9 && said.contains("hint: see: authctl service logs"), "{code}: {said}");
+    let (code, now) = status(&world).await;
+    assert_eq!((code, &now["enabled"], &now["running"]), (9, &true.into(), &false.into()), "{now}");
+    world.configure("[callback]\nports = [0]\n");
+    world.until("ActiveState", |state| state == "active").await;
+    let said = served(&world, &["install"]).await;
+    assert!(said.contains("already installed"), "{said}");
+});
