@@ -9,12 +9,12 @@ mod out;
 mod refusal;
 mod run;
 mod show;
-mod sse;
 mod start;
 mod time;
 
 use std::process::ExitCode;
 
+use authctl::sse;
 use clap::Parser;
 
 use crate::{cli::Cli, out::Out};

@@ -7,13 +7,14 @@ use serde_json::Value;
 use crate::shell::cargo;
 
 /// A dependency and the packages that may have it. Dependencies that are not here are anybody's.
-const MAY_LINK: [(&str, &[&str]); 13] = [
+const MAY_LINK: [(&str, &[&str]); 14] = [
     ("age", &["authd-store"]),
     ("apple-native-keyring-store", &["authd-store"]),
     ("axum", &["authd", "authd-sandbox"]),
     ("clap", &["authctl", "authd", "authd-sandbox", "xtask"]),
     ("directories", &["authd-api"]),
     ("keyring-core", &["authd-store"]),
+    ("libfuzzer-sys", &["authd-fuzz"]),
     ("listenfd", &["authd"]),
     ("reqwest", &["authd-oauth"]),
     ("sd-notify", &["authd"]),
@@ -24,13 +25,14 @@ const MAY_LINK: [(&str, &[&str]); 13] = [
 ];
 
 /// A package of ours and those of ours that it may know.
-const MAY_KNOW: [(&str, &[&str]); 7] = [
+const MAY_KNOW: [(&str, &[&str]); 8] = [
     ("authd-api", &[]),
     ("authd-oauth", &[]),
     ("authd-store", &[]),
     ("authd-sandbox", &[]),
     ("authd", &["authd-api", "authd-oauth", "authd-store"]),
     ("authctl", &["authd-api"]),
+    ("authd-fuzz", &["authctl", "authd", "authd-api", "authd-oauth"]),
     ("xtask", &["authd-api", "authd-sandbox"]),
 ];
 
