@@ -98,7 +98,6 @@ impl Relay {
         if answer.status() != StatusCode::UNAUTHORIZED {
             return Ok(answer);
         }
-        let again = if has_body { lock(&replay).whole() } else { Some(Bytes::new()) };
         let refused = facts.ready.generation;
         let renewed = match renew(refused).await {
             Ok(renewed) => renewed,
@@ -113,6 +112,8 @@ impl Relay {
         if renewed.freshness(std::time::Duration::ZERO, clock::now()) == Freshness::LoginRequired {
             return Err(reply::no_credential(&renewed, clock::now()));
         }
+        // An upstream may refuse before it has the whole body; the rest came while the credential was renewed.
+        let again = if has_body { lock(&replay).whole() } else { Some(Bytes::new()) };
         match again {
             Some(body) if renewed.ready.generation != refused => {
                 debug!("sent again with the renewed credential");

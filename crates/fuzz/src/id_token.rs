@@ -25,6 +25,7 @@ fn understood(text: &str) {
     let said = [&identity.email, &identity.user_id, &identity.account_id, &identity.organization_id];
     for claim in said.into_iter().flatten() {
         assert!(!claim.trim().is_empty(), "an empty claim is none");
+        assert!(!claim.contains(char::is_control), "{claim:?} would act on a terminal");
     }
     for wish in [ModeWish::Auto, ModeWish::ChatGpt, ModeWish::ApiKey] {
         let (Decision::ChatGpt { reason } | Decision::TryApiKey { reason, .. }) =

@@ -10,7 +10,7 @@ const MAX: usize = 64 << 10;
 const TELLING: &[u8] = b"\0\r\n \t\"'\\{}[]:,=&%?#./-_+09azAZ\x7f\x80\xff";
 
 /// An endless row of changed seeds.
-pub fn mutations<'a>(seeds: &'a [Vec<u8>], number: u64) -> impl Iterator<Item = Vec<u8>> + 'a {
+pub fn mutations(seeds: &[Vec<u8>], number: u64) -> impl Iterator<Item = Vec<u8>> {
     let mut random = StdRng::seed_from_u64(number);
     std::iter::repeat_with(move || {
         let mut input = seeds[random.random_range(0..seeds.len())].clone();

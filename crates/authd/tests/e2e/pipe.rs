@@ -159,7 +159,7 @@ const FLOOD: usize = 64 << 20;
 
 /// Writes a flood, and counts how much of it went out. Who goes at once takes the request along.
 async fn flood<T: AsyncWriteExt + Unpin>(mut to: T, written: Arc<AtomicUsize>) -> T {
-    let piece = [b'x'; 64 << 10];
+    let piece = vec![b'x'; 64 << 10];
     while written.load(Ordering::Relaxed) < FLOOD {
         to.write_all(&piece).await.unwrap();
         written.fetch_add(piece.len(), Ordering::Relaxed);

@@ -1,4 +1,4 @@
-//! WebSockets through the relay: agreed to, refused, and ended from every side.
+//! A WebSocket through the relay: agreed to, refused, and ended from every side.
 
 use authd_sandbox::{Fault, Route, house::House};
 use futures_util::{SinkExt, StreamExt};
