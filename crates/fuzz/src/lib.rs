@@ -3,7 +3,6 @@
 //! some thousand changed seeds at every run. How to run them: docs/fuzzing.md.
 //!
 //! A target uses what the packages offer anyway; none has a door of its own for it.
-#![expect(clippy::missing_panics_doc, reason = "to panic is what a broken property does")]
 
 pub mod answer_events;
 pub mod callback_query;

@@ -1,6 +1,6 @@
 //! A WebSocket through the relay: agreed to, refused, and ended from every side.
 
-use authd_sandbox::{Fault, Route, house::House};
+use authd_sandbox::{Config, Fault, Route, Sandbox, house::House};
 use futures_util::{SinkExt, StreamExt};
 use serde_json::{Value, json};
 use tokio::{
@@ -77,6 +77,17 @@ async fn questions_are_answered_over_one_socket_in_both_modes() {
         assert_eq!(asked.header("upgrade"), Some("websocket"));
         assert!(asked.header("authorization").unwrap().starts_with("Bearer "));
     }
+}
+
+#[tokio::test]
+async fn a_tunnel_leads_through_a_proxy_and_tls() {
+    let tls = Some(authd_sandbox::Tls::generate().unwrap());
+    let sandbox = Sandbox::start(Config { tls, ..Config::default() }).await.unwrap();
+    let house = house(&sandbox).await;
+    house.sign_in("default", "plus").await;
+    let mut socket = open(&house, "default").await.unwrap();
+    let long = question(&format!("{} 2+2", "x".repeat(1 << 20)));
+    assert!(ask(&mut socket, long).await.0.contains("= 4."));
 }
 
 #[tokio::test]
