@@ -5,11 +5,14 @@ use std::sync::{
     atomic::{AtomicUsize, Ordering},
 };
 
-use authd_sandbox::{Route, house::House};
+use authd_sandbox::{
+    Fault, Route,
+    house::{House, HouseConfig},
+};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::{
-    support::{house, question, sandbox},
+    support::{AUTHD, house, question, sandbox},
     upstream::{PATH, Upstream, gone, head, say, until},
 };
 
@@ -241,6 +244,32 @@ async fn a_body_too_long_to_keep_is_not_sent_again_and_the_401_is_the_upstreams(
     let long = question(&format!("{} 2+2", "x".repeat(9 << 20))).to_string();
     let answer = house.request("POST", path, &[], long).await;
     assert!(answer.status.is_success(), "{}", answer.text());
+}
+
+#[tokio::test]
+async fn a_401_that_comes_before_the_end_of_the_body_is_answered_with_all_of_it() {
+    let (sandbox, upstream) = (sandbox().await, Upstream::start().await);
+    let mut house = House::start(HouseConfig::new(AUTHD, &sandbox).store("file")).await;
+    house.sign_in("default", "plus").await;
+    upstream.replace(&mut house, &sandbox.endpoints().chatgpt_base_url).await;
+    let line = "POST /v1/profiles/default/relay/anything";
+    let mut client = say(&house, line, &["Content-Length: 10"]).await;
+    client.write_all(b"first").await.unwrap();
+    let (mut server, before) = upstream.asked().await;
+    until(&mut server, b"first").await;
+    // The rest comes while the credential is renewed.
+    sandbox.faults().push(Route::Refresh, Fault::Stall);
+    server.write_all(b"HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\n\r\n").await.unwrap();
+    sandbox.wait_for(Route::Refresh, 1).await;
+    client.write_all(b" last").await.unwrap();
+    until(&mut server, b" last").await;
+    sandbox.faults().release();
+    // On the connection that was kept.
+    let after = head(&mut server).await;
+    assert_ne!(before, after, "the credential is another");
+    assert_eq!(until(&mut server, b"first last").await, "first last");
+    server.write_all(b"HTTP/1.1 204 No Content\r\n\r\n").await.unwrap();
+    assert!(head(&mut client).await.starts_with("http/1.1 204"));
 }
 
 #[tokio::test]

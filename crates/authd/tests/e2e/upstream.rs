@@ -29,13 +29,18 @@ impl Upstream {
     /// A house that takes this for the API, with a key of one's own for it.
     pub(crate) async fn house(&self, sandbox: &Sandbox) -> House {
         let mut house = crate::support::house(sandbox).await;
-        let config = fs::read_to_string(house.config()).unwrap();
-        let here = format!("http://{}/v1", self.address());
-        fs::write(house.config(), config.replace(&sandbox.endpoints().api_base_url, &here)).unwrap();
-        house.restart().await;
+        self.replace(&mut house, &sandbox.endpoints().api_base_url).await;
         let key = json!({"api_key": "sk-own"}).to_string();
         assert!(house.request("PUT", "/v1/profiles/own/api-key", &[], key).await.status.is_success());
         house
+    }
+
+    /// Starts the daemon anew, with this in the place of that base URL.
+    pub(crate) async fn replace(&self, house: &mut House, base_url: &str) {
+        let config = fs::read_to_string(house.config()).unwrap();
+        let here = format!("http://{}/v1", self.address());
+        fs::write(house.config(), config.replace(base_url, &here)).unwrap();
+        house.restart().await;
     }
 
     /// The next connection, as far as the head of its first request.
