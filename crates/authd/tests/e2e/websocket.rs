@@ -14,7 +14,7 @@ use tokio_tungstenite::{
 
 use crate::{
     support::{house, question, sandbox},
-    upstream::{Upstream, gone, until},
+    upstream::{Upstream, gone, head, say, until},
 };
 
 type Socket = WebSocketStream<UnixStream>;
@@ -100,8 +100,14 @@ async fn a_refused_handshake_is_passed_on_as_it_is() {
     sandbox.faults().push(Route::ChatGptWebSocket, Fault::status(404, ""));
     assert_eq!(refused(&house, "default").await, 404);
     assert_eq!(sandbox.count(Route::Refresh), 0);
-    // The connection is HTTP still, and the next attempt on another is none the worse.
-    assert!(ask(&mut open(&house, "default").await.unwrap(), question("2+2")).await.0.contains("= 4."));
+    // The provider wants to hear which form of the protocol it is. Refused, the connection is HTTP still.
+    let asked = ["Connection: Upgrade", "Upgrade: websocket", "Sec-WebSocket-Version: 13"];
+    let fields = [&asked[..], &["Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ=="]].concat();
+    let mut client = say(&house, "GET /v1/profiles/default/relay/responses", &fields).await;
+    assert!(head(&mut client).await.starts_with("http/1.1 400"));
+    assert!(until(&mut client, b"}").await.contains("OpenAI-Beta must be responses_websockets"));
+    client.write_all(b"GET /v1/status HTTP/1.1\r\nHost: authd\r\n\r\n").await.unwrap();
+    assert!(head(&mut client).await.starts_with("http/1.1 200"));
 }
 
 #[tokio::test]
