@@ -18,6 +18,7 @@ use std::{
 use authd::{App, Config, Inherited, Telemetry};
 use authd_api::{ErrorCode, Paths, Problem, VERSION_HEADER};
 use httparse::{EMPTY_HEADER, Response, Status};
+use tokio::signal::unix::{SignalKind, signal};
 
 /// The key of the profile. It leaves in headers, and nowhere else.
 const SECRET: &str = "sk-this-is-the-fuzzed-secret";
@@ -177,7 +178,12 @@ fn live(paths: Paths) {
         ended(info);
     }));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-    let ended = runtime.block_on(App::new(paths, config, telemetry).run(Inherited::take()));
+    let ended = runtime.block_on(async {
+        // A Rust program does not end when it writes to somebody who has hung up. Under libFuzzer this is
+        // none, and a handler of any kind has the same effect.
+        let _handled = signal(SignalKind::pipe()).expect("a handler");
+        App::new(paths, config, telemetry).run(Inherited::take()).await
+    });
     assert!(ended.is_ok_and(|exit| exit == authd::Exit::Asked), "the daemon ended by itself");
 }
 
