@@ -123,12 +123,19 @@ fn exchange(socket: &PathBuf, data: &[u8]) -> Vec<u8> {
     }
 }
 
+/// Removes what the daemon would leave, a few hundred bytes; it answers nobody from now on. libFuzzer ends
+/// its process without a word, and leaves them.
+pub fn clear_up() {
+    let dir = house().parent().expect("a socket is in a directory");
+    fs::remove_dir_all(dir).expect("the directory is ours");
+}
+
 /// The daemon, started at the first use, as long as this process lives.
 fn house() -> &'static PathBuf {
     static HOUSE: OnceLock<PathBuf> = OnceLock::new();
     HOUSE.get_or_init(|| {
-        // What it leaves is a few hundred bytes in the system's directory for such things.
-        let dir = tempfile::tempdir().expect("a temporary directory").keep();
+        let dir = tempfile::Builder::new().prefix("authd-fuzz-").tempdir();
+        let dir = dir.expect("a temporary directory").keep();
         fs::set_permissions(&dir, fs::Permissions::from_mode(0o700)).expect("it is ours");
         let paths = Paths {
             socket: dir.join("authd.sock"),

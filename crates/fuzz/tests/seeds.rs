@@ -42,6 +42,7 @@ fn id_token() {
 #[test]
 fn socket() {
     run("socket", 2_000);
+    authd_fuzz::socket::clear_up();
 }
 
 #[test]
