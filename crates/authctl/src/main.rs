@@ -10,12 +10,12 @@ mod refusal;
 mod run;
 mod service;
 mod show;
-mod sse;
 mod start;
 mod time;
 
 use std::process::ExitCode;
 
+use authctl::sse;
 use clap::Parser;
 
 use crate::{cli::Cli, out::Out};

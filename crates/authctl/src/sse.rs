@@ -10,7 +10,7 @@ const MAX: usize = 16 << 20;
 
 /// An event, by the `type` in its JSON. The event's own name is not trusted: not every server sends it.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) enum Event {
+pub enum Event {
     /// The next piece of the answer.
     Delta(String),
     /// One finished message, whole.
@@ -40,11 +40,11 @@ pub(crate) enum Event {
 
 /// The stream has a line or an event longer than any honest one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct TooLong;
+pub struct TooLong;
 
 /// Reads events out of a stream.
 #[derive(Debug, Default)]
-pub(crate) struct Reader {
+pub struct Reader {
     line: Vec<u8>,
     data: Vec<u8>,
     /// A line ended with CR as the last byte so far: an LF that follows belongs to it.
@@ -55,7 +55,7 @@ pub(crate) struct Reader {
 
 impl Reader {
     /// The events that these bytes complete. Events of no interest, and those that are no JSON, are left out.
-    pub(crate) fn push(&mut self, bytes: &[u8]) -> Result<Vec<Event>, TooLong> {
+    pub fn push(&mut self, bytes: &[u8]) -> Result<Vec<Event>, TooLong> {
         let mut events = Vec::new();
         for &byte in bytes {
             let second_half = std::mem::take(&mut self.after_cr) && byte == b'\n';

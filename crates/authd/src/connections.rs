@@ -19,7 +19,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tower::Service;
 use tracing::{debug, warn};
 
-use crate::{server::Peer, socket};
+use crate::{server::Peer, socket, tunnel::Switch};
 
 /// The longest head of a request: the longest honest one holds a few tokens.
 const MAX_HEAD: usize = 64 << 10;
@@ -78,10 +78,13 @@ async fn connection(
     let idle = Arc::downgrade(&answering);
     let asked = Arc::new(Notify::new());
     let first_request = asked.clone();
+    let switch = Switch::default();
+    let offered = switch.clone();
     let service = service_fn(move |request: Request<Incoming>| {
         asked.notify_one();
         let mut request = request.map(Body::new);
         request.extensions_mut().insert(peer);
+        request.extensions_mut().insert(offered.clone());
         let (answer, answering) = (router.clone().call(request), answering.clone());
         async move {
             // An answer is under way until the last piece of it is.
@@ -122,6 +125,9 @@ async fn connection(
     };
     if let Err(error) = ended {
         debug!(%error, "a connection broke off");
+    }
+    if let Some(tunnel) = switch.thrown() {
+        tunnel.run(&stop).await;
     }
 }
 

@@ -38,6 +38,7 @@ mod server;
 mod signin;
 mod socket;
 mod telemetry;
+mod tunnel;
 
 pub use app::{App, Exit, StartError, check};
 pub use config::{Config, ConfigError};

@@ -1,6 +1,8 @@
 //! The streaming pass-through upstream: a client's request with the profile's headers put in, and the
 //! answer as it comes. Nothing is parsed and nothing kept, but for a short body that may have to be
-//! sent again.
+//! sent again. A WebSocket that both sides agree to is handed to the tunnel.
+
+mod hops;
 
 use std::{
     pin::Pin,
@@ -10,20 +12,19 @@ use std::{
 
 use authd_api::{ErrorCode, Problem};
 use authd_oauth::{Failure, Http, Mode, reqwest};
-use axum::{
-    body::{Body, BodyDataStream},
-    extract::Request,
-    response::Response,
-};
+use axum::{body::Body, extract::Request, response::Response};
 use bytes::Bytes;
-use futures_util::Stream;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
+use http::{HeaderMap, Method, StatusCode, header};
+use http_body::Frame;
+use hyper::upgrade::OnUpgrade;
+use sync_wrapper::SyncWrapper;
 use tracing::{debug, warn};
 
 use crate::{
     clock,
     facts::{Facts, Freshness},
     reply,
+    tunnel::{Switch, Tunnel},
 };
 
 /// The longest body that is kept to be sent again after a 401. A prompt with a few images fits.
@@ -50,30 +51,53 @@ impl Relay {
         Self { http }
     }
 
-    /// Passes a request on. After a 401 the credential is renewed once, and the request sent once more
-    /// if its whole body is at hand.
+    /// Passes a request on, and its answer back. If the upstream agrees to a WebSocket that the client
+    /// wants, the connection becomes a tunnel.
     pub(crate) async fn pass(
         &self,
         target: Target,
-        request: Request,
+        mut request: Request,
         facts: Arc<Facts>,
         renew: impl AsyncFnOnce(u64) -> Result<Arc<Facts>, Problem>,
     ) -> Result<Response, Problem> {
+        let entrance = Entrance::of(&mut request);
+        let answer = self.exchange(target, request, entrance.is_some(), &facts, renew).await?;
+        match (answer.status(), entrance) {
+            (StatusCode::SWITCHING_PROTOCOLS, Some(entrance)) => {
+                let failed = |error| reply::provider_failed(&self.http.failure(error)).about(&facts.name);
+                entrance.open(answer).await.map_err(failed)
+            }
+            (StatusCode::SWITCHING_PROTOCOLS, None) => {
+                let detail = "the upstream switched protocols, which nobody asked for";
+                Err(Problem::new(ErrorCode::ProviderRefused, detail).about(&facts.name))
+            }
+            _ => Ok(passed_on(answer)),
+        }
+    }
+
+    /// The upstream's answer. After a 401 the credential is renewed once, and the request sent once more
+    /// if its whole body is at hand.
+    async fn exchange(
+        &self,
+        target: Target,
+        request: Request,
+        websocket: bool,
+        facts: &Facts,
+        renew: impl AsyncFnOnce(u64) -> Result<Arc<Facts>, Problem>,
+    ) -> Result<reqwest::Response, Problem> {
         let (parts, body) = request.into_parts();
         let tail = tail(parts.uri.path())?;
         let query = parts.uri.query();
-        let url = Self::url(target, &facts, tail, query)?;
-        let headers = forwarded(parts.headers);
+        let url = Self::url(target, facts, tail, query)?;
+        let headers = hops::forwarded(parts.headers, websocket);
         let replay = Arc::new(Mutex::new(Replay::new(&headers)));
         let has_body = headers.contains_key(header::CONTENT_LENGTH) || !http_body::Body::is_end_stream(&body);
-        let first = has_body.then(|| {
-            reqwest::Body::wrap_stream(Recorded { inner: body.into_data_stream(), replay: replay.clone() })
-        });
-        let answer = self.send(&parts.method, &url, &headers, &facts, first).await?;
+        let first = has_body
+            .then(|| reqwest::Body::wrap(Recorded { inner: SyncWrapper::new(body), replay: replay.clone() }));
+        let answer = self.send(&parts.method, &url, &headers, facts, first).await?;
         if answer.status() != StatusCode::UNAUTHORIZED {
-            return Ok(passed_on(answer));
+            return Ok(answer);
         }
-        let again = if has_body { lock(&replay).whole() } else { Some(Bytes::new()) };
         let refused = facts.ready.generation;
         let renewed = match renew(refused).await {
             Ok(renewed) => renewed,
@@ -82,20 +106,22 @@ impl Relay {
                     code = problem.code.as_str(),
                     "the upstream's 401 stands: the credential was not renewed"
                 );
-                return Ok(passed_on(answer));
+                return Ok(answer);
             }
         };
         if renewed.freshness(std::time::Duration::ZERO, clock::now()) == Freshness::LoginRequired {
             return Err(reply::no_credential(&renewed, clock::now()));
         }
+        // An upstream may refuse before it has the whole body; the rest came while the credential was renewed.
+        let again = if has_body { lock(&replay).whole() } else { Some(Bytes::new()) };
         match again {
             Some(body) if renewed.ready.generation != refused => {
                 debug!("sent again with the renewed credential");
                 let body = has_body.then(|| reqwest::Body::from(body));
                 let url = Self::url(target, &renewed, tail, query)?;
-                self.send(&parts.method, &url, &headers, &renewed, body).await.map(passed_on)
+                self.send(&parts.method, &url, &headers, &renewed, body).await
             }
-            _ => Ok(passed_on(answer)),
+            _ => Ok(answer),
         }
     }
 
@@ -153,50 +179,38 @@ fn tail(path: &str) -> Result<&str, Problem> {
     Ok(tail)
 }
 
-/// The client's headers without those that end here: its connection's (RFC 9110, section 7.6.1), its
-/// own credential, and the name it has for us.
-fn forwarded(mut headers: HeaderMap) -> HeaderMap {
-    strip_hop_by_hop(&mut headers);
-    for own in
-        [header::AUTHORIZATION, header::PROXY_AUTHORIZATION, header::HOST, header::COOKIE, header::EXPECT]
-    {
-        headers.remove(own);
-    }
-    headers
-}
-
-fn strip_hop_by_hop(headers: &mut HeaderMap) {
-    const HOP_BY_HOP: [HeaderName; 7] = [
-        header::CONNECTION,
-        header::PROXY_AUTHENTICATE,
-        header::TE,
-        header::TRAILER,
-        header::TRANSFER_ENCODING,
-        header::UPGRADE,
-        HeaderName::from_static("keep-alive"),
-    ];
-    let named: Vec<HeaderName> = headers
-        .get_all(header::CONNECTION)
-        .iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(','))
-        .filter_map(|name| name.trim().parse().ok())
-        .collect();
-    for name in named.into_iter().chain(HOP_BY_HOP) {
-        headers.remove(name);
-    }
-}
-
-/// The upstream's answer, its body as it comes.
+/// The upstream's answer, its body as it comes, with what may follow it.
 fn passed_on(answer: reqwest::Response) -> Response {
-    let mut response = Response::new(Body::empty());
-    *response.status_mut() = answer.status();
-    *response.headers_mut() = answer.headers().clone();
-    strip_hop_by_hop(response.headers_mut());
-    response.headers_mut().remove(header::SET_COOKIE);
-    response.headers_mut().entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
-    *response.body_mut() = Body::from_stream(answer.bytes_stream());
+    let (head, body) = http::Response::<reqwest::Body>::from(answer).into_parts();
+    let mut response = Response::new(Body::new(body));
+    *response.status_mut() = head.status;
+    *response.headers_mut() = hops::returned(head.headers, false);
     response
+}
+
+/// The client's end of a connection that it wants to be a WebSocket.
+struct Entrance {
+    client: OnUpgrade,
+    switch: Switch,
+}
+
+impl Entrance {
+    /// Where a tunnel can begin, if the request asks for one.
+    fn of(request: &mut Request) -> Option<Self> {
+        let wanted = hops::wants_websocket(request.headers());
+        let parts = request.extensions_mut();
+        let (client, switch) = (parts.remove::<OnUpgrade>()?, parts.remove::<Switch>()?);
+        wanted.then_some(Self { client, switch })
+    }
+
+    /// The upstream's 101, with its end of the connection left for the task that serves ours.
+    async fn open(self, answer: reqwest::Response) -> Result<Response, reqwest::Error> {
+        let mut response = Response::new(Body::empty());
+        *response.status_mut() = answer.status();
+        *response.headers_mut() = hops::returned(answer.headers().clone(), true);
+        self.switch.throw(Tunnel { client: self.client, upstream: answer.upgrade().await? });
+        Ok(response)
+    }
 }
 
 /// A body as far as it has gone by.
@@ -208,6 +222,7 @@ struct Replay {
     /// end.
     announced: Option<usize>,
     complete: bool,
+    trailers: bool,
 }
 
 impl Replay {
@@ -227,6 +242,16 @@ impl Replay {
         }
     }
 
+    /// Nothing more comes.
+    fn end(&mut self) {
+        self.complete = !self.trailers;
+    }
+
+    /// Trailers came. They cannot be sent again, so neither can the body.
+    fn trailed(&mut self) {
+        self.trailers = true;
+    }
+
     /// The body, if all of it has gone by and was short enough.
     fn whole(&mut self) -> Option<Bytes> {
         let whole = self.complete && self.length <= REPLAYABLE;
@@ -240,20 +265,30 @@ fn lock(replay: &Mutex<Replay>) -> std::sync::MutexGuard<'_, Replay> {
 
 /// A body that is recorded while it goes by.
 struct Recorded {
-    inner: BodyDataStream,
+    inner: SyncWrapper<Body>,
     replay: Arc<Mutex<Replay>>,
 }
 
-impl Stream for Recorded {
-    type Item = Result<Bytes, axum::Error>;
+impl http_body::Body for Recorded {
+    type Data = Bytes;
+    type Error = axum::Error;
 
-    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        let piece = ready!(Pin::new(&mut self.inner).poll_next(context));
-        match &piece {
-            Some(Ok(piece)) => lock(&self.replay).push(piece),
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        let frame = ready!(Pin::new(self.inner.get_mut()).poll_frame(context));
+        match &frame {
+            Some(Ok(frame)) => {
+                let mut replay = lock(&self.replay);
+                match frame.data_ref() {
+                    Some(piece) => replay.push(piece),
+                    None => replay.trailed(),
+                }
+            }
             Some(Err(_)) => {}
-            None => lock(&self.replay).complete = true,
+            None => lock(&self.replay).end(),
         }
-        Poll::Ready(piece)
+        Poll::Ready(frame)
     }
 }

@@ -40,7 +40,10 @@ pub fn identity(token: &IdToken) -> Result<Identity, Unreadable> {
     let claims = claims(token.expose())?;
     let auth = claims.auth.unwrap_or_default();
     let profile = claims.profile.unwrap_or_default();
-    let said = |text: Option<String>| text.filter(|text| !text.trim().is_empty());
+    // Claims are shown on terminals and stand in headers, where a control character acts.
+    let said = |text: Option<String>| {
+        text.filter(|text| !text.trim().is_empty() && !text.contains(char::is_control))
+    };
     Ok(Identity {
         email: said(claims.email).or(said(profile.email)),
         plan: said(auth.chatgpt_plan_type).map(Plan::new),
@@ -129,6 +132,14 @@ mod tests {
         let found = identity(&sparse).unwrap();
         assert_eq!((found.email.as_deref(), found.user_id.as_deref()), (Some("p@b.c"), Some("u2")));
         assert_eq!(identity(&token("{}")), Ok(Identity::default()));
+    }
+
+    #[test]
+    fn a_claim_that_would_act_is_none() {
+        let acting = token(
+            r#"{"email":"\u001b[2Ja@b.c","https://api.openai.com/auth":{"chatgpt_account_id":"acc\r\nX: y"}}"#,
+        );
+        assert_eq!(identity(&acting), Ok(Identity::default()));
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! The ready header list of each mode, in the order of the contract.
 
+use http::HeaderValue;
+
 use crate::{
     ClientIdentity, Identity,
     routing::{self, Routing},
@@ -48,5 +50,8 @@ pub fn ready(facts: &Facts<'_>) -> Vec<(String, String)> {
             (routing::HEADER, routing.region.clone()),
         ],
     };
-    list.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect()
+    // What a token claims, or a store gives back, may be no header at all: as a line of its own it would
+    // be one of somebody else's.
+    let stands = |value: &String| HeaderValue::from_str(value).is_ok();
+    list.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value.filter(stands)?))).collect()
 }

@@ -205,7 +205,7 @@ fn signed_in(shared: &Shared, headers: &HeaderMap) -> Result<Arc<Account>, Refus
 
 /// On the Codex endpoints the workspace must be named, unless the sandbox is told to be as lenient as the
 /// provider was measured to be; and a FedRAMP workspace must say that it is one.
-fn in_workspace(shared: &Shared, headers: &HeaderMap) -> Result<Arc<Account>, Refusal> {
+pub(crate) fn in_workspace(shared: &Shared, headers: &HeaderMap) -> Result<Arc<Account>, Refusal> {
     let account = signed_in(shared, headers)?;
     if shared.account_id_required && !headers.contains_key("chatgpt-account-id") {
         return Err(reply::detail(StatusCode::FORBIDDEN, "chatgpt-account-id is required").into());
@@ -219,7 +219,7 @@ fn in_workspace(shared: &Shared, headers: &HeaderMap) -> Result<Arc<Account>, Re
 }
 
 /// Why the backend refuses this body, in its own words.
-fn refused(body: &Map<String, Value>, models: &[String]) -> Option<String> {
+pub(crate) fn refused(body: &Map<String, Value>, models: &[String]) -> Option<String> {
     let text = |name: &str| body.get(name).and_then(Value::as_str).unwrap_or("");
     if let Some(unknown) = body.keys().find(|name| !KNOWN.contains(&name.as_str())) {
         return Some(format!("Unsupported parameter: {unknown}"));
@@ -251,7 +251,7 @@ fn refused(body: &Map<String, Value>, models: &[String]) -> Option<String> {
 }
 
 /// Puts the rate-limit headers on an answer, and an id to quote.
-fn with_limits(mut response: Response, account: &Account) -> Response {
+pub(crate) fn with_limits(mut response: Response, account: &Account) -> Response {
     let now = tokens::unix(SystemTime::now());
     let mut put = |name: &'static str, value: String| {
         if let Ok(value) = HeaderValue::try_from(value) {

@@ -11,7 +11,7 @@ use axum::{
 };
 use bytes::Bytes;
 use futures_util::{StreamExt as _, stream};
-use http::{HeaderMap, StatusCode, header};
+use http::{HeaderMap, Method, StatusCode, header};
 use serde_json::json;
 
 use crate::{Fault, Recorded, Route, Shared, faults::Hold, reply};
@@ -34,7 +34,7 @@ pub(crate) async fn gate(State(shared): State<Arc<Shared>>, request: Request, ne
     let Ok(body) = read else {
         return reply::detail(StatusCode::PAYLOAD_TOO_LARGE, "The body is too large");
     };
-    let route = Route::of(parts.uri.path(), &String::from_utf8_lossy(&body));
+    let route = Route::of(parts.method == Method::GET, parts.uri.path(), &String::from_utf8_lossy(&body));
     let recorded = Recorded::new(route, &parts.method, &parts.uri, &parts.headers, &body);
     let misdirected = shared.tls && wrong_host(route, &parts.headers);
     let request = Request::from_parts(parts, Body::from(body));

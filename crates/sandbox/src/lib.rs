@@ -40,6 +40,7 @@ mod shared;
 mod tls;
 mod token;
 mod tokens;
+mod websocket;
 
 use std::{
     io,

@@ -60,6 +60,18 @@ impl Drop for Network {
     }
 }
 
+/// Tells what outlives its request when the door is closed. It is among every request's extensions.
+#[derive(Clone)]
+pub(crate) struct Door(watch::Receiver<bool>);
+
+impl Door {
+    /// Returns when everything that came through the door must end.
+    pub(crate) async fn closed(&mut self) {
+        // An error means that the sandbox is gone, and its door with it.
+        let _ = self.0.wait_for(|wanted| !wanted).await;
+    }
+}
+
 async fn run(
     mut listener: TcpListener,
     address: SocketAddr,
@@ -90,12 +102,13 @@ async fn serve(
     wants: &mut watch::Receiver<bool>,
 ) {
     let mut connections = JoinSet::new();
+    let door = Door(wants.clone());
     loop {
         tokio::select! {
             accepted = listener.accept(), if connections.len() < MAX_CONNECTIONS => {
                 // A connection that died before it was accepted concerns nobody.
                 let Ok((stream, _)) = accepted else { continue };
-                connections.spawn(connection(stream, tls.cloned(), router.clone()));
+                connections.spawn(connection(stream, tls.cloned(), router.clone(), door.clone()));
             }
             Some(_) = connections.join_next() => {}
             _ = wants.wait_for(|wanted| !wanted) => break,
@@ -104,26 +117,30 @@ async fn serve(
     connections.shutdown().await;
 }
 
-async fn connection(stream: TcpStream, tls: Option<TlsAcceptor>, router: Router) {
+async fn connection(stream: TcpStream, tls: Option<TlsAcceptor>, router: Router, door: Door) {
     // Without it the small writes of a stream would wait for one another.
     let _ = stream.set_nodelay(true);
     match tls {
-        None => speak(stream, router).await,
+        None => speak(stream, router, door).await,
         Some(tls) => {
             if let Ok(Ok(stream)) = tokio::time::timeout(HEAD_TIME, tls.accept(stream)).await {
-                speak(stream, router).await;
+                speak(stream, router, door).await;
             }
         }
     }
 }
 
-async fn speak(stream: impl AsyncRead + AsyncWrite + Unpin + 'static, router: Router) {
-    let service = service_fn(move |request: Request<Incoming>| answer(router.clone(), request));
+async fn speak(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, router: Router, door: Door) {
+    let service = service_fn(move |mut request: Request<Incoming>| {
+        request.extensions_mut().insert(door.clone());
+        answer(router.clone(), request)
+    });
     // Errors here are the client's going away and the faults' hanging up: both are meant.
     let _ = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIME)
         .serve_connection(TokioIo::new(stream), service)
+        .with_upgrades()
         .await;
 }
 

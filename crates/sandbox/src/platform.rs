@@ -9,7 +9,7 @@ use axum::{
     response::{IntoResponse as _, Response},
 };
 use http::{HeaderMap, HeaderValue, StatusCode};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use crate::{
     Account, Shared, backend, params,
@@ -28,18 +28,7 @@ pub(crate) async fn responses(State(shared): State<Arc<Shared>>, headers: Header
     let Ok(Value::Object(body)) = serde_json::from_str(&body) else {
         return Err(bad("invalid_json", "We could not parse the JSON body of your request."));
     };
-    let Some(model) = body.get("model").and_then(Value::as_str) else {
-        return Err(bad("missing_required_parameter", "Missing required parameter: 'model'."));
-    };
-    if !shared.models.iter().any(|known| known == model) {
-        let message = format!("The model '{model}' does not exist or you do not have access to it.");
-        return Err(bad("model_not_found", &message));
-    }
-    let turn = match body.get("input") {
-        Some(input @ (Value::String(_) | Value::Array(_))) => Turn::new(Some(model), input),
-        Some(_) => return Err(bad("invalid_type", "Invalid type for 'input'.")),
-        None => return Err(bad("missing_required_parameter", "Missing required parameter: 'input'.")),
-    };
+    let turn = turn(&body, &shared.models).map_err(|(code, message)| bad(code, &message))?;
     let answer = match body.get("stream") {
         None | Some(Value::Bool(false)) => Json(turn.completed()).into_response(),
         Some(Value::Bool(true)) => responses::stream(&turn),
@@ -57,8 +46,23 @@ pub(crate) async fn models(State(shared): State<Arc<Shared>>, headers: HeaderMap
     Ok(with_ids(Json(json!({"object": "list", "data": data})).into_response(), &account))
 }
 
+/// The model's turn, or the code and the words that refuse this body.
+pub(crate) fn turn(body: &Map<String, Value>, models: &[String]) -> Result<Turn, (&'static str, String)> {
+    let missing = |name| ("missing_required_parameter", format!("Missing required parameter: '{name}'."));
+    let model = body.get("model").and_then(Value::as_str).ok_or_else(|| missing("model"))?;
+    if !models.iter().any(|known| known == model) {
+        let message = format!("The model '{model}' does not exist or you do not have access to it.");
+        return Err(("model_not_found", message));
+    }
+    match body.get("input") {
+        Some(input @ (Value::String(_) | Value::Array(_))) => Ok(Turn::new(Some(model), input)),
+        Some(_) => Err(("invalid_type", "Invalid type for 'input'.".to_owned())),
+        None => Err(missing("input")),
+    }
+}
+
 /// The account whose key this is, if organisation and project (where they are named) are its own.
-fn key_holder(shared: &Shared, headers: &HeaderMap, scope: &str) -> Result<Arc<Account>, Refusal> {
+pub(crate) fn key_holder(shared: &Shared, headers: &HeaderMap, scope: &str) -> Result<Arc<Account>, Refusal> {
     let refuse =
         |code: &str, message: &str| Refusal::from(reply::error(StatusCode::UNAUTHORIZED, code, message));
     let bearer = backend::bearer(headers);
@@ -87,7 +91,7 @@ fn key_holder(shared: &Shared, headers: &HeaderMap, scope: &str) -> Result<Arc<A
     Ok(account)
 }
 
-fn with_ids(mut response: Response, account: &Account) -> Response {
+pub(crate) fn with_ids(mut response: Response, account: &Account) -> Response {
     let mut put = |name: &'static str, value: &str| {
         if let Ok(value) = HeaderValue::from_str(value) {
             response.headers_mut().insert(name, value);

@@ -53,8 +53,13 @@ impl Turn {
         response
     }
 
+    /// The response's id.
+    pub(crate) fn id(&self) -> &str {
+        &self.id
+    }
+
     /// The events of a streamed answer, in order.
-    fn events(&self) -> Vec<Value> {
+    pub(crate) fn events(&self) -> Vec<Value> {
         let at = json!({"item_id": self.item_id, "output_index": 0, "content_index": 0});
         let in_part = |kind: &str, name: &str, value: Value| {
             let mut event = at.clone();

@@ -25,6 +25,8 @@ pub enum Route {
     DevicePage,
     /// `POST /backend-api/codex/responses`
     ChatGptResponses,
+    /// `GET /backend-api/codex/responses`, which becomes a WebSocket
+    ChatGptWebSocket,
     /// `GET /backend-api/codex/models`
     ChatGptModels,
     /// `GET /backend-api/me`
@@ -41,6 +43,8 @@ pub enum Route {
     Conversation,
     /// `POST /v1/responses`
     ApiResponses,
+    /// `GET /v1/responses`, which becomes a WebSocket
+    ApiWebSocket,
     /// `GET /v1/models`
     ApiModels,
     /// The sandbox's own switches under `/_sandbox`; neither recorded nor troubled by faults.
@@ -50,8 +54,8 @@ pub enum Route {
 }
 
 impl Route {
-    /// Names the request; `body` matters at the token endpoint alone.
-    pub(crate) fn of(path: &str, body: &str) -> Self {
+    /// Names the request; `get` tells two from each other, and `body` matters at the token endpoint alone.
+    pub(crate) fn of(get: bool, path: &str, body: &str) -> Self {
         match path {
             "/oauth/authorize" => Self::Authorize,
             "/oauth/token" => Self::of_grant(body),
@@ -59,6 +63,7 @@ impl Route {
             "/api/accounts/deviceauth/usercode" => Self::DeviceCode,
             "/api/accounts/deviceauth/token" => Self::DevicePoll,
             "/codex/device" => Self::DevicePage,
+            "/backend-api/codex/responses" if get => Self::ChatGptWebSocket,
             "/backend-api/codex/responses" => Self::ChatGptResponses,
             "/backend-api/codex/models" => Self::ChatGptModels,
             "/backend-api/me" => Self::Me,
@@ -67,6 +72,7 @@ impl Route {
             "/backend-api/wham/usage" => Self::WhamUsage,
             "/backend-api/conversations" => Self::Conversations,
             "/backend-api/conversation" => Self::Conversation,
+            "/v1/responses" if get => Self::ApiWebSocket,
             "/v1/responses" => Self::ApiResponses,
             "/v1/models" => Self::ApiModels,
             control if control.starts_with("/_sandbox/") => Self::Control,
@@ -86,6 +92,7 @@ impl Route {
             | Self::DevicePoll
             | Self::DevicePage => Some("auth.openai.com"),
             Self::ChatGptResponses
+            | Self::ChatGptWebSocket
             | Self::ChatGptModels
             | Self::Me
             | Self::AccountsCheck
@@ -93,7 +100,7 @@ impl Route {
             | Self::WhamUsage
             | Self::Conversations
             | Self::Conversation => Some("chatgpt.com"),
-            Self::ApiResponses | Self::ApiModels => Some("api.openai.com"),
+            Self::ApiResponses | Self::ApiWebSocket | Self::ApiModels => Some("api.openai.com"),
             Self::Control | Self::Other => None,
         }
     }

@@ -12,7 +12,7 @@ use axum::{
 };
 use http::StatusCode;
 
-use crate::{Shared, authorize, backend, control, device, gate, platform, reply, token};
+use crate::{Shared, authorize, backend, control, device, gate, platform, reply, token, websocket};
 
 /// The whole sandbox as a service.
 pub(crate) fn router(shared: Arc<Shared>) -> Router {
@@ -22,7 +22,7 @@ pub(crate) fn router(shared: Arc<Shared>) -> Router {
         .nest(
             "/v1",
             Router::new()
-                .route("/responses", post(platform::responses))
+                .route("/responses", post(platform::responses).get(websocket::api))
                 .route("/models", get(platform::models)),
         )
         .merge(control::routes())
@@ -45,7 +45,7 @@ fn auth() -> Router<Arc<Shared>> {
 
 fn chatgpt() -> Router<Arc<Shared>> {
     Router::new()
-        .route("/codex/responses", post(backend::codex_responses))
+        .route("/codex/responses", post(backend::codex_responses).get(websocket::codex))
         .route("/codex/models", get(backend::codex_models))
         .route("/me", get(backend::me))
         .route("/accounts/check", get(backend::accounts_check))

@@ -15,6 +15,7 @@ const MAY_LINK: &[(&str, &[&str])] = &[
     ("directories", &["authd-api"]),
     ("flate2", &["xtask"]),
     ("keyring-core", &["authd-store"]),
+    ("libfuzzer-sys", &["authd-fuzz"]),
     ("listenfd", &["authd"]),
     ("prometheus-client", &["authd"]),
     ("reqwest", &["authd-oauth"]),
@@ -34,6 +35,7 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
     ("authd-sandbox", &[]),
     ("authd", &["authd-api", "authd-oauth", "authd-store"]),
     ("authctl", &["authd-api"]),
+    ("authd-fuzz", &["authctl", "authd", "authd-api", "authd-oauth"]),
     ("xtask", &["authd-api", "authd-sandbox"]),
 ];
 

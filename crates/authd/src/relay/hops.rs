@@ -1,0 +1,124 @@
+//! What of a message's head is for the next hop alone (RFC 9110, section 7.6.1), and what goes through.
+//! Everything that is not named here goes through as it came.
+
+use http::{HeaderMap, HeaderName, HeaderValue, header};
+
+/// The one protocol that a connection may be switched to. Others ask for a hop of their own (`h2c`), and
+/// whoever asks for an upgrade must do without one.
+pub(super) const WEBSOCKET: HeaderValue = HeaderValue::from_static("websocket");
+
+/// The fields of one hop. `Trailer` is none of them: it names what follows the body, which goes through.
+const HOP_BY_HOP: [HeaderName; 9] = [
+    header::CONNECTION,
+    header::PROXY_AUTHENTICATE,
+    header::PROXY_AUTHORIZATION,
+    header::TE,
+    header::TRANSFER_ENCODING,
+    header::UPGRADE,
+    HeaderName::from_static("keep-alive"),
+    HeaderName::from_static("proxy-connection"),
+    HeaderName::from_static("proxy-authentication-info"),
+];
+
+/// Whether a client asks for a WebSocket.
+pub(super) fn wants_websocket(headers: &HeaderMap) -> bool {
+    listed(headers, &header::CONNECTION).any(|option| option.eq_ignore_ascii_case("upgrade"))
+        && listed(headers, &header::UPGRADE).any(|protocol| protocol.eq_ignore_ascii_case("websocket"))
+}
+
+/// A request's headers without those that end here: its hop's, the client's own credential, and the name
+/// it has for us. What the next hop must be told anew is put in.
+pub(super) fn forwarded(mut headers: HeaderMap, websocket: bool) -> HeaderMap {
+    // A weight (`trailers;q=0.5`) is not allowed here, so the word alone counts.
+    let takes_trailers = listed(&headers, &header::TE).any(|coding| coding.eq_ignore_ascii_case("trailers"));
+    strip(&mut headers);
+    for own in [header::AUTHORIZATION, header::HOST, header::COOKIE, header::EXPECT] {
+        headers.remove(own);
+    }
+    if websocket {
+        switching(&mut headers);
+    } else if takes_trailers {
+        headers.insert(header::CONNECTION, HeaderValue::from_static("te"));
+        headers.insert(header::TE, HeaderValue::from_static("trailers"));
+    }
+    headers
+}
+
+/// An answer's headers without those that end here. It is nobody's to keep, and sets no cookies for a
+/// name that every upstream shares.
+pub(super) fn returned(mut headers: HeaderMap, websocket: bool) -> HeaderMap {
+    strip(&mut headers);
+    headers.remove(header::SET_COOKIE);
+    headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
+    if websocket {
+        switching(&mut headers);
+    }
+    headers
+}
+
+fn switching(headers: &mut HeaderMap) {
+    headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
+    headers.insert(header::UPGRADE, WEBSOCKET);
+}
+
+fn strip(headers: &mut HeaderMap) {
+    let named: Vec<HeaderName> =
+        listed(headers, &header::CONNECTION).filter_map(|name| name.parse().ok()).collect();
+    for name in named.into_iter().chain(HOP_BY_HOP) {
+        headers.remove(name);
+    }
+}
+
+/// The members of a field that is a list, over all its lines.
+fn listed<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item = &'a str> {
+    let lines = headers.get_all(name).iter().filter_map(|value| value.to_str().ok());
+    lines.flat_map(|value| value.split(',')).map(str::trim)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers(text: &str) -> HeaderMap {
+        let pairs = text.split_terminator('\n').filter_map(|line| line.split_once(": "));
+        pairs.map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap())).fold(
+            HeaderMap::new(),
+            |mut all, (name, value): (HeaderName, HeaderValue)| {
+                all.append(name, value);
+                all
+            },
+        )
+    }
+
+    #[test]
+    fn what_the_connection_names_ends_here_and_the_rest_goes_through() {
+        let asked = headers(
+            "Host: authd\nConnection: close, X-Hop\nconnection: X-Other\nX-Hop: 1\nX-Other: 2\nX-End: 3\n\
+             Keep-Alive: timeout=5\nProxy-Authorization: Basic eA==\nProxy-Connection: keep-alive\n\
+             TE: gzip;q=0.5, trailers\nTrailer: X-Sum\nUpgrade: h2c\nTransfer-Encoding: chunked\n\
+             Authorization: Bearer own\nCookie: a=b\nExpect: 100-continue\nContent-Encoding: zstd\n",
+        );
+        let through =
+            headers("Connection: te\nTE: trailers\nTrailer: X-Sum\nX-End: 3\nContent-Encoding: zstd\n");
+        assert_eq!(forwarded(asked, false), through);
+        let answered = headers(
+            "Connection: X-Hop\nX-Hop: 1\nKeep-Alive: timeout=5\nProxy-Authenticate: Basic\nSet-Cookie: a=b\n\
+             Proxy-Authentication-Info: x\nTrailer: X-Sum\nContent-Encoding: br\nCache-Control: no-cache\n",
+        );
+        let through = headers("Trailer: X-Sum\nContent-Encoding: br\nCache-Control: no-cache\n");
+        assert_eq!(returned(answered, false), through);
+    }
+
+    #[test]
+    fn a_websocket_is_asked_for_in_two_fields() {
+        let both = "Connection: keep-alive, Upgrade\nUpgrade: WebSocket\n";
+        assert!(wants_websocket(&headers(both)));
+        for other in ["Upgrade: websocket\n", "Connection: Upgrade\n", "Connection: Upgrade\nUpgrade: h2c\n"]
+        {
+            assert!(!wants_websocket(&headers(other)), "{other}");
+        }
+        let key = "Sec-WebSocket-Key: x\n";
+        let told = forwarded(headers(&format!("{both}{key}")), true);
+        assert_eq!(told, headers(&format!("Connection: upgrade\nUpgrade: websocket\n{key}")));
+    }
+}

@@ -1,0 +1,76 @@
+//! A connection that has stopped being HTTP: after a 101 the client's and the upstream's bytes are joined
+//! as they come. What they say to each other is theirs; nothing is parsed, and a slow reader on one side
+//! holds up the writer on the other.
+//!
+//! The task that serves the connection runs the tunnel as well, so that a tunnel counts among its
+//! process's connections and ends with the daemon. A handler can only leave the upstream's end at the
+//! [`Switch`], where that task finds it when the 101 has gone out.
+
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use authd_oauth::reqwest;
+use hyper::upgrade::OnUpgrade;
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, copy, split};
+use tokio_util::sync::CancellationToken;
+use tracing::debug;
+
+/// How long the rest may take once one side has closed, or the daemon stops. A WebSocket whose one half
+/// is closed has no more to say; it is well below what a stop waits for.
+const LAST_WORDS: Duration = Duration::from_secs(3);
+
+/// Where a handler leaves a tunnel for the task that serves its connection.
+#[derive(Clone, Default)]
+pub(crate) struct Switch(Arc<Mutex<Option<Tunnel>>>);
+
+/// Both ends of a connection that is about to stop being HTTP.
+pub(crate) struct Tunnel {
+    /// The client's end, when the 101 has gone out to it.
+    pub(crate) client: OnUpgrade,
+    /// The upstream's end.
+    pub(crate) upstream: reqwest::Upgraded,
+}
+
+impl Switch {
+    /// Leaves a tunnel.
+    pub(crate) fn throw(&self, tunnel: Tunnel) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(tunnel);
+    }
+
+    /// The tunnel, if one was left.
+    pub(crate) fn thrown(&self) -> Option<Tunnel> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+}
+
+impl Tunnel {
+    /// Carries bytes both ways until either side closes, or the daemon stops.
+    pub(crate) async fn run(self, stop: &CancellationToken) {
+        let Ok(client) = self.client.await.inspect_err(|error| debug!(%error, "no tunnel after all")) else {
+            return;
+        };
+        let (from_client, to_client) = split(TokioIo::new(client));
+        let (from_upstream, to_upstream) = split(self.upstream);
+        let mut out = std::pin::pin!(carry(from_client, to_upstream));
+        let mut back = std::pin::pin!(carry(from_upstream, to_client));
+        // Whoever is cut off after its last words sees the connection close: both ends are dropped here.
+        tokio::select! {
+            () = &mut out => drop(tokio::time::timeout(LAST_WORDS, back).await),
+            () = &mut back => drop(tokio::time::timeout(LAST_WORDS, out).await),
+            () = stop.cancelled() => {
+                drop(tokio::time::timeout(LAST_WORDS, futures_util::future::join(out, back)).await);
+            }
+        }
+    }
+}
+
+/// Carries what one side says to the other until it has said all, and passes that on too.
+async fn carry(mut from: impl AsyncRead + Unpin, mut to: impl AsyncWrite + Unpin) {
+    if let Err(error) = copy(&mut from, &mut to).await {
+        debug!(%error, "a tunnel broke off");
+    }
+    let _ = to.shutdown().await;
+}

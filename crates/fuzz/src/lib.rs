@@ -1,0 +1,28 @@
+//! What must hold whatever comes in. Each target is a function of bytes that asserts properties: more than
+//! that nothing panics. `cargo fuzz` looks for bytes that break them, and a test gives each its seeds and
+//! some thousand changed seeds at every run. How to run them: docs/fuzzing.md.
+//!
+//! A target uses what the packages offer anyway; none has a door of its own for it.
+
+pub mod answer_events;
+pub mod callback_query;
+pub mod config;
+pub mod id_token;
+pub mod mutation;
+pub mod socket;
+pub mod store_record;
+pub mod token_response;
+
+/// A target: its name, which its seeds' directory has too, and the function.
+pub type Target = (&'static str, fn(&[u8]));
+
+/// All targets.
+pub const TARGETS: [Target; 7] = [
+    ("answer_events", answer_events::check),
+    ("callback_query", callback_query::check),
+    ("config", config::check),
+    ("id_token", id_token::check),
+    ("socket", socket::check),
+    ("store_record", store_record::check),
+    ("token_response", token_response::check),
+];

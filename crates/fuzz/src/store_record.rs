@@ -1,0 +1,40 @@
+//! A record at rest, as the store may give it back: ours, an older or newer program's, or damaged.
+
+use authd_oauth::{Record, RecordError};
+use secrecy::{ExposeSecret, SecretString};
+use serde_json::Value;
+
+/// The fields that are secret.
+const SECRET: [&str; 4] = ["id_token", "access_token", "refresh_token", "api_key"];
+
+/// The bytes as the record's text.
+pub fn check(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else { return };
+    match Record::from_text(&SecretString::from(text)) {
+        Ok(record) => {
+            let kept = record.to_text();
+            let again = Record::from_text(&kept).expect("what was written can be read");
+            assert_eq!(again.to_text().expose_secret(), kept.expose_secret(), "it is kept as it is");
+            assert_eq!(again.generation, record.generation);
+            // Other secrets, and nothing that is shown is another.
+            let others =
+                Record::from_text(&SecretString::from(blanked(text))).expect("the same but for them");
+            assert_eq!(format!("{record:?}"), format!("{others:?}"), "a secret is shown");
+        }
+        Err(RecordError::TooNew(version)) => assert!(version > 1),
+        Err(error @ RecordError::Damaged { .. }) => {
+            assert!(error.to_string().len() < 100, "a place, and nothing of the text: {error}");
+        }
+    }
+}
+
+/// The same record with other secrets.
+fn blanked(text: &str) -> String {
+    let mut value: Value = serde_json::from_str(text).expect("a record is JSON");
+    for name in SECRET {
+        if let Some(secret @ Value::String(_)) = value.get_mut(name) {
+            *secret = Value::from("x");
+        }
+    }
+    value.to_string()
+}
