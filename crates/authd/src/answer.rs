@@ -6,7 +6,7 @@ use std::time::Duration;
 use authd_api::{ErrorCode, PROBLEM_TYPE, Problem, ProfileName, VERSION_HEADER};
 use axum::{
     body::Body,
-    extract::{FromRequest, FromRequestParts, Query, Request},
+    extract::{FromRequest, FromRequestParts, Path, Query, Request},
     response::{IntoResponse, Response},
 };
 use http::{HeaderName, HeaderValue, StatusCode, header, request::Parts};
@@ -105,6 +105,20 @@ impl<T: DeserializeOwned, S: Sync> FromRequestParts<S> for Asked<T> {
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Refusal> {
         Query::try_from_uri(&parts.uri).map(|Query(query)| Self(query)).map_err(|error| {
             Problem::new(ErrorCode::BadRequest, format!("the query does not fit: {}", error.body_text()))
+                .into()
+        })
+    }
+}
+
+/// What stands in a path's places. What is not text there, once decoded, names nothing.
+pub(crate) struct Part<T>(pub(crate) T);
+
+impl<T: DeserializeOwned + Send, S: Send + Sync> FromRequestParts<S> for Part<T> {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Refusal> {
+        Path::from_request_parts(parts, state).await.map(|Path(part)| Self(part)).map_err(|error| {
+            Problem::new(ErrorCode::BadRequest, format!("the path does not fit: {}", error.body_text()))
                 .into()
         })
     }
