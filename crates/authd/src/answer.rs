@@ -88,6 +88,11 @@ impl<T: DeserializeOwned, S: Sync> FromRequest<S> for Json<T> {
             }
         };
         let text: &[u8] = if body.is_empty() { b"{}" } else { &body };
+        // serde would take the values of an array for the fields, in their order.
+        if text.trim_ascii_start().first().is_some_and(|first| *first == b'[') {
+            let detail = "the request's body does not fit: it is an array, and should be an object";
+            return Err(Problem::new(ErrorCode::BadRequest, detail).into());
+        }
         serde_json::from_slice(text).map(Self).map_err(|error| {
             // serde names an unknown field and what would fit; it never quotes more of the body than
             // a wrong value, which no secret field of ours can be: those are strings, and any string fits.

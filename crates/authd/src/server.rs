@@ -5,6 +5,7 @@ mod front;
 mod guard;
 mod news;
 mod sharing;
+mod unread;
 
 use std::{sync::Arc, time::Duration};
 
