@@ -68,6 +68,9 @@ fn answer(success: &Success, schemas: &mut Schemas) -> Value {
             answer["content"] =
                 json!({"application/json": {"schema": schema, "example": (message.example)()}});
         }
+        Content::Events(example) => {
+            answer["content"] = json!({"text/event-stream": {"example": example}});
+        }
         Content::Text(media, example) => {
             answer["content"] = json!({*media: {"schema": {"type": "string"}, "example": example}});
         }

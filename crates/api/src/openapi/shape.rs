@@ -55,6 +55,8 @@ pub(super) enum Content {
     Json(Message),
     /// A JSON object that is described elsewhere.
     Object,
+    /// Server-sent events, of which OpenAPI 3.1 cannot say what is in one; and an example.
+    Events(&'static str),
     /// Text, with its media type and an example.
     Text(&'static str, &'static str),
     /// The upstream's.

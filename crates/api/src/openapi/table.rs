@@ -124,12 +124,8 @@ fn told() -> Vec<Operation> {
                 that name as its data (a login without its URL and its code), and `profile_gone` with \
                 `{\"name\"}`.",
             successes: vec![
-                Success::new(
-                    "200",
-                    "Server-sent events; never a secret.",
-                    Content::Text("text/event-stream", NEWS),
-                )
-                .headers(NO_STORE),
+                Success::new("200", "Server-sent events; never a secret.", Content::Events(NEWS))
+                    .headers(NO_STORE),
             ],
             ..Operation::new("get", route::EVENTS, "events", "daemon", "Every change, as it comes")
         },
