@@ -237,6 +237,7 @@ pub struct ApiKeyBody {
 #[serde(deny_unknown_fields)]
 pub struct RefreshBody {
     /// The generation that an upstream refused with 401: refresh only if it is still the current one.
+    /// Written without a fraction, even one of zero.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rejected_generation: Option<u64>,
 }
@@ -263,7 +264,17 @@ pub struct Headers {
 }
 
 impl Headers {
-    /// The bare bearer token.
+    /// The bare bearer token, for a library that makes the header itself. In ChatGPT mode the other
+    /// headers are needed as well.
+    ///
+    /// ```no_run
+    /// use authd_api::{Client, ClientError};
+    ///
+    /// async fn token(client: &Client) -> Result<Option<String>, ClientError> {
+    ///     let ready = client.headers(None, None).await?;
+    ///     Ok(ready.token().map(str::to_owned))
+    /// }
+    /// ```
     pub fn token(&self) -> Option<&str> {
         self.value("authorization")?.strip_prefix("Bearer ")
     }
