@@ -10,7 +10,6 @@ pub use self::words::{Lasting, Moment, RootedPath, True, one_at_least};
 use self::{
     answers::Answers,
     shape::{Body, Message, Operation, Query},
-    table::ANY_METHOD,
 };
 use crate::{Problem, VERSION_HEADER, route};
 
@@ -151,17 +150,6 @@ fn path_item(path: &str) -> Value {
 /// A route's path as OpenAPI writes it, which has no word for a rest of several segments.
 fn shown(path: &str) -> String {
     path.replace("{*", "{")
-}
-
-/// The methods that the document has for a route, in capitals; those of a relay are all there are.
-pub fn methods(path: &str) -> Vec<String> {
-    let of_path = table::all().into_iter().filter(|operation| operation.path == path);
-    of_path.map(|operation| operation.method.to_uppercase()).collect()
-}
-
-/// All methods that OpenAPI has a word for, in capitals.
-pub fn all_methods() -> Vec<String> {
-    ANY_METHOD.iter().map(|method| method.to_uppercase()).collect()
 }
 
 /// The headers that the answers refer to.

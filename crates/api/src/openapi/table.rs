@@ -15,8 +15,7 @@ use crate::{
 };
 
 /// The methods that OpenAPI has a word for.
-pub(super) const ANY_METHOD: [&str; 8] =
-    ["get", "put", "post", "delete", "options", "head", "patch", "trace"];
+const ANY_METHOD: [&str; 8] = ["get", "put", "post", "delete", "options", "head", "patch", "trace"];
 
 /// The groups of routes.
 pub(super) const TAGS: [(&str, &str); 6] = [
@@ -94,7 +93,7 @@ fn no_content() -> Vec<Success> {
 
 const NEWS: &str = "event: store\ndata: {\"kind\":\"keychain\",\"state\":\"ready\"}\n\n\
     event: profile_gone\ndata: {\"name\":\"work\"}\n\n";
-const FIGURES: &str = "# HELP authd_pending_logins Logins that wait for their person.\n\
+const FIGURES: &str = "# HELP authd_pending_logins Logins that nobody has finished.\n\
     # TYPE authd_pending_logins gauge\nauthd_pending_logins 0\n# EOF\n";
 
 /// All operations.
