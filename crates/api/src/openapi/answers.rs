@@ -26,16 +26,17 @@ impl Answers {
         for success in &operation.successes {
             all.insert(success.status.to_owned(), answer(success, schemas));
         }
+        let codes = codes(operation);
         // What a relay answers is the upstream's word: a status does not tell whose it is.
         if operation.is_relay() {
+            let words: Vec<_> = codes.iter().map(|code| format!("`{}`", code.as_str())).collect();
+            let about = all["default"]["description"].as_str().unwrap_or_default();
+            all["default"]["description"] = format!("{about} Its codes: {}.", words.join(", ")).into();
             return all.into();
         }
         let mut by_status: BTreeMap<u16, Vec<ErrorCode>> = BTreeMap::new();
-        for code in ErrorCode::ALL {
-            let mut mine = operation.refusals.iter().copied().flatten().chain(&ALWAYS);
-            if mine.any(|mine| *mine == code) {
-                by_status.entry(code.status().as_u16()).or_default().push(code);
-            }
+        for code in codes {
+            by_status.entry(code.status().as_u16()).or_default().push(code);
         }
         for (status, codes) in by_status {
             all.insert(status.to_string(), self.refusal(&codes));
@@ -53,6 +54,13 @@ impl Answers {
     pub(super) fn into_components(self) -> BTreeMap<String, Value> {
         self.refusals
     }
+}
+
+/// The codes that an operation can refuse with, in the order of the contract.
+fn codes(operation: &Operation) -> Vec<ErrorCode> {
+    let own = operation.refusals.iter().copied().flatten();
+    let mine: Vec<_> = own.chain(&ALWAYS).collect();
+    ErrorCode::ALL.into_iter().filter(|code| mine.contains(&code)).collect()
 }
 
 fn answer(success: &Success, schemas: &mut Schemas) -> Value {
@@ -108,7 +116,7 @@ fn refusal(codes: &[ErrorCode]) -> Value {
     })
 }
 
-/// A problem of this code, with its one sentence from the contract.
+/// A problem of this code, whatever happened.
 fn example(code: ErrorCode) -> Problem {
     Problem::new(code, code.title().to_lowercase())
 }
