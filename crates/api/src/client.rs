@@ -107,7 +107,25 @@ impl Client {
         self.ask(Method::GET, route::DIAGNOSIS, NOTHING).await
     }
 
-    /// Starts a login.
+    /// Starts a login. A browser is for the caller to open; the daemon never does.
+    ///
+    /// ```no_run
+    /// use authd_api::{Client, ClientError, LoginBody, LoginState};
+    ///
+    /// async fn sign_in(client: &Client) -> Result<(), ClientError> {
+    ///     let mut login = client.start_login(&LoginBody::default()).await?;
+    ///     println!("open {}", login.authorize_url.as_deref().unwrap_or_default());
+    ///     while !login.state.is_final() {
+    ///         login = client.login(&login.id, Some(60)).await?;
+    ///     }
+    ///     match (login.result, login.error) {
+    ///         (Some(profile), _) => println!("signed in as {}", profile.email.unwrap_or_default()),
+    ///         (None, Some(problem)) => println!("{}", problem.detail),
+    ///         (None, None) => println!("nobody came, or somebody called it off"),
+    ///     }
+    ///     Ok(())
+    /// }
+    /// ```
     pub async fn start_login(&self, body: &LoginBody) -> Result<Login, ClientError> {
         self.ask(Method::POST, route::LOGINS, Some(body)).await
     }
@@ -149,6 +167,22 @@ impl Client {
     }
 
     /// Ready headers, valid for at least `min_ttl` more seconds (the daemon's default when `None`).
+    ///
+    /// Ask anew for every request: the daemon answers from memory. Who meets 401 with them asks once for
+    /// [`refresh`](Self::refresh) with the generation that was refused, and then for the headers again.
+    ///
+    /// ```no_run
+    /// use authd_api::{Client, ClientError, RefreshBody};
+    ///
+    /// async fn ready(client: &Client, refused: Option<u64>) -> Result<Vec<(String, String)>, ClientError> {
+    ///     if refused.is_some() {
+    ///         client.refresh(None, &RefreshBody { rejected_generation: refused }).await?;
+    ///     }
+    ///     let ready = client.headers(None, Some(300)).await?;
+    ///     println!("for {}, until {:?}", ready.responses_url, ready.expires_at);
+    ///     Ok(ready.headers)
+    /// }
+    /// ```
     pub async fn headers(
         &self,
         name: Option<&ProfileName>,
@@ -156,6 +190,33 @@ impl Client {
     ) -> Result<Headers, ClientError> {
         let query = min_ttl.map(|seconds| format!("?min_ttl={seconds}")).unwrap_or_default();
         self.ask(Method::GET, &route::below_profile(name, &format!("headers{query}")), NOTHING).await
+    }
+
+    /// The path of a profile's relay: whatever follows it is passed on to the profile's base URL with the
+    /// headers put in, and after a 401 refreshed and sent again. With [`stream`](Self::stream) it is:
+    ///
+    /// ```no_run
+    /// use authd_api::{Client, ClientError};
+    /// use http::{HeaderMap, Method};
+    ///
+    /// async fn ask(client: &Client, question: &'static [u8]) -> Result<(), ClientError> {
+    ///     let path = format!("{}/responses", Client::relay_path(None));
+    ///     let mut answer = client.stream(Method::POST, &path, &HeaderMap::new(), question.into()).await?;
+    ///     while let Some(piece) = answer.chunk().await? {
+    ///         print!("{}", String::from_utf8_lossy(&piece));
+    ///     }
+    ///     Ok(())
+    /// }
+    /// ```
+    ///
+    /// Another HTTP library takes the socket and this base URL:
+    ///
+    /// ```
+    /// let base = format!("http://{}{}", authd_api::route::HOST, authd_api::Client::relay_path(None));
+    /// assert_eq!(base, "http://authd/v1/profiles/-/relay");
+    /// ```
+    pub fn relay_path(name: Option<&ProfileName>) -> String {
+        route::below_profile(name, "relay")
     }
 
     /// Takes over another program's login.

@@ -8,6 +8,7 @@ use crate::ProfileName;
 
 /// What went wrong, in one word that programs may branch on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum ErrorCode {
     /// The request itself is wrong: mend it before sending it again.
@@ -52,6 +53,7 @@ pub enum ErrorCode {
     Internal,
     /// A code that this version of the client does not know.
     #[serde(other)]
+    #[cfg_attr(feature = "schema", schemars(skip))]
     Unknown,
 }
 
@@ -176,6 +178,7 @@ impl ErrorCode {
 
 /// The body of every answer of status 400 and above (RFC 9457).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Problem {
     /// `urn:authd:problem:{code}`.
     #[serde(rename = "type")]

@@ -14,12 +14,45 @@
 //!   the status and `authctl`'s exit code.
 //! * Unknown fields are ignored in answers and refused in requests.
 //!
-//! The whole contract, with its routes and examples, is `docs/api.md`.
+//! A whole program that asks OpenAI who may be asked, as whoever is signed in, and knows what to do when
+//! nobody is:
+//!
+//! ```no_run
+//! use authd_api::{Client, ClientError, Paths};
+//! use http::{HeaderMap, Method};
+//!
+//! #[tokio::main(flavor = "current_thread")]
+//! async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//!     let client = Client::new(Paths::from_env()?.socket);
+//!     let path = format!("{}/models?client_version=0.34.0", Client::relay_path(None));
+//!     let asked = async {
+//!         client.stream(Method::GET, &path, &HeaderMap::new(), "".into()).await?.whole().await?.or_problem()
+//!     };
+//!     match asked.await {
+//!         Ok(answer) => println!("{}", String::from_utf8_lossy(&answer.body)),
+//!         // The code is for programs, the detail and the hint are for people.
+//!         Err(ClientError::Problem(problem)) => {
+//!             eprintln!("{}\n{}", problem.detail, problem.hint.unwrap_or_default());
+//!             std::process::exit(problem.code.exit_code().into());
+//!         }
+//!         Err(no_daemon) => return Err(no_daemon.into()),
+//!     }
+//!     Ok(())
+//! }
+//! ```
+//!
+//! [`Client::headers`] is for programs that call OpenAI themselves, [`Headers::token`] for those that want
+//! the bare token, [`Client::start_login`] for those that sign a person in, and [`Client::relay_path`] for
+//! those that want to know nothing of headers at all.
+//!
+//! The whole contract, with its routes and examples, is `docs/api.md`, and for machines `docs/openapi.json`.
 
 mod client;
 mod error;
 mod message;
 mod name;
+#[cfg(feature = "schema")]
+pub mod openapi;
 mod paths;
 pub mod route;
 

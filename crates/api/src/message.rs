@@ -7,22 +7,26 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+pub use self::login::{CallbackBody, Flow, Login, LoginBody, LoginState, ModeWish};
 pub use self::upkeep::{
     CodexBody, Diagnosis, ExportBody, Finding, FindingState, ImportBody, LoginFile, MigrateBody, Migrated,
     Program,
 };
 use crate::{Problem, ProfileName};
 
+mod login;
 mod upkeep;
 
 /// `GET /v1/status`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Status {
     /// The daemon's version.
     pub version: String,
     /// Its process id.
     pub pid: u32,
     /// When it started.
+    #[cfg_attr(feature = "schema", schemars(with = "crate::openapi::Moment"))]
     pub started_at: Timestamp,
     /// The callback server that browsers return to.
     pub callback: CallbackStatus,
@@ -41,6 +45,7 @@ pub struct Status {
 
 /// The callback server, as [`Status`] shows it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct CallbackStatus {
     /// Whether a browser would be answered.
     pub state: CallbackState,
@@ -53,6 +58,7 @@ pub struct CallbackStatus {
 
 /// Whether the callback server listens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum CallbackState {
     /// It listens.
@@ -63,11 +69,13 @@ pub enum CallbackState {
     Unavailable,
     /// A state that this version of the client does not know.
     #[serde(other)]
+    #[cfg_attr(feature = "schema", schemars(skip))]
     Unknown,
 }
 
 /// The credential store, as [`Status`] shows it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct StoreStatus {
     /// Which store is in use; absent until one answered.
     pub kind: Option<StoreKind>,
@@ -80,6 +88,7 @@ pub struct StoreStatus {
 
 /// The kinds of store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum StoreKind {
     /// The operating system's keychain.
@@ -90,11 +99,13 @@ pub enum StoreKind {
     Memory,
     /// A kind that this version of the client does not know.
     #[serde(other)]
+    #[cfg_attr(feature = "schema", schemars(skip))]
     Unknown,
 }
 
 /// Whether the store answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum StoreState {
     /// It answers truthfully.
@@ -105,60 +116,13 @@ pub enum StoreState {
     Unavailable,
     /// A state that this version of the client does not know.
     #[serde(other)]
+    #[cfg_attr(feature = "schema", schemars(skip))]
     Unknown,
-}
-
-/// The body of `POST /v1/logins`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct LoginBody {
-    /// The profile to sign in; `default` when absent.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub profile: Option<ProfileName>,
-    /// How the person signs in.
-    #[serde(default)]
-    pub flow: Flow,
-    /// Which kind of credential is wanted.
-    #[serde(default)]
-    pub mode: ModeWish,
-    /// The only workspace (account id) to accept.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub workspace: Option<String>,
-    /// Whether somebody else's sign-in under this name may be replaced.
-    #[serde(default)]
-    pub replace: bool,
-    /// Whether the client will bring the redirect URL itself: then the callback server need not listen.
-    #[serde(default)]
-    pub paste: bool,
-}
-
-/// How the person signs in.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Flow {
-    /// In a browser that returns to the callback server (authorization code with PKCE).
-    #[default]
-    Browser,
-    /// On any device, with a code (device authorization).
-    Device,
-}
-
-/// Which kind of credential a login is to end in.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum ModeWish {
-    /// The plan decides.
-    #[default]
-    Auto,
-    /// The access token.
-    #[serde(rename = "chatgpt")]
-    ChatGpt,
-    /// An API key by token exchange.
-    ApiKey,
 }
 
 /// The credential a profile uses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum Mode {
     /// Access token and `chatgpt-account-id`, for the ChatGPT backend.
@@ -168,83 +132,13 @@ pub enum Mode {
     ApiKey,
     /// A mode that this version of the client does not know.
     #[serde(other)]
+    #[cfg_attr(feature = "schema", schemars(skip))]
     Unknown,
-}
-
-/// The body of `POST /v1/logins/{id}/callback`.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct CallbackBody {
-    /// The redirect URL as the browser's address bar shows it, or just its code and state.
-    pub url: String,
-}
-
-/// One login attempt.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Login {
-    /// Its id, `lg_…`; no secret.
-    pub id: String,
-    /// The profile it was started for; the result names the one it ended in.
-    pub profile: ProfileName,
-    /// How the person signs in.
-    pub flow: Flow,
-    /// How far it is.
-    pub state: LoginState,
-    /// Browser flow: the page to open.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub authorize_url: Option<String>,
-    /// Browser flow: where the browser returns to.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub redirect_uri: Option<String>,
-    /// Device flow: the page to open.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub verification_url: Option<String>,
-    /// Device flow: the code to type there.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub user_code: Option<String>,
-    /// When it was started.
-    pub created_at: Timestamp,
-    /// When it ends by itself.
-    pub expires_at: Timestamp,
-    /// Why it failed.
-    pub error: Option<Problem>,
-    /// Who is signed in now.
-    pub result: Option<Profile>,
-}
-
-/// How far a login is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum LoginState {
-    /// It waits for the person.
-    Pending,
-    /// The code is being exchanged.
-    Exchanging,
-    /// Done; `result` says who.
-    Succeeded,
-    /// Done; `error` says why not.
-    Failed,
-    /// Nobody came in time.
-    Expired,
-    /// Called off.
-    Cancelled,
-    /// A state that this version of the client does not know.
-    #[serde(other)]
-    Unknown,
-}
-
-impl LoginState {
-    /// Whether nothing more will happen to this login.
-    pub fn is_final(self) -> bool {
-        match self {
-            Self::Pending | Self::Exchanging | Self::Unknown => false,
-            Self::Succeeded | Self::Failed | Self::Expired | Self::Cancelled => true,
-        }
-    }
 }
 
 /// `GET /v1/profiles`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Profiles {
     /// The profile used when none is named.
     pub default: Option<ProfileName>,
@@ -254,6 +148,7 @@ pub struct Profiles {
 
 /// One signed-in identity. Never a secret.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Profile {
     /// Its name.
     pub name: ProfileName,
@@ -278,10 +173,13 @@ pub struct Profile {
     /// Counts up with every change of the credential; the `ETag` of the headers.
     pub generation: u64,
     /// When the credential expires; absent for an API key.
+    #[cfg_attr(feature = "schema", schemars(with = "Option<crate::openapi::Moment>"))]
     pub expires_at: Option<Timestamp>,
     /// When the next refresh is due.
+    #[cfg_attr(feature = "schema", schemars(with = "Option<crate::openapi::Moment>"))]
     pub refresh_at: Option<Timestamp>,
     /// When the last refresh succeeded, or the login.
+    #[cfg_attr(feature = "schema", schemars(with = "Option<crate::openapi::Moment>"))]
     pub last_refresh: Option<Timestamp>,
     /// What went wrong last, while it still matters.
     pub last_error: Option<Problem>,
@@ -289,6 +187,7 @@ pub struct Profile {
 
 /// Whether a profile can be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum ProfileState {
     /// It answers from memory.
@@ -303,15 +202,19 @@ pub enum ProfileState {
     Unsaved,
     /// A state that this version of the client does not know.
     #[serde(other)]
+    #[cfg_attr(feature = "schema", schemars(skip))]
     Unknown,
 }
 
 /// The body of `PATCH /v1/profiles/{profile}`: one of the two.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "schema", schemars(transform = crate::openapi::one_at_least))]
 pub struct ProfilePatch {
     /// `true`: make it the default one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schemars(with = "Option<crate::openapi::True>"))]
     pub default: Option<bool>,
     /// Its new name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -320,23 +223,28 @@ pub struct ProfilePatch {
 
 /// The body of `PUT /v1/profiles/{profile}/api-key`.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct ApiKeyBody {
-    /// The key.
+    /// The key: one word of printable ASCII letters; space around it is taken off.
+    #[cfg_attr(feature = "schema", schemars(regex(pattern = r"^\s*[!-~]+\s*$")))]
     pub api_key: String,
 }
 
 /// The body of `POST /v1/profiles/{profile}/refresh`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct RefreshBody {
     /// The generation that an upstream refused with 401: refresh only if it is still the current one.
+    /// Written without a fraction, even one of zero.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rejected_generation: Option<u64>,
 }
 
 /// Ready headers. The one message that carries a secret.
 #[derive(Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Headers {
     /// The profile they belong to.
     pub profile: ProfileName,
@@ -351,11 +259,22 @@ pub struct Headers {
     /// Counts up with every change of the credential.
     pub generation: u64,
     /// When they stop working; absent for an API key.
+    #[cfg_attr(feature = "schema", schemars(with = "Option<crate::openapi::Moment>"))]
     pub expires_at: Option<Timestamp>,
 }
 
 impl Headers {
-    /// The bare bearer token.
+    /// The bare bearer token, for a library that makes the header itself. In ChatGPT mode the other
+    /// headers are needed as well.
+    ///
+    /// ```no_run
+    /// use authd_api::{Client, ClientError};
+    ///
+    /// async fn token(client: &Client) -> Result<Option<String>, ClientError> {
+    ///     let ready = client.headers(None, None).await?;
+    ///     Ok(ready.token().map(str::to_owned))
+    /// }
+    /// ```
     pub fn token(&self) -> Option<&str> {
         self.value("authorization")?.strip_prefix("Bearer ")
     }

@@ -49,9 +49,11 @@ pub const CODEX: &str = "/v1/profiles/{profile}/codex";
 
 /// `GET`: figures, as OpenMetrics text.
 pub const METRICS: &str = "/v1/metrics";
+/// `GET`: the contract of all of this, as an OpenAPI document.
+pub const OPENAPI: &str = "/v1/openapi.json";
 
 /// All of them.
-pub const ALL: [&str; 19] = [
+pub const ALL: [&str; 20] = [
     STATUS,
     LOGINS,
     LOGIN,
@@ -71,6 +73,7 @@ pub const ALL: [&str; 19] = [
     EXPORT,
     CODEX,
     METRICS,
+    OPENAPI,
 ];
 
 /// The path of one login.

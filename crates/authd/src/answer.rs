@@ -6,7 +6,7 @@ use std::time::Duration;
 use authd_api::{ErrorCode, PROBLEM_TYPE, Problem, ProfileName, VERSION_HEADER};
 use axum::{
     body::Body,
-    extract::{FromRequest, FromRequestParts, Query, Request},
+    extract::{FromRequest, FromRequestParts, Path, Query, Request},
     response::{IntoResponse, Response},
 };
 use http::{HeaderName, HeaderValue, StatusCode, header, request::Parts};
@@ -88,6 +88,11 @@ impl<T: DeserializeOwned, S: Sync> FromRequest<S> for Json<T> {
             }
         };
         let text: &[u8] = if body.is_empty() { b"{}" } else { &body };
+        // serde would take the values of an array for the fields, in their order.
+        if text.trim_ascii_start().first().is_some_and(|first| *first == b'[') {
+            let detail = "the request's body does not fit: it is an array, and should be an object";
+            return Err(Problem::new(ErrorCode::BadRequest, detail).into());
+        }
         serde_json::from_slice(text).map(Self).map_err(|error| {
             // serde names an unknown field and what would fit; it never quotes more of the body than
             // a wrong value, which no secret field of ours can be: those are strings, and any string fits.
@@ -105,6 +110,20 @@ impl<T: DeserializeOwned, S: Sync> FromRequestParts<S> for Asked<T> {
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Refusal> {
         Query::try_from_uri(&parts.uri).map(|Query(query)| Self(query)).map_err(|error| {
             Problem::new(ErrorCode::BadRequest, format!("the query does not fit: {}", error.body_text()))
+                .into()
+        })
+    }
+}
+
+/// What stands in a path's places. What is not text there, once decoded, names nothing.
+pub(crate) struct Part<T>(pub(crate) T);
+
+impl<T: DeserializeOwned + Send, S: Send + Sync> FromRequestParts<S> for Part<T> {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Refusal> {
+        Path::from_request_parts(parts, state).await.map(|Path(part)| Self(part)).map_err(|error| {
+            Problem::new(ErrorCode::BadRequest, format!("the path does not fit: {}", error.body_text()))
                 .into()
         })
     }

@@ -5,6 +5,7 @@ mod front;
 mod guard;
 mod news;
 mod sharing;
+mod unread;
 
 use std::{sync::Arc, time::Duration};
 
@@ -16,7 +17,7 @@ use authd_oauth::{ApiKey, Grant, Holding, Identity};
 use axum::{
     Router,
     body::Body,
-    extract::{Path, Request, State},
+    extract::{Request, State},
     middleware,
     response::{IntoResponse, Response},
     routing::{any, get, post, put},
@@ -30,7 +31,7 @@ pub(crate) use self::{
     guard::Peer,
 };
 use crate::{
-    answer::{Asked, Json, Refusal, json, named},
+    answer::{Asked, Json, Part, Refusal, json, named},
     callback::Arrivals,
     clock, diagnosis,
     keeper::{Directory, SignIn},
@@ -60,6 +61,7 @@ pub(crate) fn router(front: Front) -> Router {
         .route(route::DIAGNOSIS, get(diagnosis))
         .route(route::EVENTS, get(news::events))
         .route(route::METRICS, get(metrics))
+        .route(route::OPENAPI, get(contract))
         .route(route::IMPORT, post(sharing::import))
         .route(route::EXPORT, post(sharing::export))
         .route(route::CODEX, put(sharing::install).delete(sharing::uninstall))
@@ -101,6 +103,12 @@ async fn metrics(State(front): Seen) -> Result<Response, Refusal> {
     Ok(([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], text).into_response())
 }
 
+/// The contract as `crates/api` writes it; a test there keeps the file true.
+async fn contract() -> Response {
+    const DOCUMENT: &str = include_str!("../../../docs/openapi.json");
+    ([(header::CONTENT_TYPE, "application/json")], DOCUMENT).into_response()
+}
+
 async fn start_login(State(front): Seen, Json(body): Json<LoginBody>) -> Result<Response, Refusal> {
     let login = front.logins.start(body).await?;
     let mut response = no_store(json(StatusCode::CREATED, &login));
@@ -119,7 +127,7 @@ struct WaitQuery {
 
 async fn login(
     State(front): Seen,
-    Path(id): Path<String>,
+    Part(id): Part<String>,
     Asked(WaitQuery { wait }): Asked<WaitQuery>,
 ) -> Result<Response, Refusal> {
     let login = front.logins.wait(&id, Duration::from_secs(wait.min(LONGEST_WAIT))).await?;
@@ -128,13 +136,13 @@ async fn login(
 
 async fn paste(
     State(front): Seen,
-    Path(id): Path<String>,
+    Part(id): Part<String>,
     Json(CallbackBody { url }): Json<CallbackBody>,
 ) -> Result<Response, Refusal> {
     Ok(login_answer(&front.logins.paste(&id, &url).await?))
 }
 
-async fn cancel_login(State(front): Seen, Path(id): Path<String>) -> Result<StatusCode, Refusal> {
+async fn cancel_login(State(front): Seen, Part(id): Part<String>) -> Result<StatusCode, Refusal> {
     front.logins.cancel(&id)?;
     Ok(StatusCode::NO_CONTENT)
 }
@@ -149,14 +157,14 @@ async fn profiles(State(front): Seen) -> Response {
     json(StatusCode::OK, &Profiles { default: default.clone(), profiles })
 }
 
-async fn profile(State(front): Seen, Path(part): Path<String>) -> Result<Response, Refusal> {
+async fn profile(State(front): Seen, Part(part): Part<String>) -> Result<Response, Refusal> {
     let Found { name, .. } = front.find(&part)?;
     Ok(json(StatusCode::OK, &front.message(&name)?))
 }
 
 async fn patch_profile(
     State(front): Seen,
-    Path(part): Path<String>,
+    Part(part): Part<String>,
     Json(patch): Json<ProfilePatch>,
 ) -> Result<Response, Refusal> {
     let Found { mut name, .. } = front.find(&part)?;
@@ -198,7 +206,7 @@ struct SignOutQuery {
 
 async fn sign_out(
     State(front): Seen,
-    Path(part): Path<String>,
+    Part(part): Part<String>,
     Asked(SignOutQuery { revoke }): Asked<SignOutQuery>,
 ) -> Result<StatusCode, Refusal> {
     let Found { name, .. } = front.find(&part)?;
@@ -208,7 +216,7 @@ async fn sign_out(
 
 async fn own_key(
     State(front): Seen,
-    Path(part): Path<String>,
+    Part(part): Part<String>,
     Json(ApiKeyBody { api_key }): Json<ApiKeyBody>,
 ) -> Result<Response, Refusal> {
     let wanted = match named(&part)? {
@@ -239,7 +247,7 @@ struct HeadersQuery {
 
 async fn headers(
     State(front): Seen,
-    Path(part): Path<String>,
+    Part(part): Part<String>,
     Asked(HeadersQuery { min_ttl }): Asked<HeadersQuery>,
     asked: HeaderMap,
 ) -> Result<Response, Refusal> {
@@ -260,7 +268,7 @@ async fn headers(
 
 async fn refresh(
     State(front): Seen,
-    Path(part): Path<String>,
+    Part(part): Part<String>,
     Json(RefreshBody { rejected_generation }): Json<RefreshBody>,
 ) -> Result<Response, Refusal> {
     let found = front.find(&part)?;
@@ -297,13 +305,13 @@ async fn rekey_store(State(front): Seen) -> Result<Response, Refusal> {
     Ok(json(StatusCode::OK, &reply::store(front.store.borrow().clone())))
 }
 
-async fn relay(state: Seen, path: Path<(String, String)>, request: Request) -> Result<Response, Refusal> {
+async fn relay(state: Seen, path: Part<(String, String)>, request: Request) -> Result<Response, Refusal> {
     relay_to(state, path, Target::Model, request).await
 }
 
 async fn relay_backend(
     state: Seen,
-    path: Path<(String, String)>,
+    path: Part<(String, String)>,
     request: Request,
 ) -> Result<Response, Refusal> {
     relay_to(state, path, Target::Backend, request).await
@@ -311,7 +319,7 @@ async fn relay_backend(
 
 async fn relay_to(
     State(front): Seen,
-    Path((part, _)): Path<(String, String)>,
+    Part((part, _)): Part<(String, String)>,
     target: Target,
     request: Request,
 ) -> Result<Response, Refusal> {

@@ -1,6 +1,7 @@
 //! `cargo xtask`: builds, demonstrates and tests authd. It is for people at this repository; nothing
 //! of it is installed.
 
+mod contract;
 mod demo;
 mod dist;
 mod macos;

@@ -19,6 +19,7 @@ const MAY_LINK: &[(&str, &[&str])] = &[
     ("listenfd", &["authd"]),
     ("prometheus-client", &["authd"]),
     ("reqwest", &["authd-oauth"]),
+    ("schemars", &["authd-api"]),
     ("sd-notify", &["authd"]),
     ("sha2", &["authd", "authd-oauth", "authd-sandbox"]),
     ("tar", &["xtask"]),

@@ -7,7 +7,7 @@ use crate::shell::{cargo, has, note, run, title};
 /// A step and its name.
 type Step = (&'static str, fn() -> anyhow::Result<()>);
 
-const STEPS: [Step; 10] = [
+const STEPS: [Step; 11] = [
     ("fmt", format),
     ("rooms", crate::rooms::check),
     ("clippy", clippy),
@@ -17,6 +17,7 @@ const STEPS: [Step; 10] = [
     ("service", service),
     ("doctests", doctests),
     ("ways", crate::ways::check),
+    ("contract", crate::contract::check),
     ("demo", crate::demo::run),
 ];
 

@@ -10,6 +10,7 @@ use crate::{ErrorCode, ProfileName};
 
 /// `GET /v1/diagnosis`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Diagnosis {
     /// What was looked at.
     pub findings: Vec<Finding>,
@@ -17,6 +18,7 @@ pub struct Diagnosis {
 
 /// How one thing is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Finding {
     /// What was looked at: `store`, `callback`, a host, a profile …
     pub check: String,
@@ -32,6 +34,7 @@ pub struct Finding {
 
 /// Whether a thing is well.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum FindingState {
     /// It is.
@@ -42,6 +45,7 @@ pub enum FindingState {
     Failed,
     /// A state that this version of the client does not know.
     #[serde(other)]
+    #[cfg_attr(feature = "schema", schemars(skip))]
     Unknown,
 }
 
@@ -55,14 +59,17 @@ impl Finding {
 
 /// The body of `POST /v1/store/migrate`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct MigrateBody {
     /// The store that everything is to move to: `keychain` or `file`.
+    #[cfg_attr(feature = "schema", schemars(with = "crate::openapi::Lasting"))]
     pub to: StoreKind,
 }
 
 /// What moving everything came to.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Migrated {
     /// How many records were moved: profiles, and logins that are pending.
     pub records: usize,
@@ -74,12 +81,14 @@ pub struct Migrated {
 
 /// The body of `POST /v1/import`: takes over another program's login.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct ImportBody {
     /// Whose login.
     pub source: Program,
     /// Its login file, from the root; without one, where the program keeps it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schemars(with = "Option<crate::openapi::RootedPath>"))]
     pub path: Option<PathBuf>,
     /// The profile that it becomes; `default` when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -88,17 +97,20 @@ pub struct ImportBody {
 
 /// The body of `POST /v1/profiles/{profile}/export`: gives the login to another program, and forgets it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct ExportBody {
     /// To whom.
     pub target: Program,
     /// Its login file, from the root; without one, where the program keeps it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schemars(with = "Option<crate::openapi::RootedPath>"))]
     pub path: Option<PathBuf>,
 }
 
 /// A program whose login files authd knows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Program {
     /// The Codex CLI.
@@ -107,15 +119,18 @@ pub enum Program {
 
 /// The body of `PUT` and `DELETE /v1/profiles/{profile}/codex`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct CodexBody {
     /// The home directory of Codex, from the root; without one, `~/.codex`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schemars(with = "Option<crate::openapi::RootedPath>"))]
     pub home: Option<PathBuf>,
 }
 
 /// A login file of another program, and whose it is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct LoginFile {
     /// The profile.
     pub profile: ProfileName,

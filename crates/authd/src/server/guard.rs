@@ -9,7 +9,7 @@ use axum::{
 use http::{HeaderName, header};
 use tracing::Instrument;
 
-use super::Seen;
+use super::{Seen, unread::Reading};
 use crate::answer::{Refusal, stamp};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static(REQUEST_HEADER);
@@ -34,11 +34,13 @@ pub(super) async fn guard(State(front): Seen, request: Request, next: Next) -> R
     let id = front.metrics.next_request();
     let path = path.split("/relay").next().unwrap_or_default();
     let span = tracing::debug_span!("request", id, %method, path);
+    let (reading, request) = Reading::of(request);
     let mut response = match refused(&request) {
         Some(problem) => Refusal(problem).into_response(),
         None => next.run(request).instrument(span.clone()).await,
     };
     stamp(&mut response);
+    reading.tell(&mut response);
     let status = response.status();
     if status.is_client_error() || status.is_server_error() {
         span.in_scope(|| tracing::debug!(status = status.as_u16(), "refused"));

@@ -1,15 +1,12 @@
 //! The routes that share a login with another program.
 
 use authd_api::{CodexBody, ExportBody, ImportBody, LoginFile, ProfileName, Program};
-use axum::{
-    extract::{Path, State},
-    response::Response,
-};
+use axum::{extract::State, response::Response};
 use http::StatusCode;
 
 use super::{Found, Seen};
 use crate::{
-    answer::{Json, Refusal, json},
+    answer::{Json, Part, Refusal, json},
     codex::CodexFailure,
     reply,
 };
@@ -25,7 +22,7 @@ pub(super) async fn import(
 
 pub(super) async fn export(
     State(front): Seen,
-    Path(part): Path<String>,
+    Part(part): Part<String>,
     Json(ExportBody { target: Program::Codex, path }): Json<ExportBody>,
 ) -> Result<Response, Refusal> {
     let Found { name, .. } = front.find(&part)?;
@@ -35,7 +32,7 @@ pub(super) async fn export(
 
 pub(super) async fn install(
     State(front): Seen,
-    Path(part): Path<String>,
+    Part(part): Part<String>,
     Json(CodexBody { home }): Json<CodexBody>,
 ) -> Result<Response, Refusal> {
     let Found { name, .. } = front.find(&part)?;
@@ -45,7 +42,7 @@ pub(super) async fn install(
 
 pub(super) async fn uninstall(
     State(front): Seen,
-    Path(part): Path<String>,
+    Part(part): Part<String>,
     Json(CodexBody { home }): Json<CodexBody>,
 ) -> Result<Response, Refusal> {
     let Found { name, .. } = front.find(&part)?;

@@ -4,6 +4,7 @@
 
 mod browser;
 mod codex;
+mod contract;
 mod doors;
 mod figures;
 mod headers;

@@ -1,0 +1,69 @@
+//! Bodies that nobody reads. hyper hangs up after an answer whose request was not read to its end, and
+//! does not say so: a client that keeps its connection would send the next request into nothing.
+
+use std::{
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    task::{Context, Poll, ready},
+};
+
+use axum::{
+    body::{Body, Bytes},
+    extract::Request,
+    response::Response,
+};
+use http::{HeaderValue, header};
+use http_body::{Frame, SizeHint};
+
+/// Whether a request's body has been read to its end.
+pub(super) struct Reading(Arc<AtomicBool>);
+
+/// A body that is watched while it is read.
+struct Watched {
+    inner: Body,
+    ended: Arc<AtomicBool>,
+}
+
+impl Reading {
+    /// The request, its body watched from now on.
+    pub(super) fn of(request: Request) -> (Self, Request) {
+        let ended = Arc::new(AtomicBool::new(http_body::Body::is_end_stream(request.body())));
+        let watched = ended.clone();
+        (Self(ended), request.map(|inner| Body::new(Watched { inner, ended: watched })))
+    }
+
+    /// Says in the answer that the connection ends with it, if it does.
+    pub(super) fn tell(&self, response: &mut Response) {
+        if !self.0.load(Ordering::Relaxed) {
+            response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
+    }
+}
+
+impl http_body::Body for Watched {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        let frame = ready!(Pin::new(&mut self.inner).poll_frame(context));
+        // A body of known length ends with its last piece, and may not be asked for another one.
+        if frame.is_none() || self.inner.is_end_stream() {
+            self.ended.store(true, Ordering::Relaxed);
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.inner.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.inner.size_hint()
+    }
+}

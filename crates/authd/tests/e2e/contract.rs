@@ -1,0 +1,122 @@
+//! The daemon and its own document: every route and method that is in it, and no other.
+
+use std::collections::BTreeSet;
+
+use authd_sandbox::house::House;
+use http_body_util::BodyExt as _;
+use serde_json::Value;
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::UnixStream,
+};
+
+use crate::support::{house, sandbox};
+
+/// Every method that OpenAPI has a word for, and one that nobody has.
+const METHODS: [&str; 9] = ["GET", "PUT", "POST", "DELETE", "OPTIONS", "HEAD", "PATCH", "TRACE", "BREW"];
+
+#[tokio::test]
+async fn the_router_knows_what_is_documented_and_nothing_else() {
+    let sandbox = sandbox().await;
+    let house = house(&sandbox).await;
+    let document = house.get("/v1/openapi.json").await;
+    for (path, item) in document["paths"].as_object().unwrap() {
+        let mut documented: BTreeSet<String> =
+            item.as_object().unwrap().keys().map(|key| key.to_uppercase()).collect();
+        documented.remove("PARAMETERS");
+        if documented.contains("GET") {
+            documented.insert("HEAD".to_owned());
+        }
+        let is_relay = path.ends_with("{path}");
+        let at = path.replace("{profile}", "nobody").replace("{id}", "lg_none").replace("{path}", "models");
+        for method in METHODS {
+            let known = documented.contains(method) || is_relay;
+            let answer = house.open(method, &at, &[], "").await.unwrap();
+            assert_eq!(answer.status() != 405, known, "{method} {path}");
+            let allow = answer.headers().get("allow").map(|allow| allow.to_str().unwrap().to_owned());
+            if !known {
+                let allow = allow.unwrap_or_default();
+                let allowed: BTreeSet<String> =
+                    allow.split(',').map(|method| method.trim().to_owned()).collect();
+                assert_eq!(allowed, documented, "{method} {path}");
+                let problem: Value =
+                    serde_json::from_slice(&answer.into_body().collect().await.unwrap().to_bytes())
+                        .unwrap_or_default();
+                assert!(
+                    method == "HEAD" || problem["code"] == "method_not_allowed",
+                    "{method} {path}: {problem}"
+                );
+            } else if method != "HEAD" && answer.status() == 404 {
+                let problem: Value =
+                    serde_json::from_slice(&answer.into_body().collect().await.unwrap().to_bytes()).unwrap();
+                assert_ne!(problem["code"], "not_found", "{method} {path} is documented, and is not there");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn every_refusal_is_a_problem_however_odd_the_request() {
+    let sandbox = sandbox().await;
+    let house = house(&sandbox).await;
+    for (method, path, code) in [
+        // A place in the path that is no text once it is decoded.
+        ("GET", "/v1/profiles/%FF", "bad_request"),
+        ("GET", "/v1/logins/%80", "bad_request"),
+        ("POST", "/v1/profiles/%C3/relay/responses", "bad_request"),
+        ("GET", "/v1/profiles/a%2Fb", "bad_request"),
+        ("GET", "/v1/profiles/-/headers?min_ttl=-1", "bad_request"),
+        ("GET", "/v1/profiles/-/headers?min_ttl=1&min_ttl=2", "bad_request"),
+        ("GET", "/v1/logins/x?wait=%FF", "bad_request"),
+        ("GET", "/v1/status/", "not_found"),
+        ("GET", "//v1/status", "not_found"),
+        ("OPTIONS", "*", "not_found"),
+    ] {
+        refused(&house, method, path, "", code).await;
+    }
+    for body in ["[]", " [\"work\"]", "null", "7", "{", "{\"profile\":\"Work\"}", "\u{feff}{}"] {
+        refused(&house, "POST", "/v1/logins", body, "bad_request").await;
+    }
+    assert_eq!(house.get("/v1/status").await["pending_logins"], 0);
+}
+
+#[tokio::test]
+async fn a_connection_that_ends_with_an_answer_is_said_to() {
+    let sandbox = sandbox().await;
+    let house = house(&sandbox).await;
+    let ask = async |head: &str, body: &str| {
+        let mut stream = UnixStream::connect(house.socket()).await.unwrap();
+        stream.write_all(format!("{head}\r\nHost: authd\r\n\r\n{body}").as_bytes()).await.unwrap();
+        let mut answer = Vec::new();
+        while !answer.windows(4).any(|end| end == b"\r\n\r\n") {
+            assert_ne!(stream.read_buf(&mut answer).await.unwrap(), 0, "it hung up without an answer");
+        }
+        String::from_utf8(answer).unwrap()
+    };
+    // Refused before the body has even arrived.
+    for head in ["PATCH /v1/status HTTP/1.1", "POST /v1/nowhere HTTP/1.1", "GET /v1/status HTTP/1.1"] {
+        let answer = ask(&format!("{head}\r\nContent-Length: 5"), "").await;
+        assert!(answer.contains("connection: close"), "{head}: {answer}");
+    }
+    for (head, body) in [
+        ("PATCH /v1/status HTTP/1.1", ""),
+        ("POST /v1/logins HTTP/1.1\r\nContent-Length: 2", "{}"),
+        ("POST /v1/logins HTTP/1.1\r\nTransfer-Encoding: chunked", "2\r\n{}\r\n0\r\n\r\n"),
+    ] {
+        let answer = ask(head, body).await;
+        assert!(!answer.contains("connection: close"), "{head}: {answer}");
+    }
+}
+
+async fn refused(house: &House, method: &str, path: &str, body: &str, code: &str) {
+    let answer = house.request(method, path, &[], body.to_owned()).await;
+    assert_eq!(
+        answer.header("content-type"),
+        "application/problem+json",
+        "{method} {path}: {}",
+        answer.text()
+    );
+    assert_eq!(answer.json()["code"], code, "{method} {path}: {}", answer.text());
+    assert_eq!(answer.json()["status"], answer.status.as_u16(), "{method} {path}");
+    assert!(!answer.header("authd-version").is_empty() && !answer.header("authd-request").is_empty());
+}
