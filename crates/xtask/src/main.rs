@@ -1,7 +1,9 @@
 //! `cargo xtask`: builds, demonstrates and tests authd. It is for people at this repository; nothing
 //! of it is installed.
 
+mod bench;
 mod demo;
+mod release;
 mod rooms;
 mod shell;
 mod test;
@@ -28,12 +30,15 @@ enum Task {
         /// Only these steps, by name.
         steps: Vec<String>,
     },
+    /// Measure the release build against the least that could be done.
+    Bench(bench::Wanted),
 }
 
 fn main() -> ExitCode {
     let done = match Args::parse().task {
         Task::Demo => demo::run(),
         Task::Test { steps } => test::run_all(&steps),
+        Task::Bench(wanted) => bench::run(&wanted),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -10,7 +10,7 @@ use crate::shell::cargo;
 const MAY_LINK: [(&str, &[&str]); 13] = [
     ("age", &["authd-store"]),
     ("apple-native-keyring-store", &["authd-store"]),
-    ("axum", &["authd", "authd-sandbox"]),
+    ("axum", &["authd", "authd-floors", "authd-sandbox"]),
     ("clap", &["authctl", "authd", "authd-sandbox", "xtask"]),
     ("directories", &["authd-api"]),
     ("keyring-core", &["authd-store"]),
@@ -24,11 +24,12 @@ const MAY_LINK: [(&str, &[&str]); 13] = [
 ];
 
 /// A package of ours and those of ours that it may know.
-const MAY_KNOW: [(&str, &[&str]); 7] = [
+const MAY_KNOW: [(&str, &[&str]); 8] = [
     ("authd-api", &[]),
     ("authd-oauth", &[]),
     ("authd-store", &[]),
     ("authd-sandbox", &[]),
+    ("authd-floors", &[]),
     ("authd", &["authd-api", "authd-oauth", "authd-store"]),
     ("authctl", &["authd-api"]),
     ("xtask", &["authd-api", "authd-sandbox"]),
