@@ -16,7 +16,8 @@ const STATIC: &str = "x86_64-unknown-linux-musl";
 /// the time that the dynamic linker alone takes. It links no C, so it needs no C compiler for musl.
 pub(crate) fn static_target() -> Option<&'static str> {
     let here = cfg!(all(target_os = "linux", target_arch = "x86_64"));
-    let output = Command::new("rustc").args(["--print", "target-libdir", "--target", STATIC]).output().ok()?;
+    let output =
+        Command::new("rustc").args(["--print", "target-libdir", "--target", STATIC]).output().ok()?;
     let directory = String::from_utf8(output.stdout).ok()?;
     (here && Path::new(directory.trim()).is_dir()).then_some(STATIC)
 }

@@ -1,12 +1,15 @@
-//! Before every handler: who asks, and as what.
+//! Before every handler: who asks, and as what. It stands in front of the router instead of being a layer
+//! of it: a layer is around each route, and costs every request an allocation for each.
 
 use authd_api::{ErrorCode, Problem};
 use axum::{
+    Router,
     extract::Request,
-    middleware::Next,
     response::{IntoResponse, Response},
 };
 use http::header;
+use hyper::body::Incoming;
+use tower::Service;
 use tracing::Instrument;
 
 use crate::answer::{Refusal, stamp};
@@ -22,30 +25,40 @@ pub(crate) enum Peer {
     Crowding,
 }
 
-/// Lets a request through, or says why not. A browser can be tricked into sending a request here by a
-/// web page; it cannot be made to leave out `Origin`, or to send our `Host`.
-pub(super) async fn guard(request: Request, next: Next) -> Response {
-    let method = request.method().clone();
-    let path = request.uri().path().to_owned();
-    let span =
-        tracing::debug_span!("request", %method, path = %path.split("/relay").next().unwrap_or_default());
-    let mut response = match refused(&request) {
-        Some(problem) => Refusal(problem).into_response(),
-        None => next.run(request).instrument(span).await,
-    };
-    stamp(&mut response);
-    response
+/// The routes, and the only way to them.
+#[derive(Clone)]
+pub(crate) struct Guarded(pub(super) Router);
+
+impl Guarded {
+    /// Lets a request through, or says why not. A browser can be tricked into sending a request here by a
+    /// web page; it cannot be made to leave out `Origin`, or to send our `Host`.
+    pub(crate) async fn answer(mut self, peer: Peer, request: Request<Incoming>) -> Response {
+        let span = tracing::debug_span!(
+            "request",
+            method = %request.method(),
+            path = %request.uri().path().split("/relay").next().unwrap_or_default(),
+        );
+        let mut response = match refused(peer, &request) {
+            Some(problem) => Refusal(problem).into_response(),
+            None => match self.0.call(request).instrument(span).await {
+                Ok(response) => response,
+                Err(never) => match never {},
+            },
+        };
+        stamp(&mut response);
+        response
+    }
 }
 
-fn refused(request: &Request) -> Option<Problem> {
+fn refused(peer: Peer, request: &Request<Incoming>) -> Option<Problem> {
     let forbidden = |detail: &str| Some(Problem::new(ErrorCode::Forbidden, detail));
-    match request.extensions().get::<Peer>() {
-        Some(Peer::Own) => {}
-        Some(Peer::Crowding) => {
+    match peer {
+        Peer::Own => {}
+        Peer::Crowding => {
             let problem = Problem::new(ErrorCode::TooManyRequests, "this program holds too many connections");
             return Some(problem.hint("close some").retry_after(1));
         }
-        Some(Peer::Foreign) | None => return forbidden("this socket serves only the user who runs authd"),
+        Peer::Foreign => return forbidden("this socket serves only the user who runs authd"),
     }
     let headers = request.headers();
     if headers.contains_key(header::ORIGIN) || headers.contains_key(header::REFERER) {

@@ -10,9 +10,7 @@ use anyhow::Context;
 
 fn main() -> anyhow::Result<()> {
     let mut stream = UnixStream::connect(std::env::var_os("AUTHD_SOCKET").context("no AUTHD_SOCKET")?)?;
-    stream.write_all(
-        b"GET /v1/profiles/-/headers HTTP/1.1\r\nhost: authd\r\nconnection: close\r\n\r\n",
-    )?;
+    stream.write_all(b"GET /v1/profiles/-/headers HTTP/1.1\r\nhost: authd\r\nconnection: close\r\n\r\n")?;
     let mut answer = String::new();
     stream.read_to_string(&mut answer)?;
     let (_, rest) = answer.split_once("Bearer ").context("no bearer in the answer")?;

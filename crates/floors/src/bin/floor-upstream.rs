@@ -36,7 +36,10 @@ async fn main() -> anyhow::Result<()> {
     }
 }
 
-fn answer(path: &str, piece: &Bytes) -> Response<impl hyper::body::Body<Data = Bytes, Error = Infallible> + use<>> {
+fn answer(
+    path: &str,
+    piece: &Bytes,
+) -> Response<impl hyper::body::Body<Data = Bytes, Error = Infallible> + use<>> {
     let wanted = path.rsplit_once("/bytes/").and_then(|(_, length)| length.parse::<usize>().ok());
     let (kind, pieces, piece) = match wanted {
         Some(length) => ("application/octet-stream", length.div_ceil(PIECE), piece.clone()),

@@ -73,7 +73,8 @@ pub(crate) async fn measure(binaries: &Binaries) -> anyhow::Result<Vec<Figure>> 
         rounds = measured => rounds?,
         ended = refresh => ended?,
     };
-    let what =
-        format!("headers while a refresh hangs, the store hangs and {HALF_OPEN} connections are half open: p99");
+    let what = format!(
+        "headers while a refresh hangs, the store hangs and {HALF_OPEN} connections are half open: p99"
+    );
     Ok(vec![Figure::beside(what, "µs", ours, ("a quiet daemon", quiet), Target::RatioAtMost(2.0))])
 }

@@ -39,7 +39,8 @@ pub(crate) async fn measure(binaries: &Binaries) -> anyhow::Result<Vec<Figure>> 
         for (one, rounds) in all.iter().zip(&mut reads) {
             keep_on(one.house.pid().unwrap_or_default(), 0);
             let socket = one.house.socket();
-            let times = on_core(0, || latencies(&mut [Link::open(&socket, "/v1/profiles/p0/headers")?], 5_000))?;
+            let times =
+                on_core(0, || latencies(&mut [Link::open(&socket, "/v1/profiles/p0/headers")?], 5_000))?;
             rounds.push(quantile(&times, 50));
         }
     }

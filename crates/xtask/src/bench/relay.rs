@@ -55,7 +55,8 @@ async fn in_front_of(binaries: &Binaries, upstream: u32, address: &str) -> anyho
     let sockets = [house.socket(), proxy.socket()];
 
     let paths = ["/v1/profiles/-/relay", "/v1"];
-    let (mut added, mut rates) = ([Rounds::default(), Rounds::default()], [Rounds::default(), Rounds::default()]);
+    let (mut added, mut rates) =
+        ([Rounds::default(), Rounds::default()], [Rounds::default(), Rounds::default()]);
     let mut before = 0.0;
     for _ in 0..ROUNDS {
         let direct = on_core(last_core(), || {
@@ -64,9 +65,8 @@ async fn in_front_of(binaries: &Binaries, upstream: u32, address: &str) -> anyho
             first_events(&mut Link::over(stream, "/v1/event"))
         })?;
         for (which, (socket, path)) in sockets.iter().zip(paths).enumerate() {
-            let first = on_core(last_core(), || {
-                first_events(&mut Link::open(socket, &format!("{path}/event"))?)
-            })?;
+            let first =
+                on_core(last_core(), || first_events(&mut Link::open(socket, &format!("{path}/event"))?))?;
             added[which].push(first - direct);
             if before == 0.0 {
                 before = resident(pid)?;
