@@ -22,7 +22,7 @@ use serde_json::json;
 
 use self::figure::Figure;
 use crate::{
-    release,
+    release::{self, Profile},
     shell::{self, note, say},
 };
 
@@ -99,14 +99,11 @@ pub(crate) fn run(wanted: &Wanted) -> anyhow::Result<()> {
 }
 
 fn build() -> anyhow::Result<Binaries> {
-    let authd = release::build("authd", None)?;
-    let floors = release::build_all("authd-floors", None)?;
-    let target = release::static_target();
     Ok(Binaries {
-        authd,
-        authctl: release::build("authctl", target)?,
-        ask: release::build_all("authd-floors", target)?.join("floor-ask"),
-        floors,
+        authd: release::build("authd", Profile::Release, None)?.join("authd"),
+        authctl: release::authctl()?,
+        ask: release::build("authd-floors", Profile::Client, release::static_target())?.join("floor-ask"),
+        floors: release::build("authd-floors", Profile::Release, None)?,
     })
 }
 

@@ -22,16 +22,29 @@ pub(crate) fn static_target() -> Option<&'static str> {
     (here && Path::new(directory.trim()).is_dir()).then_some(STATIC)
 }
 
-/// Builds a package's program for release, for this machine or another target; where it is then.
-pub(crate) fn build(package: &str, target: Option<&str>) -> anyhow::Result<PathBuf> {
-    Ok(build_all(package, target)?.join(package))
+/// How a program is built, by the name of the profile in `Cargo.toml`.
+#[derive(Clone, Copy)]
+pub(crate) enum Profile {
+    /// The daemon, and what is compared with it.
+    Release,
+    /// `authctl`, and what is compared with it: small, because it starts for every answer.
+    Client,
 }
 
-/// Builds all programs of a package for release; the directory they are in then.
-pub(crate) fn build_all(package: &str, target: Option<&str>) -> anyhow::Result<PathBuf> {
-    let mut command = cargo(&["build", "--quiet", "--release", "--bins", "--package", package]);
+/// Builds `authctl` as it is shipped: static where that can be. Where it is then.
+pub(crate) fn authctl() -> anyhow::Result<PathBuf> {
+    Ok(build("authctl", Profile::Client, static_target())?.join("authctl"))
+}
+
+/// Builds all programs of a package, for this machine or another target; the directory they are in then.
+pub(crate) fn build(package: &str, profile: Profile, target: Option<&str>) -> anyhow::Result<PathBuf> {
+    let profile = match profile {
+        Profile::Release => "release",
+        Profile::Client => "client",
+    };
+    let mut command = cargo(&["build", "--quiet", "--profile", profile, "--bins", "--package", package]);
     command.args(target.iter().flat_map(|target| ["--target", target]));
     run(&mut command).with_context(|| format!("{package} is not built"))?;
     let built = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from);
-    Ok(target.map_or_else(|| built.clone(), |target| built.join(target)).join("release"))
+    Ok(target.map_or_else(|| built.clone(), |target| built.join(target)).join(profile))
 }

@@ -24,8 +24,9 @@ pub(crate) async fn measure(binaries: &Binaries) -> anyhow::Result<Vec<Figure>> 
     let quiet = House::start(HouseConfig::new(&binaries.authd, &sandbox)).await;
     let moods = tempfile::tempdir()?;
     let mood = moods.path().join("mood");
-    let control = "[socket]\nheader_timeout = \"10m\"\n";
-    let config = HouseConfig::new(&binaries.authd, &sandbox).toml(control);
+    let patient =
+        "[socket]\nheader_timeout = \"10m\"\n[refresh]\nwait = \"10m\"\n[network]\ntimeout = \"10m\"\n";
+    let config = HouseConfig::new(&binaries.authd, &sandbox).toml(patient);
     let house = House::start(config).await;
     // [store] is the house's own table, and it has no key for this.
     let text = std::fs::read_to_string(house.config())?;
@@ -37,14 +38,15 @@ pub(crate) async fn measure(binaries: &Binaries) -> anyhow::Result<Vec<Figure>> 
         one.sign_in("default", "plus").await;
         keep_on(one.pid().unwrap_or_default(), 0);
     }
-    std::fs::write(&mood, "hang")?;
     sandbox.faults().push_times(Route::Refresh, Fault::Stall, usize::MAX);
     let refresh = async {
         let refused = house.try_request("POST", "/v1/profiles/-/refresh", &[], "{}").await;
         anyhow::bail!("the refresh ended: {refused:?}")
     };
     let measured = async {
+        // The daemon notes that it refreshes before it does; only then may the store hang.
         sandbox.wait_for(Route::Refresh, 1).await;
+        std::fs::write(&mood, "hang")?;
         // Another sign-in's record meets the store.
         let body = r#"{"api_key": "sk-of-ones-own"}"#;
         let save = house.open("PUT", "/v1/profiles/other/api-key", &[], body);

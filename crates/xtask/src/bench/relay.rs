@@ -24,7 +24,7 @@ use super::{
 
 const ROUNDS: usize = 5;
 const EVENTS: usize = 1_000;
-const LONG: u64 = 1 << 30;
+const LONG: u32 = 1 << 30;
 
 pub(crate) async fn measure(binaries: &Binaries) -> anyhow::Result<Vec<Figure>> {
     let mut upstream = Command::new(binaries.floors.join("floor-upstream")).stdout(Stdio::piped()).spawn()?;
@@ -74,8 +74,8 @@ async fn in_front_of(binaries: &Binaries, upstream: u32, address: &str) -> anyho
             let begun = Instant::now();
             let path = format!("{path}/bytes/{LONG}");
             let bytes = on_core(last_core(), || Link::open(socket, &path)?.drain())?;
-            anyhow::ensure!(bytes > LONG, "only {bytes} bytes came");
-            rates[which].push(LONG as f64 / 1e6 / begun.elapsed().as_secs_f64());
+            anyhow::ensure!(bytes > u64::from(LONG), "only {bytes} bytes came");
+            rates[which].push(f64::from(LONG) / 1e6 / begun.elapsed().as_secs_f64());
         }
     }
     let grown = (peak(pid)? - before) / 1e6;

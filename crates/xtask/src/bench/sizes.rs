@@ -71,7 +71,9 @@ pub(crate) async fn measure(binaries: &Binaries) -> anyhow::Result<Vec<Figure>> 
         drop(house);
         readiness.forget()?;
     }
-    let size = |path| fs::metadata(path).map(|file| Rounds::from(file.len() as f64 / 1e6));
+    let size = |path| -> anyhow::Result<Rounds> {
+        Ok(Rounds::from(f64::from(u32::try_from(fs::metadata(path)?.len())?) / 1e6))
+    };
     let linked = if crate::release::static_target().is_some() { "static" } else { "dynamic" };
     Ok(vec![
         Figure::alone("authd, stripped", "MB", size(&binaries.authd)?, 8.0),
