@@ -25,7 +25,7 @@ pub(crate) async fn measure(binaries: &Binaries) -> anyhow::Result<Vec<Figure>> 
     let moods = tempfile::tempdir()?;
     let mood = moods.path().join("mood");
     let patient =
-        "[socket]\nheader_timeout = \"10m\"\n[refresh]\nwait = \"10m\"\n[network]\ntimeout = \"10m\"\n";
+        "[socket]\nheader_timeout = \"2m\"\n[refresh]\nwait = \"2m\"\n[network]\ntimeout = \"2m\"\n";
     let config = HouseConfig::new(&binaries.authd, &sandbox).toml(patient);
     let house = House::start(config).await;
     // [store] is the house's own table, and it has no key for this.
