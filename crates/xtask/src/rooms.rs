@@ -7,12 +7,13 @@ use serde_json::Value;
 use crate::shell::cargo;
 
 /// A dependency and the packages that may have it. Dependencies that are not here are anybody's.
-const MAY_LINK: [(&str, &[&str]); 13] = [
+const MAY_LINK: [(&str, &[&str]); 14] = [
     ("age", &["authd-store"]),
     ("apple-native-keyring-store", &["authd-store"]),
     ("axum", &["authd", "authd-floors", "authd-sandbox"]),
     ("clap", &["authctl", "authd", "authd-sandbox", "xtask"]),
     ("directories", &["authd-api"]),
+    ("dlmalloc", &["authctl"]),
     ("keyring-core", &["authd-store"]),
     ("listenfd", &["authd"]),
     ("reqwest", &["authd-oauth"]),

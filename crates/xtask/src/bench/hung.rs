@@ -30,7 +30,7 @@ pub(crate) async fn measure(binaries: &Binaries) -> anyhow::Result<Vec<Figure>> 
     let house = House::start(config).await;
     // [store] is the house's own table, and it has no key for this.
     let text = std::fs::read_to_string(house.config())?;
-    let line = format!("kind = \"memory\"\nmemory_control = {mood:?}");
+    let line = format!("kind = \"memory\"\nmemory_control = \"{}\"", mood.display());
     std::fs::write(house.config(), text.replace("kind = \"memory\"", &line))?;
     let mut house = house;
     house.restart().await;
