@@ -20,6 +20,11 @@ use clap::Parser;
 
 use crate::{cli::Cli, out::Out};
 
+/// musl's own asks the system for memory again and again; a program that lives for a millisecond feels it.
+#[cfg(target_env = "musl")]
+#[global_allocator]
+static ALLOCATOR: dlmalloc::GlobalDlmalloc = dlmalloc::GlobalDlmalloc;
+
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let out = Out::new(&cli.common);

@@ -1,7 +1,7 @@
 //! How an answer looks on the wire, and how a request is read: JSON in and out, problems with their
 //! status, everything bounded. What the answers say is decided elsewhere.
 
-use std::time::Duration;
+use std::{convert::Infallible, time::Duration};
 
 use authd_api::{ErrorCode, PROBLEM_TYPE, Problem, ProfileName, VERSION_HEADER};
 use axum::{
@@ -126,6 +126,17 @@ impl<T: DeserializeOwned + Send, S: Send + Sync> FromRequestParts<S> for Part<T>
             Problem::new(ErrorCode::BadRequest, format!("the path does not fit: {}", error.body_text()))
                 .into()
         })
+    }
+}
+
+/// The entity tag of the answer that a client holds already, as `If-None-Match` says it.
+pub(crate) struct Held(pub(crate) Option<HeaderValue>);
+
+impl<S: Sync> FromRequestParts<S> for Held {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
+        Ok(Self(parts.headers.get(header::IF_NONE_MATCH).cloned()))
     }
 }
 

@@ -201,8 +201,8 @@ impl App {
             per_process: config.socket.max_connections,
             head_deadline: config.socket.header_timeout,
         };
-        let (router, stop) = (server::router(front), soft.clone());
-        tasks.spawn(async move { connections::serve(&socket.listener, router, bounds, stop).await });
+        let (routes, stop) = (server::routes(front), soft.clone());
+        tasks.spawn(async move { connections::serve(&socket.listener, routes, bounds, stop).await });
         let (healing, stop) = (store.clone(), soft.clone());
         tasks.spawn(async move {
             tokio::select! {

@@ -3,12 +3,17 @@
 
 use std::{
     collections::HashMap,
+    convert::Infallible,
+    pin::Pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    task::{Context, Poll},
     time::Duration,
 };
 
-use axum::{Router, body::Body, extract::Request, response::Response};
-use http_body_util::BodyExt;
+use axum::{body::Body, extract::Request};
+use bytes::Bytes;
+use http::header;
+use http_body::{Frame, SizeHint};
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
@@ -16,10 +21,13 @@ use tokio::{
     sync::Notify,
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
-use tower::Service;
 use tracing::{debug, warn};
 
-use crate::{server::Peer, socket, tunnel::Switch};
+use crate::{
+    server::{Guarded, Peer},
+    socket,
+    tunnel::Switch,
+};
 
 /// The longest head of a request: the longest honest one holds a few tokens.
 const MAX_HEAD: usize = 64 << 10;
@@ -37,7 +45,7 @@ pub(crate) struct Bounds {
 }
 
 /// Serves connections until told to stop; then lets the answers that are under way go out.
-pub(crate) async fn serve(listener: &UnixListener, router: Router, bounds: Bounds, stop: CancellationToken) {
+pub(crate) async fn serve(listener: &UnixListener, routes: Guarded, bounds: Bounds, stop: CancellationToken) {
     let connections = TaskTracker::new();
     let crowd = Crowd::default();
     loop {
@@ -47,7 +55,7 @@ pub(crate) async fn serve(listener: &UnixListener, router: Router, bounds: Bound
         };
         match accepted {
             Ok((stream, _)) => {
-                connections.spawn(connection(stream, router.clone(), bounds, crowd.clone(), stop.clone()));
+                connections.spawn(connection(stream, routes.clone(), bounds, crowd.clone(), stop.clone()));
             }
             Err(error) => {
                 // Out of file descriptors, most likely: those in use come back by their deadlines.
@@ -62,7 +70,7 @@ pub(crate) async fn serve(listener: &UnixListener, router: Router, bounds: Bound
 
 async fn connection(
     stream: UnixStream,
-    router: Router,
+    routes: Guarded,
     bounds: Bounds,
     crowd: Crowd,
     stop: CancellationToken,
@@ -80,20 +88,14 @@ async fn connection(
     let first_request = asked.clone();
     let switch = Switch::default();
     let offered = switch.clone();
-    let service = service_fn(move |request: Request<Incoming>| {
+    let service = service_fn(move |mut request: Request<Incoming>| {
         asked.notify_one();
-        let mut request = request.map(Body::new);
-        request.extensions_mut().insert(peer);
-        request.extensions_mut().insert(offered.clone());
-        let (answer, answering) = (router.clone().call(request), answering.clone());
-        async move {
-            // An answer is under way until the last piece of it is.
-            let keep = move |frame| {
-                let _ = &answering;
-                frame
-            };
-            answer.await.map(|answer: Response| answer.map(|body| body.map_frame(keep)))
+        // Whoever wants another protocol may need the whole connection.
+        if request.headers().contains_key(header::UPGRADE) {
+            request.extensions_mut().insert(offered.clone());
         }
+        let (answer, answering) = (routes.clone().answer(peer, request), answering.clone());
+        async move { Ok::<_, Infallible>(answer.await.map(|body| UnderWay { body, _answering: answering })) }
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -128,6 +130,32 @@ async fn connection(
     }
     if let Some(tunnel) = switch.thrown() {
         tunnel.run(&stop).await;
+    }
+}
+
+/// An answer's body. The answer is under way until the last piece of it is.
+struct UnderWay {
+    body: Body,
+    _answering: Arc<()>,
+}
+
+impl http_body::Body for UnderWay {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        Pin::new(&mut self.body).poll_frame(context)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
     }
 }
 

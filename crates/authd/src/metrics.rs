@@ -10,10 +10,8 @@ use std::{
     time::Duration,
 };
 
-use authd_api::route;
 use authd_oauth::{Event, Failure, Standing};
 use authd_store::{Call, Store, StoreError};
-use axum::extract::MatchedPath;
 use http::{Method, StatusCode};
 use jiff::Timestamp;
 use prometheus_client::{
@@ -116,11 +114,9 @@ impl Metrics {
         self.0.numbers.fetch_add(1, Ordering::Relaxed) + 1
     }
 
-    /// A request was answered.
-    pub(crate) fn asked(&self, path: Option<&MatchedPath>, method: &Method, status: StatusCode) {
-        let path = path.map(MatchedPath::as_str);
-        let route = route::ALL.into_iter().find(|route| Some(*route) == path).unwrap_or("other");
-        let labels = Request { route, method: name(method), code: status.as_u16() };
+    /// A request was answered; it was for this one of the routes, or for something that there is not.
+    pub(crate) fn asked(&self, route: Option<&'static str>, method: &Method, status: StatusCode) {
+        let labels = Request { route: route.unwrap_or("other"), method: name(method), code: status.as_u16() };
         self.0.requests.get_or_create(&labels).inc();
     }
 

@@ -83,7 +83,7 @@ pub(crate) fn profile(
     let (commands, mailbox) = mpsc::channel(MAILBOX);
     let (view, seen) = watch::channel(View::Unread);
     let used_at = Arc::new(AtomicI64::new(clock::now().as_second()));
-    let handle = Handle { commands, view: seen, used_at: used_at.clone() };
+    let handle = Handle::new(commands, seen, used_at.clone());
     let task = Task {
         name,
         tools,

@@ -18,20 +18,19 @@ use axum::{
     Router,
     body::Body,
     extract::{Request, State},
-    middleware,
     response::{IntoResponse, Response},
     routing::{any, get, post, put},
 };
-use http::{HeaderMap, HeaderValue, StatusCode, header};
+use http::{HeaderValue, StatusCode, header};
 use serde::Deserialize;
 
 use self::front::Found;
 pub(crate) use self::{
     front::{Front, Limits},
-    guard::Peer,
+    guard::{Guarded, Peer},
 };
 use crate::{
-    answer::{Asked, Json, Part, Refusal, json, named},
+    answer::{Asked, Held, Json, Part, Refusal, json, named},
     callback::Arrivals,
     clock, diagnosis,
     keeper::{Directory, SignIn},
@@ -44,9 +43,9 @@ use crate::{
 const LONGEST_WAIT: u64 = 60;
 
 /// All routes.
-pub(crate) fn router(front: Front) -> Router {
+pub(crate) fn routes(front: Front) -> Guarded {
     let front = Arc::new(front);
-    Router::new()
+    let router = Router::new()
         .route(route::STATUS, get(status))
         .route(route::LOGINS, post(start_login))
         .route(route::LOGIN, get(login).delete(cancel_login))
@@ -71,8 +70,8 @@ pub(crate) fn router(front: Front) -> Router {
         .method_not_allowed_fallback(|| async {
             Refusal(Problem::new(ErrorCode::MethodNotAllowed, "this route does not know that method"))
         })
-        .layer(middleware::from_fn_with_state(front.clone(), guard::guard))
-        .with_state(front)
+        .with_state(front.clone());
+    Guarded::new(router, front.metrics.clone())
 }
 
 type Seen = State<Arc<Front>>;
@@ -249,13 +248,12 @@ async fn headers(
     State(front): Seen,
     Part(part): Part<String>,
     Asked(HeadersQuery { min_ttl }): Asked<HeadersQuery>,
-    asked: HeaderMap,
+    Held(held): Held,
 ) -> Result<Response, Refusal> {
     let found = front.find(&part)?;
     let facts = front.fresh(&found, min_ttl.map(Duration::from_secs)).await?;
     let ready = &facts.ready;
-    let unchanged = asked.get(header::IF_NONE_MATCH).is_some_and(|etag| *etag == ready.etag);
-    let mut response = if unchanged {
+    let mut response = if held.is_some_and(|etag| etag == ready.etag) {
         StatusCode::NOT_MODIFIED.into_response()
     } else {
         let mut response = Response::new(Body::from(ready.body.clone()));

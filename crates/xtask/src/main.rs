@@ -1,10 +1,12 @@
 //! `cargo xtask`: builds, demonstrates and tests authd. It is for people at this repository; nothing
 //! of it is installed.
 
+mod bench;
 mod contract;
 mod demo;
 mod dist;
 mod macos;
+mod release;
 mod rooms;
 mod shell;
 mod test;
@@ -38,6 +40,8 @@ enum Task {
         #[arg(long)]
         check: bool,
     },
+    /// Measure the release build against the least that could be done.
+    Bench(bench::Wanted),
 }
 
 fn main() -> ExitCode {
@@ -45,6 +49,7 @@ fn main() -> ExitCode {
         Task::Demo => demo::run(),
         Task::Test { steps } => test::run_all(&steps),
         Task::Dist { check } => dist::run(check),
+        Task::Bench(wanted) => bench::run(&wanted),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -18,12 +18,16 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::facts::View;
 
-/// A handle on one profile's task.
+/// A handle on one profile's task. Every request holds one for a moment, so a copy of it costs one count.
 #[derive(Clone, Debug)]
-pub(crate) struct Handle {
-    pub(super) commands: mpsc::Sender<Command>,
-    pub(super) view: watch::Receiver<View>,
-    pub(super) used_at: Arc<AtomicI64>,
+pub(crate) struct Handle(Arc<Ends>);
+
+/// Our ends of what leads to the task.
+#[derive(Debug)]
+struct Ends {
+    commands: mpsc::Sender<Command>,
+    view: watch::Receiver<View>,
+    used_at: Arc<AtomicI64>,
 }
 
 /// What is wanted of a profile. The answers say only that it is settled: the view says how.
@@ -82,19 +86,27 @@ pub(crate) enum GiveError {
 pub(crate) struct Gone;
 
 impl Handle {
+    pub(super) fn new(
+        commands: mpsc::Sender<Command>,
+        view: watch::Receiver<View>,
+        used_at: Arc<AtomicI64>,
+    ) -> Self {
+        Self(Arc::new(Ends { commands, view, used_at }))
+    }
+
     /// What is known of the profile now.
     pub(crate) fn view(&self) -> View {
-        self.view.borrow().clone()
+        self.0.view.borrow().clone()
     }
 
     /// Notes that somebody uses the profile, without waking its task.
     pub(crate) fn used(&self, now: Timestamp) {
-        self.used_at.store(now.as_second(), Ordering::Relaxed);
+        self.0.used_at.store(now.as_second(), Ordering::Relaxed);
     }
 
     /// Tells the task that a refresh is due. If its mailbox is full, it is awake anyway.
     pub(crate) fn nudge(&self) {
-        drop(self.commands.try_send(Command::Nudge));
+        drop(self.0.commands.try_send(Command::Nudge));
     }
 
     /// Waits until a credential that lasts this long is there, or is known not to come.
@@ -124,7 +136,7 @@ impl Handle {
 
     /// What is known of the profile, and when that changes.
     pub(crate) fn watch(&self) -> watch::Receiver<View> {
-        self.view.clone()
+        self.0.view.clone()
     }
 
     /// Forgets the profile, and ends its task.
@@ -134,15 +146,15 @@ impl Handle {
 
     /// Waits until the record has been read, or the store has refused it.
     pub(crate) async fn read(&self) -> View {
-        let mut view = self.view.clone();
-        drop(self.commands.send(Command::Read).await);
+        let mut view = self.0.view.clone();
+        drop(self.0.commands.send(Command::Read).await);
         let read = view.wait_for(|view| !matches!(view, View::Unread)).await;
         read.map_or(View::Unread, |view| view.clone())
     }
 
     async fn ask<T>(&self, command: impl FnOnce(oneshot::Sender<T>) -> Command) -> Result<T, Gone> {
         let (done, answer) = oneshot::channel();
-        self.commands.send(command(done)).await.map_err(|_| Gone)?;
+        self.0.commands.send(command(done)).await.map_err(|_| Gone)?;
         answer.await.map_err(|_| Gone)
     }
 }

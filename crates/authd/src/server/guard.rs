@@ -1,16 +1,24 @@
-//! Before every handler: who asks, and as what.
+//! Before every handler: who asks, and as what. It stands in front of the router instead of being a layer
+//! of it: a layer is around each route, and costs every request an allocation for each.
 
-use authd_api::{ErrorCode, Problem, REQUEST_HEADER};
+use std::sync::Arc;
+
+use authd_api::{ErrorCode, Problem, REQUEST_HEADER, route};
 use axum::{
-    extract::{MatchedPath, Request, State},
-    middleware::Next,
+    Router,
+    extract::Request,
     response::{IntoResponse, Response},
 };
 use http::{HeaderName, header};
+use hyper::body::Incoming;
+use tower::Service;
 use tracing::Instrument;
 
-use super::{Seen, unread::Reading};
-use crate::answer::{Refusal, stamp};
+use super::unread::Reading;
+use crate::{
+    answer::{Refusal, stamp},
+    metrics::Metrics,
+};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static(REQUEST_HEADER);
 
@@ -25,40 +33,63 @@ pub(crate) enum Peer {
     Crowding,
 }
 
-/// Lets a request through, or says why not. A browser can be tricked into sending a request here by a
-/// web page; it cannot be made to leave out `Origin`, or to send our `Host`.
-pub(super) async fn guard(State(front): Seen, request: Request, next: Next) -> Response {
-    let method = request.method().clone();
-    let path = request.uri().path().to_owned();
-    let matched = request.extensions().get::<MatchedPath>().cloned();
-    let id = front.metrics.next_request();
-    let path = path.split("/relay").next().unwrap_or_default();
-    let span = tracing::debug_span!("request", id, %method, path);
-    let (reading, request) = Reading::of(request);
-    let mut response = match refused(&request) {
-        Some(problem) => Refusal(problem).into_response(),
-        None => next.run(request).instrument(span.clone()).await,
-    };
-    stamp(&mut response);
-    reading.tell(&mut response);
-    let status = response.status();
-    if status.is_client_error() || status.is_server_error() {
-        span.in_scope(|| tracing::debug!(status = status.as_u16(), "refused"));
-        response.headers_mut().insert(REQUEST_ID, id.into());
-    }
-    front.metrics.asked(matched.as_ref(), &method, status);
-    response
+/// The routes, and the only way to them.
+#[derive(Clone)]
+pub(crate) struct Guarded {
+    router: Router,
+    /// The same routes once more: what the figures call a request, which only a layer would be told.
+    names: Arc<matchit::Router<&'static str>>,
+    metrics: Metrics,
 }
 
-fn refused(request: &Request) -> Option<Problem> {
+impl Guarded {
+    /// A guard before this router.
+    pub(super) fn new(router: Router, metrics: Metrics) -> Self {
+        let mut names = matchit::Router::new();
+        for route in route::ALL {
+            names.insert(route, route).expect("a router that takes these routes took them already");
+        }
+        Self { router, names: Arc::new(names), metrics }
+    }
+
+    /// Lets a request through, or says why not. A browser can be tricked into sending a request here by a
+    /// web page; it cannot be made to leave out `Origin`, or to send our `Host`.
+    pub(crate) async fn answer(mut self, peer: Peer, request: Request<Incoming>) -> Response {
+        let method = request.method().clone();
+        let path = request.uri().path();
+        let name = self.names.at(path).ok().map(|found| *found.value);
+        let id = self.metrics.next_request();
+        let shown = path.split("/relay").next().unwrap_or_default();
+        let span = tracing::debug_span!("request", id, %method, path = shown);
+        let (reading, request) = Reading::of(request);
+        let mut response = match refused(peer, &request) {
+            Some(problem) => Refusal(problem).into_response(),
+            None => match self.router.call(request).instrument(span.clone()).await {
+                Ok(response) => response,
+                Err(never) => match never {},
+            },
+        };
+        stamp(&mut response);
+        reading.tell(&mut response);
+        let status = response.status();
+        if status.is_client_error() || status.is_server_error() {
+            span.in_scope(|| tracing::debug!(status = status.as_u16(), "refused"));
+            response.headers_mut().insert(REQUEST_ID, id.into());
+        }
+        self.metrics.asked(name, &method, status);
+        response
+    }
+}
+
+fn refused(peer: Peer, request: &Request) -> Option<Problem> {
     let forbidden = |detail: &str| Some(Problem::new(ErrorCode::Forbidden, detail));
-    match request.extensions().get::<Peer>() {
-        Some(Peer::Own) => {}
-        Some(Peer::Crowding) => {
+    match peer {
+        Peer::Own => {}
+        Peer::Crowding => {
             let problem = Problem::new(ErrorCode::TooManyRequests, "this program holds too many connections");
             return Some(problem.hint("close some").retry_after(1));
         }
-        Some(Peer::Foreign) | None => return forbidden("this socket serves only the user who runs authd"),
+        Peer::Foreign => return forbidden("this socket serves only the user who runs authd"),
     }
     let headers = request.headers();
     if headers.contains_key(header::ORIGIN) || headers.contains_key(header::REFERER) {

@@ -17,27 +17,31 @@ use axum::{
 };
 use http::{HeaderValue, header};
 use http_body::{Frame, SizeHint};
+use hyper::body::Incoming;
 
-/// Whether a request's body has been read to its end.
-pub(super) struct Reading(Arc<AtomicBool>);
+/// Whether a request's body has been read to its end; of one that has none there is nothing to know.
+pub(super) struct Reading(Option<Arc<AtomicBool>>);
 
 /// A body that is watched while it is read.
 struct Watched {
-    inner: Body,
+    inner: Incoming,
     ended: Arc<AtomicBool>,
 }
 
 impl Reading {
     /// The request, its body watched from now on.
-    pub(super) fn of(request: Request) -> (Self, Request) {
-        let ended = Arc::new(AtomicBool::new(http_body::Body::is_end_stream(request.body())));
+    pub(super) fn of(request: Request<Incoming>) -> (Self, Request) {
+        if http_body::Body::is_end_stream(request.body()) {
+            return (Self(None), request.map(|_| Body::empty()));
+        }
+        let ended = Arc::new(AtomicBool::new(false));
         let watched = ended.clone();
-        (Self(ended), request.map(|inner| Body::new(Watched { inner, ended: watched })))
+        (Self(Some(ended)), request.map(|inner| Body::new(Watched { inner, ended: watched })))
     }
 
     /// Says in the answer that the connection ends with it, if it does.
     pub(super) fn tell(&self, response: &mut Response) {
-        if !self.0.load(Ordering::Relaxed) {
+        if self.0.as_ref().is_some_and(|ended| !ended.load(Ordering::Relaxed)) {
             response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
     }
@@ -45,12 +49,12 @@ impl Reading {
 
 impl http_body::Body for Watched {
     type Data = Bytes;
-    type Error = axum::Error;
+    type Error = hyper::Error;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
         let frame = ready!(Pin::new(&mut self.inner).poll_frame(context));
         // A body of known length ends with its last piece, and may not be asked for another one.
         if frame.is_none() || self.inner.is_end_stream() {

@@ -1,0 +1,116 @@
+//! One profile, a hundred, ten thousand. One person signs in; the others' records are copies of the sealed
+//! file, each of which the daemon has to open and hold as if it were another person's.
+
+use std::{fs, time::Duration};
+
+use anyhow::Context;
+use authd_sandbox::{
+    Sandbox,
+    house::{House, HouseConfig},
+};
+use serde_json::Value;
+
+use super::{
+    Binaries,
+    figure::{Figure, Rounds, Target},
+    load::{Link, last_core, latencies, on_core, quantile},
+    program::{keep_on, resident},
+    sizes::Readiness,
+};
+
+const SIZES: [u32; 3] = [1, 100, 10_000];
+const ROUNDS: usize = 7;
+
+/// A daemon with so many profiles, all of them read.
+struct Populated {
+    house: House,
+    starts: Rounds,
+    memory: f64,
+}
+
+pub(crate) async fn measure(binaries: &Binaries) -> anyhow::Result<Vec<Figure>> {
+    let sandbox = Sandbox::start(authd_sandbox::Config::default()).await?;
+    let mut all = Vec::new();
+    for size in SIZES {
+        all.push(populated(binaries, &sandbox, size).await?);
+    }
+    let mut reads = vec![Rounds::default(); all.len()];
+    for _ in 0..ROUNDS {
+        for (one, rounds) in all.iter().zip(&mut reads) {
+            keep_on(one.house.pid().unwrap_or_default(), 0);
+            let socket = one.house.socket();
+            let times =
+                on_core(0, || latencies(&mut [Link::open(&socket, "/v1/profiles/p0/headers")?], 5_000))?;
+            rounds.push(quantile(&times, 50));
+        }
+    }
+    let mut figures = Vec::new();
+    for ((one, rounds), size) in all.iter().zip(&reads).zip(SIZES).skip(1) {
+        let each = (one.memory - all[0].memory) / f64::from(size - 1) / 1e3;
+        let beside = |rounds: &Rounds| ("one profile", rounds.clone());
+        let flat = Target::RatioAtMost(1.2);
+        figures.push(Figure::beside(
+            format!("headers of one among {size} profiles: p50"),
+            "µs",
+            rounds.clone(),
+            beside(&reads[0]),
+            flat,
+        ));
+        figures.push(Figure::alone(format!("memory for each of {size} profiles"), "kB", each.into(), 4.0));
+        figures.push(Figure::beside(
+            format!("start to READY with {size} profiles in files"),
+            "ms",
+            one.starts.clone(),
+            beside(&all[0].starts),
+            // A hundredth of what it would be if every record had to be read first.
+            Target::RatioAtMost((f64::from(size) / 100.0).max(1.5)),
+        ));
+    }
+    Ok(figures)
+}
+
+async fn populated(binaries: &Binaries, sandbox: &Sandbox, size: u32) -> anyhow::Result<Populated> {
+    let readiness = Readiness::listen()?;
+    let config = readiness.told(HouseConfig::new(&binaries.authd, sandbox).store("file"));
+    let mut house = House::start(config).await;
+    house.sign_in("p0", "plus").await;
+    house.sigterm_and_wait().await;
+    multiply(&house, size)?;
+    let mut starts = Rounds::default();
+    for _ in 0..ROUNDS {
+        readiness.forget()?;
+        let (took, ()) = tokio::join!(readiness.wait(), house.start_again());
+        starts.push(took?.as_secs_f64() * 1e3);
+        house.sigterm_and_wait().await;
+    }
+    house.start_again().await;
+    let socket = house.socket();
+    let asked = move || {
+        on_core(last_core(), || {
+            for number in 0..size {
+                let mut link = Link::open(&socket, &format!("/v1/profiles/p{number}/headers"))?;
+                link.ask()?;
+                link.take()?;
+            }
+            Ok::<_, std::io::Error>(())
+        })
+    };
+    tokio::task::spawn_blocking(asked).await??;
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    let memory = resident(house.pid().unwrap_or_default())?;
+    Ok(Populated { house, starts, memory })
+}
+
+/// Copies the one record and its entry in the index.
+fn multiply(house: &House, size: u32) -> anyhow::Result<()> {
+    let sealed = fs::read(house.state().join("store/profile.p0.age"))?;
+    let path = house.state().join("index.json");
+    let mut index: Value = serde_json::from_slice(&fs::read(&path)?)?;
+    let entry = index["profiles"]["p0"].clone();
+    let profiles = index["profiles"].as_object_mut().context("no profiles in the index")?;
+    for number in 1..size {
+        fs::write(house.state().join(format!("store/profile.p{number}.age")), &sealed)?;
+        profiles.insert(format!("p{number}"), entry.clone());
+    }
+    Ok(fs::write(path, serde_json::to_vec(&index)?)?)
+}

@@ -1,0 +1,50 @@
+//! The release builds: the binaries as they are shipped.
+
+use std::{
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use anyhow::Context;
+
+use crate::shell::{cargo, root, run};
+
+/// The target whose programs need nothing of the system but its kernel.
+const STATIC: &str = "x86_64-unknown-linux-musl";
+
+/// The target for a static `authctl`, where it is installed and runs: such a program starts in a quarter of
+/// the time that the dynamic linker alone takes. It links no C, so it needs no C compiler for musl.
+pub(crate) fn static_target() -> Option<&'static str> {
+    let here = cfg!(all(target_os = "linux", target_arch = "x86_64"));
+    let output =
+        Command::new("rustc").args(["--print", "target-libdir", "--target", STATIC]).output().ok()?;
+    let directory = String::from_utf8(output.stdout).ok()?;
+    (here && Path::new(directory.trim()).is_dir()).then_some(STATIC)
+}
+
+/// How a program is built, by the name of the profile in `Cargo.toml`.
+#[derive(Clone, Copy)]
+pub(crate) enum Profile {
+    /// The daemon, and what is compared with it.
+    Release,
+    /// `authctl`, and what is compared with it: small, because it starts for every answer.
+    Client,
+}
+
+/// Builds `authctl` as it is shipped: static where that can be. Where it is then.
+pub(crate) fn authctl() -> anyhow::Result<PathBuf> {
+    Ok(build("authctl", Profile::Client, static_target())?.join("authctl"))
+}
+
+/// Builds all programs of a package, for this machine or another target; the directory they are in then.
+pub(crate) fn build(package: &str, profile: Profile, target: Option<&str>) -> anyhow::Result<PathBuf> {
+    let profile = match profile {
+        Profile::Release => "release",
+        Profile::Client => "client",
+    };
+    let mut command = cargo(&["build", "--quiet", "--profile", profile, "--bins", "--package", package]);
+    command.args(target.iter().flat_map(|target| ["--target", target]));
+    run(&mut command).with_context(|| format!("{package} is not built"))?;
+    let built = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from);
+    Ok(target.map_or_else(|| built.clone(), |target| built.join(target)).join(profile))
+}
