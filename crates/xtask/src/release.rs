@@ -31,6 +31,16 @@ pub(crate) enum Profile {
     Client,
 }
 
+impl Profile {
+    /// Its name in `Cargo.toml`, and of the directory below the target's.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Release => "release",
+            Self::Client => "client",
+        }
+    }
+}
+
 /// Builds `authctl` as it is shipped: static where that can be. Where it is then.
 pub(crate) fn authctl() -> anyhow::Result<PathBuf> {
     Ok(build("authctl", Profile::Client, static_target())?.join("authctl"))
@@ -38,10 +48,7 @@ pub(crate) fn authctl() -> anyhow::Result<PathBuf> {
 
 /// Builds all programs of a package, for this machine or another target; the directory they are in then.
 pub(crate) fn build(package: &str, profile: Profile, target: Option<&str>) -> anyhow::Result<PathBuf> {
-    let profile = match profile {
-        Profile::Release => "release",
-        Profile::Client => "client",
-    };
+    let profile = profile.name();
     let mut command = cargo(&["build", "--quiet", "--profile", profile, "--bins", "--package", package]);
     command.args(target.iter().flat_map(|target| ["--target", target]));
     run(&mut command).with_context(|| format!("{package} is not built"))?;
