@@ -5,16 +5,21 @@ use std::{convert::Infallible, time::Duration};
 
 use authd_api::{ErrorCode, PROBLEM_TYPE, Problem, ProfileName, VERSION_HEADER};
 use axum::{
-    body::Body,
+    body::{Body, Bytes},
     extract::{FromRequest, FromRequestParts, Path, Query, Request},
     response::{IntoResponse, Response},
 };
 use http::{HeaderName, HeaderValue, StatusCode, header, request::Parts};
-use http_body_util::{BodyExt, Limited};
+use http_body_util::{BodyExt, LengthLimitError, Limited};
 use serde::{Serialize, de::DeserializeOwned};
 
 /// The largest body of a request that is not relayed: the largest honest one is a pasted URL.
 const MAX_BODY: usize = 1 << 20;
+
+/// How much more than that is read, to no purpose but that a client that is still writing gets to see the
+/// answer; and for how long.
+const MAX_REST: usize = 16 << 20;
+const REST_DEADLINE: Duration = Duration::from_secs(2);
 
 /// How long a body may take to arrive.
 const BODY_DEADLINE: Duration = Duration::from_secs(10);
@@ -64,29 +69,7 @@ impl<T: DeserializeOwned, S: Sync> FromRequest<S> for Json<T> {
     type Rejection = Refusal;
 
     async fn from_request(request: Request, _: &S) -> Result<Self, Refusal> {
-        let too_large = || Problem::new(ErrorCode::TooLarge, "the request's body is larger than 1 MiB");
-        let declared = request
-            .headers()
-            .get(header::CONTENT_LENGTH)
-            .and_then(|length| length.to_str().ok()?.parse().ok());
-        if declared.is_some_and(|length: usize| length > MAX_BODY) {
-            return Err(too_large().into());
-        }
-        let read = Limited::new(request.into_body(), MAX_BODY).collect();
-        let body = match tokio::time::timeout(BODY_DEADLINE, read).await {
-            Err(_) => {
-                return Err(
-                    Problem::new(ErrorCode::Timeout, "the request's body did not arrive in time").into()
-                );
-            }
-            Ok(Ok(body)) => body.to_bytes(),
-            Ok(Err(error)) if error.is::<http_body_util::LengthLimitError>() => {
-                return Err(too_large().into());
-            }
-            Ok(Err(_)) => {
-                return Err(Problem::new(ErrorCode::BadRequest, "the request's body broke off").into());
-            }
-        };
+        let body = whole(request).await?;
         let text: &[u8] = if body.is_empty() { b"{}" } else { &body };
         // serde would take the values of an array for the fields, in their order.
         if text.trim_ascii_start().first().is_some_and(|first| *first == b'[') {
@@ -99,6 +82,36 @@ impl<T: DeserializeOwned, S: Sync> FromRequest<S> for Json<T> {
             Problem::new(ErrorCode::BadRequest, format!("the request's body does not fit: {error}")).into()
         })
     }
+}
+
+/// A request's whole body.
+async fn whole(request: Request) -> Result<Bytes, Problem> {
+    let headers = request.headers();
+    let length = headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
+    let awaits_leave = headers.contains_key(header::EXPECT);
+    let mut body = request.into_body();
+    let too_large = if length.is_some_and(|length: usize| length > MAX_BODY) {
+        true
+    } else {
+        let read = Limited::new(&mut body, MAX_BODY).collect();
+        match tokio::time::timeout(BODY_DEADLINE, read).await {
+            Ok(Ok(body)) => return Ok(body.to_bytes()),
+            Ok(Err(error)) => error.is::<LengthLimitError>(),
+            Err(_) => {
+                return Err(Problem::new(ErrorCode::Timeout, "the request's body did not arrive in time"));
+            }
+        }
+    };
+    if !too_large {
+        return Err(Problem::new(ErrorCode::BadRequest, "the request's body broke off"));
+    }
+    // Whoever asked first whether to send it has sent nothing.
+    if !awaits_leave {
+        let mut rest = Limited::new(body, MAX_REST);
+        let read = async { while let Some(Ok(_)) = rest.frame().await {} };
+        drop(tokio::time::timeout(REST_DEADLINE, read).await);
+    }
+    Err(Problem::new(ErrorCode::TooLarge, "the request's body is larger than 1 MiB"))
 }
 
 /// A request's query.

@@ -1,19 +1,20 @@
 //! From facts to messages, and from failures to problems: every failure gets its code, its sentence and
 //! its hint here, in one total function a kind. Nothing is done here.
 
+mod arrival;
 mod codex;
 
 use authd_api::{
-    CallbackState, CallbackStatus, ErrorCode, Login, LoginState, Mode, Problem, Profile, ProfileName,
-    ProfileState, StoreKind, StoreState, StoreStatus,
+    CallbackState, CallbackStatus, ErrorCode, Mode, Problem, Profile, ProfileName, ProfileState, StoreKind,
+    StoreState, StoreStatus,
 };
 use authd_oauth::{Ended, Failure, LoginFailure, ModeWish, Plan, RecordError, Standing, Trouble, Unsaved};
 use authd_store::{Kind, State, StoreError};
 use jiff::Timestamp;
 
-pub(crate) use self::codex::codex_failed;
+pub(crate) use self::{arrival::arrival, codex::codex_failed};
 use crate::{
-    callback::{Arrival, CallbackFacts, Who},
+    callback::CallbackFacts,
     facts::{Facts, View},
     keeper::{Directory, KeeperError},
     profile::{Gone, SignOutError},
@@ -347,42 +348,6 @@ pub(crate) fn store(status: authd_store::Status) -> StoreStatus {
             State::Unavailable => StoreState::Unavailable,
         },
         detail: Some(status.detail).filter(|detail| !detail.is_empty()),
-    }
-}
-
-/// What the browser shows of a login that is over.
-pub(crate) fn arrival(login: &Login, again: bool) -> Arrival {
-    match (&login.result, &login.error) {
-        (Some(profile), _) => {
-            let who = who(profile);
-            if again { Arrival::AlreadySignedIn(who) } else { Arrival::SignedIn(who) }
-        }
-        (None, Some(problem)) => Arrival::Failed {
-            title: problem.title.clone(),
-            sentence: problem.detail.clone(),
-            remedy: problem.hint.clone().unwrap_or_default(),
-        },
-        (None, None) if login.state == LoginState::Cancelled => Arrival::Failed {
-            title: "Sign-in called off".to_owned(),
-            sentence: "this sign-in was called off before it was finished".to_owned(),
-            remedy: login_command(&login.profile),
-        },
-        (None, None) => Arrival::UnknownState,
-    }
-}
-
-fn who(profile: &Profile) -> Who {
-    let plan = profile.plan.as_deref().map(|plan| Plan::new(plan).display_name().to_owned());
-    Who {
-        email: profile.email.clone(),
-        plan,
-        workspace: profile.account_id.clone(),
-        mode: match profile.mode {
-            Some(Mode::ApiKey) => "API key".to_owned(),
-            Some(Mode::ChatGpt | Mode::Unknown) | None => "ChatGPT".to_owned(),
-        },
-        mode_reason: profile.mode_reason.clone().unwrap_or_default(),
-        profile: profile.name.to_string(),
     }
 }
 

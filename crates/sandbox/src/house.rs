@@ -2,6 +2,8 @@
 //! socket. For end-to-end tests and demonstrations: what goes wrong here panics, with the daemon's log.
 //! It knows the daemon by its documented configuration, environment and socket only.
 
+mod reply;
+
 use std::{
     fs::{self, OpenOptions, Permissions},
     io,
@@ -12,7 +14,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{HeaderMap, Method, Request, Response, StatusCode, header};
+use http::{Method, Request, Response, header};
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::{body::Incoming, client::conn::http1};
 use hyper_util::rt::TokioIo;
@@ -24,6 +26,7 @@ use tokio::{
     time::timeout,
 };
 
+pub use self::reply::Reply;
 use crate::{Browser, BrowserEnd, Sandbox};
 
 /// How long the daemon may take to come up.
@@ -60,17 +63,6 @@ pub struct House {
     env: Vec<(String, String)>,
     browser: Browser,
     dir: TempDir,
-}
-
-/// One answer from the daemon's socket, read to its end.
-#[derive(Clone, Debug)]
-pub struct Reply {
-    /// The HTTP status.
-    pub status: StatusCode,
-    /// The headers.
-    pub headers: HeaderMap,
-    /// The body.
-    pub body: Bytes,
 }
 
 impl<'a> HouseConfig<'a> {
@@ -326,28 +318,6 @@ impl Drop for House {
                 eprintln!("---- the daemon's log ----\n{}", self.log());
             }
         }
-    }
-}
-
-impl Reply {
-    /// The body as JSON; panics if it is none.
-    pub fn json(&self) -> Value {
-        serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("{error} in {:?}", self.text()))
-    }
-
-    /// The body as text.
-    pub fn text(&self) -> String {
-        String::from_utf8_lossy(&self.body).into_owned()
-    }
-
-    /// A header's value, or nothing.
-    pub fn header(&self, name: &str) -> &str {
-        self.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or("")
-    }
-
-    fn success(&self, path: &str) -> Value {
-        assert!(self.status.is_success(), "{path} answered {}: {}", self.status, self.text());
-        if self.body.is_empty() { Value::Null } else { self.json() }
     }
 }
 

@@ -1,6 +1,8 @@
 //! `cargo xtask`: builds, demonstrates and tests authd. It is for people at this repository; nothing
 //! of it is installed.
 
+// Its figures come from /proc, and its programs are kept on cores of their own.
+#[cfg(target_os = "linux")]
 mod bench;
 mod contract;
 mod demo;
@@ -40,6 +42,7 @@ enum Task {
         #[arg(long)]
         check: bool,
     },
+    #[cfg(target_os = "linux")]
     /// Measure the release build against the least that could be done.
     Bench(bench::Wanted),
 }
@@ -49,6 +52,7 @@ fn main() -> ExitCode {
         Task::Demo => demo::run(),
         Task::Test { steps } => test::run_all(&steps),
         Task::Dist { check } => dist::run(check),
+        #[cfg(target_os = "linux")]
         Task::Bench(wanted) => bench::run(&wanted),
     };
     match done {

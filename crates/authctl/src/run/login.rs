@@ -13,7 +13,7 @@ use http::Method;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use jiff::Timestamp;
 use tokio::{
-    signal::unix::{SignalKind, signal},
+    signal::unix::{Signal, SignalKind, signal},
     sync::mpsc,
 };
 
@@ -49,10 +49,12 @@ pub(super) async fn login(ctl: &Ctl, args: LoginArgs) -> Result<(), Failure> {
     if args.no_wait {
         return hand_over(ctl, &login);
     }
+    // Before anything is shown: whoever has seen the page's address may call it off.
+    let calling_off = CallingOff::new()?;
     if !login.state.is_final() {
         guide(ctl, &args, &login);
     }
-    let login = wait(ctl, login, args.paste || io::stdin().is_terminal()).await?;
+    let login = wait(ctl, login, calling_off, args.paste || io::stdin().is_terminal()).await?;
     finish(ctl, &login)
 }
 
@@ -125,13 +127,39 @@ fn guide(ctl: &Ctl, args: &LoginArgs, login: &Login) {
     }
 }
 
+/// The person's wish to call it off: Ctrl-C, or the signal that ends a program.
+struct CallingOff {
+    interrupted: Signal,
+    terminated: Signal,
+}
+
+impl CallingOff {
+    /// From now on, the wish is heard.
+    fn new() -> Result<Self, Failure> {
+        Ok(Self {
+            interrupted: signal(SignalKind::interrupt())?,
+            terminated: signal(SignalKind::terminate())?,
+        })
+    }
+
+    async fn wished(&mut self) {
+        tokio::select! {
+            _ = self.interrupted.recv() => {}
+            _ = self.terminated.recv() => {}
+        }
+    }
+}
+
 /// Waits for the end, while pasted addresses are taken and the countdown runs.
-async fn wait(ctl: &Ctl, mut login: Login, takes_lines: bool) -> Result<Login, Failure> {
+async fn wait(
+    ctl: &Ctl,
+    mut login: Login,
+    mut calling_off: CallingOff,
+    takes_lines: bool,
+) -> Result<Login, Failure> {
     let countdown = Countdown::new(ctl, &login);
     let mut lines =
         if takes_lines && login.flow == Flow::Browser { stdin_lines() } else { mpsc::channel(1).1 };
-    let mut interrupted = signal(SignalKind::interrupt())?;
-    let mut terminated = signal(SignalKind::terminate())?;
     let mut ticks = tokio::time::interval(TICK);
     let mut missed: Option<Instant> = None;
     while !login.state.is_final() {
@@ -156,8 +184,7 @@ async fn wait(ctl: &Ctl, mut login: Login, takes_lines: bool) -> Result<Login, F
                         break Some(now);
                     }
                 }
-                _ = interrupted.recv() => return call_off(ctl, &login).await,
-                _ = terminated.recv() => return call_off(ctl, &login).await,
+                () = calling_off.wished() => return call_off(ctl, &login).await,
                 _ = ticks.tick() => countdown.tick(time::now()),
             }
         };

@@ -7,12 +7,12 @@ use authd_oauth::{
     Standing::{Expired, Ready, Refreshing},
 };
 
+use crate::luck::unsaved;
 use crate::tables::{
     DAY,
     Do::{Ask, Exchanged, Refreshed, Saved, Want},
     HOUR, answer, at, follow, record,
 };
-use crate::world::unsaved;
 
 #[test]
 fn a_key_that_is_refused_again_and_again_costs_one_refresh() {

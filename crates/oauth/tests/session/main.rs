@@ -4,6 +4,7 @@
 //!
 //! - `model.rs`: the provider and the store.
 //! - `world.rs`: the world that performs a session's effects, in any order and as late as you like.
+//! - `luck.rs`: what luck does to a call.
 //! - `watch.rs`: the promises, checked after every single event.
 //! - `step.rs`: what can happen in the world.
 //! - `props.rs`: any order of events. `exhaustive.rs`: every order of a few events.
@@ -12,6 +13,7 @@
 
 mod exhaustive;
 mod found;
+mod luck;
 mod model;
 mod props;
 mod step;

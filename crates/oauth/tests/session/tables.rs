@@ -73,7 +73,7 @@ pub(crate) fn follow(record: Record, rows: &[Row]) -> Session {
             SignIn => Event::SignedIn(Box::new(grant(Mode::ChatGpt, HOUR, *seconds))),
             Probed(reached) => Event::Probed(ticket, reached),
             Saved => Event::Saved(ticket, Ok(())),
-            SaveFails => Event::Saved(ticket, Err(crate::world::unsaved("it is locked"))),
+            SaveFails => Event::Saved(ticket, Err(crate::luck::unsaved("it is locked"))),
             Refreshed(lifetime) => Event::Refreshed(ticket, Ok(answer(lifetime))),
             Exchanged => Event::Exchanged(ticket, Ok(ApiKey::new("sk-new"))),
             Fails(failure) if exchanging => Event::Exchanged(ticket, Err(failure)),

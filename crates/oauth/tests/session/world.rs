@@ -10,6 +10,7 @@ use authd_oauth::{
 use jiff::Timestamp;
 
 use crate::{
+    luck::{failure, refresh, save},
     model::{Provider, Renewal, Store, bearer_of, refresh_token_of, refused},
     step::{Luck, Rejected, Step},
     watch::{Seen, Watch},
@@ -358,52 +359,5 @@ impl World {
             }),
         };
         self.calls[n].result = Some(result);
-    }
-}
-
-/// What the session is told of a store that did not take a record.
-pub(crate) fn unsaved(complaint: &str) -> Unsaved {
-    Unsaved { locked: false, complaint: complaint.to_owned() }
-}
-
-fn save(store: &mut Store, record: &Record, luck: Luck) -> Result<(), Unsaved> {
-    let (written, told) = match luck {
-        Luck::Answered(_) | Luck::Kept(_) | Luck::Busy(_) => (true, true),
-        Luck::AnswerLost | Luck::AnswerSpoiled | Luck::Broke => (true, false),
-        Luck::Unsent | Luck::RequestLost | Luck::Refused => (false, false),
-    };
-    if written {
-        store.write(record.clone());
-    }
-    if told { Ok(()) } else { Err(unsaved("it is locked")) }
-}
-
-fn refresh(provider: &mut Provider, token: &RefreshToken, luck: Luck) -> Result<Renewal, Failure> {
-    let token = token.expose();
-    match luck {
-        Luck::Answered(lifetime) => provider.spend(token, true, lifetime),
-        Luck::Kept(lifetime) => provider.spend(token, false, lifetime),
-        Luck::Refused => {
-            provider.revoke(token);
-            provider.spend(token, true, luck.lifetime())
-        }
-        Luck::AnswerLost | Luck::AnswerSpoiled | Luck::Broke => {
-            // It is spent, and whatever the provider says to that does not arrive.
-            drop(provider.spend(token, true, luck.lifetime()));
-            Err(failure(luck))
-        }
-        Luck::Unsent | Luck::RequestLost | Luck::Busy(_) => Err(failure(luck)),
-    }
-}
-
-/// What a caller sees of bad luck.
-fn failure(luck: Luck) -> Failure {
-    let detail = String::new();
-    match luck {
-        Luck::Unsent => Failure::Unsent { detail },
-        Luck::AnswerSpoiled => Failure::Garbled { detail },
-        Luck::Busy(retry_after) => Failure::Busy { status: 429, retry_after },
-        Luck::Broke => Failure::Busy { status: 503, retry_after: None },
-        _ => Failure::Unanswered { detail },
     }
 }
