@@ -2,6 +2,7 @@
 //! be done (`crates/floors`), in the same run and in turns. A figure that misses its target is told, and is
 //! no failure: machines differ, and a figure is no test.
 
+mod built;
 mod figure;
 mod herd;
 mod hung;
@@ -22,7 +23,7 @@ use serde_json::json;
 
 use self::figure::Figure;
 use crate::{
-    release::{self, Profile},
+    release::{Profile, static_target},
     shell::{self, note, say},
 };
 
@@ -100,10 +101,10 @@ pub(crate) fn run(wanted: &Wanted) -> anyhow::Result<()> {
 
 fn build() -> anyhow::Result<Binaries> {
     Ok(Binaries {
-        authd: release::build("authd", Profile::Release, None)?.join("authd"),
-        authctl: release::authctl()?,
-        ask: release::build("authd-floors", Profile::Client, release::static_target())?.join("floor-ask"),
-        floors: release::build("authd-floors", Profile::Release, None)?,
+        authd: built::build("authd", Profile::Release, None)?.join("authd"),
+        authctl: built::authctl()?,
+        ask: built::build("authd-floors", Profile::Client, static_target())?.join("floor-ask"),
+        floors: built::build("authd-floors", Profile::Release, None)?,
     })
 }
 

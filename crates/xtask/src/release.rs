@@ -1,13 +1,6 @@
-//! The release builds: the binaries as they are shipped.
+//! How the binaries are built that are shipped: for which target, with which profile.
 
-use std::{
-    path::{Path, PathBuf},
-    process::Command,
-};
-
-use anyhow::Context;
-
-use crate::shell::{cargo, root, run};
+use std::{path::Path, process::Command};
 
 /// The target whose programs need nothing of the system but its kernel.
 const STATIC: &str = "x86_64-unknown-linux-musl";
@@ -39,19 +32,4 @@ impl Profile {
             Self::Client => "client",
         }
     }
-}
-
-/// Builds `authctl` as it is shipped: static where that can be. Where it is then.
-pub(crate) fn authctl() -> anyhow::Result<PathBuf> {
-    Ok(build("authctl", Profile::Client, static_target())?.join("authctl"))
-}
-
-/// Builds all programs of a package, for this machine or another target; the directory they are in then.
-pub(crate) fn build(package: &str, profile: Profile, target: Option<&str>) -> anyhow::Result<PathBuf> {
-    let profile = profile.name();
-    let mut command = cargo(&["build", "--quiet", "--profile", profile, "--bins", "--package", package]);
-    command.args(target.iter().flat_map(|target| ["--target", target]));
-    run(&mut command).with_context(|| format!("{package} is not built"))?;
-    let built = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from);
-    Ok(target.map_or_else(|| built.clone(), |target| built.join(target)).join(profile))
 }
