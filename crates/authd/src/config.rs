@@ -109,7 +109,7 @@ pub(crate) struct Socket {
 /// The log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Log {
-    /// What is logged, in the words of tracing-subscriber's `EnvFilter`.
+    /// What is logged, as tracing-subscriber's `Targets` reads it.
     pub(crate) filter: String,
     /// How it looks.
     pub(crate) format: LogFormat,

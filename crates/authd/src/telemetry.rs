@@ -9,8 +9,8 @@ use std::{
 
 use tracing::{Level, Metadata, Subscriber, error, level_filters::LevelFilter, warn};
 use tracing_subscriber::{
-    EnvFilter, Layer, Registry,
-    filter::{FilterFn, ParseError, filter_fn},
+    Layer, Registry,
+    filter::{FilterFn, ParseError, Targets, filter_fn},
     fmt::{self, MakeWriter},
     layer::SubscriberExt,
     reload,
@@ -28,7 +28,7 @@ pub struct Telemetry {
     filter: Handle,
 }
 
-type Handle = reload::Handle<EnvFilter, Registry>;
+type Handle = reload::Handle<Targets, Registry>;
 
 /// What a line of the log looks like.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,7 +57,7 @@ impl Telemetry {
 
 /// Whether a text is a filter.
 pub(crate) fn check(filter: &str) -> Result<(), ParseError> {
-    EnvFilter::builder().parse(filter).map(drop)
+    filter.parse::<Targets>().map(drop)
 }
 
 /// The filter that was asked for: what `RUST_LOG` says, else the configuration.
@@ -95,12 +95,17 @@ where
     (tracing_subscriber::registry().with(filter).with(clamp()).with(lines), handle)
 }
 
-fn filter(asked: &str) -> EnvFilter {
-    EnvFilter::builder().with_default_directive(LevelFilter::INFO.into()).parse_lossy(asked)
+/// What can be read of a filter; where that is nothing, what is worth knowing. `RUST_LOG` may be meant for
+/// other programs, and may hold words that are only theirs.
+fn filter(asked: &str) -> Targets {
+    let reads = |part: &&str| !part.trim().is_empty() && part.parse::<Targets>().is_ok();
+    let parts: Vec<&str> = asked.split(',').filter(reads).collect();
+    let read = parts.join(",").parse::<Targets>().ok().filter(|_| !parts.is_empty());
+    read.unwrap_or_else(|| Targets::new().with_default(LevelFilter::INFO))
 }
 
 /// The rule above all filters. It is a layer of its own because no directive in a filter is safe from a
-/// longer one, or from one about a span, which lets through whatever happens inside.
+/// longer one.
 fn clamp() -> FilterFn {
     filter_fn(|metadata: &Metadata<'_>| *metadata.level() <= Level::WARN || is_ours(metadata.target()))
 }

@@ -80,6 +80,21 @@ fn a_filter_can_be_changed() {
 }
 
 #[test]
+fn a_filter_is_what_can_be_read_of_it() {
+    let level = |asked: &str| {
+        let say = || {
+            trace!(target: "authd", "t");
+            debug!(target: "authd", "d");
+            info!(target: "authd", "i");
+        };
+        heard(asked, Look::Untimed, say).lines().count()
+    };
+    assert_eq!(["", ",", "=,=", "nonsense=loud"].map(level), [1; 4]);
+    assert_eq!(["info", "debug", "trace", "off"].map(level), [1, 2, 3, 0]);
+    assert_eq!(["off,authd=debug", "[request]=trace,authd=debug", "hyper=trace"].map(level), [2, 2, 0]);
+}
+
+#[test]
 fn it_looks_as_its_reader_likes_it() {
     let line = |look| heard("info", look, || info!(target: "authd", answer = 42, "hello"));
     assert_eq!(line(Look::Untimed), " INFO hello answer=42\n");
