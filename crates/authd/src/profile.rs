@@ -125,11 +125,13 @@ impl Task {
                 Some(Left { record, durable }) => {
                     Some(Session::handed_over(record, durable, seed, clock::now()))
                 }
-                None => self.read(seed).await,
+                // Wanted once: what it takes is given back.
+                None => Box::pin(self.read(seed)).await,
             },
         };
-        if let Some(session) = session {
-            self.live(session).await;
+        // In a place of its own: what a task is handed it has room for twice.
+        if let Some(mut session) = session.map(Box::new) {
+            self.live(&mut session).await;
         }
     }
 
@@ -207,28 +209,29 @@ impl Task {
     }
 
     /// The life of the session, from its first effect to its last save.
-    async fn live(mut self, mut session: Session) {
+    async fn live(&mut self, session: &mut Session) {
         let mut leaving: Vec<Command> = Vec::new();
         let mut rendering = self.tools.rendering.clone();
-        self.routing_due = routing::due(&session);
+        self.routing_due = routing::due(session);
         let mut event = Event::Ticked;
         let mut stopping = false;
         loop {
-            self.step(&mut session, event);
+            self.step(session, event);
             if session.is_settled() && !leaving.is_empty() {
                 for command in std::mem::take(&mut leaving) {
-                    if self.leave(command, &mut session).await {
+                    // Seldom wanted, and large: it would be room that every profile takes up for it.
+                    if Box::pin(self.leave(command, session)).await {
                         return;
                     }
                 }
             }
             if stopping {
-                self.tools.handover.leave(&self.name, &session);
+                self.tools.handover.leave(&self.name, session);
                 if session.is_settled() {
                     return;
                 }
             }
-            let look = self.next_look(&session);
+            let look = self.next_look(session);
             event = tokio::select! {
                 Some(ended) = self.calls.join_next() => match ended {
                     Ok(event) => event,
