@@ -11,6 +11,7 @@ use self::words::{
 use authd_api::{ModeWish, ProfileName, Program, StoreKind};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+mod brief;
 mod words;
 
 /// Sign in to OpenAI once, and let every program on this machine use it.
@@ -313,6 +314,13 @@ pub(crate) struct AskArgs {
     /// The question [default: what stdin says]
     #[arg(value_name = "QUESTION")]
     pub(crate) question: Vec<String>,
+}
+
+impl Cli {
+    /// What the command line says; help and mistakes are told, and end the program.
+    pub(crate) fn read() -> Self {
+        brief::parse(std::env::args_os()).unwrap_or_else(Self::parse)
+    }
 }
 
 impl LoginId {

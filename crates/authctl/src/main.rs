@@ -16,7 +16,6 @@ mod time;
 use std::process::ExitCode;
 
 use authctl::sse;
-use clap::Parser;
 
 use crate::{cli::Cli, out::Out};
 
@@ -26,7 +25,7 @@ use crate::{cli::Cli, out::Out};
 static ALLOCATOR: dlmalloc::GlobalDlmalloc = dlmalloc::GlobalDlmalloc;
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = Cli::read();
     let out = Out::new(&cli.common);
     // One exchange with one peer: a thread pool would only cost its start.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();

@@ -1,6 +1,7 @@
 //! The command line as people type it, and the help they read.
 
 use clap::{CommandFactory, Parser, error::ErrorKind};
+use proptest::prelude::*;
 
 use super::*;
 
@@ -60,4 +61,66 @@ fn contradictions_are_bad_usage() {
     assert_eq!(refused("authctl login ../etc"), ErrorKind::ValueValidation);
     assert_eq!(refused("authctl login --resume ../../status"), ErrorKind::ValueValidation);
     assert_eq!(refused("authctl token --min-ttl -5"), ErrorKind::UnknownArgument);
+}
+
+#[test]
+fn what_programs_run_is_parsed_by_itself() {
+    for line in [
+        "authctl token",
+        "authctl headers work",
+        "authctl token --min-ttl 300 -p work -q",
+        "a token --socket=/s",
+    ] {
+        assert!(brief(line).is_some(), "{line}");
+    }
+    for line in ["authctl", "authctl status", "authctl -q token", "authctl token --help", "authctl token a b"]
+    {
+        assert!(brief(line).is_none(), "{line}");
+    }
+}
+
+proptest! {
+    #[test]
+    fn what_is_parsed_by_itself_means_the_same(line in words()) {
+        if let Some(cli) = brief(&line) {
+            prop_assert_eq!(format!("{cli:?}"), format!("{:?}", parse(&line).unwrap()));
+        }
+    }
+}
+
+fn brief(line: &str) -> Option<Cli> {
+    brief::parse(line.split_whitespace().map(OsString::from))
+}
+
+/// Lines that begin with a credential verb, of words that mean something to it.
+fn words() -> impl Strategy<Value = String> {
+    let word = prop::sample::select(vec![
+        "work",
+        "-p",
+        "--profile",
+        "-pwork",
+        "--profile=a",
+        "--min-ttl",
+        "--min-ttl=5",
+        "7",
+        "-1",
+        "--json",
+        "-q",
+        "-v",
+        "-qv",
+        "--socket",
+        "/s",
+        "--socket=",
+        "--",
+        "-",
+        "-h",
+        "--help",
+        "-V",
+        "help",
+        "token",
+        "..",
+    ]);
+    let verb = prop::sample::select(vec!["token", "headers"]);
+    (verb, prop::collection::vec(word, 0..6))
+        .prop_map(|(verb, words)| format!("authctl {verb} {}", words.join(" ")))
 }
