@@ -81,9 +81,9 @@ fn what_programs_run_is_parsed_by_itself() {
 
 proptest! {
     #[test]
-    fn what_is_parsed_by_itself_means_the_same(line in words()) {
-        if let Some(cli) = brief(&line) {
-            prop_assert_eq!(format!("{cli:?}"), format!("{:?}", parse(&line).unwrap()));
+    fn what_is_parsed_by_itself_means_the_same(line in lines()) {
+        if let Some(cli) = brief::parse(line.iter().map(OsString::from)) {
+            prop_assert_eq!(format!("{cli:?}"), format!("{:?}", Cli::try_parse_from(&line).unwrap()));
         }
     }
 }
@@ -92,35 +92,48 @@ fn brief(line: &str) -> Option<Cli> {
     brief::parse(line.split_whitespace().map(OsString::from))
 }
 
-/// Lines that begin with a credential verb, of words that mean something to it.
-fn words() -> impl Strategy<Value = String> {
+/// Lines that begin with a credential verb, of words that mean something to it, or nearly.
+fn lines() -> impl Strategy<Value = Vec<&'static str>> {
     let word = prop::sample::select(vec![
         "work",
-        "-p",
-        "--profile",
-        "-pwork",
-        "--profile=a",
-        "--min-ttl",
-        "--min-ttl=5",
-        "7",
-        "-1",
-        "--json",
-        "-q",
-        "-v",
-        "-qv",
-        "--socket",
-        "/s",
-        "--socket=",
-        "--",
+        "a b",
+        "",
+        "..",
+        "help",
+        "token",
         "-",
+        "--",
         "-h",
         "--help",
         "-V",
-        "help",
-        "token",
-        "..",
+        "-=",
+        "--js",
+        "-1",
+        "7",
+        "+7",
+        "0x7",
+        "-p",
+        "-pwork",
+        "-p=w",
+        "-p-q",
+        "--profile",
+        "--profile=a",
+        "--profile=",
+        "--min-ttl",
+        "--min-ttl=5",
+        "--socket",
+        "--socket=",
+        "/s",
+        "--json",
+        "--json=",
+        "-q",
+        "--quiet",
+        "-qp",
+        "-v",
+        "-qv",
+        "--verbose",
     ]);
     let verb = prop::sample::select(vec!["token", "headers"]);
     (verb, prop::collection::vec(word, 0..6))
-        .prop_map(|(verb, words)| format!("authctl {verb} {}", words.join(" ")))
+        .prop_map(|(verb, words)| [vec!["authctl", verb], words].concat())
 }
