@@ -12,10 +12,11 @@ use authd_api::{
 use http::Method;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use jiff::Timestamp;
-use tokio::{
-    signal::unix::{Signal, SignalKind, signal},
-    sync::mpsc,
+use signal_hook::{
+    consts::{SIGINT, SIGTERM},
+    low_level::pipe,
 };
+use tokio::{io::AsyncReadExt, net::UnixStream, sync::mpsc};
 
 use super::{Ctl, within};
 use crate::{
@@ -127,26 +128,23 @@ fn guide(ctl: &Ctl, args: &LoginArgs, login: &Login) {
     }
 }
 
-/// The person's wish to call it off: Ctrl-C, or the signal that ends a program.
-struct CallingOff {
-    interrupted: Signal,
-    terminated: Signal,
-}
+/// The person's wish to call it off: Ctrl-C, or the signal that ends a program. It is not tokio that hears
+/// them, for it would prepare to with every verb.
+struct CallingOff(UnixStream);
 
 impl CallingOff {
     /// From now on, the wish is heard.
     fn new() -> Result<Self, Failure> {
-        Ok(Self {
-            interrupted: signal(SignalKind::interrupt())?,
-            terminated: signal(SignalKind::terminate())?,
-        })
+        let (heard, told) = UnixStream::pair()?;
+        let told = told.into_std()?;
+        pipe::register(SIGINT, told.try_clone()?)?;
+        pipe::register(SIGTERM, told)?;
+        Ok(Self(heard))
     }
 
     async fn wished(&mut self) {
-        tokio::select! {
-            _ = self.interrupted.recv() => {}
-            _ = self.terminated.recv() => {}
-        }
+        // It cannot fail or end: the other side is kept as long as this program runs.
+        let _ = self.0.read_u8().await;
     }
 }
 
