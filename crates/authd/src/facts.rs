@@ -214,14 +214,6 @@ fn render(name: &ProfileName, session: &Session, rendering: &Rendering) -> Ready
         organization: rendering.organization.as_deref(),
         project: rendering.project.as_deref(),
     });
-    let headers: Vec<(HeaderName, HeaderValue)> = pairs
-        .iter()
-        .filter_map(|(name, value)| {
-            let mut value = HeaderValue::from_str(value).ok()?;
-            value.set_sensitive(name.eq_ignore_ascii_case("authorization"));
-            Some((HeaderName::from_bytes(name.as_bytes()).ok()?, value))
-        })
-        .collect();
     let message = Headers {
         profile: name.clone(),
         mode: match mode {
@@ -235,17 +227,30 @@ fn render(name: &ProfileName, session: &Session, rendering: &Rendering) -> Ready
         expires_at: credential.expires_at,
     };
     let body = serde_json::to_vec(&message).expect("a struct of strings and numbers has a JSON form");
+    let body = Bytes::from(body.into_boxed_slice());
     hygiene::keep_out_of_swap(&body);
-    for (_, value) in &headers {
-        hygiene::keep_out_of_swap(value.as_bytes());
-    }
+    let headers = message.headers.iter().filter_map(|(name, value)| header(name, value, &body)).collect();
     let etag = format!("\"{}\"", credential.generation);
     Ready {
         generation: credential.generation,
         etag: HeaderValue::from_str(&etag).expect("digits between quotes are a header value"),
-        body: body.into(),
+        body,
         headers,
         base_url,
         backend_url: session.record().routing.applied(&rendering.provider.chatgpt_backend_url),
     }
+}
+
+/// A header whose value is the piece of the answer's text that it stands in: the secret is there once. A
+/// value that JSON has to write in another way is a copy.
+fn header(name: &str, value: &str, text: &Bytes) -> Option<(HeaderName, HeaderValue)> {
+    let there = std::str::from_utf8(text).ok()?.find(value);
+    let mut value = match there {
+        Some(start) => HeaderValue::from_maybe_shared(text.slice(start..start + value.len())),
+        None => HeaderValue::from_str(value),
+    }
+    .ok()?;
+    hygiene::keep_out_of_swap(value.as_bytes());
+    value.set_sensitive(name.eq_ignore_ascii_case("authorization"));
+    Some((HeaderName::from_bytes(name.as_bytes()).ok()?, value))
 }

@@ -144,6 +144,7 @@ pub(crate) fn keeper(
 ) -> (Keeper, impl Future<Output = ()> + Send) {
     let (commands, mailbox) = mpsc::channel(16);
     let (published, directory) = watch::channel(Arc::default());
+    let tools = Arc::new(tools);
     let owner = Owner { state_dir, index, tools, handles: BTreeMap::new(), tasks: JoinSet::new(), published };
     (Keeper { commands, directory }, owner.run(mailbox))
 }
@@ -176,7 +177,7 @@ async fn from_store(tools: &Tools) -> Index {
 struct Owner {
     state_dir: PathBuf,
     index: Index,
-    tools: Tools,
+    tools: Arc<Tools>,
     handles: BTreeMap<ProfileName, Handle>,
     tasks: JoinSet<()>,
     published: watch::Sender<Arc<Directory>>,

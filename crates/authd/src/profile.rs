@@ -46,7 +46,6 @@ const RELOAD: (Duration, Duration) = (Duration::from_secs(1), Duration::from_sec
 const WORTH_WAITING: Duration = Duration::from_secs(15);
 
 /// What every profile's task works with.
-#[derive(Clone)]
 pub(crate) struct Tools {
     /// The provider.
     pub(crate) endpoint: Endpoint,
@@ -78,7 +77,7 @@ pub(crate) enum Beginning {
 pub(crate) fn profile(
     name: ProfileName,
     beginning: Beginning,
-    tools: Tools,
+    tools: Arc<Tools>,
 ) -> (Handle, impl Future<Output = ()> + Send) {
     let (commands, mailbox) = mpsc::channel(MAILBOX);
     let (view, seen) = watch::channel(View::Unread);
@@ -100,8 +99,9 @@ pub(crate) fn profile(
 
 struct Task {
     name: ProfileName,
-    tools: Tools,
-    mailbox: mpsc::Receiver<Command>,
+    tools: Arc<Tools>,
+    /// Room for thirty-two is made at once, so it is for what is as small as can be.
+    mailbox: mpsc::Receiver<Box<Command>>,
     view: watch::Sender<View>,
     used_at: Arc<AtomicI64>,
     calls: JoinSet<Event>,
@@ -143,7 +143,7 @@ impl Task {
         let mut turn = Some(tokio::select! {
             turn = reading.acquire() => turn.ok(),
             command = self.mailbox.recv() => {
-                if let Some(session) = self.before_reading(command?, seed).await { return session; }
+                if let Some(session) = self.before_reading(*command?, seed).await { return session; }
                 None
             }
             () = self.tools.stopping.cancelled() => return None,
@@ -163,7 +163,7 @@ impl Task {
             tokio::select! {
                 () = tokio::time::sleep(pause) => pause = (pause * 2).min(RELOAD.1),
                 command = self.mailbox.recv() => {
-                    if let Some(session) = self.before_reading(command?, seed).await { return session; }
+                    if let Some(session) = self.before_reading(*command?, seed).await { return session; }
                 }
                 () = self.tools.stopping.cancelled() => return None,
             }
@@ -240,7 +240,7 @@ impl Task {
                         return;
                     }
                 },
-                command = self.mailbox.recv() => match command {
+                command = self.mailbox.recv() => match command.map(|command| *command) {
                     None => return,
                     Some(command @ (Command::Rename(..) | Command::GiveAway(..) | Command::SignOut { .. })) => {
                         leaving.push(command);
@@ -317,7 +317,7 @@ impl Task {
     }
 
     fn perform(&mut self, effect: Effect) {
-        let Tools { endpoint, store, .. } = self.tools.clone();
+        let (endpoint, store) = (self.tools.endpoint.clone(), self.tools.store.clone());
         match effect {
             Effect::Rest => {}
             Effect::Probe(ticket) => {

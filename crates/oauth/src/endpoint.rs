@@ -1,7 +1,10 @@
 //! The provider, called: the only asynchronous file of this crate. Every request is the provider's own
 //! client's, byte for byte; every answer is read within bounds and handed to a pure function.
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use bytes::Bytes;
 use http::{HeaderMap, Method, StatusCode, header};
@@ -30,8 +33,8 @@ const PROBE_TIMEOUT: Duration = Duration::from_secs(5);
 /// The provider's endpoints; a cheap handle.
 #[derive(Clone, Debug)]
 pub struct Endpoint {
-    provider: Provider,
-    client: ClientIdentity,
+    provider: Arc<Provider>,
+    client: Arc<ClientIdentity>,
     http: Http,
 }
 
@@ -51,7 +54,8 @@ pub struct Visit {
 impl Endpoint {
     /// The endpoints of this provider.
     pub fn new(provider: Provider, client: ClientIdentity, network: Network) -> Result<Self, NetworkError> {
-        Ok(Self { provider, client, http: Http::new(network, Purpose::Calls)? })
+        let http = Http::new(network, Purpose::Calls)?;
+        Ok(Self { provider: Arc::new(provider), client: Arc::new(client), http })
     }
 
     /// Redeems an authorization code (RFC 6749, section 4.1.3; RFC 7636, section 4.5).
@@ -168,7 +172,7 @@ impl Endpoint {
 
     /// The hosts that everything depends on.
     pub fn hosts(&self) -> Vec<String> {
-        let Provider { issuer, chatgpt_base_url, api_base_url, .. } = &self.provider;
+        let Provider { issuer, chatgpt_base_url, api_base_url, .. } = &*self.provider;
         let urls = [issuer, chatgpt_base_url, api_base_url].into_iter();
         let mut hosts: Vec<String> =
             urls.filter_map(|url| Some(Url::parse(url).ok()?.origin().ascii_serialization())).collect();

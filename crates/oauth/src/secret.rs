@@ -1,5 +1,8 @@
 //! Secrets as types: what is wrapped the moment it arrives is exposed only where it has to leave. None
-//! of them can be printed, serialised or compared.
+//! of them can be printed, serialised or compared. A clone is the same secret in the same place, which is
+//! overwritten when the last of them goes.
+
+use std::sync::Arc;
 
 use secrecy::{ExposeSecret, SecretString};
 
@@ -7,12 +10,12 @@ macro_rules! secrets {
     ($($(#[$doc:meta])* $name:ident)*) => {$(
         $(#[$doc])*
         #[derive(Clone)]
-        pub struct $name(SecretString);
+        pub struct $name(Arc<SecretString>);
 
         impl $name {
             /// Wraps it.
             pub fn new(secret: impl Into<String>) -> Self {
-                Self(SecretString::from(secret.into()))
+                Self(Arc::new(SecretString::from(secret.into())))
             }
 
             /// The secret itself; whoever calls this says in a comment where it goes.

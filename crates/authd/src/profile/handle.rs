@@ -25,7 +25,7 @@ pub(crate) struct Handle(Arc<Ends>);
 /// Our ends of what leads to the task.
 #[derive(Debug)]
 struct Ends {
-    commands: mpsc::Sender<Command>,
+    commands: mpsc::Sender<Box<Command>>,
     view: watch::Receiver<View>,
     used_at: Arc<AtomicI64>,
 }
@@ -87,7 +87,7 @@ pub(crate) struct Gone;
 
 impl Handle {
     pub(super) fn new(
-        commands: mpsc::Sender<Command>,
+        commands: mpsc::Sender<Box<Command>>,
         view: watch::Receiver<View>,
         used_at: Arc<AtomicI64>,
     ) -> Self {
@@ -106,7 +106,7 @@ impl Handle {
 
     /// Tells the task that a refresh is due. If its mailbox is full, it is awake anyway.
     pub(crate) fn nudge(&self) {
-        drop(self.0.commands.try_send(Command::Nudge));
+        drop(self.0.commands.try_send(Box::new(Command::Nudge)));
     }
 
     /// Waits until a credential that lasts this long is there, or is known not to come.
@@ -147,14 +147,14 @@ impl Handle {
     /// Waits until the record has been read, or the store has refused it.
     pub(crate) async fn read(&self) -> View {
         let mut view = self.0.view.clone();
-        drop(self.0.commands.send(Command::Read).await);
+        drop(self.0.commands.send(Box::new(Command::Read)).await);
         let read = view.wait_for(|view| !matches!(view, View::Unread)).await;
         read.map_or(View::Unread, |view| view.clone())
     }
 
     async fn ask<T>(&self, command: impl FnOnce(oneshot::Sender<T>) -> Command) -> Result<T, Gone> {
         let (done, answer) = oneshot::channel();
-        self.0.commands.send(command(done)).await.map_err(|_| Gone)?;
+        self.0.commands.send(Box::new(command(done))).await.map_err(|_| Gone)?;
         answer.await.map_err(|_| Gone)
     }
 }
