@@ -254,3 +254,19 @@ fn header(name: &str, value: &str, text: &Bytes) -> Option<(HeaderName, HeaderVa
     value.set_sensitive(name.eq_ignore_ascii_case("authorization"));
     Some((HeaderName::from_bytes(name.as_bytes()).ok()?, value))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_secret_is_there_once() {
+        let text = Bytes::from_static(br#"{"a":"Bearer sk-1","b":"\"w\""}"#);
+        let (_, value) = header("Authorization", "Bearer sk-1", &text).unwrap();
+        assert!(value.is_sensitive() && value == "Bearer sk-1");
+        assert!(text.as_ptr_range().contains(&value.as_bytes().as_ptr()));
+        let (_, value) = header("OpenAI-Project", "\"w\"", &text).unwrap();
+        assert_eq!(value, "\"w\"");
+        assert!(header("no name", "x", &text).is_none() && header("x", "a\nb", &text).is_none());
+    }
+}
