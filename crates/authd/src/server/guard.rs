@@ -59,8 +59,7 @@ impl Guarded {
         let path = request.uri().path();
         let name = self.names.at(path).ok().map(|found| *found.value);
         let id = self.metrics.next_request();
-        let shown = path.split("/relay").next().unwrap_or_default();
-        let span = tracing::debug_span!("request", id, %method, path = shown);
+        let span = tracing::debug_span!("request", id, %method, path = path.split("/relay").next());
         let (reading, request) = Reading::of(request);
         let mut response = match refused(peer, &request) {
             Some(problem) => Refusal(problem).into_response(),
@@ -96,9 +95,9 @@ fn refused(peer: Peer, request: &Request) -> Option<Problem> {
         return forbidden("this socket does not serve web pages");
     }
     let mut hosts = headers.get_all(header::HOST).iter();
-    let host = hosts.next().and_then(|host| host.to_str().ok()).map(|host| host.trim_end_matches(":80"));
+    let host = hosts.next().and_then(|host| host.to_str().ok());
     match (host, hosts.next()) {
-        (Some("authd" | "localhost"), None) => None,
+        (Some("authd" | "authd:80" | "localhost" | "localhost:80"), None) => None,
         _ => forbidden("the request's Host must be authd or localhost"),
     }
 }
