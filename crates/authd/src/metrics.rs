@@ -73,7 +73,8 @@ impl Metrics {
         let mut metrics = Inner {
             registry: Registry::with_prefix("authd"),
             requests: Family::default(),
-            by_source: ["cache", "renewal", "nowhere"].map(|from| credentials.get_or_create_owned(&[("from", from)])),
+            by_source: ["cache", "renewal", "nowhere"]
+                .map(|from| credentials.get_or_create_owned(&[("from", from)])),
             credentials,
             refreshes: Family::default(),
             store: Family::new_with_constructor(|| Histogram::new(STORE_BUCKETS)),
