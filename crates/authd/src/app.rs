@@ -7,30 +7,36 @@ use authd_api::Paths;
 use authd_oauth::{Endpoint, Http, Purpose};
 use authd_store::{Index, Kind, Store};
 use tokio::{
-    signal::unix::{Signal, SignalKind, signal},
     sync::{Semaphore, watch},
     task::JoinSet,
 };
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
+mod reload;
+mod signals;
+
+use self::{
+    reload::Reloadable,
+    signals::{Asked, Signals},
+};
 use crate::{
     callback::{self, CallbackFacts},
     clock, codex,
-    config::{Config, ConfigError},
+    config::{Config, ConfigError, Source},
     connections::{self, Bounds},
     events::Events,
-    facts::Rendering,
     handover::Handover,
     hooks, hygiene,
     inherited::Inherited,
     keeper::{find_index, keeper},
-    logins::{Logins, Settings},
+    locks::{LockError, Locks},
+    logins::Logins,
     metrics::Metrics,
     notify::{self, Health},
     profile::Tools,
     relay::Relay,
-    server::{self, Front, Limits},
+    server::{self, Front},
     socket::{Socket, SocketError},
     telemetry::Telemetry,
 };
@@ -71,6 +77,9 @@ pub enum StartError {
     /// Mend the configuration: a value in it cannot be used here.
     #[error("{0}")]
     Setting(String),
+    /// Use the daemon that is there.
+    #[error(transparent)]
+    Lock(#[from] LockError),
     /// Free the socket.
     #[error(transparent)]
     Socket(#[from] SocketError),
@@ -87,7 +96,7 @@ impl StartError {
     pub fn exit(&self) -> Exit {
         match self {
             Self::Config(_) | Self::Setting(_) | Self::State(_) => Exit::Config,
-            Self::Socket(_) => Exit::Unavailable,
+            Self::Lock(_) | Self::Socket(_) => Exit::Unavailable,
             Self::System(_) => Exit::Internal,
         }
     }
@@ -96,15 +105,9 @@ impl StartError {
 /// The daemon, with its configuration read and nothing outside touched.
 pub struct App {
     paths: Paths,
+    source: Source,
     config: Config,
     telemetry: Telemetry,
-}
-
-/// The parts of the configuration that a reload replaces, each where its reader watches it.
-struct Reloadable {
-    rendering: watch::Sender<Arc<Rendering>>,
-    settings: watch::Sender<Arc<Settings>>,
-    limits: watch::Sender<Limits>,
 }
 
 /// Whether a daemon could start with this configuration: what it names outside itself is read, and
@@ -118,27 +121,28 @@ pub fn check(config: &Config) -> Result<(), StartError> {
 }
 
 impl App {
-    /// A daemon with this configuration.
-    pub fn new(paths: Paths, config: Config, telemetry: Telemetry) -> Self {
-        Self { paths, config, telemetry }
+    /// A daemon with the configuration that was read from there.
+    pub fn new(paths: Paths, source: Source, config: Config, telemetry: Telemetry) -> Self {
+        Self { paths, source, config, telemetry }
     }
 
-    /// Runs until a signal, or until a part of it ends unasked.
-    pub async fn run(self, inherited: Inherited) -> Result<Exit, StartError> {
+    /// Runs until a signal, or until a part of it ends unasked. Whoever started it is told when it listens.
+    pub async fn run(self, inherited: Inherited, announce: fn(&Path)) -> Result<Exit, StartError> {
         let started_at = clock::now();
-        let Self { paths, config, telemetry } = self;
+        let Self { paths, source, config, telemetry } = self;
         let mut signals = Signals::install()?;
         hygiene::raise_open_files();
         authd_store::private::ensure_private_dir(&paths.state_dir)
             .map_err(|error| StartError::State(error.to_string()))?;
-        let socket = Socket::open(&paths.socket, inherited.socket)?;
+        let locks = Locks::take(&paths.socket, &paths.state_dir)?;
+        let socket = Socket::open(&paths.socket, inherited.socket, &locks)?;
         let endpoint = Endpoint::new(config.provider.clone(), config.client.clone(), config.network.clone())
             .map_err(|error| StartError::Setting(error.to_string()))?;
 
         let http = Http::new(config.network.clone(), Purpose::Relay)
             .map_err(|error| StartError::Setting(error.to_string()))?;
         let mut loaded = Index::load(&paths.state_dir);
-        let handover = Handover::take(inherited.handover, &mut loaded, &paths.state_dir);
+        let handover = Handover::take(inherited.handover.as_ref(), &mut loaded, &paths.state_dir);
         let store = Store::open(config.store.for_state_dir(&paths.state_dir), loaded.store());
         config.store.compare(loaded.store());
         let metrics = Metrics::new(started_at, &store);
@@ -146,8 +150,8 @@ impl App {
             warn!(%error, "the store does not answer yet; it is tried again");
         }
 
-        let soft = CancellationToken::new();
-        let (reloadable, rendering, settings, limits) = Reloadable::new(&config);
+        let (soft, closing) = (CancellationToken::new(), CancellationToken::new());
+        let (reloadable, rendering, settings, limits) = Reloadable::new(source, telemetry, &config);
         let events = Events::new();
         let tools = Tools {
             endpoint: endpoint.clone(),
@@ -158,6 +162,7 @@ impl App {
             handover: handover.clone(),
             metrics: metrics.clone(),
             stopping: soft.clone(),
+            closing: closing.clone(),
         };
         let index = find_index(loaded, &tools).await;
         let (keeper, keeping) = keeper(paths.state_dir.clone(), index, tools);
@@ -190,28 +195,23 @@ impl App {
             started_at,
         };
 
-        let mut tasks = JoinSet::new();
+        let (mut doors, mut tasks) = (JoinSet::new(), JoinSet::new());
         let alarm = tokio::spawn(clock::keep_alarm());
         tasks.spawn(keeping);
         tasks.spawn(sharing);
         tasks.spawn(hooks);
         let server = callback::CallbackServer::new(config.callback.ports.clone(), config.callback.yield_for);
-        tasks.spawn(server.run(logins.clone(), callback_facts, inherited.callback, soft.clone()));
+        doors.spawn(server.run(logins.clone(), callback_facts, inherited.callback, soft.clone()));
         let bounds = Bounds {
             per_process: config.socket.max_connections,
             head_deadline: config.socket.header_timeout,
         };
         let (routes, stop) = (server::routes(front), soft.clone());
-        tasks.spawn(async move { connections::serve(&socket.listener, routes, bounds, stop).await });
-        let (healing, stop) = (store.clone(), soft.clone());
-        tasks.spawn(async move {
-            tokio::select! {
-                () = healing.heal() => {}
-                () = stop.cancelled() => {}
-            }
-        });
+        doors.spawn(async move { connections::serve(&socket.listener, routes, bounds, stop).await });
+        tasks.spawn(heal(store.clone(), soft.clone()));
         callback::settled(callback.clone()).await;
         info!(socket = %paths.socket.display(), "listening");
+        announce(&paths.socket);
         let health = Health { callback, store: store.watch() };
         notify::ready(&paths.socket, &health);
         let (socket_path, stop) = (paths.socket.clone(), soft.clone());
@@ -220,37 +220,63 @@ impl App {
             tasks.spawn(notify::feed_watchdog(patience, store.clone(), soft.clone()));
         }
 
-        let exit = live(&mut tasks, &mut signals, || reload(&paths.config, &reloadable, &telemetry)).await;
+        let exit = live(&mut doors, &mut tasks, &mut signals, || reloadable.reload()).await;
         notify::stopping();
         soft.cancel();
-        drain(tasks, &logins, &mut signals).await;
+        drain(doors, &logins, closing, tasks, &mut signals).await;
         alarm.abort();
         hand_over(&handover, &store, &logins, &paths.state_dir);
+        drop(locks);
         Ok(exit)
     }
 }
 
-/// Until a signal asks for the end, or a part of the daemon ends unasked.
-async fn live(tasks: &mut JoinSet<()>, signals: &mut Signals, reload: impl Fn()) -> Exit {
-    loop {
-        tokio::select! {
-            Some(ended) = tasks.join_next() => {
-                error!(?ended, "a part of authd ended unasked; it is better to start anew");
-                return Exit::Internal;
-            }
-            asked = signals.next() => match asked {
-                Asked::Stop => return Exit::Asked,
-                Asked::Reload => reload(),
-            },
-        }
+/// Tries a store that does not answer again and again.
+async fn heal(store: Store, stop: CancellationToken) {
+    tokio::select! {
+        () = store.heal() => error!("the store's thread has died, and cannot come back in this process"),
+        () = stop.cancelled() => {}
     }
 }
 
-/// Lets what must not be cancelled come to its end: refreshes, exchanges, saves, answers.
-async fn drain(mut tasks: JoinSet<()>, logins: &Logins, signals: &mut Signals) {
+/// Until a signal asks for the end, or a part of the daemon ends unasked.
+async fn live(
+    doors: &mut JoinSet<()>,
+    tasks: &mut JoinSet<()>,
+    signals: &mut Signals,
+    reload: impl Fn(),
+) -> Exit {
+    loop {
+        let ended = tokio::select! {
+            Some(ended) = doors.join_next() => ended,
+            Some(ended) = tasks.join_next() => ended,
+            asked = signals.next() => match asked {
+                Asked::Stop => return Exit::Asked,
+                Asked::Reload => {
+                    reload();
+                    continue;
+                }
+            },
+        };
+        error!(?ended, "a part of authd ended unasked; it is better to start anew");
+        return Exit::Internal;
+    }
+}
+
+/// Lets what must not be cancelled come to its end: answers; then the sign-ins whose code has been
+/// brought; then refreshes and saves, which a sign-in may be waiting for.
+async fn drain(
+    mut doors: JoinSet<()>,
+    logins: &Logins,
+    closing: CancellationToken,
+    mut tasks: JoinSet<()>,
+    signals: &mut Signals,
+) {
     let drained = async {
-        while tasks.join_next().await.is_some() {}
+        while doors.join_next().await.is_some() {}
         logins.drain().await;
+        closing.cancel();
+        while tasks.join_next().await.is_some() {}
     };
     tokio::select! {
         () = drained => info!("stopped"),
@@ -265,91 +291,5 @@ fn hand_over(handover: &Handover, store: &Store, logins: &Logins, state_dir: &Pa
     if store.status().kind == Some(Kind::Keychain) {
         logins.leave(handover);
         handover.give(state_dir);
-    }
-}
-
-impl Reloadable {
-    #[expect(clippy::type_complexity, reason = "three channels, taken apart where it is called")]
-    fn new(
-        config: &Config,
-    ) -> (Self, watch::Receiver<Arc<Rendering>>, watch::Receiver<Arc<Settings>>, watch::Receiver<Limits>)
-    {
-        let (rendering, seen_rendering) = watch::channel(Arc::new(rendering(config)));
-        let (settings, seen_settings) = watch::channel(Arc::new(settings(config)));
-        let (limits, seen_limits) = watch::channel(limits(config));
-        (Self { rendering, settings, limits }, seen_rendering, seen_settings, seen_limits)
-    }
-}
-
-/// Takes over what a running daemon can take over. A file that cannot be used changes nothing.
-fn reload(path: &Path, reloadable: &Reloadable, telemetry: &Telemetry) {
-    notify::reloading();
-    match Config::load(path) {
-        Ok(config) => {
-            telemetry.reload(&config.log);
-            reloadable.rendering.send_replace(Arc::new(rendering(&config)));
-            reloadable.settings.send_replace(Arc::new(settings(&config)));
-            reloadable.limits.send_replace(limits(&config));
-            info!("reloaded; endpoints, ports, network and store take effect at the next start");
-        }
-        Err(error) => error!(%error, "the configuration was not reloaded"),
-    }
-    notify::reloaded();
-}
-
-fn rendering(config: &Config) -> Rendering {
-    Rendering {
-        provider: config.provider.clone(),
-        client: config.client.clone(),
-        organization: config.organization.clone(),
-        project: config.project.clone(),
-    }
-}
-
-fn settings(config: &Config) -> Settings {
-    Settings {
-        lifetime: config.callback.login_lifetime,
-        mode: config.login.mode,
-        workspaces: config.login.workspaces.clone(),
-        first_port: config.callback.ports.first().copied().unwrap_or_default(),
-        provider: config.provider.clone(),
-    }
-}
-
-fn limits(config: &Config) -> Limits {
-    Limits { min_ttl: config.refresh.min_ttl, patience: config.refresh.wait, model: config.model.clone() }
-}
-
-/// What a signal asks for.
-enum Asked {
-    Stop,
-    Reload,
-}
-
-struct Signals {
-    terminate: Signal,
-    interrupt: Signal,
-    hang_up: Signal,
-}
-
-impl Signals {
-    fn install() -> std::io::Result<Self> {
-        Ok(Self {
-            terminate: signal(SignalKind::terminate())?,
-            interrupt: signal(SignalKind::interrupt())?,
-            hang_up: signal(SignalKind::hangup())?,
-        })
-    }
-
-    async fn next(&mut self) -> Asked {
-        tokio::select! {
-            _ = self.terminate.recv() => Asked::Stop,
-            _ = self.interrupt.recv() => Asked::Stop,
-            _ = self.hang_up.recv() => Asked::Reload,
-        }
-    }
-
-    async fn second_stop(&mut self) {
-        while let Asked::Reload = self.next().await {}
     }
 }

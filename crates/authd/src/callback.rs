@@ -2,7 +2,15 @@
 //! addresses for as long as the daemon runs, gives its port away when another program asks politely,
 //! and takes it back. What a return means is decided by the logins.
 
-use std::{convert::Infallible, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    convert::Infallible,
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use authd_api::CallbackState;
 use http::{Request, Response};
@@ -21,6 +29,7 @@ mod ports;
 #[cfg(test)]
 mod tests;
 
+use door::Door;
 pub(crate) use page::{Arrival, Who};
 use ports::Bound;
 
@@ -32,6 +41,9 @@ const LOOK_YIELDED: Duration = Duration::from_secs(1);
 
 /// More browsers do not return at once.
 const MAX_CONNECTIONS: usize = 64;
+
+/// How long a stop waits for a browser that has connected to ask.
+const GRACE: Duration = Duration::from_millis(500);
 
 /// The longest head of a request: longer ones are refused before they are read to the end.
 const MAX_HEAD: usize = 16 << 10;
@@ -154,8 +166,8 @@ impl CallbackServer {
         stop: &CancellationToken,
     ) -> Ended {
         let asked_to_yield = Arc::new(Notify::new());
+        let door = Door { port: bound.port(), leaves: !bound.held, asked_to_yield: asked_to_yield.clone() };
         let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
-        let port = bound.port();
         loop {
             let stream = tokio::select! {
                 () = stop.cancelled() => return Ended::Stopped,
@@ -175,8 +187,7 @@ impl CallbackServer {
                 debug!("too many browsers at once");
                 continue;
             };
-            let (arrivals, asked_to_yield) = (arrivals.clone(), asked_to_yield.clone());
-            let serving = self.clone().serve(stream, port, arrivals, asked_to_yield);
+            let serving = self.clone().serve(stream, door.clone(), arrivals.clone(), stop.clone());
             connections.spawn(async move {
                 serving.await;
                 drop(place);
@@ -184,29 +195,34 @@ impl CallbackServer {
         }
     }
 
-    async fn serve<A: Arrivals>(
-        self,
-        stream: TcpStream,
-        port: u16,
-        arrivals: A,
-        asked_to_yield: Arc<Notify>,
-    ) {
+    async fn serve<A: Arrivals>(self, stream: TcpStream, door: Door, arrivals: A, stop: CancellationToken) {
+        let asked = AtomicBool::new(false);
         let service = service_fn(|request: Request<Incoming>| {
-            let (arrivals, asked_to_yield) = (&arrivals, &asked_to_yield);
-            async move {
-                Ok::<Response<_>, Infallible>(door::answer(&request, port, arrivals, asked_to_yield).await)
-            }
+            asked.store(true, Ordering::Relaxed);
+            let (door, arrivals) = (&door, &arrivals);
+            async move { Ok::<Response<_>, Infallible>(door.answer(&request, arrivals).await) }
         });
+        // A stop waits for an answer that is under way, and not for a browser that has not asked.
+        let left = async {
+            stop.cancelled().await;
+            tokio::time::sleep(GRACE).await;
+            if asked.load(Ordering::Relaxed) {
+                std::future::pending::<()>().await;
+            }
+        };
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(self.head_deadline)
             .max_buf_size(MAX_HEAD)
             .keep_alive(false)
             .serve_connection(TokioIo::new(stream), service);
-        match tokio::time::timeout(self.whole_deadline, connection).await {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => debug!(%error, "a browser's connection broke off"),
-            Err(_) => debug!("a browser's connection took too long"),
+        tokio::select! {
+            ended = tokio::time::timeout(self.whole_deadline, connection) => match ended {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => debug!(%error, "a browser's connection broke off"),
+                Err(_) => debug!("a browser's connection took too long"),
+            },
+            () = left => {}
         }
     }
 

@@ -128,6 +128,15 @@ pub(crate) enum LogFormat {
     Json,
 }
 
+/// Where the configuration is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Source {
+    /// The file.
+    pub path: PathBuf,
+    /// Somebody named it: if it is not there, its name is wrong. Else that means all defaults.
+    pub named: bool,
+}
+
 /// A configuration that cannot be used. The message says where, what is wrong, and what is allowed.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
@@ -157,18 +166,14 @@ pub struct Complaint {
 }
 
 impl Config {
-    /// Reads a file; one that is not there means all defaults.
-    pub fn load(path: &Path) -> Result<Self, ConfigError> {
-        let text =
-            read(path).map_err(|source| ConfigError::Unreadable { path: path.to_path_buf(), source })?;
-        Self::parse(&text).map_err(|complaint| ConfigError::Wrong { path: path.to_path_buf(), complaint })
-    }
-
-    /// Reads a file that somebody named: if it is not there, its name is wrong.
-    pub fn load_named(path: &Path) -> Result<Self, ConfigError> {
-        std::fs::metadata(path)
-            .map_err(|source| ConfigError::Unreadable { path: path.to_path_buf(), source })?;
-        Self::load(path)
+    /// Reads the file.
+    pub fn load(source: &Source) -> Result<Self, ConfigError> {
+        let path = || source.path.clone();
+        let text = match read(&source.path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound && !source.named => Ok(String::new()),
+            text => text.map_err(|source| ConfigError::Unreadable { path: path(), source }),
+        }?;
+        Self::parse(&text).map_err(|complaint| ConfigError::Wrong { path: path(), complaint })
     }
 
     /// What a text means here, in this environment and on this machine.
@@ -230,15 +235,10 @@ impl fmt::Display for Complaint {
     }
 }
 
-/// The text of a file; empty for one that is not there.
+/// The text of a file.
 fn read(path: &Path) -> io::Result<String> {
-    let file = match File::open(path) {
-        Ok(file) => file,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(String::new()),
-        Err(error) => return Err(error),
-    };
     let mut bytes = Vec::new();
-    let length = file.take(MAX_FILE + 1).read_to_end(&mut bytes)?;
+    let length = File::open(path)?.take(MAX_FILE + 1).read_to_end(&mut bytes)?;
     if length as u64 > MAX_FILE {
         return Err(io::Error::other("it is longer than 1 MiB"));
     }

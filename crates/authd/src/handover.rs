@@ -73,8 +73,17 @@ impl Serialize for Text {
 }
 
 impl Handover {
-    /// What the last run left, if the index says that no other run was between.
-    pub(crate) fn take(file: Option<File>, loaded: &mut Loaded, state_dir: &Path) -> Self {
+    /// What the last run left, if the index says that no other run was between. A run that ended before
+    /// this left it all to the next: only now has the service manager kept it long enough.
+    pub(crate) fn take(file: Option<&File>, loaded: &mut Loaded, state_dir: &Path) -> Self {
+        let left = Self::believed(file, loaded, state_dir);
+        if file.is_some() {
+            notify::drop_kept();
+        }
+        left
+    }
+
+    fn believed(file: Option<&File>, loaded: &mut Loaded, state_dir: &Path) -> Self {
         let Loaded::Index(index) = loaded else { return Self::default() };
         let Some(run) = index.handover.take() else { return Self::default() };
         if let Err(error) = index.save(state_dir) {
@@ -146,7 +155,7 @@ impl Handover {
     }
 }
 
-fn read(file: File) -> io::Result<Estate> {
+fn read(file: &File) -> io::Result<Estate> {
     let mut text = String::new();
     file.take(MOST).read_to_string(&mut text)?;
     serde_json::from_str(SecretString::from(text).expose_secret()).map_err(io::Error::other)

@@ -5,12 +5,16 @@ use std::{collections::BTreeMap, io, path::PathBuf, sync::Arc};
 
 use authd_api::ProfileName;
 use authd_oauth::{Grant, Identity};
-use authd_store::{Entry, Index, Key, Kind, Loaded, Moved, Status as StoreStatus, StoreError};
+use authd_store::{Entry, Index, Kind, Moved, Status as StoreStatus, StoreError};
 use tokio::{
     sync::{mpsc, oneshot, watch},
-    task::JoinSet,
+    task::{JoinError, JoinSet},
 };
 use tracing::{error, info, warn};
+
+mod found;
+
+pub(crate) use found::find_index;
 
 use crate::{
     events::News,
@@ -149,31 +153,6 @@ pub(crate) fn keeper(
     (Keeper { commands, directory }, owner.run(mailbox))
 }
 
-/// The index that the state directory holds; or, if it is damaged or lost, what the store itself tells.
-pub(crate) async fn find_index(loaded: Loaded, tools: &Tools) -> Index {
-    match loaded {
-        Loaded::Index(index) => index,
-        Loaded::Missing => from_store(tools).await,
-        Loaded::Damaged(reason) => {
-            warn!(%reason, "the index is damaged; it is rebuilt from the store");
-            from_store(tools).await
-        }
-    }
-}
-
-async fn from_store(tools: &Tools) -> Index {
-    let mut index = Index::default();
-    match tools.store.list().await {
-        Ok(keys) => {
-            let names = keys.iter().filter_map(Key::profile_name);
-            index.profiles = names.map(|name| (name.to_owned(), Entry::default())).collect();
-        }
-        Err(error) => warn!(%error, "the store cannot be listed"),
-    }
-    index.default = index.profiles.keys().next().filter(|_| index.profiles.len() == 1).cloned();
-    index
-}
-
 struct Owner {
     state_dir: PathBuf,
     index: Index,
@@ -192,10 +171,11 @@ impl Owner {
         }
         self.publish();
         self.clear_left_behind().await;
-        let stopping = self.tools.stopping.clone();
+        let closing = self.tools.closing.clone();
         loop {
             tokio::select! {
-                () = stopping.cancelled() => break,
+                () = closing.cancelled() => break,
+                Some(ended) = self.tasks.join_next() => self.ended(ended),
                 command = mailbox.recv() => match command {
                     Some(command) => self.obey(command).await,
                     None => break,
@@ -203,6 +183,15 @@ impl Owner {
             }
         }
         while self.tasks.join_next().await.is_some() {}
+    }
+
+    /// A profile's task ends when it is told to. One that panicked leaves a profile that nobody can use, so
+    /// the daemon stops, in good order for all others, to be started anew.
+    fn ended(&self, ended: Result<(), JoinError>) {
+        if let Err(failure) = ended {
+            error!(%failure, "a profile's task ended unasked");
+            self.tools.stopping.cancel();
+        }
     }
 
     async fn obey(&mut self, command: Command) {

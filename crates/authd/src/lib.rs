@@ -27,6 +27,7 @@ mod hooks;
 mod hygiene;
 mod inherited;
 mod keeper;
+mod locks;
 mod logins;
 mod metrics;
 mod notify;
@@ -41,7 +42,7 @@ mod telemetry;
 mod tunnel;
 
 pub use app::{App, Exit, StartError, check};
-pub use config::{Config, ConfigError};
+pub use config::{Config, ConfigError, Source};
 pub use hygiene::{Hygiene, harden};
 pub use inherited::Inherited;
 pub use telemetry::Telemetry;

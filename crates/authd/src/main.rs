@@ -5,9 +5,13 @@
     reason = "a daemon that cannot start says so where it was started"
 )]
 
-use std::{io::IsTerminal, path::PathBuf, process::ExitCode};
+use std::{
+    io::IsTerminal,
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
 
-use authd::{App, Config, Exit, Inherited, StartError, Telemetry};
+use authd::{App, Config, Exit, Inherited, Source, StartError, Telemetry};
 use authd_api::Paths;
 use clap::Parser;
 
@@ -49,24 +53,31 @@ fn main() -> ExitCode {
 
 fn start(args: Args) -> Result<Exit, StartError> {
     let setting = |error: &dyn std::fmt::Display| StartError::Setting(error.to_string());
-    let mut paths =
+    let paths =
         Paths::from_env().and_then(|paths| paths.with_socket(args.socket)).map_err(|e| setting(&e))?;
     let named = args.config.is_some();
-    paths.config = args.config.unwrap_or(paths.config);
-    let config = if named { Config::load_named(&paths.config) } else { Config::load(&paths.config) }?;
+    let source = Source { path: args.config.unwrap_or(paths.config.clone()), named };
+    let config = Config::load(&source)?;
     if args.check_config {
         authd::check(&config)?;
-        println!("{}: fine", paths.config.display());
+        println!("{}: fine", source.path.display());
         return Ok(Exit::Asked);
     }
     let hygiene = authd::harden();
     let telemetry = Telemetry::start(&config.log);
     tracing::debug!(?hygiene, "hardened");
-    if std::io::stderr().is_terminal() {
-        eprintln!("authd listens on {}; stop it with Ctrl-C", paths.socket.display());
-    }
     // One thread serves everything: answers come from memory, and keychain calls have a thread of
     // their own.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(App::new(paths, config, telemetry).run(Inherited::take()))
+    let exit = runtime.block_on(App::new(paths, source, config, telemetry).run(Inherited::take(), announce));
+    // A name that is being looked up holds a thread for as long as the system's resolver likes.
+    runtime.shutdown_background();
+    exit
+}
+
+/// A person who started the daemon at a terminal is told that it is up.
+fn announce(socket: &Path) {
+    if std::io::stderr().is_terminal() {
+        eprintln!("authd listens on {}; stop it with Ctrl-C", socket.display());
+    }
 }

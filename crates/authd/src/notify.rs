@@ -16,7 +16,7 @@ use crate::callback::CallbackFacts;
 
 mod keep;
 
-pub(crate) use self::keep::{is_managed, keep, kept};
+pub(crate) use self::keep::{drop_kept, is_managed, keep, kept};
 
 /// What the line for people is made of.
 #[derive(Clone, Debug)]

@@ -7,6 +7,7 @@ mod routing;
 mod told;
 
 use std::{
+    panic,
     sync::{
         Arc,
         atomic::{AtomicI64, Ordering},
@@ -63,6 +64,8 @@ pub(crate) struct Tools {
     pub(crate) events: Events,
     /// The end of the daemon: finish what must not be cancelled, begin nothing.
     pub(crate) stopping: CancellationToken,
+    /// After that: nobody signs in any more, and who has settled may go.
+    pub(crate) closing: CancellationToken,
 }
 
 /// How a profile's task begins.
@@ -146,7 +149,7 @@ impl Task {
                 if let Some(session) = self.before_reading(*command?, seed).await { return session; }
                 None
             }
-            () = self.tools.stopping.cancelled() => return None,
+            () = self.tools.closing.cancelled() => return None,
         });
         let mut pause = RELOAD.0;
         loop {
@@ -165,7 +168,7 @@ impl Task {
                 command = self.mailbox.recv() => {
                     if let Some(session) = self.before_reading(*command?, seed).await { return session; }
                 }
-                () = self.tools.stopping.cancelled() => return None,
+                () = self.tools.closing.cancelled() => return None,
             }
         }
     }
@@ -227,18 +230,13 @@ impl Task {
             }
             if stopping {
                 self.tools.handover.leave(&self.name, session);
-                if session.is_settled() {
-                    return;
-                }
             }
             let look = self.next_look(session);
             event = tokio::select! {
                 Some(ended) = self.calls.join_next() => match ended {
                     Ok(event) => event,
-                    Err(failure) => {
-                        error!(%failure, "a call ended in a panic");
-                        return;
-                    }
+                    // What it did is not known: the keeper sees to it that the daemon starts anew.
+                    Err(failure) => panic::resume_unwind(failure.into_panic()),
                 },
                 command = self.mailbox.recv() => match command.map(|command| *command) {
                     None => return,
@@ -257,6 +255,7 @@ impl Task {
                     stopping = true;
                     Event::Stopping
                 }
+                () = self.tools.closing.cancelled(), if stopping && session.is_settled() => return,
             };
         }
     }

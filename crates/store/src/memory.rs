@@ -22,7 +22,7 @@ pub(crate) struct Memory {
 
 impl Memory {
     /// An empty one. The control file's text, read at every call, is one of `locked`, `unavailable`,
-    /// `hang`, `lie` and `fail-save`; anything else means that all is well.
+    /// `hang`, `lie`, `fail-save` and `panic`; anything else means that all is well.
     pub(crate) fn new(control: Option<PathBuf>) -> Self {
         Self { records: BTreeMap::new(), control }
     }
@@ -43,6 +43,7 @@ impl Memory {
             "unavailable" => Err(StoreError::Unavailable {
                 detail: "the memory store was told to be unavailable".to_owned(),
             }),
+            "panic" => panic!("the memory store was told to panic"),
             _ => Ok(()),
         }
     }

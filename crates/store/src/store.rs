@@ -242,7 +242,8 @@ impl Store {
         self.worker().is_none_or(|worker| worker.is_alive())
     }
 
-    /// Tries an unavailable store again until it answers, for ever; sleeps while all is well.
+    /// Tries an unavailable store again until it answers; sleeps while all is well. It ends when the store
+    /// cannot answer in this process any more.
     pub async fn heal(&self) {
         let mut status = self.watch();
         loop {
@@ -251,6 +252,9 @@ impl Store {
             }
             let mut pause = BACK_OFF.0;
             while self.status().state != State::Ready {
+                if !self.is_alive() {
+                    return;
+                }
                 tokio::time::sleep(pause).await;
                 pause = (pause * 2).min(BACK_OFF.1);
                 if let Ok(kind) = self.probe().await {

@@ -18,44 +18,60 @@ const MAX_QUERY: usize = 8 << 10;
 
 type Answer = Response<Full<Bytes>>;
 
-/// Answers one request on this port.
-pub(super) async fn answer<B>(
-    request: &Request<B>,
-    port: u16,
-    arrivals: &impl Arrivals,
-    asked_to_yield: &Arc<Notify>,
-) -> Answer {
-    let headers = request.headers();
-    // A page elsewhere that has its own name point here (DNS rebinding) sends that name.
-    if !is_ours(headers, port) {
-        return text(StatusCode::MISDIRECTED_REQUEST, "Not here");
+/// The door on one port.
+#[derive(Clone, Debug)]
+pub(super) struct Door {
+    /// The port.
+    pub(super) port: u16,
+    /// Whether the port would be another program's if it were left.
+    pub(super) leaves: bool,
+    /// Told when another program asks for the port.
+    pub(super) asked_to_yield: Arc<Notify>,
+}
+
+impl Door {
+    /// Answers one request.
+    pub(super) async fn answer<B>(&self, request: &Request<B>, arrivals: &impl Arrivals) -> Answer {
+        // A page elsewhere that has its own name point here (DNS rebinding) sends that name.
+        if is_ours(request.headers(), self.port) {
+            self.let_in(request, arrivals).await
+        } else {
+            text(StatusCode::MISDIRECTED_REQUEST, "Not here")
+        }
     }
-    if headers.contains_key(header::ORIGIN) {
-        return text(StatusCode::FORBIDDEN, "Not for scripts");
-    }
-    let (method, path) = (request.method(), request.uri().path());
-    if method != Method::GET && method != Method::HEAD {
-        let mut refused = text(StatusCode::METHOD_NOT_ALLOWED, "Only GET");
-        refused.headers_mut().insert(header::ALLOW, HeaderValue::from_static("GET, HEAD"));
-        return refused;
-    }
-    let looks_only = method == Method::HEAD || is_prefetch(headers);
-    match path {
-        authd_oauth::REDIRECT_PATH if looks_only => text(StatusCode::NO_CONTENT, ""),
-        authd_oauth::REDIRECT_PATH => {
-            let query = request.uri().query().unwrap_or_default();
-            if query.len() > MAX_QUERY {
-                return text(StatusCode::URI_TOO_LONG, "Too long");
+
+    async fn let_in<B>(&self, request: &Request<B>, arrivals: &impl Arrivals) -> Answer {
+        let headers = request.headers();
+        if headers.contains_key(header::ORIGIN) {
+            return text(StatusCode::FORBIDDEN, "Not for scripts");
+        }
+        let (method, path) = (request.method(), request.uri().path());
+        if method != Method::GET && method != Method::HEAD {
+            let mut refused = text(StatusCode::METHOD_NOT_ALLOWED, "Only GET");
+            refused.headers_mut().insert(header::ALLOW, HeaderValue::from_static("GET, HEAD"));
+            return refused;
+        }
+        let looks_only = method == Method::HEAD || is_prefetch(headers);
+        match path {
+            authd_oauth::REDIRECT_PATH if looks_only => text(StatusCode::NO_CONTENT, ""),
+            authd_oauth::REDIRECT_PATH => {
+                let query = request.uri().query().unwrap_or_default();
+                if query.len() > MAX_QUERY {
+                    return text(StatusCode::URI_TOO_LONG, "Too long");
+                }
+                shown(&page::of(&arrivals.arrive(query).await))
             }
-            shown(&page::of(&arrivals.arrive(query).await))
+            "/cancel" if looks_only => text(StatusCode::NO_CONTENT, ""),
+            // A page anywhere can have a browser send this; the programs that want the port are none.
+            "/cancel" if is_browser(headers) => text(StatusCode::FORBIDDEN, "Not for browsers"),
+            "/cancel" if arrivals.pending() > 0 => text(StatusCode::CONFLICT, "A sign-in is pending"),
+            "/cancel" if !self.leaves => text(StatusCode::CONFLICT, "The service manager holds this port"),
+            "/cancel" => {
+                self.asked_to_yield.notify_one();
+                text(StatusCode::OK, "Login cancelled")
+            }
+            _ => text(StatusCode::NOT_FOUND, "Not Found"),
         }
-        "/cancel" if looks_only => text(StatusCode::NO_CONTENT, ""),
-        "/cancel" if arrivals.pending() > 0 => text(StatusCode::CONFLICT, "A sign-in is pending"),
-        "/cancel" => {
-            asked_to_yield.notify_one();
-            text(StatusCode::OK, "Login cancelled")
-        }
-        _ => text(StatusCode::NOT_FOUND, "Not Found"),
     }
 }
 
@@ -65,6 +81,11 @@ fn is_ours(headers: &HeaderMap, port: u16) -> bool {
     let (Some(host), None) = (hosts.next(), hosts.next()) else { return false };
     let named = host.to_str().unwrap_or_default().to_ascii_lowercase();
     ["localhost", "127.0.0.1", "[::1]"].iter().any(|name| named == format!("{name}:{port}"))
+}
+
+/// Whether a browser sends this, which tells where from (Fetch Metadata Request Headers, section 2).
+fn is_browser(headers: &HeaderMap) -> bool {
+    ["sec-fetch-site", "sec-fetch-mode", "referer"].iter().any(|name| headers.contains_key(*name))
 }
 
 /// Whether the browser only wants to be quick, and no person has decided anything yet.

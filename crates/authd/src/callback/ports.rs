@@ -19,12 +19,14 @@ pub(super) struct Bound {
     port: u16,
     /// Why it is not the first one.
     pub(super) detail: Option<String>,
+    /// The service manager listens on it, too: leaving it would give it to nobody.
+    pub(super) held: bool,
 }
 
 impl Bound {
     /// What the service manager opened for us; none, if it opened nothing.
     pub(super) fn inherited(listeners: Vec<std::net::TcpListener>) -> Option<Self> {
-        let mut bound = Self { v4: None, v6: None, port: 0, detail: None };
+        let mut bound = Self { v4: None, v6: None, port: 0, detail: None, held: true };
         for listener in listeners {
             let Ok(address) = listener.local_addr() else { continue };
             let loopback = address.ip().is_loopback();
@@ -88,7 +90,7 @@ fn bind(port: u16) -> io::Result<Bound> {
         let v4 = listen(SocketAddr::from((Ipv4Addr::LOCALHOST, port)))?;
         let bound_port = v4.local_addr()?.port();
         match listen(SocketAddr::from((Ipv6Addr::LOCALHOST, bound_port))) {
-            Ok(v6) => return Ok(Bound { v4: Some(v4), v6: Some(v6), port: bound_port, detail: None }),
+            Ok(v6) => return Ok(ours(v4, Some(v6), bound_port)),
             // A stranger on the other address would get the browsers that resolve localhost to it.
             Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
                 tries += 1;
@@ -97,9 +99,13 @@ fn bind(port: u16) -> io::Result<Bound> {
                 }
             }
             // A machine without IPv6.
-            Err(_) => return Ok(Bound { v4: Some(v4), v6: None, port: bound_port, detail: None }),
+            Err(_) => return Ok(ours(v4, None, bound_port)),
         }
     }
+}
+
+fn ours(v4: TcpListener, v6: Option<TcpListener>, port: u16) -> Bound {
+    Bound { v4: Some(v4), v6, port, detail: None, held: false }
 }
 
 fn listen(address: SocketAddr) -> io::Result<TcpListener> {

@@ -51,11 +51,15 @@ impl Drop for Running {
 }
 
 async fn start(ports: Vec<u16>, yield_for: Duration) -> Running {
+    start_with(Vec::new(), ports, yield_for).await
+}
+
+async fn start_with(inherited: Vec<std::net::TcpListener>, ports: Vec<u16>, yield_for: Duration) -> Running {
     let (sender, facts) = watch::channel(CallbackFacts::default());
     let (logins, stop) = (Counted::default(), CancellationToken::new());
     let mut server = CallbackServer::new(ports, yield_for);
     server.head_deadline = Duration::from_millis(300);
-    tokio::spawn(server.run(logins.clone(), sender, Vec::new(), stop.clone()));
+    tokio::spawn(server.run(logins.clone(), sender, inherited, stop.clone()));
     settled(facts.clone()).await;
     Running { logins, facts, stop }
 }
@@ -162,6 +166,11 @@ async fn the_port_is_left_to_a_program_that_asks_and_taken_back_after_it() {
     assert!(server.get("/cancel").await.starts_with("HTTP/1.1 409"));
     server.logins.pending.store(0, Ordering::SeqCst);
     let mut facts = server.facts.clone();
+    let host = format!("GET /cancel HTTP/1.1\r\nHost: localhost:{port}\r\n");
+    for from_a_page in ["Sec-Fetch-Site: cross-site", "Referer: http://evil.example/"] {
+        let answer = raw(port, &format!("{host}{from_a_page}\r\n\r\n")).await;
+        assert!(answer.starts_with("HTTP/1.1 403"), "{answer}");
+    }
     assert!(server.get("/cancel").await.contains("Login cancelled"));
     facts.wait_for(|facts| facts.state == CallbackState::Yielded).await.unwrap();
     let other = TcpListener::bind(("127.0.0.1", port)).await.unwrap();
@@ -184,4 +193,15 @@ async fn a_stranger_on_the_first_port_means_the_second_and_then_the_first_again(
     drop(stranger);
     let mut facts = server.facts.clone();
     facts.wait_for(|facts| facts.port() == Some(first)).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_port_that_the_service_manager_holds_is_left_to_nobody() {
+    let held = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = held.local_addr().unwrap().port();
+    let server = start_with(vec![held], vec![0], Duration::from_secs(30)).await;
+    assert_eq!(server.port(), port);
+    let answer = server.get("/cancel").await;
+    assert!(answer.starts_with("HTTP/1.1 409"), "{answer}");
+    assert!(server.get("/auth/callback?state=known").await.starts_with("HTTP/1.1 200"));
 }

@@ -177,12 +177,15 @@ fn what_is_wrong_is_said_with_its_place() {
 #[test]
 fn an_absent_file_is_all_defaults_and_one_that_cannot_be_read_is_an_error() {
     let directory = tempfile::tempdir().unwrap();
-    let load = |name: &str| Config::load(&directory.path().join(name));
+    let source = |name: &str, named| Source { path: directory.path().join(name), named };
+    let load = |name: &str| Config::load(&source(name, false));
     let unreadable = |name: &str| match load(name) {
         Err(ConfigError::Unreadable { path, source }) => (path.ends_with(name), source.to_string()),
         other => panic!("{name} was taken for {other:?}"),
     };
     assert_eq!(load("absent.toml").unwrap(), Config::parse("").unwrap());
+    let named = Config::load(&source("absent.toml", true));
+    assert!(matches!(named, Err(ConfigError::Unreadable { .. })), "its name is wrong, now and at a reload");
     assert!(matches!(load("."), Err(ConfigError::Unreadable { .. })));
     fs::write(directory.path().join("latin.toml"), [b'#', 0xE4]).unwrap();
     assert_eq!(unreadable("latin.toml"), (true, "it is not UTF-8".to_owned()));
@@ -198,7 +201,7 @@ fn the_file_is_named_first() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("authd.toml");
     fs::write(&path, "[provider]\nisuer = 'x'").unwrap();
-    let said = Config::load(&path).unwrap_err().to_string();
+    let said = Config::load(&Source { path: path.clone(), named: true }).unwrap_err().to_string();
     let place = format!("{}: line 2: provider.isuer is not a key of authd", path.display());
     assert!(said.starts_with(&place), "{said}");
 }

@@ -49,7 +49,7 @@ fn left(run: &str, state_dir: &Path) -> File {
 fn the_next_run_gets_it_once() {
     let dir = tempfile::tempdir().unwrap();
     let file = left("this", dir.path());
-    let handover = Handover::take(Some(file), &mut Index::load(dir.path()), dir.path());
+    let handover = Handover::take(Some(&file), &mut Index::load(dir.path()), dir.path());
     let one = handover.claim(&name("one")).unwrap();
     assert_eq!((one.record.generation, one.durable), (8, false));
     assert!(handover.claim(&name("one")).is_none(), "it lives in a session now");
@@ -57,7 +57,7 @@ fn the_next_run_gets_it_once() {
     assert!(handover.claim(&name("gone")).is_none());
     // Whoever comes after that, with the same file, gets nothing.
     let file = File::open(dir.path().join("left")).unwrap();
-    let handover = Handover::take(Some(file), &mut Index::load(dir.path()), dir.path());
+    let handover = Handover::take(Some(&file), &mut Index::load(dir.path()), dir.path());
     assert!(handover.claim(&name("two")).is_none());
 }
 
@@ -66,7 +66,7 @@ fn what_another_run_left_is_not_believed() {
     let dir = tempfile::tempdir().unwrap();
     let file = left("an older one", dir.path());
     let mut loaded = Index::load(dir.path());
-    assert!(Handover::take(Some(file), &mut loaded, dir.path()).claim(&name("one")).is_none());
+    assert!(Handover::take(Some(&file), &mut loaded, dir.path()).claim(&name("one")).is_none());
     let Loaded::Index(index) = Index::load(dir.path()) else { panic!("the index is lost") };
     assert_eq!(index.handover, None, "struck out all the same");
 }
@@ -77,5 +77,5 @@ fn without_striking_it_out_nothing_is_believed() {
     let file = left("this", dir.path());
     let mut loaded = Index::load(dir.path());
     let elsewhere = dir.path().join("nowhere");
-    assert!(Handover::take(Some(file), &mut loaded, &elsewhere).claim(&name("one")).is_none());
+    assert!(Handover::take(Some(&file), &mut loaded, &elsewhere).claim(&name("one")).is_none());
 }

@@ -4,9 +4,9 @@
 use std::{fs::File, io, os::fd::RawFd};
 
 #[cfg(target_os = "linux")]
-pub(crate) use self::linux::{is_managed, keep, kept};
+pub(crate) use self::linux::{drop_kept, is_managed, keep, kept};
 #[cfg(not(target_os = "linux"))]
-pub(crate) use self::nowhere::{is_managed, keep, kept};
+pub(crate) use self::nowhere::{drop_kept, is_managed, keep, kept};
 
 #[cfg(target_os = "linux")]
 mod linux {
@@ -36,19 +36,23 @@ mod linux {
         sd_notify::notify_with_fds(&states, &[file.as_fd()])
     }
 
-    /// The file behind a descriptor that the service manager passed on, which it is to keep no longer.
+    /// The file behind a descriptor that the service manager passed on, and keeps until it is told not to.
     /// None, if that is no such file.
     pub(crate) fn kept(descriptor: RawFd) -> Option<File> {
         // A descriptor by number cannot be owned without a promise to the compiler. Opened once more, it
         // can be; and the number is closed.
         let file = File::open(format!("/proc/self/fd/{descriptor}"));
         nix::unistd::close(descriptor).ok();
-        if let Err(error) = sd_notify::notify(&[NotifyState::FdStoreRemove, NotifyState::FdName(NAME)]) {
-            tracing::warn!(%error, "the service manager still keeps what it has passed on");
-        }
         file.ok().filter(|file| {
             rustix::fs::fcntl_get_seals(file).is_ok_and(|seals| seals.contains(SealFlags::WRITE))
         })
+    }
+
+    /// Has the service manager keep it no longer.
+    pub(crate) fn drop_kept() {
+        if let Err(error) = sd_notify::notify(&[NotifyState::FdStoreRemove, NotifyState::FdName(NAME)]) {
+            tracing::warn!(%error, "the service manager still keeps what it has passed on");
+        }
     }
 }
 
@@ -70,4 +74,7 @@ mod nowhere {
     pub(crate) fn kept(_: RawFd) -> Option<File> {
         None
     }
+
+    /// As above.
+    pub(crate) fn drop_kept() {}
 }

@@ -43,7 +43,9 @@ async fn a_taken_socket_is_left_to_its_holder() {
     // What is no socket is not ours to remove.
     let file = house.dir().join("a-file.sock");
     fs::write(&file, "precious").unwrap();
-    let (code, said) = run(&house, &["--socket", file.to_str().unwrap()], &[]).await;
+    let state = house.dir().join("other-state");
+    let elsewhere = [("AUTHD_STATE_DIR", state.to_str().unwrap())];
+    let (code, said) = run(&house, &["--socket", file.to_str().unwrap()], &elsewhere).await;
     assert!(code == 69 && said.contains("is not a socket"), "{code} {said}");
     assert_eq!(fs::read_to_string(&file).unwrap(), "precious");
 }

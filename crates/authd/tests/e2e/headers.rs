@@ -92,6 +92,8 @@ async fn an_expired_token_costs_a_herd_one_refresh() {
         assert!(answer.json()["expires_at"].as_str().unwrap() > expires.as_str());
     }
     assert_eq!(sandbox.count(Route::Refresh), 1);
+    let figures = house.request("GET", "/v1/metrics", &[], "").await.text();
+    assert!(figures.contains("authd_credentials_total{from=\"renewal\"} 1000\n"), "{figures}");
 }
 
 #[tokio::test]

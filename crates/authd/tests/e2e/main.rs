@@ -8,6 +8,7 @@ mod contract;
 mod doors;
 mod figures;
 mod headers;
+mod life;
 mod login;
 mod news;
 mod pipe;

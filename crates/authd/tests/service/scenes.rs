@@ -77,7 +77,8 @@ scene!(a_restart_needs_no_keychain, world, {
     let Some([_bus, mut keyring]) = world.keychain().await else { return };
     // The URL of a login names the port, which is to be the same after the restart.
     let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    world.configure(&format!("[callback]\nports = [{port}]\n\n[store]\nkind = \"keychain\"\n"));
+    let tables = format!("[callback]\nports = [{port}]\n\n[store]\nkind = \"keychain\"\n");
+    world.configure(&tables);
     world.systemctl(&["start", "authd.socket"]).await;
     let before = world.sign_in().await;
     let pending = world.start_login().await;
@@ -87,11 +88,14 @@ scene!(a_restart_needs_no_keychain, world, {
     // Good for one run: the service manager keeps nothing while there is one.
     world.until("NFileDescriptorStore", |kept| kept == "0").await;
     assert_ne!(world.client.status().await.unwrap().store.state, StoreState::Ready);
-    // What cannot be saved is left to the next run, too.
+    // What cannot be saved is left to the next run, too, and runs that cannot begin take nothing of it.
     world.finish_login(&pending).await;
     let newest = world.headers().await;
     assert_ne!(newest.token(), before.token());
-    world.systemctl(&["restart", "authd.service"]).await;
+    world.configure(&format!("{tables}\n[network]\nca_file = \"/no/such.pem\"\n"));
+    world.systemctl(&["restart", "--no-block", "authd.service"]).await;
+    world.until("NRestarts", |restarts| restarts != "0").await;
+    world.configure(&tables);
     assert_eq!(world.headers().await.token(), newest.token());
     assert_eq!(world.client.profile(None).await.unwrap().state, ProfileState::Unsaved);
     // The keychain is back, and gets it.
