@@ -84,7 +84,7 @@ pub struct Answer {
 }
 
 /// The largest whole answer, in bytes: thousands of profiles fit; a runaway answer does not.
-const MAX_ANSWER: usize = 16 << 20;
+pub(crate) const MAX_ANSWER: usize = 16 << 20;
 
 impl Client {
     /// A client of the daemon behind `socket`. Nothing is opened yet.
@@ -188,8 +188,7 @@ impl Client {
         name: Option<&ProfileName>,
         min_ttl: Option<u64>,
     ) -> Result<Headers, ClientError> {
-        let query = min_ttl.map(|seconds| format!("?min_ttl={seconds}")).unwrap_or_default();
-        self.ask(Method::GET, &route::below_profile(name, &format!("headers{query}")), NOTHING).await
+        self.ask(Method::GET, &headers_path(name, min_ttl), NOTHING).await
     }
 
     /// The path of a profile's relay: whatever follows it is passed on to the profile's base URL with the
@@ -277,8 +276,7 @@ impl Client {
         path: &str,
         body: Option<&impl Serialize>,
     ) -> Result<T, ClientError> {
-        let answer = self.send(method, path, body).await?;
-        serde_json::from_slice(&answer.body).map_err(|error| self.broken(&error))
+        self.parsed(&self.send(method, path, body).await?)
     }
 
     /// Any request with an optional JSON body, its answer read whole; a problem is an error.
@@ -321,13 +319,21 @@ impl Client {
         let request = request.body(Full::new(body)).map_err(|error| self.broken(&error))?;
         let response = sender.send_request(request).await.map_err(|error| self.broken(&error))?;
         let (parts, body) = response.into_parts();
-        if !parts.headers.contains_key(VERSION_HEADER) {
-            return Err(self.broken(&"what answers there is not authd"));
-        }
+        self.of_authd(&parts.headers)?;
         Ok(Streamed { status: parts.status, headers: parts.headers, body, socket: self.socket.clone() })
     }
 
-    fn broken(&self, detail: &dyn ToString) -> ClientError {
+    /// Whoever else may answer on that socket, it is not to be believed.
+    pub(crate) fn of_authd(&self, headers: &HeaderMap) -> Result<(), ClientError> {
+        let known = headers.contains_key(VERSION_HEADER);
+        known.then_some(()).ok_or_else(|| self.broken(&"what answers there is not authd"))
+    }
+
+    pub(crate) fn parsed<T: DeserializeOwned>(&self, answer: &Answer) -> Result<T, ClientError> {
+        serde_json::from_slice(&answer.body).map_err(|error| self.broken(&error))
+    }
+
+    pub(crate) fn broken(&self, detail: &dyn ToString) -> ClientError {
         broken(&self.socket, detail)
     }
 }
@@ -373,6 +379,11 @@ impl Answer {
 
 /// No body: its type is any that can be serialised.
 const NOTHING: Option<&()> = None;
+
+pub(crate) fn headers_path(name: Option<&ProfileName>, min_ttl: Option<u64>) -> String {
+    let query = min_ttl.map(|seconds| format!("?min_ttl={seconds}")).unwrap_or_default();
+    route::below_profile(name, &format!("headers{query}"))
+}
 
 fn broken(socket: &Path, detail: &dyn ToString) -> ClientError {
     ClientError::Broken { socket: socket.to_path_buf(), detail: detail.to_string() }

@@ -41,12 +41,14 @@
 //! }
 //! ```
 //!
-//! [`Client::headers`] is for programs that call OpenAI themselves, [`Headers::token`] for those that want
+//! [`Client::headers`] is for programs that call OpenAI themselves ([`Client::headers_blocking`], if they are not
+//! asynchronous), [`Headers::token`] for those that want
 //! the bare token, [`Client::start_login`] for those that sign a person in, and [`Client::relay_path`] for
 //! those that want to know nothing of headers at all.
 //!
 //! The whole contract, with its routes and examples, is `docs/api.md`, and for machines `docs/openapi.json`.
 
+mod blocking;
 mod client;
 mod error;
 mod message;

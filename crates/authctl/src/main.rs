@@ -27,13 +27,7 @@ static ALLOCATOR: dlmalloc::GlobalDlmalloc = dlmalloc::GlobalDlmalloc;
 fn main() -> ExitCode {
     let cli = Cli::read();
     let out = Out::new(&cli.common);
-    // One exchange with one peer: a thread pool would only cost its start.
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let done = match runtime {
-        Ok(runtime) => runtime.block_on(run::run(cli, out)),
-        Err(error) => Err(error.into()),
-    };
-    match done {
+    match run::run(cli, out) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             out.fail(&failure);

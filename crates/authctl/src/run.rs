@@ -9,7 +9,9 @@ mod service;
 mod status;
 mod store;
 
-use std::{ffi::OsString, io, os::unix::process::CommandExt, path::Path, process::Command, time::Duration};
+use std::{
+    ffi::OsString, io, os::unix::process::CommandExt, path::Path, pin::Pin, process::Command, time::Duration,
+};
 
 use authd_api::{
     Answer, Client, ClientError, ErrorCode, Headers, Paths, Problem, Profile, ProfileName, ProfilePatch,
@@ -42,37 +44,43 @@ struct Ctl {
     out: Out,
 }
 
-/// Does what the command line says.
-pub(crate) async fn run(cli: Cli, out: Out) -> Result<(), Failure> {
+/// Does what the command line says. What programs run for a credential needs no runtime, which would take
+/// longer to begin and to end than the rest of it.
+pub(crate) fn run(cli: Cli, out: Out) -> Result<(), Failure> {
     let own_socket = cli.common.socket.is_some();
     let ctl = || Ctl::new(cli.common, out);
     match cli.verb {
-        Verb::Login(args) => login::login(&ctl()?, args).await,
-        Verb::Headers(args) => headers(&ctl()?, args).await,
-        Verb::Token(args) => token(&ctl()?, args).await,
-        Verb::Url(one) => url(&ctl()?, one).await,
-        Verb::Status(args) => status::status(&ctl()?, args).await,
-        Verb::Profiles => profiles(&ctl()?).await,
-        Verb::Use { profile } => use_profile(&ctl()?, &profile).await,
-        Verb::Rename { profile, new_name } => rename(&ctl()?, &profile, new_name).await,
-        Verb::Refresh(one) => refresh(&ctl()?, one).await,
-        Verb::Logout(args) => logout(&ctl()?, args).await,
-        Verb::Ask(args) => ask::ask(&ctl()?, args).await,
-        Verb::Import { source, path } => codex::import(&ctl()?, source, path).await,
-        Verb::Export { target, path } => codex::export(&ctl()?, target, path).await,
-        Verb::Codex { deed } => codex::codex(&ctl()?, deed).await,
-        Verb::Doctor => doctor::doctor(&ctl()?).await,
-        Verb::Store { deed } => store::store(&ctl()?, deed).await,
-        Verb::Service { deed } => service::service(own_socket, deed, out).await,
-        Verb::Check(one) => check::check(&ctl()?, one).await,
-        Verb::Exec { command } => exec(&ctl()?, &command).await,
+        Verb::Headers(args) => headers(&ctl()?, args),
+        Verb::Token(args) => token(&ctl()?, args),
+        Verb::Url(one) => url(&ctl()?, one),
+        Verb::Exec { command } => exec(&ctl()?, &command),
+        Verb::Login(args) => wait(Box::pin(login::login(&ctl()?, args))),
+        Verb::Status(args) => wait(Box::pin(status::status(&ctl()?, args))),
+        Verb::Profiles => wait(Box::pin(profiles(&ctl()?))),
+        Verb::Use { profile } => wait(Box::pin(use_profile(&ctl()?, &profile))),
+        Verb::Rename { profile, new_name } => wait(Box::pin(rename(&ctl()?, &profile, new_name))),
+        Verb::Refresh(one) => wait(Box::pin(refresh(&ctl()?, one))),
+        Verb::Logout(args) => wait(Box::pin(logout(&ctl()?, args))),
+        Verb::Ask(args) => wait(Box::pin(ask::ask(&ctl()?, args))),
+        Verb::Import { source, path } => wait(Box::pin(codex::import(&ctl()?, source, path))),
+        Verb::Export { target, path } => wait(Box::pin(codex::export(&ctl()?, target, path))),
+        Verb::Codex { deed } => wait(Box::pin(codex::codex(&ctl()?, deed))),
+        Verb::Doctor => wait(Box::pin(doctor::doctor(&ctl()?))),
+        Verb::Store { deed } => wait(Box::pin(store::store(&ctl()?, deed))),
+        Verb::Service { deed } => wait(Box::pin(service::service(own_socket, deed, out))),
+        Verb::Check(one) => wait(Box::pin(check::check(&ctl()?, one))),
         Verb::Completions { shell } => completions(shell, out),
         Verb::Man { directory } => manual(directory.as_deref(), out),
     }
 }
 
-async fn headers(ctl: &Ctl, args: CredentialArgs) -> Result<(), Failure> {
-    let headers = ctl.credential(args).await?;
+/// Runs what waits for more than one thing. It has one peer: a pool of threads would only cost its start.
+fn wait(work: Pin<Box<dyn Future<Output = Result<(), Failure>> + '_>>) -> Result<(), Failure> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(work)
+}
+
+fn headers(ctl: &Ctl, args: CredentialArgs) -> Result<(), Failure> {
+    let headers = ctl.credential(args)?;
     if ctl.out.wants_json() {
         return ctl.out.json(&headers);
     }
@@ -80,8 +88,8 @@ async fn headers(ctl: &Ctl, args: CredentialArgs) -> Result<(), Failure> {
     ctl.out.answer(&lines)
 }
 
-async fn token(ctl: &Ctl, args: CredentialArgs) -> Result<(), Failure> {
-    let headers = ctl.credential(args).await?;
+fn token(ctl: &Ctl, args: CredentialArgs) -> Result<(), Failure> {
+    let headers = ctl.credential(args)?;
     let token = bearer(&headers)?;
     if ctl.out.wants_json() {
         let Headers { profile, expires_at, generation, .. } = &headers;
@@ -92,9 +100,9 @@ async fn token(ctl: &Ctl, args: CredentialArgs) -> Result<(), Failure> {
     ctl.out.answer(&format!("{token}\n"))
 }
 
-async fn url(ctl: &Ctl, one: One) -> Result<(), Failure> {
+fn url(ctl: &Ctl, one: One) -> Result<(), Failure> {
     let Headers { profile, base_url, responses_url, .. } =
-        ctl.credential(CredentialArgs { one, min_ttl: None }).await?;
+        ctl.credential(CredentialArgs { one, min_ttl: None })?;
     if ctl.out.wants_json() {
         return ctl
             .out
@@ -170,8 +178,8 @@ async fn logout(ctl: &Ctl, args: LogoutArgs) -> Result<(), Failure> {
 }
 
 /// Becomes the command. The token leaves in the environment of that command, as the person asked.
-async fn exec(ctl: &Ctl, command: &[OsString]) -> Result<(), Failure> {
-    let headers = ctl.credential(CredentialArgs { one: One { name: None }, min_ttl: None }).await?;
+fn exec(ctl: &Ctl, command: &[OsString]) -> Result<(), Failure> {
+    let headers = ctl.credential(CredentialArgs { one: One { name: None }, min_ttl: None })?;
     let Some((program, args)) = command.split_first() else {
         return Err(Failure::new(ErrorCode::BadRequest, "there is no command to run"));
     };
@@ -238,8 +246,8 @@ impl Ctl {
         within(answer).await
     }
 
-    async fn credential(&self, args: CredentialArgs) -> Result<Headers, Failure> {
-        within(self.client.headers(self.named(args.one).as_ref(), args.min_ttl)).await
+    fn credential(&self, args: CredentialArgs) -> Result<Headers, Failure> {
+        Ok(self.client.headers_blocking(self.named(args.one).as_ref(), args.min_ttl, PATIENCE)?)
     }
 
     /// A change is told to people in words, and to programs as the profile it left.

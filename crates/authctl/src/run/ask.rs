@@ -37,7 +37,7 @@ const SILENCE: Duration = Duration::from_secs(300);
 /// Asks, and prints.
 pub(super) async fn ask(ctl: &Ctl, args: AskArgs) -> Result<(), Failure> {
     let question = question(&args.question)?;
-    let headers = ctl.credential(CredentialArgs { one: One { name: None }, min_ttl: None }).await?;
+    let headers = ctl.credential(CredentialArgs { one: One { name: None }, min_ttl: None })?;
     let model = match args.model {
         Some(model) => model,
         None => model(ctl, &headers).await?,
