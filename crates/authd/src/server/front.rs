@@ -43,8 +43,6 @@ pub(crate) struct Front {
     pub(crate) stopping: CancellationToken,
     /// For looking at the network; no token is spent by it.
     pub(crate) endpoint: Endpoint,
-    /// The port that the callback server wants.
-    pub(crate) first_port: u16,
     /// The callback server's state.
     pub(crate) callback: watch::Receiver<CallbackFacts>,
     /// The store's state.
