@@ -45,7 +45,8 @@ pub enum ErrorCode {
     CallbackUnavailable,
     /// The answer did not come within the deadline: try again.
     Timeout,
-    /// Too many requests at once from this peer: close some connections.
+    /// This program holds too many connections, or too many logins are pending: end some, or try again after
+    /// `Retry-After`.
     TooManyRequests,
     /// The daemon is stopping: the next one answers.
     ShuttingDown,

@@ -170,7 +170,7 @@ pub struct Profile {
     pub organization_id: Option<String>,
     /// The API project.
     pub project_id: Option<String>,
-    /// Counts up with every change of the credential; the `ETag` of the headers.
+    /// Counts up with every change of the credential.
     pub generation: u64,
     /// When the credential expires; absent for an API key.
     #[cfg_attr(feature = "schema", schemars(with = "Option<crate::openapi::Moment>"))]

@@ -84,7 +84,7 @@ fn described(operation: &Operation, schemas: &mut Schemas, answers: &mut Answers
             "in": "header",
             "description": "The `ETag` of the headers that the client has: 304 if they are still the same.",
             "schema": {"type": "string"},
-            "example": "\"7\"",
+            "example": ETAG,
         })
     }));
     if !parameters.is_empty() {
@@ -152,6 +152,9 @@ fn shown(path: &str) -> String {
     path.replace("{*", "{")
 }
 
+/// A tag as the headers have one.
+const ETAG: &str = "\"7-1f0c6b9d2e83a457\"";
+
 /// The headers that the answers refer to.
 fn headers() -> Value {
     let header = |about: &str, required: bool, schema: Value, example: Value| json!({"description": about, "required": required, "schema": schema, "example": example});
@@ -159,7 +162,7 @@ fn headers() -> Value {
     json!({
         VERSION_HEADER: header("The daemon's version.", true, text(), env!("CARGO_PKG_VERSION").into()),
         crate::REQUEST_HEADER: header(
-            "The number by which the daemon's log names this request.",
+            "The number by which the daemon's log names this request: at `debug`, and a 5xx at every level that shows warnings.",
             true,
             json!({"type": "integer", "minimum": 0}),
             42.into(),
@@ -176,7 +179,7 @@ fn headers() -> Value {
             json!({"type": "string", "const": "no-store"}),
             "no-store".into(),
         ),
-        "etag": header("The credential's generation.", true, text(), "\"7\"".into()),
+        "etag": header("Another one whenever the headers are others.", true, text(), ETAG.into()),
         "location": header("Where the login is to be asked for.", true, text(), "/v1/logins/lg_4fJ2cQ8xTz1uVw0K".into()),
     })
 }

@@ -43,6 +43,8 @@ impl IntoResponse for Refusal {
         if let Some(seconds) = problem.retry_after {
             headers.insert(header::RETRY_AFTER, seconds.into());
         }
+        // For the log, which tells what it was and not only its status.
+        response.extensions_mut().insert(problem);
         response
     }
 }
@@ -73,15 +75,37 @@ impl<T: DeserializeOwned, S: Sync> FromRequest<S> for Json<T> {
         let text: &[u8] = if body.is_empty() { b"{}" } else { &body };
         // serde would take the values of an array for the fields, in their order.
         if text.trim_ascii_start().first().is_some_and(|first| *first == b'[') {
-            let detail = "the request's body does not fit: it is an array, and should be an object";
-            return Err(Problem::new(ErrorCode::BadRequest, detail).into());
+            let detail = "the request's body does not fit: it is an array";
+            return Err(Problem::new(ErrorCode::BadRequest, detail).hint("send an object").into());
         }
         serde_json::from_slice(text).map(Self).map_err(|error| {
-            // serde names an unknown field and what would fit; it never quotes more of the body than
-            // a wrong value, which no secret field of ours can be: those are strings, and any string fits.
-            Problem::new(ErrorCode::BadRequest, format!("the request's body does not fit: {error}")).into()
+            let detail = format!("the request's body does not fit: {}", misfit(&error));
+            Problem::new(ErrorCode::BadRequest, detail).hint("GET /v1/openapi.json tells what fits").into()
         })
     }
+}
+
+/// The most that is quoted of a field's name: ours are shorter.
+const MOST_QUOTED: usize = 64;
+
+/// What is wrong with a body, and where. serde quotes the value that it stumbled over, which may be a secret in
+/// the wrong place; all that is taken from its words is a field's name, made plain and short.
+fn misfit(error: &serde_json::Error) -> String {
+    let (line, column, told) = (error.line(), error.column(), error.to_string());
+    let about_a_field = told
+        .split_once(" field `")
+        .filter(|(how, _)| matches!(*how, "unknown" | "missing" | "duplicate"))
+        .and_then(|(how, rest)| Some((how, rest.split_once('`')?.0)));
+    let what = match about_a_field {
+        Some((how, name)) => {
+            let plain = |letter: char| if letter == ' ' || letter.is_ascii_graphic() { letter } else { '?' };
+            let name: String = name.chars().take(MOST_QUOTED).map(plain).collect();
+            format!("{how} field \"{name}\"")
+        }
+        None if error.is_data() => "a value is not of the kind that belongs there".to_owned(),
+        None => "it is not whole JSON".to_owned(),
+    };
+    format!("{what} (line {line}, column {column})")
 }
 
 /// A request's whole body.

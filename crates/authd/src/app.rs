@@ -188,7 +188,6 @@ impl App {
             metrics,
             stopping: soft.clone(),
             endpoint: endpoint.clone(),
-            first_port: config.callback.ports.first().copied().unwrap_or_default(),
             callback: callback.clone(),
             store: store.watch(),
             limits,

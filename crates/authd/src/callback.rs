@@ -31,7 +31,7 @@ mod tests;
 
 use door::Door;
 pub(crate) use page::{Arrival, Who};
-use ports::Bound;
+use ports::{Bound, Trouble};
 
 /// How often a port that somebody else has is looked at. Nothing looks while the first port is ours.
 const LOOK: Duration = Duration::from_secs(5);
@@ -66,6 +66,8 @@ pub(crate) struct CallbackFacts {
     pub(crate) addresses: Vec<SocketAddr>,
     /// Why it does not, or not where it should.
     pub(crate) detail: Option<String>,
+    /// The port that it should have, if another program has it.
+    pub(crate) taken: Option<u16>,
     settled: bool,
 }
 
@@ -78,7 +80,8 @@ impl CallbackFacts {
 
 impl Default for CallbackFacts {
     fn default() -> Self {
-        Self { state: CallbackState::Unavailable, addresses: Vec::new(), detail: None, settled: false }
+        let (state, addresses) = (CallbackState::Unavailable, Vec::new());
+        Self { state, addresses, detail: None, taken: None, settled: false }
     }
 }
 
@@ -124,11 +127,12 @@ impl CallbackServer {
         loop {
             let bound = match next.take().map_or_else(|| ports::bind_first(&self.ports), Ok) {
                 Ok(bound) => bound,
-                Err(detail) => {
-                    if facts.borrow().detail.as_ref() != Some(&detail) {
+                Err(trouble) => {
+                    if facts.borrow().detail.as_ref() != Some(&trouble.detail) {
+                        let detail = &trouble.detail;
                         warn!(detail, "no browser can return; pasting and device logins work");
                     }
-                    show(&facts, CallbackState::Unavailable, Vec::new(), Some(detail));
+                    show(&facts, CallbackState::Unavailable, Vec::new(), Some(trouble));
                     tokio::select! {
                         () = tokio::time::sleep(LOOK) => continue,
                         () = stop.cancelled() => break,
@@ -137,7 +141,7 @@ impl CallbackServer {
             };
             let addresses = bound.addresses();
             info!(?addresses, "browsers can return");
-            show(&facts, CallbackState::Listening, addresses, bound.detail.clone());
+            show(&facts, CallbackState::Listening, addresses, bound.trouble.clone());
             match self.listen(&bound, &arrivals, &connections, &stop).await {
                 Ended::Stopped => break,
                 Ended::FirstPortFree(first) => next = Some(first),
@@ -146,7 +150,8 @@ impl CallbackServer {
                     drop(bound);
                     info!(port, "the callback's port is left to a program that asked for it");
                     let detail = format!("port {port} was left to a program that asked for it");
-                    show(&facts, CallbackState::Yielded, Vec::new(), Some(detail));
+                    let trouble = Trouble { detail, taken: None };
+                    show(&facts, CallbackState::Yielded, Vec::new(), Some(trouble));
                     tokio::select! {
                         () = self.while_used(port) => {}
                         () = stop.cancelled() => break,
@@ -247,9 +252,10 @@ fn show(
     facts: &watch::Sender<CallbackFacts>,
     state: CallbackState,
     addresses: Vec<SocketAddr>,
-    detail: Option<String>,
+    trouble: Option<Trouble>,
 ) {
-    facts.send_replace(CallbackFacts { state, addresses, detail, settled: true });
+    let (detail, taken) = trouble.map(|trouble| (trouble.detail, trouble.taken)).unzip();
+    facts.send_replace(CallbackFacts { state, addresses, detail, taken: taken.flatten(), settled: true });
 }
 
 /// Accepting from a listener that may not be there.

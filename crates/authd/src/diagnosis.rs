@@ -8,7 +8,7 @@ use authd_oauth::{Endpoint, Visit};
 use futures_util::future::join_all;
 use jiff::Timestamp;
 
-use crate::{clock, reply, server::Front};
+use crate::{callback::CallbackFacts, clock, reply, server::Front};
 
 mod holder;
 
@@ -17,7 +17,7 @@ const SKEW: Duration = Duration::from_secs(60);
 
 /// Looks at everything.
 pub(crate) async fn diagnose(front: &Front, endpoint: &Endpoint) -> Diagnosis {
-    let mut findings = vec![store(front), callback(front)];
+    let mut findings = vec![store(front), callback(&front.callback.borrow(), holder::of)];
     findings.push(ok("network", endpoint.way_out()));
     let visits = join_all(endpoint.hosts().into_iter().map(|host| endpoint.visit(host))).await;
     let now = clock::now();
@@ -41,17 +41,21 @@ fn store(front: &Front) -> Finding {
     }
 }
 
-fn callback(front: &Front) -> Finding {
-    let facts = front.callback.borrow().clone();
-    let wanted = front.first_port;
-    let holder = || match holder::of(wanted) {
-        Some(holder) => format!("port {wanted} is held by {holder}"),
-        None => format!("port {wanted} is held by another program"),
+/// Where browsers return to. `holder` names the program that listens on a port, which keeps another from it
+/// only if the system said so: it may as well reserve the port.
+fn callback(facts: &CallbackFacts, holder: impl Fn(u16) -> Option<String>) -> Finding {
+    let why = || match (facts.taken, &facts.detail) {
+        (Some(port), _) => {
+            let holder = holder(port);
+            format!("port {port} is held by {}", holder.as_deref().unwrap_or("another program"))
+        }
+        (None, Some(detail)) => detail.clone(),
+        (None, None) => "it has not started yet".to_owned(),
     };
     match facts.state {
         CallbackState::Listening if facts.detail.is_some() => {
             let port = facts.port().unwrap_or_default();
-            warning("callback", format!("browsers return to port {port}, because {}", holder()))
+            warning("callback", format!("browsers return to port {port}, because {}", why()))
                 .remedy("nothing needs to be done; authd takes its port back when it is free")
         }
         CallbackState::Listening => {
@@ -63,8 +67,12 @@ fn callback(front: &Front) -> Finding {
                 .remedy("wait, or sign in with: authctl login --paste")
         }
         CallbackState::Unavailable | CallbackState::Unknown => {
-            failed("callback", holder(), ErrorCode::CallbackUnavailable)
-                .remedy("end that program, or sign in with: authctl login --device, or --paste")
+            let remedy = if facts.taken.is_some() {
+                "end that program, or sign in with: authctl login --device, or --paste"
+            } else {
+                "name other ports in [callback] of authd.toml, or sign in with: authctl login --device, or --paste"
+            };
+            failed("callback", why(), ErrorCode::CallbackUnavailable).remedy(remedy)
         }
     }
 }
@@ -113,4 +121,27 @@ fn warning(check: &str, detail: String) -> Finding {
 
 fn failed(check: &str, detail: String, code: ErrorCode) -> Finding {
     Finding { code: Some(code), ..finding(check, FindingState::Failed, detail) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_holder_is_named_only_of_a_port_that_is_taken() {
+        let holder = |_: u16| Some("nc (process 7)".to_owned());
+        let reserved = "port 80 may not be used here: the system reserves it";
+        for (taken, holder, told) in [
+            (Some(1455), &holder as &dyn Fn(u16) -> Option<String>, "port 1455 is held by nc (process 7)"),
+            (Some(1455), &|_| None, "port 1455 is held by another program"),
+            (None, &holder, reserved),
+        ] {
+            let mut facts = CallbackFacts::default();
+            (facts.taken, facts.detail) = (taken, Some(reserved.to_owned()));
+            let finding = callback(&facts, holder);
+            assert_eq!(finding.detail, told);
+            let remedy = finding.remedy.unwrap_or_default();
+            assert_eq!(remedy.starts_with("end that program"), taken.is_some(), "{remedy}");
+        }
+    }
 }

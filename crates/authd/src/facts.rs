@@ -1,12 +1,17 @@
 //! What a profile's task publishes: everything a handler answers from, rendered once when it changes.
 //! Handlers read it without a message, a lock held over an await, or a copy of a secret.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    hash::{DefaultHasher, Hasher},
+    sync::Arc,
+    time::Duration,
+};
 
 use authd_api::{Headers, Mode as ApiMode, ProfileName};
 use authd_oauth::{
     ClientIdentity, Ended, Failure, Identity, Mode, Outlook, Provider, RecordError, Session, Standing,
-    Trouble, headers, schedule,
+    Trouble, headers,
+    schedule::{self, Jitter},
 };
 use authd_store::StoreError;
 use bytes::Bytes;
@@ -86,7 +91,7 @@ pub(crate) struct Facts {
 pub(crate) struct Ready {
     /// Counts up with every new one.
     pub(crate) generation: u64,
-    /// The same as an entity tag.
+    /// The entity tag of the answer.
     pub(crate) etag: HeaderValue,
     /// The answer to a request for the headers.
     pub(crate) body: Bytes,
@@ -155,14 +160,21 @@ impl Facts {
         matches!(&self.trouble, Some(Trouble::Provider(Failure::Unanswered { .. }, _)))
     }
 
+    /// Whether the credential lasts as long as a client's wish counts, whether or not a renewal would help.
+    pub(crate) fn lasts(&self, span: Duration, now: Timestamp) -> bool {
+        let Some(expires) = self.outlook.expires_at else { return true };
+        let planned = || schedule::refresh_at(self.issued_at, expires, Jitter::NONE);
+        let due = self.refresh_at.unwrap_or_else(planned);
+        schedule::lifetime(now, expires) > schedule::wish(span, self.issued_at, expires, due, now)
+    }
+
     /// Whether the credential may be handed out to somebody who needs it for `span`.
     pub(crate) fn freshness(&self, span: Duration, now: Timestamp) -> Freshness {
-        let Some(expires) = self.outlook.expires_at else {
+        if self.outlook.expires_at.is_none() {
             return if self.outlook.spent { Freshness::LoginRequired } else { Freshness::Fresh };
-        };
-        let left = Duration::try_from(expires.duration_since(now)).unwrap_or_default();
-        let counts = |due| schedule::wish(span, self.issued_at, expires, due, now);
-        let enough = left > self.refresh_at.map_or(Duration::ZERO, counts);
+        }
+        // What cannot be renewed is good until it expires.
+        let enough = self.refresh_at.is_none() || self.lasts(span, now);
         match self.outlook.standing(now) {
             Standing::LoginRequired => Freshness::LoginRequired,
             Standing::Expired => Freshness::Expired,
@@ -230,15 +242,23 @@ fn render(name: &ProfileName, session: &Session, rendering: &Rendering) -> Ready
     let body = Bytes::from(body.into_boxed_slice());
     hygiene::keep_out_of_swap(&body);
     let headers = message.headers.iter().filter_map(|(name, value)| header(name, value, &body)).collect();
-    let etag = format!("\"{}\"", credential.generation);
     Ready {
         generation: credential.generation,
-        etag: HeaderValue::from_str(&etag).expect("digits between quotes are a header value"),
+        etag: etag(credential.generation, &body),
         body,
         headers,
         base_url,
         backend_url: session.record().routing.applied(&rendering.provider.chatgpt_backend_url),
     }
+}
+
+/// The generation tells credentials apart; the short hash of the whole answer, what a reload renders anew of the
+/// same one.
+fn etag(generation: u64, body: &[u8]) -> HeaderValue {
+    let mut hash = DefaultHasher::new();
+    hash.write(body);
+    let tag = format!("\"{generation}-{:016x}\"", hash.finish());
+    HeaderValue::from_str(&tag).expect("digits and letters between quotes are a header value")
 }
 
 /// A header whose value is the piece of the answer's text that it stands in: the secret is there once. A

@@ -108,9 +108,9 @@ impl Logins {
 
     /// Starts a login. It is sealed in the store before its URL is told.
     pub(crate) async fn start(&self, body: LoginBody) -> Result<Login, Problem> {
-        if self.pending() >= MOST_PENDING {
-            let detail = format!("{MOST_PENDING} logins are pending already");
-            return Err(Problem::new(ErrorCode::TooManyRequests, detail).hint("finish or cancel some"));
+        let pending: Vec<Timestamp> = self.registry().ends().collect();
+        if pending.len() >= MOST_PENDING {
+            return Err(reply::too_many_logins(&pending, clock::now()));
         }
         match body.flow {
             Flow::Browser => self.start_browser(body).await,
@@ -151,6 +151,14 @@ impl Logins {
     /// A login, now.
     pub(crate) fn get(&self, id: &str) -> Result<Login, Problem> {
         self.registry().logins.get(id).map(|entry| entry.login.borrow().clone()).ok_or_else(|| unknown(id))
+    }
+
+    /// The ids of all that can be asked for, the oldest first.
+    pub(crate) fn ids(&self) -> Vec<String> {
+        let registry = self.registry();
+        let mut all: Vec<_> = registry.logins.values().map(|entry| entry.login.borrow()).collect();
+        all.sort_by_key(|login| login.created_at);
+        all.iter().map(|login| login.id.clone()).collect()
     }
 
     /// A login, when its state has changed or the time is up.
@@ -341,7 +349,7 @@ impl Arrivals for Logins {
     }
 
     fn pending(&self) -> usize {
-        self.registry().logins.values().filter(|entry| !entry.login.borrow().state.is_final()).count()
+        self.registry().ends().count()
     }
 }
 
@@ -360,6 +368,12 @@ impl Entry {
 }
 
 impl Registry {
+    /// When each login that is pending ends by itself.
+    fn ends(&self) -> impl Iterator<Item = Timestamp> {
+        let logins = self.logins.values().map(|entry| entry.login.borrow());
+        logins.filter(|login| !login.state.is_final()).map(|login| login.expires_at)
+    }
+
     fn purge(&mut self, now: Timestamp) {
         self.logins.retain(|_, entry| entry.forget_at.is_none_or(|at| at > now));
         let Self { logins, by_state } = self;

@@ -16,7 +16,7 @@ use std::{
 };
 
 use authd_api::ProfileName;
-use authd_oauth::{Effect, Endpoint, Event, Grant, Record, RecordError, Session, Unsaved};
+use authd_oauth::{Effect, Endpoint, Event, Grant, Record, Session, Unsaved};
 use authd_store::{Key, Store, StoreError};
 use jiff::Timestamp;
 use tokio::{
@@ -141,7 +141,6 @@ impl Task {
     /// Reads the record, and while the store does not give it, tries again. None: there is nothing to
     /// live for any more.
     async fn read(&mut self, seed: u64) -> Option<Session> {
-        let key = Key::profile(self.name.as_str());
         let reading = self.tools.reading.clone();
         let mut turn = Some(tokio::select! {
             turn = reading.acquire() => turn.ok(),
@@ -153,14 +152,9 @@ impl Task {
         });
         let mut pause = RELOAD.0;
         loop {
-            match self.tools.store.load(&key).await.map(|text| text.map(|text| Record::from_text(&text))) {
-                Ok(Some(Ok(record))) => return Some(Session::restored(record, seed, clock::now())),
-                Ok(Some(Err(error))) => self.unreadable(&error),
-                Ok(None) => self.show(View::Missing),
-                Err(error) => {
-                    debug!(%error, "the record cannot be read yet");
-                    self.show(View::Closed(Arc::new(error)));
-                }
+            match self.load(seed).await {
+                Ok(session) => return Some(session),
+                Err(view) => self.show(view),
             }
             turn.take();
             tokio::select! {
@@ -197,7 +191,20 @@ impl Task {
                 drop(done.send(Err(GiveError::Store(StoreError::Unavailable { detail }))));
                 None
             }
-            Command::SignOut { done, .. } => {
+            // What has not been read cannot be revoked, and must not be said to be.
+            Command::SignOut { revoke: true, done } => match self.load(seed).await {
+                Ok(session) => {
+                    let mut session = Box::new(session);
+                    let over = self.leave(Command::SignOut { revoke: true, done }, &mut session).await;
+                    Some((!over).then_some(*session))
+                }
+                Err(view) => {
+                    self.show(view.clone());
+                    drop(done.send(Err(SignOutError::Unread(view))));
+                    None
+                }
+            },
+            Command::SignOut { revoke: false, done } => {
                 let forgotten = self.forget().await.map_err(SignOutError::Store);
                 let over = forgotten.is_ok();
                 drop(done.send(forgotten));
@@ -206,9 +213,22 @@ impl Task {
         }
     }
 
-    fn unreadable(&self, error: &RecordError) {
-        error!(%error, "the record cannot be used, and is left as it is");
-        self.show(View::Unreadable(Arc::new(error.clone())));
+    /// The session that the record in the store is; else how the profile looks without one.
+    async fn load(&self, seed: u64) -> Result<Session, View> {
+        match self.tools.store.load(&Key::profile(self.name.as_str())).await {
+            Ok(Some(text)) => match Record::from_text(&text) {
+                Ok(record) => Ok(Session::restored(record, seed, clock::now())),
+                Err(error) => {
+                    error!(%error, "the record cannot be used, and is left as it is");
+                    Err(View::Unreadable(Arc::new(error)))
+                }
+            },
+            Ok(None) => Err(View::Missing),
+            Err(error) => {
+                debug!(%error, "the record cannot be read yet");
+                Err(View::Closed(Arc::new(error)))
+            }
+        }
     }
 
     /// The life of the session, from its first effect to its last save.

@@ -4,11 +4,16 @@
 mod arrival;
 mod codex;
 
+use std::time::Duration;
+
 use authd_api::{
-    CallbackState, CallbackStatus, ErrorCode, Mode, Problem, Profile, ProfileName, ProfileState, StoreKind,
-    StoreState, StoreStatus,
+    CallbackStatus, ErrorCode, Mode, Problem, Profile, ProfileName, ProfileState, StoreKind, StoreState,
+    StoreStatus,
 };
-use authd_oauth::{Ended, Failure, LoginFailure, ModeWish, Plan, RecordError, Standing, Trouble, Unsaved};
+use authd_oauth::{
+    Ended, Failure, LoginFailure, ModeWish, Plan, RecordError, Standing, Trouble, Unsaved,
+    schedule::{self, Jitter},
+};
 use authd_store::{Kind, State, StoreError};
 use jiff::Timestamp;
 
@@ -132,7 +137,7 @@ pub(crate) fn no_credential(facts: &Facts, now: Timestamp) -> Problem {
         }
         None => {
             let detail =
-                format!("the token of profile \"{name}\" has expired, and it came without a refresh token");
+                format!("the token of profile \"{name}\" is at its end, and it came without a refresh token");
             Problem::new(ErrorCode::LoginRequired, detail).hint(login_command(name)).about(name)
         }
     }
@@ -153,9 +158,9 @@ fn last_error(facts: &Facts, now: Timestamp) -> Option<Problem> {
             }
         }
         Trouble::Provider(failure, next) => {
-            let wait = u64::try_from(next.duration_since(now).as_secs()).unwrap_or(0).max(1);
             let problem = provider_failed(failure);
-            if problem.code == ErrorCode::ProviderUnreachable { problem.retry_after(wait) } else { problem }
+            let again = problem.retry_after.map(|_| seconds_until(*next, now));
+            Problem { retry_after: again, ..problem }
         }
     };
     Some(problem.about(name))
@@ -176,23 +181,25 @@ fn signed_out(name: &ProfileName, ended: &Ended) -> Problem {
 
 /// A call to the provider that failed.
 pub(crate) fn provider_failed(failure: &Failure) -> Problem {
+    // As long as we would wait ourselves after a first failure.
+    let unreachable = |detail: String, asked: Option<Duration>| {
+        let wait = schedule::back_off(1, asked, Jitter::NONE);
+        Problem::new(ErrorCode::ProviderUnreachable, detail).retry_after(wait.as_secs())
+    };
     match failure {
-        Failure::Unsent { detail } => {
-            Problem::new(ErrorCode::ProviderUnreachable, format!("the provider cannot be reached: {detail}"))
-                .hint("check the network; authctl doctor tells more")
-        }
+        Failure::Unsent { detail } => unreachable(format!("the provider cannot be reached: {detail}"), None)
+            .hint("check the network; authctl doctor tells more"),
         Failure::Unanswered { detail } => {
-            Problem::new(ErrorCode::ProviderUnreachable, format!("the provider did not answer: {detail}"))
+            unreachable(format!("the provider did not answer: {detail}"), None).hint("try again in a moment")
         }
-        Failure::Busy { status, .. } => Problem::new(
-            ErrorCode::ProviderUnreachable,
-            format!("the provider asks to wait (status {status})"),
-        ),
-        Failure::Garbled { detail } => Problem::new(
-            ErrorCode::ProviderUnreachable,
-            format!("what answered is not the provider: {detail}"),
-        )
-        .hint("is a captive portal or a proxy in between? authctl doctor tells more"),
+        Failure::Busy { status, retry_after } => {
+            unreachable(format!("the provider asks to wait (status {status})"), *retry_after)
+                .hint("try again after that time")
+        }
+        Failure::Garbled { detail } => {
+            unreachable(format!("what answered is not the provider: {detail}"), None)
+                .hint("is a captive portal or a proxy in between? authctl doctor tells more")
+        }
         Failure::Refused { code, .. } => {
             Problem::new(ErrorCode::ProviderRefused, format!("the provider refused: {}", code.sentence()))
         }
@@ -236,6 +243,14 @@ pub(crate) fn device_failed(failure: &Failure, profile: &ProfileName) -> Problem
     }
 }
 
+/// As many logins are pending as there can be. The first of them ends by itself at a time that is known.
+pub(crate) fn too_many_logins(pending: &[Timestamp], now: Timestamp) -> Problem {
+    let first = pending.iter().min().copied().unwrap_or(now);
+    Problem::new(ErrorCode::TooManyRequests, format!("{} logins are pending already", pending.len()))
+        .hint("finish or cancel some")
+        .retry_after(seconds_until(first, now))
+}
+
 /// A login that nobody finished.
 pub(crate) fn login_expired(profile: &ProfileName) -> Problem {
     Problem::new(ErrorCode::LoginExpired, "nobody finished the sign-in in time")
@@ -256,8 +271,12 @@ pub(crate) fn keeper_failed(error: &KeeperError, name: &ProfileName) -> Problem 
             let problem = provider_failed(failure);
             let detail =
                 format!("\"{name}\" is still signed in, because it could not be revoked: {}", problem.detail);
-            Problem { detail, ..problem }
-                .hint(format!("to forget it on this machine alone: authctl logout {name}"))
+            Problem { detail, ..problem }.hint(forget_command(name))
+        }
+        KeeperError::SignOut(SignOutError::Unread(view)) => {
+            let problem = unusable(name, view);
+            let detail = format!("\"{name}\" cannot be revoked, and is left as it is: {}", problem.detail);
+            Problem { detail, ..problem }.hint(forget_command(name))
         }
         KeeperError::Elsewhere(error) => Problem::new(
             ErrorCode::BadRequest,
@@ -327,10 +346,7 @@ pub(crate) fn callback(facts: &CallbackFacts) -> CallbackStatus {
     CallbackStatus {
         state: facts.state,
         addresses: facts.addresses.iter().map(ToString::to_string).collect(),
-        detail: facts
-            .detail
-            .clone()
-            .filter(|_| facts.state != CallbackState::Listening || facts.detail.is_some()),
+        detail: facts.detail.clone(),
     }
 }
 
@@ -351,9 +367,19 @@ pub(crate) fn store(status: authd_store::Status) -> StoreStatus {
     }
 }
 
+/// At least one: what is due already may take a moment.
+fn seconds_until(then: Timestamp, now: Timestamp) -> u64 {
+    u64::try_from(then.duration_since(now).as_secs()).unwrap_or(0).max(1)
+}
+
 /// The command that signs a profile in.
 fn login_command(name: &ProfileName) -> String {
     format!("run: authctl login {name}")
+}
+
+/// The command that signs a profile out without a word to the provider.
+fn forget_command(name: &ProfileName) -> String {
+    format!("to forget it on this machine alone: authctl logout {name}")
 }
 
 /// A mode, in the words of the contract.

@@ -5,7 +5,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Code, Identity, LoginFailure};
+use crate::{Code, Identity};
 
 /// A plan, as the provider names it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -85,11 +85,6 @@ pub fn decide(wish: ModeWish, identity: &Identity) -> Decision {
 /// Why it is ChatGPT mode although an API key was asked for first.
 pub fn no_key_reason(code: &Code) -> String {
     format!("the provider gave no API key: {}", code.sentence())
-}
-
-/// The refusal when nothing but an API key will do.
-pub fn no_key_failure(code: Code) -> LoginFailure {
-    LoginFailure::NoApiKey(code)
 }
 
 impl Plan {

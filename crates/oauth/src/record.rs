@@ -2,6 +2,8 @@
 //!
 //! Old readers meet new records: a newer version is refused and left alone, unknown fields are ignored.
 
+use std::io;
+
 use jiff::Timestamp;
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
@@ -115,8 +117,9 @@ impl Record {
         let tokens = holding.tokens();
         let api_key = match holding {
             Holding::ChatGpt(_) => None,
-            Holding::ApiKey(key, _) => Some(key.expose().to_owned()),
+            Holding::ApiKey(key, _) => Some(key.expose()),
         };
+        // The second place where a secret leaves: the record at rest. It is written from where it is.
         let written = Written {
             version: VERSION,
             generation: self.generation,
@@ -124,9 +127,9 @@ impl Record {
             mode: holding.mode(),
             mode_reason: mode_reason.clone(),
             issued_at: *issued_at,
-            id_token: tokens.map(|tokens| tokens.id_token.expose().to_owned()),
-            access_token: tokens.map(|tokens| tokens.access_token.expose().to_owned()),
-            refresh_token: holding.refresh_token().map(|token| token.expose().to_owned()),
+            id_token: tokens.map(|tokens| tokens.id_token.expose()),
+            access_token: tokens.map(|tokens| tokens.access_token.expose()),
+            refresh_token: holding.refresh_token().map(RefreshToken::expose),
             expires_at: tokens.map(|tokens| tokens.expires_at),
             api_key,
             journal: self.journal,
@@ -134,8 +137,7 @@ impl Record {
             routing: self.routing.clone(),
             routed_at: self.routed_at,
         };
-        let text = serde_json::to_string(&written).expect("a struct of strings and numbers has a JSON form");
-        SecretString::from(text)
+        written.to_text()
     }
 
     /// The record that a text means.
@@ -145,7 +147,7 @@ impl Record {
         if version > VERSION {
             return Err(RecordError::TooNew(version));
         }
-        let written: Written = serde_json::from_str(text).map_err(damaged)?;
+        let written: Written<String> = serde_json::from_str(text).map_err(damaged)?;
         let tokens = match (written.id_token, written.access_token, written.expires_at) {
             (Some(id_token), Some(access_token), Some(expires_at)) => Some(Tokens {
                 id_token: IdToken::new(id_token),
@@ -186,9 +188,9 @@ struct Versioned {
     version: u32,
 }
 
-/// The record as written.
+/// The record as written; `S` is a secret's text.
 #[derive(Serialize, Deserialize)]
-struct Written {
+struct Written<S> {
     version: u32,
     generation: u64,
     identity: Identity,
@@ -196,15 +198,15 @@ struct Written {
     mode_reason: String,
     issued_at: Timestamp,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    id_token: Option<String>,
+    id_token: Option<S>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    access_token: Option<String>,
+    access_token: Option<S>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    refresh_token: Option<String>,
+    refresh_token: Option<S>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     expires_at: Option<Timestamp>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    api_key: Option<String>,
+    api_key: Option<S>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     journal: Option<Timestamp>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -213,6 +215,33 @@ struct Written {
     routing: Routing,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     routed_at: Option<Timestamp>,
+}
+
+impl Written<&str> {
+    /// The text, in a place of just its size: one that grows, or shrinks, leaves secrets behind that nobody
+    /// overwrites.
+    fn to_text(&self) -> SecretString {
+        const FORM: &str = "a struct of strings and numbers has a JSON form";
+        let mut length = Length(0);
+        serde_json::to_writer(&mut length, self).expect(FORM);
+        let mut text = Vec::with_capacity(length.0);
+        serde_json::to_writer(&mut text, self).expect(FORM);
+        SecretString::from(String::from_utf8(text).expect("JSON is UTF-8"))
+    }
+}
+
+/// How much was written.
+struct Length(usize);
+
+impl io::Write for Length {
+    fn write(&mut self, piece: &[u8]) -> io::Result<usize> {
+        self.0 += piece.len();
+        Ok(piece.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 /// The place of an error without its text: serde's message may quote the secret it stumbled over.

@@ -73,8 +73,9 @@ pub fn wish(
     if possible { span } else { span.min(lifetime(due, expires)) }
 }
 
-/// How long to wait after the `failures`th failure in a row (1 is the first): 2 s doubling to 5 min,
-/// jittered, or what the provider's `Retry-After` says, if that is longer.
+/// How long to wait after the `failures`th failure in a row (1 is the first): what the provider's
+/// `Retry-After` says, be it shorter or longer, but no less than the first wait; else 2 s doubling to 5 min,
+/// jittered.
 pub fn back_off(failures: u32, retry_after: Option<Duration>, jitter: Jitter) -> Duration {
     let (first, longest) = BACK_OFF;
     let doubled = first.saturating_mul(1 << failures.saturating_sub(1).min(16));

@@ -135,6 +135,28 @@ async fn a_change_of_the_key_may_be_interrupted_anywhere() {
 }
 
 #[tokio::test]
+async fn a_new_key_that_cannot_be_written_seals_nothing() {
+    let directory = private();
+    let open = || Store::open(config(directory.path(), Wish::File), None);
+    let (before, after) = (Key::profile("before"), Key::profile("after"));
+    let store = open();
+    store.save(&before, "", "kept".into()).await.unwrap();
+    // What stands where the next key is written first keeps it from being written.
+    let blocked = directory.path().join(".store.key.tmp");
+    fs::create_dir(&blocked).unwrap();
+    assert!(matches!(store.rekey().await, Err(StoreError::Unavailable { .. })));
+    store.save(&after, "", "kept".into()).await.unwrap();
+    for key in [&before, &after] {
+        assert_eq!(open().load(key).await.unwrap().unwrap().expose_secret(), "kept", "{key}");
+    }
+    fs::remove_dir(&blocked).unwrap();
+    store.rekey().await.unwrap();
+    for key in [&before, &after] {
+        assert_eq!(open().load(key).await.unwrap().unwrap().expose_secret(), "kept", "{key}");
+    }
+}
+
+#[tokio::test]
 async fn a_save_that_was_interrupted_counts_if_it_is_whole() {
     let directory = private();
     let open = || Store::open(config(directory.path(), Wish::File), None);

@@ -46,6 +46,8 @@ const CREDENTIAL: &[ErrorCode] = &[LoginRequired, ProviderUnreachable, ProviderR
 const PROVIDER: &[ErrorCode] = &[ProviderUnreachable, ProviderRefused];
 /// A login that cannot be started.
 const START: &[ErrorCode] = &[CallbackUnavailable, LoginDenied, ProviderUnreachable, ProviderRefused];
+/// A record that is missing or damaged.
+const UNREAD: &[ErrorCode] = &[LoginRequired];
 /// A login that is of another kind.
 const OTHERWISE: &[ErrorCode] = &[Conflict];
 
@@ -59,13 +61,16 @@ const WAIT: &[Query] = &[Query {
 }];
 const REVOKE: &[Query] = &[Query {
     name: "revoke",
-    about: "Whether the provider is to forget the login first.",
+    about: "Whether the provider is to forget the login first. If it cannot be told, or the record cannot be read, \
+        the profile stays.",
     schema: || json!({"type": "boolean", "default": false}),
     example: || json!(true),
 }];
 const MIN_TTL: &[Query] = &[Query {
     name: "min_ttl",
-    about: "Seconds for which the headers must be good still; the configuration says how many when nobody does.",
+    about: "Seconds for which the headers must be good still, or the answer is the problem that keeps them from it; a \
+        wish beyond the lifetime that the provider issues is met as well as the schedule of refreshes does. When \
+        nobody says, the configuration does, and a token that cannot be renewed is handed out until it expires.",
     schema: || json!({"type": "integer", "minimum": 0, "maximum": u64::MAX}),
     example: || json!(300),
 }];
@@ -118,7 +123,7 @@ fn told() -> Vec<Operation> {
             ..Operation::new("get", route::DIAGNOSIS, "diagnosis", "daemon", "What keeps things from working")
         },
         Operation {
-            about: "First how everything is, then every change, until the client hangs up or the daemon \
+            about: "First how everything is, logins of the last hour with it, then every change, until the client hangs up or the daemon \
                 stops. The events are `store`, `callback`, `profile` and `login`, each with the message of \
                 that name as its data (a login without its URL and its code), and `profile_gone` with \
                 `{\"name\"}`.",
@@ -148,7 +153,8 @@ fn signing_in() -> Vec<Operation> {
     vec![
         Operation {
             about: "A login in a browser answers with `authorize_url`, one by device code with \
-                `verification_url` and `user_code`. At most 256 are pending at once.",
+                `verification_url` and `user_code`. At most 256 are pending at once; then the answer is \
+                `too_many_requests`, and `Retry-After` says when the first of them ends by itself.",
             body: Body::Json(Message::of::<LoginBody>(), false),
             successes: vec![
                 Success::new("201", "The login, pending.", Content::Json(Message::of::<Login>()))
@@ -211,7 +217,7 @@ fn profiles() -> Vec<Operation> {
         Operation {
             query: REVOKE,
             successes: no_content(),
-            refusals: &[NAMED, STORE, PROVIDER],
+            refusals: &[NAMED, STORE, PROVIDER, UNREAD],
             ..Operation::new("delete", route::PROFILE, "sign_out", "profiles", "Sign out")
         },
         Operation {

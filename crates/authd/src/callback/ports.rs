@@ -18,15 +18,24 @@ pub(super) struct Bound {
     v6: Option<TcpListener>,
     port: u16,
     /// Why it is not the first one.
-    pub(super) detail: Option<String>,
+    pub(super) trouble: Option<Trouble>,
     /// The service manager listens on it, too: leaving it would give it to nobody.
     pub(super) held: bool,
+}
+
+/// Why a port is not ours.
+#[derive(Clone, Debug)]
+pub(super) struct Trouble {
+    /// In words.
+    pub(super) detail: String,
+    /// The port, if another program has it.
+    pub(super) taken: Option<u16>,
 }
 
 impl Bound {
     /// What the service manager opened for us; none, if it opened nothing.
     pub(super) fn inherited(listeners: Vec<std::net::TcpListener>) -> Option<Self> {
-        let mut bound = Self { v4: None, v6: None, port: 0, detail: None, held: true };
+        let mut bound = Self { v4: None, v6: None, port: 0, trouble: None, held: true };
         for listener in listeners {
             let Ok(address) = listener.local_addr() else { continue };
             let loopback = address.ip().is_loopback();
@@ -52,7 +61,7 @@ impl Bound {
 
     /// Whether a better port may become free.
     pub(super) fn is_fallback(&self) -> bool {
-        self.detail.is_some()
+        self.trouble.is_some()
     }
 
     /// The addresses.
@@ -70,18 +79,20 @@ impl Bound {
 }
 
 /// The first of these ports that is free; else why none is.
-pub(super) fn bind_first(ports: &[u16]) -> Result<Bound, String> {
+pub(super) fn bind_first(ports: &[u16]) -> Result<Bound, Trouble> {
     let mut troubles = Vec::new();
     for port in ports {
         match bind(*port) {
             Ok(bound) => {
-                let detail = troubles.first().cloned();
-                return Ok(Bound { detail, ..bound });
+                let trouble = troubles.into_iter().next();
+                return Ok(Bound { trouble, ..bound });
             }
             Err(error) => troubles.push(trouble(*port, &error)),
         }
     }
-    Err(troubles.join("; "))
+    let taken = troubles.first().and_then(|first| first.taken);
+    let details: Vec<String> = troubles.into_iter().map(|trouble| trouble.detail).collect();
+    Err(Trouble { detail: details.join("; "), taken })
 }
 
 fn bind(port: u16) -> io::Result<Bound> {
@@ -105,7 +116,7 @@ fn bind(port: u16) -> io::Result<Bound> {
 }
 
 fn ours(v4: TcpListener, v6: Option<TcpListener>, port: u16) -> Bound {
-    Bound { v4: Some(v4), v6, port, detail: None, held: false }
+    Bound { v4: Some(v4), v6, port, trouble: None, held: false }
 }
 
 fn listen(address: SocketAddr) -> io::Result<TcpListener> {
@@ -114,8 +125,9 @@ fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     TcpListener::from_std(listener)
 }
 
-fn trouble(port: u16, error: &io::Error) -> String {
-    match error.kind() {
+fn trouble(port: u16, error: &io::Error) -> Trouble {
+    let taken = (error.kind() == io::ErrorKind::AddrInUse).then_some(port);
+    let detail = match error.kind() {
         io::ErrorKind::AddrInUse => {
             format!("port {port} is in use by another program (authctl doctor names it)")
         }
@@ -123,5 +135,19 @@ fn trouble(port: u16, error: &io::Error) -> String {
             format!("port {port} may not be used here: the system reserves it")
         }
         _ => format!("port {port} cannot be used: {error}"),
+    };
+    Trouble { detail, taken }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_port_is_another_programs_only_if_the_system_says_so() {
+        let of = |kind: io::ErrorKind| trouble(80, &kind.into());
+        assert_eq!(of(io::ErrorKind::AddrInUse).taken, Some(80));
+        let reserved = of(io::ErrorKind::PermissionDenied);
+        assert!(reserved.taken.is_none() && reserved.detail.contains("reserves it"), "{reserved:?}");
     }
 }

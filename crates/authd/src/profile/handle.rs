@@ -58,6 +58,8 @@ pub(crate) enum SignOutError {
     Provider(Failure),
     /// The store did not forget it.
     Store(StoreError),
+    /// Its record could not be read, and this is how it looks: nobody knows what to revoke.
+    Unread(View),
 }
 
 /// Takes a grant to where it is to be from now on, durably.

@@ -43,8 +43,6 @@ pub(crate) struct Front {
     pub(crate) stopping: CancellationToken,
     /// For looking at the network; no token is spent by it.
     pub(crate) endpoint: Endpoint,
-    /// The port that the callback server wants.
-    pub(crate) first_port: u16,
     /// The callback server's state.
     pub(crate) callback: watch::Receiver<CallbackFacts>,
     /// The store's state.
@@ -84,19 +82,25 @@ impl Front {
         Ok(Found { name, handle })
     }
 
-    /// The facts of a profile whose credential lasts long enough, or why there is none.
-    pub(super) async fn fresh(&self, found: &Found, span: Option<Duration>) -> Result<Arc<Facts>, Problem> {
-        let answer = self.seek(found, span).await;
+    /// The facts of a profile whose credential lasts long enough, or why there is none. Who names a time gets a
+    /// credential that lasts as long, or learns why not; who names none gets the old one until it expires.
+    pub(super) async fn fresh(&self, found: &Found, named: Option<Duration>) -> Result<Arc<Facts>, Problem> {
+        let answer = self.seek(found, named).await;
         self.metrics.answered(answer.as_ref().map_or(From::Nowhere, |(from, _)| *from));
         answer.map(|(_, facts)| facts)
     }
 
-    async fn seek(&self, found: &Found, span: Option<Duration>) -> Result<(From, Arc<Facts>), Problem> {
+    async fn seek(&self, found: &Found, named: Option<Duration>) -> Result<(From, Arc<Facts>), Problem> {
         let Limits { min_ttl, patience, .. } = *self.limits.borrow();
-        let span = span.unwrap_or(min_ttl);
+        let span = named.unwrap_or(min_ttl);
+        let too_short = |facts: &Facts, now| named.is_some_and(|span| !facts.lasts(span, now));
         let now = clock::now();
         let facts = self.known(found).await?;
         match facts.freshness(span, now) {
+            // Only of what cannot be renewed.
+            Freshness::Fresh | Freshness::Due if too_short(&facts, now) => {
+                return Err(reply::no_credential(&facts, now));
+            }
             Freshness::Fresh => {
                 found.handle.used(now);
                 return Ok((From::Cache, facts));
@@ -114,8 +118,10 @@ impl Front {
         }
         let (facts, now) = (self.known(found).await?, clock::now());
         match facts.freshness(Duration::ZERO, now) {
-            Freshness::Fresh | Freshness::Due => Ok((From::Renewal, facts)),
-            Freshness::Expired | Freshness::LoginRequired => Err(reply::no_credential(&facts, now)),
+            Freshness::Fresh | Freshness::Due if !too_short(&facts, now) => Ok((From::Renewal, facts)),
+            Freshness::Fresh | Freshness::Due | Freshness::Expired | Freshness::LoginRequired => {
+                Err(reply::no_credential(&facts, now))
+            }
         }
     }
 

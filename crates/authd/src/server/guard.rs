@@ -9,7 +9,7 @@ use axum::{
     extract::Request,
     response::{IntoResponse, Response},
 };
-use http::{HeaderName, header};
+use http::{HeaderName, StatusCode, header};
 use hyper::body::Incoming;
 use tower::Service;
 use tracing::Instrument;
@@ -72,11 +72,24 @@ impl Guarded {
         reading.tell(&mut response);
         let status = response.status();
         if status.is_client_error() || status.is_server_error() {
-            span.in_scope(|| tracing::debug!(status = status.as_u16(), "refused"));
+            let problem = response.extensions_mut().remove();
+            span.in_scope(|| log(id, name, status, problem.as_ref()));
             response.headers_mut().insert(REQUEST_ID, id.into());
         }
         self.metrics.asked(name, &method, status);
         response
+    }
+}
+
+/// What a client did wrong is its own affair; what went wrong here or upstream is found by the number that
+/// the answer has, at the level that everybody has. A relayed answer has no problem of ours.
+fn log(id: u64, route: Option<&str>, status: StatusCode, problem: Option<&Problem>) {
+    let (code, detail) = problem.map(|problem| (problem.code.as_str(), problem.detail.as_str())).unzip();
+    let status = status.as_u16();
+    if status < 500 {
+        tracing::debug!(status, "refused");
+    } else {
+        tracing::warn!(id, route, status, code, detail, "failed");
     }
 }
 

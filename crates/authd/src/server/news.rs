@@ -73,6 +73,9 @@ impl Listener {
         for name in names {
             self.tell_profile(&name);
         }
+        for id in self.front.logins.ids() {
+            self.tell_login(&id);
+        }
     }
 
     fn tell_store(&mut self) {

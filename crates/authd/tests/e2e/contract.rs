@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use authd_sandbox::house::House;
 use http_body_util::BodyExt as _;
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::UnixStream,
@@ -119,4 +119,71 @@ async fn refused(house: &House, method: &str, path: &str, body: &str, code: &str
     assert_eq!(answer.json()["code"], code, "{method} {path}: {}", answer.text());
     assert_eq!(answer.json()["status"], answer.status.as_u16(), "{method} {path}");
     assert!(!answer.header("authd-version").is_empty() && !answer.header("authd-request").is_empty());
+}
+
+#[tokio::test]
+async fn a_refused_body_is_never_quoted() {
+    const SECRET: &str = "sk-SECRET of somebody";
+    // Any text fits the other fields.
+    const CHOICES: [&str; 11] = [
+        "profile",
+        "flow",
+        "mode",
+        "replace",
+        "paste",
+        "default",
+        "name",
+        "rejected_generation",
+        "source",
+        "target",
+        "to",
+    ];
+    let sandbox = sandbox().await;
+    let house = house(&sandbox).await;
+    let document = house.get("/v1/openapi.json").await;
+    let mut refused = 0;
+    for (path, item) in document["paths"].as_object().unwrap() {
+        let at = path.replace("{profile}", "nobody").replace("{id}", "lg_none");
+        for (method, operation) in item.as_object().unwrap() {
+            let schema = operation.pointer("/requestBody/content/application~1json/schema/$ref");
+            let Some(schema) = schema.and_then(|schema| document.pointer(&schema.as_str().unwrap()[1..]))
+            else {
+                continue;
+            };
+            let mut bodies = vec![json!(SECRET), json!([SECRET])];
+            for field in schema["properties"].as_object().unwrap().keys() {
+                bodies.push(json!({field: {SECRET: SECRET}}));
+                bodies.extend(CHOICES.contains(&field.as_str()).then(|| json!({field: SECRET})));
+            }
+            let mut bodies: Vec<String> = bodies.iter().map(Value::to_string).collect();
+            bodies.extend([SECRET.to_owned(), format!("{{\"{SECRET}"), format!("{{\"path\":\"{SECRET}")]);
+            for body in bodies {
+                let answer = house.request(&method.to_uppercase(), &at, &[], body.clone()).await;
+                let text = answer.text();
+                assert_eq!(answer.json()["code"], "bad_request", "{method} {path} {body}: {text}");
+                assert!(!text.contains("SECRET"), "{method} {path} {body}: {text}");
+                refused += 1;
+            }
+        }
+    }
+    assert!(refused > 80, "{refused}");
+}
+
+#[tokio::test]
+async fn an_unknown_field_is_named_however_odd_it_is() {
+    let sandbox = sandbox().await;
+    let house = house(&sandbox).await;
+    for (body, named) in [
+        (json!({"profil": 1}), "unknown field \"profil\" (line 1, column 9)"),
+        (json!({"`, expected `": 1}), "unknown field \"\""),
+        (json!({"a\u{1b}[31m\nb ä": 1}), "unknown field \"a?[31m?b ?\""),
+        (json!({"x".repeat(10_000): 1}), &format!("unknown field \"{}\"", "x".repeat(64))),
+    ] {
+        let problem = house.request("POST", "/v1/logins", &[], body.to_string()).await.json();
+        let detail = problem["detail"].as_str().unwrap();
+        assert!(detail.contains(named), "{detail}");
+        assert!(problem["hint"].is_string(), "{problem}");
+    }
+    let problem = house.request("POST", "/v1/store/migrate", &[], "{}").await.json();
+    assert!(problem["detail"].as_str().unwrap().contains("missing field \"to\""), "{problem}");
 }

@@ -59,3 +59,22 @@ async fn a_refusal_has_the_number_that_the_log_has() {
     let fine = house.request("GET", "/v1/status", &[], "").await;
     assert_eq!(fine.header("authd-request"), "", "only refusals have one");
 }
+
+#[tokio::test]
+async fn a_failure_that_is_not_the_clients_is_in_the_log_with_its_number() {
+    let sandbox = sandbox().await;
+    let house = house(&sandbox).await;
+    house.sign_in("default", "plus").await;
+    sandbox.faults().push(Route::Refresh, Fault::status(503, "a provider's own words"));
+    let failed = house.request("POST", "/v1/profiles/-/refresh", &[], "{}").await;
+    let line = format!(
+        "WARN failed id={} route=\"/v1/profiles/{{profile}}/refresh\" status=503",
+        failed.header("authd-request")
+    );
+    let log = house.log();
+    let line = log.lines().find(|found| found.contains(&line)).unwrap_or_else(|| panic!("{line}\n{log}"));
+    let detail = failed.json()["detail"].as_str().unwrap().to_owned();
+    assert!(line.contains("code=\"provider_unreachable\"") && line.contains(&detail), "{line}");
+    let refused = house.request("GET", "/v1/profiles/nobody", &[], "").await;
+    assert!(!house.log().contains(&format!("id={}", refused.header("authd-request"))), "{}", house.log());
+}

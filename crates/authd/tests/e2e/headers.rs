@@ -6,6 +6,7 @@ use authd_sandbox::{
     Account, Config, Fault, Route, Routing, Sandbox,
     house::{House, HouseConfig},
 };
+use secrecy::ExposeSecret;
 use serde_json::json;
 
 use crate::support::{AUTHD, house, names, question, sandbox, value};
@@ -300,4 +301,77 @@ async fn a_workspace_with_a_host_of_its_own_is_routed_there() {
         house.post("/v1/profiles/-/refresh", json!({})).await;
         assert_eq!(sandbox.count(Route::WhamAccountsCheck), asked);
     }
+}
+
+#[tokio::test]
+async fn a_reload_that_changes_the_headers_changes_their_tag() {
+    let sandbox = sandbox().await;
+    let house = house(&sandbox).await;
+    house.sign_in("default", "plus").await;
+    let path = "/v1/profiles/-/headers";
+    let tag = house.request("GET", path, &[], "").await.header("etag").to_owned();
+    let config = std::fs::read_to_string(house.config()).unwrap();
+    std::fs::write(house.config(), format!("{config}\n[client]\noriginator = 'another'\n")).unwrap();
+    house.signal(rustix::process::Signal::HUP);
+    let mut now = house.get(path).await;
+    while value(&now, "originator") != "another" {
+        now = house.get(path).await;
+    }
+    let asked = house.request("GET", path, &[("If-None-Match", &tag)], "").await;
+    assert_eq!((asked.status.as_u16(), &asked.json()), (200, &now));
+    assert_eq!(now["generation"], 1, "the credential is the same");
+    let tag = asked.header("etag").to_owned();
+    assert_eq!(house.request("GET", path, &[("If-None-Match", &tag)], "").await.status, 304);
+}
+
+/// As if the profile's credential had been issued that long ago; the daemon must not run.
+async fn age(house: &House, past: Duration) {
+    let key = authd_store::KeySource {
+        credentials_directory: None,
+        passphrase_file: None,
+        key_file: house.state().join("store.key"),
+    };
+    let config = authd_store::Config {
+        kind: authd_store::Wish::File,
+        state_dir: house.state(),
+        service: String::new(),
+        key,
+        deadline: Duration::from_secs(20),
+        memory_control: None,
+    };
+    let (store, key) = (authd_store::Store::open(config, None), authd_store::Key::profile("default"));
+    let record = store.load(&key).await.unwrap().unwrap();
+    let mut record: serde_json::Value = serde_json::from_str(record.expose_secret()).unwrap();
+    let issued: jiff::Timestamp = record["issued_at"].as_str().unwrap().parse().unwrap();
+    record["issued_at"] = json!(issued - past);
+    store.save(&key, "", record.to_string().into()).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_wish_that_cannot_be_met_is_refused_and_the_old_token_goes_to_whoever_has_none() {
+    let accounts = [Account::plus().with_lifetime(Duration::from_secs(3600))];
+    let sandbox = Sandbox::start(Config::with_accounts(accounts)).await.unwrap();
+    let mut house = House::start(HouseConfig::new(AUTHD, &sandbox).store("file")).await;
+    house.sign_in("default", "plus").await;
+    house.sigterm_and_wait().await;
+    age(&house, Duration::from_secs(1800)).await;
+    house.start_again().await;
+    // A new token would last 5400 s, this one lasts 3600.
+    let (wish, usual) = ("/v1/profiles/-/headers?min_ttl=4000", "/v1/profiles/-/headers");
+    let ask = async |path: &str| house.request("GET", path, &[], "").await;
+    sandbox.faults().push_times(Route::Refresh, Fault::status(503, ""), usize::MAX);
+    let refused = ask(wish).await;
+    assert_eq!(refused.json()["code"], "provider_unreachable", "{}", refused.text());
+    assert_ne!(refused.header("retry-after"), "");
+    for met in [usual, "/v1/profiles/-/headers?min_ttl=3000"] {
+        assert_eq!(ask(met).await.json()["generation"], 1, "{met}");
+    }
+    sandbox.faults().clear();
+    sandbox.expire_refresh_tokens();
+    let mut refused = ask(wish).await.json();
+    while refused["code"] == "provider_unreachable" {
+        refused = ask(wish).await.json();
+    }
+    assert_eq!(refused["code"], "login_required", "{refused}");
+    assert_eq!(ask(usual).await.json()["generation"], 1);
 }

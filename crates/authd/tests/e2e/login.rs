@@ -232,3 +232,20 @@ async fn two_workspaces_of_one_person_are_two_profiles_and_one_can_be_insisted_o
     house.browse(&url, "team").await;
     assert_eq!(finished(&house, &login).await["state"], "succeeded");
 }
+
+#[tokio::test]
+async fn more_logins_than_people_are_refused_until_one_of_them_ends() {
+    let sandbox = sandbox().await;
+    let house = house(&sandbox).await;
+    let (first, _) = start(&house, json!({})).await;
+    for _ in 1..256 {
+        start(&house, json!({})).await;
+    }
+    let refused = house.request("POST", "/v1/logins", &[], "{}").await;
+    assert_eq!((refused.status.as_u16(), &refused.json()["code"]), (429, &json!("too_many_requests")));
+    let seconds: u64 = refused.header("retry-after").parse().unwrap();
+    assert!((1..=600).contains(&seconds), "the first one ends by itself: {seconds}");
+    let path = format!("/v1/logins/{}", first["id"].as_str().unwrap());
+    assert_eq!(house.request("DELETE", &path, &[], "").await.status, 204);
+    start(&house, json!({})).await;
+}

@@ -11,7 +11,7 @@ use hyper::body::Incoming;
 use serde_json::{Value, json};
 use tokio::io::AsyncBufReadExt;
 
-use crate::support::{AUTHD, house, sandbox};
+use crate::support::{AUTHD, house, sandbox, start};
 
 /// How long an event may take: a bound against hanging, not an expectation.
 const PATIENCE: std::time::Duration = std::time::Duration::from_secs(20);
@@ -75,6 +75,19 @@ async fn every_change_of_state_is_told_and_never_a_secret() {
     assert!(!sandbox.issued_secrets().iter().any(|secret| all.contains(secret.as_str())));
     assert!(house.wait().await.success());
     assert!(!house.log().contains("still under way"), "{}", house.log());
+}
+
+#[tokio::test]
+async fn who_begins_to_listen_is_told_of_logins_that_began_before() {
+    let sandbox = sandbox().await;
+    let house = house(&sandbox).await;
+    let over = house.sign_in("default", "plus").await;
+    let (pending, _) = start(&house, json!({"profile": "work"})).await;
+    let mut stream = Stream::open(&house).await;
+    for (login, state) in [(over, "succeeded"), (pending, "pending")] {
+        let told = stream.hear("login", |told| told["id"] == login["id"]).await;
+        assert_eq!((&told["state"], &told["authorize_url"]), (&json!(state), &Value::Null));
+    }
 }
 
 #[tokio::test]

@@ -72,3 +72,25 @@ async fn an_answer_that_breaks_off_breaks_off_here_too() {
     let answer = house.open("POST", path, &[], question("What is 2+2?").to_string()).await.unwrap();
     assert!(answer.into_body().collect().await.is_err(), "a cut answer must not look whole");
 }
+
+#[tokio::test]
+async fn a_provider_out_of_reach_comes_with_a_time_to_try_again() {
+    let sandbox = sandbox().await;
+    let house = house(&sandbox).await;
+    house.sign_in("default", "plus").await;
+    let told = async |method: &str, path: &str, body: String| {
+        let answer = house.request(method, path, &[], body).await;
+        let problem = answer.json();
+        assert_eq!(problem["code"], "provider_unreachable", "{problem}");
+        assert_eq!(problem["retry_after"].as_u64().unwrap().to_string(), answer.header("retry-after"));
+        problem["retry_after"].as_u64().unwrap()
+    };
+    sandbox.faults().push(Route::Me, Fault::DropBeforeCommit);
+    assert!(told("GET", "/v1/profiles/-/relay-backend/me", String::new()).await > 0);
+    for (retry_after, least) in [(None, 1), (Some(17), 17)] {
+        let busy = Fault::Status { status: 503, body: String::new(), retry_after };
+        sandbox.faults().push(Route::DeviceCode, busy);
+        let seconds = told("POST", "/v1/logins", r#"{"flow":"device"}"#.to_owned()).await;
+        assert!(seconds >= least, "{seconds}");
+    }
+}

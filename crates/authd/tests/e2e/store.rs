@@ -142,3 +142,35 @@ async fn a_record_of_a_newer_version_is_refused_without_damage() {
     house.sigterm_and_wait().await;
     assert_eq!(fs::read(&record).unwrap(), before);
 }
+
+#[tokio::test]
+async fn what_cannot_be_read_is_not_said_to_be_revoked() {
+    let sandbox = sandbox().await;
+    let mut house = House::start(HouseConfig::new(AUTHD, &sandbox).store("file")).await;
+    house.sign_in("default", "plus").await;
+    let record = house.state().join("store/profile.default.age");
+    let whole = fs::read(&record).unwrap();
+    let revoke = async |house: &House| house.request("DELETE", "/v1/profiles/-?revoke=true", &[], "").await;
+    for (code, spoil) in [
+        ("store_unavailable", &(|| fs::write(&record, "not sealed").unwrap()) as &dyn Fn()),
+        ("login_required", &|| fs::remove_file(&record).unwrap()),
+    ] {
+        house.sigterm_and_wait().await;
+        spoil();
+        house.start_again().await;
+        let refused = revoke(&house).await;
+        assert_eq!(refused.json()["code"], code, "{}", refused.text());
+        assert_eq!(refused.json()["hint"], "to forget it on this machine alone: authctl logout default");
+    }
+    // What was found missing is looked for once more, and found.
+    fs::write(&record, whole).unwrap();
+    assert_eq!((revoke(&house).await.status.as_u16(), sandbox.count(Route::Revoke)), (204, 1));
+    assert_eq!(house.get("/v1/profiles").await["profiles"], json!([]));
+    // Whoever does not ask for more can always forget it here.
+    house.sign_in("default", "plus").await;
+    house.sigterm_and_wait().await;
+    fs::write(&record, "not sealed").unwrap();
+    house.start_again().await;
+    assert_eq!(house.request("DELETE", "/v1/profiles/-", &[], "").await.status, 204);
+    assert_eq!(sandbox.count(Route::Revoke), 1);
+}

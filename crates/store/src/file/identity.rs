@@ -53,9 +53,14 @@ impl Identities {
         if path.exists() {
             return Self::parse(&read_secret(path)?, place);
         }
-        let made = Self { first: x25519::Identity::generate(), older: Vec::new(), place };
-        made.keep()?;
-        Ok(made)
+        Self::made(place)
+    }
+
+    /// The first identity of a place that has none.
+    fn made(place: Place) -> Result<Self, StoreError> {
+        let first = x25519::Identity::generate();
+        place.keep(&first, &[])?;
+        Ok(Self { first, older: Vec::new(), place })
     }
 
     /// A given text is an identity, or the passphrase of one that we keep. Deriving a key from a
@@ -78,10 +83,7 @@ impl Identities {
             let opened = SecretString::from(String::from_utf8_lossy(&opened).into_owned());
             return Self::parse(&opened, Place::Sealed { kept, passphrase, given });
         }
-        let place = Place::Sealed { kept, passphrase, given };
-        let made = Self { first: x25519::Identity::generate(), older: Vec::new(), place };
-        made.keep()?;
-        Ok(made)
+        Self::made(Place::Sealed { kept, passphrase, given })
     }
 
     fn parse(text: &SecretString, place: Place) -> Result<Self, StoreError> {
@@ -123,15 +125,21 @@ impl Identities {
             );
             return Err(StoreError::Refused { detail });
         }
-        let new = x25519::Identity::generate();
-        self.older.insert(0, std::mem::replace(&mut self.first, new));
-        self.keep()
+        let older = std::iter::once(&self.first).chain(&self.older).cloned().collect();
+        self.change(x25519::Identity::generate(), older)
     }
 
     /// Forgets all identities but the first.
     pub(super) fn retire(&mut self) -> Result<(), StoreError> {
-        self.older.clear();
-        self.keep()
+        self.change(self.first.clone(), Vec::new())
+    }
+
+    /// Takes these identities into use once they are written: what is sealed with one that is nowhere but in
+    /// memory is lost at the next start.
+    fn change(&mut self, first: x25519::Identity, older: Vec<x25519::Identity>) -> Result<(), StoreError> {
+        self.place.keep(&first, &older)?;
+        (self.first, self.older) = (first, older);
+        Ok(())
     }
 
     /// Where the key comes from, in words.
@@ -142,31 +150,6 @@ impl Identities {
             Place::Given(path) => format!("opened by the identity in {}", path.display()),
         }
     }
-
-    /// Writes the identities where they are kept, the first one first.
-    fn keep(&self) -> Result<(), StoreError> {
-        let mut text = format!(
-            "# The key of authd's encrypted files. Whoever can read it can read them.\n# public key: {}\n",
-            self.first.to_public()
-        );
-        for identity in std::iter::once(&self.first).chain(&self.older) {
-            text += identity.to_string().expose_secret();
-            text.push('\n');
-        }
-        let text = SecretString::from(text);
-        let written = match &self.place {
-            Place::KeyFile(path) => private::atomic_write(path, text.expose_secret().as_bytes()),
-            Place::Sealed { kept, passphrase, .. } => {
-                let mut recipient = scrypt::Recipient::new(passphrase.clone());
-                recipient.set_work_factor(WORK);
-                let sealed = age::encrypt(&recipient, text.expose_secret().as_bytes())
-                    .map_err(|error| StoreError::Unavailable { detail: error.to_string() })?;
-                private::atomic_write(kept, &sealed)
-            }
-            Place::Given(_) => Ok(()),
-        };
-        written.map_err(|error| unavailable(&error))
-    }
 }
 
 impl Place {
@@ -175,6 +158,31 @@ impl Place {
             Self::KeyFile(path) | Self::Given(path) => path,
             Self::Sealed { kept, .. } => kept,
         }
+    }
+
+    /// Writes the identities that are kept here, the first one first.
+    fn keep(&self, first: &x25519::Identity, older: &[x25519::Identity]) -> Result<(), StoreError> {
+        let mut text = format!(
+            "# The key of authd's encrypted files. Whoever can read it can read them.\n# public key: {}\n",
+            first.to_public()
+        );
+        for identity in std::iter::once(first).chain(older) {
+            text += identity.to_string().expose_secret();
+            text.push('\n');
+        }
+        let text = SecretString::from(text);
+        let written = match self {
+            Self::KeyFile(path) => private::atomic_write(path, text.expose_secret().as_bytes()),
+            Self::Sealed { kept, passphrase, .. } => {
+                let mut recipient = scrypt::Recipient::new(passphrase.clone());
+                recipient.set_work_factor(WORK);
+                let sealed = age::encrypt(&recipient, text.expose_secret().as_bytes())
+                    .map_err(|error| StoreError::Unavailable { detail: error.to_string() })?;
+                private::atomic_write(kept, &sealed)
+            }
+            Self::Given(_) => Ok(()),
+        };
+        written.map_err(|error| unavailable(&error))
     }
 }
 
