@@ -14,5 +14,6 @@ mod pipe;
 mod relay;
 mod store;
 mod support;
+mod uploads;
 mod upstream;
 mod websocket;

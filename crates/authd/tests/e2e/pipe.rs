@@ -13,7 +13,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::{
     support::{AUTHD, house, question, sandbox},
-    upstream::{PATH, Upstream, gone, head, say, until},
+    upstream::{PATH, Upstream, gone, head, say, stalled, until},
 };
 
 /// A frame of zstd is told by its first four bytes; that these are no whole one is nobody's business here.
@@ -168,20 +168,6 @@ async fn flood<T: AsyncWriteExt + Unpin>(mut to: T, written: Arc<AtomicUsize>) -
         written.fetch_add(piece.len(), Ordering::Relaxed);
     }
     to
-}
-
-/// How much went out when no more does. The daemon has one thread: while it answers others, a writer that
-/// it does not hold up gets on.
-async fn stalled(house: &House, written: &AtomicUsize) -> usize {
-    loop {
-        let before = written.load(Ordering::Relaxed);
-        for _ in 0..40 {
-            house.get("/v1/status").await;
-        }
-        if before > 0 && written.load(Ordering::Relaxed) == before {
-            return before;
-        }
-    }
 }
 
 /// Floods one end of a relayed exchange, and reads the other end when no more goes in.
