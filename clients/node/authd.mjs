@@ -27,6 +27,8 @@ import { Readable } from "node:stream";
 const TIMEOUT = 90_000;
 /** How long one look at a login lasts, in seconds; authd allows 60. */
 const LONG_POLL = 50;
+/** The longest path of a socket, in bytes, on every platform: macOS holds 104 with the closing NUL. */
+const MAX_SOCKET_PATH = 103;
 
 /**
  * Ready-to-use headers and where they are good.
@@ -119,7 +121,8 @@ export class RelayBase {
 
   /**
    * `fetch` over the socket, for programs and libraries that take one. The answer streams; the request's body
-   * is read whole first, so that authd can send it again after a 401.
+   * is read whole first, so that authd can send it again after a 401. One that is too long for that is answered
+   * with a 401 that has an `Authd-Renewed` header: send it again yourself.
    *
    * @param {string | URL | Request} input
    * @param {RequestInit} [init]
@@ -149,7 +152,7 @@ export class RelayBase {
 export class Authd {
   /** @param {string} [socketPath] */
   constructor(socketPath = defaultSocket()) {
-    this.socketPath = socketPath;
+    this.socketPath = checked(socketPath);
   }
 
   /**
@@ -255,10 +258,12 @@ export class Authd {
     const headers = sent ? { "content-type": "application/json" } : {};
     const signal = AbortSignal.timeout(TIMEOUT);
     let status = 0;
+    let version;
     let said = "";
     try {
       const answer = await send(this.socketPath, target, { method, headers, signal }, sent);
       status = answer.statusCode ?? 0;
+      version = answer.headers["authd-version"];
       for await (const chunk of answer.setEncoding("utf8")) said += chunk;
     } catch (cause) {
       if (cause instanceof AuthdError) throw cause;
@@ -266,8 +271,9 @@ export class Authd {
       throw new AuthdError({ detail: `authd broke off: ${reason(cause)}` }, { cause });
     }
     const answer = parsed(said);
-    if (answer === null || typeof answer !== "object") {
-      throw new AuthdError({ detail: "whoever answers on the socket is not authd", status });
+    if (version === undefined || answer === null || typeof answer !== "object") {
+      const detail = `whoever answers on ${this.socketPath} is not authd`;
+      throw new AuthdError({ detail, hint: "name authd's own socket with AUTHD_SOCKET", status });
     }
     if (status >= 400) throw new AuthdError({ status, ...answer });
     return answer;
@@ -277,16 +283,37 @@ export class Authd {
 /**
  * Where authd listens unless it was told otherwise.
  *
+ * @param {{ env?: NodeJS.ProcessEnv, platform?: string, home?: string }} [place]
  * @returns {string}
  */
-export function defaultSocket() {
-  const { AUTHD_SOCKET, XDG_RUNTIME_DIR = "", XDG_CACHE_HOME = "" } = process.env;
+export function defaultSocket({ env = process.env, platform = process.platform, home = os.homedir() } = {}) {
+  const { AUTHD_SOCKET, XDG_RUNTIME_DIR = "", XDG_CACHE_HOME = "" } = env;
   if (AUTHD_SOCKET) return AUTHD_SOCKET;
-  let base = path.join(os.homedir(), ".cache");
-  if (process.platform === "darwin") base = path.join(os.homedir(), "Library/Caches");
+  let base = path.join(home, ".cache");
+  if (platform === "darwin") base = path.join(home, "Library/Caches");
   else if (path.isAbsolute(XDG_RUNTIME_DIR)) base = XDG_RUNTIME_DIR;
   else if (path.isAbsolute(XDG_CACHE_HOME)) base = XDG_CACHE_HOME;
   return path.join(base, "authd/authd.sock");
+}
+
+/**
+ * A socket's path, if a system takes it.
+ *
+ * @param {string} socketPath
+ */
+function checked(socketPath) {
+  const length = Buffer.byteLength(socketPath);
+  let detail, hint;
+  if (!path.isAbsolute(socketPath)) {
+    detail = `the socket's path must be absolute: ${socketPath}`;
+    hint = "name it from the root with AUTHD_SOCKET";
+  } else if (length > MAX_SOCKET_PATH) {
+    detail = `the socket's path is ${length} bytes long, and the system allows ${MAX_SOCKET_PATH}: ${socketPath}`;
+    hint = "choose a shorter one with AUTHD_SOCKET";
+  } else {
+    return socketPath;
+  }
+  throw new AuthdError({ code: "bad_request", detail, hint });
 }
 
 /**
@@ -301,7 +328,9 @@ export function defaultSocket() {
 function send(socketPath, target, { headers, ...options }, body) {
   return new Promise((resolve, reject) => {
     // authd answers to no other name, and a connection of its own per request keeps the process free to end.
-    const fixed = { socketPath, path: target, headers: { ...headers, host: "authd" }, agent: false };
+    // Of some methods' bodies Node says nothing by itself, and whoever reads them takes them for the next request.
+    const length = body === undefined ? {} : { "content-length": Buffer.byteLength(body) };
+    const fixed = { socketPath, path: target, headers: { ...headers, ...length, host: "authd" }, agent: false };
     const request = http.request({ ...options, ...fixed }, resolve);
     request.on("error", (/** @type {NodeJS.ErrnoException} */ error) => {
       const connecting = error.syscall === "connect";

@@ -106,34 +106,87 @@ test("nobody there is an error of its own", async () => {
 });
 
 test("somebody else on the socket is told apart", async () => {
-  const place = await mkdtemp(path.join(os.tmpdir(), "authd-test-"));
-  const socketPath = path.join(place, "other.sock");
-  const answers = ["HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi", ""];
-  const other = net.createServer((client) => client.once("data", () => client.end(answers.shift() ?? "")));
-  await new Promise((listening) => other.listen(socketPath, () => listening(undefined)));
-  await assert.rejects(new Authd(socketPath).headers(), /not authd/);
-  await assert.rejects(new Authd(socketPath).headers(), /broke off/);
-  other.close();
-  await rm(place, { recursive: true });
+  const strange = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n";
+  await withSomebodyElse([`${strange}hi`, `${strange}{}`, ""], async (socketPath) => {
+    await assert.rejects(new Authd(socketPath).headers(), /not authd.*AUTHD_SOCKET/);
+    await assert.rejects(new Authd(socketPath).headers(), /not authd/);
+    await assert.rejects(new Authd(socketPath).headers(), /broke off/);
+  });
+});
+
+test("every body is framed, whatever the method", async () => {
+  const none = "HTTP/1.1 204 No Content\r\n\r\n";
+  const methods = ["POST", "PATCH", "DELETE", "OPTIONS"];
+  await withSomebodyElse(methods.map(() => none), async (socketPath, heard) => {
+    const relay = new Authd(socketPath).relay();
+    for (const method of methods) {
+      await relay.fetch(`${relay.url}/things`, { method, body: "héllo" });
+      assert.match(heard.at(-1) ?? "", /^content-length: 6\r$/im, method);
+      assert.doesNotMatch(heard.at(-1) ?? "", /transfer-encoding/i, method);
+    }
+  });
+});
+
+test("an answer is read though the body was not", async () => {
+  const refusal = "HTTP/1.1 413 Content Too Large\r\nContent-Length: 2\r\n\r\nno";
+  await withSomebodyElse([refusal, ""], async (socketPath) => {
+    const relay = new Authd(socketPath).relay();
+    const long = { method: "POST", body: "x".repeat(8 << 20) };
+    const answer = await relay.fetch(`${relay.url}/responses`, long);
+    assert.deepEqual([answer.status, await answer.text()], [413, "no"]);
+    // Where there is no answer, that is told.
+    await assert.rejects(relay.fetch(`${relay.url}/responses`, long));
+  });
+});
+
+test("a socket that no system takes is refused at once", () => {
+  assert.throws(() => new Authd("authd.sock"), { code: "bad_request", message: /must be absolute.*AUTHD_SOCKET/ });
+  const long = `/${"ü".repeat(52)}`;
+  assert.throws(() => new Authd(long), { code: "bad_request", message: /105 bytes long.*103.*AUTHD_SOCKET/ });
+  assert.equal(new Authd(`/${"x".repeat(102)}`).socketPath.length, 103);
 });
 
 test("the socket is where the environment says", () => {
-  const kept = { ...process.env };
-  const at = (/** @type {Record<string, string>} */ env) => {
-    for (const name of ["AUTHD_SOCKET", "XDG_RUNTIME_DIR", "XDG_CACHE_HOME"]) delete process.env[name];
-    Object.assign(process.env, env);
-    return defaultSocket();
-  };
-  try {
-    assert.equal(at({ AUTHD_SOCKET: "/a/b", XDG_RUNTIME_DIR: "/run/u" }), "/a/b");
-    if (process.platform === "linux") {
-      assert.equal(at({ AUTHD_SOCKET: "", XDG_RUNTIME_DIR: "/run/u" }), "/run/u/authd/authd.sock");
-      assert.equal(at({ XDG_RUNTIME_DIR: "relative", XDG_CACHE_HOME: "/c" }), "/c/authd/authd.sock");
-    }
-  } finally {
-    Object.assign(process.env, kept);
-  }
+  const linux = (/** @type {Record<string, string>} */ env) =>
+    defaultSocket({ env, platform: "linux", home: "/home/me" });
+  assert.equal(linux({ AUTHD_SOCKET: "/a/b", XDG_RUNTIME_DIR: "/run/u" }), "/a/b");
+  assert.equal(linux({ AUTHD_SOCKET: "", XDG_RUNTIME_DIR: "/run/u" }), "/run/u/authd/authd.sock");
+  assert.equal(linux({ XDG_RUNTIME_DIR: "relative", XDG_CACHE_HOME: "/c" }), "/c/authd/authd.sock");
+  assert.equal(linux({}), "/home/me/.cache/authd/authd.sock");
+  const darwin = (/** @type {Record<string, string>} */ env) =>
+    defaultSocket({ env, platform: "darwin", home: "/Users/me" });
+  assert.equal(darwin({ AUTHD_SOCKET: "/a/b" }), "/a/b");
+  const xdg = { XDG_RUNTIME_DIR: "/run/u", XDG_CACHE_HOME: "/c" };
+  assert.equal(darwin(xdg), "/Users/me/Library/Caches/authd/authd.sock");
+  assert.equal(authd.socketPath, process.env.AUTHD_SOCKET);
 });
+
+/**
+ * Runs something while somebody on a socket says these, one to each client, and reads no more than the beginning.
+ *
+ * @param {string[]} answers
+ * @param {(socketPath: string, heard: string[]) => Promise<void>} run
+ */
+async function withSomebodyElse(answers, run) {
+  const place = await mkdtemp(path.join(os.tmpdir(), "authd-test-"));
+  const socketPath = path.join(place, "other.sock");
+  /** @type {string[]} */
+  const heard = [];
+  const other = net.createServer((client) => {
+    client.once("data", (beginning) => {
+      heard.push(beginning.toString());
+      client.pause();
+      client.end(answers[heard.length - 1] ?? "", () => client.destroy());
+    });
+  });
+  await new Promise((listening) => other.listen(socketPath, () => listening(undefined)));
+  try {
+    await run(socketPath, heard);
+  } finally {
+    other.close();
+    await rm(place, { recursive: true });
+  }
+}
 
 /**
  * The text of a streamed answer.

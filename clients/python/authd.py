@@ -33,6 +33,8 @@ __all__ = ["Authd", "AuthdError", "Headers", "Login", "NoDaemon", "RelayBase", "
 _TIMEOUT = 90.0
 # How long one look at a login lasts; authd allows 60.
 _LONG_POLL = 50
+# The longest path of a socket, in bytes, on every platform: macOS holds 104 with the closing NUL.
+_MAX_SOCKET_PATH = 103
 
 
 class AuthdError(Exception):
@@ -113,7 +115,10 @@ class RelayBase:
         return "http://authd" + self.base_path
 
     def connection(self, timeout: Optional[float] = None) -> http.client.HTTPConnection:
-        """A connection over the socket; request paths are `base_path + "/responses"` and the like."""
+        """A connection over the socket; request paths are `base_path + "/responses"` and the like.
+
+        A 401 with `Authd-Renewed` came with a body that authd could not send again: send it again yourself.
+        """
         return _UnixConnection(self.socket_path, timeout)
 
 
@@ -121,7 +126,7 @@ class Authd:
     """The daemon on a socket. It holds no connection, so threads may share it."""
 
     def __init__(self, socket_path: Union[str, "os.PathLike[str]", None] = None) -> None:
-        self.socket_path: str = os.fspath(socket_path) if socket_path is not None else default_socket()
+        self.socket_path: str = _checked(os.fspath(socket_path) if socket_path is not None else default_socket())
 
     def headers(self, profile: Optional[str] = None, min_ttl: Optional[int] = None) -> Headers:
         """Headers that are good for at least `min_ttl` more seconds; authd refreshes first if need be."""
@@ -212,8 +217,9 @@ class Authd:
             answer = json.loads(said)
         except ValueError:
             answer = None
-        if not isinstance(answer, dict):
-            raise AuthdError("unknown", "whoever answers on the socket is not authd", status=response.status)
+        if response.getheader("Authd-Version") is None or not isinstance(answer, dict):
+            detail = f"whoever answers on {self.socket_path} is not authd"
+            raise AuthdError("unknown", detail, "name authd's own socket with AUTHD_SOCKET", response.status)
         if response.status >= 400:
             raise _refusal(answer, response.status)
         return answer
@@ -245,6 +251,24 @@ class _UnixConnection(http.client.HTTPConnection):
         self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self.sock.settimeout(self.timeout)
         self.sock.connect(self._path)
+
+    def send(self, data: Any) -> None:
+        try:
+            super().send(data)
+        except (BrokenPipeError, ConnectionResetError):
+            # Whoever hangs up on a long body may have answered first. If not, whoever asks for the answer is told.
+            pass
+
+
+def _checked(path: str) -> str:
+    if not os.path.isabs(path):
+        detail = f"the socket's path must be absolute: {path}"
+        raise AuthdError("bad_request", detail, "name it from the root with AUTHD_SOCKET")
+    length = len(os.fsencode(path))
+    if length > _MAX_SOCKET_PATH:
+        detail = f"the socket's path is {length} bytes long, and the system allows {_MAX_SOCKET_PATH}: {path}"
+        raise AuthdError("bad_request", detail, "choose a shorter one with AUTHD_SOCKET")
+    return path
 
 
 def _of(profile: Optional[str]) -> str:

@@ -3,6 +3,7 @@
 Run them with `cargo xtask test ways`, which brings up such a daemon with a stand-in for OpenAI behind it.
 """
 
+import contextlib
 import json
 import os
 import socket
@@ -11,6 +12,7 @@ import threading
 import unittest
 import urllib.error
 import urllib.request
+from typing import Iterator
 from unittest import mock
 
 from authd import Authd, AuthdError, Login, NoDaemon, default_socket
@@ -110,34 +112,68 @@ class WithoutDaemon(unittest.TestCase):
         self.assertEqual((caught.exception.code, caught.exception.status), ("no_daemon", 0))
 
     def test_somebody_else_on_the_socket_is_told_apart(self) -> None:
-        with tempfile.TemporaryDirectory() as place:
-            path = os.path.join(place, "other.sock")
-            other = socket.socket(socket.AF_UNIX)
-            other.bind(path)
-            other.listen()
-
-            def answer() -> None:
-                for said in (b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi", b""):
-                    client, _ = other.accept()
-                    client.recv(65536)
-                    client.sendall(said)
-                    client.close()
-
-            threading.Thread(target=answer, daemon=True).start()
-            for what in ("not authd", "broke off"):
+        strange = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n"
+        with somebody_else(strange + b"hi", strange + b"{}", b"") as path:
+            for what in ("not authd.*AUTHD_SOCKET", "not authd", "broke off"):
                 with self.assertRaisesRegex(AuthdError, what):
                     Authd(path).headers()
-            other.close()
+
+    def test_an_answer_is_read_though_the_body_was_not(self) -> None:
+        with somebody_else(b"HTTP/1.1 413 Content Too Large\r\nContent-Length: 2\r\n\r\nno", b"") as path:
+            base = Authd(path).relay()
+            connection = base.connection(timeout=30)
+            connection.request("POST", base.base_path + "/responses", b"x" * (8 << 20))
+            answer = connection.getresponse()
+            self.assertEqual((answer.status, answer.read()), (413, b"no"))
+            connection.close()
+            # Where there is no answer, that is told.
+            connection.request("POST", base.base_path + "/responses", b"x" * (8 << 20))
+            with self.assertRaises(OSError):
+                connection.getresponse()
+            connection.close()
+
+    def test_a_socket_that_no_system_takes_is_refused_at_once(self) -> None:
+        for path, what in (
+            ("authd.sock", "must be absolute: authd.sock .*AUTHD_SOCKET"),
+            ("/" + "\u00fc" * 52, "105 bytes long, and the system allows 103.*AUTHD_SOCKET"),
+        ):
+            with mock.patch.dict(os.environ, {"AUTHD_SOCKET": path}), self.assertRaisesRegex(AuthdError, what):
+                Authd()
+            with self.assertRaisesRegex(AuthdError, what):
+                Authd(path)
+        self.assertEqual(Authd("/" + "x" * 102).socket_path, "/" + "x" * 102)
 
     def test_the_socket_is_where_the_environment_says(self) -> None:
-        for env, expected in (
-            ({"AUTHD_SOCKET": "/a/b", "XDG_RUNTIME_DIR": "/run/u"}, "/a/b"),
-            ({"AUTHD_SOCKET": "", "XDG_RUNTIME_DIR": "/run/u"}, "/run/u/authd/authd.sock"),
-            ({"XDG_CACHE_HOME": "/c", "XDG_RUNTIME_DIR": "relative"}, "/c/authd/authd.sock"),
-            ({"HOME": "/home/me"}, "/home/me/.cache/authd/authd.sock"),
+        xdg = {"XDG_RUNTIME_DIR": "/run/u", "XDG_CACHE_HOME": "/c"}
+        for platform, env, expected in (
+            ("linux", {"AUTHD_SOCKET": "/a/b", "XDG_RUNTIME_DIR": "/run/u"}, "/a/b"),
+            ("linux", {"AUTHD_SOCKET": "", "XDG_RUNTIME_DIR": "/run/u"}, "/run/u/authd/authd.sock"),
+            ("linux", {"XDG_CACHE_HOME": "/c", "XDG_RUNTIME_DIR": "relative"}, "/c/authd/authd.sock"),
+            ("linux", {"HOME": "/home/me"}, "/home/me/.cache/authd/authd.sock"),
+            ("darwin", {"AUTHD_SOCKET": "/a/b", "HOME": "/Users/me"}, "/a/b"),
+            ("darwin", {"HOME": "/Users/me", **xdg}, "/Users/me/Library/Caches/authd/authd.sock"),
         ):
-            with mock.patch.dict(os.environ, env, clear=True), mock.patch("sys.platform", "linux"):
+            with mock.patch.dict(os.environ, env, clear=True), mock.patch("sys.platform", platform):
                 self.assertEqual(default_socket(), expected)
+
+
+@contextlib.contextmanager
+def somebody_else(*answers: bytes) -> Iterator[str]:
+    """A socket on which somebody says these, one to each client, and reads no more than the beginning."""
+    with tempfile.TemporaryDirectory() as place, socket.socket(socket.AF_UNIX) as other:
+        path = os.path.join(place, "other.sock")
+        other.bind(path)
+        other.listen()
+
+        def answer() -> None:
+            for said in answers:
+                client, _ = other.accept()
+                client.recv(65536)
+                client.sendall(said)
+                client.close()
+
+        threading.Thread(target=answer, daemon=True).start()
+        yield path
 
 
 def open_page(url: str) -> None:

@@ -75,5 +75,9 @@ pub const VERSION_HEADER: &str = "authd-version";
 /// The header of a refusal that says which request it was: the log names it so, too.
 pub const REQUEST_HEADER: &str = "authd-request";
 
+/// The header of a relayed 401 that says which generation the credential is now: it was renewed, but the
+/// request's body was not at hand any more. Whoever sends the request again is served.
+pub const RENEWED_HEADER: &str = "authd-renewed";
+
 /// The media type of a [`Problem`] (RFC 9457, section 6.1).
 pub const PROBLEM_TYPE: &str = "application/problem+json";

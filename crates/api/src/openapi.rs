@@ -167,6 +167,13 @@ fn headers() -> Value {
             json!({"type": "integer", "minimum": 0}),
             42.into(),
         ),
+        crate::RENEWED_HEADER: header(
+            "With an upstream's 401: the credential's new generation. It was renewed, but the request's body was \
+             not at hand to be sent again; whoever sends the request again is served.",
+            false,
+            json!({"type": "integer", "minimum": 0}),
+            8.into(),
+        ),
         "retry-after": header(
             "Seconds after which trying again makes sense, where that can be said.",
             false,

@@ -36,7 +36,7 @@ pub enum PathError {
         path: String,
     },
     /// Use an absolute path: the daemon and its clients have different working directories.
-    #[error("the socket's path must be absolute: {0}")]
+    #[error("the socket's path must be absolute: {0}\nname it from the root with AUTHD_SOCKET or --socket")]
     Relative(String),
 }
 
@@ -70,7 +70,7 @@ impl Paths {
         let home = || dirs.ok_or(PathError::NoHome);
         let socket = match path("AUTHD_SOCKET") {
             Some(socket) => socket,
-            None => default_socket(home()?),
+            None => home().map(|home| default_socket(home.runtime_dir(), home.cache_dir()))?,
         };
         let config = match path("AUTHD_CONFIG") {
             Some(config) => config,
@@ -86,11 +86,8 @@ impl Paths {
 
 /// The runtime directory where there is one; else a short path below the user's cache, which is
 /// private to the user on every platform and never another user's to squat on, as `/tmp` would be.
-fn default_socket(dirs: &BaseDirs) -> PathBuf {
-    match dirs.runtime_dir() {
-        Some(runtime) => runtime.join("authd/authd.sock"),
-        None => dirs.cache_dir().join("authd/authd.sock"),
-    }
+fn default_socket(runtime: Option<&Path>, cache: &Path) -> PathBuf {
+    runtime.unwrap_or(cache).join("authd/authd.sock")
 }
 
 fn default_state(dirs: &BaseDirs) -> PathBuf {
@@ -133,6 +130,13 @@ mod tests {
     fn without_a_home_the_message_names_the_variables() {
         assert_eq!(resolve(&[("AUTHD_SOCKET", "/r/s")]), Err(PathError::NoHome));
         assert!(PathError::NoHome.to_string().contains("AUTHD_STATE_DIR"));
+    }
+
+    #[test]
+    fn without_a_runtime_directory_as_on_a_mac_the_socket_is_in_the_cache() {
+        let (run, cache) = (Path::new("/run/user/1"), Path::new("/Users/me/Library/Caches"));
+        assert_eq!(default_socket(Some(run), cache), Path::new("/run/user/1/authd/authd.sock"));
+        assert_eq!(default_socket(None, cache), Path::new("/Users/me/Library/Caches/authd/authd.sock"));
     }
 
     #[test]

@@ -16,11 +16,6 @@ use serde::{Serialize, de::DeserializeOwned};
 /// The largest body of a request that is not relayed: the largest honest one is a pasted URL.
 const MAX_BODY: usize = 1 << 20;
 
-/// How much more than that is read, to no purpose but that a client that is still writing gets to see the
-/// answer; and for how long.
-const MAX_REST: usize = 16 << 20;
-const REST_DEADLINE: Duration = Duration::from_secs(2);
-
 /// How long a body may take to arrive.
 const BODY_DEADLINE: Duration = Duration::from_secs(10);
 
@@ -110,32 +105,19 @@ fn misfit(error: &serde_json::Error) -> String {
 
 /// A request's whole body.
 async fn whole(request: Request) -> Result<Bytes, Problem> {
-    let headers = request.headers();
-    let length = headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
-    let awaits_leave = headers.contains_key(header::EXPECT);
-    let mut body = request.into_body();
-    let too_large = if length.is_some_and(|length: usize| length > MAX_BODY) {
-        true
-    } else {
-        let read = Limited::new(&mut body, MAX_BODY).collect();
-        match tokio::time::timeout(BODY_DEADLINE, read).await {
-            Ok(Ok(body)) => return Ok(body.to_bytes()),
-            Ok(Err(error)) => error.is::<LengthLimitError>(),
-            Err(_) => {
-                return Err(Problem::new(ErrorCode::Timeout, "the request's body did not arrive in time"));
-            }
-        }
-    };
-    if !too_large {
-        return Err(Problem::new(ErrorCode::BadRequest, "the request's body broke off"));
+    let length = request.headers().get(header::CONTENT_LENGTH);
+    let length = length.and_then(|length| length.to_str().ok()?.parse().ok());
+    let too_large = || Problem::new(ErrorCode::TooLarge, "the request's body is larger than 1 MiB");
+    if length.is_some_and(|length: usize| length > MAX_BODY) {
+        return Err(too_large());
     }
-    // Whoever asked first whether to send it has sent nothing.
-    if !awaits_leave {
-        let mut rest = Limited::new(body, MAX_REST);
-        let read = async { while let Some(Ok(_)) = rest.frame().await {} };
-        drop(tokio::time::timeout(REST_DEADLINE, read).await);
+    let read = Limited::new(request.into_body(), MAX_BODY).collect();
+    match tokio::time::timeout(BODY_DEADLINE, read).await {
+        Ok(Ok(body)) => Ok(body.to_bytes()),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_large()),
+        Ok(Err(_)) => Err(Problem::new(ErrorCode::BadRequest, "the request's body broke off")),
+        Err(_) => Err(Problem::new(ErrorCode::Timeout, "the request's body did not arrive in time")),
     }
-    Err(Problem::new(ErrorCode::TooLarge, "the request's body is larger than 1 MiB"))
 }
 
 /// A request's query.

@@ -5,7 +5,10 @@ use std::{
     collections::HashMap,
     convert::Infallible,
     pin::Pin,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     task::{Context, Poll},
     time::Duration,
 };
@@ -17,6 +20,7 @@ use http_body::{Frame, SizeHint};
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
+    io::AsyncReadExt,
     net::{UnixListener, UnixStream},
     sync::Notify,
 };
@@ -34,6 +38,10 @@ const MAX_HEAD: usize = 64 << 10;
 
 /// How long a stop waits for a connection's first request, and for the rest of a request's head.
 const GRACE: Duration = Duration::from_millis(500);
+
+/// How much is read of a body that nobody wants, and for how long.
+const MAX_REST: u64 = 16 << 20;
+const REST_DEADLINE: Duration = Duration::from_secs(2);
 
 /// What bounds the connections.
 #[derive(Clone, Copy, Debug)]
@@ -86,6 +94,9 @@ async fn connection(
     let idle = Arc::downgrade(&answering);
     let asked = Arc::new(Notify::new());
     let first_request = asked.clone();
+    // The last answer came before the end of its request.
+    let cut_short = Arc::new(AtomicBool::new(false));
+    let cutting = cut_short.clone();
     let switch = Switch::default();
     let offered = switch.clone();
     let service = service_fn(move |mut request: Request<Incoming>| {
@@ -95,29 +106,35 @@ async fn connection(
             request.extensions_mut().insert(offered.clone());
         }
         let (answer, answering) = (routes.clone().answer(peer, request), answering.clone());
-        async move { Ok::<_, Infallible>(answer.await.map(|body| UnderWay { body, _answering: answering })) }
+        let cutting = cutting.clone();
+        async move {
+            let answer = answer.await;
+            if answer.headers().get(header::CONNECTION).is_some_and(|option| option == "close") {
+                cutting.store(true, Ordering::Relaxed);
+            }
+            Ok::<_, Infallible>(answer.map(|body| UnderWay { body, _answering: answering }))
+        }
     });
-    let connection = http1::Builder::new()
+    let mut connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(bounds.head_deadline)
         .max_buf_size(MAX_HEAD)
         .serve_connection(TokioIo::new(stream), service)
         .with_upgrades();
-    let mut connection = std::pin::pin!(connection);
     let ended = tokio::select! {
-        ended = connection.as_mut() => ended,
+        ended = &mut connection => ended,
         () = stop.cancelled() => {
             // hyper hangs up at once where it has read nothing yet. Whoever has just connected is about
             // to ask, and was not told to ask somebody else.
             tokio::select! {
-                _ = connection.as_mut() => return,
+                _ = &mut connection => return,
                 () = first_request.notified() => {}
                 () = tokio::time::sleep(GRACE) => {}
             }
-            connection.as_mut().graceful_shutdown();
+            Pin::new(&mut connection).graceful_shutdown();
             // A request that was already on its way here is answered; half of one is not waited for.
             loop {
-                match tokio::time::timeout(GRACE, connection.as_mut()).await {
+                match tokio::time::timeout(GRACE, &mut connection).await {
                     Ok(ended) => break ended,
                     Err(_) if idle.strong_count() > 1 => {}
                     Err(_) => return,
@@ -125,12 +142,25 @@ async fn connection(
             }
         }
     };
-    if let Err(error) = ended {
-        debug!(%error, "a connection broke off");
+    match ended {
+        Ok(()) if cut_short.load(Ordering::Relaxed) => {
+            if let Some(parts) = connection.into_parts() {
+                drain(parts.io.into_inner()).await;
+            }
+        }
+        Ok(()) => {}
+        Err(error) => debug!(%error, "a connection broke off"),
     }
     if let Some(tunnel) = switch.thrown() {
         tunnel.run(&stop).await;
     }
+}
+
+/// Reads what a client still writes that has been answered, to no purpose but that one which looks for its
+/// answer only when it has sent everything gets to see it.
+async fn drain(stream: UnixStream) {
+    let (mut rest, mut nowhere) = (stream.take(MAX_REST), tokio::io::sink());
+    drop(tokio::time::timeout(REST_DEADLINE, tokio::io::copy(&mut rest, &mut nowhere)).await);
 }
 
 /// An answer's body. The answer is under way until the last piece of it is.

@@ -3,32 +3,25 @@
 //! sent again. A WebSocket that both sides agree to is handed to the tunnel.
 
 mod hops;
+mod replay;
 
-use std::{
-    pin::Pin,
-    sync::{Arc, Mutex, PoisonError},
-    task::{Context, Poll, ready},
-};
+use std::{sync::Arc, time::Duration};
 
-use authd_api::{ErrorCode, Problem};
+use authd_api::{ErrorCode, Problem, RENEWED_HEADER};
 use authd_oauth::{Failure, Http, Mode, reqwest};
 use axum::{body::Body, extract::Request, response::Response};
 use bytes::Bytes;
-use http::{HeaderMap, Method, StatusCode, header};
-use http_body::Frame;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use hyper::upgrade::OnUpgrade;
-use sync_wrapper::SyncWrapper;
 use tracing::{debug, warn};
 
+use self::replay::Recording;
 use crate::{
     clock,
     facts::{Facts, Freshness},
     reply,
     tunnel::{Switch, Tunnel},
 };
-
-/// The longest body that is kept to be sent again after a 401. A prompt with a few images fits.
-const REPLAYABLE: usize = 8 << 20;
 
 /// Where a relayed request goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,12 +56,12 @@ impl Relay {
         let entrance = Entrance::of(&mut request);
         let answer = self.exchange(target, request, entrance.is_some(), &facts, renew).await?;
         match (answer.status(), entrance) {
-            (StatusCode::SWITCHING_PROTOCOLS, Some(entrance)) => {
+            (StatusCode::SWITCHING_PROTOCOLS, Some(entrance)) if hops::name_websocket(answer.headers()) => {
                 let failed = |error| reply::provider_failed(&self.http.failure(error)).about(&facts.name);
                 entrance.open(answer).await.map_err(failed)
             }
-            (StatusCode::SWITCHING_PROTOCOLS, None) => {
-                let detail = "the upstream switched protocols, which nobody asked for";
+            (StatusCode::SWITCHING_PROTOCOLS, _) => {
+                let detail = "the upstream switched to a protocol that nobody asked it for";
                 Err(Problem::new(ErrorCode::ProviderRefused, detail).about(&facts.name))
             }
             _ => Ok(passed_on(answer)),
@@ -89,12 +82,16 @@ impl Relay {
         let tail = tail(parts.uri.path())?;
         let query = parts.uri.query();
         let url = Self::url(target, facts, tail, query)?;
-        let headers = hops::forwarded(parts.headers, websocket);
-        let replay = Arc::new(Mutex::new(Replay::new(&headers)));
-        let has_body = headers.contains_key(header::CONTENT_LENGTH) || !http_body::Body::is_end_stream(&body);
-        let first = has_body
-            .then(|| reqwest::Body::wrap(Recorded { inner: SyncWrapper::new(body), replay: replay.clone() }));
-        let answer = self.send(&parts.method, &url, &headers, facts, first).await?;
+        let mut headers = hops::forwarded(parts.headers, websocket);
+        let measured = headers.contains_key(header::CONTENT_LENGTH);
+        let has_body = measured || !http_body::Body::is_end_stream(&body);
+        if has_body && !measured {
+            // hyper would send a GET without the body that it has to chunk.
+            headers.insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+        }
+        let recording = Recording::new(&headers);
+        let first = has_body.then(|| reqwest::Body::wrap(recording.of(body)));
+        let mut answer = self.send(&parts.method, &url, &headers, facts, first).await?;
         if answer.status() != StatusCode::UNAUTHORIZED {
             return Ok(answer);
         }
@@ -109,20 +106,23 @@ impl Relay {
                 return Ok(answer);
             }
         };
-        if renewed.freshness(std::time::Duration::ZERO, clock::now()) == Freshness::LoginRequired {
+        if renewed.freshness(Duration::ZERO, clock::now()) == Freshness::LoginRequired {
             return Err(reply::no_credential(&renewed, clock::now()));
         }
-        // An upstream may refuse before it has the whole body; the rest came while the credential was renewed.
-        let again = if has_body { lock(&replay).whole() } else { Some(Bytes::new()) };
-        match again {
-            Some(body) if renewed.ready.generation != refused => {
-                debug!("sent again with the renewed credential");
-                let body = has_body.then(|| reqwest::Body::from(body));
-                let url = Self::url(target, &renewed, tail, query)?;
-                self.send(&parts.method, &url, &headers, &renewed, body).await
-            }
-            _ => Ok(answer),
+        if renewed.ready.generation == refused {
+            return Ok(answer);
         }
+        // An upstream may refuse before it has the whole body; the rest came while the credential was renewed.
+        let again = if has_body { recording.whole() } else { Some(Bytes::new()) };
+        let Some(body) = again else {
+            const RENEWED: HeaderName = HeaderName::from_static(RENEWED_HEADER);
+            answer.headers_mut().insert(RENEWED, renewed.ready.generation.into());
+            return Ok(answer);
+        };
+        debug!("sent again with the renewed credential");
+        let body = has_body.then(|| reqwest::Body::from(body));
+        let url = Self::url(target, &renewed, tail, query)?;
+        self.send(&parts.method, &url, &headers, &renewed, body).await
     }
 
     fn url(target: Target, facts: &Facts, tail: &str, query: Option<&str>) -> Result<String, Problem> {
@@ -197,7 +197,7 @@ struct Entrance {
 impl Entrance {
     /// Where a tunnel can begin, if the request asks for one.
     fn of(request: &mut Request) -> Option<Self> {
-        let wanted = hops::wants_websocket(request.headers());
+        let wanted = hops::name_websocket(request.headers());
         let parts = request.extensions_mut();
         let (client, switch) = (parts.remove::<OnUpgrade>()?, parts.remove::<Switch>()?);
         wanted.then_some(Self { client, switch })
@@ -210,85 +210,5 @@ impl Entrance {
         *response.headers_mut() = hops::returned(answer.headers().clone(), true);
         self.switch.throw(Tunnel { client: self.client, upstream: answer.upgrade().await? });
         Ok(response)
-    }
-}
-
-/// A body as far as it has gone by.
-#[derive(Default)]
-struct Replay {
-    pieces: Vec<Bytes>,
-    length: usize,
-    /// The length that was announced. Who sends a body of known length stops there, and never sees its
-    /// end.
-    announced: Option<usize>,
-    complete: bool,
-    trailers: bool,
-}
-
-impl Replay {
-    fn new(headers: &HeaderMap) -> Self {
-        let announced =
-            headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
-        Self { announced, ..Self::default() }
-    }
-
-    fn push(&mut self, piece: &Bytes) {
-        self.length += piece.len();
-        self.complete = self.announced == Some(self.length);
-        if self.length <= REPLAYABLE {
-            self.pieces.push(piece.clone());
-        } else {
-            self.pieces = Vec::new();
-        }
-    }
-
-    /// Nothing more comes.
-    fn end(&mut self) {
-        self.complete = !self.trailers;
-    }
-
-    /// Trailers came. They cannot be sent again, so neither can the body.
-    fn trailed(&mut self) {
-        self.trailers = true;
-    }
-
-    /// The body, if all of it has gone by and was short enough.
-    fn whole(&mut self) -> Option<Bytes> {
-        let whole = self.complete && self.length <= REPLAYABLE;
-        whole.then(|| std::mem::take(&mut self.pieces).concat().into())
-    }
-}
-
-fn lock(replay: &Mutex<Replay>) -> std::sync::MutexGuard<'_, Replay> {
-    replay.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// A body that is recorded while it goes by.
-struct Recorded {
-    inner: SyncWrapper<Body>,
-    replay: Arc<Mutex<Replay>>,
-}
-
-impl http_body::Body for Recorded {
-    type Data = Bytes;
-    type Error = axum::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
-        let frame = ready!(Pin::new(self.inner.get_mut()).poll_frame(context));
-        match &frame {
-            Some(Ok(frame)) => {
-                let mut replay = lock(&self.replay);
-                match frame.data_ref() {
-                    Some(piece) => replay.push(piece),
-                    None => replay.trailed(),
-                }
-            }
-            Some(Err(_)) => {}
-            None => lock(&self.replay).end(),
-        }
-        Poll::Ready(frame)
     }
 }

@@ -7,14 +7,19 @@
 //! [`Switch`], where that task finds it when the 101 has gone out.
 
 use std::{
+    io,
+    os::fd::{AsFd, OwnedFd},
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
 use authd_oauth::reqwest;
-use hyper::upgrade::OnUpgrade;
+use hyper::upgrade::{OnUpgrade, Parts};
 use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, copy, split};
+use tokio::{
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, Interest, copy, split, unix::AsyncFd},
+    net::UnixStream,
+};
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
@@ -52,7 +57,13 @@ impl Tunnel {
         let Ok(client) = self.client.await.inspect_err(|error| debug!(%error, "no tunnel after all")) else {
             return;
         };
-        let (from_client, to_client) = split(TokioIo::new(client));
+        let Ok(Parts { io, read_buf, .. }) = client.downcast::<TokioIo<UnixStream>>() else {
+            return debug!("a tunnel's client is not on the socket");
+        };
+        let client = io.into_inner();
+        let hung_up = hung_up(client.as_fd().try_clone_to_owned());
+        let (from_client, to_client) = client.into_split();
+        let from_client = read_buf.chain(from_client);
         let (from_upstream, to_upstream) = split(self.upstream);
         let mut out = std::pin::pin!(carry(from_client, to_upstream));
         let mut back = std::pin::pin!(carry(from_upstream, to_client));
@@ -60,6 +71,8 @@ impl Tunnel {
         tokio::select! {
             () = &mut out => drop(tokio::time::timeout(LAST_WORDS, back).await),
             () = &mut back => drop(tokio::time::timeout(LAST_WORDS, out).await),
+            // While the upstream reads nothing, nobody comes to the end of what the client has said.
+            () = hung_up => drop(tokio::time::timeout(LAST_WORDS, out).await),
             () = stop.cancelled() => {
                 drop(tokio::time::timeout(LAST_WORDS, futures_util::future::join(out, back)).await);
             }
@@ -73,4 +86,20 @@ async fn carry(mut from: impl AsyncRead + Unpin, mut to: impl AsyncWrite + Unpin
         debug!(%error, "a tunnel broke off");
     }
     let _ = to.shutdown().await;
+}
+
+/// Returns when the other end of this socket is closed, whether or not anybody reads. Who has only said all
+/// that he has to say still listens, and is there. It takes a descriptor of its own: to wait for the next
+/// change is to forget what there was, which would keep others waiting on a descriptor that they share.
+async fn hung_up(socket: io::Result<OwnedFd>) {
+    // Whoever can still be written to is there. How much there is to read says nothing about that.
+    #[expect(deprecated, reason = "its successor is unsafe for descriptors that are not owned; this one is")]
+    let watched = socket.map(|socket| AsyncFd::with_interest(socket, Interest::WRITABLE));
+    let Ok(Ok(socket)) = watched else { return std::future::pending().await };
+    while let Ok(mut guard) = socket.ready(Interest::WRITABLE).await {
+        if guard.ready().is_write_closed() {
+            return;
+        }
+        guard.clear_ready();
+    }
 }

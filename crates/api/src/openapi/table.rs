@@ -10,8 +10,8 @@ use super::{
 };
 use crate::{
     ApiKeyBody, CallbackBody, CodexBody, Diagnosis, ErrorCode, ExportBody, Headers, ImportBody, Login,
-    LoginBody, LoginFile, MigrateBody, Migrated, Profile, ProfilePatch, Profiles, RefreshBody, Status,
-    StoreStatus, route,
+    LoginBody, LoginFile, MigrateBody, Migrated, Profile, ProfilePatch, Profiles, RENEWED_HEADER,
+    RefreshBody, Status, StoreStatus, route,
 };
 
 /// The methods that OpenAPI has a word for.
@@ -269,7 +269,8 @@ fn relay(method: &'static str, path: &'static str, id: &str, summary: &'static s
     let upgrade = "The upstream took the upgrade that was asked for: a WebSocket.";
     let upstream = "The upstream's answer, whatever it is. Where authd itself refuses, it is a Problem, whose \
         `type` begins with `urn:authd:problem:`.";
-    let mut successes = vec![Success::new("default", upstream, Content::Any)];
+    let headers = &[RENEWED_HEADER];
+    let mut successes = vec![Success { headers, ..Success::new("default", upstream, Content::Any) }];
     if method == "get" {
         successes.push(Success::new("101", upgrade, Content::None));
     }

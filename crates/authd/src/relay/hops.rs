@@ -1,5 +1,6 @@
 //! What of a message's head is for the next hop alone (RFC 9110, section 7.6.1), and what goes through.
-//! Everything that is not named here goes through as it came.
+//! Everything that is not named here goes through as it came. One field is not ours to leave out: reqwest
+//! says `Accept: */*` for a client that says nothing of what it takes, which means the same.
 
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 
@@ -20,8 +21,8 @@ const HOP_BY_HOP: [HeaderName; 9] = [
     HeaderName::from_static("proxy-authentication-info"),
 ];
 
-/// Whether a client asks for a WebSocket.
-pub(super) fn wants_websocket(headers: &HeaderMap) -> bool {
+/// Whether a request asks for a WebSocket, or an answer agrees to one.
+pub(super) fn name_websocket(headers: &HeaderMap) -> bool {
     listed(headers, &header::CONNECTION).any(|option| option.eq_ignore_ascii_case("upgrade"))
         && listed(headers, &header::UPGRADE).any(|protocol| protocol.eq_ignore_ascii_case("websocket"))
 }
@@ -110,12 +111,12 @@ mod tests {
     }
 
     #[test]
-    fn a_websocket_is_asked_for_in_two_fields() {
+    fn a_websocket_is_named_in_two_fields() {
         let both = "Connection: keep-alive, Upgrade\nUpgrade: WebSocket\n";
-        assert!(wants_websocket(&headers(both)));
+        assert!(name_websocket(&headers(both)));
         for other in ["Upgrade: websocket\n", "Connection: Upgrade\n", "Connection: Upgrade\nUpgrade: h2c\n"]
         {
-            assert!(!wants_websocket(&headers(other)), "{other}");
+            assert!(!name_websocket(&headers(other)), "{other}");
         }
         let key = "Sec-WebSocket-Key: x\n";
         let told = forwarded(headers(&format!("{both}{key}")), true);

@@ -1,5 +1,6 @@
 //! Bodies that nobody reads. hyper hangs up after an answer whose request was not read to its end, and
-//! does not say so: a client that keeps its connection would send the next request into nothing.
+//! does not say so: a client that keeps its connection would send the next request into nothing. The task
+//! that serves the connection sees by the same words that a client may still be writing.
 
 use std::{
     pin::Pin,

@@ -2,6 +2,7 @@
 //! through, and everything that may go wrong on the way.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on says so by panicking")]
 
+mod again;
 mod browser;
 mod codex;
 mod contract;
@@ -15,5 +16,6 @@ mod pipe;
 mod relay;
 mod store;
 mod support;
+mod uploads;
 mod upstream;
 mod websocket;

@@ -13,7 +13,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::{
     support::{AUTHD, house, question, sandbox},
-    upstream::{PATH, Upstream, gone, head, say, until},
+    upstream::{PATH, Upstream, gone, head, say, stalled, until},
 };
 
 /// A frame of zstd is told by its first four bytes; that these are no whole one is nobody's business here.
@@ -170,20 +170,6 @@ async fn flood<T: AsyncWriteExt + Unpin>(mut to: T, written: Arc<AtomicUsize>) -
     to
 }
 
-/// How much went out when no more does. The daemon has one thread: while it answers others, a writer that
-/// it does not hold up gets on.
-async fn stalled(house: &House, written: &AtomicUsize) -> usize {
-    loop {
-        let before = written.load(Ordering::Relaxed);
-        for _ in 0..40 {
-            house.get("/v1/status").await;
-        }
-        if before > 0 && written.load(Ordering::Relaxed) == before {
-            return before;
-        }
-    }
-}
-
 /// Floods one end of a relayed exchange, and reads the other end when no more goes in.
 async fn hold_up(
     house: &House,
@@ -239,8 +225,10 @@ async fn a_body_too_long_to_keep_is_not_sent_again_and_the_401_is_the_upstreams(
     let refused = house.request("POST", path, &[], long).await;
     assert_eq!((refused.status.as_u16(), sandbox.count(Route::ChatGptResponses)), (401, 1));
     assert_eq!(refused.json()["detail"]["code"], "token_expired", "{}", refused.text());
-    // It was renewed all the same: whoever sends the body again is served.
+    // It was renewed all the same: whoever sends the body again is served, and is told so.
     assert_eq!(sandbox.count(Route::Refresh), 1);
+    let renewed = house.get("/v1/profiles/default/headers").await["generation"].to_string();
+    assert_eq!(refused.header("authd-renewed"), renewed);
     let long = question(&format!("{} 2+2", "x".repeat(9 << 20))).to_string();
     let answer = house.request("POST", path, &[], long).await;
     assert!(answer.status.is_success(), "{}", answer.text());
@@ -286,4 +274,15 @@ async fn nobody_is_switched_to_what_he_did_not_ask_for() {
         .unwrap();
     let answered = head(&mut client).await;
     assert!(answered.starts_with("http/1.1 502"), "{answered}");
+    // And what was asked for has to be what is agreed to.
+    for agreed in ["", "Connection: Upgrade\r\nUpgrade: h2c\r\n", "Connection: Upgrade\r\n"] {
+        let fields = ["Connection: Upgrade", "Upgrade: websocket"];
+        let mut client = say(&house, &format!("GET {PATH}"), &fields).await;
+        let (mut server, _) = upstream.asked().await;
+        let switched = format!("HTTP/1.1 101 Switching Protocols\r\n{agreed}\r\n");
+        server.write_all(switched.as_bytes()).await.unwrap();
+        let answered = head(&mut client).await;
+        assert!(answered.starts_with("http/1.1 502"), "{agreed}: {answered}");
+        assert!(until(&mut client, b"}").await.contains("provider_refused"));
+    }
 }

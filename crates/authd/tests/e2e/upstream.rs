@@ -1,7 +1,14 @@
 //! An upstream of plain bytes, for what a strict provider would never do: the relay as a pipe is looked
 //! at from both of its ends.
 
-use std::{fs, net::SocketAddr};
+use std::{
+    fs,
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
 
 use authd_sandbox::{Sandbox, house::House};
 use serde_json::json;
@@ -96,4 +103,37 @@ pub(crate) async fn gone(stream: &mut (impl AsyncReadExt + Unpin)) {
     if let Ok(byte) = stream.read_u8().await {
         panic!("{byte} came, not the end");
     }
+}
+
+/// How much went out when no more does. The daemon has one thread: while it answers others, a writer that
+/// it does not hold up gets on.
+pub(crate) async fn stalled(house: &House, written: &AtomicUsize) -> usize {
+    loop {
+        let before = written.load(Ordering::Relaxed);
+        for _ in 0..40 {
+            house.get("/v1/status").await;
+        }
+        if before > 0 && written.load(Ordering::Relaxed) == before {
+            return before;
+        }
+    }
+}
+
+/// The client, when it has written so much that the daemon takes no more of it.
+pub(crate) async fn stalled_upload(house: &House, client: UnixStream) -> UnixStream {
+    let (client, written) = (Arc::new(client), Arc::new(AtomicUsize::new(0)));
+    let writing = tokio::spawn({
+        let (client, written) = (client.clone(), written.clone());
+        async move {
+            let piece = vec![b'x'; 64 << 10];
+            loop {
+                client.writable().await.unwrap();
+                written.fetch_add(client.try_write(&piece).unwrap_or_default(), Ordering::Relaxed);
+            }
+        }
+    });
+    stalled(house, &written).await;
+    writing.abort();
+    assert!(writing.await.unwrap_err().is_cancelled());
+    Arc::into_inner(client).unwrap()
 }

@@ -1,0 +1,100 @@
+//! Requests whose bodies are not read to their end: an answer that comes before it, and a client that
+//! goes before it.
+
+use std::fs;
+
+use authd_sandbox::house::House;
+use tokio::io::AsyncWriteExt;
+
+use crate::{
+    support::{house, sandbox},
+    upstream::{PATH, Upstream, gone, head, say, stalled_upload, until},
+};
+
+/// More than all buffers between two programs hold together, and less than is read to no purpose.
+const LONG: usize = 12 << 20;
+
+#[tokio::test]
+async fn a_refusal_reaches_a_client_that_is_still_writing() {
+    let sandbox = sandbox().await;
+    let house = house(&sandbox).await;
+    for (path, status, code) in [
+        ("/v1/profiles/nobody/relay/responses", "404", "profile_unknown"),
+        ("/v1/logins", "413", "too_large"),
+        ("/v1/nothing", "404", "not_found"),
+    ] {
+        for framing in [format!("Content-Length: {LONG}"), "Transfer-Encoding: chunked".to_owned()] {
+            let mut client = say(&house, &format!("POST {path}"), &[&framing]).await;
+            if framing.starts_with("Transfer") {
+                client.write_all(format!("{LONG:x}\r\n").as_bytes()).await.unwrap();
+            }
+            // Only who has sent everything looks for an answer.
+            client.write_all(&vec![b'x'; LONG]).await.unwrap();
+            let answered = head(&mut client).await;
+            assert!(answered.starts_with(&format!("http/1.1 {status}")), "{path}: {answered}");
+            assert!(answered.contains("\r\nconnection: close\r\n"), "{answered}");
+            assert!(until(&mut client, b"}").await.contains(code));
+            gone(&mut client).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_upstream_that_answers_early_is_heard_by_a_client_that_is_still_writing() {
+    let (sandbox, upstream) = (sandbox().await, Upstream::start().await);
+    let house = upstream.house(&sandbox).await;
+    let client = say(&house, &format!("POST {PATH}"), &[&format!("Content-Length: {LONG}")]).await;
+    let (mut reader, mut writer) = client.into_split();
+    let writing = tokio::spawn(async move { writer.write_all(&vec![b'x'; LONG]).await });
+    let (mut server, _) = upstream.asked().await;
+    let answer = b"HTTP/1.1 413 Content Too Large\r\nConnection: close\r\nContent-Length: 0\r\n\r\n";
+    server.write_all(answer).await.unwrap();
+    let answered = head(&mut reader).await;
+    assert!(answered.starts_with("http/1.1 413"), "{answered}");
+    // It never read what it refused.
+    drop(server);
+    writing.await.unwrap().unwrap();
+    gone(&mut reader).await;
+}
+
+#[tokio::test]
+async fn who_waits_for_100_and_is_refused_hears_the_refusal_alone() {
+    let sandbox = sandbox().await;
+    let house = house(&sandbox).await;
+    for path in ["/v1/profiles/nobody/relay/responses", "/v1/nothing"] {
+        let fields = ["Content-Length: 1048576", "Expect: 100-continue"];
+        let mut client = say(&house, &format!("POST {path}"), &fields).await;
+        let answered = head(&mut client).await;
+        assert!(answered.starts_with("http/1.1 404"), "{answered}");
+        until(&mut client, b"}").await;
+        // Nothing was sent, and nothing is waited for.
+        gone(&mut client).await;
+    }
+}
+
+/// How many files and connections the daemon has open.
+fn open(house: &House) -> usize {
+    fs::read_dir(format!("/proc/{}/fd", house.pid().unwrap())).unwrap().count()
+}
+
+/// Returns when the daemon has no more open than it had.
+async fn let_go(house: &House, before: usize) {
+    while open(house) > before {
+        house.get("/v1/status").await;
+    }
+}
+
+// Only there does a system tell what a program has open.
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn a_client_that_goes_ends_a_tunnel_whose_other_side_does_not_read() {
+    let (sandbox, upstream) = (sandbox().await, Upstream::start().await);
+    let house = upstream.house(&sandbox).await;
+    let before = open(&house);
+    let (client, mut server) = upstream.tunnel(&house).await;
+    drop(stalled_upload(&house, client).await);
+    // The upstream neither reads nor writes: it sees nothing of that. Afterwards it sees an end; a connection
+    // on which the system had given up would break off.
+    let_go(&house, before).await;
+    tokio::io::copy(&mut server, &mut tokio::io::sink()).await.unwrap();
+}
