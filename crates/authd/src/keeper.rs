@@ -5,17 +5,21 @@ use std::{collections::BTreeMap, io, path::PathBuf, sync::Arc};
 
 use authd_api::ProfileName;
 use authd_oauth::{Grant, Identity};
-use authd_store::{Entry, Index, Key, Kind, Loaded, Moved, Status as StoreStatus, StoreError};
+use authd_store::{Entry, Index, Kind, Moved, Status as StoreStatus, StoreError};
 use tokio::{
     sync::{mpsc, oneshot, watch},
     task::JoinSet,
 };
-use tracing::{error, info, warn};
+use tokio_util::task::TaskTracker;
+use tracing::{error, info};
 
+pub(crate) use self::upkeep::find_index;
 use crate::{
     events::News,
     profile::{Beginning, Give, GiveError, Gone, Handle, SignOutError, Tools, profile},
 };
+
+mod upkeep;
 
 /// The profiles, as of the last change.
 #[derive(Clone, Debug, Default)]
@@ -31,6 +35,7 @@ pub(crate) struct Directory {
 pub(crate) struct Keeper {
     commands: mpsc::Sender<Command>,
     directory: watch::Receiver<Arc<Directory>>,
+    signing_in: TaskTracker,
 }
 
 /// Why the directory was not changed.
@@ -85,6 +90,11 @@ impl Keeper {
         self.directory.borrow().clone()
     }
 
+    /// The tasks that sign somebody in: the owner of the directory outlives them.
+    pub(crate) fn signing_in(&self) -> TaskTracker {
+        self.signing_in.clone()
+    }
+
     /// Puts a sign-in under its name, or under the next free one; answers where, once it is saved.
     pub(crate) async fn sign_in(&self, sign_in: SignIn) -> Result<ProfileName, KeeperError> {
         self.ask(|done| Command::SignIn(Box::new(sign_in), done)).await
@@ -135,8 +145,8 @@ impl Keeper {
     }
 }
 
-/// The owner's handle and its task's future, which ends when the daemon stops and every profile has
-/// settled.
+/// The owner's handle and its task's future, which ends when the daemon stops, nobody signs in any more,
+/// and every profile has settled.
 pub(crate) fn keeper(
     state_dir: PathBuf,
     index: Index,
@@ -144,34 +154,10 @@ pub(crate) fn keeper(
 ) -> (Keeper, impl Future<Output = ()> + Send) {
     let (commands, mailbox) = mpsc::channel(16);
     let (published, directory) = watch::channel(Arc::default());
-    let tools = Arc::new(tools);
+    let (tools, signing_in) = (Arc::new(tools), TaskTracker::new());
     let owner = Owner { state_dir, index, tools, handles: BTreeMap::new(), tasks: JoinSet::new(), published };
-    (Keeper { commands, directory }, owner.run(mailbox))
-}
-
-/// The index that the state directory holds; or, if it is damaged or lost, what the store itself tells.
-pub(crate) async fn find_index(loaded: Loaded, tools: &Tools) -> Index {
-    match loaded {
-        Loaded::Index(index) => index,
-        Loaded::Missing => from_store(tools).await,
-        Loaded::Damaged(reason) => {
-            warn!(%reason, "the index is damaged; it is rebuilt from the store");
-            from_store(tools).await
-        }
-    }
-}
-
-async fn from_store(tools: &Tools) -> Index {
-    let mut index = Index::default();
-    match tools.store.list().await {
-        Ok(keys) => {
-            let names = keys.iter().filter_map(Key::profile_name);
-            index.profiles = names.map(|name| (name.to_owned(), Entry::default())).collect();
-        }
-        Err(error) => warn!(%error, "the store cannot be listed"),
-    }
-    index.default = index.profiles.keys().next().filter(|_| index.profiles.len() == 1).cloned();
-    index
+    let ended = owner.run(mailbox, signing_in.clone());
+    (Keeper { commands, directory, signing_in }, ended)
 }
 
 struct Owner {
@@ -184,7 +170,7 @@ struct Owner {
 }
 
 impl Owner {
-    async fn run(mut self, mut mailbox: mpsc::Receiver<Command>) {
+    async fn run(mut self, mut mailbox: mpsc::Receiver<Command>, signing_in: TaskTracker) {
         for name in
             self.index.profiles.keys().filter_map(|name| name.parse::<ProfileName>().ok()).collect::<Vec<_>>()
         {
@@ -193,9 +179,16 @@ impl Owner {
         self.publish();
         self.clear_left_behind().await;
         let stopping = self.tools.stopping.clone();
+        // A code that is spent already is good for nothing unless its tokens are kept.
+        let ended = async {
+            stopping.cancelled().await;
+            signing_in.close();
+            signing_in.wait().await;
+        };
+        tokio::pin!(ended);
         loop {
             tokio::select! {
-                () = stopping.cancelled() => break,
+                () = &mut ended => break,
                 command = mailbox.recv() => match command {
                     Some(command) => self.obey(command).await,
                     None => break,
@@ -222,6 +215,10 @@ impl Owner {
     async fn sign_in(&mut self, sign_in: SignIn) -> Result<ProfileName, KeeperError> {
         let name = self.place(&sign_in).ok_or(KeeperError::Taken)?;
         let entry = entry(&sign_in.grant);
+        // While the daemon stops, a profile may have ended before a sign-in that was under way.
+        if self.handles.get(&name).is_some_and(Handle::is_over) {
+            self.retire(&name);
+        }
         if let Some(handle) = self.handles.get(&name) {
             handle.sign_in(sign_in.grant).await?;
         } else {
@@ -261,14 +258,18 @@ impl Owner {
     }
 
     async fn rename(&mut self, from: &ProfileName, to: ProfileName) -> Result<(), KeeperError> {
-        let handle = self.handles.get(from).ok_or(KeeperError::Unknown)?;
+        let handle = self.handles.get(from).cloned().ok_or(KeeperError::Unknown)?;
         if *from == to {
             return Ok(());
         }
         if self.handles.contains_key(&to) {
             return Err(KeeperError::Taken);
         }
-        handle.rename(to.clone()).await?.map_err(KeeperError::Store)?;
+        if let Err(error) = handle.rename(to.clone()).await? {
+            // What the store has not saved in time it may save yet.
+            self.discard(to.as_str()).await;
+            return Err(KeeperError::Store(error));
+        }
         if let Some(handle) = self.handles.remove(from) {
             self.handles.insert(to.clone(), handle);
         }
@@ -278,7 +279,8 @@ impl Owner {
         if self.index.default.as_deref() == Some(from.as_str()) {
             self.index.default = Some(to.to_string());
         }
-        self.write();
+        // It is renamed, whether the old record can be deleted or not.
+        self.discard(from.as_str()).await;
         // Only now would a look at the directory show it.
         self.tools.events.tell(News::Profile(from.clone()));
         self.tools.events.tell(News::Profile(to));
@@ -302,11 +304,16 @@ impl Owner {
         Ok(())
     }
 
-    fn forget(&mut self, name: &ProfileName) {
+    /// Lets go of a profile's task; whoever has that name next goes on from its last generation.
+    fn retire(&mut self, name: &ProfileName) {
         if let Some(handle) = self.handles.remove(name) {
             let last = handle.view().facts().map_or(0, |facts| facts.ready.generation);
             self.index.generations = self.index.generations.max(last);
         }
+    }
+
+    fn forget(&mut self, name: &ProfileName) {
+        self.retire(name);
         self.index.profiles.remove(name.as_str());
         if self.index.default.as_deref() == Some(name.as_str()) {
             // With one profile left there is no doubt which is meant; with several, a person chooses.
@@ -315,42 +322,6 @@ impl Owner {
         }
         self.write();
         self.tools.events.tell(News::Profile(name.clone()));
-    }
-
-    /// The new store is remembered before anything is deleted from the old one.
-    async fn migrate(&mut self, to: Kind) -> Result<Moved, StoreError> {
-        let store = self.tools.store.clone();
-        let before = self.index.clone();
-        let remember = || {
-            self.index.leaving = before.store;
-            self.index.store = Some(to);
-            self.index.save(&self.state_dir)
-        };
-        match store.migrate(to, remember).await {
-            Ok(moved) => {
-                if moved.left_behind.is_none() {
-                    self.index.leaving = None;
-                    self.write();
-                }
-                Ok(moved)
-            }
-            Err(error) => {
-                self.index = before;
-                Err(error)
-            }
-        }
-    }
-
-    /// Finishes a move that was interrupted after everything had been copied.
-    async fn clear_left_behind(&mut self) {
-        let Some(kind) = self.index.leaving else { return };
-        match self.tools.store.clear(kind).await {
-            Ok(()) => {
-                self.index.leaving = None;
-                self.write();
-            }
-            Err(error) => warn!(%error, %kind, "the store that was left still holds records"),
-        }
     }
 
     fn begin(&mut self, name: ProfileName, beginning: Beginning) {

@@ -224,6 +224,13 @@ pub(crate) fn login_failed(failure: &LoginFailure, profile: &ProfileName) -> Pro
     problem.about(profile)
 }
 
+/// A login that asks for a workspace which the configuration does not accept.
+pub(crate) fn workspace_refused(asked: &str, accepted: &[String]) -> Problem {
+    let detail = format!("the workspace {asked:?} is not among the workspaces that [login] accepts");
+    let hint = format!("ask for one of {}, or add it to workspaces in [login]", accepted.join(", "));
+    Problem::new(ErrorCode::LoginDenied, detail).hint(hint)
+}
+
 /// A device login that could not be started.
 pub(crate) fn device_failed(failure: &Failure, profile: &ProfileName) -> Problem {
     match failure {
@@ -262,7 +269,8 @@ pub(crate) fn keeper_failed(error: &KeeperError, name: &ProfileName) -> Problem 
         KeeperError::Elsewhere(error) => Problem::new(
             ErrorCode::BadRequest,
             format!("\"{name}\" stays here, because the file cannot be written: {error}"),
-        ),
+        )
+        .hint("name another file: authctl export codex --path FILE"),
         KeeperError::Gone => return stopping(),
     };
     problem.about(name)
