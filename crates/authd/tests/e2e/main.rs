@@ -5,6 +5,7 @@
 mod browser;
 mod codex;
 mod contract;
+mod device;
 mod doors;
 mod figures;
 mod headers;
