@@ -62,9 +62,9 @@ pub use client::{Answer, Client, ClientError, Streamed};
 pub use error::{ErrorCode, Problem};
 pub use message::{
     ApiKeyBody, CallbackBody, CallbackState, CallbackStatus, CodexBody, Diagnosis, ExportBody, Finding,
-    FindingState, Flow, Headers, ImportBody, Login, LoginBody, LoginFile, LoginState, MigrateBody, Migrated,
-    Mode, ModeWish, Profile, ProfilePatch, ProfileState, Profiles, Program, RefreshBody, Status, StoreKind,
-    StoreState, StoreStatus,
+    FindingState, Flow, Headers, ImportBody, Login, LoginBody, LoginFile, LoginFileOutcome, LoginState,
+    MigrateBody, Migrated, Mode, ModeWish, Profile, ProfilePatch, ProfileState, Profiles, Program,
+    RefreshBody, Status, StoreKind, StoreState, StoreStatus,
 };
 pub use name::{NameError, ProfileName};
 pub use paths::{PathError, Paths};

@@ -9,8 +9,8 @@ use serde::{Deserialize, Serialize};
 
 pub use self::login::{CallbackBody, Flow, Login, LoginBody, LoginState, ModeWish};
 pub use self::upkeep::{
-    CodexBody, Diagnosis, ExportBody, Finding, FindingState, ImportBody, LoginFile, MigrateBody, Migrated,
-    Program,
+    CodexBody, Diagnosis, ExportBody, Finding, FindingState, ImportBody, LoginFile, LoginFileOutcome,
+    MigrateBody, Migrated, Program,
 };
 use crate::{Problem, ProfileName};
 

@@ -30,7 +30,8 @@ pub(crate) struct Cli {
 /// What every verb takes.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct Common {
-    /// The profile to use [default: $AUTHCTL_PROFILE, else the daemon's default profile]
+    /// The profile to use [default: $AUTHCTL_PROFILE, else the daemon's default profile; with login and
+    /// import, the one called "default"]
     #[arg(short, long, global = true, value_name = "NAME")]
     pub(crate) profile: Option<ProfileName>,
     /// Answer with JSON on stdout, errors too
@@ -308,7 +309,7 @@ pub(crate) struct LogoutArgs {
 
 #[derive(Args, Debug)]
 pub(crate) struct AskArgs {
-    /// The model [default: the first that the account offers]
+    /// The model [default: the configured one, else the first that the account offers]
     #[arg(short, long)]
     pub(crate) model: Option<String>,
     /// The question [default: what stdin says]

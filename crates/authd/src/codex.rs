@@ -9,10 +9,10 @@ use std::{
     sync::OnceLock,
 };
 
-use authd_api::ProfileName;
+use authd_api::{LoginFile, LoginFileOutcome, ProfileName};
 use authd_oauth::{CodexLogin, codex};
 use authd_store::{Store, private};
-use secrecy::ExposeSecret;
+use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
 use tokio::{
     sync::mpsc,
@@ -31,7 +31,7 @@ use crate::{
     clock,
     facts::{Facts, View},
     keeper::{Keeper, KeeperError, SignIn},
-    profile::Give,
+    profile::{Give, Undo},
 };
 
 mod feed;
@@ -167,17 +167,21 @@ impl Owner {
             return Err(CodexFailure::Already(name));
         }
         let renewable = grant.holding.refresh_token().is_some();
+        let asked = wanted.clone();
         let sign_in = SignIn { wanted, replace: false, elsewhere: true, grant };
-        let name = self.keeper.sign_in(sign_in).await.map_err(CodexFailure::Keeper)?;
+        let name = self.keeper.sign_in(sign_in).await.map_err(|error| CodexFailure::Keeper(asked, error))?;
         if renewable {
             self.verify(&path, &name).await?;
         }
         let item = place.is_item();
         let supplied = Supplied { profile: name.clone(), restorable: false, taken: true, item };
-        self.homes.homes.insert(place.home().to_path_buf(), supplied);
+        let earlier = self.homes.homes.insert(place.home().to_path_buf(), supplied);
         self.remember();
+        if earlier.is_some_and(|supplied| supplied.restorable) {
+            self.unseal(place.home()).await;
+        }
         info!(profile = %name, "a login of Codex was taken over");
-        self.feed_now(&place).await;
+        self.feed_now(&place, Over::Kept(&text)).await;
         Ok(name)
     }
 
@@ -191,25 +195,31 @@ impl Owner {
         if facts.ended.is_none() && (facts.trouble.is_none() || facts.is_in_doubt()) {
             return Ok(());
         }
-        self.keeper.sign_out(name.clone(), false).await.map_err(CodexFailure::Keeper)?;
+        let refused = |error| CodexFailure::Keeper(name.clone(), error);
+        self.keeper.sign_out(name.clone(), false).await.map_err(refused)?;
         Err(CodexFailure::Unusable(path.to_path_buf(), Box::new(Facts::clone(&facts))))
     }
 
     async fn export(&mut self, path: Option<PathBuf>, name: ProfileName) -> Result<PathBuf, CodexFailure> {
-        let place = Found::look(file_of(path, |path| path)?, || self.keychain()).await?.place;
-        let home = place.home().to_path_buf();
+        let Found { place, text, .. } = Found::look(file_of(path, |path| path)?, || self.keychain()).await?;
+        let (home, path) = (place.home().to_path_buf(), place.path().to_path_buf());
+        match self.homes.homes.get(&home) {
+            Some(Supplied { restorable: true, .. }) => return Err(CodexFailure::Unrestored(home)),
+            Some(_) if feed::is_ours(text.as_ref()) => {}
+            None if feed::is_spare(text.as_ref()) => {}
+            Some(_) | None => return Err(CodexFailure::Occupied(path)),
+        }
         if let Some(feeder) = self.feeders.remove(&home) {
             feeder.abort();
         }
-        let path = place.path().to_path_buf();
         // The fifth place where a secret leaves: to a program that takes it over.
         let give = Give(Box::new(move |grant| {
             let login = codex::login(grant);
-            Box::pin(async move { place.write(login).await })
+            Box::pin(hand_over(place, text, login))
         }));
         if let Err(error) = self.keeper.give_away(name.clone(), give).await {
             self.feed(&home);
-            return Err(CodexFailure::Keeper(error));
+            return Err(CodexFailure::Keeper(name, error));
         }
         self.homes.homes.remove(&home);
         self.remember();
@@ -222,16 +232,20 @@ impl Owner {
             Found::look(file_of(home, |home| home.join(FILE))?, || self.keychain()).await?;
         let (home, path) = (place.home().to_path_buf(), place.path().to_path_buf());
         let handle = self.keeper.directory().profiles.get(&name).cloned();
-        let view = handle.ok_or(CodexFailure::Keeper(KeeperError::Unknown))?.read().await;
+        let unknown = || CodexFailure::Keeper(name.clone(), KeeperError::Unknown);
+        let view = handle.ok_or_else(unknown)?.read().await;
         if view.facts().is_some_and(|facts| feed::content(facts).is_none()) {
             return Err(CodexFailure::NoWorkspace(name));
         }
-        let supplied = self.homes.homes.get(&home).cloned();
-        let (restorable, taken) = match (supplied, text) {
-            (Some(Supplied { restorable, taken, .. }), _) => (restorable, taken),
+        let ours = self.homes.homes.get(&home).filter(|_| feed::is_ours(text.as_ref()));
+        let (restorable, taken) = match (ours, &text) {
+            (Some(Supplied { restorable, taken, .. }), _) => (*restorable, *taken),
+            // That goes for a login that somebody made in a supplied home, too: it took the place of what
+            // was there before.
             (None, Some(text)) => {
                 let label = format!("authd: what was in {}", path.display());
-                self.store.save(&before(&home), &label, text).await.map_err(CodexFailure::Store)?;
+                let sealed = self.store.save(&before(&home), &label, text.clone()).await;
+                sealed.map_err(CodexFailure::Store)?;
                 (true, false)
             }
             (None, None) => (false, false),
@@ -240,41 +254,50 @@ impl Owner {
         self.homes.homes.insert(home.clone(), supplied);
         self.remember();
         info!(profile = %name, home = %home.display(), "a Codex home is kept supplied");
-        self.feed_now(&place).await;
+        self.feed_now(&place, text.as_ref().map_or(Over::Ours, Over::Kept)).await;
         Ok(path)
     }
 
-    async fn uninstall(&mut self, home: Option<PathBuf>) -> Result<PathBuf, CodexFailure> {
+    async fn uninstall(&mut self, home: Option<PathBuf>) -> Result<LoginFile, CodexFailure> {
         let path = file_of(home, |home| home.join(FILE))?;
         let home = path.parent().unwrap_or(&path).to_path_buf();
         let supplied = self.homes.homes.get(&home).cloned();
-        let Supplied { restorable, taken, item, .. } =
+        let Supplied { profile, restorable, taken, item } =
             supplied.ok_or_else(|| CodexFailure::NotSupplied(home.clone()))?;
         let place = self.place(&home, item);
         let path = place.path().to_path_buf();
-        if taken {
-            return Err(CodexFailure::Taken(path));
+        // Once its profile is signed out, there is nothing to give back either.
+        if taken && self.keeper.directory().profiles.contains_key(&profile) {
+            return Err(CodexFailure::Taken(path, profile));
         }
-        let key = before(&home);
-        let original =
-            if restorable { self.store.load(&key).await.map_err(CodexFailure::Store)? } else { None };
+        let original = if restorable {
+            self.store.load(&before(&home)).await.map_err(CodexFailure::Store)?
+        } else {
+            None
+        };
+        let outcome = match &original {
+            // A login that somebody made there meanwhile is theirs.
+            _ if !feed::is_ours(place.read().await?.as_ref()) => LoginFileOutcome::LeftAlone,
+            Some(_) => LoginFileOutcome::Restored,
+            None => LoginFileOutcome::Removed,
+        };
         if let Some(feeder) = self.feeders.remove(&home) {
             feeder.abort();
         }
-        // A login that somebody made there meanwhile is theirs.
-        if feed::is_ours(place.read().await?.as_ref()) {
-            let restored = match original {
-                Some(text) => place.write(text).await,
-                None => place.clear().await,
-            };
-            restored.map_err(|error| CodexFailure::File(path.clone(), error))?;
+        if outcome != LoginFileOutcome::LeftAlone {
+            place.put_back(original).await.map_err(|error| CodexFailure::File(path.clone(), error))?;
         }
         self.homes.homes.remove(&home);
         self.remember();
-        if let Err(error) = self.store.delete(&key).await {
+        self.unseal(&home).await;
+        Ok(LoginFile { profile, path, outcome: Some(outcome) })
+    }
+
+    /// Forgets what was in a home before it was supplied: it is there again, or something newer is.
+    async fn unseal(&self, home: &Path) {
+        if let Err(error) = self.store.delete(&before(home)).await {
             warn!(%error, "what was in the Codex home is still in the store");
         }
-        Ok(path)
     }
 
     /// The name of the profile with this identity, if there is one.
@@ -289,13 +312,13 @@ impl Owner {
         same.map(|(name, _)| name.clone())
     }
 
-    /// Writes the file now, whatever is in it: that is kept already. And keeps it fresh from now on.
-    async fn feed_now(&mut self, place: &Place) {
+    /// Writes the file now, and keeps it fresh from now on.
+    async fn feed_now(&mut self, place: &Place, over: Over<'_>) {
         let home = place.home();
         let name = self.homes.homes.get(home).map(|supplied| supplied.profile.clone());
         let handle = name.and_then(|name| self.keeper.directory().profiles.get(&name).cloned());
         if let Some(handle) = handle {
-            feed::write(place, &handle.read().await, Over::Anything).await;
+            feed::write(place, &handle.read().await, over).await;
         }
         self.feed(home);
     }
@@ -331,6 +354,18 @@ impl Owner {
             error!(%error, "the list of Codex homes cannot be written");
         }
     }
+}
+
+/// Writes a login where `before` was, unless somebody was faster; and takes it back from there if need be.
+async fn hand_over(place: Place, before: Option<SecretString>, login: SecretString) -> io::Result<Undo> {
+    let changed = || io::Error::other("somebody else changed it just now");
+    if !place.holds(before.as_ref()).await {
+        return Err(changed());
+    }
+    place.write(login.clone()).await?;
+    Ok(Box::pin(async move {
+        if place.holds(Some(&login)).await { place.put_back(before).await } else { Err(changed()) }
+    }))
 }
 
 /// The path that is named, made a file's by `file`; without one, the one in this user's own home.

@@ -10,16 +10,15 @@ use tokio::{
     sync::{mpsc, oneshot, watch},
     task::{JoinError, JoinSet},
 };
-use tracing::{error, info, warn};
+use tracing::{error, info};
 
-mod found;
-
-pub(crate) use found::find_index;
-
+pub(crate) use self::upkeep::find_index;
 use crate::{
     events::News,
     profile::{Beginning, Give, GiveError, Gone, Handle, SignOutError, Tools, profile},
 };
+
+mod upkeep;
 
 /// The profiles, as of the last change.
 #[derive(Clone, Debug, Default)]
@@ -139,8 +138,8 @@ impl Keeper {
     }
 }
 
-/// The owner's handle and its task's future, which ends when the daemon stops and every profile has
-/// settled.
+/// The owner's handle and its task's future, which ends when the daemon stops, nobody signs in any more,
+/// and every profile has settled.
 pub(crate) fn keeper(
     state_dir: PathBuf,
     index: Index,
@@ -211,6 +210,10 @@ impl Owner {
     async fn sign_in(&mut self, sign_in: SignIn) -> Result<ProfileName, KeeperError> {
         let name = self.place(&sign_in).ok_or(KeeperError::Taken)?;
         let entry = entry(&sign_in.grant);
+        // While the daemon stops, a profile may have ended before a sign-in that was under way.
+        if self.handles.get(&name).is_some_and(Handle::is_over) {
+            self.retire(&name);
+        }
         if let Some(handle) = self.handles.get(&name) {
             handle.sign_in(sign_in.grant).await?;
         } else {
@@ -250,14 +253,18 @@ impl Owner {
     }
 
     async fn rename(&mut self, from: &ProfileName, to: ProfileName) -> Result<(), KeeperError> {
-        let handle = self.handles.get(from).ok_or(KeeperError::Unknown)?;
+        let handle = self.handles.get(from).cloned().ok_or(KeeperError::Unknown)?;
         if *from == to {
             return Ok(());
         }
         if self.handles.contains_key(&to) {
             return Err(KeeperError::Taken);
         }
-        handle.rename(to.clone()).await?.map_err(KeeperError::Store)?;
+        if let Err(error) = handle.rename(to.clone()).await? {
+            // What the store has not saved in time it may save yet.
+            self.discard(to.as_str()).await;
+            return Err(KeeperError::Store(error));
+        }
         if let Some(handle) = self.handles.remove(from) {
             self.handles.insert(to.clone(), handle);
         }
@@ -267,7 +274,8 @@ impl Owner {
         if self.index.default.as_deref() == Some(from.as_str()) {
             self.index.default = Some(to.to_string());
         }
-        self.write();
+        // It is renamed, whether the old record can be deleted or not.
+        self.discard(from.as_str()).await;
         // Only now would a look at the directory show it.
         self.tools.events.tell(News::Profile(from.clone()));
         self.tools.events.tell(News::Profile(to));
@@ -291,11 +299,16 @@ impl Owner {
         Ok(())
     }
 
-    fn forget(&mut self, name: &ProfileName) {
+    /// Lets go of a profile's task; whoever has that name next goes on from its last generation.
+    fn retire(&mut self, name: &ProfileName) {
         if let Some(handle) = self.handles.remove(name) {
             let last = handle.view().facts().map_or(0, |facts| facts.ready.generation);
             self.index.generations = self.index.generations.max(last);
         }
+    }
+
+    fn forget(&mut self, name: &ProfileName) {
+        self.retire(name);
         self.index.profiles.remove(name.as_str());
         if self.index.default.as_deref() == Some(name.as_str()) {
             // With one profile left there is no doubt which is meant; with several, a person chooses.
@@ -304,42 +317,6 @@ impl Owner {
         }
         self.write();
         self.tools.events.tell(News::Profile(name.clone()));
-    }
-
-    /// The new store is remembered before anything is deleted from the old one.
-    async fn migrate(&mut self, to: Kind) -> Result<Moved, StoreError> {
-        let store = self.tools.store.clone();
-        let before = self.index.clone();
-        let remember = || {
-            self.index.leaving = before.store;
-            self.index.store = Some(to);
-            self.index.save(&self.state_dir)
-        };
-        match store.migrate(to, remember).await {
-            Ok(moved) => {
-                if moved.left_behind.is_none() {
-                    self.index.leaving = None;
-                    self.write();
-                }
-                Ok(moved)
-            }
-            Err(error) => {
-                self.index = before;
-                Err(error)
-            }
-        }
-    }
-
-    /// Finishes a move that was interrupted after everything had been copied.
-    async fn clear_left_behind(&mut self) {
-        let Some(kind) = self.index.leaving else { return };
-        match self.tools.store.clear(kind).await {
-            Ok(()) => {
-                self.index.leaving = None;
-                self.write();
-            }
-            Err(error) => warn!(%error, %kind, "the store that was left still holds records"),
-        }
     }
 
     fn begin(&mut self, name: ProfileName, beginning: Beginning) {

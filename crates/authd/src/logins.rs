@@ -2,20 +2,19 @@
 //! a browser or a person brings back, and keeps them sealed in the store so that a restart loses none.
 
 use std::{
-    collections::HashMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
 use authd_api::{ErrorCode, Flow, Login, LoginBody, LoginState, Problem, ProfileName};
-use authd_oauth::{Attempt, Callback, Endpoint, LoginFailure, ModeWish, Provider, State};
+use authd_oauth::{Attempt, Callback, Endpoint, Exchange, ModeWish, Provider, State};
 use authd_store::{Key, Store};
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
-use jiff::Timestamp;
 use tokio::sync::watch;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{Instrument, info, info_span, warn};
 
+use self::registry::{Entry, Registry};
 use crate::{
     callback::{Arrival, Arrivals, CallbackFacts},
     clock,
@@ -29,10 +28,8 @@ use crate::{
 /// More people than this do not sign in at one computer at once.
 const MOST_PENDING: usize = 256;
 
-/// How long the end of a login can be asked for.
-const REMEMBERED: Duration = Duration::from_secs(3600);
-
 mod device;
+mod registry;
 mod rest;
 
 /// What a login needs from the configuration.
@@ -66,21 +63,6 @@ struct Inner {
     registry: Mutex<Registry>,
 }
 
-#[derive(Default)]
-struct Registry {
-    logins: HashMap<String, Entry>,
-    by_state: HashMap<State, String>,
-}
-
-struct Entry {
-    login: watch::Sender<Login>,
-    replace: bool,
-    /// Until somebody brings the code.
-    attempt: Option<Attempt>,
-    /// When to forget it, once it is over.
-    forget_at: Option<Timestamp>,
-}
-
 impl Logins {
     /// No logins yet.
     pub(crate) fn new(
@@ -92,14 +74,14 @@ impl Logins {
         events: Events,
         stopping: CancellationToken,
     ) -> Self {
-        let registry = Mutex::default();
+        let (tasks, registry) = (TaskTracker::new(), Mutex::default());
         Self(Arc::new(Inner {
             settings,
             endpoint,
             keeper,
             store,
             callback,
-            tasks: TaskTracker::new(),
+            tasks,
             stopping,
             events,
             registry,
@@ -108,10 +90,11 @@ impl Logins {
 
     /// Starts a login. It is sealed in the store before its URL is told.
     pub(crate) async fn start(&self, body: LoginBody) -> Result<Login, Problem> {
-        let pending: Vec<Timestamp> = self.registry().ends().collect();
+        let pending: Vec<_> = self.registry().ends().collect();
         if pending.len() >= MOST_PENDING {
             return Err(reply::too_many_logins(&pending, clock::now()));
         }
+        self.workspaces(body.workspace.as_deref())?;
         match body.flow {
             Flow::Browser => self.start_browser(body).await,
             Flow::Device => self.start_device(body).await,
@@ -178,7 +161,8 @@ impl Logins {
     pub(crate) fn cancel(&self, id: &str) -> Result<(), Problem> {
         let mut registry = self.registry();
         let entry = registry.logins.get_mut(id).ok_or_else(|| unknown(id))?;
-        if entry.attempt.take().is_some() || entry.login.borrow().flow == Flow::Device {
+        if entry.login.borrow().state == LoginState::Pending {
+            entry.attempt = None;
             entry.end(LoginState::Cancelled, None);
             drop(registry);
             self.unseal(id);
@@ -203,6 +187,13 @@ impl Logins {
         }
         self.take(id, callback);
         self.wait_until_final(id).await
+    }
+
+    /// The workspaces that a login may end in: the one that it asks for, or all that are accepted.
+    fn workspaces(&self, asked: Option<&str>) -> Result<Vec<String>, Problem> {
+        let settings = self.0.settings.borrow();
+        signin::workspaces(asked, &settings.workspaces)
+            .ok_or_else(|| reply::workspace_refused(asked.unwrap_or_default(), &settings.workspaces))
     }
 
     /// Waits for every exchange that is under way.
@@ -267,7 +258,7 @@ impl Logins {
         let mut registry = self.registry();
         let Some(entry) = registry.logins.get_mut(id) else { return };
         let Some(attempt) = entry.attempt.take() else { return };
-        entry.login.send_modify(|login| login.state = LoginState::Exchanging);
+        entry.claim();
         let (profile, replace) = (entry.login.borrow().profile.clone(), entry.replace);
         drop(registry);
         self.changed(id);
@@ -287,15 +278,23 @@ impl Logins {
         profile: ProfileName,
         replace: bool,
     ) -> Result<ProfileName, Problem> {
-        let mode = attempt.mode;
-        let workspaces = match &attempt.workspace {
-            Some(workspace) => vec![workspace.clone()],
-            None => self.0.settings.borrow().workspaces.clone(),
-        };
-        let refused = |failure: LoginFailure| reply::login_failed(&failure, &profile);
-        let exchange = attempt.accept(callback, clock::now()).map_err(refused)?;
-        let grant =
-            signin::redeem(&self.0.endpoint, exchange, &Wish { mode, workspaces }).await.map_err(refused)?;
+        let wish = Wish { mode: attempt.mode, workspaces: self.workspaces(attempt.workspace.as_deref())? };
+        let accepted = attempt.accept(callback, clock::now());
+        let exchange = accepted.map_err(|failure| reply::login_failed(&failure, &profile))?;
+        self.sign_in(exchange, &wish, profile, replace).await
+    }
+
+    /// Spends a code, and keeps what it brings.
+    async fn sign_in(
+        &self,
+        exchange: Exchange,
+        wish: &Wish,
+        profile: ProfileName,
+        replace: bool,
+    ) -> Result<ProfileName, Problem> {
+        let grant = signin::redeem(&self.0.endpoint, exchange, wish)
+            .await
+            .map_err(|failure| reply::login_failed(&failure, &profile))?;
         let sign_in = SignIn { wanted: profile.clone(), replace, elsewhere: true, grant };
         self.0.keeper.sign_in(sign_in).await.map_err(|error| reply::keeper_failed(&error, &profile))
     }
@@ -306,7 +305,8 @@ impl Logins {
             reply::profile_of(&self.0.keeper.directory(), &name, clock::now())
         });
         let mut registry = self.registry();
-        if let Some(entry) = registry.logins.get_mut(id) {
+        // One that was called off while the provider was asked stays so.
+        if let Some(entry) = registry.logins.get_mut(id).filter(|entry| !entry.is_over()) {
             match result {
                 Ok(profile) => {
                     entry.login.send_modify(|login| login.result = profile);
@@ -350,34 +350,6 @@ impl Arrivals for Logins {
 
     fn pending(&self) -> usize {
         self.registry().ends().count()
-    }
-}
-
-impl Entry {
-    fn new(login: Login, replace: bool, attempt: Option<Attempt>) -> Self {
-        Self { login: watch::Sender::new(login), replace, attempt, forget_at: None }
-    }
-
-    fn end(&mut self, state: LoginState, error: Option<Problem>) {
-        self.forget_at = Some(authd_oauth::schedule::later(clock::now(), REMEMBERED));
-        self.login.send_modify(|login| {
-            login.state = state;
-            login.error = error;
-        });
-    }
-}
-
-impl Registry {
-    /// When each login that is pending ends by itself.
-    fn ends(&self) -> impl Iterator<Item = Timestamp> {
-        let logins = self.logins.values().map(|entry| entry.login.borrow());
-        logins.filter(|login| !login.state.is_final()).map(|login| login.expires_at)
-    }
-
-    fn purge(&mut self, now: Timestamp) {
-        self.logins.retain(|_, entry| entry.forget_at.is_none_or(|at| at > now));
-        let Self { logins, by_state } = self;
-        by_state.retain(|_, id| logins.contains_key(id));
     }
 }
 

@@ -7,6 +7,7 @@ mod routing;
 mod told;
 
 use std::{
+    collections::VecDeque,
     panic,
     sync::{
         Arc,
@@ -26,7 +27,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, instrument};
 
-pub(crate) use self::handle::{Give, GiveError, Gone, Handle, SignOutError};
+pub(crate) use self::handle::{Give, GiveError, Gone, Handle, SignOutError, Undo};
 use self::{handle::Command, leaving::label, told::log};
 use crate::{
     clock::{self, Slept},
@@ -233,19 +234,19 @@ impl Task {
 
     /// The life of the session, from its first effect to its last save.
     async fn live(&mut self, session: &mut Session) {
-        let mut leaving: Vec<Command> = Vec::new();
+        let mut leaving: VecDeque<Command> = VecDeque::new();
         let mut rendering = self.tools.rendering.clone();
         self.routing_due = routing::due(session);
         let mut event = Event::Ticked;
         let mut stopping = false;
         loop {
             self.step(session, event);
-            if session.is_settled() && !leaving.is_empty() {
-                for command in std::mem::take(&mut leaving) {
-                    // Seldom wanted, and large: it would be room that every profile takes up for it.
-                    if Box::pin(self.leave(command, session)).await {
-                        return;
-                    }
+            while session.is_settled()
+                && let Some(command) = leaving.pop_front()
+            {
+                // Seldom wanted, and large: it would be room that every profile takes up for it.
+                if Box::pin(self.leave(command, session)).await {
+                    return;
                 }
             }
             if stopping {
@@ -261,7 +262,7 @@ impl Task {
                 command = self.mailbox.recv() => match command.map(|command| *command) {
                     None => return,
                     Some(command @ (Command::Rename(..) | Command::GiveAway(..) | Command::SignOut { .. })) => {
-                        leaving.push(command);
+                        leaving.push_back(command);
                         Event::Ticked
                     }
                     Some(command) => self.heard(command),

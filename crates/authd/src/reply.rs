@@ -3,6 +3,7 @@
 
 mod arrival;
 mod codex;
+mod login;
 
 use std::time::Duration;
 
@@ -11,13 +12,17 @@ use authd_api::{
     StoreStatus,
 };
 use authd_oauth::{
-    Ended, Failure, LoginFailure, ModeWish, Plan, RecordError, Standing, Trouble, Unsaved,
+    Ended, Failure, Plan, RecordError, Standing, Trouble, Unsaved,
     schedule::{self, Jitter},
 };
 use authd_store::{Kind, State, StoreError};
 use jiff::Timestamp;
 
-pub(crate) use self::{arrival::arrival, codex::codex_failed};
+pub(crate) use self::{
+    arrival::arrival,
+    codex::codex_failed,
+    login::{device_failed, login_expired, login_failed, mode_wish, too_many_logins, workspace_refused},
+};
 use crate::{
     callback::CallbackFacts,
     facts::{Facts, View},
@@ -221,43 +226,6 @@ pub(crate) fn store_failed(error: &StoreError) -> Problem {
     }
 }
 
-/// A login that the provider or a rule refused.
-pub(crate) fn login_failed(failure: &LoginFailure, profile: &ProfileName) -> Problem {
-    let problem = match failure {
-        LoginFailure::Expired => return login_expired(profile),
-        LoginFailure::Exchange(failure) if !failure.is_permanent() => provider_failed(failure),
-        denied => Problem::new(ErrorCode::LoginDenied, denied.sentence()).hint(denied.remedy()),
-    };
-    problem.about(profile)
-}
-
-/// A device login that could not be started.
-pub(crate) fn device_failed(failure: &Failure, profile: &ProfileName) -> Problem {
-    match failure {
-        Failure::Refused { .. } => {
-            Problem::new(ErrorCode::LoginDenied, "the provider does not offer device login to this account")
-                .hint("enable device code in ChatGPT's settings (Security), or run: authctl login")
-                .about(profile)
-        }
-        other => provider_failed(other).about(profile),
-    }
-}
-
-/// As many logins are pending as there can be. The first of them ends by itself at a time that is known.
-pub(crate) fn too_many_logins(pending: &[Timestamp], now: Timestamp) -> Problem {
-    let first = pending.iter().min().copied().unwrap_or(now);
-    Problem::new(ErrorCode::TooManyRequests, format!("{} logins are pending already", pending.len()))
-        .hint("finish or cancel some")
-        .retry_after(seconds_until(first, now))
-}
-
-/// A login that nobody finished.
-pub(crate) fn login_expired(profile: &ProfileName) -> Problem {
-    Problem::new(ErrorCode::LoginExpired, "nobody finished the sign-in in time")
-        .hint(login_command(profile))
-        .about(profile)
-}
-
 /// A change of the directory that was not made.
 pub(crate) fn keeper_failed(error: &KeeperError, name: &ProfileName) -> Problem {
     let problem = match error {
@@ -281,7 +249,8 @@ pub(crate) fn keeper_failed(error: &KeeperError, name: &ProfileName) -> Problem 
         KeeperError::Elsewhere(error) => Problem::new(
             ErrorCode::BadRequest,
             format!("\"{name}\" stays here, because the file cannot be written: {error}"),
-        ),
+        )
+        .hint("name another file: authctl export codex --path FILE"),
         KeeperError::Gone => return stopping(),
     };
     problem.about(name)
@@ -387,14 +356,5 @@ fn mode(mode: authd_oauth::Mode) -> Mode {
     match mode {
         authd_oauth::Mode::ChatGpt => Mode::ChatGpt,
         authd_oauth::Mode::ApiKey => Mode::ApiKey,
-    }
-}
-
-/// The mode a login wishes for; the configuration decides where it has no wish.
-pub(crate) fn mode_wish(asked: authd_api::ModeWish, configured: ModeWish) -> ModeWish {
-    match asked {
-        authd_api::ModeWish::Auto => configured,
-        authd_api::ModeWish::ChatGpt => ModeWish::ChatGpt,
-        authd_api::ModeWish::ApiKey => ModeWish::ApiKey,
     }
 }

@@ -67,6 +67,18 @@ async fn api_key(endpoint: &Endpoint, id_token: &IdToken) -> Result<authd_oauth:
     }
 }
 
+/// The workspaces that a login may end in, empty for any: the one that it asks for, else all that the
+/// configuration accepts. None: it asks for another than those.
+pub(crate) fn workspaces(asked: Option<&str>, accepted: &[String]) -> Option<Vec<String>> {
+    match asked {
+        None => Some(accepted.to_vec()),
+        Some(asked) if accepted.is_empty() || accepted.iter().any(|id| id == asked) => {
+            Some(vec![asked.to_owned()])
+        }
+        Some(_) => None,
+    }
+}
+
 fn accept_workspace(account: Option<&str>, allowed: &[String]) -> Result<(), LoginFailure> {
     if allowed.is_empty() || account.is_some_and(|account| allowed.iter().any(|id| id == account)) {
         return Ok(());

@@ -21,7 +21,7 @@ use jiff::Timestamp;
 
 pub use self::words::{Bearer, Credential, Effect, Event, Outlook, Standing, Trouble, Unsaved};
 use crate::{
-    Holding, Mode, Record, Routing,
+    Grant, Holding, Mode, Record, Routing,
     schedule::{self, Jitter, later},
 };
 
@@ -107,8 +107,8 @@ pub struct Session {
     key_renewed_at: Option<Timestamp>,
     used_at: Timestamp,
     trouble: Option<Trouble>,
-    /// A routing that waits for the call in flight.
-    told: Option<Routing>,
+    /// A workspace's routing that waits for the call in flight.
+    told: Option<(String, Routing)>,
     stopping: bool,
     seed: u64,
 }
@@ -120,7 +120,8 @@ impl Session {
             Event::Used(at) => self.used_at = self.used_at.max(at),
             Event::Wanted(span) => self.wanted(span, now),
             Event::RefreshAsked(rejected) => self.refresh_asked(rejected, now),
-            Event::Routed(routing) => self.routed(routing, now),
+            Event::Routed(workspace, routing) => self.routed(workspace, routing, now),
+            Event::Unkept => self.durable = Durable::No { failures: 0, next: now },
             Event::Stopping => self.stopping = true,
             Event::Woke => self.doubt_network(now, false),
             Event::SignedIn(grant) => self.replace(*grant, now),
@@ -145,9 +146,9 @@ impl Session {
             | Event::Exchanged(..) => {}
         }
         if self.work == Work::Idle
-            && let Some(routing) = self.told.take()
+            && let Some((workspace, routing)) = self.told.take()
         {
-            self.routed(routing, now);
+            self.routed(workspace, routing, now);
         }
         self.next_effect(now)
     }
@@ -255,15 +256,20 @@ impl Session {
 
     /// Headers that changed are another credential to whoever keeps them. That it was asked is kept in
     /// any case, or every start would ask again. While the record is on its way to the store it stays as
-    /// it is: what is saved then would count as all there is.
-    fn routed(&mut self, routing: Routing, now: Timestamp) {
-        if self.work != Work::Idle {
-            self.told = Some(routing);
-        } else if self.record.grant.holding.mode() == Mode::ChatGpt {
+    /// it is: what is saved then would count as all there is. An answer that was asked for before somebody
+    /// signed in to another workspace says nothing of this one: a token must not follow it.
+    fn routed(&mut self, workspace: String, routing: Routing, now: Timestamp) {
+        let Grant { identity, holding, .. } = &self.record.grant;
+        if identity.account_id.as_ref() != Some(&workspace) || holding.mode() != Mode::ChatGpt {
+            return;
+        }
+        if self.work == Work::Idle {
             self.record.generation += u64::from(self.record.routing != routing);
             self.record.routing = routing;
             self.record.routed_at = Some(now);
             self.durable = Durable::No { failures: 0, next: now };
+        } else {
+            self.told = Some((workspace, routing));
         }
     }
 

@@ -2,7 +2,7 @@
 //! them. It is written whole or not at all, and can be rebuilt from the store.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fs, io,
     path::{Path, PathBuf},
 };
@@ -23,6 +23,9 @@ pub struct Index {
     /// The store that everything was moved from, while it may still hold records.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub leaving: Option<Kind>,
+    /// Names under which a record may lie still that is of no use any more.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub discarded: BTreeSet<String>,
     /// The highest generation of any profile that is gone: a new one goes on from there, so that no
     /// entity tag is ever used twice.
     #[serde(default)]
@@ -72,6 +75,7 @@ impl Default for Index {
             version: VERSION,
             store: None,
             leaving: None,
+            discarded: BTreeSet::new(),
             generations: 0,
             handover: None,
             default: None,

@@ -22,7 +22,7 @@ pub(crate) struct Memory {
 
 impl Memory {
     /// An empty one. The control file's text, read at every call, is one of `locked`, `unavailable`,
-    /// `hang`, `lie`, `fail-save` and `panic`; anything else means that all is well.
+    /// `hang`, `lie`, `fail-save`, `fail-delete` and `panic`; anything else means that all is well.
     pub(crate) fn new(control: Option<PathBuf>) -> Self {
         Self { records: BTreeMap::new(), control }
     }
@@ -73,6 +73,11 @@ impl Backend for Memory {
 
     fn delete(&mut self, key: &Key) -> Result<(), StoreError> {
         self.ready()?;
+        if self.mood() == "fail-delete" {
+            return Err(StoreError::Unavailable {
+                detail: "the memory store was told to fail at deleting".to_owned(),
+            });
+        }
         self.records.remove(key);
         Ok(())
     }

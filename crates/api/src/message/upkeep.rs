@@ -136,4 +136,24 @@ pub struct LoginFile {
     pub profile: ProfileName,
     /// The file.
     pub path: PathBuf,
+    /// What became of the file, once nobody keeps it supplied any more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub outcome: Option<LoginFileOutcome>,
+}
+
+/// What became of a login file that is supplied no more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum LoginFileOutcome {
+    /// What was there before is there again.
+    Restored,
+    /// There was nothing to restore, and nothing is there now.
+    Removed,
+    /// Somebody signed in there meanwhile: that login was left as it is.
+    LeftAlone,
+    /// An outcome that this version of the client does not know.
+    #[serde(other)]
+    #[cfg_attr(feature = "schema", schemars(skip))]
+    Unknown,
 }

@@ -296,6 +296,7 @@ fn shared() -> Vec<Operation> {
             ..Operation::new("post", route::IMPORT, "import", "sharing", "Take over another program's login")
         },
         Operation {
+            about: "A login that is in the file already is never written over: that is a conflict.",
             body: Body::Json(Message::of::<ExportBody>(), true),
             successes: a_file(),
             refusals: &[BODY, NAMED, CREDENTIAL, STORE],
@@ -320,9 +321,11 @@ fn shared() -> Vec<Operation> {
             )
         },
         Operation {
+            about: "The home alone says what is restored: the profile that the path names need not be there any \
+                more. A login that somebody made there meanwhile is left as it is, and `outcome` says so.",
             body: Body::Json(Message::of::<CodexBody>(), false),
             successes: a_file(),
-            refusals: &[BODY, NAMED, CREDENTIAL, STORE],
+            refusals: &[BODY, STORE],
             ..Operation::new(
                 "delete",
                 route::CODEX,

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use authd_api::{CodexBody, ErrorCode, ExportBody, ImportBody};
+use authd_api::{CodexBody, ErrorCode, ExportBody, ImportBody, LoginFile, LoginFileOutcome};
 
 use super::{Ctl, within};
 use crate::{
@@ -52,12 +52,25 @@ pub(super) async fn codex(ctl: &Ctl, deed: CodexDeed) -> Result<(), Failure> {
         }
         CodexDeed::Uninstall(home) => {
             let file = within(ctl.client.uninstall_codex(ctl.profile.as_ref(), &body(home)?)).await?;
-            let words = format!("{} is as it was", file.path.display());
+            let words = uninstalled(&file);
             (file, words)
         }
     };
     ctl.out.say(&words);
     if ctl.out.wants_json() { ctl.out.json(&file) } else { Ok(()) }
+}
+
+/// What came of a home that is supplied no more.
+fn uninstalled(file: &LoginFile) -> String {
+    let path = file.path.display();
+    match file.outcome {
+        Some(LoginFileOutcome::Restored) => format!("{path} is as it was"),
+        Some(LoginFileOutcome::Removed) => format!("there is no login in {path} any more"),
+        Some(LoginFileOutcome::LeftAlone) => {
+            format!("{path} is left as it is: somebody signed in to Codex there meanwhile")
+        }
+        Some(LoginFileOutcome::Unknown) | None => format!("{path} is not kept fresh any more"),
+    }
 }
 
 /// The daemon works in another directory, so it is told paths from the root.

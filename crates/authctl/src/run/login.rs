@@ -35,6 +35,9 @@ const ABSENCE: Duration = Duration::from_secs(20);
 /// The pause between two looks at a daemon that went away.
 const PAUSE: Duration = Duration::from_millis(250);
 
+/// How long the daemon may take to hear that a login is called off.
+const LAST_WORD: Duration = Duration::from_secs(2);
+
 /// How often the countdown moves.
 const TICK: Duration = Duration::from_millis(120);
 
@@ -51,12 +54,19 @@ pub(super) async fn login(ctl: &Ctl, args: LoginArgs) -> Result<(), Failure> {
         return hand_over(ctl, &login);
     }
     // Before anything is shown: whoever has seen the page's address may call it off.
-    let calling_off = CallingOff::new()?;
+    let mut calling_off = CallingOff::new()?;
     if !login.state.is_final() {
         guide(ctl, &args, &login);
     }
-    let login = wait(ctl, login, calling_off, args.paste || io::stdin().is_terminal()).await?;
-    finish(ctl, &login)
+    let id = login.id.clone();
+    let ended = tokio::select! {
+        ended = wait(ctl, login, args.paste || io::stdin().is_terminal()) => Some(ended?),
+        () = calling_off.wished() => None,
+    };
+    match ended {
+        Some(login) => finish(ctl, &login),
+        None => Err(call_off(ctl, &id, calling_off).await),
+    }
 }
 
 /// Starts a login, and the daemon before it if none runs.
@@ -149,12 +159,7 @@ impl CallingOff {
 }
 
 /// Waits for the end, while pasted addresses are taken and the countdown runs.
-async fn wait(
-    ctl: &Ctl,
-    mut login: Login,
-    mut calling_off: CallingOff,
-    takes_lines: bool,
-) -> Result<Login, Failure> {
+async fn wait(ctl: &Ctl, mut login: Login, takes_lines: bool) -> Result<Login, Failure> {
     let countdown = Countdown::new(ctl, &login);
     let mut lines =
         if takes_lines && login.flow == Flow::Browser { stdin_lines() } else { mpsc::channel(1).1 };
@@ -182,7 +187,6 @@ async fn wait(
                         break Some(now);
                     }
                 }
-                () = calling_off.wished() => return call_off(ctl, &login).await,
                 _ = ticks.tick() => countdown.tick(time::now()),
             }
         };
@@ -228,11 +232,22 @@ async fn paste(ctl: &Ctl, login: &Login, line: &str) -> Result<Option<Login>, Fa
     }
 }
 
-async fn call_off(ctl: &Ctl, login: &Login) -> Result<Login, Failure> {
-    // Nothing is left to do for one that is over already, or for a daemon that is gone.
-    drop(within(ctl.client.cancel_login(&login.id)).await);
-    ctl.out.say("the sign-in is called off");
-    Err(Failure::CalledOff)
+/// Tells the daemon, if it listens; a person who wishes it once more does not wait for that either.
+async fn call_off(ctl: &Ctl, id: &str, mut calling_off: CallingOff) -> Failure {
+    let telling = async {
+        ctl.client.cancel_login(id).await?;
+        ctl.client.login(id, None).await
+    };
+    let told = tokio::select! {
+        told = tokio::time::timeout(LAST_WORD, telling) => told,
+        () = calling_off.wished() => return Failure::CalledOff,
+    };
+    ctl.out.say(match told.map(|told| told.map(|login| login.state)) {
+        Ok(Ok(LoginState::Cancelled)) => "the sign-in is called off",
+        Ok(Ok(_)) => "it is too late to call the sign-in off; what came of it: authctl status",
+        Ok(Err(_)) | Err(_) => "authd did not hear that; a sign-in that nobody finishes ends by itself",
+    });
+    Failure::CalledOff
 }
 
 /// Who is signed in now, or why nobody is.

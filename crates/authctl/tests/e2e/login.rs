@@ -1,6 +1,6 @@
 //! Signing in, in each of the ways there are.
 
-use authd_sandbox::Route;
+use authd_sandbox::{Fault, Route};
 use serde_json::json;
 
 use crate::{Waiting, household, run};
@@ -105,6 +105,40 @@ async fn ctrl_c_calls_the_login_off() {
     let page = house.browse(&url, "plus").await;
     assert_eq!(page.status, 400, "{}", page.html);
     assert_eq!(sandbox.count(Route::CodeExchange), 0);
+}
+
+#[tokio::test]
+async fn ctrl_c_ends_the_client_while_a_code_is_redeemed() {
+    let (sandbox, house) = household().await;
+    sandbox.faults().push(Route::CodeExchange, Fault::Stall);
+    let mut client = Waiting::start(&house, &["login", "--paste"]);
+    let url = client.hear("http").await;
+    client.type_in(&sandbox.browser().redirect(&url, "plus").await.unwrap()).await;
+    sandbox.wait_for(Route::CodeExchange, 1).await;
+    client.interrupt().await;
+    let said = client.end().await;
+    assert!(said.code == 130 && said.stderr.contains("too late to call the sign-in off"), "{said}");
+    // What the provider was asked for comes to its end without the client.
+    sandbox.faults().release();
+    while house.get("/v1/profiles").await["profiles"] == json!([]) {
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
+async fn ctrl_c_ends_the_client_although_the_daemon_hangs() {
+    let (_sandbox, house) = household().await;
+    for times in 1..=2 {
+        let mut client = Waiting::start(&house, &["login", "--paste"]);
+        client.hear("http").await;
+        house.signal(rustix::process::Signal::STOP);
+        for _ in 0..times {
+            client.interrupt().await;
+        }
+        let said = client.end().await;
+        house.signal(rustix::process::Signal::CONT);
+        assert_eq!(said.code, 130, "{said}");
+    }
 }
 
 #[tokio::test]

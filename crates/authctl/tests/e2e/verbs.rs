@@ -77,6 +77,13 @@ async fn the_store_is_shown_and_a_login_goes_to_codex_and_back() {
     assert!(std::fs::read_to_string(home.join("auth.json")).unwrap().contains("chatgptAuthTokens"));
     run(&house, &["codex", "uninstall"]).await.ok();
     assert!(!home.join("auth.json").exists());
+    // A login that somebody makes there meanwhile is theirs, and they are told so.
+    run(&house, &["codex", "install"]).await.ok();
+    std::fs::write(home.join("auth.json"), r#"{"OPENAI_API_KEY":"sk-of-somebody"}"#).unwrap();
+    let told = run(&house, &["codex", "uninstall"]).await.ok();
+    assert!(told.stderr.contains("is left as it is"), "{told}");
+    run(&house, &["export", "codex"]).await.failed(2, "move it away");
+    std::fs::remove_file(home.join("auth.json")).unwrap();
     let given = run(&house, &["export", "codex", "--json"]).await.ok().json();
     assert!(given["path"].as_str().unwrap().ends_with("home/.codex/auth.json"), "{given}");
     run(&house, &["token"]).await.failed(3, "authctl login");

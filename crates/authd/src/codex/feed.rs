@@ -8,7 +8,7 @@ use authd_oauth::{
 use secrecy::{ExposeSecret, SecretString};
 use tracing::{debug, warn};
 
-use super::{CodexFailure, place::Place};
+use super::place::{Place, same};
 use crate::{
     clock,
     facts::{Facts, View},
@@ -44,32 +44,41 @@ pub(super) async fn keep(place: Place, name: ProfileName, keeper: Keeper) {
 }
 
 /// What may be written over.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Over {
+#[derive(Clone, Copy)]
+pub(super) enum Over<'a> {
     /// What we wrote ourselves.
     Ours,
-    /// Anything: it is kept elsewhere.
-    Anything,
+    /// This text too: it is kept elsewhere.
+    Kept(&'a SecretString),
+}
+
+impl Over<'_> {
+    fn allows(self, there: Option<&SecretString>) -> bool {
+        match self {
+            Self::Kept(text) if same(there, Some(text)) => true,
+            Self::Ours | Self::Kept(_) => is_ours(there),
+        }
+    }
 }
 
 /// Writes the credential there, unless it is there already, or something that is not to be written
 /// over.
-pub(super) async fn write(place: &Place, view: &View, over: Over) {
+pub(super) async fn write(place: &Place, view: &View, over: Over<'_>) {
     let Some(text) = view.facts().and_then(|facts| content(facts)) else { return };
     let path = place.path().display();
     match place.read().await {
         Ok(Some(there)) if there.expose_secret() == text.expose_secret() => return,
-        Ok(there) if over == Over::Ours && !is_ours(there.as_ref()) => {
+        Ok(there) if !over.allows(there.as_ref()) => {
             warn!(%path, "somebody signed in to Codex there; it is left alone");
             return;
         }
         // Who signed out of Codex there took the item away, and nobody would find another one.
         Ok(None) if place.is_item() => return,
-        Err(CodexFailure::Store(error)) => {
-            warn!(%error, %path, "Codex's item in the keychain cannot be read");
+        Ok(_) => {}
+        Err(failure) => {
+            warn!(?failure, %path, "Codex's login cannot be read; it is left alone");
             return;
         }
-        _ => {}
     }
     // The fifth place where a secret leaves: to a program that is to use it.
     match place.write(text).await {
@@ -91,13 +100,20 @@ pub(super) fn content(facts: &Facts) -> Option<SecretString> {
     Some(codex::external(&content, facts.issued_at))
 }
 
-/// Whether there is nothing that somebody could lose: nothing at all, or the external form.
+/// Whether what is in a home that we supply is what we wrote, or at least nothing that somebody could lose.
 pub(super) fn is_ours(there: Option<&SecretString>) -> bool {
-    let Some(text) = there.map(ExposeSecret::expose_secret) else { return true };
-    match codex::parse(text, clock::now()) {
-        // A bare key looks the same whoever wrote it; ours ends with a line break.
+    // A bare key looks the same whoever wrote it; ours ends with a line break.
+    let is_our_key = |text: &str| match codex::parse(text, clock::now()) {
         Ok(CodexLogin::Grant(grant)) => grant.holding.tokens().is_none() && text.ends_with('\n'),
-        Ok(CodexLogin::External | CodexLogin::Nobody) => true,
-        Err(_) => false,
-    }
+        Ok(CodexLogin::External | CodexLogin::Nobody) | Err(_) => false,
+    };
+    is_spare(there) || there.is_some_and(|text| is_our_key(text.expose_secret()))
+}
+
+/// Whether there is nothing that somebody could lose: nothing at all, nobody, or the external form.
+pub(super) fn is_spare(there: Option<&SecretString>) -> bool {
+    there.is_none_or(|text| {
+        let login = codex::parse(text.expose_secret(), clock::now());
+        matches!(login, Ok(CodexLogin::External | CodexLogin::Nobody))
+    })
 }

@@ -2,7 +2,7 @@
 
 use std::{io, path::PathBuf};
 
-use authd_api::ProfileName;
+use authd_api::{LoginFile, ProfileName};
 use authd_oauth::CodexError;
 use authd_store::StoreError;
 use tokio::sync::{mpsc, oneshot};
@@ -34,12 +34,17 @@ pub(crate) enum CodexFailure {
     Unusable(PathBuf, Box<Facts>),
     /// This home is not supplied.
     NotSupplied(PathBuf),
-    /// The login in this home was taken over: there is nothing to restore, but it can be given back.
-    Taken(PathBuf),
+    /// The login in this home was taken over: there is nothing to restore, but it can be given back from
+    /// this profile.
+    Taken(PathBuf, ProfileName),
+    /// There is a login in this place already, which would be lost.
+    Occupied(PathBuf),
+    /// What was in this home is kept sealed, and would never be restored.
+    Unrestored(PathBuf),
     /// The profile has no workspace id, without which Codex does not work in this form.
     NoWorkspace(ProfileName),
-    /// The profiles.
-    Keeper(KeeperError),
+    /// The profiles, as to this one.
+    Keeper(ProfileName, KeeperError),
     /// The store.
     Store(StoreError),
     /// The daemon is stopping.
@@ -53,7 +58,7 @@ pub(super) enum Command {
     Import(Option<PathBuf>, ProfileName, Answer<ProfileName>),
     Export(Option<PathBuf>, ProfileName, Answer<PathBuf>),
     Install(Option<PathBuf>, ProfileName, Answer<PathBuf>),
-    Uninstall(Option<PathBuf>, Answer<PathBuf>),
+    Uninstall(Option<PathBuf>, Answer<LoginFile>),
     Renamed(ProfileName, ProfileName),
 }
 
@@ -85,8 +90,8 @@ impl Codex {
         self.ask(|done| Command::Install(home, name, done)).await
     }
 
-    /// Restores what was in a home.
-    pub(crate) async fn uninstall(&self, home: Option<PathBuf>) -> Result<PathBuf, CodexFailure> {
+    /// Restores what was in a home; answers what came of that.
+    pub(crate) async fn uninstall(&self, home: Option<PathBuf>) -> Result<LoginFile, CodexFailure> {
         self.ask(|done| Command::Uninstall(home, done)).await
     }
 

@@ -2,11 +2,14 @@
 //! keychain. (`cli_auth_credentials_store`; protocol.md tells what each setting does.)
 
 use std::{
-    fs, io,
+    fs::{self, OpenOptions},
+    io::{self, Read},
+    os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
 };
 
 use authd_store::{Key, Store, StoreError, private};
+use rustix::fs::OFlags;
 use secrecy::{ExposeSecret, SecretString};
 use sha2::{Digest, Sha256};
 
@@ -104,8 +107,22 @@ impl Place {
         }
     }
 
+    /// Keeps again what was kept here before: this text, or nothing.
+    pub(super) async fn put_back(&self, before: Option<SecretString>) -> io::Result<()> {
+        match before {
+            Some(text) => self.write(text).await,
+            None => self.clear().await,
+        }
+    }
+
+    /// Whether it is this text that is kept here, or nothing.
+    pub(super) async fn holds(&self, text: Option<&SecretString>) -> bool {
+        let there = self.read().await;
+        there.is_ok_and(|there| same(there.as_ref(), text))
+    }
+
     /// Keeps nothing here.
-    pub(super) async fn clear(&self) -> io::Result<()> {
+    async fn clear(&self) -> io::Result<()> {
         match self {
             Self::File(path) => private::remove(path),
             Self::Item { home, keychain } => keychain.delete(&item(home)).await.map_err(io::Error::other),
@@ -113,12 +130,25 @@ impl Place {
     }
 }
 
+/// Whether two texts are the same one.
+pub(super) fn same(one: Option<&SecretString>, other: Option<&SecretString>) -> bool {
+    one.map(ExposeSecret::expose_secret) == other.map(ExposeSecret::expose_secret)
+}
+
+/// Whoever names a path may name anything: a pipe that nobody writes to must not hold up the daemon, nor a
+/// device without an end fill its memory. Such a thing opens at once like this, and is not read.
 fn read_bounded(path: &Path) -> io::Result<Option<String>> {
-    match fs::metadata(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Ok(there) if there.len() > MAX_FILE => Err(io::Error::other("it is longer than 1 MiB")),
-        _ => fs::read_to_string(path).map(Some),
+    let nonblocking = OFlags::NONBLOCK.bits().cast_signed();
+    let file = match OpenOptions::new().read(true).custom_flags(nonblocking).open(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        opened => opened?,
+    };
+    if !file.metadata()?.is_file() {
+        return Err(io::Error::other("it is not a regular file"));
     }
+    let mut text = String::new();
+    let length = file.take(MAX_FILE + 1).read_to_string(&mut text)?;
+    if length as u64 > MAX_FILE { Err(io::Error::other("it is longer than 1 MiB")) } else { Ok(Some(text)) }
 }
 
 /// The key of what was in a home before we supplied it, in our own store.

@@ -7,7 +7,7 @@ use authd_oauth::{DevicePoll, DeviceStart, Exchange, Failure, LoginFailure, sche
 use tracing::{Instrument, debug, info_span};
 
 use super::{Entry, Logins, new_id};
-use crate::{clock, keeper::SignIn, reply, signin, signin::Wish};
+use crate::{clock, reply, signin::Wish};
 
 /// How long the provider's user codes last (protocol.md, section 9).
 const LIFETIME: Duration = Duration::from_secs(15 * 60);
@@ -39,51 +39,64 @@ impl Logins {
         };
         let wish = Wish {
             mode: reply::mode_wish(body.mode, settings.mode),
-            workspaces: body
-                .workspace
-                .map_or_else(|| settings.workspaces.clone(), |workspace| vec![workspace]),
+            workspaces: self.workspaces(body.workspace.as_deref())?,
         };
         self.enter(Entry::new(login.clone(), body.replace, None), None);
         let (logins, id, replace) = (self.clone(), login.id.clone(), body.replace);
         let redirect_uri = settings.provider.device_redirect_uri.clone();
         let span = info_span!("login", %id);
         let asking = async move {
-            let outcome = tokio::select! {
-                outcome = logins.ask_until_done(&id, start, redirect_uri, wish, profile, replace) => outcome,
+            // Only the asking is given up when the daemon stops: a code that is being redeemed is spent.
+            let granted = tokio::select! {
+                granted = logins.ask_until_granted(&id, start, redirect_uri, &profile) => granted,
                 () = logins.0.stopping.cancelled() => return,
             };
-            if let Some(outcome) = outcome {
-                logins.end(&id, outcome);
-            }
+            let outcome = match granted {
+                Some(Ok(exchange)) if logins.claim(&id) => {
+                    logins.sign_in(exchange, &wish, profile, replace).await
+                }
+                Some(Err(problem)) => Err(problem),
+                Some(Ok(_)) | None => return,
+            };
+            logins.end(&id, outcome);
         };
         self.0.tasks.spawn(asking.instrument(span));
         Ok(login)
     }
 
+    /// Whether the login can still be redeemed; if so, nobody can call it off any more.
+    fn claim(&self, id: &str) -> bool {
+        let claimed = self.registry().logins.get(id).is_some_and(Entry::claim);
+        if claimed {
+            self.changed(id);
+        }
+        claimed
+    }
+
     /// Asks until the person is done. None: the login is over already.
-    async fn ask_until_done(
+    async fn ask_until_granted(
         &self,
         id: &str,
         start: DeviceStart,
         redirect_uri: String,
-        wish: Wish,
-        profile: ProfileName,
-        replace: bool,
-    ) -> Option<Result<ProfileName, Problem>> {
+        profile: &ProfileName,
+    ) -> Option<Result<Exchange, Problem>> {
         let mut pause = start.interval;
-        let exchange = loop {
+        loop {
             let login = self.get(id).ok()?;
             if login.state.is_final() {
                 return None;
             }
             if login.expires_at <= clock::now() {
-                return Some(Err(reply::login_expired(&profile)));
+                return Some(Err(reply::login_expired(profile)));
             }
             match self.0.endpoint.device_poll(&start).await {
-                Ok(DevicePoll::Granted(code, verifier)) => break Exchange { code, verifier, redirect_uri },
+                Ok(DevicePoll::Granted(code, verifier)) => {
+                    return Some(Ok(Exchange { code, verifier, redirect_uri }));
+                }
                 Ok(DevicePoll::Pending) => {}
                 Err(Failure::Refused { code, .. }) => {
-                    return Some(Err(reply::login_failed(&LoginFailure::Denied(code), &profile)));
+                    return Some(Err(reply::login_failed(&LoginFailure::Denied(code), profile)));
                 }
                 Err(failure) => {
                     debug!(%failure, "the provider did not answer the poll");
@@ -91,12 +104,6 @@ impl Logins {
                 }
             }
             tokio::time::sleep(pause).await;
-        };
-        let grant = match signin::redeem(&self.0.endpoint, exchange, &wish).await {
-            Ok(grant) => grant,
-            Err(failure) => return Some(Err(reply::login_failed(&failure, &profile))),
-        };
-        let sign_in = SignIn { wanted: profile.clone(), replace, elsewhere: true, grant };
-        Some(self.0.keeper.sign_in(sign_in).await.map_err(|error| reply::keeper_failed(&error, &profile)))
+        }
     }
 }

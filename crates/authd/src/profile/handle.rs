@@ -66,7 +66,10 @@ pub(crate) enum SignOutError {
 pub(crate) struct Give(pub(crate) Giving);
 
 /// What takes it there.
-type Giving = Box<dyn FnOnce(&Grant) -> BoxFuture<'static, io::Result<()>> + Send>;
+type Giving = Box<dyn FnOnce(&Grant) -> BoxFuture<'static, io::Result<Undo>> + Send>;
+
+/// What takes it away from there again.
+pub(crate) type Undo = BoxFuture<'static, io::Result<()>>;
 
 impl std::fmt::Debug for Give {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -99,6 +102,11 @@ impl Handle {
     /// What is known of the profile now.
     pub(crate) fn view(&self) -> View {
         self.0.view.borrow().clone()
+    }
+
+    /// Whether the task has ended: what is asked of it now comes to nothing.
+    pub(crate) fn is_over(&self) -> bool {
+        self.0.commands.is_closed()
     }
 
     /// Notes that somebody uses the profile, without waking its task.

@@ -1,11 +1,13 @@
 //! What changes where a profile's record is kept: another name, another owner, or none.
 
+use std::io;
+
 use authd_api::ProfileName;
 use authd_oauth::{Event, Record, Session};
 use authd_store::{Key, StoreError};
-use tracing::info;
+use tracing::{error, info};
 
-use super::{Give, GiveError, SignOutError, Task, handle::Command};
+use super::{Give, GiveError, SignOutError, Task, Undo, handle::Command};
 
 impl Task {
     /// What changes where the record is kept waits until nothing is in flight. True: the task is over.
@@ -18,11 +20,7 @@ impl Task {
                 false
             }
             Command::GiveAway(Give(give), done) => {
-                // There it is durable before it is forgotten here.
-                let given = match give(&session.record().grant).await {
-                    Ok(()) => self.forget().await.map_err(GiveError::Store),
-                    Err(error) => Err(GiveError::Elsewhere(error)),
-                };
+                let given = self.give_away(give(&session.record().grant), session).await;
                 let over = given.is_ok();
                 drop(done.send(given));
                 over
@@ -34,7 +32,7 @@ impl Task {
                     None => Ok(()),
                 };
                 let forgotten = match revoked {
-                    Ok(()) => self.forget().await.map_err(SignOutError::Store),
+                    Ok(()) => self.forget_or_keep(session).await.map_err(SignOutError::Store),
                     refused @ Err(_) => refused,
                 };
                 let over = forgotten.is_ok();
@@ -49,7 +47,32 @@ impl Task {
         }
     }
 
-    /// The new record is there before the old one goes.
+    /// There it is durable before it is forgotten here; what cannot be forgotten here is taken away from
+    /// there again, since two owners would spend each other's tokens.
+    async fn give_away(
+        &mut self,
+        giving: impl Future<Output = io::Result<Undo>>,
+        session: &mut Session,
+    ) -> Result<(), GiveError> {
+        let undo = giving.await.map_err(GiveError::Elsewhere)?;
+        let Err(kept) = self.forget_or_keep(session).await else { return Ok(()) };
+        if let Err(error) = undo.await {
+            error!(%error, "the login is in both places: whoever refreshes it first will have it");
+        }
+        Err(GiveError::Store(kept))
+    }
+
+    /// A store that has not forgotten the record in time may do so yet: it is saved again behind that.
+    async fn forget_or_keep(&mut self, session: &mut Session) -> Result<(), StoreError> {
+        let forgotten = self.forget().await;
+        if forgotten.is_err() {
+            self.step(session, Event::Unkept);
+        }
+        forgotten
+    }
+
+    /// From now on the record is under the new name. The one under the old name is left to whoever
+    /// remembers which names there are: until that is written down, it is the one that a restart finds.
     pub(super) async fn rename(
         &mut self,
         name: ProfileName,
@@ -65,7 +88,6 @@ impl Task {
             let label =
                 record.map_or_else(|| format!("authd: profile {name}"), |record| label(&name, record));
             store.save(&to, &label, text).await?;
-            store.delete(&from).await?;
         }
         self.tools.handover.forget(&self.name);
         info!(to = %name, "renamed");

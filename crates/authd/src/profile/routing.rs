@@ -41,7 +41,7 @@ impl Task {
         let (endpoint, token) = (self.tools.endpoint.clone(), token.clone());
         self.calls.spawn(async move {
             match endpoint.routing(&token, &account).await {
-                Ok(Some(routing)) => Event::Routed(routing),
+                Ok(Some(routing)) => Event::Routed(account, routing),
                 Ok(None) => Event::Ticked,
                 Err(failure) => {
                     debug!(%failure, "the workspace's routing is not known");
@@ -52,11 +52,13 @@ impl Task {
     }
 }
 
-/// Whether it can be asked now where the workspace's requests go.
+/// Whether it can be asked now where the workspace's requests go. Until a new sign-in is saved the old one
+/// is served, whose token may know nothing of the new one's workspace.
 fn is_routable(session: &Session, now: Timestamp) -> bool {
     let (record, credential) = (session.record(), session.credential());
     record.grant.identity.account_id.is_some()
         && record.ended.is_none()
         && credential.bearer.mode() == Mode::ChatGpt
+        && credential.generation == record.generation
         && !credential.lasts(now).is_zero()
 }

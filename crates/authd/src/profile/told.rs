@@ -15,10 +15,11 @@ pub(super) fn log(event: &Event) {
             error!(%complaint, "THE NEWEST CREDENTIAL IS NOT SAVED; it is kept in memory and saved again");
         }
         Event::SignedIn(_) => info!("signed in"),
+        Event::Unkept => warn!("the store may have lost the record, which is saved again"),
         Event::Woke => info!("the machine slept; the network is tried before a token is spent"),
         Event::Saved(_, Ok(())) => debug!("saved"),
         Event::Probed(_, reached) => debug!(reached, "probed"),
-        Event::Routed(routing) => debug!(?routing, "the workspace's routing"),
+        Event::Routed(_, routing) => debug!(?routing, "the workspace's routing"),
         Event::Ticked | Event::Used(_) | Event::Wanted(_) | Event::RefreshAsked(_) | Event::Stopping => {}
     }
 }

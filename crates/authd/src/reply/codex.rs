@@ -1,18 +1,19 @@
 //! What is said of a login that could not be shared with Codex.
 
-use authd_api::{ErrorCode, Problem, ProfileName};
+use authd_api::{ErrorCode, Problem};
 
 use super::{keeper_failed, no_credential, stopping, store_failed};
 use crate::{clock, codex::CodexFailure};
 
 /// A login that was neither taken from Codex, nor given to it, nor kept there.
-pub(crate) fn codex_failed(error: &CodexFailure, name: &ProfileName) -> Problem {
+pub(crate) fn codex_failed(error: &CodexFailure) -> Problem {
     let bad = |detail: String| Problem::new(ErrorCode::BadRequest, detail);
     let conflict = |detail: String| Problem::new(ErrorCode::Conflict, detail);
     match error {
         CodexFailure::NoHome => bad("this user has no home directory".to_owned()).hint("name the path"),
         CodexFailure::Relative(path) => bad(format!("{} is not a path from the root", path.display())),
-        CodexFailure::File(path, error) => bad(format!("{}: {error}", path.display())),
+        CodexFailure::File(path, error) => bad(format!("{}: {error}", path.display()))
+            .hint("name the file that Codex keeps its login in, usually ~/.codex/auth.json"),
         CodexFailure::Login(path, error) => bad(format!("{}: {error}", path.display())),
         CodexFailure::Nobody(path) => {
             bad(format!("nobody is signed in to Codex in {}", path.display())).hint("run: authctl login")
@@ -31,16 +32,24 @@ pub(crate) fn codex_failed(error: &CodexFailure, name: &ProfileName) -> Problem 
         CodexFailure::NotSupplied(home) => {
             conflict(format!("authd does not keep {} supplied", home.display()))
         }
-        CodexFailure::Taken(path) => conflict(format!(
+        CodexFailure::Taken(path, name) => conflict(format!(
             "the login that was in {} is authd's now, so there is nothing to restore",
             path.display()
         ))
         .hint(format!("to give it back: authctl export codex -p {name}")),
+        CodexFailure::Occupied(path) => {
+            conflict(format!("there is a login in {} already, which would be lost", path.display()))
+                .hint("move it away, or name another file: authctl export codex --path FILE")
+        }
+        CodexFailure::Unrestored(home) => {
+            conflict(format!("what was in {} before is kept sealed, and would be lost", home.display()))
+                .hint(format!("first restore it: authctl codex uninstall --home {}", home.display()))
+        }
         CodexFailure::NoWorkspace(name) => {
             conflict(format!("profile \"{name}\" has no workspace id, and Codex needs one"))
         }
-        CodexFailure::Keeper(error) => keeper_failed(error, name),
-        CodexFailure::Store(error) => store_failed(error).about(name),
+        CodexFailure::Keeper(name, error) => keeper_failed(error, name),
+        CodexFailure::Store(error) => store_failed(error),
         CodexFailure::Gone => stopping(),
     }
 }

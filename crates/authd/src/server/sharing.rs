@@ -6,7 +6,7 @@ use http::StatusCode;
 
 use super::{Found, Seen};
 use crate::{
-    answer::{Json, Part, Refusal, json},
+    answer::{Json, Part, Refusal, json, named},
     codex::CodexFailure,
     reply,
 };
@@ -16,7 +16,7 @@ pub(super) async fn import(
     Json(ImportBody { source: Program::Codex, path, profile }): Json<ImportBody>,
 ) -> Result<Response, Refusal> {
     let wanted = profile.unwrap_or_else(ProfileName::first);
-    let name = front.codex.import(path, wanted.clone()).await.map_err(|error| failed(&error, &wanted))?;
+    let name = front.codex.import(path, wanted).await.map_err(failed)?;
     Ok(json(StatusCode::OK, &front.message(&name)?))
 }
 
@@ -26,8 +26,8 @@ pub(super) async fn export(
     Json(ExportBody { target: Program::Codex, path }): Json<ExportBody>,
 ) -> Result<Response, Refusal> {
     let Found { name, .. } = front.find(&part)?;
-    let path = front.codex.export(path, name.clone()).await.map_err(|error| failed(&error, &name))?;
-    Ok(json(StatusCode::OK, &LoginFile { profile: name, path }))
+    let path = front.codex.export(path, name.clone()).await.map_err(failed)?;
+    Ok(json(StatusCode::OK, &LoginFile { profile: name, path, outcome: None }))
 }
 
 pub(super) async fn install(
@@ -36,20 +36,21 @@ pub(super) async fn install(
     Json(CodexBody { home }): Json<CodexBody>,
 ) -> Result<Response, Refusal> {
     let Found { name, .. } = front.find(&part)?;
-    let path = front.codex.install(home, name.clone()).await.map_err(|error| failed(&error, &name))?;
-    Ok(json(StatusCode::OK, &LoginFile { profile: name, path }))
+    let path = front.codex.install(home, name.clone()).await.map_err(failed)?;
+    Ok(json(StatusCode::OK, &LoginFile { profile: name, path, outcome: None }))
 }
 
+/// The home alone says whose login was lent to it: that profile may be gone by now.
 pub(super) async fn uninstall(
     State(front): Seen,
     Part(part): Part<String>,
     Json(CodexBody { home }): Json<CodexBody>,
 ) -> Result<Response, Refusal> {
-    let Found { name, .. } = front.find(&part)?;
-    let path = front.codex.uninstall(home).await.map_err(|error| failed(&error, &name))?;
-    Ok(json(StatusCode::OK, &LoginFile { profile: name, path }))
+    named(&part)?;
+    Ok(json(StatusCode::OK, &front.codex.uninstall(home).await.map_err(failed)?))
 }
 
-fn failed(error: &CodexFailure, name: &ProfileName) -> Refusal {
-    Refusal(reply::codex_failed(error, name))
+#[expect(clippy::needless_pass_by_value, reason = "it is what `map_err` passes")]
+fn failed(error: CodexFailure) -> Refusal {
+    Refusal(reply::codex_failed(&error))
 }

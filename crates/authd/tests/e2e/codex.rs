@@ -161,8 +161,96 @@ async fn a_codex_home_is_supplied_and_restored() {
     fs::write(&path, &original).unwrap();
     house.post("/v1/profiles/default/refresh", json!({})).await;
     assert_eq!(fs::read_to_string(&path).unwrap(), original);
-    house.request("DELETE", "/v1/profiles/-/codex", &[], home).await;
+    let left = house.request("DELETE", "/v1/profiles/-/codex", &[], home).await;
+    assert_eq!(left.json()["outcome"], "left_alone", "{}", left.text());
     assert_eq!(fs::read_to_string(&path).unwrap(), original);
+}
+
+#[tokio::test]
+async fn a_login_that_is_there_is_never_written_over() {
+    let sandbox = sandbox().await;
+    let house = house(&sandbox).await;
+    house.sign_in("default", "plus").await;
+    let (path, original) = codex_login(&house, &sandbox, "business-without-organization").await;
+    let export = async |words: &str| {
+        let before = fs::read_to_string(&path).unwrap();
+        let body = json!({"target": "codex", "path": path}).to_string();
+        let refused = house.request("POST", "/v1/profiles/-/export", &[], body).await;
+        assert_eq!(refused.json()["code"], "conflict", "{}", refused.text());
+        assert!(refused.json()["hint"].as_str().unwrap().contains(words), "{}", refused.text());
+        assert_eq!(fs::read_to_string(&path).unwrap(), before);
+        house.get("/v1/profiles/default/headers").await;
+    };
+    let key = "{\"OPENAI_API_KEY\": \"sk-of-somebody\"}\n";
+    for there in [&*original, key, "what is this?"] {
+        fs::write(&path, there).unwrap();
+        export("move it away").await;
+    }
+    // What is sealed while the home is supplied would be lost as well.
+    fs::write(&path, &original).unwrap();
+    let home = json!({"home": path.parent().unwrap()}).to_string();
+    house.request("PUT", "/v1/profiles/default/codex", &[], home.clone()).await;
+    export("authctl codex uninstall").await;
+    // Somebody signs in to Codex meanwhile: that is what comes back in the end.
+    let newer = original.replace('\n', " ");
+    fs::write(&path, &newer).unwrap();
+    let again = house.request("PUT", "/v1/profiles/default/codex", &[], home.clone()).await;
+    assert!(again.status.is_success(), "{}", again.text());
+    assert_eq!(read(&path)["tokens"]["access_token"], current_token(&house, "default").await);
+    house.request("DELETE", "/v1/profiles/-/codex", &[], home).await;
+    assert_eq!(fs::read_to_string(&path).unwrap(), newer);
+}
+
+#[tokio::test]
+async fn what_was_in_a_home_comes_back_after_the_last_profile_is_gone() {
+    let sandbox = sandbox().await;
+    let house = house(&sandbox).await;
+    let (path, original) = codex_login(&house, &sandbox, "plus").await;
+    house.sign_in("default", "business").await;
+    let home = json!({"home": path.parent().unwrap()}).to_string();
+    house.request("PUT", "/v1/profiles/-/codex", &[], home.clone()).await;
+    assert_ne!(fs::read_to_string(&path).unwrap(), original);
+    house.request("DELETE", "/v1/profiles/default", &[], "").await;
+    let restored = house.request("DELETE", "/v1/profiles/-/codex", &[], home).await;
+    assert_eq!(restored.json()["outcome"], "restored", "{}", restored.text());
+    assert_eq!(restored.json()["profile"], "default");
+    assert_eq!(fs::read_to_string(&path).unwrap(), original);
+}
+
+#[tokio::test]
+async fn a_login_that_was_taken_over_and_signed_out_leaves_nothing_to_restore() {
+    let sandbox = sandbox().await;
+    let house = house(&sandbox).await;
+    let (path, _) = codex_login(&house, &sandbox, "plus").await;
+    house.post("/v1/import", json!({"source": "codex", "path": path})).await;
+    house.request("DELETE", "/v1/profiles/default", &[], "").await;
+    let home = json!({"home": path.parent().unwrap()}).to_string();
+    let removed = house.request("DELETE", "/v1/profiles/-/codex", &[], home).await;
+    assert_eq!(removed.json()["outcome"], "removed", "{}", removed.text());
+    assert!(!path.exists());
+}
+
+#[tokio::test]
+async fn what_is_no_login_file_is_not_read() {
+    let sandbox = sandbox().await;
+    let house = house(&sandbox).await;
+    house.sign_in("default", "plus").await;
+    let (pipe, large) = (house.dir().join("auth.json"), house.dir().join("large.json"));
+    assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    fs::write(&large, " ".repeat((1 << 20) + 1)).unwrap();
+    for (path, words) in [
+        (pipe.as_path(), "not a regular file"),
+        (Path::new("/dev/zero"), "not a regular file"),
+        (house.dir(), "not a regular file"),
+        (&large, "longer than 1 MiB"),
+    ] {
+        let body = json!({"source": "codex", "path": path}).to_string();
+        let refused = house.request("POST", "/v1/import", &[], body).await;
+        assert!(refused.status == 400 && refused.text().contains(words), "{}", refused.text());
+    }
+    let home = json!({"home": house.dir()}).to_string();
+    let refused = house.request("PUT", "/v1/profiles/-/codex", &[], home).await;
+    assert_eq!(refused.status, 400, "{}", refused.text());
 }
 
 /// Set for the copy of a test that runs inside a session.

@@ -9,7 +9,7 @@ use authd_sandbox::{
 use secrecy::ExposeSecret;
 use serde_json::json;
 
-use crate::support::{AUTHD, house, names, question, sandbox, value};
+use crate::support::{AUTHD, finished, house, names, question, sandbox, start, value};
 
 #[tokio::test]
 async fn both_header_lists_are_those_of_the_contract() {
@@ -265,6 +265,24 @@ async fn no_issued_secret_is_ever_logged() {
 fn walk(directory: &std::path::Path) -> Vec<std::path::PathBuf> {
     let entries = std::fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path());
     entries.flat_map(|path| if path.is_dir() { walk(&path) } else { vec![path] }).collect()
+}
+
+/// The old sign-in's token may know nothing of the new one's workspace.
+#[tokio::test]
+async fn a_new_sign_ins_workspace_is_asked_for_with_its_own_token() {
+    let sandbox = sandbox().await;
+    let routing = Some(Routing { backend_origin: "https://eu.chatgpt.com".into(), region: "eu".into() });
+    sandbox.put_account(Account { routing, ..Account::business_without_organization() });
+    let house = house(&sandbox).await;
+    house.sign_in("default", "plus").await;
+    sandbox.wait_for(Route::WhamAccountsCheck, 1).await;
+    let (login, url) = start(&house, json!({"replace": true})).await;
+    house.browse(&url, "business-without-organization").await;
+    assert_eq!(finished(&house, &login).await["result"]["name"], "default");
+    while !house.get("/v1/profiles/-/headers").await["base_url"].as_str().unwrap().starts_with("https://eu.")
+    {
+        tokio::task::yield_now().await;
+    }
 }
 
 #[tokio::test]

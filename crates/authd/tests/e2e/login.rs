@@ -203,6 +203,23 @@ async fn under_their_real_names_the_hosts_are_reached_with_a_locally_trusted_ca(
 }
 
 #[tokio::test]
+async fn a_login_cannot_ask_for_a_workspace_that_the_configuration_does_not_accept() {
+    let sandbox = sandbox().await;
+    let (plus, business) = (Account::plus().account_id, Account::business().account_id);
+    let toml = format!("[login]\nworkspaces = [{plus:?}]");
+    let house = House::start(HouseConfig::new(AUTHD, &sandbox).toml(&toml)).await;
+    for flow in ["browser", "device"] {
+        let body = json!({"flow": flow, "workspace": business}).to_string();
+        let refused = house.request("POST", "/v1/logins", &[], body).await;
+        assert_eq!(refused.json()["code"], "login_denied", "{}", refused.text());
+        assert!(refused.text().contains("workspaces in [login]"), "{}", refused.text());
+    }
+    let (login, url) = start(&house, json!({"workspace": plus})).await;
+    house.browse(&url, "plus").await;
+    assert_eq!(finished(&house, &login).await["state"], "succeeded");
+}
+
+#[tokio::test]
 async fn two_workspaces_of_one_person_are_two_profiles_and_one_can_be_insisted_on() {
     let sandbox = sandbox().await;
     let team = Account {

@@ -6,6 +6,7 @@ mod again;
 mod browser;
 mod codex;
 mod contract;
+mod device;
 mod doors;
 mod figures;
 mod headers;

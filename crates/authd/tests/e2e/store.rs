@@ -98,6 +98,74 @@ async fn a_new_key_and_a_refused_move_lose_nothing() {
     assert_eq!(house.get("/v1/status").await["store"]["kind"], "file");
 }
 
+/// Moves everything to files, where a restart finds it.
+async fn records_at_rest(house: &House) -> u64 {
+    house.post("/v1/store/migrate", json!({"to": "file"})).await["records"].as_u64().unwrap()
+}
+
+#[tokio::test]
+async fn a_profile_is_renamed_although_its_old_record_cannot_be_deleted_yet() {
+    let sandbox = sandbox().await;
+    let (mut house, tell) = moody(&sandbox).await;
+    house.sign_in("default", "plus").await;
+    tell("fail-delete");
+    let renamed = house.request("PATCH", "/v1/profiles/default", &[], r#"{"name":"work"}"#).await;
+    assert!(renamed.status.is_success(), "{}", renamed.text());
+    assert_eq!(house.get("/v1/profiles").await["default"], "work");
+    tell("well");
+    assert_eq!(records_at_rest(&house).await, 2, "the old record is there still");
+    house.restart().await;
+    house.get("/v1/profiles/work/headers").await;
+    while house.state().join("store/profile.default.age").exists() {
+        tokio::task::yield_now().await;
+    }
+    assert!(house.state().join("store/profile.work.age").exists());
+}
+
+#[tokio::test]
+async fn a_name_that_was_not_saved_leaves_no_record_behind() {
+    let sandbox = sandbox().await;
+    let (house, tell) = moody(&sandbox).await;
+    // With a key, nothing is saved by and by that a bad store would hold up.
+    house.sign_in("default", "business").await;
+    tell("hang");
+    let refused = house.request("PATCH", "/v1/profiles/default", &[], r#"{"name":"work"}"#).await;
+    assert_eq!(refused.json()["code"], "store_unavailable", "{}", refused.text());
+    assert_eq!(house.get("/v1/profiles").await["default"], "default");
+    // What the store was asked to save it saves now, late; that it is of no use is written down.
+    tell("well");
+    let index = fs::read_to_string(house.state().join("index.json")).unwrap();
+    let index: Value = serde_json::from_str(&index).unwrap();
+    assert_eq!(index["discarded"], json!(["work"]), "{index}");
+    house.get("/v1/profiles/default/headers").await;
+}
+
+#[tokio::test]
+async fn a_login_that_cannot_be_forgotten_here_is_taken_away_from_there() {
+    let sandbox = sandbox().await;
+    let (mut house, tell) = moody(&sandbox).await;
+    // With a key, nothing is saved by and by that a bad store would hold up.
+    house.sign_in("default", "business").await;
+    let path = house.dir().join("auth.json");
+    for mood in ["fail-delete", "hang"] {
+        tell(mood);
+        let body = json!({"target": "codex", "path": path}).to_string();
+        let refused = house.request("POST", "/v1/profiles/-/export", &[], body).await;
+        assert_eq!(refused.json()["code"], "store_unavailable", "{mood}: {}", refused.text());
+        assert!(!path.exists(), "{mood}: it would have two owners");
+        // A store that hung forgets the record now, late: it is saved again.
+        tell("well");
+        while profile(&house).await["state"] != "ready"
+            || house.get("/v1/status").await["store"]["state"] != "ready"
+        {
+            tokio::task::yield_now().await;
+        }
+    }
+    assert_eq!(records_at_rest(&house).await, 1);
+    house.restart().await;
+    house.get("/v1/profiles/-/headers").await;
+}
+
 #[tokio::test]
 async fn a_damaged_index_is_rebuilt_from_the_store() {
     let sandbox = sandbox().await;

@@ -20,8 +20,10 @@ pub enum Event {
     Wanted(Duration),
     /// Somebody wants a refresh; with a generation, because an upstream refused that one.
     RefreshAsked(Option<u64>),
-    /// Where the workspace's requests go, as the provider says now.
-    Routed(Routing),
+    /// Where the requests of this workspace go, as the provider says now.
+    Routed(String, Routing),
+    /// The store may have lost the record.
+    Unkept,
     /// The machine slept: the network may not be there yet.
     Woke,
     /// The daemon stops: save what is not saved, and begin nothing else.

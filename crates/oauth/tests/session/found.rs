@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use authd_oauth::{
-    Effect, Event, Mode, Routing, Session,
+    Effect, Event, Grant, Mode, Routing, Session,
     Standing::{Expired, Ready, Refreshing},
 };
 
@@ -51,10 +51,10 @@ fn a_herd_that_waits_for_the_store_costs_one_refresh() {
 #[test]
 fn a_routing_told_during_a_save_is_saved_too() {
     let routing = Routing { origin: None, region: Some("eu".to_owned()) };
-    let grant = record(Mode::ChatGpt, HOUR).grant;
-    let mut session = Session::signed_in(grant, 1, 3, at(0));
+    let mut session = Session::signed_in(in_workspace("acc"), 1, 3, at(0));
+    let told = |routing: &Routing| Event::Routed("acc".to_owned(), routing.clone());
     let Effect::Save(first, _) = session.apply(Event::Ticked, at(0)) else { panic!("{session:#?}") };
-    assert!(matches!(session.apply(Event::Routed(routing.clone()), at(1)), Effect::Rest));
+    assert!(matches!(session.apply(told(&routing), at(1)), Effect::Rest));
     let Effect::Save(second, saved) = session.apply(Event::Saved(first, Ok(())), at(2)) else {
         panic!("{session:#?}")
     };
@@ -63,10 +63,46 @@ fn a_routing_told_during_a_save_is_saved_too() {
     assert!(session.is_settled());
     // The same again is no other credential; that it was asked is kept all the same.
     let before = session.credential().generation;
-    let Effect::Save(_, saved) = session.apply(Event::Routed(routing), at(DAY)) else {
-        panic!("{session:#?}")
-    };
+    let Effect::Save(_, saved) = session.apply(told(&routing), at(DAY)) else { panic!("{session:#?}") };
     assert_eq!((saved.generation, saved.routed_at), (before, Some(at(DAY))));
+}
+
+/// Somebody signs in to another workspace while it is asked where the requests of the first one go.
+#[test]
+fn a_routing_of_another_workspace_is_dropped() {
+    let routing = Routing { origin: Some("https://eu.chatgpt.com".to_owned()), region: None };
+    for late in [false, true] {
+        let mut session = Session::signed_in(in_workspace("first"), 1, 3, at(0));
+        let Effect::Save(first, _) = session.apply(Event::Ticked, at(0)) else { panic!("{session:#?}") };
+        session.apply(Event::Saved(first, Ok(())), at(1));
+        let other = Event::SignedIn(Box::new(in_workspace("second")));
+        let Effect::Save(second, _) = session.apply(other, at(2)) else { panic!("{session:#?}") };
+        let answer = Event::Routed("first".to_owned(), routing.clone());
+        // It comes while the new record is on its way to the store, or after.
+        let (before, after) = if late { (Event::Ticked, answer) } else { (answer, Event::Ticked) };
+        session.apply(before, at(3));
+        session.apply(Event::Saved(second, Ok(())), at(4));
+        assert!(matches!(session.apply(after, at(5)), Effect::Rest), "{session:#?}");
+        assert_eq!((&session.record().routing, session.record().routed_at), (&Routing::default(), None));
+    }
+}
+
+/// A store that did not answer in time may delete the record yet that it was asked to delete.
+#[test]
+fn a_record_that_may_be_gone_is_saved_again_until_it_is_there() {
+    let mut session = Session::restored(record(Mode::ChatGpt, HOUR), 3, at(0));
+    let Effect::Save(ticket, _) = session.apply(Event::Unkept, at(1)) else { panic!("{session:#?}") };
+    session.apply(Event::Saved(ticket, Err(unsaved("it does not answer"))), at(2));
+    assert!(!session.is_settled() && session.outlook().unsaved);
+    let Effect::Save(ticket, _) = session.apply(Event::Ticked, at(60)) else { panic!("{session:#?}") };
+    session.apply(Event::Saved(ticket, Ok(())), at(61));
+    assert!(session.is_settled() && !session.outlook().unsaved);
+}
+
+fn in_workspace(id: &str) -> Grant {
+    let mut grant = record(Mode::ChatGpt, HOUR).grant;
+    grant.identity.account_id = Some(id.to_owned());
+    grant
 }
 
 /// What another process knew and could not save is served, and saved before anything else is done.
