@@ -97,10 +97,10 @@ fn described(operation: &Operation, schemas: &mut Schemas, answers: &mut Answers
             let content = json!({"application/json": {"schema": schema, "example": (message.example)()}});
             described["requestBody"] = json!({"required": required, "content": content});
         }
-        Body::Any => {
+        Body::Any(example) => {
             described["requestBody"] = json!({
                 "description": "Whatever the upstream wants, of any length; it is streamed.",
-                "content": {"*/*": {"schema": {}}},
+                "content": {"*/*": {"schema": {}, "example": example()}},
             });
         }
     }

@@ -43,6 +43,28 @@ fn every_reference_leads_somewhere_and_every_operation_has_its_own_name() {
     assert!(names.len() > route::ALL.len(), "{names:?}");
 }
 
+#[test]
+fn whatever_is_asked_and_answered_has_an_example() {
+    let document = openapi::document();
+    let answers = document["components"]["responses"].as_object().unwrap();
+    let mut described: Vec<(String, &Value)> =
+        answers.iter().map(|(name, answer)| (name.clone(), answer)).collect();
+    let fields = document["paths"].as_object().unwrap().values().filter_map(Value::as_object).flatten();
+    for (_, operation) in fields.filter(|(name, _)| *name != "parameters") {
+        let id = operation["operationId"].as_str().unwrap();
+        described.extend(operation.get("requestBody").map(|body| (format!("{id}, asked"), body)));
+        let answers = operation["responses"].as_object().unwrap().iter();
+        described.extend(answers.map(|(status, answer)| (format!("{id}, {status}"), answer)));
+    }
+    for (name, described) in described {
+        for (media, content) in described.get("content").and_then(Value::as_object).into_iter().flatten() {
+            let one = content.get("example").is_some();
+            let some = content.get("examples").and_then(Value::as_object).is_some_and(|all| !all.is_empty());
+            assert!(one || some, "{name} has no example as {media}: {content}");
+        }
+    }
+}
+
 fn visit(value: &Value, seen: &mut impl FnMut(&Value)) {
     seen(value);
     match value {

@@ -15,6 +15,7 @@
 mod answer;
 mod app;
 mod callback;
+mod cli;
 mod clock;
 mod codex;
 mod config;
@@ -42,6 +43,7 @@ mod telemetry;
 mod tunnel;
 
 pub use app::{App, Exit, StartError, check};
+pub use cli::Args;
 pub use config::{Config, ConfigError, Source};
 pub use hygiene::{Hygiene, harden};
 pub use inherited::Inherited;

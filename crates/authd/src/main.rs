@@ -5,41 +5,11 @@
     reason = "a daemon that cannot start says so where it was started"
 )]
 
-use std::{
-    io::IsTerminal,
-    path::{Path, PathBuf},
-    process::ExitCode,
-};
+use std::{io::IsTerminal, path::Path, process::ExitCode};
 
-use authd::{App, Config, Exit, Inherited, Source, StartError, Telemetry};
+use authd::{App, Args, Config, Exit, Inherited, Source, StartError, Telemetry};
 use authd_api::Paths;
 use clap::Parser;
-
-/// The local daemon that owns OAuth logins: like ssh-agent for OAuth.
-///
-/// It runs until it is told to stop (SIGTERM, SIGINT); SIGHUP reloads the configuration. Programs ask it
-/// on a Unix socket; people use authctl.
-#[expect(clippy::doc_markdown, reason = "these doc comments are help texts, which have no backticks")]
-#[derive(Parser)]
-#[command(name = "authd", version, about, after_help = EXITS)]
-struct Args {
-    /// The configuration file [default: $AUTHD_CONFIG, else authd/authd.toml in the configuration directory]
-    #[arg(long, value_name = "FILE")]
-    config: Option<PathBuf>,
-    /// The socket to listen on [default: $AUTHD_SOCKET, else authd/authd.sock in the runtime directory]
-    #[arg(long, value_name = "PATH")]
-    socket: Option<PathBuf>,
-    /// Read the configuration, say what is wrong with it, and end
-    #[arg(long)]
-    check_config: bool,
-}
-
-const EXITS: &str = "\
-Exit codes:
-  0   asked to stop
-  64  the configuration cannot be used
-  69  no socket to be had: another authd has it, or it cannot be made
-  70  a part of authd failed; the service manager starts it anew";
 
 fn main() -> ExitCode {
     match start(Args::parse()) {

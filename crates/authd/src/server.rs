@@ -1,5 +1,6 @@
 //! The routes on the socket, each handler a few lines: read a snapshot, or post a wish and wait. No
-//! handler touches the provider or the store; the types it is given do not allow it.
+//! handler touches the store, which none is given; the provider's endpoint is there for the diagnosis alone,
+//! to see that it answers.
 
 mod front;
 mod guard;

@@ -15,7 +15,7 @@ use std::{
     time::Duration,
 };
 
-use authd::{App, Config, Inherited, Telemetry};
+use authd::{App, Config, Inherited, Source, Telemetry};
 use authd_api::{ErrorCode, Paths, Problem, VERSION_HEADER};
 use httparse::{EMPTY_HEADER, Response, Status};
 use tokio::signal::unix::{SignalKind, signal};
@@ -189,7 +189,9 @@ fn live(paths: Paths) {
         // A Rust program does not end when it writes to somebody who has hung up. Under libFuzzer this is
         // none, and a handler of any kind has the same effect.
         let _handled = signal(SignalKind::pipe()).expect("a handler");
-        App::new(paths, config, telemetry).run(Inherited::take()).await
+        // A reload is asked for by a signal only, which nobody sends.
+        let source = Source { path: paths.config.clone(), named: false };
+        App::new(paths, source, config, telemetry).run(Inherited::take(), |_| ()).await
     });
     assert!(ended.is_ok_and(|exit| exit == authd::Exit::Asked), "the daemon ended by itself");
 }

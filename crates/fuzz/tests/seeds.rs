@@ -17,40 +17,46 @@ fn run(name: &str, times: usize) {
         let held = panic::catch_unwind(|| check(&input)).is_ok();
         assert!(held, "{name} is broken by {:?}", String::from_utf8_lossy(&input));
     }
+    // The one that leaves something behind.
+    if name == "socket" {
+        authd_fuzz::socket::clear_up();
+    }
+}
+
+/// A test for each target, and their names.
+macro_rules! runs {
+    ($($name:ident: $times:literal,)*) => {
+        const RUN: &[&str] = &[$(stringify!($name)),*];
+
+        $(#[test]
+        fn $name() {
+            run(stringify!($name), $times);
+        })*
+    };
+}
+
+runs! {
+    answer_events: 5_000,
+    callback_query: 5_000,
+    config: 3_000,
+    id_token: 5_000,
+    socket: 2_000,
+    store_record: 5_000,
+    token_response: 5_000,
 }
 
 #[test]
-fn answer_events() {
-    run("answer_events", 5_000);
-}
-
-#[test]
-fn callback_query() {
-    run("callback_query", 5_000);
-}
-
-#[test]
-fn config() {
-    run("config", 3_000);
-}
-
-#[test]
-fn id_token() {
-    run("id_token", 5_000);
-}
-
-#[test]
-fn socket() {
-    run("socket", 2_000);
-    authd_fuzz::socket::clear_up();
-}
-
-#[test]
-fn store_record() {
-    run("store_record", 5_000);
-}
-
-#[test]
-fn token_response() {
-    run("token_response", 5_000);
+fn every_target_is_run_here_and_by_libfuzzer() {
+    let targets = TARGETS.map(|(name, _)| name);
+    assert_eq!(RUN, targets);
+    let manifest = include_str!("../Cargo.toml").lines();
+    let bins: Vec<_> = manifest
+        .filter_map(|line| line.strip_prefix("path = \"fuzz_targets/")?.strip_suffix(".rs\""))
+        .collect();
+    assert_eq!(bins, targets);
+    for name in targets {
+        let program = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz_targets").join(format!("{name}.rs"));
+        let check = format!("authd_fuzz::{name}::check(data)");
+        assert!(fs::read_to_string(program).unwrap().contains(&check), "{name} runs another target");
+    }
 }

@@ -121,8 +121,10 @@ fn machine() -> String {
     let model = cpus.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": "));
     let model = model.map_or("a processor that has no name", |(_, name)| name);
     let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+    // What follows is whose build it is: that tells of the machine, and nothing of the figures.
+    let kernel = kernel.splitn(3, '.').take(2).collect::<Vec<_>>().join(".");
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    format!("{model}, {cores} cores, Linux {}", kernel.trim())
+    format!("{model}, {cores} cores, Linux {kernel}")
 }
 
 fn load_average() -> String {

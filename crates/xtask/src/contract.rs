@@ -18,8 +18,8 @@ use tokio::{
 };
 
 use crate::{
-    shell::{self, note, say, title},
-    tools::Tools,
+    shell::{self, say, title},
+    tools::{Tools, skipped},
 };
 
 const SCHEMATHESIS: &str = "schemathesis==4.32.5";
@@ -39,12 +39,14 @@ const ROUNDS: [(&str, &[&str]); 3] = [
     ("what renames or ends them", &["patch_profile", "sign_out"]),
 ];
 
+/// What no generated request is answered with success by: a URL of a login that somebody has just approved.
+const OUT_OF_REACH: [&str; 1] = ["paste"];
+
 /// Tries the contract, where Schemathesis can be had.
 pub(crate) fn check() -> anyhow::Result<()> {
     let tools = Tools::open("contract")?;
     if let Err(why) = tools.pip(SCHEMATHESIS) {
-        note(&format!("skipped: the contract is not tried: {why:#}"));
-        return Ok(());
+        return skipped("the contract", &why);
     }
     shell::run(&mut shell::cargo(&["build", "--package", "authd"]))?;
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
@@ -70,6 +72,11 @@ async fn rounds(tools: &Tools) -> anyhow::Result<()> {
     }
     let (reached, missed) = reached(&contract, &figures);
     say(&format!("answered with success: {reached} operations; never: {}", missed.join(", ")));
+    ensure!(
+        missed == OUT_OF_REACH,
+        "only {OUT_OF_REACH:?} may miss success: help the generator to the others in \
+         crates/xtask/src/contract/schemathesis.toml, or mend OUT_OF_REACH in crates/xtask/src/contract.rs"
+    );
     Ok(())
 }
 

@@ -19,6 +19,7 @@ use crate::{
 
 mod build;
 mod check;
+mod licences;
 mod wares;
 
 use self::wares::{Place, Ware};
@@ -38,11 +39,11 @@ struct Packages {
 /// Makes the packages; tries them, if asked to.
 pub(crate) fn run(try_them: bool) -> anyhow::Result<()> {
     let epoch = epoch()?;
+    let place = root().join("target/dist");
     title("Building for release");
-    let built = build::run()?;
+    let built = build::run(&place.join("build"))?;
     title("Packing");
     let wares = wares::gather(&built, epoch)?;
-    let place = root().join("target/dist");
     let packages = pack(&built.host, &wares, epoch, &place)?;
     for path in [Some(&packages.tarball), packages.debian.as_ref()].into_iter().flatten() {
         say(&format!("{}, {} bytes", path.display(), fs::metadata(path)?.len()));
@@ -50,9 +51,11 @@ pub(crate) fn run(try_them: bool) -> anyhow::Result<()> {
     if try_them {
         title("Packing once more");
         let again = pack(&built.host, &wares, epoch, &place.join("again"))?;
-        check::same(&packages, &again)?;
+        check::packed_alike(&packages, &again)?;
         check::tarball(&packages)?;
         check::debian(&packages)?;
+        check::compiled_alike(&built, &place.join("build-again"))?;
+        check::installed_by_cargo(&place.join("install"))?;
     }
     Ok(())
 }

@@ -7,10 +7,11 @@ use crate::shell::{cargo, has, note, run, title};
 /// A step and its name.
 type Step = (&'static str, fn() -> anyhow::Result<()>);
 
-const STEPS: [Step; 11] = [
+const STEPS: [Step; 12] = [
     ("fmt", format),
     ("rooms", crate::rooms::check),
     ("clippy", clippy),
+    ("fuzz", fuzz),
     ("macos", crate::macos::check),
     ("doc", documentation),
     ("tests", tests),
@@ -43,6 +44,11 @@ fn format() -> anyhow::Result<()> {
 
 fn clippy() -> anyhow::Result<()> {
     run(&mut cargo(&["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]))
+}
+
+/// What libFuzzer links, as far as it can be told without linking: the tests run the same functions.
+fn fuzz() -> anyhow::Result<()> {
+    run(&mut cargo(&["check", "--package", "authd-fuzz", "--features", "libfuzzer", "--bins"]))
 }
 
 fn documentation() -> anyhow::Result<()> {

@@ -2,14 +2,14 @@
 //! removes it. What cannot be had is an error that says why, for the caller to skip by.
 
 use std::{
-    fs,
+    env, fs,
     path::{Path, PathBuf},
     process::{Command, Stdio},
 };
 
 use anyhow::{Context, bail, ensure};
 
-use crate::shell::{self, title};
+use crate::shell::{self, note, title};
 
 /// A directory of tools below `target`.
 pub(crate) struct Tools {
@@ -84,6 +84,16 @@ impl Tools {
         }
         Ok(())
     }
+}
+
+/// Says to a person what is left out, for want of what. In CI nobody would read it: there it is a failure.
+pub(crate) fn skipped(what: &str, why: &anyhow::Error) -> anyhow::Result<()> {
+    ensure!(
+        env::var_os("CI").is_none(),
+        "{what}: {why:#}. In CI nothing is left out: provide it (.ci/run installs what Debian has), or unset CI"
+    );
+    note(&format!("skipped: {what}: {why:#}"));
+    Ok(())
 }
 
 /// Runs a command whose output matters only if it fails.

@@ -18,8 +18,8 @@ use authd_sandbox::{
 use tokio::{process::Command as Child, time::timeout};
 
 use crate::{
-    shell::{self, note, say},
-    tools::{Tools, succeeds},
+    shell::{self, say},
+    tools::{Tools, skipped, succeeds},
 };
 
 /// How long one program may take: a bound against hanging, not an expectation.
@@ -125,7 +125,7 @@ pub(crate) fn check() -> anyhow::Result<()> {
     for way in &WAYS {
         match way.needs.iter().try_for_each(|need| cache.provide(*need)) {
             Ok(()) => open.push(way),
-            Err(why) => note(&format!("skipped: {}: {why:#}", way.line.join(" "))),
+            Err(why) => skipped(&way.line.join(" "), &why)?,
         }
     }
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;

@@ -13,10 +13,10 @@ use crate::{ErrorCode, PROBLEM_TYPE, Problem, REQUEST_HEADER, VERSION_HEADER};
 /// What every request can be refused with, before its route is looked at.
 const ALWAYS: [ErrorCode; 2] = [ErrorCode::Forbidden, ErrorCode::TooManyRequests];
 
-/// The refusals that operations share, each written once.
+/// The answers that operations share, each written once.
 #[derive(Default)]
 pub(super) struct Answers {
-    refusals: BTreeMap<String, Value>,
+    shared: BTreeMap<String, Value>,
 }
 
 impl Answers {
@@ -28,10 +28,12 @@ impl Answers {
         }
         let codes = codes(operation);
         // What a relay answers is the upstream's word: a status does not tell whose it is.
-        if operation.is_relay() {
+        if let Some(mut answer) = all.remove("default") {
             let words: Vec<_> = codes.iter().map(|code| format!("`{}`", code.as_str())).collect();
-            let about = all["default"]["description"].as_str().unwrap_or_default();
-            all["default"]["description"] = format!("{about} Its codes: {}.", words.join(", ")).into();
+            let about = answer["description"].as_str().unwrap_or_default();
+            answer["description"] = format!("{about} Its codes: {}.", words.join(", ")).into();
+            answer["content"][PROBLEM_TYPE] = problem(schemas.sent::<Problem>().as_value(), &codes);
+            all.insert("default".to_owned(), self.share("upstream".to_owned(), || answer));
             return all.into();
         }
         let mut by_status: BTreeMap<u16, Vec<ErrorCode>> = BTreeMap::new();
@@ -47,12 +49,18 @@ impl Answers {
     /// A reference to the refusal with one of these codes.
     fn refusal(&mut self, codes: &[ErrorCode]) -> Value {
         let name = codes.iter().map(|code| code.as_str()).collect::<Vec<_>>().join("-or-");
-        self.refusals.entry(name.clone()).or_insert_with(|| refusal(codes));
-        json!({"$ref": format!("#/components/responses/{name}")})
+        self.share(name, || refusal(codes))
+    }
+
+    /// A reference to the answer of this name, which is written if it is not there yet.
+    fn share(&mut self, name: String, answer: impl FnOnce() -> Value) -> Value {
+        let reference = json!({"$ref": format!("#/components/responses/{name}")});
+        self.shared.entry(name).or_insert_with(answer);
+        reference
     }
 
     pub(super) fn into_components(self) -> BTreeMap<String, Value> {
-        self.refusals
+        self.shared
     }
 }
 
@@ -82,12 +90,12 @@ fn answer(success: &Success, schemas: &mut Schemas) -> Value {
         Content::Text(media, example) => {
             answer["content"] = json!({*media: {"schema": {"type": "string"}, "example": example}});
         }
-        Content::Any => {
-            let problem = schemas.sent::<Problem>();
-            answer["content"] = json!({"*/*": {"schema": {}}, PROBLEM_TYPE: {"schema": problem}});
+        Content::Any(example) => {
+            answer["content"] = json!({"*/*": {"schema": {}, "example": example}});
         }
-        Content::Object => {
-            answer["content"] = json!({"application/json": {"schema": {"type": "object"}}});
+        Content::Object(example) => {
+            answer["content"] =
+                json!({"application/json": {"schema": {"type": "object"}, "example": example()}});
         }
     }
     answer
@@ -97,8 +105,6 @@ fn refusal(codes: &[ErrorCode]) -> Value {
     let status = codes[0].status().as_u16();
     let words: Vec<_> = codes.iter().map(|code| code.as_str()).collect();
     let titles: Vec<_> = codes.iter().map(|code| format!("{} (`{}`)", code.title(), code.as_str())).collect();
-    let examples: Map<String, Value> =
-        codes.iter().map(|code| (code.as_str().to_owned(), json!({"value": example(*code)}))).collect();
     let schema = json!({
         "allOf": [
             {"$ref": "#/components/schemas/Problem"},
@@ -112,13 +118,15 @@ fn refusal(codes: &[ErrorCode]) -> Value {
     json!({
         "description": titles.join("; "),
         "headers": headers,
-        "content": {PROBLEM_TYPE: {"schema": schema, "examples": examples}},
+        "content": {PROBLEM_TYPE: problem(&schema, codes)},
     })
 }
 
-/// A problem of this code, whatever happened.
-fn example(code: ErrorCode) -> Problem {
-    Problem::new(code, code.title().to_lowercase())
+/// A problem with one of these codes, and an example of each, whatever happened.
+fn problem(schema: &Value, codes: &[ErrorCode]) -> Value {
+    let example = |code: &ErrorCode| json!({"value": Problem::new(*code, code.title().to_lowercase())});
+    let examples: Map<_, _> = codes.iter().map(|code| (code.as_str().to_owned(), example(code))).collect();
+    json!({"schema": schema, "examples": examples})
 }
 
 fn header(name: &str) -> Value {

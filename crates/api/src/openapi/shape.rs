@@ -37,7 +37,8 @@ pub(super) enum Body {
     None,
     /// A message; where all its fields are optional, so is it.
     Json(Message, bool),
-    Any,
+    /// What the upstream wants, and an example.
+    Any(fn() -> Value),
 }
 
 /// An answer that is none of the refusals.
@@ -53,14 +54,14 @@ pub(super) struct Success {
 pub(super) enum Content {
     None,
     Json(Message),
-    /// A JSON object that is described elsewhere.
-    Object,
+    /// A JSON object that is described elsewhere, and an example.
+    Object(fn() -> Value),
     /// Server-sent events, of which OpenAPI 3.1 cannot say what is in one; and an example.
     Events(&'static str),
     /// Text, with its media type and an example.
     Text(&'static str, &'static str),
-    /// The upstream's.
-    Any,
+    /// The upstream's, and an example.
+    Any(&'static str),
 }
 
 /// A message of the contract: its schema, and an example.
@@ -87,11 +88,6 @@ impl Success {
 }
 
 impl Operation {
-    /// Whether it passes on what somebody else says.
-    pub(super) fn is_relay(&self) -> bool {
-        self.path.ends_with("{*path}")
-    }
-
     pub(super) fn new(
         method: &'static str,
         path: &'static str,

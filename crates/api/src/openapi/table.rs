@@ -2,7 +2,7 @@
 //! codes that it can refuse with.
 
 use schemars::JsonSchema;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{
     examples::Example,
@@ -101,6 +101,29 @@ const NEWS: &str = "event: store\ndata: {\"kind\":\"keychain\",\"state\":\"ready
 const FIGURES: &str = "# HELP authd_pending_logins Logins that nobody has finished.\n\
     # TYPE authd_pending_logins gauge\nauthd_pending_logins 0\n# EOF\n";
 
+const WORDS: &str = "event: response.output_text.delta\n\
+    data: {\"type\":\"response.output_text.delta\",\"delta\":\"2 + 2 = 4\"}\n\n";
+
+/// What the upstream is asked for the words above.
+fn question() -> Value {
+    json!({
+        "model": "gpt-5.5",
+        "instructions": "Be brief.",
+        "store": false,
+        "stream": true,
+        "input": [{
+            "type": "message",
+            "role": "user",
+            "content": [{"type": "input_text", "text": "What is 2+2?"}],
+        }],
+    })
+}
+
+/// How this document begins.
+fn document() -> Value {
+    json!({"openapi": "3.1.1", "info": {"title": "authd", "version": env!("CARGO_PKG_VERSION")}, "paths": {}})
+}
+
 /// All operations.
 pub(super) fn all() -> Vec<Operation> {
     let mut all = told();
@@ -143,7 +166,7 @@ fn told() -> Vec<Operation> {
             ..Operation::new("get", route::METRICS, "metrics", "daemon", "Figures, as text")
         },
         Operation {
-            successes: vec![Success::new("200", "OpenAPI 3.1.", Content::Object)],
+            successes: vec![Success::new("200", "OpenAPI 3.1.", Content::Object(document))],
             ..Operation::new("get", route::OPENAPI, "openapi", "daemon", "This document")
         },
     ]
@@ -265,12 +288,12 @@ fn credentials() -> Vec<Operation> {
 }
 
 fn relay(method: &'static str, path: &'static str, id: &str, summary: &'static str) -> Operation {
-    let body = if matches!(method, "get" | "head" | "trace") { Body::None } else { Body::Any };
+    let body = if matches!(method, "get" | "head" | "trace") { Body::None } else { Body::Any(question) };
     let upgrade = "The upstream took the upgrade that was asked for: a WebSocket.";
     let upstream = "The upstream's answer, whatever it is. Where authd itself refuses, it is a Problem, whose \
         `type` begins with `urn:authd:problem:`.";
     let headers = &[RENEWED_HEADER];
-    let mut successes = vec![Success { headers, ..Success::new("default", upstream, Content::Any) }];
+    let mut successes = vec![Success { headers, ..Success::new("default", upstream, Content::Any(WORDS)) }];
     if method == "get" {
         successes.push(Success::new("101", upgrade, Content::None));
     }

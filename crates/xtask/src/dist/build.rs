@@ -23,12 +23,14 @@ const BUILT_AT: &str = "1";
 pub(super) struct Built {
     /// This machine's kind, in rustc's words.
     pub(super) host: String,
+    /// What `authctl` is built for, in the same words.
+    pub(super) client: String,
     pub(super) authd: PathBuf,
     pub(super) authctl: PathBuf,
 }
 
-/// Builds both.
-pub(super) fn run() -> anyhow::Result<Built> {
+/// Builds both, into this directory.
+pub(super) fn run(place: &Path) -> anyhow::Result<Built> {
     let version = said(Command::new("rustc").arg("-vV"))?;
     let host = version.lines().find_map(|line| line.strip_prefix("host: ")).context("rustc has no host")?;
     let target = release::static_target().unwrap_or(host);
@@ -37,10 +39,9 @@ pub(super) fn run() -> anyhow::Result<Built> {
             "authctl is built for this machine's C library; for a static one, add the musl target with rustup",
         );
     }
-    let place = root().join("target/dist/build");
-    let authd = compile("authd", Profile::Release, host, &place)?;
-    let authctl = compile("authctl", Profile::Client, target, &place)?;
-    Ok(Built { authd, authctl, host: host.to_owned() })
+    let authd = compile("authd", Profile::Release, host, place)?;
+    let authctl = compile("authctl", Profile::Client, target, place)?;
+    Ok(Built { authd, authctl, host: host.to_owned(), client: target.to_owned() })
 }
 
 /// Builds one of them; where it is then. Targets are always named, so that build scripts get none of the
@@ -48,7 +49,8 @@ pub(super) fn run() -> anyhow::Result<Built> {
 fn compile(package: &str, profile: Profile, target: &str, place: &Path) -> anyhow::Result<PathBuf> {
     let home = env::var_os("CARGO_HOME").map(PathBuf::from);
     let home = home.or_else(|| Some(Path::new(&env::var_os("HOME")?).join(".cargo"))).context("no home")?;
-    let renamed = [(root(), "/authd"), (home.as_path(), "/cargo")];
+    // The last that fits counts.
+    let renamed = [(root(), "/authd"), (place, "/build"), (home.as_path(), "/cargo")];
     let flags =
         |option: &str| renamed.map(|(from, to)| format!("{option}={}={to}", from.display())).join(" ");
     let profile = profile.name();

@@ -11,23 +11,28 @@ use std::{
 
 use anyhow::{Context, ensure};
 
-use super::Packages;
+use super::{
+    Packages,
+    build::{self, Built},
+};
 use crate::{
-    shell::{self, note, say, title},
+    shell::{self, cargo, note, say, title},
     tools::{Tools, said, succeeds},
 };
 
 /// What the Debian package has to bring, besides what is in both.
-const FILES: [&str; 10] = [
+const FILES: [&str; 12] = [
     "/usr/bin/authctl",
     "/usr/bin/authd",
     "/usr/lib/systemd/user/authd.service",
     "/usr/lib/systemd/user/authd.socket",
     "/usr/share/bash-completion/completions/authctl",
     "/usr/share/doc/authd-agent/changelog.Debian.gz",
+    "/usr/share/doc/authd-agent/THIRD-PARTY.txt",
     "/usr/share/doc/authd-agent/copyright",
     "/usr/share/fish/vendor_completions.d/authctl.fish",
     "/usr/share/man/man1/authctl.1.gz",
+    "/usr/share/man/man1/authd.1.gz",
     "/usr/share/zsh/vendor-completions/_authctl",
 ];
 
@@ -35,12 +40,42 @@ const FILES: [&str; 10] = [
 const DPKGS_OWN: [&str; 2] = ["/var/lib/dpkg/status-old", "/var/log/dpkg.log"];
 
 /// Two packings of the same files must not differ.
-pub(super) fn same(one: &Packages, other: &Packages) -> anyhow::Result<()> {
-    let pairs = [(Some(&one.tarball), Some(&other.tarball)), (one.debian.as_ref(), other.debian.as_ref())];
-    for (one, other) in pairs.into_iter().filter_map(|(one, other)| one.zip(other)) {
-        ensure!(fs::read(one)? == fs::read(other)?, "{} differs from {}", one.display(), other.display());
+pub(super) fn packed_alike(one: &Packages, other: &Packages) -> anyhow::Result<()> {
+    alike(&one.tarball, &other.tarball)?;
+    if let Some((one, other)) = one.debian.as_ref().zip(other.debian.as_ref()) {
+        alike(one, other)?;
     }
-    say("the same bytes");
+    Ok(())
+}
+
+/// Two compilations of the same sources must not differ, the second from nothing and into another directory.
+pub(super) fn compiled_alike(built: &Built, place: &Path) -> anyhow::Result<()> {
+    title("Compiling once more, into another directory");
+    if place.exists() {
+        fs::remove_dir_all(place)?;
+    }
+    let again = build::run(place)?;
+    alike(&built.authd, &again.authd)?;
+    alike(&built.authctl, &again.authctl)
+}
+
+fn alike(one: &Path, other: &Path) -> anyhow::Result<()> {
+    ensure!(fs::read(one)? == fs::read(other)?, "{} differs from {}", one.display(), other.display());
+    say(&format!("the same bytes: {} and {}", one.display(), other.display()));
+    Ok(())
+}
+
+/// Installs both programs as a person at a checkout does, in a directory that goes again.
+pub(super) fn installed_by_cargo(place: &Path) -> anyhow::Result<()> {
+    title("cargo install");
+    let root = tempfile::tempdir()?;
+    for (package, works) in [("authd", "--check-config"), ("authctl", "--version")] {
+        let path = format!("crates/{package}");
+        let mut install = cargo(&["install", "--locked", "--no-track", "--path", &path, "--root"]);
+        shell::run(install.arg(root.path()).env("CARGO_TARGET_DIR", place))?;
+        let mut program = Command::new(root.path().join("bin").join(package));
+        say(said(program.arg(works).env_clear().env("HOME", root.path()))?.trim());
+    }
     Ok(())
 }
 

@@ -1,7 +1,6 @@
 //! What is in the packages, and where it lies in each: the one list for both.
 
 use std::{
-    collections::BTreeSet,
     fs,
     path::{Path, PathBuf},
     process::Command,
@@ -10,11 +9,8 @@ use std::{
 use anyhow::{Context, ensure};
 use jiff::{Timestamp, fmt::rfc2822, tz::TimeZone};
 
-use super::build::Built;
-use crate::{
-    shell::{cargo, root},
-    tools::said,
-};
+use super::{build::Built, licences::third_parties};
+use crate::{shell::root, tools::said};
 
 /// Where the repository's unit expects the daemon, and where the Debian package puts it.
 const PROGRAM: (&str, &str) = ("ExecStart=%h/.cargo/bin/authd\n", "ExecStart=/usr/bin/authd\n");
@@ -56,7 +52,8 @@ impl Ware {
     }
 }
 
-/// Reads and makes all of it. The manual pages and the completions are the client's own.
+/// Reads and makes all of it. The manual pages and the completions are the client's own, but for the daemon's
+/// page, which lies ready.
 pub(super) fn gather(built: &Built, epoch: u64) -> anyhow::Result<Vec<Ware>> {
     let mut wares = Vec::new();
     let mut add = |bytes: Vec<u8>, mode, tarball: &str, debian: &str| {
@@ -87,11 +84,15 @@ pub(super) fn gather(built: &Built, epoch: u64) -> anyhow::Result<Vec<Ware>> {
     ] {
         add(fs::read(root().join(from))?, 0o644, from, &debian);
     }
-    let ours = copyright(&fs::read_to_string(root().join("LICENSE-MIT"))?)?;
+    let mit = fs::read_to_string(root().join("LICENSE-MIT"))?;
+    let (whose, terms) = mit.split_at(mit.find("Permission").context("LICENSE-MIT grants no permission")?);
+    let ours = copyright(whose, terms)?;
     add(ours.into_bytes(), 0o644, NOWHERE, &format!("{DOC}/copyright"));
     add(changelog(epoch)?.into_bytes(), 0o644, NOWHERE, &format!("{DOC}/changelog"));
-    let others = third_parties(&built.host)?;
+    let others = third_parties(built, terms)?;
     add(others.into_bytes(), 0o644, "THIRD-PARTY.txt", &format!("{DOC}/THIRD-PARTY.txt"));
+    let page = fs::read(root().join("crates/authd/authd.1"))?;
+    add(page, 0o644, "share/man/man1/authd.1", "usr/share/man/man1/authd.1");
     for (name, bytes) in files_of(&root().join("docs"))? {
         add(bytes, 0o644, &format!("docs/{name}"), &format!("{DOC}/docs/{name}"));
     }
@@ -114,9 +115,9 @@ pub(super) fn gather(built: &Built, epoch: u64) -> anyhow::Result<Vec<Ware>> {
 }
 
 /// Our licences, in the form of Debian's machine-readable copyright files.
-fn copyright(mit: &str) -> anyhow::Result<String> {
-    let owners = mit.lines().find_map(|line| line.strip_prefix("Copyright (c) "));
-    let text = mit.lines().skip_while(|line| !line.starts_with("Permission")).map(|line| match line {
+fn copyright(whose: &str, terms: &str) -> anyhow::Result<String> {
+    let owners = whose.lines().find_map(|line| line.strip_prefix("Copyright (c) "));
+    let terms = terms.lines().map(|line| match line {
         "" => " .\n".to_owned(),
         line => format!(" {line}\n"),
     });
@@ -125,7 +126,7 @@ fn copyright(mit: &str) -> anyhow::Result<String> {
          Upstream-Name: authd\n\nFiles: *\nCopyright: {}\nLicense: Expat or Apache-2.0\n\n\
          License: Expat\n{}\nLicense: Apache-2.0\n See /usr/share/common-licenses/Apache-2.0.\n",
         owners.context("LICENSE-MIT names no owners")?,
-        text.collect::<String>(),
+        terms.collect::<String>(),
     ))
 }
 
@@ -140,21 +141,14 @@ fn changelog(epoch: u64) -> anyhow::Result<String> {
     ))
 }
 
-/// The packages that are linked in, each with its licence as it states it.
-fn third_parties(target: &str) -> anyhow::Result<String> {
-    let linked = ["tree", "--locked", "--edges", "normal", "--prefix", "none", "--package", "authd"];
-    let form = ["--package", "authctl", "--format", "{p}: {l}", "--target", target];
-    let tree = said(cargo(&linked).args(form))?;
-    // Ours are told by the directories that they come from; a star marks a repetition.
-    let others = tree.lines().filter(|line| !line.contains(" (/")).map(|line| line.trim_end_matches(" (*)"));
-    let others: BTreeSet<String> = others.map(|line| format!("{line}\n")).collect();
-    Ok(others.into_iter().collect())
-}
-
-fn files_of(directory: &Path) -> anyhow::Result<Vec<(String, Vec<u8>)>> {
+/// The files of a directory, without those of the directories in it.
+pub(super) fn files_of(directory: &Path) -> anyhow::Result<Vec<(String, Vec<u8>)>> {
     let mut files = Vec::new();
     for entry in fs::read_dir(directory)? {
         let path = entry?.path();
+        if !path.is_file() {
+            continue;
+        }
         let name = path.file_name().and_then(|name| name.to_str()).context("a file has a plain name")?;
         files.push((name.to_owned(), fs::read(&path)?));
     }
