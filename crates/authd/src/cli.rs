@@ -28,7 +28,7 @@ const EXITS: &str = "\
 Exit codes:
   0   asked to stop
   64  the configuration cannot be used
-  69  no socket to be had: another authd has it, or it cannot be made
+  69  no socket to be had, or another authd has it, or has the logins
   70  a part of authd failed; the service manager starts it anew";
 
 #[cfg(test)]

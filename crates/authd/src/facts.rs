@@ -1,11 +1,7 @@
 //! What a profile's task publishes: everything a handler answers from, rendered once when it changes.
 //! Handlers read it without a message, a lock held over an await, or a copy of a secret.
 
-use std::{
-    hash::{DefaultHasher, Hasher},
-    sync::Arc,
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use authd_api::{Headers, Mode as ApiMode, ProfileName};
 use authd_oauth::{
@@ -46,8 +42,10 @@ impl View {
 }
 
 /// What every credential is rendered with.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Rendering {
+    /// How often a reload has changed it.
+    pub(crate) revision: u32,
     /// Where the credentials are good.
     pub(crate) provider: Provider,
     /// Whom the requests name as their client.
@@ -244,7 +242,7 @@ fn render(name: &ProfileName, session: &Session, rendering: &Rendering) -> Ready
     let headers = message.headers.iter().filter_map(|(name, value)| header(name, value, &body)).collect();
     Ready {
         generation: credential.generation,
-        etag: etag(credential.generation, &body),
+        etag: etag(credential.generation, rendering.revision),
         body,
         headers,
         base_url,
@@ -252,13 +250,14 @@ fn render(name: &ProfileName, session: &Session, rendering: &Rendering) -> Ready
     }
 }
 
-/// The generation tells credentials apart; the short hash of the whole answer, what a reload renders anew of the
-/// same one.
-fn etag(generation: u64, body: &[u8]) -> HeaderValue {
-    let mut hash = DefaultHasher::new();
-    hash.write(body);
-    let tag = format!("\"{generation}-{:016x}\"", hash.finish());
-    HeaderValue::from_str(&tag).expect("digits and letters between quotes are a header value")
+/// The generation, which tells credentials apart; and what tells it from the same one rendered otherwise, after
+/// a reload.
+fn etag(generation: u64, revision: u32) -> HeaderValue {
+    let tag = match revision {
+        0 => format!("\"{generation}\""),
+        _ => format!("\"{generation}-{revision}\""),
+    };
+    HeaderValue::from_str(&tag).expect("digits between quotes are a header value")
 }
 
 /// A header whose value is the piece of the answer's text that it stands in: the secret is there once. A

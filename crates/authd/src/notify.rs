@@ -97,7 +97,7 @@ pub(crate) async fn feed_watchdog(patience: Duration, store: Store, stop: Cancel
             say(&[NotifyState::Watchdog]);
         } else if !said {
             said = true;
-            tracing::error!("the store's thread has died; the watchdog will start authd anew");
+            tracing::error!("the store's thread has died; the watchdog is not fed any more");
         }
         tokio::select! {
             () = stop.cancelled() => return,

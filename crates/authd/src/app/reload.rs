@@ -35,7 +35,7 @@ impl Reloadable {
         config: &Config,
     ) -> (Self, watch::Receiver<Arc<Rendering>>, watch::Receiver<Arc<Settings>>, watch::Receiver<Limits>)
     {
-        let (rendering, seen_rendering) = watch::channel(Arc::new(rendering(config)));
+        let (rendering, seen_rendering) = watch::channel(Arc::new(rendering(config, 0)));
         let (settings, seen_settings) = watch::channel(Arc::new(settings(config)));
         let (limits, seen_limits) = watch::channel(limits(config));
         let (provider, callback) = (config.provider.clone(), config.callback.clone());
@@ -52,7 +52,14 @@ impl Reloadable {
                 let callback = Callback { login_lifetime, ..self.callback.clone() };
                 let config = Config { provider: self.provider.clone(), callback, ..read };
                 self.telemetry.reload(&config.log);
-                self.rendering.send_replace(Arc::new(rendering(&config)));
+                self.rendering.send_if_modified(|now| {
+                    let read = rendering(&config, now.revision);
+                    let changed = **now != read;
+                    if changed {
+                        *now = Arc::new(Rendering { revision: now.revision + 1, ..read });
+                    }
+                    changed
+                });
                 self.settings.send_replace(Arc::new(settings(&config)));
                 self.limits.send_replace(limits(&config));
                 info!(
@@ -66,8 +73,9 @@ impl Reloadable {
     }
 }
 
-fn rendering(config: &Config) -> Rendering {
+fn rendering(config: &Config, revision: u32) -> Rendering {
     Rendering {
+        revision,
         provider: config.provider.clone(),
         client: config.client.clone(),
         organization: config.organization.clone(),

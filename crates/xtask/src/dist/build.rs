@@ -51,13 +51,14 @@ fn compile(package: &str, profile: Profile, target: &str, place: &Path) -> anyho
     let home = home.or_else(|| Some(Path::new(&env::var_os("HOME")?).join(".cargo"))).context("no home")?;
     // The last that fits counts.
     let renamed = [(root(), "/authd"), (place, "/build"), (home.as_path(), "/cargo")];
-    let flags =
-        |option: &str| renamed.map(|(from, to)| format!("{option}={}={to}", from.display())).join(" ");
+    let flags = |option: &str| renamed.map(|(from, to)| format!("{option}={}={to}", from.display()));
+    let told = [flags("--remap-path-prefix").as_slice(), &profile.flags(Some(target))].concat();
     let profile = profile.name();
     let args = ["build", "--profile", profile, "--locked", "--package", package, "--target", target];
     let mut command = cargo(&args);
     command.env("CARGO_TARGET_DIR", place).env("SOURCE_DATE_EPOCH", BUILT_AT);
-    command.env("RUSTFLAGS", flags("--remap-path-prefix")).env("CFLAGS", flags("-ffile-prefix-map"));
+    command.env("CARGO_ENCODED_RUSTFLAGS", told.join("\x1f"));
+    command.env("CFLAGS", flags("-ffile-prefix-map").join(" "));
     shell::run(&mut command)?;
     Ok(place.join(target).join(profile).join(package))
 }
