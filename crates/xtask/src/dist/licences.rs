@@ -46,6 +46,7 @@ pub(super) fn third_parties(built: &Built, mit_terms: &str) -> anyhow::Result<St
             ensure!(licence.contains("MIT"), "{label} brings no text of {licence}: put it in here by hand");
             let authors = package["authors"].as_array().into_iter().flatten().filter_map(Value::as_str);
             let authors = authors.collect::<Vec<_>>().join(", ");
+            let authors = if authors.is_empty() { "its authors" } else { &authors };
             without += &format!("{label}: {authors} ({licence})\n");
         }
         for text in own {
