@@ -22,8 +22,8 @@ use crate::{failure, failure::Failure, out::Out};
 const UNITS: [&str; 2] = ["authd.socket", "authd.service"];
 
 /// How long a daemon may take to answer. It answers in well under a second, unless the machine is just
-/// starting up.
-const DEADLINE: Duration = Duration::from_secs(10);
+/// starting up, or another daemon has to finish first, which has ten seconds for it.
+const DEADLINE: Duration = Duration::from_secs(15);
 
 /// The first and the longest pause between two looks at the socket.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(20), Duration::from_millis(200));
@@ -45,7 +45,7 @@ enum Way {
 pub(crate) async fn daemon(paths: &Paths, own_socket: bool, out: Out) -> Result<(), Failure> {
     let way = way(own_socket);
     let log = paths.state_dir.join("authd.log");
-    let mut child = match &way {
+    let spawn = match &way {
         Way::Unit(unit) => {
             out.say(&format!("authd is not running: starting {unit}"));
             if !systemctl(&["start", unit]) {
@@ -62,10 +62,10 @@ pub(crate) async fn daemon(paths: &Paths, own_socket: bool, out: Out) -> Result<
                 program.display(),
                 log.display()
             ));
-            Some(spawn(program, paths, &log)?)
+            Some(|| spawn(program, paths, &log))
         }
     };
-    answered(&Client::new(&paths.socket), child.as_mut(), &log).await
+    answered(&Client::new(&paths.socket), spawn, &log).await
 }
 
 /// The units know nothing of this shell's environment: they are for the places that everybody uses.
@@ -137,14 +137,19 @@ fn open_log(state_dir: &Path, log: &Path) -> io::Result<File> {
 
 /// Returns when a daemon that somebody else has started answers.
 pub(crate) async fn comes(client: &Client, log: &Path) -> Result<(), Failure> {
-    answered(client, None, log).await
+    answered(client, None::<fn() -> Result<Child, Failure>>, log).await
 }
 
 /// Returns when the socket answers. A daemon has no way to announce itself to us, so this looks again and
 /// again.
-async fn answered(client: &Client, mut child: Option<&mut Child>, log: &Path) -> Result<(), Failure> {
+async fn answered(
+    client: &Client,
+    spawn: Option<impl Fn() -> Result<Child, Failure>>,
+    log: &Path,
+) -> Result<(), Failure> {
     let started = Instant::now();
     let mut pause = PAUSE.0;
+    let mut child = spawn.as_ref().map(|spawn| spawn()).transpose()?;
     loop {
         let ended = child.as_mut().and_then(|child| child.try_wait().ok().flatten());
         match tokio::time::timeout(DEADLINE, client.status()).await {
@@ -155,9 +160,13 @@ async fn answered(client: &Client, mut child: Option<&mut Child>, log: &Path) ->
             }
             Err(_) => return Err(not_started("authd does not answer".to_owned(), &seen_in(log))),
         }
-        // One that ended because another was faster leaves the field to that one.
-        if let Some(status) = ended.filter(|status| status.code() != Some(TAKEN)) {
-            return Err(not_started(format!("authd ended at once: {status}"), &seen_in(log)));
+        match (ended, &spawn) {
+            // Another one has the socket: it was faster and answers soon, or it is about to end.
+            (Some(status), Some(spawn)) if status.code() == Some(TAKEN) => child = Some(spawn()?),
+            (Some(status), _) => {
+                return Err(not_started(format!("authd ended at once: {status}"), &seen_in(log)));
+            }
+            (None, _) => {}
         }
         tokio::time::sleep(pause).await;
         pause = (pause * 2).min(PAUSE.1);

@@ -48,10 +48,24 @@ impl Profile {
 
     /// What rustc is told besides, for this target.
     pub(crate) fn flags(self, target: Option<&str>) -> Vec<String> {
-        if self != Self::Client || target != Some(STATIC) {
-            return Vec::new();
+        match self {
+            Self::Client if target == Some(STATIC) => {
+                let script = root().join("crates/xtask/src/release/no-unwinding.ld");
+                let script = format!("-Clink-arg=-T{}", script.display());
+                SMALL.map(str::to_owned).into_iter().chain([script]).collect()
+            }
+            // As above.
+            Self::Release if links_by_itself() => vec!["-Clink-arg=-Wl,--icf=all".to_owned()],
+            Self::Release | Self::Client => Vec::new(),
         }
-        let script = root().join("crates/xtask/src/release/no-unwinding.ld");
-        SMALL.map(str::to_owned).into_iter().chain([format!("-Clink-arg=-T{}", script.display())]).collect()
     }
+}
+
+/// Whether rustc uses its own linker without being told: on this target, since 1.90.
+fn links_by_itself() -> bool {
+    let said = Command::new("rustc").arg("-vV").output().map(|output| output.stdout).unwrap_or_default();
+    let said = String::from_utf8_lossy(&said);
+    let minor =
+        said.lines().find_map(|line| line.strip_prefix("release: 1.")?.split('.').next()?.parse().ok());
+    said.contains("host: x86_64-unknown-linux-gnu\n") && minor.is_some_and(|minor: u32| minor >= 90)
 }

@@ -1,6 +1,9 @@
 //! Signing in, in each of the ways there are.
 
+use std::time::Duration;
+
 use authd_sandbox::{Fault, Route};
+use rustix::process::Signal;
 use serde_json::json;
 
 use crate::{Waiting, household, run};
@@ -131,12 +134,12 @@ async fn ctrl_c_ends_the_client_although_the_daemon_hangs() {
     for times in 1..=2 {
         let mut client = Waiting::start(&house, &["login", "--paste"]);
         client.hear("http").await;
-        house.signal(rustix::process::Signal::STOP);
+        house.signal(Signal::STOP);
         for _ in 0..times {
             client.interrupt().await;
         }
         let said = client.end().await;
-        house.signal(rustix::process::Signal::CONT);
+        house.signal(Signal::CONT);
         assert_eq!(said.code, 130, "{said}");
     }
 }
@@ -151,4 +154,35 @@ async fn a_login_outlives_its_daemon() {
     house.start_again().await;
     client.interrupt().await;
     assert_eq!(client.end().await.code, 130);
+}
+
+#[tokio::test]
+async fn a_daemon_is_started_as_soon_as_the_one_that_is_ending_has_ended() {
+    let (sandbox, mut house) = household().await;
+    house.sign_in("default", "plus").await;
+    sandbox.faults().push(Route::Refresh, Fault::Stall);
+    tokio::select! {
+        answer = house.try_request("POST", "/v1/profiles/-/refresh", &[], "{}") => panic!("{answer:?}"),
+        () = sandbox.wait_for(Route::Refresh, 1) => {}
+    }
+    house.signal(Signal::TERM);
+    while house.socket().exists() {
+        tokio::task::yield_now().await;
+    }
+    let refused = async {
+        let log = house.state().join("authd.log");
+        while !std::fs::read_to_string(&log).unwrap_or_default().contains("already serves") {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        sandbox.faults().release();
+    };
+    let (said, ()) = tokio::join!(run(&house, &["login", "--no-wait"]), refused);
+    let started = house.get("/v1/status").await["pid"].as_i64().unwrap();
+    let started = rustix::process::Pid::from_raw(started.try_into().unwrap()).unwrap();
+    rustix::process::kill_process(started, Signal::TERM).unwrap();
+    assert_eq!(said.code, 0, "{said}");
+    assert!(house.wait().await.success());
+    while house.socket().exists() {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
 }
