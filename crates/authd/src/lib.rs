@@ -10,7 +10,7 @@
 //!                    └─ reads ◄──── directory ◄── facts
 //! ```
 //!
-//! What it never does: prompt, open a browser, write to a terminal, or decide what `oauth` decides.
+//! What it never does: prompt, open a browser, or decide what `oauth` decides.
 
 mod answer;
 mod app;

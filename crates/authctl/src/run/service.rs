@@ -1,7 +1,7 @@
 //! `authctl service`: puts the daemon under the user's service manager, and takes it away again. What has
 //! to be done is decided in `crate::service`; here it is shown, done and told.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use authd_api::{Client, ErrorCode, Paths, Problem, Status};
 use serde_json::json;
@@ -205,28 +205,48 @@ fn logs(facts: &Facts, follow: bool, lines: u32, out: Out) -> Failure {
         let problem = Problem::new(ErrorCode::NotFound, "the service is not installed, and has no log");
         return problem.hint(format!("a daemon that authctl login has started writes to {log}")).into();
     }
-    let lines = lines.to_string();
-    let mut command: Vec<String> = match facts.manager {
-        Manager::Systemd => {
-            let output = if out.wants_json() { "json" } else { "short" };
-            ["journalctl", "--user", "--no-pager", "-o", output, "-u", "authd", "-n", &lines]
-                .map(ToOwned::to_owned)
-                .to_vec()
-        }
-        Manager::Launchd { .. } => match agent_log() {
-            Ok(log) => vec!["tail".to_owned(), "-n".to_owned(), lines, log.display().to_string()],
-            Err(failure) => return failure,
-        },
+    let command = match (facts.manager, agent_log()) {
+        (Manager::Systemd, _) => journal(follow, lines, out.wants_json()),
+        (Manager::Launchd { .. }, Ok(log)) => tail(&log, follow, lines),
+        (Manager::Launchd { .. }, Err(failure)) => return failure,
     };
-    if follow {
-        // At once behind the program's name, before any file.
-        command.insert(if facts.manager == Manager::Systemd { 2 } else { 1 }, "-f".to_owned());
-    }
     out.explain(&format!("run: {}", command.join(" ")));
     manager::become_program(&command)
+}
+
+/// What shows the journal of the service.
+fn journal(follow: bool, lines: u32, json: bool) -> Vec<String> {
+    let (lines, output) = (lines.to_string(), if json { "json" } else { "short" });
+    let words = ["journalctl", "--user", "--no-pager", "-o", output, "-u", "authd", "-n", &lines];
+    words.into_iter().chain(follow.then_some("-f")).map(ToOwned::to_owned).collect()
+}
+
+/// What shows the agent's file. Options come before a file.
+fn tail(log: &Path, follow: bool, lines: u32) -> Vec<String> {
+    let (lines, log) = (lines.to_string(), log.display().to_string());
+    let words = ["tail"].into_iter().chain(follow.then_some("-f")).chain(["-n", &lines, &log]);
+    words.map(ToOwned::to_owned).collect()
 }
 
 /// Where the agent of launchd writes.
 fn agent_log() -> Result<PathBuf, Failure> {
     Ok(manager::home()?.join("Library/Logs/authd.log"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_log_is_shown_by_whoever_has_it() {
+        let said = |words: Vec<String>| words.join(" ");
+        assert_eq!(
+            said(journal(true, 100, false)),
+            "journalctl --user --no-pager -o short -u authd -n 100 -f"
+        );
+        assert_eq!(said(journal(false, 7, true)), "journalctl --user --no-pager -o json -u authd -n 7");
+        let log = Path::new("/home/u/Library/Logs/authd.log");
+        assert_eq!(said(tail(log, true, 100)), "tail -f -n 100 /home/u/Library/Logs/authd.log");
+        assert_eq!(said(tail(log, false, 7)), "tail -n 7 /home/u/Library/Logs/authd.log");
+    }
 }

@@ -15,6 +15,8 @@ mod login;
 mod news;
 mod pipe;
 mod relay;
+#[cfg(target_os = "linux")]
+mod stalled;
 mod store;
 mod support;
 mod uploads;

@@ -118,22 +118,3 @@ pub(crate) async fn stalled(house: &House, written: &AtomicUsize) -> usize {
         }
     }
 }
-
-/// The client, when it has written so much that the daemon takes no more of it.
-pub(crate) async fn stalled_upload(house: &House, client: UnixStream) -> UnixStream {
-    let (client, written) = (Arc::new(client), Arc::new(AtomicUsize::new(0)));
-    let writing = tokio::spawn({
-        let (client, written) = (client.clone(), written.clone());
-        async move {
-            let piece = vec![b'x'; 64 << 10];
-            loop {
-                client.writable().await.unwrap();
-                written.fetch_add(client.try_write(&piece).unwrap_or_default(), Ordering::Relaxed);
-            }
-        }
-    });
-    stalled(house, &written).await;
-    writing.abort();
-    assert!(writing.await.unwrap_err().is_cancelled());
-    Arc::into_inner(client).unwrap()
-}

@@ -59,7 +59,8 @@ assert agent['Label'] + '.plist' == sys.argv[1].rsplit('/', 1)[1]
 assert agent['KeepAlive'] == {'SuccessfulExit': False} and agent['RunAtLoad'] is True
 assert agent['ThrottleInterval'] >= 1 and agent['ExitTimeOut'] > 10
 assert agent['Umask'] == 0o077 and agent['HardResourceLimits'] == {'Core': 0}
-assert all(isinstance(argument, str) for argument in agent['ProgramArguments'])
+shell, option, command = agent['ProgramArguments']
+assert (shell, option) == ('/bin/sh', '-c') and '2>>\"$HOME/Library/Logs/authd.log\"' in command
 ";
     let plist = root().join("launchd/io.authd.authd.plist");
     match Command::new("python3").args(["-c", READ]).arg(&plist).output() {
