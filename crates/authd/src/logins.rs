@@ -151,7 +151,11 @@ impl Logins {
         let before = seen.borrow_and_update().state;
         if !before.is_final() {
             let changed = seen.wait_for(|login| login.state != before);
-            drop(tokio::time::timeout(wait, changed).await);
+            tokio::select! {
+                _ = tokio::time::timeout(wait, changed) => {}
+                // Nobody comes any more; what is being redeemed is brought to its end first.
+                () = self.0.stopping.cancelled(), if before == LoginState::Pending => {}
+            }
         }
         let login = seen.borrow().clone();
         Ok(login)

@@ -100,6 +100,25 @@ async fn a_second_signal_is_not_waited_for() {
 }
 
 #[tokio::test]
+async fn who_waits_for_a_person_is_answered_at_the_end() {
+    let sandbox = sandbox().await;
+    let mut house = filed(&sandbox).await;
+    let (login, _) = start(&house, json!({})).await;
+    let path = format!("/v1/logins/{}?wait=60", login["id"].as_str().unwrap());
+    let ending = async {
+        // The question that came before these is being answered by then.
+        for _ in 0..20 {
+            house.get("/v1/status").await;
+        }
+        house.signal(Signal::TERM);
+    };
+    let (answer, ()) = tokio::join!(house.request("GET", &path, &[], ""), ending);
+    assert_eq!(answer.json()["state"], "pending", "{}", answer.text());
+    assert!(house.wait().await.success());
+    assert!(!house.log().contains("still under way"), "{}", house.log());
+}
+
+#[tokio::test]
 async fn a_browser_that_does_not_ask_holds_up_no_end() {
     let sandbox = sandbox().await;
     let mut house = filed(&sandbox).await;

@@ -4,10 +4,7 @@
 use std::{
     fs,
     net::SocketAddr,
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
+    sync::atomic::{AtomicUsize, Ordering},
 };
 
 use authd_sandbox::{Sandbox, house::House};
