@@ -1,15 +1,12 @@
 //! The daemon's life: build → run → drain. It owns every task, the signals, and the word to systemd
 //! that all is ready; it knows no rule of any of them.
 
-use std::{path::Path, process::ExitCode, sync::Arc, time::Duration};
+use std::{path::Path, process::ExitCode, time::Duration};
 
 use authd_api::Paths;
 use authd_oauth::{Endpoint, Http, Purpose};
 use authd_store::{Index, Kind, Store};
-use tokio::{
-    sync::{Semaphore, watch},
-    task::JoinSet,
-};
+use tokio::{sync::watch, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
@@ -157,7 +154,6 @@ impl App {
             endpoint: endpoint.clone(),
             store: store.clone(),
             rendering: rendering.clone(),
-            reading: Arc::new(Semaphore::new(1)),
             events: events.clone(),
             handover: handover.clone(),
             metrics: metrics.clone(),
@@ -177,7 +173,8 @@ impl App {
             soft.clone(),
         );
         logins.restore(&handover).await;
-        let (codex, sharing) = codex::codex(&paths.state_dir, keeper.clone(), store.clone(), soft.clone());
+        let (codex, sharing) =
+            codex::codex(&paths.state_dir, keeper.clone(), store.clone(), events.clone(), soft.clone());
         let hooks = hooks::watch(config.hooks.clone(), events.clone(), keeper.clone(), soft.clone());
         let front = Front {
             keeper,

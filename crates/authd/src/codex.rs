@@ -29,6 +29,7 @@ use self::{
 };
 use crate::{
     clock,
+    events::Events,
     facts::{Facts, View},
     keeper::{Keeper, KeeperError, SignIn},
     profile::{Give, Undo},
@@ -62,6 +63,7 @@ pub(crate) fn codex(
     state_dir: &Path,
     keeper: Keeper,
     store: Store,
+    events: Events,
     stopping: CancellationToken,
 ) -> (Codex, impl Future<Output = ()> + Send + use<>) {
     let (commands, mailbox) = mpsc::channel(16);
@@ -72,6 +74,7 @@ pub(crate) fn codex(
         homes,
         keeper,
         store,
+        events,
         keychain: OnceLock::new(),
         feeding: JoinSet::new(),
         feeders: HashMap::new(),
@@ -99,6 +102,7 @@ struct Owner {
     homes: Homes,
     keeper: Keeper,
     store: Store,
+    events: Events,
     /// Codex's items in the keychain; connected to when a home may have one.
     keychain: OnceLock<Store>,
     feeding: JoinSet<()>,
@@ -329,7 +333,7 @@ impl Owner {
         }
         if let Some(supplied) = self.homes.homes.get(home) {
             let place = self.place(home, supplied.item);
-            let task = feed::keep(place, supplied.profile.clone(), self.keeper.clone());
+            let task = feed::keep(place, supplied.profile.clone(), self.keeper.clone(), self.events.listen());
             self.feeders.insert(home.to_path_buf(), self.feeding.spawn(task));
         }
     }

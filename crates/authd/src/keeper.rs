@@ -6,16 +6,13 @@ use std::{collections::BTreeMap, io, path::PathBuf, sync::Arc};
 use authd_api::ProfileName;
 use authd_oauth::{Grant, Identity};
 use authd_store::{Entry, Index, Kind, Moved, Status as StoreStatus, StoreError};
-use tokio::{
-    sync::{mpsc, oneshot, watch},
-    task::{JoinError, JoinSet},
-};
+use tokio::sync::{mpsc, oneshot, watch};
 use tracing::{error, info};
 
 pub(crate) use self::upkeep::find_index;
 use crate::{
     events::News,
-    profile::{Beginning, Give, GiveError, Gone, Handle, SignOutError, Tools, profile},
+    profile::{Beginning, Give, GiveError, Gone, Handle, Profiles, SignOutError, Tools, profiles},
 };
 
 mod upkeep;
@@ -113,11 +110,6 @@ impl Keeper {
         self.ask(|done| Command::GiveAway(name, give, done)).await
     }
 
-    /// The profiles, and when that changes.
-    pub(crate) fn watch(&self) -> watch::Receiver<Arc<Directory>> {
-        self.directory.clone()
-    }
-
     /// Moves every record to another store.
     pub(crate) async fn migrate(&self, to: Kind) -> Result<Moved, KeeperError> {
         self.ask(|done| Command::Migrate(to, done)).await
@@ -146,10 +138,14 @@ pub(crate) fn keeper(
     tools: Tools,
 ) -> (Keeper, impl Future<Output = ()> + Send) {
     let (commands, mailbox) = mpsc::channel(16);
-    let (published, directory) = watch::channel(Arc::default());
     let tools = Arc::new(tools);
-    let owner = Owner { state_dir, index, tools, handles: BTreeMap::new(), tasks: JoinSet::new(), published };
-    (Keeper { commands, directory }, owner.run(mailbox))
+    let stored = index.profiles.keys().filter_map(|name| name.parse().ok()).collect();
+    let (profiles, handles, living) = profiles(stored, tools.clone());
+    let (published, directory) = watch::channel(Arc::default());
+    let owner = Owner { state_dir, index, tools, handles, profiles, published };
+    owner.publish();
+    let keeping = async { ((), ()) = tokio::join!(living, owner.run(mailbox)) };
+    (Keeper { commands, directory }, keeping)
 }
 
 struct Owner {
@@ -157,39 +153,22 @@ struct Owner {
     index: Index,
     tools: Arc<Tools>,
     handles: BTreeMap<ProfileName, Handle>,
-    tasks: JoinSet<()>,
+    profiles: Profiles,
     published: watch::Sender<Arc<Directory>>,
 }
 
 impl Owner {
     async fn run(mut self, mut mailbox: mpsc::Receiver<Command>) {
-        for name in
-            self.index.profiles.keys().filter_map(|name| name.parse::<ProfileName>().ok()).collect::<Vec<_>>()
-        {
-            self.begin(name, Beginning::Stored);
-        }
-        self.publish();
         self.clear_left_behind().await;
         let closing = self.tools.closing.clone();
         loop {
             tokio::select! {
                 () = closing.cancelled() => break,
-                Some(ended) = self.tasks.join_next() => self.ended(ended),
                 command = mailbox.recv() => match command {
                     Some(command) => self.obey(command).await,
                     None => break,
                 },
             }
-        }
-        while self.tasks.join_next().await.is_some() {}
-    }
-
-    /// A profile's task ends when it is told to. One that panicked leaves a profile that nobody can use, so
-    /// the daemon stops, in good order for all others, to be started anew.
-    fn ended(&self, ended: Result<(), JoinError>) {
-        if let Err(failure) = ended {
-            error!(%failure, "a profile's task ended unasked");
-            self.tools.stopping.cancel();
         }
     }
 
@@ -210,16 +189,14 @@ impl Owner {
     async fn sign_in(&mut self, sign_in: SignIn) -> Result<ProfileName, KeeperError> {
         let name = self.place(&sign_in).ok_or(KeeperError::Taken)?;
         let entry = entry(&sign_in.grant);
-        // While the daemon stops, a profile may have ended before a sign-in that was under way.
-        if self.handles.get(&name).is_some_and(Handle::is_over) {
-            self.retire(&name);
-        }
         if let Some(handle) = self.handles.get(&name) {
             handle.sign_in(sign_in.grant).await?;
         } else {
             let (done, saved) = oneshot::channel();
             let (grant, generation) = (Box::new(sign_in.grant), self.index.generations + 1);
-            self.begin(name.clone(), Beginning::SignedIn { grant, generation, done });
+            let beginning = Beginning::SignedIn { grant, generation, done };
+            let handle = self.profiles.begin(name.clone(), beginning).await;
+            self.handles.insert(name.clone(), handle);
             saved.await.map_err(|_| KeeperError::Gone)?;
         }
         self.index.profiles.insert(name.to_string(), entry);
@@ -317,12 +294,6 @@ impl Owner {
         }
         self.write();
         self.tools.events.tell(News::Profile(name.clone()));
-    }
-
-    fn begin(&mut self, name: ProfileName, beginning: Beginning) {
-        let (handle, task) = profile(name.clone(), beginning, self.tools.clone());
-        self.tasks.spawn(task);
-        self.handles.insert(name, handle);
     }
 
     /// Publishes the directory and remembers it on disk. The index holds no secret and can be rebuilt:

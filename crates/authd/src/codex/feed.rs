@@ -6,38 +6,36 @@ use authd_oauth::{
     codex::{self, External},
 };
 use secrecy::{ExposeSecret, SecretString};
+use tokio::sync::broadcast::{self, error::RecvError};
 use tracing::{debug, warn};
 
 use super::place::{Place, same};
 use crate::{
     clock,
+    events::News,
     facts::{Facts, View},
     keeper::Keeper,
 };
 
 /// Writes a login whenever its profile's credential changes, for as long as the daemon runs.
-pub(super) async fn keep(place: Place, name: ProfileName, keeper: Keeper) {
-    let mut directory = keeper.watch();
+pub(super) async fn keep(
+    place: Place,
+    name: ProfileName,
+    keeper: Keeper,
+    mut news: broadcast::Receiver<News>,
+) {
     loop {
-        let handle = directory.borrow_and_update().profiles.get(&name).cloned();
-        let mut view = handle.map(|handle| handle.watch());
+        let handle = keeper.directory().profiles.get(&name).cloned();
+        if let Some(handle) = handle {
+            write(&place, &handle.view(), Over::Ours).await;
+        }
         loop {
-            if let Some(view) = &mut view {
-                let now = view.borrow_and_update().clone();
-                write(&place, &now, Over::Ours).await;
-            }
-            let changed = async {
-                match &mut view {
-                    Some(view) => view.changed().await.is_ok(),
-                    None => std::future::pending().await,
-                }
-            };
-            tokio::select! {
-                alive = changed => if !alive { view = None },
-                changed = directory.changed() => match changed {
-                    Ok(()) => break,
-                    Err(_) => return,
-                },
+            match news.recv().await {
+                Ok(News::Profile(changed)) if changed == name => break,
+                Ok(News::Profile(_) | News::Login(_)) => {}
+                // What was missed may have been about this one.
+                Err(RecvError::Lagged(_)) => break,
+                Err(RecvError::Closed) => return,
             }
         }
     }

@@ -1,9 +1,9 @@
-//! What everybody else holds of a profile's task: its view, and the ways to ask for a change.
+//! What everybody else holds of a profile: its view, and the ways to ask for a change.
 
 use std::{
     io,
     sync::{
-        Arc,
+        Arc, PoisonError, RwLock,
         atomic::{AtomicI64, Ordering},
     },
     time::Duration,
@@ -14,29 +14,34 @@ use authd_oauth::{Failure, Grant};
 use authd_store::StoreError;
 use futures_util::future::BoxFuture;
 use jiff::Timestamp;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, oneshot};
 
-use crate::facts::View;
+use super::rest::{Id, Message};
+use crate::{
+    clock,
+    facts::{Facts, View},
+};
 
-/// A handle on one profile's task. Every request holds one for a moment, so a copy of it costs one count.
+/// A handle on one profile. Every request holds one for a moment, so a copy of it costs one count.
 #[derive(Clone, Debug)]
-pub(crate) struct Handle(Arc<Ends>);
+pub(crate) struct Handle(Arc<Shared>);
 
-/// Our ends of what leads to the task.
 #[derive(Debug)]
-struct Ends {
-    commands: mpsc::Sender<Box<Command>>,
-    view: watch::Receiver<View>,
-    used_at: Arc<AtomicI64>,
+struct Shared {
+    id: Id,
+    messages: mpsc::Sender<Message>,
+    /// Locked for the time that it takes to copy or to replace a pointer.
+    view: RwLock<View>,
+    used_at: AtomicI64,
 }
 
 /// What is wanted of a profile. The answers say only that it is settled: the view says how.
 #[derive(Debug)]
 pub(super) enum Command {
+    /// A refresh is due, or a record that could not be read is wanted. To be dropped rather than to pile up.
+    Remind,
     /// The record is needed now.
-    Read,
-    /// A refresh is due.
-    Nudge,
+    Read(oneshot::Sender<()>),
     /// A credential is wanted that lasts this long.
     Want(Duration, oneshot::Sender<()>),
     /// A refresh is wanted, unless that generation is gone already.
@@ -86,37 +91,54 @@ pub(crate) enum GiveError {
     Store(StoreError),
 }
 
-/// The task is gone: the daemon is stopping, or the profile was removed meanwhile.
+/// Nobody answers: the daemon is stopping, or the profile was removed meanwhile.
 #[derive(Debug)]
 pub(crate) struct Gone;
 
 impl Handle {
-    pub(super) fn new(
-        commands: mpsc::Sender<Box<Command>>,
-        view: watch::Receiver<View>,
-        used_at: Arc<AtomicI64>,
-    ) -> Self {
-        Self(Arc::new(Ends { commands, view, used_at }))
+    pub(super) fn new(id: Id, messages: mpsc::Sender<Message>) -> Self {
+        let used_at = AtomicI64::new(clock::now().as_second());
+        Self(Arc::new(Shared { id, messages, view: RwLock::new(View::Unread), used_at }))
+    }
+
+    pub(super) fn id(&self) -> Id {
+        self.0.id
     }
 
     /// What is known of the profile now.
     pub(crate) fn view(&self) -> View {
-        self.0.view.borrow().clone()
+        self.0.view.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Whether the task has ended: what is asked of it now comes to nothing.
-    pub(crate) fn is_over(&self) -> bool {
-        self.0.commands.is_closed()
+    /// Replaces what is known.
+    pub(super) fn show(&self, view: View) {
+        *self.0.view.write().unwrap_or_else(PoisonError::into_inner) = view;
     }
 
-    /// Notes that somebody uses the profile, without waking its task.
+    /// Replaces the facts, made from those before; true, if that changed them.
+    pub(super) fn publish(&self, facts: impl FnOnce(Option<&Arc<Facts>>) -> Facts) -> bool {
+        let before = self.view();
+        let facts = facts(before.facts());
+        let changed = before.facts().is_none_or(|old| **old != facts);
+        if changed {
+            self.show(View::Known(Arc::new(facts)));
+        }
+        changed
+    }
+
+    /// Notes that somebody uses the profile, without waking it.
     pub(crate) fn used(&self, now: Timestamp) {
         self.0.used_at.store(now.as_second(), Ordering::Relaxed);
     }
 
-    /// Tells the task that a refresh is due. If its mailbox is full, it is awake anyway.
-    pub(crate) fn nudge(&self) {
-        drop(self.0.commands.try_send(Box::new(Command::Nudge)));
+    pub(super) fn last_used(&self) -> Timestamp {
+        Timestamp::from_second(self.0.used_at.load(Ordering::Relaxed)).unwrap_or(Timestamp::UNIX_EPOCH)
+    }
+
+    /// Tells that a refresh is due, or a record wanted that could not be read. If there is no room for that, the
+    /// profile is awake anyway.
+    pub(crate) fn remind(&self) {
+        drop(self.0.messages.try_send(Message::For(self.0.id, Box::new(Command::Remind))));
     }
 
     /// Waits until a credential that lasts this long is there, or is known not to come.
@@ -139,32 +161,31 @@ impl Handle {
         self.ask(|done| Command::Rename(name, done)).await
     }
 
-    /// Gives the grant away, and ends the task.
+    /// Gives the grant away, and ends the profile.
     pub(crate) async fn give_away(&self, give: Give) -> Result<Result<(), GiveError>, Gone> {
         self.ask(|done| Command::GiveAway(give, done)).await
     }
 
-    /// What is known of the profile, and when that changes.
-    pub(crate) fn watch(&self) -> watch::Receiver<View> {
-        self.0.view.clone()
-    }
-
-    /// Forgets the profile, and ends its task.
+    /// Forgets the profile, and ends it.
     pub(crate) async fn sign_out(&self, revoke: bool) -> Result<Result<(), SignOutError>, Gone> {
         self.ask(|done| Command::SignOut { revoke, done }).await
     }
 
     /// Waits until the record has been read, or the store has refused it.
     pub(crate) async fn read(&self) -> View {
-        let mut view = self.0.view.clone();
-        drop(self.0.commands.send(Box::new(Command::Read)).await);
-        let read = view.wait_for(|view| !matches!(view, View::Unread)).await;
-        read.map_or(View::Unread, |view| view.clone())
+        if matches!(self.view(), View::Unread) {
+            // Whoever is gone has left the view as it is.
+            self.ask(Command::Read).await.ok();
+        } else {
+            self.remind();
+        }
+        self.view()
     }
 
     async fn ask<T>(&self, command: impl FnOnce(oneshot::Sender<T>) -> Command) -> Result<T, Gone> {
         let (done, answer) = oneshot::channel();
-        self.0.commands.send(Box::new(command(done))).await.map_err(|_| Gone)?;
+        let message = Message::For(self.0.id, Box::new(command(done)));
+        self.0.messages.send(message).await.map_err(|_| Gone)?;
         answer.await.map_err(|_| Gone)
     }
 }

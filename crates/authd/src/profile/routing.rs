@@ -9,7 +9,7 @@ use authd_oauth::{
 use jiff::Timestamp;
 use tracing::debug;
 
-use super::Task;
+use super::{Profile, Task};
 use crate::clock;
 
 /// How often a workspace is asked where its requests go.
@@ -20,24 +20,27 @@ pub(super) fn due(session: &Session) -> Timestamp {
     session.record().routed_at.map_or(clock::now(), |at| later(at, ROUTING_EVERY))
 }
 
-impl Task {
+impl Profile {
     /// When to look again: for the session, or at where the workspace's requests go.
-    pub(super) fn next_look(&self, session: &Session) -> Option<Timestamp> {
+    pub(super) fn next_look(&self) -> Option<Timestamp> {
         let now = clock::now();
-        let used = self.last_used() > earlier(now, ROUTING_EVERY);
+        let used = self.handle.last_used() > earlier(now, ROUTING_EVERY);
         // What could not be asked then would be looked at again at once, and for ever.
-        let routing = (used && is_routable(session, now)).then_some(self.routing_due);
-        [session.next_wakeup(now), routing].into_iter().flatten().min()
+        let routing = (used && is_routable(&self.session, now)).then_some(self.routing_due);
+        [self.session.next_wakeup(now), routing].into_iter().flatten().min()
     }
+}
 
+impl Task {
     /// After a sign-in and daily, while the profile is in use. A failure changes nothing.
-    pub(super) fn ask_for_routing(&mut self, session: &Session, now: Timestamp) {
+    pub(super) fn ask_for_routing(&mut self, now: Timestamp) {
+        let Profile { session, routing_due, .. } = &mut *self.profile;
         let Bearer::Access(token) = &session.credential().bearer else { return };
         let Some(account) = session.record().grant.identity.account_id.clone() else { return };
-        if now < self.routing_due || !is_routable(session, now) {
+        if now < *routing_due || !is_routable(session, now) {
             return;
         }
-        self.routing_due = later(now, ROUTING_EVERY);
+        *routing_due = later(now, ROUTING_EVERY);
         let (endpoint, token) = (self.tools.endpoint.clone(), token.clone());
         self.calls.spawn(async move {
             match endpoint.routing(&token, &account).await {

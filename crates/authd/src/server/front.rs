@@ -107,7 +107,7 @@ impl Front {
             }
             Freshness::Due => {
                 found.handle.used(now);
-                found.handle.nudge();
+                found.handle.remind();
                 return Ok((From::Cache, facts));
             }
             Freshness::LoginRequired => return Err(reply::no_credential(&facts, now)),
