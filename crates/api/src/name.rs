@@ -1,15 +1,15 @@
 //! The name of a profile, parsed at every door. It says nothing about whether the profile exists.
 
-use std::{borrow::Borrow, fmt, str::FromStr};
+use std::{borrow::Borrow, fmt, str::FromStr, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 
 /// A profile's name: `[a-z0-9][a-z0-9._-]{0,63}`.
 ///
-/// It is safe in a file name, a URL path and a shell word as it stands.
+/// It is safe in a file name, a URL path and a shell word as it stands. A clone is the same text in the same place.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
-pub struct ProfileName(String);
+pub struct ProfileName(Arc<str>);
 
 /// A text that cannot be a profile's name; its message says what one looks like.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -22,7 +22,7 @@ impl ProfileName {
 
     /// The profile that a first login gets when none is named.
     pub fn first() -> Self {
-        Self("default".to_owned())
+        Self("default".into())
     }
 
     /// The name as text.
@@ -35,7 +35,7 @@ impl ProfileName {
     pub fn alternative(&self, n: usize) -> Self {
         let suffix = format!("-{n}");
         let kept = self.0.len().min(Self::MAX - suffix.len());
-        Self(format!("{}{suffix}", &self.0[..kept]))
+        Self(format!("{}{suffix}", &self.0[..kept]).into())
     }
 }
 
@@ -47,7 +47,7 @@ impl FromStr for ProfileName {
         let mut bytes = text.bytes();
         let starts = bytes.next().is_some_and(letter);
         let goes_on = bytes.all(|b| letter(b) || matches!(b, b'.' | b'_' | b'-'));
-        if starts && goes_on && text.len() <= Self::MAX { Ok(Self(text.to_owned())) } else { Err(NameError) }
+        if starts && goes_on && text.len() <= Self::MAX { Ok(Self(text.into())) } else { Err(NameError) }
     }
 }
 
@@ -61,7 +61,7 @@ impl TryFrom<String> for ProfileName {
 
 impl From<ProfileName> for String {
     fn from(name: ProfileName) -> Self {
-        name.0
+        name.as_str().to_owned()
     }
 }
 

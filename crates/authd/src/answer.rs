@@ -1,7 +1,13 @@
 //! How an answer looks on the wire, and how a request is read: JSON in and out, problems with their
 //! status, everything bounded. What the answers say is decided elsewhere.
 
-use std::{convert::Infallible, time::Duration};
+use std::{
+    array,
+    convert::Infallible,
+    pin::Pin,
+    task::{Context, Poll},
+    time::Duration,
+};
 
 use authd_api::{ErrorCode, PROBLEM_TYPE, Problem, ProfileName, VERSION_HEADER};
 use axum::{
@@ -10,6 +16,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use http::{HeaderName, HeaderValue, StatusCode, header, request::Parts};
+use http_body::{Frame, SizeHint};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use serde::{Serialize, de::DeserializeOwned};
 
@@ -51,6 +58,35 @@ pub(crate) fn json(status: StatusCode, message: &impl Serialize) -> Response {
     *response.status_mut() = status;
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     response
+}
+
+/// A body of pieces, each of which stays where it is.
+pub(crate) struct Pieces<const N: usize>(array::IntoIter<Bytes, N>);
+
+impl<const N: usize> From<[Bytes; N]> for Pieces<N> {
+    fn from(pieces: [Bytes; N]) -> Self {
+        Self(pieces.into_iter())
+    }
+}
+
+impl<const N: usize> http_body::Body for Pieces<N> {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        Poll::Ready(self.0.next().map(|piece| Ok(Frame::data(piece))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.0.len() == 0
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(self.0.as_slice().iter().map(|piece| piece.len() as u64).sum())
+    }
 }
 
 /// The header that every answer carries.

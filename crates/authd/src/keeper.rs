@@ -140,20 +140,22 @@ pub(crate) fn keeper(
     let (commands, mailbox) = mpsc::channel(16);
     let tools = Arc::new(tools);
     let stored = index.profiles.keys().filter_map(|name| name.parse().ok()).collect();
-    let (profiles, handles, living) = profiles(stored, tools.clone());
-    let (published, directory) = watch::channel(Arc::default());
-    let owner = Owner { state_dir, index, tools, handles, profiles, published };
+    let (maker, profiles, living) = profiles(stored, tools.clone());
+    let (published, seen) = watch::channel(Arc::default());
+    let directory = Arc::new(Directory { default: None, profiles });
+    let mut owner = Owner { state_dir, index, tools, directory, maker, published };
     owner.publish();
     let keeping = async { ((), ()) = tokio::join!(living, owner.run(mailbox)) };
-    (Keeper { commands, directory }, keeping)
+    (Keeper { commands, directory: seen }, keeping)
 }
 
 struct Owner {
     state_dir: PathBuf,
     index: Index,
     tools: Arc<Tools>,
-    handles: BTreeMap<ProfileName, Handle>,
-    profiles: Profiles,
+    /// The same as is published, but for a moment.
+    directory: Arc<Directory>,
+    maker: Profiles,
     published: watch::Sender<Arc<Directory>>,
 }
 
@@ -189,14 +191,14 @@ impl Owner {
     async fn sign_in(&mut self, sign_in: SignIn) -> Result<ProfileName, KeeperError> {
         let name = self.place(&sign_in).ok_or(KeeperError::Taken)?;
         let entry = entry(&sign_in.grant);
-        if let Some(handle) = self.handles.get(&name) {
+        if let Some(handle) = self.directory.profiles.get(&name) {
             handle.sign_in(sign_in.grant).await?;
         } else {
             let (done, saved) = oneshot::channel();
             let (grant, generation) = (Box::new(sign_in.grant), self.index.generations + 1);
             let beginning = Beginning::SignedIn { grant, generation, done };
-            let handle = self.profiles.begin(name.clone(), beginning).await;
-            self.handles.insert(name.clone(), handle);
+            let handle = self.maker.begin(name.clone(), beginning).await;
+            self.handles().insert(name.clone(), handle);
             saved.await.map_err(|_| KeeperError::Gone)?;
         }
         self.index.profiles.insert(name.to_string(), entry);
@@ -221,7 +223,7 @@ impl Owner {
     }
 
     fn make_default(&mut self, name: &ProfileName) -> Result<(), KeeperError> {
-        if !self.handles.contains_key(name) {
+        if !self.directory.profiles.contains_key(name) {
             return Err(KeeperError::Unknown);
         }
         self.index.default = Some(name.to_string());
@@ -230,11 +232,11 @@ impl Owner {
     }
 
     async fn rename(&mut self, from: &ProfileName, to: ProfileName) -> Result<(), KeeperError> {
-        let handle = self.handles.get(from).cloned().ok_or(KeeperError::Unknown)?;
+        let handle = self.directory.profiles.get(from).cloned().ok_or(KeeperError::Unknown)?;
         if *from == to {
             return Ok(());
         }
-        if self.handles.contains_key(&to) {
+        if self.directory.profiles.contains_key(&to) {
             return Err(KeeperError::Taken);
         }
         if let Err(error) = handle.rename(to.clone()).await? {
@@ -242,8 +244,8 @@ impl Owner {
             self.discard(to.as_str()).await;
             return Err(KeeperError::Store(error));
         }
-        if let Some(handle) = self.handles.remove(from) {
-            self.handles.insert(to.clone(), handle);
+        if let Some(handle) = self.handles().remove(from) {
+            self.handles().insert(to.clone(), handle);
         }
         if let Some(entry) = self.index.profiles.remove(from.as_str()) {
             self.index.profiles.insert(to.to_string(), entry);
@@ -260,14 +262,14 @@ impl Owner {
     }
 
     async fn sign_out(&mut self, name: &ProfileName, revoke: bool) -> Result<(), KeeperError> {
-        let handle = self.handles.get(name).ok_or(KeeperError::Unknown)?;
+        let handle = self.directory.profiles.get(name).ok_or(KeeperError::Unknown)?;
         handle.sign_out(revoke).await?.map_err(KeeperError::SignOut)?;
         self.forget(name);
         Ok(())
     }
 
     async fn give_away(&mut self, name: &ProfileName, give: Give) -> Result<(), KeeperError> {
-        let handle = self.handles.get(name).ok_or(KeeperError::Unknown)?;
+        let handle = self.directory.profiles.get(name).ok_or(KeeperError::Unknown)?;
         handle.give_away(give).await?.map_err(|error| match error {
             GiveError::Elsewhere(error) => KeeperError::Elsewhere(error),
             GiveError::Store(error) => KeeperError::Store(error),
@@ -278,7 +280,7 @@ impl Owner {
 
     /// Lets go of a profile's task; whoever has that name next goes on from its last generation.
     fn retire(&mut self, name: &ProfileName) {
-        if let Some(handle) = self.handles.remove(name) {
+        if let Some(handle) = self.handles().remove(name) {
             let last = handle.view().facts().map_or(0, |facts| facts.ready.generation);
             self.index.generations = self.index.generations.max(last);
         }
@@ -310,19 +312,24 @@ impl Owner {
         }
     }
 
-    fn publish(&self) {
+    fn publish(&mut self) {
         let default = self.index.default.as_deref().and_then(|name| name.parse().ok());
-        self.published.send_replace(Arc::new(Directory { default, profiles: self.handles.clone() }));
+        Arc::make_mut(&mut self.directory).default = default;
+        self.published.send_replace(self.directory.clone());
+    }
+
+    fn handles(&mut self) -> &mut BTreeMap<ProfileName, Handle> {
+        &mut Arc::make_mut(&mut self.directory).profiles
     }
 }
 
 fn entry(grant: &Grant) -> Entry {
-    let Identity { email, plan, user_id, account_id, .. } = grant.identity.clone();
+    let Identity { email, plan, user_id, account_id, .. } = (*grant.identity).clone();
     Entry {
         email,
         plan: plan.map(|plan| plan.to_string()),
         mode: Some(grant.holding.mode().to_string()),
-        mode_reason: Some(grant.mode_reason.clone()),
+        mode_reason: Some(grant.mode_reason.to_string()),
         user_id,
         account_id,
     }

@@ -126,9 +126,9 @@ impl Relay {
     }
 
     fn url(target: Target, facts: &Facts, tail: &str, query: Option<&str>) -> Result<String, Problem> {
-        let base = match (target, facts.mode) {
-            (Target::Model, _) => facts.ready.base_url.as_str(),
-            (Target::Backend, Mode::ChatGpt) => facts.ready.backend_url.as_str(),
+        let base = match (target, facts.mode()) {
+            (Target::Model, _) => facts.base_url(),
+            (Target::Backend, Mode::ChatGpt) => facts.backend_url(),
             (Target::Backend, Mode::ApiKey) => {
                 let detail =
                     format!("profile \"{}\" is in API-key mode, which has no ChatGPT backend", facts.name);
@@ -154,8 +154,8 @@ impl Relay {
     ) -> Result<reqwest::Response, Problem> {
         let mut headers = headers.clone();
         // The fourth place where a secret leaves: the relayed request.
-        for (name, value) in &facts.ready.headers {
-            headers.insert(name, value.clone());
+        for (name, value) in facts.headers() {
+            headers.insert(name, value);
         }
         let failed = |failure: Failure| reply::provider_failed(&failure).about(&facts.name);
         let mut request = self.http.request(method.clone(), url).map_err(failed)?.headers(headers);

@@ -14,7 +14,7 @@ use authd_api::{
     ApiKeyBody, CallbackBody, ErrorCode, Login, LoginBody, MigrateBody, Migrated, Problem, ProfileName,
     ProfilePatch, Profiles, RefreshBody, Status, StoreKind, route,
 };
-use authd_oauth::{ApiKey, Grant, Holding, Identity};
+use authd_oauth::{ApiKey, Grant, Holding};
 use axum::{
     Router,
     body::Body,
@@ -31,7 +31,7 @@ pub(crate) use self::{
     guard::{Guarded, Peer},
 };
 use crate::{
-    answer::{Asked, Held, Json, Part, Refusal, json, named},
+    answer::{Asked, Held, Json, Part, Pieces, Refusal, json, named},
     callback::Arrivals,
     clock, diagnosis,
     keeper::{Directory, SignIn},
@@ -229,9 +229,9 @@ async fn own_key(
         return Err(Problem::new(ErrorCode::BadRequest, detail).about(&wanted).into());
     }
     let grant = Grant {
-        identity: Identity::default(),
+        identity: Arc::default(),
         holding: Holding::ApiKey(ApiKey::new(key), None),
-        mode_reason: "a key of your own".to_owned(),
+        mode_reason: "a key of your own".into(),
         issued_at: clock::now(),
     };
     let sign_in = SignIn { wanted: wanted.clone(), replace: false, elsewhere: false, grant };
@@ -257,7 +257,7 @@ async fn headers(
     let mut response = if held.is_some_and(|etag| etag == ready.etag) {
         StatusCode::NOT_MODIFIED.into_response()
     } else {
-        let mut response = Response::new(Body::from(ready.body.clone()));
+        let mut response = Response::new(Body::new(Pieces::from(ready.answer.clone())));
         response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
         response
     };

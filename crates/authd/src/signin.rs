@@ -48,7 +48,7 @@ pub(crate) async fn redeem(
             Err(failure) => return Err(LoginFailure::Exchange(failure)),
         },
     };
-    Ok(Grant { identity, holding, mode_reason, issued_at: now })
+    Ok(Grant { identity: identity.into(), holding, mode_reason: mode_reason.into(), issued_at: now })
 }
 
 /// The exchange spends nothing, so it may be tried again; a provider out of reach never changes the

@@ -1,8 +1,7 @@
 //! What an id token says of its subject, and what is made of it: the mode, and headers for every request.
 
 use authd_oauth::{
-    AccessToken, Bearer, ClientIdentity, Decision, IdToken, ModeWish, Routing, claims, headers,
-    headers::Facts, plan,
+    ClientIdentity, Decision, IdToken, Mode, ModeWish, Routing, claims, headers, headers::Facts, plan,
 };
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use http::HeaderValue;
@@ -38,18 +37,17 @@ fn understood(text: &str) {
         version: "0.34.0".into(),
         user_agent: "codex_cli_rs/0.34.0".into(),
     };
-    let bearer = Bearer::Access(AccessToken::new("a"));
     let (routing, organization, project) =
         (Routing::default(), identity.organization_id.as_deref(), identity.project_id.as_deref());
     let facts = Facts {
-        bearer: &bearer,
+        mode: Mode::ChatGpt,
         identity: &identity,
         client: &client,
         routing: &routing,
         organization,
         project,
     };
-    for (name, value) in headers::ready(&facts) {
+    for (name, value) in headers::beside(&facts) {
         assert!(HeaderValue::from_str(&value).is_ok(), "{name}: {value:?} is no header");
     }
 }

@@ -2,6 +2,8 @@
 //! *login* it holds the refresh token; in the *external* form it holds the access token alone, and Codex
 //! works with it without being able to spend anything (`docs/protocol.md`, sections 10 and 12.3).
 
+use std::sync::Arc;
+
 use jiff::Timestamp;
 use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
@@ -75,9 +77,9 @@ pub fn parse(text: &str, now: Timestamp) -> Result<CodexLogin, CodexError> {
 
 fn own_key(key: ApiKey, now: Timestamp) -> Grant {
     Grant {
-        identity: crate::Identity::default(),
+        identity: Arc::default(),
         holding: Holding::ApiKey(key, None),
-        mode_reason: "the key was taken over from Codex".to_owned(),
+        mode_reason: "the key was taken over from Codex".into(),
         issued_at: now,
     }
 }
@@ -106,7 +108,7 @@ fn with_tokens(
         None => (Holding::ChatGpt(tokens), "the login was taken over from Codex"),
     };
     let issued_at = last_refresh.unwrap_or(now).min(now);
-    Ok(grant(Grant { identity, holding, mode_reason: reason.to_owned(), issued_at }))
+    Ok(grant(Grant { identity: identity.into(), holding, mode_reason: reason.into(), issued_at }))
 }
 
 fn grant(grant: Grant) -> CodexLogin {

@@ -1,18 +1,18 @@
-//! The ready header list of each mode, in the order of the contract.
+//! The ready header list of each mode, in the order of the contract. First comes `Authorization`, whose value
+//! [`Bearer::authorization`](crate::Bearer::authorization) is.
 
 use http::HeaderValue;
 
 use crate::{
-    ClientIdentity, Identity,
+    ClientIdentity, Identity, Mode,
     routing::{self, Routing},
-    session::Bearer,
 };
 
 /// What the headers are made of.
 #[derive(Clone, Copy, Debug)]
 pub struct Facts<'a> {
-    /// The credential.
-    pub bearer: &'a Bearer,
+    /// The credential's mode.
+    pub mode: Mode,
     /// Who is signed in.
     pub identity: &'a Identity,
     /// Whom the requests name as their client.
@@ -25,21 +25,19 @@ pub struct Facts<'a> {
     pub project: Option<&'a str>,
 }
 
-/// The headers as pairs of name and value. The first value is a secret, on its way out.
-pub fn ready(facts: &Facts<'_>) -> Vec<(String, String)> {
-    let Facts { bearer, identity, client, routing, organization, project } = facts;
+/// The headers beside the credential's own, as pairs of name and value.
+pub fn beside(facts: &Facts<'_>) -> Vec<(String, String)> {
+    let Facts { mode, identity, client, routing, organization, project } = facts;
     let set =
         |value: Option<&str>| value.map(str::trim).filter(|value| !value.is_empty()).map(ToOwned::to_owned);
     let always = |value: &str| Some(value.to_owned());
-    let list = match bearer {
-        Bearer::Key(key) => vec![
-            ("Authorization", Some(format!("Bearer {}", key.expose()))),
+    let list = match mode {
+        Mode::ApiKey => vec![
             ("version", always(&client.version)),
             ("OpenAI-Organization", set(*organization)),
             ("OpenAI-Project", set(*project)),
         ],
-        Bearer::Access(token) => vec![
-            ("Authorization", Some(format!("Bearer {}", token.expose()))),
+        Mode::ChatGpt => vec![
             ("chatgpt-account-id", set(identity.account_id.as_deref())),
             ("version", always(&client.version)),
             ("OpenAI-Organization", set(*organization)),

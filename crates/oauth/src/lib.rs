@@ -55,8 +55,6 @@ pub use provider::{Provider, REDIRECT_PATH, is_safe};
 pub use record::{Ended, Grant, Holding, Record, RecordError};
 pub use reqwest;
 pub use routing::Routing;
-pub use secret::{AccessToken, ApiKey, AuthorizationCode, IdToken, RefreshToken};
-pub use session::{
-    Bearer, Credential, Effect, Event, Outlook, PROBE_PAUSE, Session, Standing, Trouble, Unsaved,
-};
+pub use secret::{AccessToken, ApiKey, AuthorizationCode, Bearer, IdToken, RefreshToken};
+pub use session::{Credential, Effect, Event, Outlook, PROBE_PAUSE, Session, Standing, Trouble, Unsaved};
 pub use token::{CodeAnswer, RefreshAnswer, Tokens};

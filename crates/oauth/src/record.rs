@@ -2,7 +2,7 @@
 //!
 //! Old readers meet new records: a newer version is refused and left alone, unknown fields are ignored.
 
-use std::io;
+use std::{io, sync::Arc};
 
 use jiff::Timestamp;
 use secrecy::{ExposeSecret, SecretString};
@@ -33,12 +33,12 @@ pub struct Record {
 /// What a sign-in yields.
 #[derive(Clone, Debug)]
 pub struct Grant {
-    /// Who.
-    pub identity: Identity,
+    /// Who. Shared with whatever tells it.
+    pub identity: Arc<Identity>,
     /// What is held for them.
     pub holding: Holding,
     /// Why in this mode.
-    pub mode_reason: String,
+    pub mode_reason: Arc<str>,
     /// When the tokens, or the key, were issued.
     pub issued_at: Timestamp,
 }
@@ -123,9 +123,9 @@ impl Record {
         let written = Written {
             version: VERSION,
             generation: self.generation,
-            identity: identity.clone(),
+            identity: (**identity).clone(),
             mode: holding.mode(),
-            mode_reason: mode_reason.clone(),
+            mode_reason: mode_reason.to_string(),
             issued_at: *issued_at,
             id_token: tokens.map(|tokens| tokens.id_token.expose()),
             access_token: tokens.map(|tokens| tokens.access_token.expose()),
@@ -169,9 +169,9 @@ impl Record {
         Ok(Self {
             generation: written.generation,
             grant: Grant {
-                identity: written.identity,
+                identity: written.identity.into(),
                 holding,
-                mode_reason: written.mode_reason,
+                mode_reason: written.mode_reason.into(),
                 issued_at: written.issued_at,
             },
             journal: written.journal,

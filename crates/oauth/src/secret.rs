@@ -4,23 +4,29 @@
 
 use std::sync::Arc;
 
-use secrecy::{ExposeSecret, SecretString};
+use bytes::Bytes;
+use secrecy::{ExposeSecret, SecretString, zeroize::Zeroizing};
+
+use crate::Mode;
+
+/// The scheme of a bearer's header (RFC 6750, section 2.1).
+const SCHEME: &str = "Bearer ";
 
 macro_rules! secrets {
-    ($($(#[$doc:meta])* $name:ident)*) => {$(
+    ($($(#[$doc:meta])* $name:ident($place:ident))*) => {$(
         $(#[$doc])*
         #[derive(Clone)]
-        pub struct $name(Arc<SecretString>);
+        pub struct $name($place);
 
         impl $name {
             /// Wraps it.
             pub fn new(secret: impl Into<String>) -> Self {
-                Self(Arc::new(SecretString::from(secret.into())))
+                Self($place::new(secret.into()))
             }
 
             /// The secret itself; whoever calls this says in a comment where it goes.
             pub fn expose(&self) -> &str {
-                self.0.expose_secret()
+                self.0.expose()
             }
         }
 
@@ -34,13 +40,81 @@ macro_rules! secrets {
 
 secrets! {
     /// The credential of the ChatGPT mode.
-    AccessToken
+    AccessToken(Header)
     /// What renews it. It dies on use.
-    RefreshToken
+    RefreshToken(Text)
     /// Who is signed in, as the provider attests; also the subject token of the API-key exchange.
-    IdToken
+    IdToken(Text)
     /// The credential of the API-key mode.
-    ApiKey
+    ApiKey(Header)
     /// What a browser brings back. It is redeemed once.
-    AuthorizationCode
+    AuthorizationCode(Text)
+}
+
+/// A secret for the `Authorization` header.
+#[derive(Clone, Debug)]
+pub enum Bearer {
+    /// ChatGPT mode.
+    Access(AccessToken),
+    /// API-key mode.
+    Key(ApiKey),
+}
+
+impl Bearer {
+    /// The mode this is the credential of.
+    pub fn mode(&self) -> Mode {
+        match self {
+            Self::Access(_) => Mode::ChatGpt,
+            Self::Key(_) => Mode::ApiKey,
+        }
+    }
+
+    /// The secret itself; whoever calls this says in a comment where it goes.
+    pub fn expose(&self) -> &str {
+        self.header().expose()
+    }
+
+    /// The header's value, in the place where the secret is: no copy of it. As above.
+    pub fn authorization(&self) -> Bytes {
+        self.header().0.clone()
+    }
+
+    fn header(&self) -> &Header {
+        match self {
+            Self::Access(AccessToken(header)) | Self::Key(ApiKey(header)) => header,
+        }
+    }
+}
+
+/// A secret as it came.
+#[derive(Clone)]
+struct Text(Arc<SecretString>);
+
+impl Text {
+    fn new(secret: String) -> Self {
+        Self(Arc::new(SecretString::from(secret)))
+    }
+
+    fn expose(&self) -> &str {
+        self.0.expose_secret()
+    }
+}
+
+/// A secret as it is sent, behind the name of its scheme.
+#[derive(Clone)]
+struct Header(Bytes);
+
+impl Header {
+    fn new(secret: String) -> Self {
+        let secret = Zeroizing::new(secret);
+        // In a place of just its size: one that grows leaves a piece behind that nobody overwrites.
+        let mut text = Zeroizing::new(String::with_capacity(SCHEME.len() + secret.len()));
+        text.push_str(SCHEME);
+        text.push_str(&secret);
+        Self(Bytes::from_owner(text))
+    }
+
+    fn expose(&self) -> &str {
+        std::str::from_utf8(&self.0[SCHEME.len()..]).expect("it was made of text")
+    }
 }

@@ -19,7 +19,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-pub use self::words::{Bearer, Credential, Effect, Event, Outlook, Standing, Trouble, Unsaved};
+pub use self::words::{Credential, Effect, Event, Outlook, Standing, Trouble, Unsaved};
 use crate::{
     Grant, Holding, Mode, Record, Routing,
     schedule::{self, Jitter, later},

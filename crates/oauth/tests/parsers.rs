@@ -55,7 +55,12 @@ fn record() -> impl Strategy<Value = Record> {
     let ended = (any::<String>(), moment(), option::of(moment()))
         .prop_map(|(code, at, answer_lost_at)| Ended { code: Code::new(&code), at, answer_lost_at });
     let grant = (identity(), holding(), any::<String>(), moment()).prop_map(
-        |(identity, holding, mode_reason, issued_at)| Grant { identity, holding, mode_reason, issued_at },
+        |(identity, holding, mode_reason, issued_at)| Grant {
+            identity: identity.into(),
+            holding,
+            mode_reason: mode_reason.into(),
+            issued_at,
+        },
     );
     (any::<u64>(), grant, option::of(moment()), option::of(ended)).prop_map(
         |(generation, grant, journal, ended)| Record {

@@ -2,11 +2,11 @@
 //! what is random or secret.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on says so by panicking")]
 
-use std::time::Duration;
+use std::{iter, time::Duration};
 
 use authd_oauth::{
     ApiKey, Attempt, Bearer, Callback, ClientIdentity, CodeAnswer, DeviceStart, Endpoint, Failure, IdToken,
-    Identity, Machine, ModeWish, Network, Provider, RefreshToken, Routing, headers,
+    Identity, Machine, Mode, ModeWish, Network, Provider, RefreshToken, Routing, headers,
 };
 use jiff::Timestamp;
 use serde_json::Value;
@@ -191,45 +191,58 @@ fn ready_headers_are_the_recorded_ones_in_the_contracts_order() {
     let wire = recorded("0.34.0");
     let (client, nobody) = (client(), Identity::default());
     let identity = Identity { account_id: Some("{ACCOUNT_ID}".to_owned()), ..Identity::default() };
-    let access = authd_oauth::AccessToken::new("{ACCESS_TOKEN}");
-    let list = headers::ready(&headers::Facts {
-        routing: &ROUTING,
-        bearer: &Bearer::Access(access),
-        identity: &identity,
-        client: &client,
-        organization: Some("  "),
-        project: None,
-    });
+    let list = |bearer: Bearer, facts: headers::Facts<'_>| {
+        let secret = String::from_utf8(bearer.authorization().to_vec()).unwrap();
+        assert_eq!(secret.strip_prefix("Bearer "), Some(bearer.expose()));
+        let list: Vec<_> =
+            iter::once(("Authorization".to_owned(), secret)).chain(headers::beside(&facts)).collect();
+        assert_eq!(bearer.mode(), facts.mode);
+        list
+    };
+    let access = Bearer::Access(authd_oauth::AccessToken::new("{ACCESS_TOKEN}"));
+    let all = list(
+        access,
+        headers::Facts {
+            routing: &ROUTING,
+            mode: Mode::ChatGpt,
+            identity: &identity,
+            client: &client,
+            organization: Some("  "),
+            project: None,
+        },
+    );
     let names = ["Authorization", "chatgpt-account-id", "version", "originator", "User-Agent"];
-    assert_eq!(list.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>(), names);
-    assert_eq!(lower(list), ours(&wire["responses_chatgpt"], &names));
-    let list = headers::ready(&headers::Facts {
-        routing: &ROUTING,
-        bearer: &Bearer::Key(ApiKey::new("{API_KEY}")),
-        identity: &nobody,
-        client: &client,
-        organization: Some("org-1"),
-        project: Some("proj-1"),
-    });
+    assert_eq!(all.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>(), names);
+    assert_eq!(lower(all), ours(&wire["responses_chatgpt"], &names));
+    let all = list(
+        Bearer::Key(ApiKey::new("{API_KEY}")),
+        headers::Facts {
+            routing: &ROUTING,
+            mode: Mode::ApiKey,
+            identity: &nobody,
+            client: &client,
+            organization: Some("org-1"),
+            project: Some("proj-1"),
+        },
+    );
     let names = ["Authorization", "version", "OpenAI-Organization", "OpenAI-Project"];
-    assert_eq!(list.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>(), names);
-    assert_eq!(lower(list), ours(&wire["responses_api_key"], &names));
+    assert_eq!(all.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>(), names);
+    assert_eq!(lower(all), ours(&wire["responses_api_key"], &names));
 }
 
 #[test]
 fn a_fedramp_workspace_says_so_at_the_end() {
     let identity = Identity { fedramp: true, ..Identity::default() };
-    let bearer = Bearer::Access(authd_oauth::AccessToken::new("t"));
     let client = client();
     let facts = headers::Facts {
         routing: &ROUTING,
-        bearer: &bearer,
+        mode: Mode::ChatGpt,
         identity: &identity,
         client: &client,
         organization: None,
         project: None,
     };
-    assert_eq!(headers::ready(&facts).pop().unwrap(), ("X-OpenAI-Fedramp".to_owned(), "true".to_owned()));
+    assert_eq!(headers::beside(&facts).pop().unwrap(), ("X-OpenAI-Fedramp".to_owned(), "true".to_owned()));
 }
 
 #[tokio::test]

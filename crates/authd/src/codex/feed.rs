@@ -87,9 +87,8 @@ pub(super) async fn write(place: &Place, view: &View, over: Over<'_>) {
 
 /// The external form of a profile's credential; none, if it has no workspace.
 pub(super) fn content(facts: &Facts) -> Option<SecretString> {
-    let value = &facts.ready.headers.iter().find(|(name, _)| name == http::header::AUTHORIZATION)?.1;
-    let secret = value.to_str().ok()?.strip_prefix("Bearer ")?;
-    let content = match facts.mode {
+    let secret = facts.ready.bearer.expose();
+    let content = match facts.mode() {
         Mode::ApiKey => External::ApiKey(secret),
         Mode::ChatGpt => {
             External::ChatGpt { access_token: secret, account_id: facts.identity.account_id.as_deref()? }

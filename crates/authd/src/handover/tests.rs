@@ -1,15 +1,15 @@
 use std::fs;
 
-use authd_oauth::{ApiKey, Grant, Holding, Identity, Routing};
+use authd_oauth::{ApiKey, Grant, Holding, Routing};
 use jiff::Timestamp;
 
 use super::*;
 
 fn session(generation: u64, durable: bool) -> Session {
     let grant = Grant {
-        identity: Identity::default(),
+        identity: Arc::default(),
         holding: Holding::ApiKey(ApiKey::new("sk-test".to_owned()), None),
-        mode_reason: "a key of your own".to_owned(),
+        mode_reason: "a key of your own".into(),
         issued_at: Timestamp::UNIX_EPOCH,
     };
     let record = Record {

@@ -1,6 +1,10 @@
 //! A profile whose record has not been read: it is read, and while the store does not give it, tried again.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    ops::ControlFlow::{self, Break, Continue},
+    sync::Arc,
+    time::Duration,
+};
 
 use authd_api::ProfileName;
 use authd_oauth::{Record, Session};
@@ -37,13 +41,8 @@ struct Opened {
     leaving: Option<Command>,
 }
 
-/// What a command comes to that arrives before the record.
-enum Outcome {
-    ReadOn,
-    Opened(Opened),
-    /// There is nothing to read for any more.
-    Over,
-}
+/// Whether reading goes on; else what there is instead, or nothing.
+type Flow = ControlFlow<Option<Opened>>;
 
 impl From<Session> for Opened {
     fn from(session: Session) -> Self {
@@ -82,18 +81,16 @@ impl Reader {
             }
             turn.take();
             self.asked.drain(..).for_each(answered);
-            let outcome = tokio::select! {
+            let flow = tokio::select! {
                 () = tokio::time::sleep(pause) => {
                     pause = (pause * 2).min(RELOAD.1);
-                    Outcome::ReadOn
+                    Continue(())
                 }
                 command = self.mailbox.recv() => self.heard(*command?).await,
-                () = self.tools.closing.cancelled() => Outcome::Over,
+                () = self.tools.closing.cancelled() => Break(None),
             };
-            match outcome {
-                Outcome::ReadOn => {}
-                Outcome::Opened(opened) => return Some(opened),
-                Outcome::Over => return None,
+            if let Break(end) = flow {
+                return end;
             }
         }
     }
@@ -116,23 +113,23 @@ impl Reader {
         }
     }
 
-    async fn heard(&mut self, command: Command) -> Outcome {
+    async fn heard(&mut self, command: Command) -> Flow {
         match command {
-            Command::Remind => Outcome::ReadOn,
+            Command::Remind => Continue(()),
             Command::Read(done) => {
                 self.asked.push(done);
-                Outcome::ReadOn
+                Continue(())
             }
             Command::Want(_, done) | Command::Refresh(_, done) => {
                 // The view says why there is nothing.
                 answered(done);
-                Outcome::ReadOn
+                Continue(())
             }
             Command::SignIn(grant, done) => {
                 // The record that could not be read may have had any generation; a time is above all.
                 let generation = u64::try_from(clock::now().as_second()).unwrap_or(1);
                 let session = Session::signed_in(*grant, generation, rand::random(), clock::now());
-                Outcome::Opened(Opened { signed_in: Some(done), ..session.into() })
+                Break(Some(Opened { signed_in: Some(done), ..session.into() }))
             }
             Command::Rename(name, done) => {
                 let renamed = rename(&self.tools, &self.name, &name, None).await;
@@ -140,30 +137,30 @@ impl Reader {
                     self.name = name;
                 }
                 drop(done.send(renamed));
-                Outcome::ReadOn
+                Continue(())
             }
             Command::GiveAway(_, done) => {
                 let detail = "its record has not been read yet".to_owned();
                 drop(done.send(Err(GiveError::Store(StoreError::Unavailable { detail }))));
-                Outcome::ReadOn
+                Continue(())
             }
             // What has not been read cannot be revoked, and must not be said to be.
             Command::SignOut { revoke: true, done } => match self.load().await {
                 Ok(session) => {
                     let leaving = Some(Command::SignOut { revoke: true, done });
-                    Outcome::Opened(Opened { leaving, ..session.into() })
+                    Break(Some(Opened { leaving, ..session.into() }))
                 }
                 Err(view) => {
                     self.show(view.clone());
                     drop(done.send(Err(SignOutError::Unread(view))));
-                    Outcome::ReadOn
+                    Continue(())
                 }
             },
             Command::SignOut { revoke: false, done } => {
                 let forgotten = forget(&self.tools, &self.name).await.map_err(SignOutError::Store);
                 let over = forgotten.is_ok();
                 drop(done.send(forgotten));
-                if over { Outcome::Over } else { Outcome::ReadOn }
+                if over { Break(None) } else { Continue(()) }
             }
         }
     }

@@ -81,7 +81,9 @@ pub(crate) fn profiles(
     let handles: BTreeMap<_, _> = stored.into_iter().map(|name| (name, profiles.handle())).collect();
     let stored = handles.clone();
     let running = async move {
-        stored.into_iter().for_each(|(name, handle)| rest.begin(name, handle, Beginning::Stored));
+        for (name, handle) in stored {
+            rest.begin(name, handle, Beginning::Stored);
+        }
         rest.run(mailbox).await;
     };
     (profiles, handles, running)
@@ -142,26 +144,20 @@ impl Rest {
 
     fn begin(&mut self, name: ProfileName, handle: Handle, beginning: Beginning) {
         let (id, seed, now) = (handle.id(), rand::random(), clock::now());
-        match beginning {
+        let (session, saved) = match beginning {
             Beginning::SignedIn { grant, generation, done } => {
-                let session = Session::signed_in(*grant, generation, seed, now);
-                let profile = Box::new(Profile::new(name, handle, session));
-                self.employ(id, |tools, mailbox| Task::new(profile, tools, mailbox).begin(Some(done), None));
+                (Session::signed_in(*grant, generation, seed, now), Some(done))
             }
-            Beginning::Stored => match self.tools.handover.claim(&name) {
-                Some(Left { record, durable }) => {
-                    let session = Session::handed_over(record, durable, seed, now);
-                    let profile = Box::new(Profile::new(name, handle, session));
-                    self.employ(id, |tools, mailbox| {
-                        Task::new(profile, tools, mailbox).resume(Event::Ticked)
-                    });
-                }
-                None => {
+            Beginning::Stored => {
+                let Some(Left { record, durable }) = self.tools.handover.claim(&name) else {
                     self.places.insert(id, Place::Unread(Box::new((name, handle))));
-                    self.unread.push_back(id);
-                }
-            },
-        }
+                    return self.unread.push_back(id);
+                };
+                (Session::handed_over(record, durable, seed, now), None)
+            }
+        };
+        let profile = Box::new(Profile::new(name, handle, session));
+        self.employ(id, |tools, mailbox| Task::new(profile, tools, mailbox).begin(saved, None));
     }
 
     /// Nobody answers for a profile that there is not, nor for one of which more is wanted than it can hold.

@@ -1,6 +1,6 @@
 //! What the end of a call changes: one function for each kind of call, and what they share.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use jiff::Timestamp;
 
@@ -122,8 +122,9 @@ impl Session {
             // Who is signed in was settled at the login; an id token that cannot be read changes
             // nothing and loses nothing.
             if let Ok(newer) = claims::identity(&tokens.id_token) {
-                grant.identity.plan = newer.plan.or(grant.identity.plan.take());
-                grant.identity.email = newer.email.or(grant.identity.email.take());
+                let identity = Arc::make_mut(&mut grant.identity);
+                identity.plan = newer.plan.or(identity.plan.take());
+                identity.email = newer.email.or(identity.email.take());
             }
         }
         grant.issued_at = now;

@@ -5,8 +5,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use crate::{
-    AccessToken, ApiKey, Failure, Grant, Holding, IdToken, Mode, Record, RefreshAnswer, RefreshToken,
-    Routing, schedule,
+    ApiKey, Bearer, Failure, Grant, Holding, IdToken, Record, RefreshAnswer, RefreshToken, Routing, schedule,
 };
 
 /// What happened.
@@ -83,15 +82,6 @@ pub struct Credential {
     pub expires_at: Option<Timestamp>,
 }
 
-/// A secret for the `Authorization` header.
-#[derive(Clone, Debug)]
-pub enum Bearer {
-    /// ChatGPT mode.
-    Access(AccessToken),
-    /// API-key mode.
-    Key(ApiKey),
-}
-
 /// All that a session's standing depends on besides the time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Outlook {
@@ -154,15 +144,5 @@ impl Credential {
             Holding::ApiKey(key, _) => (Bearer::Key(key.clone()), None),
         };
         Self { generation: record.generation, bearer, issued_at: record.grant.issued_at, expires_at }
-    }
-}
-
-impl Bearer {
-    /// The mode this is the credential of.
-    pub fn mode(&self) -> Mode {
-        match self {
-            Self::Access(_) => Mode::ChatGpt,
-            Self::Key(_) => Mode::ApiKey,
-        }
     }
 }

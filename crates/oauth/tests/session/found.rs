@@ -1,6 +1,6 @@
 //! What the tests beside this one found, each as a table, and mended since.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use authd_oauth::{
     Effect, Event, Grant, Mode, Routing, Session,
@@ -101,7 +101,7 @@ fn a_record_that_may_be_gone_is_saved_again_until_it_is_there() {
 
 fn in_workspace(id: &str) -> Grant {
     let mut grant = record(Mode::ChatGpt, HOUR).grant;
-    grant.identity.account_id = Some(id.to_owned());
+    Arc::make_mut(&mut grant.identity).account_id = Some(id.to_owned());
     grant
 }
 

@@ -1,11 +1,11 @@
 //! What a session talks to: a provider whose refresh tokens die on use, and a store. Both are perfect;
 //! what goes wrong on the way to them is the world's business.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use authd_oauth::{
-    AccessToken, ApiKey, Bearer, Code, Failure, Grant, Holding, IdToken, Identity, Mode, Record,
-    RefreshAnswer, RefreshToken, Tokens, schedule::later,
+    AccessToken, ApiKey, Bearer, Code, Failure, Grant, Holding, IdToken, Mode, Record, RefreshAnswer,
+    RefreshToken, Tokens, schedule::later,
 };
 use jiff::Timestamp;
 
@@ -45,7 +45,7 @@ impl Provider {
             Mode::ChatGpt => Holding::ChatGpt(tokens),
             Mode::ApiKey => Holding::ApiKey(self.key(), Some(tokens)),
         };
-        Grant { identity: Identity::default(), holding, mode_reason: String::new(), issued_at: now }
+        Grant { identity: Arc::default(), holding, mode_reason: "".into(), issued_at: now }
     }
 
     /// Spends a refresh token. A provider that does not rotate answers without a new one.
