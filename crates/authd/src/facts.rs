@@ -60,9 +60,9 @@ pub(crate) struct Facts {
     /// When the next renewal is planned.
     pub(crate) refresh_at: Option<Timestamp>,
     /// The end of the grant, if it has ended.
-    pub(crate) ended: Option<Ended>,
+    pub(crate) ended: Option<Arc<Ended>>,
     /// What went wrong last.
-    pub(crate) trouble: Option<Trouble>,
+    pub(crate) trouble: Option<Arc<Trouble>>,
     /// Whether it can be renewed at all.
     pub(crate) renewable: bool,
     /// The credential, ready to use.
@@ -147,7 +147,7 @@ impl Facts {
 
     /// Whether a refresh was sent and never answered: the token may have been rotated.
     pub(crate) fn is_in_doubt(&self) -> bool {
-        matches!(&self.trouble, Some(Trouble::Provider(Failure::Unanswered { .. }, _)))
+        matches!(self.trouble.as_deref(), Some(Trouble::Provider(Failure::Unanswered { .. }, _)))
     }
 
     /// Whether the credential lasts as long as a client's wish counts, whether or not a renewal would help.

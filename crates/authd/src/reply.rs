@@ -153,7 +153,7 @@ fn last_error(facts: &Facts, now: Timestamp) -> Option<Problem> {
     if let Some(ended) = &facts.ended {
         return Some(signed_out(name, ended));
     }
-    let problem = match facts.trouble.as_ref()? {
+    let problem = match facts.trouble.as_deref()? {
         Trouble::Store(Unsaved { locked, complaint }) => {
             let detail = format!("the newest credential is not saved yet: {complaint}");
             if *locked {

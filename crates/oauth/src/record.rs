@@ -23,7 +23,7 @@ pub struct Record {
     /// A refresh was sent at this time, and its answer is not known to have arrived.
     pub journal: Option<Timestamp>,
     /// The provider refused the refresh token for good.
-    pub ended: Option<Ended>,
+    pub ended: Option<Arc<Ended>>,
     /// Where the workspace's requests go.
     pub routing: Routing,
     /// When that was last asked.
@@ -133,7 +133,7 @@ impl Record {
             expires_at: tokens.map(|tokens| tokens.expires_at),
             api_key,
             journal: self.journal,
-            ended: self.ended.clone(),
+            ended: self.ended.as_deref().cloned(),
             routing: self.routing.clone(),
             routed_at: self.routed_at,
         };
@@ -175,7 +175,7 @@ impl Record {
                 issued_at: written.issued_at,
             },
             journal: written.journal,
-            ended: written.ended,
+            ended: written.ended.map(Arc::new),
             routing: written.routing,
             routed_at: written.routed_at,
         })

@@ -15,7 +15,7 @@
 //! [`Work`] is one slot, so two calls at once cannot be written down. Every effect carries a ticket, and
 //! a result with another ticket is dropped: it belongs to a grant that has been replaced.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use jiff::Timestamp;
 
@@ -106,9 +106,9 @@ pub struct Session {
     spent: bool,
     key_renewed_at: Option<Timestamp>,
     used_at: Timestamp,
-    trouble: Option<Trouble>,
+    trouble: Option<Arc<Trouble>>,
     /// A workspace's routing that waits for the call in flight.
-    told: Option<(String, Routing)>,
+    told: Option<Box<(String, Routing)>>,
     stopping: bool,
     seed: u64,
 }
@@ -146,8 +146,9 @@ impl Session {
             | Event::Exchanged(..) => {}
         }
         if self.work == Work::Idle
-            && let Some((workspace, routing)) = self.told.take()
+            && let Some(told) = self.told.take()
         {
+            let (workspace, routing) = *told;
             self.routed(workspace, routing, now);
         }
         self.next_effect(now)
@@ -197,7 +198,7 @@ impl Session {
     }
 
     /// What went wrong last, while it still matters.
-    pub fn trouble(&self) -> Option<&Trouble> {
+    pub fn trouble(&self) -> Option<&Arc<Trouble>> {
         self.trouble.as_ref()
     }
 
@@ -269,7 +270,7 @@ impl Session {
             self.record.routed_at = Some(now);
             self.durable = Durable::No { failures: 0, next: now };
         } else {
-            self.told = Some((workspace, routing));
+            self.told = Some(Box::new((workspace, routing)));
         }
     }
 

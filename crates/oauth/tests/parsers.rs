@@ -67,7 +67,7 @@ fn record() -> impl Strategy<Value = Record> {
             generation,
             grant,
             journal,
-            ended,
+            ended: ended.map(Into::into),
             routing: Routing::default(),
             routed_at: None,
         },

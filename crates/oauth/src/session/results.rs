@@ -49,7 +49,7 @@ impl Session {
                 if let Some(expires) = self.served.expires_at {
                     self.not_before = self.not_before.min(earlier(expires, LAST_MINUTE));
                 }
-                self.trouble = Some(Trouble::Store(complaint));
+                self.trouble = Some(Arc::new(Trouble::Store(complaint)));
             }
         }
     }
@@ -98,7 +98,7 @@ impl Session {
             Ok(()) => {
                 self.durable = Durable::Yes;
                 self.unsaved = false;
-                if matches!(self.trouble, Some(Trouble::Store(_))) {
+                if matches!(self.trouble.as_deref(), Some(Trouble::Store(_))) {
                     self.trouble = None;
                 }
             }
@@ -107,7 +107,7 @@ impl Session {
                 let pause = schedule::back_off(failures, None, self.jitter(failures));
                 self.durable = Durable::No { failures, next: later(now, pause) };
                 self.unsaved = true;
-                self.trouble = Some(Trouble::Store(complaint));
+                self.trouble = Some(Arc::new(Trouble::Store(complaint)));
             }
         }
         // Saved or not: nothing better than the newest credential can be had, and the one before it
@@ -152,7 +152,7 @@ impl Session {
             Failure::Garbled { .. } | Failure::Refused { .. } => None,
         };
         self.back_off(retry_after, now);
-        self.trouble = Some(Trouble::Provider(failure, self.not_before));
+        self.trouble = Some(Arc::new(Trouble::Provider(failure, self.not_before)));
     }
 
     pub(super) fn back_off(&mut self, retry_after: Option<Duration>, now: Timestamp) {
@@ -166,7 +166,8 @@ impl Session {
         self.spent = std::mem::take(&mut self.renew_key);
         self.journal_durable = false;
         self.record.journal = None;
-        self.record.ended = Some(Ended { code, at: now, answer_lost_at: self.answer_lost_at.take() });
+        let answer_lost_at = self.answer_lost_at.take();
+        self.record.ended = Some(Arc::new(Ended { code, at: now, answer_lost_at }));
         self.durable = Durable::No { failures: 0, next: now };
     }
 }
