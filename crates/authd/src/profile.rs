@@ -20,7 +20,6 @@ use tokio::{
     task::JoinSet,
 };
 use tokio_util::sync::CancellationToken;
-use tracing::instrument;
 
 use self::{handle::Command, leaving::label, told::log};
 pub(crate) use self::{
@@ -130,11 +129,6 @@ impl Task {
     }
 
     /// Works from this event until there is nothing to do.
-    #[instrument(name = "profile", skip_all, fields(profile = %self.profile.name))]
-    async fn resume(self, first: Event) -> Ended {
-        self.work(first).await
-    }
-
     async fn work(mut self, first: Event) -> Ended {
         let rests = self.live(first).await;
         Ended { profile: rests.then_some(self.profile), mailbox: self.mailbox }
@@ -160,7 +154,7 @@ impl Task {
             if stopping {
                 self.tools.handover.leave(&self.profile.name, &self.profile.session);
             }
-            if self.is_idle() {
+            if self.is_idle() && !rendering.has_changed().unwrap_or(false) {
                 return true;
             }
             let look = self.profile.next_look();

@@ -10,7 +10,7 @@ use authd_api::ProfileName;
 use authd_oauth::{Record, Session};
 use authd_store::{Key, StoreError};
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
-use tracing::{debug, error, instrument};
+use tracing::{debug, error};
 
 use super::{
     Ended, GiveError, Handle, Profile, SignOutError, Task, Tools, answered,
@@ -61,7 +61,6 @@ impl Reader {
     }
 
     /// Reads the record, and goes on with it. The turn ends with the first try.
-    #[instrument(name = "profile", skip_all, fields(profile = %self.name))]
     pub(super) async fn work(mut self, turn: Option<OwnedSemaphorePermit>) -> Ended {
         let Some(Opened { session, signed_in, leaving }) = self.read(turn).await else {
             return Ended { profile: None, mailbox: self.mailbox };

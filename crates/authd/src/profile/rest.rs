@@ -14,7 +14,7 @@ use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore, mpsc},
     task::{JoinError, JoinSet},
 };
-use tracing::error;
+use tracing::{Instrument, error, error_span};
 
 use super::{Beginning, Ended, Handle, Profile, Task, Tools, handle::Command, reading::Reader};
 use crate::{
@@ -70,14 +70,7 @@ pub(crate) fn profiles(
 ) -> (Profiles, BTreeMap<ProfileName, Handle>, impl Future<Output = ()> + Send) {
     let (messages, mailbox) = mpsc::channel(MAILBOX);
     let mut profiles = Profiles { messages, last: 0 };
-    let mut rest = Rest {
-        tools,
-        places: BTreeMap::new(),
-        due: BTreeSet::new(),
-        unread: VecDeque::new(),
-        reading: Arc::new(Semaphore::new(1)),
-        tasks: JoinSet::new(),
-    };
+    let mut rest = Rest::new(tools);
     let handles: BTreeMap<_, _> = stored.into_iter().map(|name| (name, profiles.handle())).collect();
     let stored = handles.clone();
     let running = async move {
@@ -112,25 +105,39 @@ struct Rest {
 }
 
 impl Rest {
+    fn new(tools: Arc<Tools>) -> Self {
+        Self {
+            tools,
+            places: BTreeMap::new(),
+            due: BTreeSet::new(),
+            unread: VecDeque::new(),
+            reading: Arc::new(Semaphore::new(1)),
+            tasks: JoinSet::new(),
+        }
+    }
+
     async fn run(mut self, mut mailbox: mpsc::Receiver<Message>) {
-        let (stopping, closing) = (self.tools.stopping.clone(), self.tools.closing.clone());
-        let mut rendering = self.tools.rendering.clone();
+        let tools = self.tools.clone();
+        let mut rendering = tools.rendering.clone();
+        let mut stopping = false;
         loop {
-            let going_on = !stopping.is_cancelled();
-            let next = self.due.first().map(|(at, _)| *at).filter(|_| going_on);
+            let next = self.due.first().map(|(at, _)| *at).filter(|_| !stopping);
             tokio::select! {
                 Some(message) = mailbox.recv() => self.heard(message),
                 Some(ended) = self.tasks.join_next() => self.ended(ended),
-                Ok(turn) = self.reading.clone().acquire_owned(), if going_on && !self.unread.is_empty() => {
+                Ok(turn) = self.reading.clone().acquire_owned(), if !stopping && !self.unread.is_empty() => {
                     self.read_ahead(turn);
                 }
                 slept = clock::sleep_until(next) => match slept {
                     Slept::Through => self.wake_due(),
                     Slept::Woke => self.wake_all(|_| Event::Woke),
                 },
-                Ok(()) = rendering.changed(), if going_on => self.wake_all(|_| Event::Ticked),
-                () = stopping.cancelled(), if going_on => self.leave_all(),
-                () = closing.cancelled(), if self.tasks.is_empty() => return,
+                Ok(()) = rendering.changed(), if !stopping => self.wake_all(|_| Event::Ticked),
+                () = tools.stopping.cancelled(), if !stopping => {
+                    stopping = true;
+                    self.leave_all();
+                }
+                () = tools.closing.cancelled(), if stopping && self.tasks.is_empty() => return,
             }
         }
     }
@@ -156,44 +163,51 @@ impl Rest {
                 (Session::handed_over(record, durable, seed, now), None)
             }
         };
-        let profile = Box::new(Profile::new(name, handle, session));
-        self.employ(id, |tools, mailbox| Task::new(profile, tools, mailbox).begin(saved, None));
+        let profile = Box::new(Profile::new(name.clone(), handle, session));
+        self.employ(id, &name, |tools, mailbox| Task::new(profile, tools, mailbox).begin(saved, None));
     }
 
     /// Nobody answers for a profile that there is not, nor for one of which more is wanted than it can hold.
     fn pass_on(&mut self, id: Id, command: Box<Command>) {
-        self.rouse(id, Event::Used, None);
+        let roused = self.rouse(id, Event::Used, None);
         let Some(Place::AtWork(commands)) = self.places.get(&id) else { return };
-        let awake = matches!(*command, Command::Remind) && commands.capacity() < COMMANDS;
-        if !awake {
+        let is_awake = roused || commands.capacity() < COMMANDS;
+        if !(is_awake && matches!(*command, Command::Remind)) {
             drop(commands.try_send(command));
         }
     }
 
-    /// Sees to it that a profile has a task, which begins with this event, or with the record.
-    fn rouse(&mut self, id: Id, first: fn(Timestamp) -> Event, turn: Option<OwnedSemaphorePermit>) {
+    /// Gives a profile a task, which begins with this event, or with the record; unless it has one.
+    fn rouse(&mut self, id: Id, first: fn(Timestamp) -> Event, turn: Option<OwnedSemaphorePermit>) -> bool {
         match self.places.remove(&id) {
             Some(Place::Here(profile, look)) => {
                 look.map(|look| self.due.remove(&(look, id)));
-                let first = first(profile.handle.last_used());
-                self.employ(id, |tools, mailbox| Task::new(profile, tools, mailbox).resume(first));
+                let (name, first) = (profile.name.clone(), first(profile.handle.last_used()));
+                self.employ(id, &name, |tools, mailbox| Task::new(profile, tools, mailbox).work(first));
+                true
             }
             Some(Place::Unread(stored)) => {
                 let (name, handle) = *stored;
-                self.employ(id, |tools, mailbox| Reader::new(name, handle, tools, mailbox).work(turn));
+                let read = |tools, mailbox| Reader::new(name.clone(), handle, tools, mailbox).work(turn);
+                self.employ(id, &name, read);
+                true
             }
-            Some(at_work @ Place::AtWork(_)) => drop(self.places.insert(id, at_work)),
-            None => {}
+            Some(at_work @ Place::AtWork(_)) => {
+                self.places.insert(id, at_work);
+                false
+            }
+            None => false,
         }
     }
 
     fn employ<F: Future<Output = Ended> + Send + 'static>(
         &mut self,
         id: Id,
+        name: &ProfileName,
         work: impl FnOnce(Arc<Tools>, mpsc::Receiver<Box<Command>>) -> F,
     ) {
         let (commands, mailbox) = mpsc::channel(COMMANDS);
-        let work = work(self.tools.clone(), mailbox);
+        let work = work(self.tools.clone(), mailbox).instrument(error_span!("profile", profile = %name));
         self.tasks.spawn(async move { (id, work.await) });
         self.places.insert(id, Place::AtWork(commands));
     }
@@ -210,6 +224,10 @@ impl Rest {
         };
         self.places.remove(&id);
         let Some(profile) = profile else { return };
+        // It may have ended its work before it could hear of the stop.
+        if self.tools.stopping.is_cancelled() {
+            self.tools.handover.leave(&profile.name, &profile.session);
+        }
         let look = profile.next_look();
         self.due.extend(look.map(|look| (look, id)));
         self.places.insert(id, Place::Here(profile, look));
@@ -229,12 +247,17 @@ impl Rest {
 
     fn wake_due(&mut self) {
         let now = clock::now();
-        while let Some((_, id)) = self.due.first().copied().filter(|(at, _)| *at <= now) {
+        while self.due.first().is_some_and(|(at, _)| *at <= now) {
+            let Some((_, id)) = self.due.pop_first() else { return };
             self.rouse(id, Event::Used, None);
         }
     }
 
     fn wake_all(&mut self, first: fn(Timestamp) -> Event) {
+        // Who has just ended its work has not heard of it.
+        while let Some(ended) = self.tasks.try_join_next() {
+            self.ended(ended);
+        }
         let here = self.places.iter().filter(|(_, place)| matches!(place, Place::Here(..)));
         for id in here.map(|(id, _)| *id).collect::<Vec<_>>() {
             self.rouse(id, first, None);
@@ -250,3 +273,6 @@ impl Rest {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

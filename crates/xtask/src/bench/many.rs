@@ -1,5 +1,5 @@
-//! One profile, a hundred, ten thousand. One person signs in; the others' records are copies of the sealed
-//! file, each of which the daemon has to open and hold as if it were another person's.
+//! One profile, a hundred, ten thousand. One person signs in, or brings a key; the others' records are copies of
+//! the sealed file, each of which the daemon has to open and hold as if it were another person's.
 
 use std::{fs, time::Duration};
 
@@ -19,7 +19,20 @@ use super::{
 };
 
 const SIZES: [u32; 3] = [1, 100, 10_000];
+const KEYS: u32 = 10_000;
 const ROUNDS: usize = 7;
+
+/// As long as the keys are that the provider makes for a project.
+const KEY_LENGTH: usize = 164;
+
+/// What the profiles are.
+#[derive(Clone, Copy)]
+enum Kind {
+    /// Somebody signed in: an id token, an access token and a refresh token.
+    SignedIn,
+    /// A key of one's own.
+    Key,
+}
 
 /// A daemon with so many profiles, all of them read.
 struct Populated {
@@ -32,7 +45,11 @@ pub(crate) async fn measure(binaries: &Binaries) -> anyhow::Result<Vec<Figure>> 
     let sandbox = Sandbox::start(authd_sandbox::Config::default()).await?;
     let mut all = Vec::new();
     for size in SIZES {
-        all.push(populated(binaries, &sandbox, size).await?);
+        all.push(populated(binaries, &sandbox, Kind::SignedIn, size).await?);
+    }
+    let mut keys = Vec::new();
+    for size in [1, KEYS] {
+        keys.push(populated(binaries, &sandbox, Kind::Key, size).await?.memory);
     }
     let mut reads = vec![Rounds::default(); all.len()];
     for _ in 0..ROUNDS {
@@ -46,7 +63,6 @@ pub(crate) async fn measure(binaries: &Binaries) -> anyhow::Result<Vec<Figure>> 
     }
     let mut figures = Vec::new();
     for ((one, rounds), size) in all.iter().zip(&reads).zip(SIZES).skip(1) {
-        let each = (one.memory - all[0].memory) / f64::from(size - 1) / 1e3;
         let beside = |rounds: &Rounds| ("one profile", rounds.clone());
         let flat = Target::RatioAtMost(1.2);
         figures.push(Figure::beside(
@@ -56,7 +72,7 @@ pub(crate) async fn measure(binaries: &Binaries) -> anyhow::Result<Vec<Figure>> 
             beside(&reads[0]),
             flat,
         ));
-        figures.push(Figure::alone(format!("memory for each of {size} profiles"), "kB", each.into(), 4.0));
+        figures.push(memory(format!("memory for each of {size} profiles"), size, all[0].memory, one.memory));
         figures.push(Figure::beside(
             format!("start to READY with {size} profiles in files"),
             "ms",
@@ -66,14 +82,35 @@ pub(crate) async fn measure(binaries: &Binaries) -> anyhow::Result<Vec<Figure>> 
             Target::RatioAtMost((f64::from(size) / 100.0).max(1.5)),
         ));
     }
+    let what = format!("memory for each of {KEYS} keys of one's own");
+    figures.push(memory(what, KEYS, keys[0], keys[1]));
     Ok(figures)
 }
 
-async fn populated(binaries: &Binaries, sandbox: &Sandbox, size: u32) -> anyhow::Result<Populated> {
+/// What each profile beyond the first takes up.
+fn memory(what: String, size: u32, one: f64, all: f64) -> Figure {
+    Figure::alone(what, "kB", ((all - one) / f64::from(size - 1) / 1e3).into(), 4.0)
+}
+
+async fn populated(
+    binaries: &Binaries,
+    sandbox: &Sandbox,
+    kind: Kind,
+    size: u32,
+) -> anyhow::Result<Populated> {
     let readiness = Readiness::listen()?;
     let config = readiness.told(HouseConfig::new(&binaries.authd, sandbox).store("file"));
     let mut house = House::start(config).await;
-    house.sign_in("p0", "plus").await;
+    match kind {
+        Kind::SignedIn => {
+            house.sign_in("p0", "plus").await;
+        }
+        Kind::Key => {
+            let key = format!(r#"{{"api_key": "sk-{}"}}"#, "x".repeat(KEY_LENGTH - 3));
+            let put = house.request("PUT", "/v1/profiles/p0/api-key", &[], key).await;
+            anyhow::ensure!(put.status.is_success(), "{}", put.text());
+        }
+    }
     house.sigterm_and_wait().await;
     multiply(&house, size)?;
     let mut starts = Rounds::default();
