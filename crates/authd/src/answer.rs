@@ -15,7 +15,7 @@ use axum::{
     extract::{FromRequest, FromRequestParts, Path, Query, Request},
     response::{IntoResponse, Response},
 };
-use http::{HeaderName, HeaderValue, StatusCode, header, request::Parts};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header, request::Parts};
 use http_body::{Frame, SizeHint};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use serde::{Serialize, de::DeserializeOwned};
@@ -93,6 +93,11 @@ impl<const N: usize> http_body::Body for Pieces<N> {
 pub(crate) fn stamp(response: &mut Response) {
     const NAME: HeaderName = HeaderName::from_static(VERSION_HEADER);
     response.headers_mut().insert(NAME, HeaderValue::from_static(env!("CARGO_PKG_VERSION")));
+}
+
+/// Whether one of these headers is there. The few that a message has are looked at sooner than a name is hashed.
+pub(crate) fn carries(headers: &HeaderMap, names: &[HeaderName]) -> bool {
+    headers.keys().any(|name| names.contains(name))
 }
 
 /// A request's JSON body; an empty one is `{}`.

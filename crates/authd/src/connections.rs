@@ -28,6 +28,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{debug, warn};
 
 use crate::{
+    answer::carries,
     server::{Guarded, Peer},
     socket,
     tunnel::Switch,
@@ -102,14 +103,15 @@ async fn connection(
     let service = service_fn(move |mut request: Request<Incoming>| {
         asked.notify_one();
         // Whoever wants another protocol may need the whole connection.
-        if request.headers().contains_key(header::UPGRADE) {
+        if carries(request.headers(), &[header::UPGRADE]) {
             request.extensions_mut().insert(offered.clone());
         }
         let (answer, answering) = (routes.clone().answer(peer, request), answering.clone());
         let cutting = cutting.clone();
         async move {
             let answer = answer.await;
-            if answer.headers().get(header::CONNECTION).is_some_and(|option| option == "close") {
+            let ends = |(name, value): (_, &_)| name == header::CONNECTION && value == "close";
+            if answer.headers().iter().any(ends) {
                 cutting.store(true, Ordering::Relaxed);
             }
             Ok::<_, Infallible>(answer.map(|body| UnderWay { body, _answering: answering }))

@@ -10,6 +10,7 @@ use std::{
     time::Duration,
 };
 
+use authd_api::route;
 use authd_oauth::{Event, Failure, Standing};
 use authd_store::{Call, Store, StoreError};
 use http::{Method, StatusCode};
@@ -35,6 +36,8 @@ pub(crate) struct Metrics(Arc<Inner>);
 struct Inner {
     registry: Registry,
     requests: Family<Request, Counter>,
+    /// The one of them that nearly every request counts up.
+    reads: Counter,
     credentials: Family<[Label; 1], Counter>,
     /// The same, in the order of [`From`]: nearly every request counts one of them up.
     by_source: [Counter; 3],
@@ -55,6 +58,9 @@ struct Request {
     code: u16,
 }
 
+/// A client got a profile's headers.
+const READ: Request = Request { route: route::HEADERS, method: "GET", code: 200 };
+
 /// Where a credential came from that a client got.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum From {
@@ -69,10 +75,11 @@ pub(crate) enum From {
 impl Metrics {
     /// All at zero; the store's calls are counted from now on.
     pub(crate) fn new(started_at: Timestamp, store: &Store) -> Self {
-        let credentials = Family::default();
+        let (requests, credentials) = (Family::default(), Family::default());
         let mut metrics = Inner {
             registry: Registry::with_prefix("authd"),
-            requests: Family::default(),
+            reads: requests.get_or_create_owned(&READ),
+            requests,
             by_source: ["cache", "renewal", "nowhere"]
                 .map(|from| credentials.get_or_create_owned(&[("from", from)])),
             credentials,
@@ -119,7 +126,11 @@ impl Metrics {
     /// A request was answered; it was for this one of the routes, or for something that there is not.
     pub(crate) fn asked(&self, route: Option<&'static str>, method: &Method, status: StatusCode) {
         let labels = Request { route: route.unwrap_or("other"), method: name(method), code: status.as_u16() };
-        self.0.requests.get_or_create(&labels).inc();
+        if labels == READ {
+            self.0.reads.inc();
+        } else {
+            self.0.requests.get_or_create(&labels).inc();
+        }
     }
 
     /// A client asked for a credential.

@@ -91,7 +91,7 @@ impl Relay {
         }
         let recording = Recording::new(&headers);
         let first = has_body.then(|| reqwest::Body::wrap(recording.of(body)));
-        let mut answer = self.send(&parts.method, &url, &headers, facts, first).await?;
+        let mut answer = self.send(&parts.method, &url, headers.clone(), facts, first).await?;
         if answer.status() != StatusCode::UNAUTHORIZED {
             return Ok(answer);
         }
@@ -122,7 +122,7 @@ impl Relay {
         debug!("sent again with the renewed credential");
         let body = has_body.then(|| reqwest::Body::from(body));
         let url = Self::url(target, &renewed, tail, query)?;
-        self.send(&parts.method, &url, &headers, &renewed, body).await
+        self.send(&parts.method, &url, headers, &renewed, body).await
     }
 
     fn url(target: Target, facts: &Facts, tail: &str, query: Option<&str>) -> Result<String, Problem> {
@@ -137,46 +137,44 @@ impl Relay {
                 );
             }
         };
-        let base = base.trim_end_matches('/');
-        Ok(match query {
-            Some(query) => format!("{base}/{tail}?{query}"),
-            None => format!("{base}/{tail}"),
-        })
+        let (question, query) = query.map(|query| ("?", query)).unwrap_or_default();
+        Ok([base.trim_end_matches('/'), "/", tail, question, query].concat())
     }
 
     async fn send(
         &self,
         method: &Method,
         url: &str,
-        headers: &HeaderMap,
+        mut headers: HeaderMap,
         facts: &Facts,
         body: Option<reqwest::Body>,
     ) -> Result<reqwest::Response, Problem> {
-        let mut headers = headers.clone();
         // The fourth place where a secret leaves: the relayed request.
         for (name, value) in facts.headers() {
             headers.insert(name, value);
         }
         let failed = |failure: Failure| reply::provider_failed(&failure).about(&facts.name);
-        let mut request = self.http.request(method.clone(), url).map_err(failed)?.headers(headers);
-        if let Some(body) = body {
-            request = request.body(body);
-        }
-        request.send().await.map_err(|error| failed(self.http.failure(error)))
+        // Made without reqwest's builder, which puts every header into another map.
+        let mut request = reqwest::Request::new(method.clone(), self.http.url(url).map_err(failed)?);
+        *request.headers_mut() = headers;
+        *request.body_mut() = body;
+        self.http.send(request).await.map_err(failed)
     }
 }
 
 /// What follows the relay's own path. A path that climbs would leave the base URL.
 fn tail(path: &str) -> Result<&str, Problem> {
     let tail = path.splitn(6, '/').nth(5).unwrap_or_default();
-    let climbs = tail.split('/').any(|segment| {
-        let plain = segment.to_ascii_lowercase().replace("%2e", ".");
-        plain == "." || plain == ".."
-    });
-    if climbs || tail.contains('\\') {
+    if tail.split('/').any(climbs) || tail.contains('\\') {
         return Err(Problem::new(ErrorCode::BadRequest, "a relayed path may not climb out of its base URL"));
     }
     Ok(tail)
+}
+
+/// Whether a segment is one dot or two, however they are written.
+fn climbs(segment: &str) -> bool {
+    let after_a_dot = |text| [".", "%2e", "%2E"].iter().find_map(|dot| str::strip_prefix(text, dot));
+    after_a_dot(segment).is_some_and(|rest| rest.is_empty() || after_a_dot(rest).is_some_and(str::is_empty))
 }
 
 /// The upstream's answer, its body as it comes, with what may follow it.

@@ -72,7 +72,7 @@ pub(crate) fn routes(front: Front) -> Guarded {
             Refusal(Problem::new(ErrorCode::MethodNotAllowed, "this route does not know that method"))
         })
         .with_state(front.clone());
-    Guarded::new(router, front.metrics.clone())
+    Guarded::new(router, front)
 }
 
 type Seen = State<Arc<Front>>;
@@ -251,8 +251,18 @@ async fn headers(
     Asked(HeadersQuery { min_ttl }): Asked<HeadersQuery>,
     Held(held): Held,
 ) -> Result<Response, Refusal> {
-    let found = front.find(&part)?;
-    let facts = front.fresh(&found, min_ttl.map(Duration::from_secs)).await?;
+    ready_headers(&front, &part, min_ttl.map(Duration::from_secs), held.as_ref()).await
+}
+
+/// The headers of the profile that a path names, unless the client holds them already.
+async fn ready_headers(
+    front: &Front,
+    part: &str,
+    min_ttl: Option<Duration>,
+    held: Option<&HeaderValue>,
+) -> Result<Response, Refusal> {
+    let found = front.find(part)?;
+    let facts = front.fresh(&found, min_ttl).await?;
     let ready = &facts.ready;
     let mut response = if held.is_some_and(|etag| etag == ready.etag) {
         StatusCode::NOT_MODIFIED.into_response()

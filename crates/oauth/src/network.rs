@@ -10,7 +10,9 @@ use std::{
 };
 
 use http::Method;
-use reqwest::{Certificate, Client, ClientBuilder, NoProxy, Proxy, RequestBuilder, redirect, retry};
+use reqwest::{
+    Certificate, Client, ClientBuilder, NoProxy, Proxy, Request, RequestBuilder, Response, redirect, retry,
+};
 use url::Url;
 
 use crate::{Failure, provider::is_loopback};
@@ -125,16 +127,31 @@ impl Http {
 
     /// A request, by the client that its URL wants.
     pub fn request(&self, method: Method, url: &str) -> Result<RequestBuilder, Failure> {
+        let url = self.url(url)?;
+        Ok(self.client(&url)?.request(method, url))
+    }
+
+    /// Sends a request that is there already, by the client that its URL wants.
+    pub async fn send(&self, request: Request) -> Result<Response, Failure> {
+        let client = self.client(request.url())?;
+        client.execute(request).await.map_err(|error| self.failure(error))
+    }
+
+    /// A URL, which is worth parsing only once.
+    pub fn url(&self, url: &str) -> Result<Url, Failure> {
+        let unsent = |error| Failure::Unsent { detail: format!("{error} {}", self.0.network.in_force()) };
+        Url::parse(url).map_err(unsent)
+    }
+
+    fn client(&self, url: &Url) -> Result<&Client, Failure> {
         let inner = &*self.0;
-        let at_home = Url::parse(url).is_ok_and(|url| is_loopback(&url));
+        let at_home = is_loopback(url);
         let slot = if at_home { &inner.loopback } else { &inner.world };
-        let client = if let Some(client) = slot.get() {
-            client
-        } else {
-            let client = inner.build(at_home).map_err(|error| self.failure(error))?;
-            slot.get_or_init(|| client)
-        };
-        Ok(client.request(method, url))
+        if let Some(client) = slot.get() {
+            return Ok(client);
+        }
+        let client = inner.build(at_home).map_err(|error| self.failure(error))?;
+        Ok(slot.get_or_init(|| client))
     }
 
     /// What a failed request means for whoever sent it.

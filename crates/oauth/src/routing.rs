@@ -39,8 +39,9 @@ impl Routing {
     /// A URL with the workspace's own origin in the place of its own.
     pub fn applied(&self, url: &str) -> String {
         let rerouted = || {
+            let own = self.origin.as_ref()?;
             let origin = Url::parse(url).ok()?.origin().ascii_serialization();
-            Some(format!("{}{}", self.origin.as_ref()?, url.strip_prefix(&origin)?))
+            Some(format!("{own}{}", url.strip_prefix(&origin)?))
         };
         rerouted().unwrap_or_else(|| url.to_owned())
     }

@@ -9,7 +9,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, header};
 pub(super) const WEBSOCKET: HeaderValue = HeaderValue::from_static("websocket");
 
 /// The fields of one hop. `Trailer` is none of them: it names what follows the body, which goes through.
-const HOP_BY_HOP: [HeaderName; 9] = [
+static HOP_BY_HOP: [HeaderName; 9] = [
     header::CONNECTION,
     header::PROXY_AUTHENTICATE,
     header::PROXY_AUTHORIZATION,
@@ -32,10 +32,7 @@ pub(super) fn name_websocket(headers: &HeaderMap) -> bool {
 pub(super) fn forwarded(mut headers: HeaderMap, websocket: bool) -> HeaderMap {
     // A weight (`trailers;q=0.5`) is not allowed here, so the word alone counts.
     let takes_trailers = listed(&headers, &header::TE).any(|coding| coding.eq_ignore_ascii_case("trailers"));
-    strip(&mut headers);
-    for own in [header::AUTHORIZATION, header::HOST, header::COOKIE, header::EXPECT] {
-        headers.remove(own);
-    }
+    strip(&mut headers, &[header::AUTHORIZATION, header::HOST, header::COOKIE, header::EXPECT]);
     if websocket {
         switching(&mut headers);
     } else if takes_trailers {
@@ -48,8 +45,7 @@ pub(super) fn forwarded(mut headers: HeaderMap, websocket: bool) -> HeaderMap {
 /// An answer's headers without those that end here. It is nobody's to keep, and sets no cookies for a
 /// name that every upstream shares.
 pub(super) fn returned(mut headers: HeaderMap, websocket: bool) -> HeaderMap {
-    strip(&mut headers);
-    headers.remove(header::SET_COOKIE);
+    strip(&mut headers, &[header::SET_COOKIE]);
     headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
     if websocket {
         switching(&mut headers);
@@ -62,10 +58,14 @@ fn switching(headers: &mut HeaderMap) {
     headers.insert(header::UPGRADE, WEBSOCKET);
 }
 
-fn strip(headers: &mut HeaderMap) {
+/// Leaves out the hop's fields, and others besides. A message has few of them: what there is is looked through,
+/// because to look for what there might be would be to hash every name.
+fn strip(headers: &mut HeaderMap, others: &[HeaderName]) {
     let named: Vec<HeaderName> =
         listed(headers, &header::CONNECTION).filter_map(|name| name.parse().ok()).collect();
-    for name in named.into_iter().chain(HOP_BY_HOP) {
+    let ends_here = |name: &&HeaderName| [&HOP_BY_HOP, others, &named].iter().any(|all| all.contains(name));
+    let gone: Vec<HeaderName> = headers.keys().filter(ends_here).cloned().collect();
+    for name in &gone {
         headers.remove(name);
     }
 }

@@ -1,5 +1,6 @@
 //! Before every handler: who asks, and as what. It stands in front of the router instead of being a layer
-//! of it: a layer is around each route, and costs every request an allocation for each.
+//! of it: a layer is around each route, and costs every request an allocation for each. The one read that
+//! programs make before each request of their own goes no further than here.
 
 use std::sync::Arc;
 
@@ -9,16 +10,13 @@ use axum::{
     extract::Request,
     response::{IntoResponse, Response},
 };
-use http::{HeaderName, StatusCode, header};
+use http::{HeaderName, Method, StatusCode, header};
 use hyper::body::Incoming;
 use tower::Service;
 use tracing::Instrument;
 
-use super::unread::Reading;
-use crate::{
-    answer::{Refusal, stamp},
-    metrics::Metrics,
-};
+use super::{Front, ready_headers, unread::Reading};
+use crate::answer::{Refusal, carries, stamp};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static(REQUEST_HEADER);
 
@@ -39,31 +37,40 @@ pub(crate) struct Guarded {
     router: Router,
     /// The same routes once more: what the figures call a request, which only a layer would be told.
     names: Arc<matchit::Router<&'static str>>,
-    metrics: Metrics,
+    front: Arc<Front>,
 }
+
+/// Which route a path is for, and what stands in its places.
+type Found<'r> = matchit::Match<'r, 'r, &'r &'static str>;
 
 impl Guarded {
     /// A guard before this router.
-    pub(super) fn new(router: Router, metrics: Metrics) -> Self {
+    pub(super) fn new(router: Router, front: Arc<Front>) -> Self {
         let mut names = matchit::Router::new();
         for route in route::ALL {
             names.insert(route, route).expect("a router that takes these routes took them already");
         }
-        Self { router, names: Arc::new(names), metrics }
+        Self { router, names: Arc::new(names), front }
     }
 
     /// Lets a request through, or says why not. A browser can be tricked into sending a request here by a
     /// web page; it cannot be made to leave out `Origin`, or to send our `Host`.
     pub(crate) async fn answer(mut self, peer: Peer, request: Request<Incoming>) -> Response {
+        let (reading, request) = Reading::of(request);
         let method = request.method().clone();
         let path = request.uri().path();
-        let name = self.names.at(path).ok().map(|found| *found.value);
-        let id = self.metrics.next_request();
+        let found = self.names.at(path).ok();
+        let name = found.as_ref().map(|found| *found.value);
+        let id = self.front.metrics.next_request();
         let span = tracing::debug_span!("request", id, %method, path = path.split("/relay").next());
-        let (reading, request) = Reading::of(request);
-        let mut response = match refused(peer, &request) {
-            Some(problem) => Refusal(problem).into_response(),
-            None => match self.router.call(request).instrument(span.clone()).await {
+        let mut response = match (refused(peer, &request), plain_read(&request, found)) {
+            (Some(problem), _) => Refusal(problem).into_response(),
+            (None, Some(profile)) => {
+                let held = request.headers().get(header::IF_NONE_MATCH);
+                let answer = ready_headers(&self.front, profile, None, held);
+                answer.instrument(span.clone()).await.into_response()
+            }
+            (None, None) => match self.router.call(request).instrument(span.clone()).await {
                 Ok(response) => response,
                 Err(never) => match never {},
             },
@@ -76,9 +83,17 @@ impl Guarded {
             span.in_scope(|| log(id, name, status, problem.as_ref()));
             response.headers_mut().insert(REQUEST_ID, id.into());
         }
-        self.metrics.asked(name, &method, status);
+        self.front.metrics.asked(name, &method, status);
         response
     }
+}
+
+/// The profile whose headers are asked for, if nothing else is said that the route's handler would have to
+/// make sense of. The way through the router to that handler costs as much as the answer itself.
+fn plain_read<'r>(request: &'r Request, found: Option<Found<'r>>) -> Option<&'r str> {
+    let found = found.filter(|found| *found.value == route::HEADERS)?;
+    let plain = request.method() == Method::GET && request.uri().query().is_none();
+    found.params.get("profile").filter(|profile| plain && !profile.contains('%'))
 }
 
 /// What a client did wrong is its own affair; what went wrong here or upstream is found by the number that
@@ -104,7 +119,7 @@ fn refused(peer: Peer, request: &Request) -> Option<Problem> {
         Peer::Foreign => return forbidden("this socket serves only the user who runs authd"),
     }
     let headers = request.headers();
-    if headers.contains_key(header::ORIGIN) || headers.contains_key(header::REFERER) {
+    if carries(headers, &[header::ORIGIN, header::REFERER]) {
         return forbidden("this socket does not serve web pages");
     }
     let mut hosts = headers.get_all(header::HOST).iter();
