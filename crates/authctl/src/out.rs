@@ -14,6 +14,8 @@ pub(crate) struct Out {
     quiet: bool,
     verbose: bool,
     json: bool,
+    /// Whether stderr is a terminal that can take a line back.
+    redraws: bool,
     /// Colours for what goes to stdout and to stderr.
     answer: Paint,
     words: Paint,
@@ -27,12 +29,13 @@ pub(crate) struct Paint(pub(crate) bool);
 impl Out {
     /// As the command line and the terminal want it.
     pub(crate) fn new(common: &Common) -> Self {
-        let wanted = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
-            && std::env::var_os("TERM").is_none_or(|term| term != "dumb");
+        let capable = std::env::var_os("TERM").is_none_or(|term| term != "dumb");
+        let wanted = capable && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
         Self {
             quiet: common.quiet,
             verbose: common.verbose,
             json: common.json,
+            redraws: capable && io::stderr().is_terminal(),
             answer: Paint(wanted && io::stdout().is_terminal()),
             words: Paint(wanted && io::stderr().is_terminal()),
         }
@@ -82,6 +85,13 @@ impl Out {
     pub(crate) fn say(self, line: &str) {
         if !self.quiet {
             self.insist(line);
+        }
+    }
+
+    /// A line for people, on a terminal, whose place the next one takes; an empty one clears it.
+    pub(crate) fn pass(self, line: &str) {
+        if self.redraws && !self.quiet {
+            drop(write!(io::stderr().lock(), "\r\x1b[K{line}"));
         }
     }
 

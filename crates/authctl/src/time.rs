@@ -2,6 +2,10 @@
 
 use jiff::{Timestamp, tz::TimeZone};
 
+/// As they are told. What prints by a pattern would print by any, and all of that would be linked.
+const MONTHS: [&str; 12] =
+    ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+
 /// This moment: the one place where this program reads the clock.
 #[expect(clippy::disallowed_methods, reason = "the one place where this program reads the clock")]
 pub(crate) fn now() -> Timestamp {
@@ -43,7 +47,9 @@ pub(crate) fn countdown(until: Timestamp, now: Timestamp) -> String {
 pub(crate) fn on_the_clock(moment: Timestamp, now: Timestamp, zone: &TimeZone) -> String {
     let near = moment.as_second().abs_diff(now.as_second()) < 86_400 / 2;
     let there = moment.to_zoned_datetime(zone.clone());
-    there.strftime(if near { "%H:%M" } else { "%-d %b %H:%M" }).to_string()
+    let time = format!("{:02}:{:02}", there.hour(), there.minute());
+    let month = MONTHS[usize::from(there.month().unsigned_abs()) - 1];
+    if near { time } else { format!("{} {month} {time}", there.day()) }
 }
 
 #[cfg(test)]

@@ -8,14 +8,17 @@ use crate::shell::root;
 const STATIC: &str = "x86_64-unknown-linux-musl";
 
 /// What keeps a static client small: rustc's own linker, which makes one function of equal ones, and packs
-/// what is to be relocated at the start; and no tables for unwinding, which nothing reads in a program that a
-/// panic aborts.
-const SMALL: [&str; 5] = [
+/// what is to be relocated at the start; no tables for unwinding, which nothing reads in a program that a
+/// panic aborts; and one copy of the runs of instructions that many functions have in them, which LLVM looks
+/// for three times, because the copies have such runs, too.
+const SMALL: [&str; 7] = [
     "-Clinker=rust-lld",
     "-Clink-arg=--icf=all",
     "-Clink-arg=--pack-dyn-relocs=relr",
     "-Clink-arg=--no-eh-frame-hdr",
     "-Cforce-unwind-tables=no",
+    "-Cllvm-args=-enable-machine-outliner",
+    "-Cllvm-args=-machine-outliner-reruns=2",
 ];
 
 /// The target for a static `authctl`, where it is installed and runs: such a program starts in a quarter of
@@ -50,15 +53,22 @@ impl Profile {
     pub(crate) fn flags(self, target: Option<&str>) -> Vec<String> {
         match self {
             Self::Client if target == Some(STATIC) => {
-                let script = root().join("crates/xtask/src/release/no-unwinding.ld");
-                let script = format!("-Clink-arg=-T{}", script.display());
+                let script = format!("-Clink-arg=-T{}", script("no-unwinding.ld"));
                 SMALL.map(str::to_owned).into_iter().chain([script]).collect()
             }
-            // As above.
-            Self::Release if links_by_itself() => vec!["-Clink-arg=-Wl,--icf=all".to_owned()],
+            // Equal functions are one, as above; and what runs together lies together.
+            Self::Release if links_by_itself() => {
+                let script = format!("-Clink-arg=-Wl,-T,{}", script("first.ld"));
+                vec!["-Clink-arg=-Wl,--icf=all".to_owned(), script]
+            }
             Self::Release | Self::Client => Vec::new(),
         }
     }
+}
+
+/// Where a script for the linker is. Cargo does not see that one has changed: it links anew when the flags have.
+fn script(name: &str) -> String {
+    root().join("crates/xtask/src/release").join(name).display().to_string()
 }
 
 /// Whether rustc uses its own linker without being told: on this target, since 1.90.

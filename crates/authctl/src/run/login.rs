@@ -3,6 +3,8 @@
 
 use std::{
     io::{self, BufRead, IsTerminal},
+    iter::Cycle,
+    str::Chars,
     time::{Duration, Instant},
 };
 
@@ -10,7 +12,6 @@ use authd_api::{
     CallbackBody, ClientError, ErrorCode, Flow, Login, LoginBody, LoginState, Problem, ProfileName, route,
 };
 use http::Method;
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use jiff::Timestamp;
 use signal_hook::{
     consts::{SIGINT, SIGTERM},
@@ -23,6 +24,7 @@ use crate::{
     browser::{self, Surroundings, Way},
     cli::LoginArgs,
     failure::Failure,
+    out::Out,
     show, start, time,
 };
 
@@ -40,6 +42,9 @@ const LAST_WORD: Duration = Duration::from_secs(2);
 
 /// How often the countdown moves.
 const TICK: Duration = Duration::from_millis(120);
+
+/// What turns in front of it.
+const SPINNER: &str = "⠁⠂⠄⡀⢀⠠⠐⠈";
 
 /// The longest line taken from stdin, in bytes: no redirect URL is longer.
 const MAX_LINE: usize = 64 << 10;
@@ -160,7 +165,7 @@ impl CallingOff {
 
 /// Waits for the end, while pasted addresses are taken and the countdown runs.
 async fn wait(ctl: &Ctl, mut login: Login, takes_lines: bool) -> Result<Login, Failure> {
-    let countdown = Countdown::new(ctl, &login);
+    let mut countdown = Countdown::new(ctl, &login);
     let mut lines =
         if takes_lines && login.flow == Flow::Browser { stdin_lines() } else { mpsc::channel(1).1 };
     let mut ticks = tokio::time::interval(TICK);
@@ -290,31 +295,25 @@ fn stdin_lines() -> mpsc::Receiver<String> {
 
 /// A spinner with the time that is left, on a terminal; elsewhere nothing.
 struct Countdown {
-    bar: ProgressBar,
+    out: Out,
     until: Timestamp,
+    turns: Cycle<Chars<'static>>,
 }
 
 impl Countdown {
     fn new(ctl: &Ctl, login: &Login) -> Self {
-        let shown = io::stderr().is_terminal() && !ctl.out.is_quiet();
-        let target = if shown { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
-        let bar = ProgressBar::with_draw_target(None, target);
-        bar.set_style(
-            ProgressStyle::with_template("{spinner} {msg}")
-                .unwrap_or_else(|_| ProgressStyle::default_spinner()),
-        );
-        Self { bar, until: login.expires_at }
+        Self { out: ctl.out, until: login.expires_at, turns: SPINNER.chars().cycle() }
     }
 
-    fn tick(&self, now: Timestamp) {
-        self.bar
-            .set_message(format!("waiting for you to sign in, {} left", time::countdown(self.until, now)));
-        self.bar.tick();
+    fn tick(&mut self, now: Timestamp) {
+        let turn = self.turns.next().unwrap_or_default();
+        let left = time::countdown(self.until, now);
+        self.out.pass(&format!("{turn} waiting for you to sign in, {left} left"));
     }
 }
 
 impl Drop for Countdown {
     fn drop(&mut self) {
-        self.bar.finish_and_clear();
+        self.out.pass("");
     }
 }
