@@ -89,7 +89,7 @@ impl Guarded {
 }
 
 /// The profile whose headers are asked for, if nothing else is said that the route's handler would have to
-/// make sense of. The way through the router to that handler costs as much as the answer itself.
+/// make sense of. The way through the router to that handler costs nearly as much as the answer.
 fn plain_read<'r>(request: &'r Request, found: Option<Found<'r>>) -> Option<&'r str> {
     let found = found.filter(|found| *found.value == route::HEADERS)?;
     let plain = request.method() == Method::GET && request.uri().query().is_none();

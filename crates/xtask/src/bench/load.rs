@@ -76,6 +76,19 @@ impl<S: Read + Write> Link<S> {
         }
     }
 
+    /// Asks, and reads so much of the answer and no more.
+    pub(crate) fn sip(&mut self, length: u64) -> io::Result<()> {
+        self.ask()?;
+        let mut read = 0;
+        while read < length {
+            match self.stream.read(&mut self.buffer)? {
+                0 => return Err(io::ErrorKind::UnexpectedEof.into()),
+                more => read += more as u64,
+            }
+        }
+        Ok(())
+    }
+
     /// Asks, and reads a chunked answer of any length to its end; bytes as they came.
     pub(crate) fn drain(&mut self) -> io::Result<u64> {
         self.ask()?;

@@ -63,8 +63,16 @@ pub(crate) fn resident(pid: u32) -> anyhow::Result<f64> {
     kib(pid, "VmRSS:")
 }
 
-/// The most it ever took, in bytes.
-pub(crate) fn peak(pid: u32) -> anyhow::Result<f64> {
+/// What of that is in no file: heap, stacks, buffers; in bytes.
+pub(crate) fn anonymous(pid: u32) -> anyhow::Result<f64> {
+    kib(pid, "RssAnon:")
+}
+
+/// The most it took while something was done, in bytes.
+pub(crate) fn peak_during(pid: u32, work: impl FnOnce() -> anyhow::Result<()>) -> anyhow::Result<f64> {
+    // Sets the peak back to what is taken now (proc_pid_clear_refs(5)).
+    fs::write(format!("/proc/{pid}/clear_refs"), "5")?;
+    work()?;
     kib(pid, "VmHWM:")
 }
 

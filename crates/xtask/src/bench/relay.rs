@@ -5,8 +5,9 @@ use std::{
     fs,
     io::{BufRead, BufReader},
     net::TcpStream,
+    path::PathBuf,
     process::{Command, Stdio},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use anyhow::Context;
@@ -19,12 +20,24 @@ use super::{
     Binaries,
     figure::{Figure, Rounds, Target},
     load::{Link, last_core, on_core, quantile},
-    program::{Floor, keep_on, peak, resident},
+    program::{Floor, anonymous, keep_on, peak_during},
 };
 
 const ROUNDS: usize = 5;
 const EVENTS: usize = 1_000;
+const SHORT: u32 = 16 << 20;
 const LONG: u32 = 1 << 30;
+const AT_ONCE: u32 = 64;
+
+/// How long the buffers may take to fill when nobody reads on.
+const SETTLED: Duration = Duration::from_millis(500);
+
+/// A relay under measurement, and where in it the upstream begins.
+struct Side {
+    pid: u32,
+    socket: PathBuf,
+    base: &'static str,
+}
 
 pub(crate) async fn measure(binaries: &Binaries) -> anyhow::Result<Vec<Figure>> {
     let mut upstream = Command::new(binaries.floors.join("floor-upstream")).stdout(Stdio::piped()).spawn()?;
@@ -52,39 +65,39 @@ async fn in_front_of(binaries: &Binaries, upstream: u32, address: &str) -> anyho
     keep_on(pid, 0);
     keep_on(proxy.child.id(), 0);
     keep_on(upstream, last_core());
-    let sockets = [house.socket(), proxy.socket()];
+    let sides = [
+        Side { pid, socket: house.socket(), base: "/v1/profiles/-/relay" },
+        Side { pid: proxy.child.id(), socket: proxy.socket(), base: "/v1" },
+    ];
 
-    let paths = ["/v1/profiles/-/relay", "/v1"];
-    let (mut added, mut rates) =
-        ([Rounds::default(), Rounds::default()], [Rounds::default(), Rounds::default()]);
-    let mut before = 0.0;
+    let (mut added, mut rates) = (<[Rounds; 2]>::default(), <[Rounds; 2]>::default());
+    let (mut grown, mut held) = (<[Rounds; 2]>::default(), <[Rounds; 2]>::default());
     for _ in 0..ROUNDS {
         let direct = on_core(last_core(), || {
             let stream = TcpStream::connect(address)?;
             stream.set_nodelay(true)?;
             first_events(&mut Link::over(stream, "/v1/event"))
         })?;
-        for (which, (socket, path)) in sockets.iter().zip(paths).enumerate() {
-            let first =
-                on_core(last_core(), || first_events(&mut Link::open(socket, &format!("{path}/event"))?))?;
+        for (which, side) in sides.iter().enumerate() {
+            let first = on_core(last_core(), || first_events(&mut side.ask_for("event")?))?;
             added[which].push(first - direct);
-            if before == 0.0 {
-                before = resident(pid)?;
-            }
+            let short = peak_during(side.pid, || side.stream(SHORT))?;
             let begun = Instant::now();
-            let path = format!("{path}/bytes/{LONG}");
-            let bytes = on_core(last_core(), || Link::open(socket, &path)?.drain())?;
-            anyhow::ensure!(bytes > u64::from(LONG), "only {bytes} bytes came");
+            let long = peak_during(side.pid, || side.stream(LONG))?;
             rates[which].push(f64::from(LONG) / 1e6 / begun.elapsed().as_secs_f64());
+            grown[which].push((long - short) / 1e6);
         }
     }
-    let grown = (peak(pid)? - before) / 1e6;
+    for (held, side) in held.iter_mut().zip(&sides) {
+        held.push(side.each_of_many()? / 1e3);
+    }
     let ([ours, plain], [rate, plain_rate]) = (added, rates);
+    let ([more, _], [each, plain_each]) = (grown, held);
     Ok(vec![
         Figure::beside(
             "relay: added to the first event of a stream, p50",
             "µs",
-            ours.clone(),
+            ours,
             ("plain hyper", plain),
             Target::AtMost(200.0),
         ),
@@ -95,8 +108,41 @@ async fn in_front_of(binaries: &Binaries, upstream: u32, address: &str) -> anyho
             ("plain hyper", plain_rate),
             Target::RatioAtLeast(0.8),
         ),
-        Figure::alone("relay: the most memory that took, beyond what there was", "MB", grown.into(), 1.0),
+        Figure::alone("relay: the peak of memory, 1 GiB beyond 16 MiB", "MB", more, 0.1),
+        Figure::beside(
+            format!("relay: memory for each of {AT_ONCE} streams that nobody reads on"),
+            "kB",
+            each,
+            ("plain hyper", plain_each),
+            Target::RatioAtMost(1.0),
+        ),
     ])
+}
+
+impl Side {
+    fn ask_for(&self, what: &str) -> std::io::Result<Link> {
+        Link::open(&self.socket, &format!("{}/{what}", self.base))
+    }
+
+    /// A stream of this length, read to its end.
+    fn stream(&self, length: u32) -> anyhow::Result<()> {
+        let bytes = on_core(last_core(), || self.ask_for(&format!("bytes/{length}"))?.drain())?;
+        anyhow::ensure!(bytes > u64::from(length), "only {bytes} bytes came");
+        Ok(())
+    }
+
+    /// What a stream takes at most: many are under way, and nobody reads on, so that all buffers are full.
+    fn each_of_many(&self) -> anyhow::Result<f64> {
+        let before = anonymous(self.pid)?;
+        let mut streams = Vec::new();
+        for _ in 0..AT_ONCE {
+            let mut stream = self.ask_for(&format!("bytes/{LONG}"))?;
+            stream.sip(SHORT.into())?;
+            streams.push(stream);
+        }
+        std::thread::sleep(SETTLED);
+        Ok((anonymous(self.pid)? - before) / f64::from(AT_ONCE))
+    }
 }
 
 fn first_events<S: std::io::Read + std::io::Write>(link: &mut Link<S>) -> std::io::Result<f64> {
