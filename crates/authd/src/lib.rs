@@ -43,7 +43,7 @@ mod telemetry;
 mod tunnel;
 
 pub use app::{App, Exit, StartError, check};
-pub use cli::Args;
+pub use cli::{Args, Asked, HELP};
 pub use config::{Config, ConfigError, Source};
 pub use hygiene::{Hygiene, harden};
 pub use inherited::Inherited;

@@ -7,12 +7,29 @@
 
 use std::{io::IsTerminal, path::Path, process::ExitCode};
 
-use authd::{App, Args, Config, Exit, Inherited, Source, StartError, Telemetry};
+use authd::{App, Args, Asked, Config, Exit, HELP, Inherited, Source, StartError, Telemetry};
 use authd_api::Paths;
-use clap::Parser;
+
+/// The command line cannot be used. All other ends of the daemon are [`Exit`]s.
+const USAGE: u8 = 2;
 
 fn main() -> ExitCode {
-    match start(Args::parse()) {
+    let started = match Asked::parse(std::env::args_os().skip(1)) {
+        Ok(Asked::Help) => {
+            print!("{HELP}");
+            return ExitCode::SUCCESS;
+        }
+        Ok(Asked::Version) => {
+            println!("authd {}", env!("CARGO_PKG_VERSION"));
+            return ExitCode::SUCCESS;
+        }
+        Ok(Asked::Run(args)) => start(args),
+        Err(error) => {
+            eprintln!("authd: {error}; see authd --help");
+            return ExitCode::from(USAGE);
+        }
+    };
+    match started {
         Ok(exit) => exit.into(),
         Err(error) => {
             eprintln!("authd: {error}");

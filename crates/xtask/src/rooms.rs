@@ -11,7 +11,7 @@ const MAY_LINK: &[(&str, &[&str])] = &[
     ("age", &["authd-store"]),
     ("apple-native-keyring-store", &["authd-store"]),
     ("axum", &["authd", "authd-floors", "authd-sandbox"]),
-    ("clap", &["authctl", "authd", "authd-sandbox", "xtask"]),
+    ("clap", &["authctl", "authd-sandbox", "xtask"]),
     ("directories", &["authd-api"]),
     ("dlmalloc", &["authctl"]),
     ("flate2", &["xtask"]),
