@@ -91,9 +91,12 @@ mod tests {
         assert_eq!(asked("--config c.toml --check-config --socket=/s"), Ok(Asked::Run(args)));
         assert_eq!(asked(""), Ok(Asked::Run(Args::default())));
         assert_eq!((asked("--socket s -h"), asked("-V")), (Ok(Asked::Help), Ok(Asked::Version)));
-        for (line, why) in
-            [("--confg c", "--confg"), ("--config", "--config"), ("--check-config=x", "'x'"), ("run", "run")]
-        {
+        for (line, why) in [
+            ("--confg c", "--confg"),
+            ("--config", "--config"),
+            ("--check-config=x", "\"x\""),
+            ("run", "run"),
+        ] {
             let complaint = asked(line).unwrap_err();
             assert!(complaint.contains(why), "{line}: {complaint}");
         }
