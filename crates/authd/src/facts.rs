@@ -49,12 +49,12 @@ pub(crate) struct Facts {
     pub(crate) name: ProfileName,
     /// How things stand, whatever the time is.
     pub(crate) outlook: Outlook,
-    /// Who is signed in.
+    /// Whose the credential is: until a sign-in is saved, of whoever was signed in before.
     pub(crate) identity: Arc<Identity>,
     /// Why the credential has its mode.
     pub(crate) mode_reason: Arc<str>,
     /// Where the workspace's requests go.
-    routing: Routing,
+    routing: Arc<Routing>,
     /// When the credential was issued.
     pub(crate) issued_at: Timestamp,
     /// When the next renewal is planned.
@@ -93,11 +93,10 @@ impl Facts {
         before: Option<&Arc<Self>>,
     ) -> Self {
         let credential = session.credential();
-        let grant = &session.record().grant;
         let same = before.filter(|old| {
             old.name == *name
                 && old.ready.generation == credential.generation
-                && old.identity == grant.identity
+                && old.identity == credential.identity
                 && Arc::ptr_eq(&old.rendering, rendering)
         });
         let ready =
@@ -105,14 +104,14 @@ impl Facts {
         Self {
             name: name.clone(),
             outlook: session.outlook(),
-            identity: grant.identity.clone(),
-            mode_reason: grant.mode_reason.clone(),
-            routing: session.record().routing.clone(),
+            identity: credential.identity.clone(),
+            mode_reason: credential.mode_reason.clone(),
+            routing: credential.routing.clone(),
             issued_at: credential.issued_at,
             refresh_at: session.refresh_at(),
             ended: session.record().ended.clone(),
             trouble: session.trouble().cloned(),
-            renewable: grant.holding.refresh_token().is_some(),
+            renewable: session.record().grant.holding.refresh_token().is_some(),
             ready,
             rendering: rendering.clone(),
         }

@@ -25,7 +25,7 @@ pub struct Record {
     /// The provider refused the refresh token for good.
     pub ended: Option<Arc<Ended>>,
     /// Where the workspace's requests go.
-    pub routing: Routing,
+    pub routing: Arc<Routing>,
     /// When that was last asked.
     pub routed_at: Option<Timestamp>,
 }
@@ -134,7 +134,7 @@ impl Record {
             api_key,
             journal: self.journal,
             ended: self.ended.as_deref().cloned(),
-            routing: self.routing.clone(),
+            routing: (*self.routing).clone(),
             routed_at: self.routed_at,
         };
         written.to_text()
@@ -176,7 +176,7 @@ impl Record {
             },
             journal: written.journal,
             ended: written.ended.map(Arc::new),
-            routing: written.routing,
+            routing: written.routing.into(),
             routed_at: written.routed_at,
         })
     }

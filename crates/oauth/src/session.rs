@@ -265,8 +265,8 @@ impl Session {
             return;
         }
         if self.work == Work::Idle {
-            self.record.generation += u64::from(self.record.routing != routing);
-            self.record.routing = routing;
+            self.record.generation += u64::from(*self.record.routing != routing);
+            self.record.routing = Arc::new(routing);
             self.record.routed_at = Some(now);
             self.durable = Durable::No { failures: 0, next: now };
         } else {

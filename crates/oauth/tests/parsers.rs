@@ -2,11 +2,11 @@
 //! Debug, not in an error.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on says so by panicking")]
 
-use std::{fmt::Debug, time::Duration};
+use std::{fmt::Debug, sync::Arc, time::Duration};
 
 use authd_oauth::{
     AccessToken, ApiKey, Attempt, Callback, CallbackError, Code, CodeAnswer, Ended, Grant, Holding, IdToken,
-    Identity, ModeWish, Plan, Record, RecordError, RefreshAnswer, RefreshToken, Routing, Tokens, claims,
+    Identity, ModeWish, Plan, Record, RecordError, RefreshAnswer, RefreshToken, Tokens, claims,
 };
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use jiff::Timestamp;
@@ -68,7 +68,7 @@ fn record() -> impl Strategy<Value = Record> {
             grant,
             journal,
             ended: ended.map(Into::into),
-            routing: Routing::default(),
+            routing: Arc::default(),
             routed_at: None,
         },
     )

@@ -77,9 +77,8 @@ impl Beside<'_> {
 impl Ready {
     /// The credential that a session serves, for this profile.
     pub(super) fn of(name: &ProfileName, session: &Session, rendering: &Rendering) -> Self {
-        let (credential, record) = (session.credential(), session.record());
-        let mode = credential.bearer.mode();
-        let (identity, routing) = (&record.grant.identity, &record.routing);
+        let credential = session.credential();
+        let (mode, identity, routing) = (credential.bearer.mode(), &credential.identity, &credential.routing);
         let beside = Beside { mode, identity, routing, rendering };
         let base_url = beside.base_url();
         // The secret is not written out with the rest: it is put in below, from where it is.

@@ -1,6 +1,6 @@
 use std::fs;
 
-use authd_oauth::{ApiKey, Grant, Holding, Routing};
+use authd_oauth::{ApiKey, Grant, Holding};
 use jiff::Timestamp;
 
 use super::*;
@@ -12,14 +12,8 @@ fn session(generation: u64, durable: bool) -> Session {
         mode_reason: "a key of your own".into(),
         issued_at: Timestamp::UNIX_EPOCH,
     };
-    let record = Record {
-        generation,
-        grant,
-        journal: None,
-        ended: None,
-        routing: Routing::default(),
-        routed_at: None,
-    };
+    let record =
+        Record { generation, grant, journal: None, ended: None, routing: Arc::default(), routed_at: None };
     Session::handed_over(record, durable, 1, Timestamp::UNIX_EPOCH)
 }
 

@@ -1,10 +1,12 @@
 //! How a session begins: with a sign-in, with a record at rest, with what another process left, or with
 //! another sign-in in the place of the old one.
 
+use std::sync::Arc;
+
 use jiff::Timestamp;
 
 use super::{Credential, Durable, Network, Session, Work};
-use crate::{Grant, Record, Routing};
+use crate::{Grant, Record};
 
 impl Session {
     /// The session of a new sign-in; its first effect saves it. The generation is one that no credential
@@ -15,7 +17,7 @@ impl Session {
             grant,
             journal: None,
             ended: None,
-            routing: Routing::default(),
+            routing: Arc::default(),
             routed_at: None,
         };
         let mut session = Self::restored(record, seed, now);
@@ -67,7 +69,7 @@ impl Session {
             grant,
             journal: None,
             ended: None,
-            routing: Routing::default(),
+            routing: Arc::default(),
             routed_at: None,
         };
         *self = Self {

@@ -1,11 +1,12 @@
 //! What a session is told, what it answers, and how it looks from outside. No rule is here.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use jiff::Timestamp;
 
 use crate::{
-    ApiKey, Bearer, Failure, Grant, Holding, IdToken, Record, RefreshAnswer, RefreshToken, Routing, schedule,
+    ApiKey, Bearer, Failure, Grant, Holding, IdToken, Identity, Record, RefreshAnswer, RefreshToken, Routing,
+    schedule,
 };
 
 /// What happened.
@@ -76,6 +77,12 @@ pub struct Credential {
     pub generation: u64,
     /// The secret.
     pub bearer: Bearer,
+    /// Whose it is.
+    pub identity: Arc<Identity>,
+    /// Why it has its mode.
+    pub mode_reason: Arc<str>,
+    /// Where its workspace's requests go.
+    pub routing: Arc<Routing>,
     /// When it was issued.
     pub issued_at: Timestamp,
     /// When it expires; an API key does not.
@@ -143,6 +150,15 @@ impl Credential {
             }
             Holding::ApiKey(key, _) => (Bearer::Key(key.clone()), None),
         };
-        Self { generation: record.generation, bearer, issued_at: record.grant.issued_at, expires_at }
+        let Record { generation, grant, routing, .. } = record;
+        Self {
+            generation: *generation,
+            bearer,
+            identity: grant.identity.clone(),
+            mode_reason: grant.mode_reason.clone(),
+            routing: routing.clone(),
+            issued_at: grant.issued_at,
+            expires_at,
+        }
     }
 }

@@ -58,7 +58,7 @@ fn a_routing_told_during_a_save_is_saved_too() {
     let Effect::Save(second, saved) = session.apply(Event::Saved(first, Ok(())), at(2)) else {
         panic!("{session:#?}")
     };
-    assert_eq!((saved.routing, saved.routed_at), (routing.clone(), Some(at(2))));
+    assert_eq!((saved.routing, saved.routed_at), (routing.clone().into(), Some(at(2))));
     session.apply(Event::Saved(second, Ok(())), at(3));
     assert!(session.is_settled());
     // The same again is no other credential; that it was asked is kept all the same.
@@ -83,7 +83,7 @@ fn a_routing_of_another_workspace_is_dropped() {
         session.apply(before, at(3));
         session.apply(Event::Saved(second, Ok(())), at(4));
         assert!(matches!(session.apply(after, at(5)), Effect::Rest), "{session:#?}");
-        assert_eq!((&session.record().routing, session.record().routed_at), (&Routing::default(), None));
+        assert_eq!((&session.record().routing, session.record().routed_at), (&Arc::default(), None));
     }
 }
 
@@ -97,6 +97,20 @@ fn a_record_that_may_be_gone_is_saved_again_until_it_is_there() {
     let Effect::Save(ticket, _) = session.apply(Event::Ticked, at(60)) else { panic!("{session:#?}") };
     session.apply(Event::Saved(ticket, Ok(())), at(61));
     assert!(session.is_settled() && !session.outlook().unsaved);
+}
+
+/// A token with another one's account id would be refused, or worse.
+#[test]
+fn until_a_sign_in_is_saved_the_old_token_goes_with_its_own_workspace() {
+    let mut session = Session::signed_in(in_workspace("first"), 1, 3, at(0));
+    let Effect::Save(ticket, _) = session.apply(Event::Ticked, at(0)) else { panic!("{session:#?}") };
+    session.apply(Event::Saved(ticket, Ok(())), at(1));
+    let whose = |session: &Session| session.credential().identity.account_id.clone().unwrap();
+    let next = Event::SignedIn(Box::new(in_workspace("second")));
+    let Effect::Save(ticket, _) = session.apply(next, at(2)) else { panic!("{session:#?}") };
+    assert_eq!((session.credential().generation, &*whose(&session)), (1, "first"));
+    session.apply(Event::Saved(ticket, Ok(())), at(3));
+    assert_eq!((session.credential().generation, &*whose(&session)), (2, "second"));
 }
 
 fn in_workspace(id: &str) -> Grant {

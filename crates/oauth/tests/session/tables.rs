@@ -1,11 +1,11 @@
 //! The documented rules, one line each: when (in seconds), what happens, what the session does about it,
 //! and how it stands then. Rows of a table follow each other.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use Do::{Ask, Exchanged, Fails, Probed, Refreshed, SaveFails, Saved, SignIn, Stop, Tick, Use, Wake, Want};
 use authd_oauth::{
-    ApiKey, Effect, Event, Failure, Grant, Mode, Record, RefreshAnswer, Routing, Session,
+    ApiKey, Effect, Event, Failure, Grant, Mode, Record, RefreshAnswer, Session,
     Standing::{self, Expired, LoginRequired, Ready, Refreshing, Unsaved},
     schedule::later,
 };
@@ -53,7 +53,7 @@ pub(crate) fn record(mode: Mode, lifetime: u64) -> Record {
         grant: grant(mode, lifetime, 0),
         journal: None,
         ended: None,
-        routing: Routing::default(),
+        routing: Arc::default(),
         routed_at: None,
     }
 }

@@ -1,10 +1,10 @@
 //! The world around one session: it performs the session's effects, but not at once, not in order, and
 //! not always well.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use authd_oauth::{
-    ApiKey, Effect, Event, Failure, Grant, Mode, Record, RefreshToken, Routing, Session, Standing, Unsaved,
+    ApiKey, Effect, Event, Failure, Grant, Mode, Record, RefreshToken, Session, Standing, Unsaved,
     schedule::{earlier, later},
 };
 use jiff::Timestamp;
@@ -103,7 +103,7 @@ impl World {
                     grant,
                     journal: None,
                     ended: None,
-                    routing: Routing::default(),
+                    routing: Arc::default(),
                     routed_at: None,
                 }
             }
@@ -114,7 +114,7 @@ impl World {
                     grant,
                     journal: Some(now),
                     ended: None,
-                    routing: Routing::default(),
+                    routing: Arc::default(),
                     routed_at: None,
                 }
             }
