@@ -134,7 +134,7 @@ impl Facts {
 
     /// The headers, as the relay puts them in. The secret stays in its place.
     pub(crate) fn headers(&self) -> impl Iterator<Item = (HeaderName, HeaderValue)> + use<> {
-        let own = self.ready.authorization().map(|value| (header::AUTHORIZATION, value));
+        let own = self.ready.authorization.clone().map(|value| (header::AUTHORIZATION, value));
         let parsed = |(name, value): (String, String)| Some((name.parse().ok()?, value.try_into().ok()?));
         own.into_iter().chain(self.beside().headers().into_iter().filter_map(parsed))
     }

@@ -37,6 +37,8 @@ pub(crate) struct Ready {
     pub(crate) answer: [Bytes; 3],
     /// The secret.
     pub(crate) bearer: Bearer,
+    /// The credential's own header; none, if a store gave back what can be no header.
+    pub(super) authorization: Option<HeaderValue>,
 }
 
 impl std::fmt::Debug for Ready {
@@ -82,7 +84,8 @@ impl Ready {
         let beside = Beside { mode, identity, routing, rendering };
         let base_url = beside.base_url();
         // The secret is not written out with the rest: it is put in below, from where it is.
-        let own = authorization(&credential.bearer).map(|_| (AUTHORIZATION.to_owned(), String::new()));
+        let authorization = authorization(&credential.bearer);
+        let own = authorization.as_ref().map(|_| (AUTHORIZATION.to_owned(), String::new()));
         let message = Headers {
             profile: name.clone(),
             mode: match mode {
@@ -101,16 +104,11 @@ impl Ready {
             etag: etag(credential.generation, rendering.revision),
             answer: around(text, &credential.bearer),
             bearer: credential.bearer.clone(),
+            authorization,
         }
-    }
-
-    /// The value of the credential's own header.
-    pub(super) fn authorization(&self) -> Option<HeaderValue> {
-        authorization(&self.bearer)
     }
 }
 
-/// None, if a store gave back what can be no header.
 fn authorization(bearer: &Bearer) -> Option<HeaderValue> {
     // The third place where a secret leaves: the value of a header.
     let mut value = HeaderValue::from_maybe_shared(bearer.authorization()).ok()?;
