@@ -14,7 +14,7 @@ use authd_api::{
     ApiKeyBody, CallbackBody, ErrorCode, Login, LoginBody, MigrateBody, Migrated, Problem, ProfileName,
     ProfilePatch, Profiles, RefreshBody, Status, StoreKind, route,
 };
-use authd_oauth::{ApiKey, Grant, Holding};
+use authd_oauth::{ApiKey, Grant};
 use axum::{
     Router,
     body::Body,
@@ -228,12 +228,7 @@ async fn own_key(
         let detail = "an API key is one word of printable ASCII letters";
         return Err(Problem::new(ErrorCode::BadRequest, detail).about(&wanted).into());
     }
-    let grant = Grant {
-        identity: Arc::default(),
-        holding: Holding::ApiKey(ApiKey::new(key), None),
-        mode_reason: "a key of your own".into(),
-        issued_at: clock::now(),
-    };
+    let grant = Grant::own_key(ApiKey::new(key), "a key of your own", clock::now());
     let sign_in = SignIn { wanted: wanted.clone(), replace: false, elsewhere: false, grant };
     let name = front.keeper.sign_in(sign_in).await.map_err(|error| reply::keeper_failed(&error, &wanted))?;
     Ok(json(StatusCode::OK, &front.message(&name)?))

@@ -2,8 +2,6 @@
 //! *login* it holds the refresh token; in the *external* form it holds the access token alone, and Codex
 //! works with it without being able to spend anything (`docs/protocol.md`, sections 10 and 12.3).
 
-use std::sync::Arc;
-
 use jiff::Timestamp;
 use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
@@ -66,21 +64,14 @@ pub fn parse(text: &str, now: Timestamp) -> Result<CodexLogin, CodexError> {
     let tokens = sent.tokens.filter(|tokens| !tokens.access_token.is_empty());
     match (sent.auth_mode.as_deref(), key, tokens) {
         (Some("chatgptAuthTokens"), ..) => Ok(CodexLogin::External),
-        (Some("apikey"), Some(key), _) | (None, Some(key), None) => Ok(grant(own_key(key, now))),
+        (Some("apikey"), Some(key), _) | (None, Some(key), None) => {
+            Ok(grant(Grant::own_key(key, "the key was taken over from Codex", now)))
+        }
         // Old files have both, and no mode: the plan decides, as it did in the Codex of their time.
         (None, Some(key), Some(tokens)) => with_tokens(tokens, Some(key), sent.last_refresh, now),
         (None | Some("chatgpt"), _, Some(tokens)) => with_tokens(tokens, None, sent.last_refresh, now),
         (None | Some("chatgpt" | "apikey"), ..) => Ok(CodexLogin::Nobody),
         (Some(other), ..) => Err(CodexError::Unknown(short(other))),
-    }
-}
-
-fn own_key(key: ApiKey, now: Timestamp) -> Grant {
-    Grant {
-        identity: Arc::default(),
-        holding: Holding::ApiKey(key, None),
-        mode_reason: "the key was taken over from Codex".into(),
-        issued_at: now,
     }
 }
 

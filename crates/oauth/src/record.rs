@@ -43,6 +43,18 @@ pub struct Grant {
     pub issued_at: Timestamp,
 }
 
+impl Grant {
+    /// A key of the user's own: nobody is signed in with it, and nothing renews it.
+    pub fn own_key(key: ApiKey, reason: &str, now: Timestamp) -> Self {
+        Self {
+            identity: Arc::default(),
+            holding: Holding::ApiKey(key, None),
+            mode_reason: reason.into(),
+            issued_at: now,
+        }
+    }
+}
+
 /// The secrets of a grant, by mode.
 #[derive(Clone, Debug)]
 pub enum Holding {

@@ -1,17 +1,12 @@
 use std::fs;
 
-use authd_oauth::{ApiKey, Grant, Holding};
+use authd_oauth::{ApiKey, Grant};
 use jiff::Timestamp;
 
 use super::*;
 
 fn session(generation: u64, durable: bool) -> Session {
-    let grant = Grant {
-        identity: Arc::default(),
-        holding: Holding::ApiKey(ApiKey::new("sk-test".to_owned()), None),
-        mode_reason: "a key of your own".into(),
-        issued_at: Timestamp::UNIX_EPOCH,
-    };
+    let grant = Grant::own_key(ApiKey::new("sk-test"), "a key of your own", Timestamp::UNIX_EPOCH);
     let record =
         Record { generation, grant, journal: None, ended: None, routing: Arc::default(), routed_at: None };
     Session::handed_over(record, durable, 1, Timestamp::UNIX_EPOCH)

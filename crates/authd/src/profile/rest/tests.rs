@@ -2,7 +2,7 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use authd_oauth::{ApiKey, ClientIdentity, Endpoint, Grant, Holding, Network, Provider};
+use authd_oauth::{ApiKey, ClientIdentity, Endpoint, Grant, Network, Provider};
 use authd_store::{Config, KeySource, Store, Wish};
 use http::HeaderValue;
 use tokio::sync::{oneshot, watch};
@@ -45,12 +45,7 @@ fn tools() -> (Arc<Tools>, watch::Sender<Arc<Rendering>>) {
 }
 
 fn key() -> Box<Grant> {
-    Box::new(Grant {
-        identity: Arc::default(),
-        holding: Holding::ApiKey(ApiKey::new("sk-test"), None),
-        mode_reason: "a key of your own".into(),
-        issued_at: clock::now(),
-    })
+    Box::new(Grant::own_key(ApiKey::new("sk-test"), "a key of your own", clock::now()))
 }
 
 fn etag(handle: &Handle) -> Option<HeaderValue> {
