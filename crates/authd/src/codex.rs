@@ -310,7 +310,8 @@ impl Owner {
         let directory = self.keeper.directory();
         let same = directory.profiles.iter().find(|(_, handle)| {
             handle.view().facts().is_some_and(|facts| {
-                facts.identity.user_id == identity.user_id && facts.identity.account_id == identity.account_id
+                let there = &facts.credential.identity;
+                there.user_id == identity.user_id && there.account_id == identity.account_id
             })
         });
         same.map(|(name, _)| name.clone())

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 
 use authd_api::ProfileName;
 use authd_oauth::{
-    Ended, Failure, Identity, Mode, Outlook, RecordError, Routing, Session, Standing, Trouble,
+    Credential, Ended, Failure, Mode, Outlook, RecordError, Session, Standing, Trouble,
     schedule::{self, Jitter},
 };
 use authd_store::StoreError;
@@ -49,14 +49,8 @@ pub(crate) struct Facts {
     pub(crate) name: ProfileName,
     /// How things stand, whatever the time is.
     pub(crate) outlook: Outlook,
-    /// Whose the credential is: until a sign-in is saved, of whoever was signed in before.
-    pub(crate) identity: Arc<Identity>,
-    /// Why the credential has its mode.
-    pub(crate) mode_reason: Arc<str>,
-    /// Where the workspace's requests go.
-    routing: Arc<Routing>,
-    /// When the credential was issued.
-    pub(crate) issued_at: Timestamp,
+    /// What is served: until a sign-in is saved, the credential of whoever was signed in before.
+    pub(crate) credential: Credential,
     /// When the next renewal is planned.
     pub(crate) refresh_at: Option<Timestamp>,
     /// The end of the grant, if it has ended.
@@ -95,19 +89,16 @@ impl Facts {
         let credential = session.credential();
         let same = before.filter(|old| {
             old.name == *name
-                && old.ready.generation == credential.generation
-                && old.identity == credential.identity
+                && old.credential.generation == credential.generation
+                && old.credential.identity == credential.identity
                 && Arc::ptr_eq(&old.rendering, rendering)
         });
         let ready =
-            same.map_or_else(|| Arc::new(Ready::of(name, session, rendering)), |old| old.ready.clone());
+            same.map_or_else(|| Arc::new(Ready::of(name, credential, rendering)), |old| old.ready.clone());
         Self {
             name: name.clone(),
             outlook: session.outlook(),
-            identity: credential.identity.clone(),
-            mode_reason: credential.mode_reason.clone(),
-            routing: credential.routing.clone(),
-            issued_at: credential.issued_at,
+            credential: credential.clone(),
             refresh_at: session.refresh_at(),
             ended: session.record().ended.clone(),
             trouble: session.trouble().cloned(),
@@ -119,7 +110,7 @@ impl Facts {
 
     /// The credential's mode.
     pub(crate) fn mode(&self) -> Mode {
-        self.ready.bearer.mode()
+        self.credential.bearer.mode()
     }
 
     /// The base URL that the credential is good for.
@@ -140,8 +131,7 @@ impl Facts {
     }
 
     fn beside(&self) -> Beside<'_> {
-        let Self { identity, routing, rendering, .. } = self;
-        Beside { mode: self.mode(), identity, routing, rendering }
+        Beside { credential: &self.credential, rendering: &self.rendering }
     }
 
     /// Whether a refresh was sent and never answered: the token may have been rotated.
@@ -152,9 +142,10 @@ impl Facts {
     /// Whether the credential lasts as long as a client's wish counts, whether or not a renewal would help.
     pub(crate) fn lasts(&self, span: Duration, now: Timestamp) -> bool {
         let Some(expires) = self.outlook.expires_at else { return true };
-        let planned = || schedule::refresh_at(self.issued_at, expires, Jitter::NONE);
+        let issued_at = self.credential.issued_at;
+        let planned = || schedule::refresh_at(issued_at, expires, Jitter::NONE);
         let due = self.refresh_at.unwrap_or_else(planned);
-        schedule::lifetime(now, expires) > schedule::wish(span, self.issued_at, expires, due, now)
+        schedule::lifetime(now, expires) > schedule::wish(span, issued_at, expires, due, now)
     }
 
     /// Whether the credential may be handed out to somebody who needs it for `span`.
@@ -183,9 +174,9 @@ impl PartialEq for Facts {
         Arc::ptr_eq(&self.ready, &other.ready)
             && self.name == other.name
             && self.outlook == other.outlook
-            && self.identity == other.identity
-            && self.mode_reason == other.mode_reason
-            && self.issued_at == other.issued_at
+            && self.credential.identity == other.credential.identity
+            && self.credential.mode_reason == other.credential.mode_reason
+            && self.credential.issued_at == other.credential.issued_at
             && self.refresh_at == other.refresh_at
             && self.ended == other.ended
             && self.trouble == other.trouble

@@ -281,7 +281,7 @@ impl Owner {
     /// Lets go of a profile's task; whoever has that name next goes on from its last generation.
     fn retire(&mut self, name: &ProfileName) {
         if let Some(handle) = self.handles().remove(name) {
-            let last = handle.view().facts().map_or(0, |facts| facts.ready.generation);
+            let last = handle.view().facts().map_or(0, |facts| facts.credential.generation);
             self.index.generations = self.index.generations.max(last);
         }
     }

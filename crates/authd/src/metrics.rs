@@ -189,8 +189,9 @@ impl Metrics {
             profiles.get_or_create(&[("state", state(standing))]).inc();
         }
         let views = directory.profiles.values().map(Handle::view);
-        let ages: Vec<_> =
-            views.filter_map(|view| Some(now.duration_since(view.facts()?.issued_at).as_secs())).collect();
+        let ages: Vec<_> = views
+            .filter_map(|view| Some(now.duration_since(view.facts()?.credential.issued_at).as_secs()))
+            .collect();
         age.clear();
         for (which, seconds) in [("newest", ages.iter().min()), ("oldest", ages.iter().max())] {
             if let Some(seconds) = seconds {

@@ -95,7 +95,7 @@ impl Relay {
         if answer.status() != StatusCode::UNAUTHORIZED {
             return Ok(answer);
         }
-        let refused = facts.ready.generation;
+        let refused = facts.credential.generation;
         let renewed = match renew(refused).await {
             Ok(renewed) => renewed,
             Err(problem) => {
@@ -109,14 +109,14 @@ impl Relay {
         if renewed.freshness(Duration::ZERO, clock::now()) == Freshness::LoginRequired {
             return Err(reply::no_credential(&renewed, clock::now()));
         }
-        if renewed.ready.generation == refused {
+        if renewed.credential.generation == refused {
             return Ok(answer);
         }
         // An upstream may refuse before it has the whole body; the rest came while the credential was renewed.
         let again = if has_body { recording.whole() } else { Some(Bytes::new()) };
         let Some(body) = again else {
             const RENEWED: HeaderName = HeaderName::from_static(RENEWED_HEADER);
-            answer.headers_mut().insert(RENEWED, renewed.ready.generation.into());
+            answer.headers_mut().insert(RENEWED, renewed.credential.generation.into());
             return Ok(answer);
         };
         debug!("sent again with the renewed credential");

@@ -12,7 +12,7 @@ use authd_api::{
     StoreStatus,
 };
 use authd_oauth::{
-    Ended, Failure, Plan, RecordError, Standing, Trouble, Unsaved,
+    Credential, Ended, Failure, Plan, RecordError, Standing, Trouble, Unsaved,
     schedule::{self, Jitter},
 };
 use authd_store::{Kind, State, StoreError};
@@ -69,28 +69,31 @@ pub(crate) fn profile(
         View::Missing | View::Unreadable(_) => {
             Profile { state: ProfileState::LoginRequired, last_error: Some(unusable(name, view)), ..blank }
         }
-        View::Known(facts) => Profile {
-            state: match facts.outlook.standing(now) {
-                Standing::Ready => ProfileState::Ready,
-                Standing::Refreshing => ProfileState::Refreshing,
-                Standing::Unsaved => ProfileState::Unsaved,
-                Standing::Expired => ProfileState::Expired,
-                Standing::LoginRequired => ProfileState::LoginRequired,
-            },
-            mode: Some(mode(facts.mode())),
-            mode_reason: Some(facts.mode_reason.to_string()),
-            email: facts.identity.email.clone(),
-            plan: facts.identity.plan.as_ref().map(Plan::to_string),
-            account_id: facts.identity.account_id.clone(),
-            organization_id: facts.identity.organization_id.clone(),
-            project_id: facts.identity.project_id.clone(),
-            generation: facts.ready.generation,
-            expires_at: facts.outlook.expires_at,
-            refresh_at: facts.refresh_at,
-            last_refresh: Some(facts.issued_at),
-            last_error: last_error(facts, now),
-            ..blank
-        },
+        View::Known(facts) => {
+            let Credential { identity, mode_reason, generation, issued_at, .. } = &facts.credential;
+            Profile {
+                state: match facts.outlook.standing(now) {
+                    Standing::Ready => ProfileState::Ready,
+                    Standing::Refreshing => ProfileState::Refreshing,
+                    Standing::Unsaved => ProfileState::Unsaved,
+                    Standing::Expired => ProfileState::Expired,
+                    Standing::LoginRequired => ProfileState::LoginRequired,
+                },
+                mode: Some(mode(facts.mode())),
+                mode_reason: Some(mode_reason.to_string()),
+                email: identity.email.clone(),
+                plan: identity.plan.as_ref().map(Plan::to_string),
+                account_id: identity.account_id.clone(),
+                organization_id: identity.organization_id.clone(),
+                project_id: identity.project_id.clone(),
+                generation: *generation,
+                expires_at: facts.outlook.expires_at,
+                refresh_at: facts.refresh_at,
+                last_refresh: Some(*issued_at),
+                last_error: last_error(facts, now),
+                ..blank
+            }
+        }
     }
 }
 
@@ -125,7 +128,7 @@ pub(crate) fn refresh_failed(facts: &Facts, rejected: Option<u64>, now: Timestam
             Problem::new(ErrorCode::Conflict, detail).hint(login_command(&facts.name)).about(&facts.name),
         );
     }
-    let replaced = rejected.is_some_and(|generation| generation != facts.ready.generation);
+    let replaced = rejected.is_some_and(|generation| generation != facts.credential.generation);
     if replaced { None } else { last_error(facts, now) }
 }
 
@@ -352,7 +355,7 @@ fn forget_command(name: &ProfileName) -> String {
 }
 
 /// A mode, in the words of the contract.
-fn mode(mode: authd_oauth::Mode) -> Mode {
+pub(crate) fn mode(mode: authd_oauth::Mode) -> Mode {
     match mode {
         authd_oauth::Mode::ChatGpt => Mode::ChatGpt,
         authd_oauth::Mode::ApiKey => Mode::ApiKey,

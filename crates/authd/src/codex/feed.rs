@@ -87,14 +87,15 @@ pub(super) async fn write(place: &Place, view: &View, over: Over<'_>) {
 
 /// The external form of a profile's credential; none, if it has no workspace.
 pub(super) fn content(facts: &Facts) -> Option<SecretString> {
-    let secret = facts.ready.bearer.expose();
+    let secret = facts.credential.bearer.expose();
     let content = match facts.mode() {
         Mode::ApiKey => External::ApiKey(secret),
-        Mode::ChatGpt => {
-            External::ChatGpt { access_token: secret, account_id: facts.identity.account_id.as_deref()? }
-        }
+        Mode::ChatGpt => External::ChatGpt {
+            access_token: secret,
+            account_id: facts.credential.identity.account_id.as_deref()?,
+        },
     };
-    Some(codex::external(&content, facts.issued_at))
+    Some(codex::external(&content, facts.credential.issued_at))
 }
 
 /// Whether what is in a home that we supply is what we wrote, or at least nothing that somebody could lose.

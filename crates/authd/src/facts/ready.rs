@@ -1,13 +1,13 @@
 //! A credential as it is handed out, rendered once when it changes. The secret in it is the session's own, in the
 //! same place: what is rendered goes around it.
 
-use authd_api::{Headers, Mode as ApiMode, ProfileName};
-use authd_oauth::{Bearer, ClientIdentity, Identity, Mode, Provider, Routing, Session, headers};
+use authd_api::{Headers, ProfileName};
+use authd_oauth::{Bearer, ClientIdentity, Credential, Mode, Provider, headers};
 use bytes::Bytes;
 use http::HeaderValue;
 use secrecy::zeroize::Zeroizing;
 
-use crate::hygiene;
+use crate::{hygiene, reply};
 
 /// How the credential's own header is called.
 const AUTHORIZATION: &str = "Authorization";
@@ -29,69 +29,58 @@ pub(crate) struct Rendering {
 
 /// A credential, ready to use.
 pub(crate) struct Ready {
-    /// Counts up with every new one.
-    pub(crate) generation: u64,
     /// The entity tag of the answer.
     pub(crate) etag: HeaderValue,
     /// The answer to a request for the headers: what is before the secret, the secret, and what is behind it.
     pub(crate) answer: [Bytes; 3],
-    /// The secret.
-    pub(crate) bearer: Bearer,
     /// The credential's own header; none, if a store gave back what can be no header.
     pub(super) authorization: Option<HeaderValue>,
 }
 
 impl std::fmt::Debug for Ready {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Ready {{ generation: {}, [redacted] }}", self.generation)
+        f.write_str("Ready { [redacted] }")
     }
 }
 
-/// All but the secret that a credential is rendered from.
+/// What stands beside the secret wherever it is used.
 pub(super) struct Beside<'a> {
-    pub(super) mode: Mode,
-    pub(super) identity: &'a Identity,
-    pub(super) routing: &'a Routing,
+    pub(super) credential: &'a Credential,
     pub(super) rendering: &'a Rendering,
 }
 
 impl Beside<'_> {
     pub(super) fn base_url(&self) -> String {
         let provider = &self.rendering.provider;
-        match self.mode {
-            Mode::ChatGpt => self.routing.applied(&provider.chatgpt_base_url),
+        match self.credential.bearer.mode() {
+            Mode::ChatGpt => self.credential.routing.applied(&provider.chatgpt_base_url),
             Mode::ApiKey => provider.api_base_url.clone(),
         }
     }
 
     pub(super) fn backend_url(&self) -> String {
-        self.routing.applied(&self.rendering.provider.chatgpt_backend_url)
+        self.credential.routing.applied(&self.rendering.provider.chatgpt_backend_url)
     }
 
     pub(super) fn headers(&self) -> Vec<(String, String)> {
-        let Self { mode, identity, routing, rendering } = *self;
-        let Rendering { client, organization, project, .. } = rendering;
-        let (organization, project) = (organization.as_deref(), project.as_deref());
+        let Credential { bearer, identity, routing, .. } = self.credential;
+        let Rendering { client, organization, project, .. } = self.rendering;
+        let (mode, organization, project) = (bearer.mode(), organization.as_deref(), project.as_deref());
         headers::beside(&headers::Facts { mode, identity, client, routing, organization, project })
     }
 }
 
 impl Ready {
-    /// The credential that a session serves, for this profile.
-    pub(super) fn of(name: &ProfileName, session: &Session, rendering: &Rendering) -> Self {
-        let credential = session.credential();
-        let (mode, identity, routing) = (credential.bearer.mode(), &credential.identity, &credential.routing);
-        let beside = Beside { mode, identity, routing, rendering };
+    /// A profile's credential.
+    pub(super) fn of(name: &ProfileName, credential: &Credential, rendering: &Rendering) -> Self {
+        let beside = Beside { credential, rendering };
         let base_url = beside.base_url();
         // The secret is not written out with the rest: it is put in below, from where it is.
         let authorization = authorization(&credential.bearer);
         let own = authorization.as_ref().map(|_| (AUTHORIZATION.to_owned(), String::new()));
         let message = Headers {
             profile: name.clone(),
-            mode: match mode {
-                Mode::ChatGpt => ApiMode::ChatGpt,
-                Mode::ApiKey => ApiMode::ApiKey,
-            },
+            mode: reply::mode(credential.bearer.mode()),
             responses_url: format!("{base_url}/responses"),
             base_url,
             headers: own.into_iter().chain(beside.headers()).collect(),
@@ -100,10 +89,8 @@ impl Ready {
         };
         let text = serde_json::to_vec(&message).expect("a struct of strings and numbers has a JSON form");
         Self {
-            generation: credential.generation,
             etag: etag(credential.generation, rendering.revision),
             answer: around(text, &credential.bearer),
-            bearer: credential.bearer.clone(),
             authorization,
         }
     }
@@ -118,10 +105,10 @@ fn authorization(bearer: &Bearer) -> Option<HeaderValue> {
 
 /// An answer's text, with the secret in the place that was left for it.
 fn around(text: Vec<u8>, bearer: &Bearer) -> [Bytes; 3] {
-    const GAP: &str = r#""Authorization",""#;
-    let gap = text.windows(GAP.len()).position(|piece| piece == GAP.as_bytes());
+    let before = format!(r#""{AUTHORIZATION}",""#);
+    let gap = text.windows(before.len()).position(|piece| piece == before.as_bytes());
     let text = Bytes::from(text.into_boxed_slice());
-    let Some(gap) = gap.map(|at| at + GAP.len()) else { return [text, Bytes::new(), Bytes::new()] };
+    let Some(gap) = gap.map(|at| at + before.len()) else { return [text, Bytes::new(), Bytes::new()] };
     let secret = bearer.authorization();
     hygiene::keep_out_of_swap(&secret);
     let plain = secret.iter().all(|byte| matches!(byte, b' '..=b'~') && !matches!(byte, b'"' | b'\\'));

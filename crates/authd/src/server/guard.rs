@@ -41,7 +41,7 @@ pub(crate) struct Guarded {
 }
 
 /// Which route a path is for, and what stands in its places.
-type Found<'r> = matchit::Match<'r, 'r, &'r &'static str>;
+type Matched<'r> = matchit::Match<'r, 'r, &'r &'static str>;
 
 impl Guarded {
     /// A guard before this router.
@@ -90,7 +90,7 @@ impl Guarded {
 
 /// The profile whose headers are asked for, if nothing else is said that the route's handler would have to
 /// make sense of. The way through the router to that handler costs nearly as much as the answer.
-fn plain_read<'r>(request: &'r Request, found: Option<Found<'r>>) -> Option<&'r str> {
+fn plain_read<'r>(request: &'r Request, found: Option<Matched<'r>>) -> Option<&'r str> {
     let found = found.filter(|found| *found.value == route::HEADERS)?;
     let plain = request.method() == Method::GET && request.uri().query().is_none();
     found.params.get("profile").filter(|profile| plain && !profile.contains('%'))
