@@ -39,6 +39,9 @@ mod feed;
 mod handle;
 mod place;
 
+/// Why a login is not given away. It is still whole in whatever else it is needed for.
+const NO_ID_TOKEN: &str = "the store has lost its id token, which Codex needs; `authctl refresh` brings a new one";
+
 /// The homes that are supplied, as the state directory remembers them. No secret is here.
 #[derive(Debug, Default, Serialize, Deserialize)]
 struct Homes {
@@ -218,8 +221,8 @@ impl Owner {
         }
         // The fifth place where a secret leaves: to a program that takes it over.
         let give = Give(Box::new(move |grant| {
-            let login = codex::login(grant);
-            Box::pin(hand_over(place, text, login))
+            let login = codex::login(grant).ok_or_else(|| io::Error::other(NO_ID_TOKEN));
+            Box::pin(async move { hand_over(place, text, login?).await })
         }));
         if let Err(error) = self.keeper.give_away(name.clone(), give).await {
             self.feed(&home);
@@ -311,7 +314,7 @@ impl Owner {
         let same = directory.profiles.iter().find(|(_, handle)| {
             handle.view().facts().is_some_and(|facts| {
                 let there = &facts.credential.identity;
-                there.user_id == identity.user_id && there.account_id == identity.account_id
+                there.is_same(identity)
             })
         });
         same.map(|(name, _)| name.clone())

@@ -2,6 +2,7 @@
 //! [`Session`]; all that others hold is a [`Handle`]. Nearly all the time nothing happens to a profile: then it
 //! rests (`rest.rs`), and has no task.
 
+mod at_rest;
 mod handle;
 mod leaving;
 mod reading;
@@ -13,7 +14,7 @@ use std::{collections::VecDeque, panic, sync::Arc, time::Duration};
 
 use authd_api::ProfileName;
 use authd_oauth::{Effect, Endpoint, Event, Grant, Session, Unsaved};
-use authd_store::{Key, Store, StoreError};
+use authd_store::{Store, StoreError};
 use jiff::Timestamp;
 use tokio::{
     sync::{mpsc, oneshot, watch},
@@ -21,7 +22,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use self::{handle::Command, leaving::label, told::log};
+use self::{handle::Command, told::log};
 pub(crate) use self::{
     handle::{Give, GiveError, Gone, Handle, SignOutError, Undo},
     rest::{Profiles, profiles},
@@ -252,10 +253,9 @@ impl Task {
                 self.calls.spawn(async move { Event::Probed(ticket, endpoint.reachable().await) });
             }
             Effect::Save(ticket, record) => {
-                let key = Key::profile(self.profile.name.as_str());
-                let label = label(&self.profile.name, &record);
+                let name = self.profile.name.clone();
                 self.calls.spawn(async move {
-                    let saved = store.save(&key, &label, record.to_text()).await;
+                    let saved = at_rest::save(&store, &name, &record).await;
                     Event::Saved(
                         ticket,
                         saved.map_err(|error| Unsaved {

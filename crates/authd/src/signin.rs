@@ -32,17 +32,17 @@ pub(crate) async fn redeem(
 ) -> Result<Grant, LoginFailure> {
     let answer = endpoint.exchange_code(exchange).await.map_err(LoginFailure::Exchange)?;
     let now = clock::now();
-    let tokens = Tokens::issued(answer, now);
-    let identity = claims::identity(&tokens.id_token)
+    let (tokens, id_token) = Tokens::issued(answer, now);
+    let identity = claims::identity(&id_token)
         .map_err(|error| LoginFailure::Exchange(Failure::Garbled { detail: error.to_string() }))?;
     accept_workspace(identity.account_id.as_deref(), &wish.workspaces)?;
     let (holding, mode_reason) = match plan::decide(wish.mode, &identity) {
-        Decision::ChatGpt { reason } => (Holding::ChatGpt(tokens), reason),
-        Decision::TryApiKey { reason, fallback } => match api_key(endpoint, &tokens.id_token).await {
-            Ok(key) => (Holding::ApiKey(key, Some(tokens)), reason),
+        Decision::ChatGpt { reason } => (Holding::ChatGpt(tokens, Some(id_token)), reason),
+        Decision::TryApiKey { reason, fallback } => match api_key(endpoint, &id_token).await {
+            Ok(key) => (Holding::ApiKey(key, Some((tokens, id_token))), reason),
             Err(Failure::Refused { code, .. }) if fallback => {
                 info!(%code, "no API key for this account; ChatGPT mode");
-                (Holding::ChatGpt(tokens), plan::no_key_reason(&code))
+                (Holding::ChatGpt(tokens, Some(id_token)), plan::no_key_reason(&code))
             }
             Err(Failure::Refused { code, .. }) => return Err(LoginFailure::NoApiKey(code)),
             Err(failure) => return Err(LoginFailure::Exchange(failure)),

@@ -30,10 +30,12 @@ fn succeeded(body: &[u8]) {
                 let others = CodeAnswer::parse(&blanked).expect("the same but for the secrets");
                 assert_eq!(format!("{answer:?}"), format!("{others:?}"), "a secret is shown");
             }
-            let tokens = Tokens::issued(answer, now);
+            let (tokens, id_token) = Tokens::issued(answer, now);
             let refreshed = refreshed.expect("what brings all tokens brings those of a refresh");
-            let merged = tokens.clone().merged(refreshed, now);
-            for secret in [tokens.access_token.expose(), tokens.id_token.expose()] {
+            let mut merged = tokens.clone();
+            let brought = merged.merge(refreshed, now);
+            assert_eq!(brought.map(|brought| brought.expose().to_owned()).as_deref(), Some(id_token.expose()));
+            for secret in [tokens.access_token.expose(), id_token.expose()] {
                 let bearer = HeaderValue::from_str(&format!("Bearer {secret}"));
                 assert!(!secret.is_empty() && bearer.is_ok(), "a token that no header can hold");
             }

@@ -35,6 +35,13 @@ pub struct Identity {
 #[error("the id token cannot be read")]
 pub struct Unreadable;
 
+impl Identity {
+    /// Whether this is the same user in the same workspace.
+    pub fn is_same(&self, other: &Self) -> bool {
+        (&self.user_id, &self.account_id) == (&other.user_id, &other.account_id)
+    }
+}
+
 /// The identity that an id token attests. Every claim is optional.
 pub fn identity(token: &IdToken) -> Result<Identity, Unreadable> {
     let claims = claims(token.expose())?;

@@ -88,15 +88,14 @@ fn with_tokens(
     let identity = claims::identity(&id_token).map_err(|_| CodexError::IdToken)?;
     let expires_at = claims::expiry(&sent.access_token).unwrap_or(now);
     let tokens = Tokens {
-        id_token,
         access_token: AccessToken::new(sent.access_token),
         refresh_token: Some(RefreshToken::new(sent.refresh_token)),
         expires_at,
     };
     let wants_key = matches!(plan::decide(ModeWish::Auto, &identity), plan::Decision::TryApiKey { .. });
     let (holding, reason) = match key.filter(|_| wants_key) {
-        Some(key) => (Holding::ApiKey(key, Some(tokens)), "Codex had a key for this plan"),
-        None => (Holding::ChatGpt(tokens), "the login was taken over from Codex"),
+        Some(key) => (Holding::ApiKey(key, Some((tokens, id_token))), "Codex had a key for this plan"),
+        None => (Holding::ChatGpt(tokens, Some(id_token)), "the login was taken over from Codex"),
     };
     let issued_at = last_refresh.unwrap_or(now).min(now);
     Ok(grant(Grant { identity: identity.into(), holding, mode_reason: reason.into(), issued_at }))
@@ -133,11 +132,12 @@ pub fn external(content: &External<'_>, last_refresh: Timestamp) -> SecretString
     })
 }
 
-/// A file that is a login: whoever has it owns the refresh token.
-pub fn login(grant: &Grant) -> SecretString {
+/// A file that is a login: whoever has it owns the refresh token. None, if the id token is missing, without which
+/// Codex takes the file for damaged.
+pub fn login(grant: &Grant) -> Option<SecretString> {
     let key = match &grant.holding {
         Holding::ApiKey(key, _) => Some(key.expose()),
-        Holding::ChatGpt(_) => None,
+        Holding::ChatGpt(..) => None,
     };
     let mut file = json!({"OPENAI_API_KEY": key});
     // A file with both and no mode is what Codex itself wrote for such an account.
@@ -148,14 +148,14 @@ pub fn login(grant: &Grant) -> SecretString {
     }
     if let Some(tokens) = grant.holding.tokens() {
         file["tokens"] = json!({
-            "id_token": tokens.id_token.expose(),
+            "id_token": grant.holding.id_token()?.expose(),
             "access_token": tokens.access_token.expose(),
             "refresh_token": tokens.refresh_token.as_ref().map_or("", RefreshToken::expose),
             "account_id": grant.identity.account_id,
         });
         file["last_refresh"] = json!(grant.issued_at);
     }
-    pretty(&file)
+    Some(pretty(&file))
 }
 
 fn pretty(file: &impl Serialize) -> SecretString {
@@ -232,7 +232,7 @@ mod tests {
             r#"{"OPENAI_API_KEY":"sk-1"}"#.to_owned(),
         ] {
             let grant = taken(&text);
-            let again = taken(login(&grant).expose_secret());
+            let again = taken(login(&grant).unwrap().expose_secret());
             assert_eq!(again.identity, grant.identity);
             let token = |grant: &Grant| grant.holding.refresh_token().map(|token| token.expose().to_owned());
             assert_eq!(token(&again), token(&grant));

@@ -8,7 +8,9 @@ use jiff::Timestamp;
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
 
-use crate::{AccessToken, ApiKey, Code, IdToken, Identity, Mode, RefreshToken, Routing, Tokens};
+use crate::{
+    AccessToken, ApiKey, Code, IdToken, Identity, Mode, RefreshAnswer, RefreshToken, Routing, Tokens,
+};
 
 /// The version this program writes, and the newest it reads.
 const VERSION: u32 = 1;
@@ -58,18 +60,19 @@ impl Grant {
 /// The secrets of a grant, by mode.
 #[derive(Clone, Debug)]
 pub enum Holding {
-    /// ChatGPT mode: the access token is the credential.
-    ChatGpt(Tokens),
-    /// API-key mode: the key is the credential; the tokens renew it. Without tokens it is a key of the
-    /// user's own.
-    ApiKey(ApiKey, Option<Tokens>),
+    /// ChatGPT mode: the access token is the credential. The id token is not needed as long as the login stays
+    /// here, so that once it is at rest it is nowhere else.
+    ChatGpt(Tokens, Option<IdToken>),
+    /// API-key mode: the key is the credential; the tokens renew it, and the id token is exchanged for it.
+    /// Without them it is a key of the user's own.
+    ApiKey(ApiKey, Option<(Tokens, IdToken)>),
 }
 
 impl Holding {
     /// The mode this is for.
     pub fn mode(&self) -> Mode {
         match self {
-            Self::ChatGpt(_) => Mode::ChatGpt,
+            Self::ChatGpt(..) => Mode::ChatGpt,
             Self::ApiKey(..) => Mode::ApiKey,
         }
     }
@@ -77,8 +80,16 @@ impl Holding {
     /// The tokens, if there are any.
     pub fn tokens(&self) -> Option<&Tokens> {
         match self {
-            Self::ChatGpt(tokens) => Some(tokens),
-            Self::ApiKey(_, tokens) => tokens.as_ref(),
+            Self::ChatGpt(tokens, _) => Some(tokens),
+            Self::ApiKey(_, renewed_by) => renewed_by.as_ref().map(|(tokens, _)| tokens),
+        }
+    }
+
+    /// The id token, if it is here.
+    pub fn id_token(&self) -> Option<&IdToken> {
+        match self {
+            Self::ChatGpt(_, id_token) => id_token.as_ref(),
+            Self::ApiKey(_, renewed_by) => renewed_by.as_ref().map(|(_, id_token)| id_token),
         }
     }
 
@@ -87,10 +98,15 @@ impl Holding {
         self.tokens()?.refresh_token.as_ref()
     }
 
-    pub(crate) fn tokens_mut(&mut self) -> Option<&mut Tokens> {
+    /// Takes a refresh's answer in, and gives the id token that it brought, if it brought one.
+    pub(crate) fn renew(&mut self, answer: RefreshAnswer, now: Timestamp) -> Option<&IdToken> {
         match self {
-            Self::ChatGpt(tokens) => Some(tokens),
-            Self::ApiKey(_, tokens) => tokens.as_mut(),
+            Self::ChatGpt(tokens, id_token) => Some(id_token.insert(tokens.merge(answer, now)?)),
+            Self::ApiKey(_, renewed_by) => {
+                let (tokens, id_token) = renewed_by.as_mut()?;
+                *id_token = tokens.merge(answer, now)?;
+                Some(id_token)
+            }
         }
     }
 }
@@ -123,12 +139,44 @@ pub enum RecordError {
 }
 
 impl Record {
+    /// Whether this is all of it. If not, the id token is only in the record at rest, which has to be completed
+    /// with before anything takes its place.
+    pub fn is_whole(&self) -> bool {
+        !matches!(self.grant.holding, Holding::ChatGpt(_, None))
+    }
+
+    /// The whole record, with what only the one at rest has. What is at rest may be another login's, or none: its
+    /// id token is not taken, and the record stays without one until a refresh brings it.
+    #[must_use]
+    pub fn completed(mut self, at_rest: Option<&SecretString>) -> Self {
+        if let Holding::ChatGpt(_, id_token @ None) = &mut self.grant.holding {
+            let at_rest = at_rest.and_then(|text| Self::from_text(text).ok());
+            let same = at_rest.filter(|there| there.grant.identity.is_same(&self.grant.identity));
+            *id_token = same.and_then(|there| there.grant.holding.id_token().cloned());
+        }
+        self
+    }
+
+    /// Takes back an id token that may be at rest no more.
+    pub(crate) fn recollect(&mut self, was_at_rest: Option<IdToken>) {
+        if let Holding::ChatGpt(_, id_token @ None) = &mut self.grant.holding {
+            *id_token = was_at_rest;
+        }
+    }
+
+    /// It is at rest now, all of it: lets go of what is not needed here.
+    pub(crate) fn rest(&mut self) {
+        if let Holding::ChatGpt(_, id_token) = &mut self.grant.holding {
+            *id_token = None;
+        }
+    }
+
     /// The record as text.
     pub fn to_text(&self) -> SecretString {
         let Grant { identity, holding, mode_reason, issued_at } = &self.grant;
         let tokens = holding.tokens();
         let api_key = match holding {
-            Holding::ChatGpt(_) => None,
+            Holding::ChatGpt(..) => None,
             Holding::ApiKey(key, _) => Some(key.expose()),
         };
         // The second place where a secret leaves: the record at rest. It is written from where it is.
@@ -139,7 +187,7 @@ impl Record {
             mode: holding.mode(),
             mode_reason: mode_reason.to_string(),
             issued_at: *issued_at,
-            id_token: tokens.map(|tokens| tokens.id_token.expose()),
+            id_token: holding.id_token().map(IdToken::expose),
             access_token: tokens.map(|tokens| tokens.access_token.expose()),
             refresh_token: holding.refresh_token().map(RefreshToken::expose),
             expires_at: tokens.map(|tokens| tokens.expires_at),
@@ -160,23 +208,25 @@ impl Record {
             return Err(RecordError::TooNew(version));
         }
         let written: Written<String> = serde_json::from_str(text).map_err(damaged)?;
-        let tokens = match (written.id_token, written.access_token, written.expires_at) {
-            (Some(id_token), Some(access_token), Some(expires_at)) => Some(Tokens {
-                id_token: IdToken::new(id_token),
+        // A refresh token without the rest is too good to be dropped, and not enough to be used.
+        let lacking = Err(RecordError::Damaged { line: 0, column: 0 });
+        let tokens = match (written.access_token, written.expires_at) {
+            (Some(access_token), Some(expires_at)) => Some(Tokens {
                 access_token: AccessToken::new(access_token),
                 refresh_token: written.refresh_token.map(RefreshToken::new),
                 expires_at,
             }),
-            (None, None, None) if written.refresh_token.is_none() => None,
-            // A refresh token without the rest is too good to be dropped, and not enough to be used.
-            _ => return Err(RecordError::Damaged { line: 0, column: 0 }),
+            (None, None) if written.refresh_token.is_none() => None,
+            _ => return lacking,
         };
-        let holding = match (written.mode, written.api_key.map(ApiKey::new), tokens) {
-            (Mode::ApiKey, Some(key), tokens) => Holding::ApiKey(key, tokens),
-            (Mode::ChatGpt, _, Some(tokens)) => Holding::ChatGpt(tokens),
-            (Mode::ApiKey, None, _) | (Mode::ChatGpt, _, None) => {
-                return Err(RecordError::Damaged { line: 0, column: 0 });
+        let (key, id_token) = (written.api_key.map(ApiKey::new), written.id_token.map(IdToken::new));
+        let holding = match (written.mode, key, tokens, id_token) {
+            (Mode::ChatGpt, _, Some(tokens), id_token) => Holding::ChatGpt(tokens, id_token),
+            (Mode::ApiKey, Some(key), Some(tokens), Some(id_token)) => {
+                Holding::ApiKey(key, Some((tokens, id_token)))
             }
+            (Mode::ApiKey, Some(key), None, None) => Holding::ApiKey(key, None),
+            _ => return lacking,
         };
         Ok(Self {
             generation: written.generation,

@@ -121,7 +121,10 @@ impl Session {
             Event::Wanted(span) => self.wanted(span, now),
             Event::RefreshAsked(rejected) => self.refresh_asked(rejected, now),
             Event::Routed(workspace, routing) => self.routed(workspace, routing, now),
-            Event::Unkept => self.durable = Durable::No { failures: 0, next: now },
+            Event::Unkept(id_token) => {
+                self.record.recollect(id_token);
+                self.durable = Durable::No { failures: 0, next: now };
+            }
             Event::Stopping => self.stopping = true,
             Event::Woke => self.doubt_network(now, false),
             Event::SignedIn(grant) => self.replace(*grant, now),
@@ -301,12 +304,14 @@ impl Session {
     }
 
     fn renew(&mut self, now: Timestamp) -> Effect {
-        let Some(tokens) = self.record.grant.holding.tokens() else { return Effect::Rest };
-        if self.renew_key && !self.asked {
-            let id_token = tokens.id_token.clone();
+        let holding = &self.record.grant.holding;
+        if self.renew_key
+            && !self.asked
+            && let Some(id_token) = holding.id_token().cloned()
+        {
             return Effect::Exchange(self.begin(Work::Exchanging), id_token);
         }
-        let Some(token) = tokens.refresh_token.clone() else { return Effect::Rest };
+        let Some(token) = holding.refresh_token().cloned() else { return Effect::Rest };
         if self.journal_durable {
             return Effect::Refresh(self.begin(Work::Refreshing), token);
         }
@@ -333,7 +338,7 @@ impl Session {
         let keep_alive = later(grant.issued_at, schedule::KEEP_ALIVE);
         match &grant.holding {
             Holding::ApiKey(..) => keep_alive,
-            Holding::ChatGpt(tokens) => {
+            Holding::ChatGpt(tokens, _) => {
                 let due = schedule::refresh_at(grant.issued_at, tokens.expires_at, self.jitter(0));
                 let unused = due > later(self.used_at, schedule::UNUSED_AFTER);
                 if unused { due.max(keep_alive) } else { due }

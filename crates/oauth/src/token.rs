@@ -11,11 +11,9 @@ use crate::{AccessToken, ApiKey, Failure, IdToken, RefreshToken, claims, schedul
 /// eight days after the last refresh.
 const UNSTATED: Duration = Duration::from_secs(8 * 24 * 3600);
 
-/// The tokens of a grant.
+/// The tokens that a grant is used and renewed with. Its id token goes another way.
 #[derive(Clone, Debug)]
 pub struct Tokens {
-    /// Who is signed in.
-    pub id_token: IdToken,
     /// The credential of the ChatGPT mode.
     pub access_token: AccessToken,
     /// What renews them; a grant without one ends with its access token.
@@ -43,23 +41,22 @@ pub struct RefreshAnswer {
 }
 
 impl Tokens {
-    /// The tokens of a fresh sign-in.
-    pub fn issued(answer: CodeAnswer, now: Timestamp) -> Self {
+    /// The tokens of a fresh sign-in, and its id token.
+    pub fn issued(answer: CodeAnswer, now: Timestamp) -> (Self, IdToken) {
         let CodeAnswer { id_token, access_token, refresh_token, expires_in } = answer;
         let expires_at = expires_at(&access_token, expires_in, now);
-        Self { id_token, access_token, refresh_token: Some(refresh_token), expires_at }
+        (Self { access_token, refresh_token: Some(refresh_token), expires_at }, id_token)
     }
 
-    /// These tokens with a refresh's answer taken in.
-    #[must_use]
-    pub fn merged(self, answer: RefreshAnswer, now: Timestamp) -> Self {
-        let expires_at = expires_at(&answer.access_token, answer.expires_in, now);
-        Self {
-            id_token: answer.id_token.unwrap_or(self.id_token),
-            access_token: answer.access_token,
-            refresh_token: answer.refresh_token.or(self.refresh_token),
-            expires_at,
+    /// Takes a refresh's answer in, and gives back the id token that it brought, if it brought one.
+    pub fn merge(&mut self, answer: RefreshAnswer, now: Timestamp) -> Option<IdToken> {
+        let RefreshAnswer { id_token, access_token, refresh_token, expires_in } = answer;
+        self.expires_at = expires_at(&access_token, expires_in, now);
+        self.access_token = access_token;
+        if refresh_token.is_some() {
+            self.refresh_token = refresh_token;
         }
+        id_token
     }
 }
 
@@ -136,7 +133,7 @@ mod tests {
     #[test]
     fn a_code_answer_needs_all_three_tokens() {
         let full = br#"{"id_token":"i","access_token":"a","refresh_token":"r","token_type":"Bearer","expires_in":60}"#;
-        let tokens = Tokens::issued(CodeAnswer::parse(full).unwrap(), NOW);
+        let (tokens, _) = Tokens::issued(CodeAnswer::parse(full).unwrap(), NOW);
         assert_eq!(tokens.expires_at, later(NOW, Duration::from_secs(60)));
         for lacking in
             [&b"{}"[..], br#"{"id_token":"i","access_token":"a"}"#, b"<html>", b"", br#"{"access_token":1}"#]
@@ -149,14 +146,16 @@ mod tests {
     fn a_refresh_replaces_what_it_brings_and_keeps_the_rest() {
         let before =
             CodeAnswer::parse(br#"{"id_token":"i","access_token":"a","refresh_token":"r"}"#).unwrap();
-        let before = Tokens::issued(before, NOW);
-        assert_eq!(before.expires_at, later(NOW, UNSTATED));
-        let answer =
-            RefreshAnswer::parse(br#"{"access_token":"a2","refresh_token":"","id_token":null}"#).unwrap();
-        let after = before.merged(answer, NOW);
-        assert_eq!(after.access_token.expose(), "a2");
-        assert_eq!(after.id_token.expose(), "i");
-        assert_eq!(after.refresh_token.unwrap().expose(), "r");
+        let (mut tokens, _) = Tokens::issued(before, NOW);
+        assert_eq!(tokens.expires_at, later(NOW, UNSTATED));
+        let lacking = br#"{"access_token":"a2","refresh_token":"","id_token":null}"#;
+        assert!(tokens.merge(RefreshAnswer::parse(lacking).unwrap(), NOW).is_none());
+        assert_eq!(tokens.access_token.expose(), "a2");
+        assert_eq!(tokens.refresh_token.as_ref().unwrap().expose(), "r");
+        let full = br#"{"access_token":"a3","refresh_token":"r3","id_token":"i3"}"#;
+        let brought = tokens.merge(RefreshAnswer::parse(full).unwrap(), NOW);
+        assert_eq!(brought.unwrap().expose(), "i3");
+        assert_eq!(tokens.refresh_token.unwrap().expose(), "r3");
     }
 
     #[test]

@@ -26,20 +26,22 @@ fn moment() -> impl Strategy<Value = Timestamp> {
 }
 
 fn tokens() -> impl Strategy<Value = Tokens> {
-    (secret(), secret(), option::of(secret()), moment()).prop_map(|(id, access, refresh, expires_at)| {
-        Tokens {
-            id_token: IdToken::new(id),
-            access_token: AccessToken::new(access),
-            refresh_token: refresh.map(RefreshToken::new),
-            expires_at,
-        }
+    (secret(), option::of(secret()), moment()).prop_map(|(access, refresh, expires_at)| Tokens {
+        access_token: AccessToken::new(access),
+        refresh_token: refresh.map(RefreshToken::new),
+        expires_at,
     })
+}
+
+fn id_token() -> impl Strategy<Value = IdToken> {
+    secret().prop_map(IdToken::new)
 }
 
 fn holding() -> impl Strategy<Value = Holding> {
     prop_oneof![
-        tokens().prop_map(Holding::ChatGpt),
-        (secret(), option::of(tokens())).prop_map(|(key, tokens)| Holding::ApiKey(ApiKey::new(key), tokens)),
+        (tokens(), option::of(id_token())).prop_map(|(tokens, id_token)| Holding::ChatGpt(tokens, id_token)),
+        (secret(), option::of((tokens(), id_token())))
+            .prop_map(|(key, renewed_by)| Holding::ApiKey(ApiKey::new(key), renewed_by)),
     ]
 }
 
@@ -135,18 +137,34 @@ proptest! {
         prop_assert_eq!((back.generation, back.journal, &back.ended), (record.generation, record.journal, &record.ended));
         prop_assert_eq!((&back.grant.identity, &back.grant.mode_reason), (&record.grant.identity, &record.grant.mode_reason));
         let secrets = |holding: &Holding| {
-            let tokens = holding.tokens().map(|tokens| {
-                (tokens.id_token.expose().to_owned(), tokens.access_token.expose().to_owned(), tokens.expires_at)
-            });
+            let tokens =
+                holding.tokens().map(|tokens| (tokens.access_token.expose().to_owned(), tokens.expires_at));
+            let id_token = holding.id_token().map(|token| token.expose().to_owned());
             let key = match holding {
                 Holding::ApiKey(key, _) => Some(key.expose().to_owned()),
-                Holding::ChatGpt(_) => None,
+                Holding::ChatGpt(..) => None,
             };
-            (key, tokens, holding.refresh_token().map(|token| token.expose().to_owned()), holding.mode())
+            (key, tokens, id_token, holding.refresh_token().map(|token| token.expose().to_owned()), holding.mode())
         };
         prop_assert_eq!(secrets(&back.grant.holding), secrets(&record.grant.holding));
         shows_nothing(&record)?;
         shows_nothing(&back)?;
+    }
+
+    #[test]
+    fn what_a_record_lacks_is_in_the_same_login_at_rest(record in record(), there in holding(), other in any::<bool>()) {
+        let mut at_rest = record.clone();
+        at_rest.grant.holding = there;
+        if other {
+            Arc::make_mut(&mut at_rest.grant.identity).user_id = Some("somebody else".to_owned());
+        }
+        let completed = record.clone().completed(Some(&at_rest.to_text()));
+        let theirs = at_rest.grant.holding.id_token().filter(|_| !other && !record.is_whole());
+        let expected = record.grant.holding.id_token().or(theirs).map(IdToken::expose);
+        prop_assert_eq!(completed.grant.holding.id_token().map(IdToken::expose), expected);
+        let alone = record.clone().completed(None);
+        prop_assert_eq!(alone.is_whole(), record.is_whole());
+        prop_assert_eq!(facts(&alone), facts(&record));
     }
 
     #[test]
@@ -204,9 +222,10 @@ proptest! {
         expires_in in option::of(any::<u64>()), now in moment(),
     ) {
         let body = json!({ "access_token": access, "id_token": id, "refresh_token": refresh, "expires_in": expires_in });
-        let after = before.clone().merged(RefreshAnswer::parse(body.to_string().as_bytes()).unwrap(), now);
+        let mut after = before.clone();
+        let brought = after.merge(RefreshAnswer::parse(body.to_string().as_bytes()).unwrap(), now);
         prop_assert_eq!(after.access_token.expose(), access);
-        prop_assert_eq!(after.id_token.expose(), id.as_deref().unwrap_or(before.id_token.expose()));
+        prop_assert_eq!(brought.as_ref().map(IdToken::expose), id.as_deref());
         let old = before.refresh_token.as_ref().map(RefreshToken::expose);
         prop_assert_eq!(after.refresh_token.as_ref().map(RefreshToken::expose), refresh.as_deref().or(old));
         prop_assert!(after.expires_at >= now, "a lifetime is never negative");

@@ -15,7 +15,7 @@ use tracing::{debug, error};
 use super::{
     Ended, GiveError, Handle, Profile, SignOutError, Task, Tools, answered,
     handle::Command,
-    leaving::{forget, rename},
+    leaving::{forget, rename_unread},
 };
 use crate::{clock, events::News, facts::View};
 
@@ -131,7 +131,7 @@ impl Reader {
                 Break(Some(Opened { signed_in: Some(done), ..session.into() }))
             }
             Command::Rename(name, done) => {
-                let renamed = rename(&self.tools, &self.name, &name, None).await;
+                let renamed = rename_unread(&self.tools, &self.name, &name).await;
                 if renamed.is_ok() {
                     self.name = name;
                 }

@@ -15,7 +15,7 @@ pub(super) fn log(event: &Event) {
             error!(%complaint, "THE NEWEST CREDENTIAL IS NOT SAVED; it is kept in memory and saved again");
         }
         Event::SignedIn(_) => info!("signed in"),
-        Event::Unkept => warn!("the store may have lost the record, which is saved again"),
+        Event::Unkept(_) => warn!("the store may have lost the record, which is saved again"),
         Event::Woke => info!("the machine slept; the network is tried before a token is spent"),
         Event::Saved(_, Ok(())) => debug!("saved"),
         Event::Probed(_, reached) => debug!(reached, "probed"),

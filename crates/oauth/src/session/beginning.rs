@@ -20,13 +20,18 @@ impl Session {
             routing: Arc::default(),
             routed_at: None,
         };
-        let mut session = Self::restored(record, seed, now);
+        let mut session = Self::of(record, seed, now);
         session.durable = Durable::No { failures: 0, next: now };
         session
     }
 
     /// The session that a saved record describes. A journalled refresh is settled at once.
-    pub fn restored(record: Record, seed: u64, now: Timestamp) -> Self {
+    pub fn restored(mut record: Record, seed: u64, now: Timestamp) -> Self {
+        record.rest();
+        Self::of(record, seed, now)
+    }
+
+    fn of(record: Record, seed: u64, now: Timestamp) -> Self {
         Self {
             served: Credential::of(&record),
             work: Work::Idle,
@@ -53,12 +58,13 @@ impl Session {
 
     /// The session that another process left, which may not have managed to save it.
     pub fn handed_over(record: Record, durable: bool, seed: u64, now: Timestamp) -> Self {
-        let mut session = Self::restored(record, seed, now);
-        if !durable {
-            session.durable = Durable::No { failures: 0, next: now };
-            session.journal_durable = false;
-            session.unsaved = true;
+        if durable {
+            return Self::restored(record, seed, now);
         }
+        let mut session = Self::of(record, seed, now);
+        session.durable = Durable::No { failures: 0, next: now };
+        session.journal_durable = false;
+        session.unsaved = true;
         session
     }
 
@@ -78,7 +84,7 @@ impl Session {
             ticket: self.ticket + 1,
             stopping: self.stopping,
             durable: Durable::No { failures: 0, next: now },
-            ..Self::restored(record, self.seed, now)
+            ..Self::of(record, self.seed, now)
         };
     }
 }

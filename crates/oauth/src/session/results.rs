@@ -38,8 +38,7 @@ impl Session {
         match result {
             Ok(()) => {
                 self.journal_durable = true;
-                self.durable = Durable::Yes;
-                self.unsaved = false;
+                self.rests();
             }
             Err(_) if self.served.lasts(now) <= LAST_MINUTE => self.journal_durable = true,
             Err(complaint) => {
@@ -96,8 +95,7 @@ impl Session {
         let Durable::No { failures, .. } = self.durable else { return };
         match result {
             Ok(()) => {
-                self.durable = Durable::Yes;
-                self.unsaved = false;
+                self.rests();
                 if matches!(self.trouble.as_deref(), Some(Trouble::Store(_))) {
                     self.trouble = None;
                 }
@@ -115,17 +113,22 @@ impl Session {
         self.served = Credential::of(&self.record);
     }
 
+    /// All that is known is at rest.
+    fn rests(&mut self) {
+        self.durable = Durable::Yes;
+        self.unsaved = false;
+        self.record.rest();
+    }
+
     pub(super) fn renewed(&mut self, answer: RefreshAnswer, now: Timestamp) {
         let grant = &mut self.record.grant;
-        if let Some(tokens) = grant.holding.tokens_mut() {
-            *tokens = tokens.clone().merged(answer, now);
-            // Who is signed in was settled at the login; an id token that cannot be read changes
-            // nothing and loses nothing.
-            if let Ok(newer) = claims::identity(&tokens.id_token) {
-                let identity = Arc::make_mut(&mut grant.identity);
-                identity.plan = newer.plan.or(identity.plan.take());
-                identity.email = newer.email.or(identity.email.take());
-            }
+        // Who is signed in was settled at the login; an id token that cannot be read changes nothing and
+        // loses nothing.
+        let brought = grant.holding.renew(answer, now).map(claims::identity);
+        if let Some(Ok(newer)) = brought {
+            let identity = Arc::make_mut(&mut grant.identity);
+            identity.plan = newer.plan.or(identity.plan.take());
+            identity.email = newer.email.or(identity.email.take());
         }
         grant.issued_at = now;
         match grant.holding.mode() {

@@ -22,8 +22,8 @@ pub enum Event {
     RefreshAsked(Option<u64>),
     /// Where the requests of this workspace go, as the provider says now.
     Routed(String, Routing),
-    /// The store may have lost the record.
-    Unkept,
+    /// The store may have lost the record, whose id token this was, if it is known.
+    Unkept(Option<IdToken>),
     /// The machine slept: the network may not be there yet.
     Woke,
     /// The daemon stops: save what is not saved, and begin nothing else.
@@ -47,7 +47,7 @@ pub enum Effect {
     Rest,
     /// Find out whether the provider's host answers; no secret is sent.
     Probe(u64),
-    /// Make this durable.
+    /// Make this durable; what it lacks stays as it is at rest ([`Record::completed`]).
     Save(u64, Box<Record>),
     /// Spend this refresh token.
     Refresh(u64, RefreshToken),
@@ -145,7 +145,7 @@ impl Credential {
 
     pub(super) fn of(record: &Record) -> Self {
         let (bearer, expires_at) = match &record.grant.holding {
-            Holding::ChatGpt(tokens) => {
+            Holding::ChatGpt(tokens, _) => {
                 (Bearer::Access(tokens.access_token.clone()), Some(tokens.expires_at))
             }
             Holding::ApiKey(key, _) => (Bearer::Key(key.clone()), None),

@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use authd_oauth::{
-    Effect, Event, Grant, Mode, Routing, Session,
+    Effect, Event, Grant, IdToken, Mode, Routing, Session,
     Standing::{Expired, Ready, Refreshing},
 };
 
@@ -91,10 +91,14 @@ fn a_routing_of_another_workspace_is_dropped() {
 #[test]
 fn a_record_that_may_be_gone_is_saved_again_until_it_is_there() {
     let mut session = Session::restored(record(Mode::ChatGpt, HOUR), 3, at(0));
-    let Effect::Save(ticket, _) = session.apply(Event::Unkept, at(1)) else { panic!("{session:#?}") };
+    let was_at_rest = || Some(IdToken::new("was at rest"));
+    let unkept = Event::Unkept(was_at_rest());
+    let Effect::Save(ticket, saved) = session.apply(unkept, at(1)) else { panic!("{session:#?}") };
+    assert!(saved.is_whole());
     session.apply(Event::Saved(ticket, Err(unsaved("it does not answer"))), at(2));
     assert!(!session.is_settled() && session.outlook().unsaved);
-    let Effect::Save(ticket, _) = session.apply(Event::Ticked, at(60)) else { panic!("{session:#?}") };
+    let Effect::Save(ticket, saved) = session.apply(Event::Ticked, at(60)) else { panic!("{session:#?}") };
+    assert_eq!(saved.grant.holding.id_token().unwrap().expose(), "was at rest");
     session.apply(Event::Saved(ticket, Ok(())), at(61));
     assert!(session.is_settled() && !session.outlook().unsaved);
 }

@@ -17,33 +17,36 @@ pub(crate) struct Provider {
     issued: u32,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Family {
     newest: String,
+    id_token: String,
     alive: bool,
 }
 
-/// The answer to a refresh, and the refresh token that its receiver has from then on.
+/// The answer to a refresh, and the refresh token and the id token that its receiver has from then on.
 #[derive(Clone, Debug)]
 pub(crate) struct Renewal {
     pub(crate) answer: RefreshAnswer,
     pub(crate) brings: String,
+    pub(crate) id_token: String,
 }
 
 impl Provider {
     /// A new sign-in: a family of its own.
     pub(crate) fn sign_in(&mut self, mode: Mode, lifetime: Duration, now: Timestamp) -> Grant {
         let refresh_token = self.next(&format!("rt-{}", self.families.len()));
+        let attests = self.next("id");
+        let id_token = IdToken::new(&*attests);
         let tokens = Tokens {
-            id_token: IdToken::new(self.next("id")),
             access_token: AccessToken::new(self.next("at")),
             refresh_token: Some(RefreshToken::new(&*refresh_token)),
             expires_at: later(now, lifetime),
         };
-        self.families.push(Family { newest: refresh_token, alive: true });
+        self.families.push(Family { newest: refresh_token, id_token: attests, alive: true });
         let holding = match mode {
-            Mode::ChatGpt => Holding::ChatGpt(tokens),
-            Mode::ApiKey => Holding::ApiKey(self.key(), Some(tokens)),
+            Mode::ChatGpt => Holding::ChatGpt(tokens, Some(id_token)),
+            Mode::ApiKey => Holding::ApiKey(self.key(), Some((tokens, id_token))),
         };
         Grant { identity: Arc::default(), holding, mode_reason: "".into(), issued_at: now }
     }
@@ -56,7 +59,7 @@ impl Provider {
         lifetime: Duration,
     ) -> Result<Renewal, Failure> {
         let family = family_of(token);
-        let Family { newest, alive } = &mut self.families[family];
+        let Family { newest, alive, .. } = &mut self.families[family];
         if !*alive {
             return Err(refused("refresh_token_invalidated"));
         }
@@ -68,12 +71,14 @@ impl Provider {
         let mut body = format!(r#"{{"access_token":"{}","expires_in":{seconds}"#, self.next("at"));
         if rotates {
             let newest = self.next(&format!("rt-{family}"));
-            body += &format!(r#","id_token":"{}","refresh_token":"{newest}""#, self.next("id"));
-            self.families[family].newest = newest;
+            let id_token = self.next("id");
+            body += &format!(r#","id_token":"{id_token}","refresh_token":"{newest}""#);
+            self.families[family] = Family { newest, id_token, alive: true };
         }
         body += "}";
         let answer = RefreshAnswer::parse(body.as_bytes())?;
-        Ok(Renewal { answer, brings: self.families[family].newest.clone() })
+        let Family { newest, id_token, .. } = self.families[family].clone();
+        Ok(Renewal { answer, brings: newest, id_token })
     }
 
     /// An API key.
@@ -88,7 +93,7 @@ impl Provider {
 
     /// Whether this token would still be taken.
     pub(crate) fn accepts(&self, token: &str) -> bool {
-        let Family { newest, alive } = &self.families[family_of(token)];
+        let Family { newest, alive, .. } = &self.families[family_of(token)];
         *alive && newest == token
     }
 
@@ -116,9 +121,11 @@ pub(crate) struct Store {
 }
 
 impl Store {
+    /// What the record lacks stays as it is.
     pub(crate) fn write(&mut self, record: Record) {
         self.ever.insert(bearer_of(&record).to_owned());
-        self.durable = Some(record);
+        let at_rest = self.durable.take().filter(|_| !record.is_whole()).map(|durable| durable.to_text());
+        self.durable = Some(record.completed(at_rest.as_ref()));
     }
 
     /// Whether a crash at any time since would have found this credential, or one after it.
@@ -130,7 +137,7 @@ impl Store {
 /// The credential that a record is for.
 pub(crate) fn bearer_of(record: &Record) -> &str {
     match &record.grant.holding {
-        Holding::ChatGpt(tokens) => tokens.access_token.expose(),
+        Holding::ChatGpt(tokens, _) => tokens.access_token.expose(),
         Holding::ApiKey(key, _) => key.expose(),
     }
 }
@@ -138,6 +145,11 @@ pub(crate) fn bearer_of(record: &Record) -> &str {
 /// The refresh token of a record; in this world there always is one.
 pub(crate) fn refresh_token_of(record: &Record) -> &str {
     record.grant.holding.refresh_token().expect("every grant of this world has one").expose()
+}
+
+/// The id token of a record, if it is in it.
+pub(crate) fn id_token_of(record: &Record) -> Option<&str> {
+    record.grant.holding.id_token().map(IdToken::expose)
 }
 
 /// The secret of a bearer.

@@ -10,7 +10,7 @@ use authd_oauth::{
 use jiff::Timestamp;
 
 use crate::{
-    model::{Store, bearer_of, refresh_token_of, secret_of},
+    model::{Store, bearer_of, id_token_of, refresh_token_of, secret_of},
     world::{Kept, Report},
 };
 
@@ -43,6 +43,8 @@ pub(crate) struct Seen<'a> {
 pub(crate) struct Watch {
     /// The newest refresh token that was received for the grant of now.
     newest: String,
+    /// The newest id token that was received for it.
+    id_token: String,
     in_flight: Option<(u64, Doing)>,
     ended: bool,
     stopping: bool,
@@ -91,10 +93,12 @@ macro_rules! promise {
 }
 
 impl Watch {
-    pub(crate) fn over(session: &Session, first: bool, now: Timestamp) -> Self {
+    pub(crate) fn over(session: &Session, store: &Store, first: bool, now: Timestamp) -> Self {
         let record = session.record();
+        let id_token = id_token_of(record).or(store.durable.as_ref().and_then(id_token_of));
         Self {
             newest: refresh_token_of(record).to_owned(),
+            id_token: id_token.expect("every grant of this world has one").to_owned(),
             in_flight: None,
             ended: record.ended.is_some(),
             stopping: false,
@@ -136,6 +140,7 @@ impl Watch {
 
     pub(crate) fn signed_in(&mut self, grant: &Grant, now: Timestamp) {
         grant.holding.refresh_token().unwrap().expose().clone_into(&mut self.newest);
+        grant.holding.id_token().unwrap().expose().clone_into(&mut self.id_token);
         self.in_flight = None;
         (self.ended, self.doubt, self.unproven, self.lost) = (false, false, false, false);
         (self.not_before, self.excused_until) = (now, now);
@@ -145,7 +150,7 @@ impl Watch {
     /// A wish that the newest credential meets, saved or not, is no reason for a newer one.
     pub(crate) fn wanted(&mut self, span: Duration, session: &Session, now: Timestamp) {
         let grant = &session.record().grant;
-        if let (Holding::ChatGpt(tokens), Some(due)) = (&grant.holding, session.refresh_at()) {
+        if let (Holding::ChatGpt(tokens, _), Some(due)) = (&grant.holding, session.refresh_at()) {
             let (issued, expires) = (grant.issued_at, tokens.expires_at);
             let counts = schedule::wish(span, issued, expires, due, now);
             self.wanted |= schedule::lifetime(now, expires) <= counts;
@@ -195,6 +200,7 @@ impl Watch {
             }
             (Report::Refreshed(Ok(renewal)), _) => {
                 self.newest.clone_from(&renewal.brings);
+                self.id_token.clone_from(&renewal.id_token);
                 (self.doubt, self.unproven, self.wanted) = (false, false, false);
                 (self.lost, self.journal_failed) = (false, false);
             }
@@ -282,8 +288,7 @@ impl Watch {
                 self.may_send(seen)?;
                 let record = seen.session.record();
                 promise!(record.grant.holding.mode() == Mode::ApiKey, "an exchange in ChatGPT mode");
-                let newest = record.grant.holding.tokens().unwrap().id_token.expose();
-                promise!(id_token.expose() == newest, "an old id token is exchanged");
+                promise!(id_token.expose() == self.id_token, "an old id token is exchanged");
                 let paused = self.exchanged_at.is_none_or(|at| seen.now >= later(at, KEY_PAUSE));
                 promise!(paused, "two exchanges within five minutes");
                 (*ticket, Doing::Exchange)
@@ -317,11 +322,15 @@ impl Watch {
         if let Some(ended) = &record.ended {
             promise!(ended.answer_lost_at.is_some() == self.lost, "lost: {}, and {ended:?}", self.lost);
         }
+        let (here, at_rest) = (id_token_of(record), seen.store.durable.as_ref().and_then(id_token_of));
+        promise!(here.or(at_rest) == Some(&self.id_token), "the newest id token is lost");
         if seen.session.is_settled() {
+            promise!(record.grant.holding.mode() == Mode::ApiKey || here.is_none(), "kept for nothing");
             promise!(self.in_flight.is_none(), "settled with a call in flight");
             let durable = seen.store.durable.as_ref();
             let saved = durable.is_some_and(|durable| {
                 refresh_token_of(durable) == self.newest
+                    && id_token_of(durable) == Some(&self.id_token)
                     && bearer_of(durable) == bearer_of(record)
                     && durable.ended == record.ended
             });

@@ -11,7 +11,7 @@ use jiff::Timestamp;
 
 use crate::{
     luck::{failure, refresh, save},
-    model::{Provider, Renewal, Store, bearer_of, refresh_token_of, refused},
+    model::{Provider, Renewal, Store, bearer_of, id_token_of, refresh_token_of, refused},
     step::{Luck, Rejected, Step},
     watch::{Seen, Watch},
 };
@@ -125,7 +125,7 @@ impl World {
 
     fn signed_in(grant: Grant, provider: Provider, store: Store, now: Timestamp) -> Result<Self, String> {
         let session = Session::signed_in(grant, 1, 7, now);
-        let watch = Watch::over(&session, true, now);
+        let watch = Watch::over(&session, &store, true, now);
         Self::begun(Self { session, now, provider, store, watch, calls: Vec::new(), past: Vec::new() })
     }
 
@@ -138,7 +138,7 @@ impl World {
         };
         let read = Record::from_text(&durable.to_text()).map_err(|error| error.to_string())?;
         let session = Session::restored(read, 8, now);
-        let watch = Watch::over(&session, false, now);
+        let watch = Watch::over(&session, &store, false, now);
         Self::begun(Self { session, now, provider, store, watch, calls: Vec::new(), past: Vec::new() })
     }
 
@@ -164,7 +164,9 @@ impl World {
         let first = self.past.first().map(|(ticket, _)| ticket);
         let Self { session, now, provider, store, watch, .. } = self;
         let held = [Some(session.record()), store.durable.as_ref()].map(|record| {
-            record.map(|record| (bearer_of(record), refresh_token_of(record), &record.journal))
+            record.map(|record| {
+                (bearer_of(record), refresh_token_of(record), id_token_of(record), &record.journal)
+            })
         });
         format!("{now} {session:?} {calls:?} {first:?} {held:?} {provider:?} {watch:?}")
     }

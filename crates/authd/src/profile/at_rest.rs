@@ -1,0 +1,38 @@
+//! A profile's record in the store. It is all there is of a login: a session lets go of what only the record needs
+//! to have, and gets it back from there before anything takes the record's place.
+
+use authd_api::ProfileName;
+use authd_oauth::Record;
+use authd_store::{Key, Store, StoreError};
+
+/// The whole of a record, of which a session has the newest part. A record at rest that cannot be opened has
+/// nothing to add, now or later.
+pub(super) async fn whole(store: &Store, name: &ProfileName, record: &Record) -> Result<Record, StoreError> {
+    let record = record.clone();
+    if record.is_whole() {
+        return Ok(record);
+    }
+    match store.load(&Key::profile(name.as_str())).await {
+        Ok(at_rest) => Ok(record.completed(at_rest.as_ref())),
+        Err(StoreError::Damaged { .. }) => Ok(record),
+        Err(error) => Err(error),
+    }
+}
+
+/// Puts a record into the place of the one that is at rest.
+pub(super) async fn save(store: &Store, name: &ProfileName, record: &Record) -> Result<(), StoreError> {
+    put(store, name, &whole(store, name, record).await?).await
+}
+
+/// Puts a record that is whole under a name.
+pub(super) async fn put(store: &Store, name: &ProfileName, record: &Record) -> Result<(), StoreError> {
+    store.save(&Key::profile(name.as_str()), &label(name, record), record.to_text()).await
+}
+
+/// How the store shows the record to a person.
+fn label(name: &ProfileName, record: &Record) -> String {
+    match &record.grant.identity.email {
+        Some(email) => format!("authd: profile {name} ({email})"),
+        None => format!("authd: profile {name}"),
+    }
+}
