@@ -50,7 +50,7 @@ pub(crate) struct Facts {
     /// How things stand, whatever the time is.
     pub(crate) outlook: Outlook,
     /// What is served: until a sign-in is saved, the credential of whoever was signed in before.
-    pub(crate) credential: Credential,
+    pub(crate) credential: Arc<Credential>,
     /// When the next renewal is planned.
     pub(crate) refresh_at: Option<Timestamp>,
     /// The end of the grant, if it has ended.

@@ -4,8 +4,8 @@
 use std::{collections::BTreeMap, io, path::PathBuf, sync::Arc};
 
 use authd_api::ProfileName;
-use authd_oauth::{Grant, Identity};
-use authd_store::{Entry, Index, Kind, Moved, Status as StoreStatus, StoreError};
+use authd_oauth::Grant;
+use authd_store::{Index, Kind, Moved, Status as StoreStatus, StoreError, Whose};
 use tokio::sync::{mpsc, oneshot, watch};
 use tracing::{error, info};
 
@@ -190,7 +190,7 @@ impl Owner {
 
     async fn sign_in(&mut self, sign_in: SignIn) -> Result<ProfileName, KeeperError> {
         let name = self.place(&sign_in).ok_or(KeeperError::Taken)?;
-        let entry = entry(&sign_in.grant);
+        let whose = whose(&sign_in.grant);
         if let Some(handle) = self.directory.profiles.get(&name) {
             handle.sign_in(sign_in.grant).await?;
         } else {
@@ -201,7 +201,7 @@ impl Owner {
             self.handles().insert(name.clone(), handle);
             saved.await.map_err(|_| KeeperError::Gone)?;
         }
-        self.index.profiles.insert(name.to_string(), entry);
+        self.index.profiles.insert(name.to_string(), Some(whose));
         self.index.default.get_or_insert_with(|| name.to_string());
         self.write();
         self.tools.events.tell(News::Profile(name.clone()));
@@ -212,9 +212,9 @@ impl Owner {
     /// to the first alternative of which the same is true.
     fn place(&self, sign_in: &SignIn) -> Option<ProfileName> {
         let wanted = &sign_in.wanted;
-        let fits = |name: &ProfileName| {
-            self.index.profiles.get(name.as_str()).is_none_or(|entry| is_same(entry, &sign_in.grant))
-        };
+        let theirs = Some(whose(&sign_in.grant));
+        let fits =
+            |name: &ProfileName| self.index.profiles.get(name.as_str()).is_none_or(|whose| *whose == theirs);
         if sign_in.replace || fits(wanted) {
             return Some(wanted.clone());
         }
@@ -247,8 +247,8 @@ impl Owner {
         if let Some(handle) = self.handles().remove(from) {
             self.handles().insert(to.clone(), handle);
         }
-        if let Some(entry) = self.index.profiles.remove(from.as_str()) {
-            self.index.profiles.insert(to.to_string(), entry);
+        if let Some(whose) = self.index.profiles.remove(from.as_str()) {
+            self.index.profiles.insert(to.to_string(), whose);
         }
         if self.index.default.as_deref() == Some(from.as_str()) {
             self.index.default = Some(to.to_string());
@@ -323,22 +323,9 @@ impl Owner {
     }
 }
 
-fn entry(grant: &Grant) -> Entry {
-    let Identity { email, plan, user_id, account_id, .. } = (*grant.identity).clone();
-    Entry {
-        email,
-        plan: plan.map(|plan| plan.to_string()),
-        mode: Some(grant.holding.mode().to_string()),
-        mode_reason: Some(grant.mode_reason.to_string()),
-        user_id,
-        account_id,
-    }
-}
-
-/// An identity is (user, workspace), never the e-mail. A key of the user's own has neither, and is the
-/// same as another such key.
-fn is_same(entry: &Entry, grant: &Grant) -> bool {
-    let identity = &grant.identity;
-    let unknown = *entry == Entry::default();
-    !unknown && entry.user_id == identity.user_id && entry.account_id == identity.account_id
+/// An identity is (user, workspace), never the e-mail. A key of the user's own has neither, and is the same as
+/// another such key.
+fn whose(grant: &Grant) -> Whose {
+    let boxed = |id: &Option<String>| id.as_deref().map(Into::into);
+    Whose { user_id: boxed(&grant.identity.user_id), account_id: boxed(&grant.identity.account_id) }
 }

@@ -70,7 +70,7 @@ pub(crate) fn profile(
             Profile { state: ProfileState::LoginRequired, last_error: Some(unusable(name, view)), ..blank }
         }
         View::Known(facts) => {
-            let Credential { identity, mode_reason, generation, issued_at, .. } = &facts.credential;
+            let Credential { identity, mode_reason, generation, issued_at, .. } = &*facts.credential;
             Profile {
                 state: match facts.outlook.standing(now) {
                     Standing::Ready => ProfileState::Ready,

@@ -259,14 +259,15 @@ async fn ready_headers(
     let found = front.find(part)?;
     let facts = front.fresh(&found, min_ttl).await?;
     let ready = &facts.ready;
-    let mut response = if held.is_some_and(|etag| etag == ready.etag) {
+    let etag = ready.etag();
+    let mut response = if held.is_some_and(|held| held == etag) {
         StatusCode::NOT_MODIFIED.into_response()
     } else {
-        let mut response = Response::new(Body::new(Pieces::from(ready.answer.clone())));
+        let mut response = Response::new(Body::new(Pieces::from(ready.answer())));
         response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
         response
     };
-    response.headers_mut().insert(header::ETAG, ready.etag.clone());
+    response.headers_mut().insert(header::ETAG, etag);
     Ok(no_store(response))
 }
 

@@ -89,7 +89,8 @@ enum Network {
 #[derive(Debug)]
 pub struct Session {
     record: Record,
-    served: Credential,
+    /// Shared with whatever publishes it.
+    served: Arc<Credential>,
     work: Work,
     ticket: u64,
     durable: Durable,
@@ -186,7 +187,7 @@ impl Session {
     }
 
     /// The credential that clients get, valid or not.
-    pub fn credential(&self) -> &Credential {
+    pub fn credential(&self) -> &Arc<Credential> {
         &self.served
     }
 

@@ -1,5 +1,5 @@
-//! What is remembered beside the secrets, and is none: which profiles there are, and which store holds
-//! them. It is written whole or not at all, and can be rebuilt from the store.
+//! What is remembered beside the secrets, and is none: which profiles there are, whose they are, and which store
+//! holds them. It is written whole or not at all, and can be rebuilt from the store.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -35,27 +35,19 @@ pub struct Index {
     pub handover: Option<String>,
     /// The profile used when none is named.
     pub default: Option<String>,
-    /// The profiles.
+    /// The profiles, and whose they are; that is not known of those that the store alone told of.
     #[serde(default)]
-    pub profiles: BTreeMap<String, Entry>,
+    pub profiles: BTreeMap<String, Option<Whose>>,
 }
 
-/// What is remembered of a profile. Nothing at all, if it was rebuilt.
+/// Whose a profile is, which its record tells, too: so much has to be known while that cannot be read. Nobody's, if
+/// it is a key of somebody's own.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct Entry {
-    /// Who.
-    pub email: Option<String>,
-    /// The plan.
-    pub plan: Option<String>,
-    /// The credential's mode.
-    pub mode: Option<String>,
-    /// Why that one.
-    pub mode_reason: Option<String>,
+pub struct Whose {
     /// The user.
-    pub user_id: Option<String>,
+    pub user_id: Option<Box<str>>,
     /// The workspace.
-    pub account_id: Option<String>,
+    pub account_id: Option<Box<str>>,
 }
 
 /// What a state directory holds.
@@ -104,10 +96,16 @@ impl Index {
             Err(error) => return Loaded::Damaged(error.to_string()),
         };
         match serde_json::from_str::<Self>(&text) {
-            Ok(index) if index.version == VERSION => Loaded::Index(index),
+            Ok(index) if index.version == VERSION => Loaded::Index(index.packed()),
             Ok(index) => set_aside(&path, &format!("it has version {}", index.version)),
             Err(error) => set_aside(&path, &error.to_string()),
         }
+    }
+
+    /// The same in less room: a map that is filled in order leaves half of each node empty, one that is made of all
+    /// at once does not.
+    fn packed(self) -> Self {
+        Self { profiles: self.profiles.into_iter().collect(), ..self }
     }
 
     /// Writes the index.

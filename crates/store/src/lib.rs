@@ -22,6 +22,6 @@ mod worker;
 
 pub use backend::{Kind, StoreError};
 pub use file::KeySource;
-pub use index::{Entry, Index, Loaded};
+pub use index::{Index, Loaded, Whose};
 pub use key::Key;
 pub use store::{Call, Config, Moved, State, Status, Store, Wish};

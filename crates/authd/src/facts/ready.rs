@@ -29,10 +29,14 @@ pub(crate) struct Rendering {
 
 /// A credential, ready to use.
 pub(crate) struct Ready {
-    /// The entity tag of the answer.
-    pub(crate) etag: HeaderValue,
-    /// The answer to a request for the headers: what is before the secret, the secret, and what is behind it.
-    pub(crate) answer: [Bytes; 3],
+    /// The answer to a request for the headers, without the secret; and its entity tag behind it.
+    text: Bytes,
+    /// Where in the text the secret belongs.
+    gap: usize,
+    /// Where the answer ends.
+    end: usize,
+    /// The secret, as the answer says it.
+    secret: Bytes,
     /// The credential's own header; none, if a store gave back what can be no header.
     pub(super) authorization: Option<HeaderValue>,
 }
@@ -87,12 +91,21 @@ impl Ready {
             generation: credential.generation,
             expires_at: credential.expires_at,
         };
-        let text = serde_json::to_vec(&message).expect("a struct of strings and numbers has a JSON form");
-        Self {
-            etag: etag(credential.generation, rendering.revision),
-            answer: around(text, &credential.bearer),
-            authorization,
-        }
+        let mut text = serde_json::to_vec(&message).expect("a struct of strings and numbers has a JSON form");
+        let (gap, end) = (gap(&text), text.len());
+        let secret = gap.map_or_else(Bytes::new, |_| in_json(&credential.bearer));
+        text.extend(etag(credential.generation, rendering.revision).into_bytes());
+        Self { text: text.into_boxed_slice().into(), gap: gap.unwrap_or(end), end, secret, authorization }
+    }
+
+    /// The answer to a request for the headers: what is before the secret, the secret, and what is behind it.
+    pub(crate) fn answer(&self) -> [Bytes; 3] {
+        [self.text.slice(..self.gap), self.secret.clone(), self.text.slice(self.gap..self.end)]
+    }
+
+    /// The entity tag of the answer.
+    pub(crate) fn etag(&self) -> HeaderValue {
+        HeaderValue::from_maybe_shared(self.text.slice(self.end..)).expect("an entity tag of digits is a value")
     }
 }
 
@@ -103,41 +116,61 @@ fn authorization(bearer: &Bearer) -> Option<HeaderValue> {
     Some(value)
 }
 
-/// An answer's text, with the secret in the place that was left for it.
-fn around(text: Vec<u8>, bearer: &Bearer) -> [Bytes; 3] {
+/// Where in an answer's text the place is that was left for the secret.
+fn gap(text: &[u8]) -> Option<usize> {
     let before = format!(r#""{AUTHORIZATION}",""#);
-    let gap = text.windows(before.len()).position(|piece| piece == before.as_bytes());
-    let text = Bytes::from(text.into_boxed_slice());
-    let Some(gap) = gap.map(|at| at + before.len()) else { return [text, Bytes::new(), Bytes::new()] };
+    let found = text.windows(before.len()).position(|piece| piece == before.as_bytes())?;
+    Some(found + before.len())
+}
+
+/// A secret as JSON says it: as it is, in its own place, unless JSON has to write it in another way.
+fn in_json(bearer: &Bearer) -> Bytes {
     let secret = bearer.authorization();
     hygiene::keep_out_of_swap(&secret);
     let plain = secret.iter().all(|byte| matches!(byte, b' '..=b'~') && !matches!(byte, b'"' | b'\\'));
-    // What JSON has to write in another way is a copy.
-    let secret = if plain { secret } else { escaped(&secret) };
-    [text.slice(..gap), secret, text.slice(gap..)]
-}
-
-fn escaped(secret: &[u8]) -> Bytes {
-    let text = serde_json::to_string(&String::from_utf8_lossy(secret)).expect("text has a JSON form");
+    if plain {
+        return secret;
+    }
+    let text = serde_json::to_string(&String::from_utf8_lossy(&secret)).expect("text has a JSON form");
     let text = Bytes::from_owner(Zeroizing::new(text));
     text.slice(1..text.len() - 1)
 }
 
 /// The generation, which tells credentials apart; and what tells it from the same one rendered otherwise, after
 /// a reload.
-fn etag(generation: u64, revision: u32) -> HeaderValue {
-    let tag = match revision {
+fn etag(generation: u64, revision: u32) -> String {
+    match revision {
         0 => format!("\"{generation}\""),
         _ => format!("\"{generation}-{revision}\""),
-    };
-    HeaderValue::from_str(&tag).expect("digits between quotes are a header value")
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use authd_oauth::ApiKey;
+    use jiff::Timestamp;
 
     use super::*;
+
+    /// The seventh credential of a profile, after two reloads.
+    fn rendered(bearer: Bearer) -> Ready {
+        let provider = Provider::with_issuer("http://127.0.0.1:9");
+        let client =
+            ClientIdentity { originator: "o".into(), version: "v".into(), user_agent: "o/v".into() };
+        let rendering = Rendering { revision: 2, provider, client, organization: None, project: None };
+        let credential = Credential {
+            generation: 7,
+            bearer,
+            identity: Arc::default(),
+            mode_reason: "".into(),
+            routing: Arc::default(),
+            issued_at: Timestamp::UNIX_EPOCH,
+            expires_at: None,
+        };
+        Ready::of(&ProfileName::first(), &credential, &rendering)
+    }
 
     #[test]
     fn a_secret_is_there_once() {
@@ -145,20 +178,27 @@ mod tests {
         let there = bearer.authorization().as_ptr();
         let value = authorization(&bearer).unwrap();
         assert!(value.is_sensitive() && value.as_bytes().as_ptr() == there);
-        let text = br#"{"headers":[["Authorization",""],["version","1"]]}"#;
-        let answer = around(text.to_vec(), &bearer);
+        let ready = rendered(bearer);
+        let answer = ready.answer();
         assert_eq!(answer[1].as_ptr(), there);
-        assert_eq!(answer.concat(), br#"{"headers":[["Authorization","Bearer sk-1"],["version","1"]]}"#);
+        let told: Headers = serde_json::from_slice(&answer.concat()).unwrap();
+        let own = ("Authorization".to_owned(), "Bearer sk-1".to_owned());
+        assert_eq!((&told.headers[0], told.generation), (&own, 7));
+        assert_eq!(ready.etag(), "\"7-2\"");
     }
 
     #[test]
     fn a_secret_that_json_writes_in_another_way_is_written_so() {
         let bearer = Bearer::Key(ApiKey::new(r#"sk"\1"#));
-        let answer = around(br#"["Authorization",""]"#.to_vec(), &bearer).concat();
-        let told: [String; 2] = serde_json::from_slice(&answer).unwrap();
-        assert_eq!(told[1].as_bytes(), bearer.authorization());
-        let no_header = Bearer::Key(ApiKey::new("a\nb"));
-        assert!(authorization(&no_header).is_none());
-        assert_eq!(around(b"{}".to_vec(), &no_header).concat(), b"{}");
+        let own = bearer.authorization();
+        let told: Headers = serde_json::from_slice(&rendered(bearer).answer().concat()).unwrap();
+        assert_eq!(told.headers[0].1.as_bytes(), own);
+    }
+
+    #[test]
+    fn a_secret_that_can_be_no_header_is_in_no_answer() {
+        let answer = rendered(Bearer::Key(ApiKey::new("a\nb"))).answer().concat();
+        let told: Headers = serde_json::from_slice(&answer).unwrap();
+        assert!(told.headers.iter().all(|(name, _)| name != AUTHORIZATION), "{told:?}");
     }
 }

@@ -1,7 +1,7 @@
 //! What the index remembers beyond names: how it is found again when it is lost, where records move to, and
 //! which of them are to be deleted still.
 
-use authd_store::{Entry, Index, Key, Kind, Loaded, Moved, StoreError};
+use authd_store::{Index, Key, Kind, Loaded, Moved, StoreError};
 use tracing::warn;
 
 use super::Owner;
@@ -24,7 +24,7 @@ async fn from_store(tools: &Tools) -> Index {
     match tools.store.list().await {
         Ok(keys) => {
             let names = keys.iter().filter_map(Key::profile_name);
-            index.profiles = names.map(|name| (name.to_owned(), Entry::default())).collect();
+            index.profiles = names.map(|name| (name.to_owned(), None)).collect();
         }
         Err(error) => warn!(%error, "the store cannot be listed"),
     }

@@ -98,6 +98,12 @@ async fn a_new_key_and_a_refused_move_lose_nothing() {
     assert_eq!(house.get("/v1/status").await["store"]["kind"], "file");
 }
 
+/// A finished login is taken out of the store by and by: calls to it keep their order, and these come after that.
+async fn login_is_out_of_the_store(house: &House) {
+    house.request("PUT", "/v1/profiles/spare/api-key", &[], r#"{"api_key": "sk-spare"}"#).await;
+    house.request("DELETE", "/v1/profiles/spare", &[], "").await;
+}
+
 /// Moves everything to files, where a restart finds it.
 async fn records_at_rest(house: &House) -> u64 {
     house.post("/v1/store/migrate", json!({"to": "file"})).await["records"].as_u64().unwrap()
@@ -108,6 +114,7 @@ async fn a_profile_is_renamed_although_its_old_record_cannot_be_deleted_yet() {
     let sandbox = sandbox().await;
     let (mut house, tell) = moody(&sandbox).await;
     house.sign_in("default", "plus").await;
+    login_is_out_of_the_store(&house).await;
     tell("fail-delete");
     let renamed = house.request("PATCH", "/v1/profiles/default", &[], r#"{"name":"work"}"#).await;
     assert!(renamed.status.is_success(), "{}", renamed.text());
@@ -146,9 +153,7 @@ async fn a_login_that_cannot_be_forgotten_here_is_taken_away_from_there() {
     let (mut house, tell) = moody(&sandbox).await;
     // With a key, nothing is saved by and by that a bad store would hold up.
     house.sign_in("default", "business").await;
-    // The finished login is taken out of the store by and by: calls to it keep their order, and this is one.
-    house.request("PUT", "/v1/profiles/spare/api-key", &[], r#"{"api_key": "sk-spare"}"#).await;
-    house.request("DELETE", "/v1/profiles/spare", &[], "").await;
+    login_is_out_of_the_store(&house).await;
     let path = house.dir().join("auth.json");
     for mood in ["fail-delete", "hang"] {
         tell(mood);
@@ -167,6 +172,29 @@ async fn a_login_that_cannot_be_forgotten_here_is_taken_away_from_there() {
     assert_eq!(records_at_rest(&house).await, 1);
     house.restart().await;
     house.get("/v1/profiles/-/headers").await;
+}
+
+/// In ChatGPT mode the id token is at rest only.
+#[tokio::test]
+async fn a_login_is_not_given_away_without_its_id_token() {
+    let sandbox = sandbox().await;
+    let (house, tell) = moody(&sandbox).await;
+    house.sign_in("default", "plus").await;
+    let path = house.dir().join("auth.json");
+    let export = async || {
+        let body = json!({"target": "codex", "path": path}).to_string();
+        house.request("POST", "/v1/profiles/-/export", &[], body).await
+    };
+    tell("lie");
+    let refused = export().await;
+    assert!(refused.text().contains("authctl refresh"), "{}", refused.text());
+    assert!(!path.exists() && profile(&house).await["state"] == "ready");
+    // Here it lied about a record that is there.
+    tell("well");
+    house.post("/v1/profiles/-/refresh", json!({})).await;
+    assert!(export().await.status.is_success());
+    let login: Value = serde_json::from_str(&fs::read_to_string(&path).unwrap()).unwrap();
+    assert_eq!(login["tokens"]["id_token"].as_str().unwrap().split('.').count(), 3);
 }
 
 #[tokio::test]

@@ -33,7 +33,7 @@ impl Session {
 
     fn of(record: Record, seed: u64, now: Timestamp) -> Self {
         Self {
-            served: Credential::of(&record),
+            served: Credential::of(&record).into(),
             work: Work::Idle,
             ticket: 0,
             durable: Durable::Yes,

@@ -110,7 +110,7 @@ impl Session {
         }
         // Saved or not: nothing better than the newest credential can be had, and the one before it
         // may be dead already.
-        self.served = Credential::of(&self.record);
+        self.served = Credential::of(&self.record).into();
     }
 
     /// All that is known is at rest.

@@ -49,7 +49,7 @@ fn key() -> Box<Grant> {
 }
 
 fn etag(handle: &Handle) -> Option<HeaderValue> {
-    Some(handle.view().facts()?.ready.etag.clone())
+    Some(handle.view().facts()?.ready.etag())
 }
 
 #[tokio::test]
