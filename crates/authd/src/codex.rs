@@ -40,7 +40,8 @@ mod handle;
 mod place;
 
 /// Why a login is not given away. It is still whole in whatever else it is needed for.
-const NO_ID_TOKEN: &str = "the store has lost its id token, which Codex needs; `authctl refresh` brings a new one";
+const NO_ID_TOKEN: &str =
+    "the store has lost its id token, which Codex needs; `authctl refresh` brings a new one";
 
 /// The homes that are supplied, as the state directory remembers them. No secret is here.
 #[derive(Debug, Default, Serialize, Deserialize)]

@@ -39,7 +39,7 @@ pub(crate) async fn redeem(
     let (holding, mode_reason) = match plan::decide(wish.mode, &identity) {
         Decision::ChatGpt { reason } => (Holding::ChatGpt(tokens, Some(id_token)), reason),
         Decision::TryApiKey { reason, fallback } => match api_key(endpoint, &id_token).await {
-            Ok(key) => (Holding::ApiKey(key, Some((tokens, id_token))), reason),
+            Ok(key) => (Holding::ApiKey(key, Some(Box::new((tokens, id_token)))), reason),
             Err(Failure::Refused { code, .. }) if fallback => {
                 info!(%code, "no API key for this account; ChatGPT mode");
                 (Holding::ChatGpt(tokens, Some(id_token)), plan::no_key_reason(&code))

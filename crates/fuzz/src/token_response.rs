@@ -34,7 +34,10 @@ fn succeeded(body: &[u8]) {
             let refreshed = refreshed.expect("what brings all tokens brings those of a refresh");
             let mut merged = tokens.clone();
             let brought = merged.merge(refreshed, now);
-            assert_eq!(brought.map(|brought| brought.expose().to_owned()).as_deref(), Some(id_token.expose()));
+            assert_eq!(
+                brought.map(|brought| brought.expose().to_owned()).as_deref(),
+                Some(id_token.expose())
+            );
             for secret in [tokens.access_token.expose(), id_token.expose()] {
                 let bearer = HeaderValue::from_str(&format!("Bearer {secret}"));
                 assert!(!secret.is_empty() && bearer.is_ok(), "a token that no header can hold");

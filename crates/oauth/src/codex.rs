@@ -94,7 +94,9 @@ fn with_tokens(
     };
     let wants_key = matches!(plan::decide(ModeWish::Auto, &identity), plan::Decision::TryApiKey { .. });
     let (holding, reason) = match key.filter(|_| wants_key) {
-        Some(key) => (Holding::ApiKey(key, Some((tokens, id_token))), "Codex had a key for this plan"),
+        Some(key) => {
+            (Holding::ApiKey(key, Some(Box::new((tokens, id_token)))), "Codex had a key for this plan")
+        }
         None => (Holding::ChatGpt(tokens, Some(id_token)), "the login was taken over from Codex"),
     };
     let issued_at = last_refresh.unwrap_or(now).min(now);

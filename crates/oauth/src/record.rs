@@ -65,7 +65,7 @@ pub enum Holding {
     ChatGpt(Tokens, Option<IdToken>),
     /// API-key mode: the key is the credential; the tokens renew it, and the id token is exchanged for it.
     /// Without them it is a key of the user's own.
-    ApiKey(ApiKey, Option<(Tokens, IdToken)>),
+    ApiKey(ApiKey, Option<Box<(Tokens, IdToken)>>),
 }
 
 impl Holding {
@@ -81,7 +81,7 @@ impl Holding {
     pub fn tokens(&self) -> Option<&Tokens> {
         match self {
             Self::ChatGpt(tokens, _) => Some(tokens),
-            Self::ApiKey(_, renewed_by) => renewed_by.as_ref().map(|(tokens, _)| tokens),
+            Self::ApiKey(_, renewed_by) => renewed_by.as_ref().map(|renewed_by| &renewed_by.0),
         }
     }
 
@@ -89,7 +89,7 @@ impl Holding {
     pub fn id_token(&self) -> Option<&IdToken> {
         match self {
             Self::ChatGpt(_, id_token) => id_token.as_ref(),
-            Self::ApiKey(_, renewed_by) => renewed_by.as_ref().map(|(_, id_token)| id_token),
+            Self::ApiKey(_, renewed_by) => renewed_by.as_ref().map(|renewed_by| &renewed_by.1),
         }
     }
 
@@ -103,7 +103,7 @@ impl Holding {
         match self {
             Self::ChatGpt(tokens, id_token) => Some(id_token.insert(tokens.merge(answer, now)?)),
             Self::ApiKey(_, renewed_by) => {
-                let (tokens, id_token) = renewed_by.as_mut()?;
+                let (tokens, id_token) = &mut **renewed_by.as_mut()?;
                 *id_token = tokens.merge(answer, now)?;
                 Some(id_token)
             }
@@ -223,7 +223,7 @@ impl Record {
         let holding = match (written.mode, key, tokens, id_token) {
             (Mode::ChatGpt, _, Some(tokens), id_token) => Holding::ChatGpt(tokens, id_token),
             (Mode::ApiKey, Some(key), Some(tokens), Some(id_token)) => {
-                Holding::ApiKey(key, Some((tokens, id_token)))
+                Holding::ApiKey(key, Some(Box::new((tokens, id_token))))
             }
             (Mode::ApiKey, Some(key), None, None) => Holding::ApiKey(key, None),
             _ => return lacking,
@@ -238,7 +238,7 @@ impl Record {
             },
             journal: written.journal,
             ended: written.ended.map(Arc::new),
-            routing: written.routing.into(),
+            routing: written.routing.shared(),
             routed_at: written.routed_at,
         })
     }

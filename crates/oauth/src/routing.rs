@@ -1,6 +1,8 @@
 //! Where a workspace's requests go: some workspaces live on hosts of their own, and say so in
 //! `wham/accounts/check`. What it says is taken only as far as it is safe: a token goes there.
 
+use std::sync::{Arc, LazyLock};
+
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use url::Url;
@@ -34,6 +36,12 @@ impl Routing {
             origin: word("workspace_backend_origin").and_then(|origin| safe_origin(origin, hosts)),
             region: word("account_routing_override").filter(|region| is_region(region)).map(str::to_owned),
         })
+    }
+
+    /// For many to hold: nearly all have none, and that is the same one for all.
+    pub(crate) fn shared(self) -> Arc<Self> {
+        static NONE: LazyLock<Arc<Routing>> = LazyLock::new(Arc::default);
+        if self == Self::default() { NONE.clone() } else { Arc::new(self) }
     }
 
     /// A URL with the workspace's own origin in the place of its own.

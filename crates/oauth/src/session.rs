@@ -76,13 +76,17 @@ enum Durable {
 #[derive(Debug)]
 enum Network {
     Trusted,
-    /// Only a probe that began after this ticket tells anything.
-    Doubtful {
-        probes: u32,
-        next: Timestamp,
-        since_failure: bool,
-        since: u64,
-    },
+    /// Seldom, and not for long.
+    Doubtful(Box<Doubt>),
+}
+
+/// What is done about a doubtful network: only a probe that began after this ticket tells anything.
+#[derive(Debug)]
+struct Doubt {
+    probes: u32,
+    next: Timestamp,
+    since_failure: bool,
+    since: u64,
 }
 
 /// One profile's grant and all that is known of its renewal.
@@ -167,9 +171,9 @@ impl Session {
             Durable::Yes => None,
             Durable::No { next, .. } => Some(next),
         };
-        let renewal = self.renewal_at(now).map(|due| match self.network {
+        let renewal = self.renewal_at(now).map(|due| match &self.network {
             Network::Trusted => due.max(self.not_before),
-            Network::Doubtful { next, .. } => due.max(next),
+            Network::Doubtful(doubt) => due.max(doubt.next),
         });
         let next = [save, renewal].into_iter().flatten().min()?;
         Some(next.max(later(now, PROBE_PAUSE)))
@@ -234,8 +238,8 @@ impl Session {
         if newest.lasts(now) <= newest.expires_at.map_or(span, counts) {
             self.asked = true;
         }
-        if let Network::Doubtful { next, .. } = &mut self.network {
-            *next = (*next).min(later(now, PROBE_PAUSE));
+        if let Network::Doubtful(doubt) = &mut self.network {
+            doubt.next = doubt.next.min(later(now, PROBE_PAUSE));
         }
     }
 
@@ -270,7 +274,7 @@ impl Session {
         }
         if self.work == Work::Idle {
             self.record.generation += u64::from(*self.record.routing != routing);
-            self.record.routing = Arc::new(routing);
+            self.record.routing = routing.shared();
             self.record.routed_at = Some(now);
             self.durable = Durable::No { failures: 0, next: now };
         } else {
@@ -280,7 +284,8 @@ impl Session {
 
     fn doubt_network(&mut self, now: Timestamp, since_failure: bool) {
         let next = if since_failure { later(now, PROBE_PAUSE) } else { now };
-        self.network = Network::Doubtful { probes: 0, next, since_failure, since: self.ticket };
+        let doubt = Doubt { probes: 0, next, since_failure, since: self.ticket };
+        self.network = Network::Doubtful(Box::new(doubt));
     }
 
     fn next_effect(&mut self, now: Timestamp) -> Effect {
@@ -296,9 +301,9 @@ impl Session {
         if self.renewal_at(now).is_none_or(|due| due > now) {
             return Effect::Rest;
         }
-        match self.network {
-            Network::Doubtful { next, .. } if next <= now => Effect::Probe(self.begin(Work::Probing)),
-            Network::Doubtful { .. } => Effect::Rest,
+        match &self.network {
+            Network::Doubtful(doubt) if doubt.next <= now => Effect::Probe(self.begin(Work::Probing)),
+            Network::Doubtful(_) => Effect::Rest,
             Network::Trusted if self.not_before > now => Effect::Rest,
             Network::Trusted => self.renew(now),
         }

@@ -41,7 +41,7 @@ fn holding() -> impl Strategy<Value = Holding> {
     prop_oneof![
         (tokens(), option::of(id_token())).prop_map(|(tokens, id_token)| Holding::ChatGpt(tokens, id_token)),
         (secret(), option::of((tokens(), id_token())))
-            .prop_map(|(key, renewed_by)| Holding::ApiKey(ApiKey::new(key), renewed_by)),
+            .prop_map(|(key, renewed_by)| Holding::ApiKey(ApiKey::new(key), renewed_by.map(Box::new))),
     ]
 }
 

@@ -105,7 +105,8 @@ impl Ready {
 
     /// The entity tag of the answer.
     pub(crate) fn etag(&self) -> HeaderValue {
-        HeaderValue::from_maybe_shared(self.text.slice(self.end..)).expect("an entity tag of digits is a value")
+        HeaderValue::from_maybe_shared(self.text.slice(self.end..))
+            .expect("an entity tag of digits is a value")
     }
 }
 
@@ -157,8 +158,7 @@ mod tests {
     /// The seventh credential of a profile, after two reloads.
     fn rendered(bearer: Bearer) -> Ready {
         let provider = Provider::with_issuer("http://127.0.0.1:9");
-        let client =
-            ClientIdentity { originator: "o".into(), version: "v".into(), user_agent: "o/v".into() };
+        let client = ClientIdentity { originator: "o".into(), version: "v".into(), user_agent: "o/v".into() };
         let rendering = Rendering { revision: 2, provider, client, organization: None, project: None };
         let credential = Credential {
             generation: 7,

@@ -1,12 +1,10 @@
 //! How a session begins: with a sign-in, with a record at rest, with what another process left, or with
 //! another sign-in in the place of the old one.
 
-use std::sync::Arc;
-
 use jiff::Timestamp;
 
 use super::{Credential, Durable, Network, Session, Work};
-use crate::{Grant, Record};
+use crate::{Grant, Record, Routing};
 
 impl Session {
     /// The session of a new sign-in; its first effect saves it. The generation is one that no credential
@@ -17,7 +15,7 @@ impl Session {
             grant,
             journal: None,
             ended: None,
-            routing: Arc::default(),
+            routing: Routing::default().shared(),
             routed_at: None,
         };
         let mut session = Self::of(record, seed, now);
@@ -75,7 +73,7 @@ impl Session {
             grant,
             journal: None,
             ended: None,
-            routing: Arc::default(),
+            routing: Routing::default().shared(),
             routed_at: None,
         };
         *self = Self {

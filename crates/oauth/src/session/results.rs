@@ -15,22 +15,22 @@ use crate::{
 
 impl Session {
     pub(super) fn probed(&mut self, ticket: u64, reached: bool, now: Timestamp) {
-        let Network::Doubtful { probes, since_failure, since, .. } = self.network else { return };
-        if ticket <= since {
+        let Network::Doubtful(doubt) = &mut self.network else { return };
+        if ticket <= doubt.since {
             return;
         }
         if reached {
             // The wait was for the network, unless the network was there all along and something
             // behind it fails: then the back-off stands.
-            if since_failure && (probes > 0 || self.failures <= 1) {
+            if doubt.since_failure && (doubt.probes > 0 || self.failures <= 1) {
                 self.not_before = now;
             }
             self.network = Network::Trusted;
         } else {
             let waited_for = now < later(self.used_at, WAITING);
-            let pause = if waited_for { PROBE_PAUSE } else { PROBE_PAUSE * (1 << probes.min(8)) };
-            let next = later(now, pause.min(LONGEST_PROBE_PAUSE));
-            self.network = Network::Doubtful { probes: probes + 1, next, since_failure, since };
+            let pause = if waited_for { PROBE_PAUSE } else { PROBE_PAUSE * (1 << doubt.probes.min(8)) };
+            doubt.next = later(now, pause.min(LONGEST_PROBE_PAUSE));
+            doubt.probes += 1;
         }
     }
 

@@ -46,7 +46,7 @@ impl Provider {
         self.families.push(Family { newest: refresh_token, id_token: attests, alive: true });
         let holding = match mode {
             Mode::ChatGpt => Holding::ChatGpt(tokens, Some(id_token)),
-            Mode::ApiKey => Holding::ApiKey(self.key(), Some((tokens, id_token))),
+            Mode::ApiKey => Holding::ApiKey(self.key(), Some(Box::new((tokens, id_token)))),
         };
         Grant { identity: Arc::default(), holding, mode_reason: "".into(), issued_at: now }
     }

@@ -44,8 +44,8 @@ fn tools() -> (Arc<Tools>, watch::Sender<Arc<Rendering>>) {
     (Arc::new(tools), reload)
 }
 
-fn key() -> Box<Grant> {
-    Box::new(Grant::own_key(ApiKey::new("sk-test"), "a key of your own", clock::now()))
+fn key() -> Grant {
+    Grant::own_key(ApiKey::new("sk-test"), "a key of your own", clock::now())
 }
 
 fn etag(handle: &Handle) -> Option<HeaderValue> {
@@ -59,7 +59,7 @@ async fn who_rests_is_rendered_anew_after_a_reload_and_left_to_the_next_run() {
     let resting = tokio::spawn(resting);
     let (done, saved) = oneshot::channel();
     let name = ProfileName::first();
-    let beginning = Beginning::SignedIn { grant: key(), generation: 7, done };
+    let beginning = Beginning::SignedIn { grant: Box::new(key()), generation: 7, done };
     let handle = maker.begin(name.clone(), beginning).await;
     saved.await.unwrap();
     assert_eq!(etag(&handle).unwrap(), "\"7\"");
@@ -79,7 +79,7 @@ async fn who_rests_answers_and_is_forgotten_when_it_is_over() {
     let (mut maker, _, resting) = profiles(Vec::new(), tools.clone());
     tokio::spawn(resting);
     let (done, saved) = oneshot::channel();
-    let beginning = Beginning::SignedIn { grant: key(), generation: 1, done };
+    let beginning = Beginning::SignedIn { grant: Box::new(key()), generation: 1, done };
     let handle = maker.begin(ProfileName::first(), beginning).await;
     saved.await.unwrap();
     for _ in 0..3 {
