@@ -60,7 +60,7 @@ pub(crate) struct Facts {
     /// Whether it can be renewed at all.
     pub(crate) renewable: bool,
     /// The credential, ready to use.
-    pub(crate) ready: Arc<Ready>,
+    pub(crate) ready: Ready,
     /// What it was rendered with.
     rendering: Arc<Rendering>,
 }
@@ -87,14 +87,8 @@ impl Facts {
         before: Option<&Arc<Self>>,
     ) -> Self {
         let credential = session.credential();
-        let same = before.filter(|old| {
-            old.name == *name
-                && old.credential.generation == credential.generation
-                && old.credential.identity == credential.identity
-                && Arc::ptr_eq(&old.rendering, rendering)
-        });
-        let ready =
-            same.map_or_else(|| Arc::new(Ready::of(name, credential, rendering)), |old| old.ready.clone());
+        let same = before.filter(|old| old.is_rendered_of(name, credential, rendering));
+        let ready = same.map_or_else(|| Ready::of(name, credential, rendering), |old| old.ready.clone());
         Self {
             name: name.clone(),
             outlook: session.outlook(),
@@ -106,6 +100,13 @@ impl Facts {
             ready,
             rendering: rendering.clone(),
         }
+    }
+
+    fn is_rendered_of(&self, name: &ProfileName, credential: &Credential, with: &Arc<Rendering>) -> bool {
+        self.name == *name
+            && self.credential.generation == credential.generation
+            && self.credential.identity == credential.identity
+            && Arc::ptr_eq(&self.rendering, with)
     }
 
     /// The credential's mode.
@@ -167,14 +168,11 @@ impl Facts {
     }
 }
 
-/// Equal facts need not be published again. What is rendered is compared by identity: it is replaced
-/// when it changes, and only then.
+/// Equal facts need not be published again.
 impl PartialEq for Facts {
     fn eq(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.ready, &other.ready)
-            && self.name == other.name
+        self.is_rendered_of(&other.name, &other.credential, &other.rendering)
             && self.outlook == other.outlook
-            && self.credential.identity == other.credential.identity
             && self.credential.mode_reason == other.credential.mode_reason
             && self.credential.issued_at == other.credential.issued_at
             && self.refresh_at == other.refresh_at

@@ -4,7 +4,7 @@
 use std::{collections::BTreeMap, io, path::PathBuf, sync::Arc};
 
 use authd_api::ProfileName;
-use authd_oauth::Grant;
+use authd_oauth::{Grant, Identity};
 use authd_store::{Index, Kind, Moved, Status as StoreStatus, StoreError, Whose};
 use tokio::sync::{mpsc, oneshot, watch};
 use tracing::{error, info};
@@ -326,6 +326,6 @@ impl Owner {
 /// An identity is (user, workspace), never the e-mail. A key of the user's own has neither, and is the same as
 /// another such key.
 fn whose(grant: &Grant) -> Whose {
-    let boxed = |id: &Option<String>| id.as_deref().map(Into::into);
-    Whose { user_id: boxed(&grant.identity.user_id), account_id: boxed(&grant.identity.account_id) }
+    let Identity { user_id, account_id, .. } = &*grant.identity;
+    Whose { user_id: user_id.clone(), account_id: account_id.clone() }
 }

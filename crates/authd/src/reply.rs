@@ -70,6 +70,7 @@ pub(crate) fn profile(
             Profile { state: ProfileState::LoginRequired, last_error: Some(unusable(name, view)), ..blank }
         }
         View::Known(facts) => {
+            let told = |text: &Option<Box<str>>| text.as_deref().map(str::to_owned);
             let Credential { identity, mode_reason, generation, issued_at, .. } = &*facts.credential;
             Profile {
                 state: match facts.outlook.standing(now) {
@@ -81,11 +82,11 @@ pub(crate) fn profile(
                 },
                 mode: Some(mode(facts.mode())),
                 mode_reason: Some(mode_reason.to_string()),
-                email: identity.email.clone(),
+                email: told(&identity.email),
                 plan: identity.plan.as_ref().map(Plan::to_string),
-                account_id: identity.account_id.clone(),
-                organization_id: identity.organization_id.clone(),
-                project_id: identity.project_id.clone(),
+                account_id: told(&identity.account_id),
+                organization_id: told(&identity.organization_id),
+                project_id: told(&identity.project_id),
                 generation: *generation,
                 expires_at: facts.outlook.expires_at,
                 refresh_at: facts.refresh_at,

@@ -15,19 +15,19 @@ const MAX_TOKEN: usize = 64 << 10;
 #[serde(default)]
 pub struct Identity {
     /// The e-mail address.
-    pub email: Option<String>,
+    pub email: Option<Box<str>>,
     /// The plan.
     pub plan: Option<Plan>,
     /// The user.
-    pub user_id: Option<String>,
+    pub user_id: Option<Box<str>>,
     /// The workspace.
-    pub account_id: Option<String>,
+    pub account_id: Option<Box<str>>,
     /// Whether the workspace is a FedRAMP one.
     pub fedramp: bool,
     /// The API organisation.
-    pub organization_id: Option<String>,
+    pub organization_id: Option<Box<str>>,
     /// The API project.
-    pub project_id: Option<String>,
+    pub project_id: Option<Box<str>>,
 }
 
 /// A token that is not a JWT with a JSON object in it.
@@ -49,7 +49,8 @@ pub fn identity(token: &IdToken) -> Result<Identity, Unreadable> {
     let profile = claims.profile.unwrap_or_default();
     // Claims are shown on terminals and stand in headers, where a control character acts.
     let said = |text: Option<String>| {
-        text.filter(|text| !text.trim().is_empty() && !text.contains(char::is_control))
+        let stands = |text: &String| !text.trim().is_empty() && !text.contains(char::is_control);
+        text.filter(stands).map(String::into_boxed_str)
     };
     Ok(Identity {
         email: said(claims.email).or(said(profile.email)),

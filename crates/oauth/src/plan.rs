@@ -10,7 +10,7 @@ use crate::{Code, Identity};
 /// A plan, as the provider names it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
-pub struct Plan(String);
+pub struct Plan(Box<str>);
 
 /// The credential a profile uses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -89,7 +89,7 @@ pub fn no_key_reason(code: &Code) -> String {
 
 impl Plan {
     /// A plan, as it came.
-    pub fn new(name: impl Into<String>) -> Self {
+    pub fn new(name: impl Into<Box<str>>) -> Self {
         Self(name.into())
     }
 

@@ -113,7 +113,7 @@ pub struct Session {
     used_at: Timestamp,
     trouble: Option<Arc<Trouble>>,
     /// A workspace's routing that waits for the call in flight.
-    told: Option<Box<(String, Routing)>>,
+    told: Option<Box<(Box<str>, Routing)>>,
     stopping: bool,
     seed: u64,
 }
@@ -267,7 +267,7 @@ impl Session {
     /// any case, or every start would ask again. While the record is on its way to the store it stays as
     /// it is: what is saved then would count as all there is. An answer that was asked for before somebody
     /// signed in to another workspace says nothing of this one: a token must not follow it.
-    fn routed(&mut self, workspace: String, routing: Routing, now: Timestamp) {
+    fn routed(&mut self, workspace: Box<str>, routing: Routing, now: Timestamp) {
         let Grant { identity, holding, .. } = &self.record.grant;
         if identity.account_id.as_ref() != Some(&workspace) || holding.mode() != Mode::ChatGpt {
             return;

@@ -28,7 +28,7 @@ const OUTSIDE: [Option<&str>; 6] = [
 const INSIDE: [&str; 4] = ["user@openai.com", " User@OpenAI.com ", "USER@OPENAI.COM\n", "a@b@openai.com"];
 
 fn identity(email: Option<&str>, plan: Option<&str>) -> Identity {
-    Identity { email: email.map(ToOwned::to_owned), plan: plan.map(Plan::new), ..Identity::default() }
+    Identity { email: email.map(Into::into), plan: plan.map(Plan::new), ..Identity::default() }
 }
 
 fn spellings(plan: &str) -> [String; 3] {

@@ -46,7 +46,7 @@ fn holding() -> impl Strategy<Value = Holding> {
 }
 
 fn identity() -> impl Strategy<Value = Identity> {
-    let word = || option::of(any::<String>());
+    let word = || option::of(any::<String>().prop_map(Box::<str>::from));
     (word(), word(), word(), word(), any::<bool>()).prop_map(|(email, plan, user_id, account_id, fedramp)| {
         let plan = plan.map(Plan::new);
         Identity { email, plan, user_id, account_id, fedramp, ..Identity::default() }
@@ -156,7 +156,7 @@ proptest! {
         let mut at_rest = record.clone();
         at_rest.grant.holding = there;
         if other {
-            Arc::make_mut(&mut at_rest.grant.identity).user_id = Some("somebody else".to_owned());
+            Arc::make_mut(&mut at_rest.grant.identity).user_id = Some("somebody else".into());
         }
         let completed = record.clone().completed(Some(&at_rest.to_text()));
         let theirs = at_rest.grant.holding.id_token().filter(|_| !other && !record.is_whole());
@@ -253,7 +253,8 @@ proptest! {
             "https://api.openai.com/auth": auth,
         }));
         let expected = Identity {
-            email: Some(email), plan: Some(Plan::new(plan)), user_id: Some(user), account_id: Some(account), fedramp,
+            email: Some(email.into()), plan: Some(Plan::new(plan)), user_id: Some(user.into()),
+            account_id: Some(account.into()), fedramp,
             ..Identity::default()
         };
         prop_assert_eq!(claims::identity(&IdToken::new(token)).unwrap(), expected);

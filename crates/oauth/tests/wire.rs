@@ -190,7 +190,7 @@ fn lower(list: Vec<(String, String)>) -> Vec<(String, String)> {
 fn ready_headers_are_the_recorded_ones_in_the_contracts_order() {
     let wire = recorded("0.34.0");
     let (client, nobody) = (client(), Identity::default());
-    let identity = Identity { account_id: Some("{ACCOUNT_ID}".to_owned()), ..Identity::default() };
+    let identity = Identity { account_id: Some("{ACCOUNT_ID}".into()), ..Identity::default() };
     let list = |bearer: Bearer, facts: headers::Facts<'_>| {
         let secret = String::from_utf8(bearer.authorization().to_vec()).unwrap();
         assert_eq!(secret.strip_prefix("Bearer "), Some(bearer.expose()));

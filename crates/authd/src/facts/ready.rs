@@ -27,7 +27,8 @@ pub(crate) struct Rendering {
     pub(crate) project: Option<String>,
 }
 
-/// A credential, ready to use.
+/// A credential, ready to use. A copy is the same in the same places.
+#[derive(Clone)]
 pub(crate) struct Ready {
     /// The answer to a request for the headers, without the secret; and its entity tag behind it.
     text: Bytes,

@@ -21,7 +21,7 @@ pub enum Event {
     /// Somebody wants a refresh; with a generation, because an upstream refused that one.
     RefreshAsked(Option<u64>),
     /// Where the requests of this workspace go, as the provider says now.
-    Routed(String, Routing),
+    Routed(Box<str>, Routing),
     /// The store may have lost the record, whose id token this was, if it is known.
     Unkept(Option<IdToken>),
     /// The machine slept: the network may not be there yet.

@@ -52,7 +52,7 @@ fn a_herd_that_waits_for_the_store_costs_one_refresh() {
 fn a_routing_told_during_a_save_is_saved_too() {
     let routing = Routing { origin: None, region: Some("eu".to_owned()) };
     let mut session = Session::signed_in(in_workspace("acc"), 1, 3, at(0));
-    let told = |routing: &Routing| Event::Routed("acc".to_owned(), routing.clone());
+    let told = |routing: &Routing| Event::Routed("acc".into(), routing.clone());
     let Effect::Save(first, _) = session.apply(Event::Ticked, at(0)) else { panic!("{session:#?}") };
     assert!(matches!(session.apply(told(&routing), at(1)), Effect::Rest));
     let Effect::Save(second, saved) = session.apply(Event::Saved(first, Ok(())), at(2)) else {
@@ -77,7 +77,7 @@ fn a_routing_of_another_workspace_is_dropped() {
         session.apply(Event::Saved(first, Ok(())), at(1));
         let other = Event::SignedIn(Box::new(in_workspace("second")));
         let Effect::Save(second, _) = session.apply(other, at(2)) else { panic!("{session:#?}") };
-        let answer = Event::Routed("first".to_owned(), routing.clone());
+        let answer = Event::Routed("first".into(), routing.clone());
         // It comes while the new record is on its way to the store, or after.
         let (before, after) = if late { (Event::Ticked, answer) } else { (answer, Event::Ticked) };
         session.apply(before, at(3));
@@ -119,7 +119,7 @@ fn until_a_sign_in_is_saved_the_old_token_goes_with_its_own_workspace() {
 
 fn in_workspace(id: &str) -> Grant {
     let mut grant = record(Mode::ChatGpt, HOUR).grant;
-    Arc::make_mut(&mut grant.identity).account_id = Some(id.to_owned());
+    Arc::make_mut(&mut grant.identity).account_id = Some(id.into());
     grant
 }
 
