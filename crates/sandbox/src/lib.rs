@@ -55,6 +55,7 @@ pub use crate::{
     account::{Account, Routing},
     browser::{Browser, BrowserEnd},
     faults::{Fault, Faults},
+    proxy::PROXY_USER,
     record::Recorded,
     route::Route,
     tls::{HOSTS, Tls, TlsError},
@@ -182,7 +183,8 @@ impl Sandbox {
         self.tls.as_ref().map(Tls::ca_pem)
     }
 
-    /// A proxy (for `HTTPS_PROXY`) that leads the three real names here, in TLS mode.
+    /// A proxy (for `HTTPS_PROXY`) that leads the three real names here, in TLS mode. It may be told
+    /// [`PROXY_USER`], and no other user.
     pub fn proxy_url(&self) -> Option<String> {
         self.proxy.as_ref().map(Proxy::url)
     }

@@ -1,8 +1,10 @@
 //! A CONNECT proxy that knows three names and leads all of them to the sandbox, so that a client reaches it under
 //! the provider's real names. It opens no other connection, and does not look into the ones it carries.
+//! Nobody has to say who he is; who does has to be the one user whom it knows.
 
 use std::{io, net::SocketAddr, time::Duration};
 
+use base64::prelude::{BASE64_STANDARD, Engine as _};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _, copy_bidirectional},
     net::{TcpListener, TcpStream},
@@ -10,6 +12,9 @@ use tokio::{
 };
 
 use crate::tls::HOSTS;
+
+/// The user whom the proxy knows and his password, as they stand in a URL.
+pub const PROXY_USER: &str = "me:secret";
 
 /// The longest request head that is read, in bytes.
 const MAX_HEAD: usize = 8 * 1024;
@@ -53,15 +58,16 @@ impl Drop for Proxy {
 /// Carries one connection; an error is one side's going away, and ends the other.
 async fn carry(mut client: TcpStream, target: SocketAddr) -> io::Result<()> {
     let head = tokio::time::timeout(HEAD_TIME, read_head(&mut client)).await??;
-    if !admitted(&head) {
-        return client
-            .write_all(b"HTTP/1.1 403 Forbidden\r\ncontent-length: 0\r\nconnection: close\r\n\r\n")
-            .await;
-    }
-    let Ok(mut server) = TcpStream::connect(target).await else {
-        return client
-            .write_all(b"HTTP/1.1 502 Bad Gateway\r\ncontent-length: 0\r\nconnection: close\r\n\r\n")
-            .await;
+    let server = match refusal(&head) {
+        Some(status) => Err(status),
+        None => TcpStream::connect(target).await.map_err(|_| "502 Bad Gateway"),
+    };
+    let mut server = match server {
+        Ok(server) => server,
+        Err(status) => {
+            let answer = format!("HTTP/1.1 {status}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
+            return client.write_all(answer.as_bytes()).await;
+        }
     };
     client.write_all(b"HTTP/1.1 200 Connection established\r\n\r\n").await?;
     copy_bidirectional(&mut client, &mut server).await.map(drop)
@@ -79,6 +85,15 @@ async fn read_head(client: &mut TcpStream) -> io::Result<Vec<u8>> {
     Ok(head)
 }
 
-fn admitted(head: &[u8]) -> bool {
-    HOSTS.iter().any(|host| head.starts_with(format!("CONNECT {host}:443 HTTP/1.1\r\n").as_bytes()))
+/// Why this is not carried, if it is not.
+fn refusal(head: &[u8]) -> Option<&'static str> {
+    let head = String::from_utf8_lossy(head);
+    let told = head.lines().filter_map(|line| line.split_once(": "));
+    let mut users = told.filter(|(name, _)| name.eq_ignore_ascii_case("proxy-authorization"));
+    let known = format!("Basic {}", BASE64_STANDARD.encode(PROXY_USER));
+    if users.any(|(_, user)| user != known) {
+        return Some("407 Proxy Authentication Required");
+    }
+    let admitted = HOSTS.iter().any(|host| head.starts_with(&format!("CONNECT {host}:443 HTTP/1.1\r\n")));
+    if admitted { None } else { Some("403 Forbidden") }
 }

@@ -21,4 +21,5 @@ mod store;
 mod support;
 mod uploads;
 mod upstream;
+mod way_out;
 mod websocket;
