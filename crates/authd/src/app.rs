@@ -4,7 +4,7 @@
 use std::{path::Path, process::ExitCode, time::Duration};
 
 use authd_api::Paths;
-use authd_oauth::{Endpoint, Http, Purpose};
+use authd_oauth::Endpoint;
 use authd_store::{Index, Kind, Store};
 use tokio::{sync::watch, task::JoinSet};
 use tokio_util::sync::CancellationToken;
@@ -136,8 +136,8 @@ impl App {
         let endpoint = Endpoint::new(config.provider.clone(), config.client.clone(), config.network.clone())
             .map_err(|error| StartError::Setting(error.to_string()))?;
 
-        let http = Http::new(config.network.clone(), Purpose::Relay)
-            .map_err(|error| StartError::Setting(error.to_string()))?;
+        let relay =
+            Relay::new(config.network.clone()).map_err(|error| StartError::Setting(error.to_string()))?;
         let mut loaded = Index::load(&paths.state_dir);
         let handover = Handover::take(inherited.handover.as_ref(), &mut loaded, &paths.state_dir);
         let store = Store::open(config.store.for_state_dir(&paths.state_dir), loaded.store());
@@ -180,7 +180,7 @@ impl App {
             keeper,
             codex,
             logins: logins.clone(),
-            relay: Relay::new(http),
+            relay,
             events: events.clone(),
             metrics,
             stopping: soft.clone(),

@@ -8,14 +8,16 @@ mod replay;
 use std::{sync::Arc, time::Duration};
 
 use authd_api::{ErrorCode, Problem, RENEWED_HEADER};
-use authd_oauth::{Failure, Http, Mode, reqwest};
+use authd_oauth::{Failure, Mode, Network, NetworkError, Upstream};
 use axum::{body::Body, extract::Request, response::Response};
-use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
-use hyper::upgrade::OnUpgrade;
+use hyper::{
+    body::Incoming,
+    upgrade::{self, OnUpgrade},
+};
 use tracing::{debug, warn};
 
-use self::replay::Recording;
+use self::replay::{Recorded, Recording};
 use crate::{
     clock,
     facts::{Facts, Freshness},
@@ -35,13 +37,13 @@ pub(crate) enum Target {
 /// The way upstream.
 #[derive(Clone)]
 pub(crate) struct Relay {
-    http: Http,
+    upstream: Upstream<Recorded>,
 }
 
 impl Relay {
-    /// A relay over these clients.
-    pub(crate) fn new(http: Http) -> Self {
-        Self { http }
+    /// A relay over this network.
+    pub(crate) fn new(network: Network) -> Result<Self, NetworkError> {
+        Ok(Self { upstream: Upstream::new(network)? })
     }
 
     /// Passes a request on, and its answer back. If the upstream agrees to a WebSocket that the client
@@ -57,7 +59,8 @@ impl Relay {
         let answer = self.exchange(target, request, entrance.is_some(), &facts, renew).await?;
         match (answer.status(), entrance) {
             (StatusCode::SWITCHING_PROTOCOLS, Some(entrance)) if hops::name_websocket(answer.headers()) => {
-                let failed = |error| reply::provider_failed(&self.http.failure(error)).about(&facts.name);
+                let failed =
+                    |error| reply::provider_failed(&self.upstream.not_upgraded(&error)).about(&facts.name);
                 entrance.open(answer).await.map_err(failed)
             }
             (StatusCode::SWITCHING_PROTOCOLS, _) => {
@@ -77,7 +80,7 @@ impl Relay {
         websocket: bool,
         facts: &Facts,
         renew: impl AsyncFnOnce(u64) -> Result<Arc<Facts>, Problem>,
-    ) -> Result<reqwest::Response, Problem> {
+    ) -> Result<http::Response<Incoming>, Problem> {
         let (parts, body) = request.into_parts();
         let tail = tail(parts.uri.path())?;
         let query = parts.uri.query();
@@ -90,8 +93,7 @@ impl Relay {
             headers.insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
         }
         let recording = Recording::new(&headers);
-        let first = has_body.then(|| reqwest::Body::wrap(recording.of(body)));
-        let mut answer = self.send(&parts.method, &url, headers.clone(), facts, first).await?;
+        let mut answer = self.send(&parts.method, url, headers.clone(), facts, recording.of(body)).await?;
         if answer.status() != StatusCode::UNAUTHORIZED {
             return Ok(answer);
         }
@@ -113,16 +115,15 @@ impl Relay {
             return Ok(answer);
         }
         // An upstream may refuse before it has the whole body; the rest came while the credential was renewed.
-        let again = if has_body { recording.whole() } else { Some(Bytes::new()) };
-        let Some(body) = again else {
+        let again = if has_body { recording.whole().map(Body::from) } else { Some(Body::empty()) };
+        let Some(again) = again else {
             const RENEWED: HeaderName = HeaderName::from_static(RENEWED_HEADER);
             answer.headers_mut().insert(RENEWED, renewed.credential.generation.into());
             return Ok(answer);
         };
         debug!("sent again with the renewed credential");
-        let body = has_body.then(|| reqwest::Body::from(body));
         let url = Self::url(target, &renewed, tail, query)?;
-        self.send(&parts.method, &url, headers, &renewed, body).await
+        self.send(&parts.method, url, headers, &renewed, recording.of(again)).await
     }
 
     fn url(target: Target, facts: &Facts, tail: &str, query: Option<&str>) -> Result<String, Problem> {
@@ -144,21 +145,21 @@ impl Relay {
     async fn send(
         &self,
         method: &Method,
-        url: &str,
+        url: String,
         mut headers: HeaderMap,
         facts: &Facts,
-        body: Option<reqwest::Body>,
-    ) -> Result<reqwest::Response, Problem> {
+        body: Recorded,
+    ) -> Result<http::Response<Incoming>, Problem> {
         // The fourth place where a secret leaves: the relayed request.
         for (name, value) in facts.headers() {
             headers.insert(name, value);
         }
         let failed = |failure: Failure| reply::provider_failed(&failure).about(&facts.name);
-        // Made without reqwest's builder, which puts every header into another map.
-        let mut request = reqwest::Request::new(method.clone(), self.http.url(url).map_err(failed)?);
+        let mut request = http::Request::new(body);
+        *request.method_mut() = method.clone();
+        *request.uri_mut() = self.upstream.uri(url).map_err(failed)?;
         *request.headers_mut() = headers;
-        *request.body_mut() = body;
-        self.http.send(request).await.map_err(failed)
+        self.upstream.send(request).await.map_err(failed)
     }
 }
 
@@ -178,8 +179,8 @@ fn climbs(segment: &str) -> bool {
 }
 
 /// The upstream's answer, its body as it comes, with what may follow it.
-fn passed_on(answer: reqwest::Response) -> Response {
-    let (head, body) = http::Response::<reqwest::Body>::from(answer).into_parts();
+fn passed_on(answer: http::Response<Incoming>) -> Response {
+    let (head, body) = answer.into_parts();
     let mut response = Response::new(Body::new(body));
     *response.status_mut() = head.status;
     *response.headers_mut() = hops::returned(head.headers, false);
@@ -202,11 +203,12 @@ impl Entrance {
     }
 
     /// The upstream's 101, with its end of the connection left for the task that serves ours.
-    async fn open(self, answer: reqwest::Response) -> Result<Response, reqwest::Error> {
+    async fn open(self, mut answer: http::Response<Incoming>) -> Result<Response, hyper::Error> {
+        let upstream = upgrade::on(&mut answer).await?;
         let mut response = Response::new(Body::empty());
         *response.status_mut() = answer.status();
-        *response.headers_mut() = hops::returned(answer.headers().clone(), true);
-        self.switch.throw(Tunnel { client: self.client, upstream: answer.upgrade().await? });
+        *response.headers_mut() = hops::returned(std::mem::take(answer.headers_mut()), true);
+        self.switch.throw(Tunnel { client: self.client, upstream });
         Ok(response)
     }
 }

@@ -13,8 +13,7 @@ use std::{
     time::Duration,
 };
 
-use authd_oauth::reqwest;
-use hyper::upgrade::{OnUpgrade, Parts};
+use hyper::upgrade::{OnUpgrade, Parts, Upgraded};
 use hyper_util::rt::TokioIo;
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, Interest, copy, split, unix::AsyncFd},
@@ -36,7 +35,7 @@ pub(crate) struct Tunnel {
     /// The client's end, when the 101 has gone out to it.
     pub(crate) client: OnUpgrade,
     /// The upstream's end.
-    pub(crate) upstream: reqwest::Upgraded,
+    pub(crate) upstream: Upgraded,
 }
 
 impl Switch {
@@ -64,7 +63,7 @@ impl Tunnel {
         let hung_up = hung_up(client.as_fd().try_clone_to_owned());
         let (from_client, to_client) = client.into_split();
         let from_client = read_buf.chain(from_client);
-        let (from_upstream, to_upstream) = split(self.upstream);
+        let (from_upstream, to_upstream) = split(TokioIo::new(self.upstream));
         let mut out = std::pin::pin!(carry(from_client, to_upstream));
         let mut back = std::pin::pin!(carry(from_upstream, to_client));
         // Whoever is cut off after its last words sees the connection close: both ends are dropped here.

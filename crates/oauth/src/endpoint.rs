@@ -1,5 +1,5 @@
-//! The provider, called: the only asynchronous file of this crate. Every request is the provider's own
-//! client's, byte for byte; every answer is read within bounds and handed to a pure function.
+//! The provider, called. Every request is the provider's own client's, byte for byte; every answer is read
+//! within bounds and handed to a pure function.
 
 use std::{
     sync::Arc,
@@ -14,10 +14,11 @@ use serde::Serialize;
 use url::Url;
 
 use crate::{
-    AccessToken, ApiKey, ClientIdentity, CodeAnswer, DevicePoll, DeviceStart, Exchange, Failure, Http,
-    IdToken, Network, NetworkError, Provider, Purpose, RefreshAnswer, RefreshToken, Routing,
+    AccessToken, ApiKey, ClientIdentity, CodeAnswer, DevicePoll, DeviceStart, Exchange, Failure, IdToken,
+    Network, NetworkError, Provider, RefreshAnswer, RefreshToken, Routing,
     answer::{self, Call},
     login::form,
+    network::Http,
     token,
 };
 
@@ -54,7 +55,7 @@ pub struct Visit {
 impl Endpoint {
     /// The endpoints of this provider.
     pub fn new(provider: Provider, client: ClientIdentity, network: Network) -> Result<Self, NetworkError> {
-        let http = Http::new(network, Purpose::Calls)?;
+        let http = Http::new(network)?;
         Ok(Self { provider: Arc::new(provider), client: Arc::new(client), http })
     }
 

@@ -1,5 +1,5 @@
 //! What authd decides about OAuth: pure functions of what was said and when. It keeps nothing, and only
-//! `endpoint.rs` waits for anything.
+//! `endpoint.rs` and `network/upstream.rs` wait for anything.
 //!
 //! The life of a grant:
 //!
@@ -48,12 +48,11 @@ pub use device::{DevicePoll, DeviceStart};
 pub use endpoint::{Endpoint, Visit};
 pub use error::{Code, Failure};
 pub use login::{Attempt, Callback, CallbackError, Exchange, LoginFailure, Refusal};
-pub use network::{Http, Network, NetworkError, Purpose};
+pub use network::{Network, NetworkError, Upstream};
 pub use pkce::{Challenge, State, Verifier};
 pub use plan::{Decision, Mode, ModeWish, Plan};
 pub use provider::{Provider, REDIRECT_PATH, is_safe};
 pub use record::{Ended, Grant, Holding, Record, RecordError};
-pub use reqwest;
 pub use routing::Routing;
 pub use secret::{AccessToken, ApiKey, AuthorizationCode, Bearer, IdToken, RefreshToken};
 pub use session::{Credential, Effect, Event, Outlook, PROBE_PAUSE, Session, Standing, Trouble, Unsaved};

@@ -1,21 +1,24 @@
-//! The way out: HTTP clients with the proxy and the CA in force, and what their errors mean. Clients are
-//! made at their first use, so that a daemon nobody asks anything loads no certificates.
+//! The way out: the proxy and the CA in force, and what it means if nobody is reached. There are two clients
+//! for two purposes, which both go by it and trust the same certificates: [`Http`] for calls that may spend a
+//! token, and [`Upstream`] for relayed requests. They are made at their first use, so that a daemon nobody
+//! asks anything loads no certificates.
 
-use std::{
-    error::Error,
-    fs,
-    path::{Path, PathBuf},
-    sync::{Arc, OnceLock},
-    time::Duration,
-};
+mod calls;
+mod tls;
+mod upstream;
 
-use http::Method;
-use reqwest::{
-    Certificate, Client, ClientBuilder, NoProxy, Proxy, Request, RequestBuilder, Response, redirect, retry,
-};
-use url::Url;
+use std::{error::Error, path::PathBuf, time::Duration};
 
-use crate::{Failure, provider::is_loopback};
+use rustls::{ClientConfig, pki_types::CertificateDer};
+use url::{ParseError, Url};
+
+pub(crate) use self::calls::Http;
+pub use self::upstream::Upstream;
+use crate::Failure;
+
+/// How long a connection is quiet before it is asked whether the other side is there; how often it is asked
+/// again, and how often in vain, before it is given up.
+const KEEPALIVE: (Duration, Duration, u32) = (Duration::from_secs(60), Duration::from_secs(15), 3);
 
 /// How to get out.
 #[derive(Clone, PartialEq, Eq)]
@@ -53,29 +56,6 @@ impl std::fmt::Debug for Network {
     }
 }
 
-/// What a pair of clients is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Purpose {
-    /// Calls that may spend a token: bounded in time, and each on a connection of its own, so that a
-    /// kept connection that has died unnoticed never makes a refresh ambiguous.
-    Calls,
-    /// Relayed requests: as long as they take, on kept connections.
-    Relay,
-}
-
-/// Two clients: one for the world, and one for this machine, which no proxy comes between.
-#[derive(Clone, Debug)]
-pub struct Http(Arc<Inner>);
-
-#[derive(Debug)]
-struct Inner {
-    network: Network,
-    purpose: Purpose,
-    certificates: Vec<Certificate>,
-    world: OnceLock<Client>,
-    loopback: OnceLock<Client>,
-}
-
 impl Default for Network {
     fn default() -> Self {
         Self {
@@ -88,15 +68,14 @@ impl Default for Network {
 }
 
 impl Network {
-    /// What a failed request means for whoever sent it.
-    pub fn failure(&self, error: reqwest::Error) -> Failure {
-        let unsent = error.is_connect() || error.is_builder();
-        let detail = format!("{} {}", chain(&error.without_url()), self.in_force());
+    /// What an error means for whoever sent a request, by whether anything of it can have been sent.
+    fn failure(&self, error: &dyn Error, unsent: bool) -> Failure {
+        let detail = format!("{} {}", chain(error), self.in_force());
         if unsent { Failure::Unsent { detail } } else { Failure::Unanswered { detail } }
     }
 
     /// The proxy and the CA in force, in brackets: half of all network trouble is one of them.
-    pub(crate) fn in_force(&self) -> String {
+    fn in_force(&self) -> String {
         let variable =
             |names: &[&str]| names.iter().find_map(|name| std::env::var(name).ok().filter(|v| !v.is_empty()));
         let proxy = self
@@ -114,85 +93,45 @@ impl Network {
     }
 }
 
-impl Http {
-    /// Clients for this purpose; the CA file is read and the proxy checked now.
-    pub fn new(network: Network, purpose: Purpose) -> Result<Self, NetworkError> {
-        let certificates = network.ca_file.as_deref().map(certificates).transpose()?.unwrap_or_default();
-        if let Some(proxy) = &network.proxy {
-            Proxy::all(proxy).map_err(|error| NetworkError::Proxy(chain(&error.without_url())))?;
-        }
-        let (world, loopback) = (OnceLock::new(), OnceLock::new());
-        Ok(Self(Arc::new(Inner { network, purpose, certificates, world, loopback })))
-    }
+/// A network that can be used, as far as that shows without using it.
+struct Checked {
+    network: Network,
+    /// The configured proxy, with its user's name and password.
+    proxy: Option<Url>,
+    /// What the CA file holds.
+    extra_roots: Vec<CertificateDer<'static>>,
+}
 
-    /// A request, by the client that its URL wants.
-    pub fn request(&self, method: Method, url: &str) -> Result<RequestBuilder, Failure> {
-        let url = self.url(url)?;
-        Ok(self.client(&url)?.request(method, url))
-    }
-
-    /// Sends a request that is there already, by the client that its URL wants.
-    pub async fn send(&self, request: Request) -> Result<Response, Failure> {
-        let client = self.client(request.url())?;
-        client.execute(request).await.map_err(|error| self.failure(error))
-    }
-
-    /// A URL, which is worth parsing only once.
-    pub fn url(&self, url: &str) -> Result<Url, Failure> {
-        let unsent = |error| Failure::Unsent { detail: format!("{error} {}", self.0.network.in_force()) };
-        Url::parse(url).map_err(unsent)
-    }
-
-    fn client(&self, url: &Url) -> Result<&Client, Failure> {
-        let inner = &*self.0;
-        let at_home = is_loopback(url);
-        let slot = if at_home { &inner.loopback } else { &inner.world };
-        if let Some(client) = slot.get() {
-            return Ok(client);
-        }
-        let client = inner.build(at_home).map_err(|error| self.failure(error))?;
-        Ok(slot.get_or_init(|| client))
-    }
-
-    /// What a failed request means for whoever sent it.
-    pub fn failure(&self, error: reqwest::Error) -> Failure {
-        self.0.network.failure(error)
-    }
-
-    /// How this machine gets out, for people.
-    pub(crate) fn way_out(&self) -> String {
-        self.0.network.in_force().trim_matches(['(', ')']).to_owned()
+impl std::fmt::Debug for Checked {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.network.fmt(f)
     }
 }
 
-impl Inner {
-    fn build(&self, at_home: bool) -> Result<Client, reqwest::Error> {
-        let Network { proxy, connect_timeout, timeout, .. } = &self.network;
-        let base = ClientBuilder::new()
-            .redirect(redirect::Policy::none())
-            .retry(retry::never())
-            .referer(false)
-            .https_only(!at_home)
-            .connect_timeout(*connect_timeout)
-            .tcp_keepalive(Duration::from_secs(60));
-        let base = match self.purpose {
-            Purpose::Calls => base.timeout(*timeout).pool_max_idle_per_host(0),
-            Purpose::Relay => base.pool_idle_timeout(Duration::from_secs(55)),
-        };
-        let base = match proxy {
-            _ if at_home => base.no_proxy(),
-            Some(proxy) => base.proxy(Proxy::all(proxy)?.no_proxy(NoProxy::from_env())),
-            None => base,
-        };
-        base.tls_certs_merge(self.certificates.iter().cloned()).build()
+impl Checked {
+    /// Reads the CA file, and looks at the proxy's URL.
+    fn new(network: Network) -> Result<Self, NetworkError> {
+        let parsed =
+            |proxy: &String| proxy_url(proxy).map_err(|error| NetworkError::Proxy(error.to_string()));
+        let proxy = network.proxy.as_ref().map(parsed).transpose()?;
+        let extra_roots = network.ca_file.as_deref().map(tls::extra_roots).transpose()?.unwrap_or_default();
+        Ok(Self { network, proxy, extra_roots })
+    }
+
+    /// What is spoken and who is believed.
+    fn policy(&self) -> Result<ClientConfig, rustls::Error> {
+        tls::policy(&self.extra_roots)
     }
 }
 
-fn certificates(path: &Path) -> Result<Vec<Certificate>, NetworkError> {
-    let unusable = |detail: String| NetworkError::CaFile { path: path.to_path_buf(), detail };
-    let pem = fs::read(path).map_err(|error| unusable(error.to_string()))?;
-    let found = Certificate::from_pem_bundle(&pem).map_err(|error| unusable(chain(&error)))?;
-    if found.is_empty() { Err(unusable("it holds no certificate".to_owned())) } else { Ok(found) }
+/// A proxy's URL. One without a scheme is spoken to in plain HTTP, as everybody does.
+fn proxy_url(proxy: &str) -> Result<Url, ParseError> {
+    match Url::parse(proxy) {
+        Ok(url) if url.has_host() => Ok(url),
+        // `proxy.example:3128` looks like a scheme and a path.
+        Ok(_) | Err(ParseError::RelativeUrlWithoutBase) => Url::parse(&format!("http://{proxy}")),
+        Err(error) => Err(error),
+    }
 }
 
 /// An error and its causes: the last one is the one that tells.
@@ -217,5 +156,31 @@ fn without_user(proxy: &str) -> String {
             if scheme.is_empty() { host.to_owned() } else { format!("{scheme}://{host}") }
         }
         None => proxy.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_proxy_is_told_without_its_user_and_needs_no_scheme() {
+        let network = |proxy: &str| Network { proxy: Some(proxy.to_owned()), ..Network::default() };
+        for (written, meant, told) in [
+            ("http://me:secret@proxy.example:3128", "http://me:secret@proxy.example:3128/", "http://proxy"),
+            ("me:secret@proxy.example:3128", "http://me:secret@proxy.example:3128/", "proxy proxy.example"),
+            ("proxy.example:3128", "http://proxy.example:3128/", "proxy proxy.example:3128"),
+            ("http://me:a@b@proxy.example", "http://me:a%40b@proxy.example/", "http://proxy.example"),
+        ] {
+            let checked = Checked::new(network(written)).unwrap();
+            assert_eq!(checked.proxy.as_ref().unwrap().as_str(), meant);
+            let text = format!("{checked:?} {}", checked.network.in_force());
+            assert!(text.contains(told) && !text.contains("secret") && !text.contains("me:"), "{text}");
+        }
+        assert_eq!(Checked::new(Network::default()).unwrap().proxy, None);
+        for wrong in ["", "http://", "http://proxy.example:x", "http://[::1"] {
+            let error = Checked::new(network(wrong)).unwrap_err();
+            assert!(matches!(error, NetworkError::Proxy(_)), "{wrong}");
+        }
     }
 }

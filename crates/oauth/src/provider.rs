@@ -1,7 +1,9 @@
 //! The provider: its endpoints, our client id, the scopes. All of it is configuration; the defaults are
 //! OpenAI's, as recorded from the Codex CLI 0.34.0.
 
-use url::{Host, Url};
+use std::net::IpAddr;
+
+use url::Url;
 
 /// Where to sign in, and where the credentials are good.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -104,6 +106,20 @@ impl Provider {
         }
         Ok(())
     }
+
+    /// The same, with the base URLs of relayed requests as a URL's parser writes them: these are put together
+    /// with what a client asks for, and not parsed as URLs again.
+    #[must_use]
+    pub fn normalised(mut self) -> Self {
+        for url in [&mut self.chatgpt_base_url, &mut self.chatgpt_backend_url, &mut self.api_base_url] {
+            let bare = !url.ends_with('/');
+            if let Ok(parsed) = Url::parse(url) {
+                let text = if bare { parsed.as_str().trim_end_matches('/') } else { parsed.as_str() };
+                text.clone_into(url);
+            }
+        }
+        self
+    }
 }
 
 /// Whether a URL may be given a secret: https, or http to this machine alone.
@@ -115,12 +131,15 @@ pub fn is_safe(url: &str) -> bool {
 
 /// Whether a URL names this machine.
 pub(crate) fn is_loopback(url: &Url) -> bool {
-    match url.host() {
-        Some(Host::Domain(name)) => name == "localhost",
-        Some(Host::Ipv4(address)) => address.is_loopback(),
-        Some(Host::Ipv6(address)) => address.is_loopback(),
-        None => false,
-    }
+    url.host_str().is_some_and(is_this_machine)
+}
+
+/// Whether a URL's host is this machine; an IPv6 address stands in brackets there. Other ways to write it,
+/// which a URL's parser knows (`127.1`), count only as that has written them.
+pub(crate) fn is_this_machine(host: &str) -> bool {
+    let address = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+    let address = address.parse().is_ok_and(|address: IpAddr| address.is_loopback());
+    address || host.eq_ignore_ascii_case("localhost")
 }
 
 #[cfg(test)]
@@ -144,6 +163,17 @@ mod tests {
             assert!(!is_safe(not), "{not}");
         }
         assert_eq!(Provider::openai().check(), Ok(()));
+        let written = Provider {
+            chatgpt_base_url: "https://BÜCHER.example:443/a/../b {c}".to_owned(),
+            chatgpt_backend_url: "http://127.1:8/".to_owned(),
+            api_base_url: "http://LOCALHOST".to_owned(),
+            ..Provider::openai()
+        };
+        let normalised = written.normalised();
+        assert_eq!(normalised.chatgpt_base_url, "https://xn--bcher-kva.example/b%20%7Bc%7D");
+        assert_eq!(normalised.chatgpt_backend_url, "http://127.0.0.1:8/");
+        assert_eq!(normalised.api_base_url, "http://localhost");
+        assert_eq!(Provider::openai().normalised(), Provider::openai());
         let bad = Provider { token_url: "http://a.example".to_owned(), ..Provider::openai() };
         assert!(bad.check().is_err_and(|error| error.starts_with("token_url")));
     }

@@ -89,7 +89,7 @@ impl ProviderSection {
             issuer: derived.issuer,
         };
         match provider.check() {
-            Ok(()) => Ok(provider),
+            Ok(()) => Ok(provider.normalised()),
             Err(said) => {
                 let (key, what) = said.split_once(' ').unwrap_or((&said, "cannot be used"));
                 wrong(&format!("provider.{key}"), what)

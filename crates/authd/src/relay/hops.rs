@@ -1,6 +1,5 @@
 //! What of a message's head is for the next hop alone (RFC 9110, section 7.6.1), and what goes through.
-//! Everything that is not named here goes through as it came. One field is not ours to leave out: reqwest
-//! says `Accept: */*` for a client that says nothing of what it takes, which means the same.
+//! Everything that is not named here goes through as it came, and nothing is put in besides.
 
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 

@@ -9,8 +9,7 @@ use std::{
 use axum::body::Body;
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, header};
-use http_body::Frame;
-use sync_wrapper::SyncWrapper;
+use http_body::{Frame, SizeHint};
 
 /// The longest body that is kept to be sent again after a 401. A prompt with a few images fits.
 const REPLAYABLE: usize = 8 << 20;
@@ -26,9 +25,9 @@ impl Recording {
         Self(Arc::new(Mutex::new(Replay::new(announced))))
     }
 
-    /// The body, recorded from now on.
+    /// The body, recorded from now on. What was taken out of a record is not recorded again.
     pub(super) fn of(&self, body: Body) -> Recorded {
-        Recorded { inner: SyncWrapper::new(body), replay: self.0.clone() }
+        Recorded { inner: body, replay: self.0.clone() }
     }
 
     /// The body, if all of it has gone by and can be sent again.
@@ -84,7 +83,7 @@ impl Replay {
 
 /// A body that is recorded while it goes by.
 pub(super) struct Recorded {
-    inner: SyncWrapper<Body>,
+    inner: Body,
     replay: Arc<Mutex<Replay>>,
 }
 
@@ -96,7 +95,7 @@ impl http_body::Body for Recorded {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
-        let frame = ready!(Pin::new(self.inner.get_mut()).poll_frame(context));
+        let frame = ready!(Pin::new(&mut self.inner).poll_frame(context));
         match &frame {
             Some(Ok(frame)) => {
                 let mut replay = lock(&self.replay);
@@ -109,6 +108,14 @@ impl http_body::Body for Recorded {
             None => lock(&self.replay).end(),
         }
         Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.inner.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.inner.size_hint()
     }
 }
 

@@ -94,6 +94,26 @@ async fn what_is_of_one_hop_ends_there() {
 }
 
 #[tokio::test]
+async fn what_is_asked_for_is_asked_for_letter_by_letter() {
+    let (sandbox, upstream) = (sandbox().await, Upstream::start().await);
+    let house = upstream.house(&sandbox).await;
+    let path = "/%7Ba%2fb%20{c}|d^e[f]\"/;g=h//i'?j='k'&l={m}&n=%27[o]?p`";
+    let mut client = say(&house, &format!("GET {PATH}{path}"), &[]).await;
+    let (mut server, asked) = upstream.asked().await;
+    let (line, fields) = asked.split_once("\r\n").unwrap();
+    assert_eq!(line, format!("get /v1/anything{path} http/1.1").to_ascii_lowercase());
+    // Nothing is put in but what says where, and the profile's own headers.
+    let mut names: Vec<&str> = fields.lines().filter_map(|line| line.split(':').next()).collect();
+    names.retain(|name| !name.is_empty());
+    names.sort_unstable();
+    let address = upstream.address();
+    assert!(fields.contains(&format!("host: {address}\r\n")), "{fields}");
+    assert_eq!(names, ["authorization", "host", "version"], "{asked}");
+    server.write_all(b"HTTP/1.1 204 No Content\r\n\r\n").await.unwrap();
+    assert!(head(&mut client).await.starts_with("http/1.1 204"));
+}
+
+#[tokio::test]
 async fn trailers_follow_a_body_through_both_ways() {
     let (sandbox, upstream) = (sandbox().await, Upstream::start().await);
     let house = upstream.house(&sandbox).await;
