@@ -62,15 +62,14 @@ async fn in_front_of(binaries: &Binaries, upstream: u32, address: &str) -> anyho
     anyhow::ensure!(put.status.is_success(), "{}", put.text());
     let proxy = Floor::start(&binaries.floors.join("floor-proxy"), &[address.to_owned()])?;
     let pid = house.pid().context("the daemon runs")?;
-    keep_on(pid, 0);
-    keep_on(proxy.child.id(), 0);
     keep_on(upstream, last_core());
     let sides = [
         Side { pid, socket: house.socket(), base: "/v1/profiles/-/relay" },
         Side { pid: proxy.child.id(), socket: proxy.socket(), base: "/v1" },
     ];
 
-    let (mut added, mut rates) = (<[Rounds; 2]>::default(), <[Rounds; 2]>::default());
+    let (mut added, mut across) = (<[Rounds; 2]>::default(), <[Rounds; 2]>::default());
+    let mut rates = <[Rounds; 2]>::default();
     let (mut grown, mut held) = (<[Rounds; 2]>::default(), <[Rounds; 2]>::default());
     for _ in 0..ROUNDS {
         let direct = on_core(last_core(), || {
@@ -79,8 +78,11 @@ async fn in_front_of(binaries: &Binaries, upstream: u32, address: &str) -> anyho
             first_events(&mut Link::over(stream, "/v1/event"))
         })?;
         for (which, side) in sides.iter().enumerate() {
-            let first = on_core(last_core(), || first_events(&mut side.ask_for("event")?))?;
-            added[which].push(first - direct);
+            let first = || on_core(last_core(), || first_events(&mut side.ask_for("event")?));
+            keep_on(side.pid, last_core());
+            added[which].push(first()? - direct);
+            keep_on(side.pid, 0);
+            across[which].push(first()? - direct);
             let short = peak_during(side.pid, || side.stream(SHORT))?;
             let begun = Instant::now();
             let long = peak_during(side.pid, || side.stream(LONG))?;
@@ -91,14 +93,22 @@ async fn in_front_of(binaries: &Binaries, upstream: u32, address: &str) -> anyho
     for (held, side) in held.iter_mut().zip(&sides) {
         held.push(side.each_of_many()? / 1e3);
     }
-    let ([ours, plain], [rate, plain_rate]) = (added, rates);
+    let ([ours, plain], [ours_across, plain_across]) = (added, across);
+    let [rate, plain_rate] = rates;
     let ([more, _], [each, plain_each]) = (grown, held);
     Ok(vec![
         Figure::beside(
-            "relay: added to the first event of a stream, p50",
+            "relay: added to the first event of a stream, all on one core: p50",
             "µs",
             ours,
             ("plain hyper", plain),
+            Target::AtMost(200.0),
+        ),
+        Figure::beside(
+            "the same, the relay on another core than both its sides",
+            "µs",
+            ours_across,
+            ("plain hyper", plain_across),
             Target::AtMost(200.0),
         ),
         Figure::beside(
