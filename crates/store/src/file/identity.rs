@@ -2,11 +2,13 @@
 //! open, so that a change of the key may be interrupted at any moment.
 
 use std::{
+    io::Read as _,
+    iter,
     path::{Path, PathBuf},
     str::FromStr,
 };
 
-use age::{DecryptError, scrypt, x25519};
+use age::{DecryptError, Decryptor, scrypt, x25519};
 use secrecy::{ExposeSecret, SecretString};
 
 use super::{KeySource, read_bounded, unavailable};
@@ -104,13 +106,12 @@ impl Identities {
 
     /// Opens what one of the identities can open.
     pub(super) fn open(&self, sealed: &[u8]) -> Result<Vec<u8>, DecryptError> {
-        let mut opened = age::decrypt(&self.first, sealed);
-        for identity in &self.older {
-            if matches!(opened, Err(DecryptError::NoMatchingKeys)) {
-                opened = age::decrypt(identity, sealed);
-            }
-        }
-        opened
+        let all = iter::once(&self.first).chain(&self.older);
+        let mut text = Decryptor::new_buffered(sealed)?.decrypt(all.map(|identity| identity as _))?;
+        // In a place that is large enough for it: one that grows leaves secrets behind that nobody overwrites.
+        let mut opened = Vec::with_capacity(sealed.len());
+        text.read_to_end(&mut opened)?;
+        Ok(opened)
     }
 
     /// Puts a new identity first. What the others sealed must be sealed again before [`Self::retire`].
