@@ -9,6 +9,7 @@ use authd_oauth::{
     schedule::{self, Jitter},
 };
 use authd_store::StoreError;
+use bytes::Bytes;
 use http::{HeaderName, HeaderValue, header};
 use jiff::Timestamp;
 
@@ -124,6 +125,11 @@ impl Facts {
         self.beside().backend_url()
     }
 
+    /// The answer to a request for the headers.
+    pub(crate) fn answer(&self) -> [Bytes; 3] {
+        self.ready.answer(&self.credential.bearer)
+    }
+
     /// The headers, as the relay puts them in. The secret stays in its place.
     pub(crate) fn headers(&self) -> impl Iterator<Item = (HeaderName, HeaderValue)> + use<> {
         let own = self.ready.authorization.clone().map(|value| (header::AUTHORIZATION, value));
@@ -140,9 +146,14 @@ impl Facts {
         matches!(self.trouble.as_deref(), Some(Trouble::Provider(Failure::Unanswered { .. }, _)))
     }
 
+    /// Whether the profile can be used.
+    pub(crate) fn standing(&self, now: Timestamp) -> Standing {
+        self.outlook.standing(&self.credential, now)
+    }
+
     /// Whether the credential lasts as long as a client's wish counts, whether or not a renewal would help.
     pub(crate) fn lasts(&self, span: Duration, now: Timestamp) -> bool {
-        let Some(expires) = self.outlook.expires_at else { return true };
+        let Some(expires) = self.credential.expires_at else { return true };
         let issued_at = self.credential.issued_at;
         let planned = || schedule::refresh_at(issued_at, expires, Jitter::NONE);
         let due = self.refresh_at.unwrap_or_else(planned);
@@ -151,12 +162,12 @@ impl Facts {
 
     /// Whether the credential may be handed out to somebody who needs it for `span`.
     pub(crate) fn freshness(&self, span: Duration, now: Timestamp) -> Freshness {
-        if self.outlook.expires_at.is_none() {
+        if self.credential.expires_at.is_none() {
             return if self.outlook.spent { Freshness::LoginRequired } else { Freshness::Fresh };
         }
         // What cannot be renewed is good until it expires.
         let enough = self.refresh_at.is_none() || self.lasts(span, now);
-        match self.outlook.standing(now) {
+        match self.standing(now) {
             Standing::LoginRequired => Freshness::LoginRequired,
             Standing::Expired => Freshness::Expired,
             Standing::Ready | Standing::Refreshing | Standing::Unsaved if !enough => Freshness::Expired,

@@ -190,7 +190,7 @@ impl Owner {
 
     async fn sign_in(&mut self, sign_in: SignIn) -> Result<ProfileName, KeeperError> {
         let name = self.place(&sign_in).ok_or(KeeperError::Taken)?;
-        let whose = whose(&sign_in.grant);
+        let whose = whose(&sign_in.grant.identity);
         if let Some(handle) = self.directory.profiles.get(&name) {
             handle.sign_in(sign_in.grant).await?;
         } else {
@@ -212,14 +212,22 @@ impl Owner {
     /// to the first alternative of which the same is true.
     fn place(&self, sign_in: &SignIn) -> Option<ProfileName> {
         let wanted = &sign_in.wanted;
-        let theirs = Some(whose(&sign_in.grant));
-        let fits =
-            |name: &ProfileName| self.index.profiles.get(name.as_str()).is_none_or(|whose| *whose == theirs);
+        let theirs = Some(whose(&sign_in.grant.identity));
+        let fits = |name: &ProfileName| {
+            let known = self.index.profiles.get(name.as_str());
+            known.is_none_or(|known| known.or_else(|| self.said_by(name)) == theirs)
+        };
         if sign_in.replace || fits(wanted) {
             return Some(wanted.clone());
         }
         let alternatives = (2..=self.index.profiles.len() + 2).map(|n| wanted.alternative(n));
         alternatives.filter(|_| sign_in.elsewhere).find(fits)
+    }
+
+    /// Whose a profile is by its own record, where the index was rebuilt and does not know.
+    fn said_by(&self, name: &ProfileName) -> Option<Whose> {
+        let view = self.directory.profiles.get(name)?.view();
+        view.facts().map(|facts| whose(&facts.credential.identity))
     }
 
     fn make_default(&mut self, name: &ProfileName) -> Result<(), KeeperError> {
@@ -325,7 +333,6 @@ impl Owner {
 
 /// An identity is (user, workspace), never the e-mail. A key of the user's own has neither, and is the same as
 /// another such key.
-fn whose(grant: &Grant) -> Whose {
-    let Identity { user_id, account_id, .. } = &*grant.identity;
-    Whose { user_id: user_id.clone(), account_id: account_id.clone() }
+fn whose(identity: &Identity) -> Whose {
+    identity.mark().into()
 }

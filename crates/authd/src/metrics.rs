@@ -185,7 +185,7 @@ impl Metrics {
         profiles.clear();
         for handle in directory.profiles.values() {
             let view = handle.view();
-            let standing = view.facts().map(|facts| facts.outlook.standing(now));
+            let standing = view.facts().map(|facts| facts.standing(now));
             profiles.get_or_create(&[("state", state(standing))]).inc();
         }
         let views = directory.profiles.values().map(Handle::view);

@@ -71,9 +71,10 @@ pub(crate) fn profile(
         }
         View::Known(facts) => {
             let told = |text: &Option<Box<str>>| text.as_deref().map(str::to_owned);
-            let Credential { identity, mode_reason, generation, issued_at, .. } = &*facts.credential;
+            let Credential { identity, mode_reason, generation, issued_at, expires_at, .. } =
+                &*facts.credential;
             Profile {
-                state: match facts.outlook.standing(now) {
+                state: match facts.standing(now) {
                     Standing::Ready => ProfileState::Ready,
                     Standing::Refreshing => ProfileState::Refreshing,
                     Standing::Unsaved => ProfileState::Unsaved,
@@ -88,7 +89,7 @@ pub(crate) fn profile(
                 organization_id: told(&identity.organization_id),
                 project_id: told(&identity.project_id),
                 generation: *generation,
-                expires_at: facts.outlook.expires_at,
+                expires_at: *expires_at,
                 refresh_at: facts.refresh_at,
                 last_refresh: Some(*issued_at),
                 last_error: last_error(facts, now),

@@ -258,12 +258,11 @@ async fn ready_headers(
 ) -> Result<Response, Refusal> {
     let found = front.find(part)?;
     let facts = front.fresh(&found, min_ttl).await?;
-    let ready = &facts.ready;
-    let etag = ready.etag();
+    let etag = facts.ready.etag();
     let mut response = if held.is_some_and(|held| held == etag) {
         StatusCode::NOT_MODIFIED.into_response()
     } else {
-        let mut response = Response::new(Body::new(Pieces::from(ready.answer())));
+        let mut response = Response::new(Body::new(Pieces::from(facts.answer())));
         response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
         response
     };

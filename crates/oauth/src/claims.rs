@@ -4,6 +4,7 @@
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 
 use crate::{IdToken, Plan};
 
@@ -39,6 +40,19 @@ impl Identity {
     /// Whether this is the same user in the same workspace.
     pub fn is_same(&self, other: &Self) -> bool {
         (&self.user_id, &self.account_id) == (&other.user_id, &other.account_id)
+    }
+
+    /// What tells the same user in the same workspace again, and does not tell who that is: the first half of a
+    /// SHA-256 of both ids, each with its length before it.
+    pub fn mark(&self) -> [u8; 16] {
+        let mut hash = Sha256::new();
+        for id in [&self.user_id, &self.account_id] {
+            let length = id.as_ref().map_or(u64::MAX, |id| id.len() as u64);
+            hash.update(length.to_be_bytes());
+            hash.update(id.as_deref().unwrap_or_default());
+        }
+        let whole: [u8; 32] = hash.finalize().into();
+        std::array::from_fn(|n| whole[n])
     }
 }
 
@@ -130,6 +144,27 @@ mod tests {
         assert_eq!(identity.plan, Some(Plan::new("plus")));
         assert!(identity.fedramp);
         assert_eq!(expiry(full.expose()), Timestamp::from_second(1).ok());
+    }
+
+    #[test]
+    fn a_mark_is_the_same_for_the_same_two_ids_only() {
+        let of = |user: Option<&str>, account: Option<&str>| {
+            let (user_id, account_id) = (user.map(Into::into), account.map(Into::into));
+            Identity { user_id, account_id, ..Identity::default() }.mark()
+        };
+        let all = [
+            of(Some("u"), Some("a")),
+            of(Some("a"), Some("u")),
+            of(Some("ua"), None),
+            of(Some("ua"), Some("")),
+            of(None, Some("ua")),
+            of(None, None),
+        ];
+        for (n, mark) in all.iter().enumerate() {
+            assert_eq!(all.iter().filter(|other| *other == mark).count(), 1, "{n}");
+        }
+        let elsewhere = Identity { email: Some("a@b.c".into()), ..Identity::default() };
+        assert_eq!(elsewhere.mark(), of(None, None));
     }
 
     #[test]

@@ -182,12 +182,16 @@ impl Session {
     /// How things stand, whatever the time is.
     pub fn outlook(&self) -> Outlook {
         Outlook {
-            expires_at: self.served.expires_at,
             ended: self.record.ended.is_some(),
             spent: self.spent,
             unsaved: self.unsaved,
             renewing: matches!(self.work, Work::Journalling | Work::Refreshing | Work::Exchanging),
         }
+    }
+
+    /// Whether the profile can be used now.
+    pub fn standing(&self, now: Timestamp) -> Standing {
+        self.outlook().standing(&self.served, now)
     }
 
     /// The credential that clients get, valid or not.

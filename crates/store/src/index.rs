@@ -4,10 +4,12 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs, io,
+    num::ParseIntError,
     path::{Path, PathBuf},
 };
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::Value;
 
 use crate::{Kind, private};
 
@@ -36,18 +38,34 @@ pub struct Index {
     /// The profile used when none is named.
     pub default: Option<String>,
     /// The profiles, and whose they are; that is not known of those that the store alone told of.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "profiles")]
     pub profiles: BTreeMap<String, Option<Whose>>,
 }
 
-/// Whose a profile is, which its record tells, too: so much has to be known while that cannot be read. Nobody's, if
-/// it is a key of somebody's own.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Whose {
-    /// The user.
-    pub user_id: Option<Box<str>>,
-    /// The workspace.
-    pub account_id: Option<Box<str>>,
+/// Whose a profile is: a mark that is the same for the same person, and tells nobody who that is. Who it is stands in
+/// the record; this is for the time when that cannot be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(into = "String", try_from = "String")]
+pub struct Whose([u8; 16]);
+
+impl From<[u8; 16]> for Whose {
+    fn from(mark: [u8; 16]) -> Self {
+        Self(mark)
+    }
+}
+
+impl From<Whose> for String {
+    fn from(Whose(mark): Whose) -> Self {
+        format!("{:032x}", u128::from_be_bytes(mark))
+    }
+}
+
+impl TryFrom<String> for Whose {
+    type Error = ParseIntError;
+
+    fn try_from(text: String) -> Result<Self, ParseIntError> {
+        u128::from_str_radix(&text, 16).map(|mark| Self(mark.to_be_bytes()))
+    }
 }
 
 /// What a state directory holds.
@@ -96,16 +114,10 @@ impl Index {
             Err(error) => return Loaded::Damaged(error.to_string()),
         };
         match serde_json::from_str::<Self>(&text) {
-            Ok(index) if index.version == VERSION => Loaded::Index(index.packed()),
+            Ok(index) if index.version == VERSION => Loaded::Index(index),
             Ok(index) => set_aside(&path, &format!("it has version {}", index.version)),
             Err(error) => set_aside(&path, &error.to_string()),
         }
-    }
-
-    /// The same in less room: a map that is filled in order leaves half of each node empty, one that is made of all
-    /// at once does not.
-    fn packed(self) -> Self {
-        Self { profiles: self.profiles.into_iter().collect(), ..self }
     }
 
     /// Writes the index.
@@ -113,6 +125,13 @@ impl Index {
         let text = serde_json::to_vec_pretty(self).map_err(io::Error::other)?;
         private::atomic_write(&path(state_dir), &text)
     }
+}
+
+/// The profiles as written. What another version says of whose they are is not known to this one. They are put into
+/// the map all at once: one that is filled in order leaves half of each node empty.
+fn profiles<'de, D: Deserializer<'de>>(written: D) -> Result<BTreeMap<String, Option<Whose>>, D::Error> {
+    let written = BTreeMap::<String, Value>::deserialize(written)?;
+    Ok(written.into_iter().map(|(name, whose)| (name, serde_json::from_value(whose).ok())).collect())
 }
 
 fn path(state_dir: &Path) -> PathBuf {
@@ -124,5 +143,27 @@ fn set_aside(path: &Path, reason: &str) -> Loaded {
     match fs::rename(path, &aside) {
         Ok(()) => Loaded::Damaged(format!("{reason}; it was moved to {}", aside.display())),
         Err(error) => Loaded::Damaged(format!("{reason}; and it could not be moved aside: {error}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whose_a_profile_is_comes_back_and_what_another_version_says_of_it_is_not_known() {
+        let whose = Some(Whose::from([7; 16]));
+        let index = Index {
+            profiles: BTreeMap::from([("a".to_owned(), whose), ("b".to_owned(), None)]),
+            ..Index::default()
+        };
+        let text = serde_json::to_string(&index).unwrap();
+        assert!(text.contains(&"07".repeat(16)), "{text}");
+        assert_eq!(serde_json::from_str::<Index>(&text).unwrap(), index);
+        for other in [r#"{"user_id":"u"}"#, r#""no mark""#, "7"] {
+            let written = format!(r#"{{"version":1,"store":null,"default":"a","profiles":{{"a":{other}}}}}"#);
+            let read: Index = serde_json::from_str(&written).unwrap();
+            assert_eq!((read.default.as_deref(), read.profiles["a"]), (Some("a"), None), "{other}");
+        }
     }
 }

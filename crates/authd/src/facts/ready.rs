@@ -36,8 +36,8 @@ pub(crate) struct Ready {
     gap: usize,
     /// Where the answer ends.
     end: usize,
-    /// The secret, as the answer says it.
-    secret: Bytes,
+    /// The secret as JSON says it, if that is not as it is.
+    escaped: Option<Box<Bytes>>,
     /// The credential's own header; none, if a store gave back what can be no header.
     pub(super) authorization: Option<HeaderValue>,
 }
@@ -80,7 +80,8 @@ impl Ready {
     pub(super) fn of(name: &ProfileName, credential: &Credential, rendering: &Rendering) -> Self {
         let beside = Beside { credential, rendering };
         let base_url = beside.base_url();
-        // The secret is not written out with the rest: it is put in below, from where it is.
+        // The secret is not written out with the rest: it is put in when the answer is given, from where it is.
+        hygiene::keep_out_of_swap(&credential.bearer.authorization());
         let authorization = authorization(&credential.bearer);
         let own = authorization.as_ref().map(|_| (AUTHORIZATION.to_owned(), String::new()));
         let message = Headers {
@@ -94,14 +95,20 @@ impl Ready {
         };
         let mut text = serde_json::to_vec(&message).expect("a struct of strings and numbers has a JSON form");
         let (gap, end) = (gap(&text), text.len());
-        let secret = gap.map_or_else(Bytes::new, |_| in_json(&credential.bearer));
+        let escaped = gap.and_then(|_| escaped(&credential.bearer)).map(Box::new);
         text.extend(etag(credential.generation, rendering.revision).into_bytes());
-        Self { text: text.into_boxed_slice().into(), gap: gap.unwrap_or(end), end, secret, authorization }
+        Self { text: text.into_boxed_slice().into(), gap: gap.unwrap_or(end), end, escaped, authorization }
     }
 
     /// The answer to a request for the headers: what is before the secret, the secret, and what is behind it.
-    pub(crate) fn answer(&self) -> [Bytes; 3] {
-        [self.text.slice(..self.gap), self.secret.clone(), self.text.slice(self.gap..self.end)]
+    /// The secret is that of the credential which this was made of.
+    pub(super) fn answer(&self, bearer: &Bearer) -> [Bytes; 3] {
+        let secret = match (&self.authorization, &self.escaped) {
+            (None, _) => Bytes::new(),
+            (Some(_), Some(escaped)) => (**escaped).clone(),
+            (Some(_), None) => bearer.authorization(),
+        };
+        [self.text.slice(..self.gap), secret, self.text.slice(self.gap..self.end)]
     }
 
     /// The entity tag of the answer.
@@ -125,17 +132,16 @@ fn gap(text: &[u8]) -> Option<usize> {
     Some(found + before.len())
 }
 
-/// A secret as JSON says it: as it is, in its own place, unless JSON has to write it in another way.
-fn in_json(bearer: &Bearer) -> Bytes {
+/// A secret that JSON has to write in another way than it is.
+fn escaped(bearer: &Bearer) -> Option<Bytes> {
     let secret = bearer.authorization();
-    hygiene::keep_out_of_swap(&secret);
     let plain = secret.iter().all(|byte| matches!(byte, b' '..=b'~') && !matches!(byte, b'"' | b'\\'));
     if plain {
-        return secret;
+        return None;
     }
     let text = serde_json::to_string(&String::from_utf8_lossy(&secret)).expect("text has a JSON form");
     let text = Bytes::from_owner(Zeroizing::new(text));
-    text.slice(1..text.len() - 1)
+    Some(text.slice(1..text.len() - 1))
 }
 
 /// The generation, which tells credentials apart; and what tells it from the same one rendered otherwise, after
@@ -179,8 +185,8 @@ mod tests {
         let there = bearer.authorization().as_ptr();
         let value = authorization(&bearer).unwrap();
         assert!(value.is_sensitive() && value.as_bytes().as_ptr() == there);
-        let ready = rendered(bearer);
-        let answer = ready.answer();
+        let ready = rendered(bearer.clone());
+        let answer = ready.answer(&bearer);
         assert_eq!(answer[1].as_ptr(), there);
         let told: Headers = serde_json::from_slice(&answer.concat()).unwrap();
         let own = ("Authorization".to_owned(), "Bearer sk-1".to_owned());
@@ -191,14 +197,15 @@ mod tests {
     #[test]
     fn a_secret_that_json_writes_in_another_way_is_written_so() {
         let bearer = Bearer::Key(ApiKey::new(r#"sk"\1"#));
-        let own = bearer.authorization();
-        let told: Headers = serde_json::from_slice(&rendered(bearer).answer().concat()).unwrap();
-        assert_eq!(told.headers[0].1.as_bytes(), own);
+        let answer = rendered(bearer.clone()).answer(&bearer).concat();
+        let told: Headers = serde_json::from_slice(&answer).unwrap();
+        assert_eq!(told.headers[0].1.as_bytes(), bearer.authorization());
     }
 
     #[test]
     fn a_secret_that_can_be_no_header_is_in_no_answer() {
-        let answer = rendered(Bearer::Key(ApiKey::new("a\nb"))).answer().concat();
+        let bearer = Bearer::Key(ApiKey::new("a\nb"));
+        let answer = rendered(bearer.clone()).answer(&bearer).concat();
         let told: Headers = serde_json::from_slice(&answer).unwrap();
         assert!(told.headers.iter().all(|(name, _)| name != AUTHORIZATION), "{told:?}");
     }

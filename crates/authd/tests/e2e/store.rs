@@ -214,6 +214,13 @@ async fn a_damaged_index_is_rebuilt_from_the_store() {
         house.get(&format!("/v1/profiles/{name}/headers")).await;
     }
     assert!(house.state().join("index.json.damaged").exists());
+    // Whose they are, it does not say any more; their records do.
+    assert_eq!(house.sign_in("work", "business").await["result"]["name"], "work");
+    let index = fs::read_to_string(house.state().join("index.json")).unwrap();
+    let profile = house.get("/v1/profiles/work").await;
+    for told in ["email", "account_id"] {
+        assert!(!index.contains(profile[told].as_str().unwrap()), "{told}: {index}");
+    }
 }
 
 #[tokio::test]

@@ -89,11 +89,9 @@ pub struct Credential {
     pub expires_at: Option<Timestamp>,
 }
 
-/// All that a session's standing depends on besides the time.
+/// All that a session's standing depends on besides its credential and the time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Outlook {
-    /// When the credential expires; an API key does not.
-    pub expires_at: Option<Timestamp>,
     /// A person has to sign in, at the latest when the credential has expired.
     pub ended: bool,
     /// The credential is of no use any more, although it does not expire.
@@ -105,9 +103,9 @@ pub struct Outlook {
 }
 
 impl Outlook {
-    /// Whether the profile can be used.
-    pub fn standing(&self, now: Timestamp) -> Standing {
-        let expired = self.expires_at.is_some_and(|expires| expires <= now);
+    /// Whether a profile with this credential can be used.
+    pub fn standing(&self, credential: &Credential, now: Timestamp) -> Standing {
+        let expired = credential.expires_at.is_some_and(|expires| expires <= now);
         match self {
             Self { spent: true, .. } => Standing::LoginRequired,
             Self { ended: true, .. } if expired => Standing::LoginRequired,

@@ -83,7 +83,7 @@ pub(crate) fn follow(record: Record, rows: &[Row]) -> Session {
         let (word, begun) = word(&effect);
         ticket = begun.unwrap_or(ticket);
         exchanging = matches!(effect, Effect::Exchange(..));
-        let found = (word, session.outlook().standing(at(*seconds)));
+        let found = (word, session.standing(at(*seconds)));
         assert_eq!(found, (*does, *stands), "at {seconds} s, {what:?}: {session:#?}");
     }
     session

@@ -364,7 +364,7 @@ impl Watch {
         if !same {
             self.served = (generation, served.to_owned());
         }
-        let standing = outlook.standing(seen.now);
+        let standing = seen.session.standing(seen.now);
         let answers = matches!(standing, Standing::Ready | Standing::Refreshing | Standing::Unsaved);
         let valid = credential.lasts(seen.now) > Duration::ZERO && !outlook.spent;
         promise!(answers == valid, "a credential that is valid: {valid}, and it is {standing:?}");

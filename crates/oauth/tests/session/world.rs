@@ -290,7 +290,7 @@ impl World {
     }
 
     fn is_well(&self, lives: bool, began: Timestamp) -> Kept {
-        let standing = self.session.outlook().standing(self.now);
+        let standing = self.session.standing(self.now);
         let record = self.session.record();
         match record.ended {
             Some(_) if lives => Err("a live grant was ended".to_owned()),

@@ -106,10 +106,11 @@ impl Identities {
 
     /// Opens what one of the identities can open.
     pub(super) fn open(&self, sealed: &[u8]) -> Result<Vec<u8>, DecryptError> {
+        // A place that is large enough: one that grows leaves secrets behind that nobody overwrites. It is there
+        // before age's buffers are, which are twenty times as large, and do not have to go around it the next time.
+        let mut opened = Vec::with_capacity(sealed.len());
         let all = iter::once(&self.first).chain(&self.older);
         let mut text = Decryptor::new_buffered(sealed)?.decrypt(all.map(|identity| identity as _))?;
-        // In a place that is large enough for it: one that grows leaves secrets behind that nobody overwrites.
-        let mut opened = Vec::with_capacity(sealed.len());
         text.read_to_end(&mut opened)?;
         Ok(opened)
     }
