@@ -255,7 +255,7 @@ impl Task {
             Effect::Save(ticket, record) => {
                 let name = self.profile.name.clone();
                 self.calls.spawn(async move {
-                    let saved = at_rest::save(&store, &name, &record).await;
+                    let saved = at_rest::save(&store, &name, *record).await;
                     Event::Saved(
                         ticket,
                         saved.map_err(|error| Unsaved {

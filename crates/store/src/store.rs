@@ -211,6 +211,17 @@ impl Store {
         self.call(|answer| Command::Save(key.clone(), label.to_owned(), record, answer)).await
     }
 
+    /// Keeps what is made of the record that is there, in one call: nothing that was asked for before or after it
+    /// comes between. A record that cannot be opened counts as none. The rest is as for [`Self::save`].
+    pub async fn amend(
+        &self,
+        key: &Key,
+        label: &str,
+        amending: impl FnOnce(Option<SecretString>) -> SecretString + Send + 'static,
+    ) -> Result<(), StoreError> {
+        self.call(|answer| Command::Amend(key.clone(), label.to_owned(), Box::new(amending), answer)).await
+    }
+
     /// Forgets the record under a key, if there is one.
     pub async fn delete(&self, key: &Key) -> Result<(), StoreError> {
         self.call(|answer| Command::Delete(key.clone(), answer)).await

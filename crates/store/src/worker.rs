@@ -27,11 +27,15 @@ pub(crate) struct Worker {
     thread: Arc<OnceLock<JoinHandle<()>>>,
 }
 
+/// What makes a record of the one that is there.
+pub(crate) type Amending = Box<dyn FnOnce(Option<SecretString>) -> SecretString + Send>;
+
 /// What is asked of the store, and where the answer goes.
 pub(crate) enum Command {
     Probe(oneshot::Sender<Result<String, StoreError>>),
     Load(Key, oneshot::Sender<Result<Option<SecretString>, StoreError>>),
     Save(Key, String, SecretString, oneshot::Sender<Result<(), StoreError>>),
+    Amend(Key, String, Amending, oneshot::Sender<Result<(), StoreError>>),
     Delete(Key, oneshot::Sender<Result<(), StoreError>>),
     List(oneshot::Sender<Result<Vec<Key>, StoreError>>),
     Rekey(oneshot::Sender<Result<(), StoreError>>),
@@ -43,7 +47,7 @@ impl Command {
         match self {
             Self::Probe(_) => Call::Probe,
             Self::Load(..) => Call::Load,
-            Self::Save(..) => Call::Save,
+            Self::Save(..) | Self::Amend(..) => Call::Save,
             Self::Delete(..) => Call::Delete,
             Self::List(_) => Call::List,
             Self::Rekey(_) => Call::Rekey,
@@ -104,6 +108,9 @@ fn obey(backend: &mut dyn Backend, command: Command) {
         Command::Probe(answer) => drop(answer.send(probe(backend))),
         Command::Load(key, answer) => drop(answer.send(backend.load(&key))),
         Command::Save(key, label, record, answer) => drop(answer.send(save(backend, &key, &label, &record))),
+        Command::Amend(key, label, amending, answer) => {
+            drop(answer.send(amend(backend, &key, &label, amending)));
+        }
         Command::Delete(key, answer) => drop(answer.send(backend.delete(&key))),
         Command::List(answer) => drop(answer.send(backend.list())),
         Command::Rekey(answer) => drop(answer.send(backend.rekey())),
@@ -116,6 +123,15 @@ fn probe(backend: &mut dyn Backend) -> Result<String, StoreError> {
     save(backend, &key, "authd: probe (may be deleted)", &SecretString::from("authd probe"))?;
     backend.delete(&key)?;
     Ok(backend.described())
+}
+
+/// What cannot be opened has nothing to give, now or later.
+fn amend(backend: &mut dyn Backend, key: &Key, label: &str, amending: Amending) -> Result<(), StoreError> {
+    let there = match backend.load(key) {
+        Err(StoreError::Damaged { .. }) => None,
+        there => there?,
+    };
+    save(backend, key, label, &amending(there))
 }
 
 /// What is saved is read back, because some keychains cut long values or forget them.

@@ -38,6 +38,11 @@ async fn files_conform_and_are_private_and_survive() {
     assert!(
         sealed.starts_with(b"age-encryption.org/v1") && !sealed.windows(5).any(|window| window == b"again")
     );
+    // What cannot be opened has nothing to give to what takes its place.
+    fs::write(directory.path().join("store/profile.work.age"), "damaged").unwrap();
+    assert!(matches!(next.load(&key).await, Err(StoreError::Damaged { .. })));
+    let amended = next.amend(&key, "", |there| there.unwrap_or_else(|| "made anew".into())).await;
+    assert_eq!((amended, next.load(&key).await.unwrap().unwrap().expose_secret()), (Ok(()), "made anew"));
 }
 
 #[tokio::test]

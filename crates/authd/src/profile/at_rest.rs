@@ -5,28 +5,37 @@ use authd_api::ProfileName;
 use authd_oauth::Record;
 use authd_store::{Key, Store, StoreError};
 
-/// The whole of a record, of which a session has the newest part. A record at rest that cannot be opened has
-/// nothing to add, now or later.
+/// Puts a record into the place of the one that is at rest. Of two that are on their way the later one stays: each
+/// takes what it lacks from the one before it, and nothing comes between that and its being saved.
+pub(super) async fn save(store: &Store, name: &ProfileName, record: Record) -> Result<(), StoreError> {
+    if record.is_whole() {
+        return put(store, name, &record).await;
+    }
+    let (key, label) = (key(name), label(name, &record));
+    store.amend(&key, &label, move |at_rest| record.completed(at_rest.as_ref()).to_text()).await
+}
+
+/// The whole of a record, of which a session has the newest part, as long as nothing is saved meanwhile. A record at
+/// rest that cannot be opened has nothing to add, now or later.
 pub(super) async fn whole(store: &Store, name: &ProfileName, record: &Record) -> Result<Record, StoreError> {
     let record = record.clone();
     if record.is_whole() {
         return Ok(record);
     }
-    match store.load(&Key::profile(name.as_str())).await {
+    match store.load(&key(name)).await {
         Ok(at_rest) => Ok(record.completed(at_rest.as_ref())),
         Err(StoreError::Damaged { .. }) => Ok(record),
         Err(error) => Err(error),
     }
 }
 
-/// Puts a record into the place of the one that is at rest.
-pub(super) async fn save(store: &Store, name: &ProfileName, record: &Record) -> Result<(), StoreError> {
-    put(store, name, &whole(store, name, record).await?).await
-}
-
 /// Puts a record that is whole under a name.
 pub(super) async fn put(store: &Store, name: &ProfileName, record: &Record) -> Result<(), StoreError> {
-    store.save(&Key::profile(name.as_str()), &label(name, record), record.to_text()).await
+    store.save(&key(name), &label(name, record), record.to_text()).await
+}
+
+fn key(name: &ProfileName) -> Key {
+    Key::profile(name.as_str())
 }
 
 /// How the store shows the record to a person.

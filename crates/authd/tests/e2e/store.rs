@@ -9,14 +9,19 @@ use authd_sandbox::{
 };
 use serde_json::{Value, json};
 
-use crate::support::{AUTHD, sandbox};
+use crate::support::{AUTHD, finished, sandbox, start};
 
 /// A house whose store does as it is told.
 async fn moody(sandbox: &authd_sandbox::Sandbox) -> (House, impl Fn(&str)) {
+    moody_for(sandbox, "300ms").await
+}
+
+/// The same, and what it does may take this long.
+async fn moody_for(sandbox: &authd_sandbox::Sandbox, deadline: &str) -> (House, impl Fn(&str)) {
     let directory = tempfile::tempdir().unwrap();
     let mood = directory.path().join("mood");
     // What follows directly belongs to `[store]`.
-    let control = format!("memory_control = \"{}\"\ndeadline = \"300ms\"", mood.display());
+    let control = format!("memory_control = \"{}\"\ndeadline = \"{deadline}\"", mood.display());
     let house = House::start(HouseConfig::new(AUTHD, sandbox).toml(&control)).await;
     (house, move |word: &str| {
         fs::write(directory.path().join("mood"), word).unwrap();
@@ -172,6 +177,34 @@ async fn a_login_that_cannot_be_forgotten_here_is_taken_away_from_there() {
     assert_eq!(records_at_rest(&house).await, 1);
     house.restart().await;
     house.get("/v1/profiles/-/headers").await;
+}
+
+/// Somebody signs in while a record of the login before that is on its way to a store that takes its time.
+#[tokio::test]
+async fn of_two_records_on_their_way_the_later_one_stays() {
+    let sandbox = sandbox().await;
+    sandbox.faults().push_times(Route::WhamAccountsCheck, Fault::status(503, ""), 2);
+    let (mut house, tell) = moody_for(&sandbox, "20s").await;
+    house.sign_in("default", "plus").await;
+    let (login, url) = start(&house, json!({"profile": "default", "replace": true})).await;
+    tell("hang");
+    let refresh = house.request("POST", "/v1/profiles/default/refresh", &[], "{}");
+    let sign_in = async {
+        house.browse(&url, "business-without-organization").await;
+        finished(&house, &login).await
+    };
+    let well_again = async {
+        sandbox.wait_for(Route::CodeExchange, 2).await;
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+        tell("well");
+    };
+    let (_, login, ()) = tokio::join!(refresh, sign_in, well_again);
+    assert_eq!(login["state"], "succeeded", "{login}");
+    let who = profile(&house).await["email"].clone();
+    records_at_rest(&house).await;
+    house.restart().await;
+    house.get("/v1/profiles/-/headers").await;
+    assert_eq!(profile(&house).await["email"], who);
 }
 
 /// In ChatGPT mode the id token is at rest only.

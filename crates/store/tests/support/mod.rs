@@ -3,7 +3,7 @@
 use std::{fs, os::unix::fs::PermissionsExt, path::Path, time::Duration};
 
 use authd_store::{Config, Key, KeySource, Kind, State, Store, Wish};
-use secrecy::ExposeSecret;
+use secrecy::{ExposeSecret, SecretString};
 
 pub(crate) fn config(directory: &Path, kind: Wish) -> Config {
     Config {
@@ -41,6 +41,17 @@ pub(crate) async fn conforms(store: &Store, kind: Kind) {
     }
     store.save(&work, "authd: another label", "second".into()).await.unwrap();
     assert_eq!(store.load(&work).await.unwrap().unwrap().expose_secret(), "second");
+    // Each takes effect whole, in the order in which they were asked for.
+    let longer = |there: Option<SecretString>| {
+        SecretString::from(there.map_or_else(String::new, |text| text.expose_secret().to_owned() + "+"))
+    };
+    let all = tokio::join!(
+        store.amend(&work, "", longer),
+        store.save(&work, "", "third".into()),
+        store.amend(&work, "", longer)
+    );
+    assert_eq!(all, (Ok(()), Ok(()), Ok(())));
+    assert_eq!(store.load(&work).await.unwrap().unwrap().expose_secret(), "third+");
     let mut keys = store.list().await.unwrap();
     keys.sort();
     assert_eq!(keys, [home.clone(), work.clone(), login.clone()]);
