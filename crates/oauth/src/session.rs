@@ -199,7 +199,7 @@ impl Session {
         &self.served
     }
 
-    /// The newest facts.
+    /// The newest facts. What the record at rest alone needs may be missing ([`Record::is_whole`]).
     pub fn record(&self) -> &Record {
         &self.record
     }

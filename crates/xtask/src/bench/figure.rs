@@ -18,6 +18,8 @@ pub(crate) enum Target {
     RatioAtLeast(f64),
     /// Ours is at most this, in the figure's unit.
     AtMost(f64),
+    /// Nothing was asked for; it explains another figure.
+    Nothing,
 }
 
 /// One line of the table.
@@ -74,6 +76,12 @@ impl Figure {
         Self { what: what.into(), unit, ours, beside: None, target: Target::AtMost(most) }
     }
 
+    /// The same, and it is only told.
+    #[must_use]
+    pub(crate) fn only_told(self) -> Self {
+        Self { target: Target::Nothing, ..self }
+    }
+
     /// A figure beside another, measured in turns with it.
     pub(crate) fn beside(
         what: impl Into<String>,
@@ -98,6 +106,7 @@ impl Figure {
             Target::RatioAtMost(most) => ratio <= most,
             Target::RatioAtLeast(least) => ratio >= least,
             Target::AtMost(most) => self.ours.median() <= most,
+            Target::Nothing => true,
         }
     }
 
@@ -106,11 +115,16 @@ impl Figure {
             Target::RatioAtMost(most) => format!("≤ {most} ×"),
             Target::RatioAtLeast(least) => format!("≥ {least} ×"),
             Target::AtMost(most) => format!("≤ {most} {}", self.unit),
+            Target::Nothing => String::new(),
         }
     }
 
     fn verdict(&self) -> &'static str {
-        if self.is_met() { "met" } else { "missed" }
+        match self.target {
+            Target::Nothing => "",
+            _ if self.is_met() => "met",
+            _ => "missed",
+        }
     }
 
     /// The figure for programs.
