@@ -313,10 +313,7 @@ impl Owner {
         identity.user_id.as_ref()?;
         let directory = self.keeper.directory();
         let same = directory.profiles.iter().find(|(_, handle)| {
-            handle.view().facts().is_some_and(|facts| {
-                let there = &facts.credential.identity;
-                there.is_same(identity)
-            })
+            handle.view().facts().is_some_and(|facts| facts.credential.identity.is_same(identity))
         });
         same.map(|(name, _)| name.clone())
     }

@@ -7,7 +7,7 @@ mod calls;
 mod tls;
 mod upstream;
 
-use std::{error::Error, path::PathBuf, time::Duration};
+use std::{error::Error, path::PathBuf, sync::OnceLock, time::Duration};
 
 use rustls::{ClientConfig, pki_types::CertificateDer};
 use url::{ParseError, Url};
@@ -116,6 +116,19 @@ impl Checked {
         let proxy = network.proxy.as_ref().map(parsed).transpose()?;
         let extra_roots = network.ca_file.as_deref().map(tls::extra_roots).transpose()?.unwrap_or_default();
         Ok(Self { network, proxy, extra_roots })
+    }
+
+    /// The client that belongs here, made at its first use. One that cannot be made has sent nothing.
+    fn first<'a, T>(
+        &self,
+        place: &'a OnceLock<T>,
+        make: impl FnOnce() -> Result<T, Box<dyn Error>>,
+    ) -> Result<&'a T, Failure> {
+        if let Some(client) = place.get() {
+            return Ok(client);
+        }
+        let client = make().map_err(|error| self.network.failure(&*error, true))?;
+        Ok(place.get_or_init(|| client))
     }
 
     /// What is spoken and who is believed.

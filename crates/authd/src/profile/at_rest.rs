@@ -18,15 +18,14 @@ pub(super) async fn save(store: &Store, name: &ProfileName, record: Record) -> R
 /// The whole of a record, of which a session has the newest part, as long as nothing is saved meanwhile. A record at
 /// rest that cannot be opened has nothing to add, now or later.
 pub(super) async fn whole(store: &Store, name: &ProfileName, record: &Record) -> Result<Record, StoreError> {
-    let record = record.clone();
     if record.is_whole() {
-        return Ok(record);
+        return Ok(record.clone());
     }
-    match store.load(&key(name)).await {
-        Ok(at_rest) => Ok(record.completed(at_rest.as_ref())),
-        Err(StoreError::Damaged { .. }) => Ok(record),
-        Err(error) => Err(error),
-    }
+    let at_rest = match store.load(&key(name)).await {
+        Err(StoreError::Damaged { .. }) => None,
+        there => there?,
+    };
+    Ok(record.clone().completed(at_rest.as_ref()))
 }
 
 /// Puts a record that is whole under a name.

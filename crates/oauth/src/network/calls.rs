@@ -41,11 +41,7 @@ impl Http {
         let inner = &*self.0;
         let at_home = is_loopback(url);
         let slot = if at_home { &inner.loopback } else { &inner.world };
-        if let Some(client) = slot.get() {
-            return Ok(client);
-        }
-        let client = inner.build(at_home).map_err(|error| inner.way.network.failure(&*error, true))?;
-        Ok(slot.get_or_init(|| client))
+        inner.way.first(slot, || inner.build(at_home))
     }
 
     /// What a failed request means for whoever sent it.

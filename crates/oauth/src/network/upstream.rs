@@ -90,11 +90,7 @@ where
 
     fn client(&self) -> Result<&Client<Connector, B>, Failure> {
         let inner = &*self.0;
-        if let Some(client) = inner.client.get() {
-            return Ok(client);
-        }
-        let client = inner.build().map_err(|error| inner.way.network.failure(&error, true))?;
-        Ok(inner.client.get_or_init(|| client))
+        inner.way.first(&inner.client, || Ok(inner.build()?))
     }
 }
 

@@ -78,8 +78,7 @@ impl Identities {
             let sealed = read_bounded(&kept).map_err(|error| unavailable(&error))?;
             let mut identity = scrypt::Identity::new(passphrase.clone());
             identity.set_max_work_factor(MOST_WORK);
-            let opened = age::decrypt(&identity, &sealed);
-            let opened = opened.map_err(|error| StoreError::Locked {
+            let opened = opened(&sealed, iter::once(&identity as _)).map_err(|error| StoreError::Locked {
                 detail: format!("the passphrase in {} does not fit: {error}", given.display()),
             })?;
             let opened = SecretString::from(String::from_utf8_lossy(&opened).into_owned());
@@ -106,13 +105,7 @@ impl Identities {
 
     /// Opens what one of the identities can open.
     pub(super) fn open(&self, sealed: &[u8]) -> Result<Vec<u8>, DecryptError> {
-        // A place that is large enough: one that grows leaves secrets behind that nobody overwrites. It is there
-        // before age's buffers are, which are twenty times as large, and do not have to go around it the next time.
-        let mut opened = Vec::with_capacity(sealed.len());
-        let all = iter::once(&self.first).chain(&self.older);
-        let mut text = Decryptor::new_buffered(sealed)?.decrypt(all.map(|identity| identity as _))?;
-        text.read_to_end(&mut opened)?;
-        Ok(opened)
+        opened(sealed, iter::once(&self.first).chain(&self.older).map(|identity| identity as _))
     }
 
     /// Puts a new identity first. What the others sealed must be sealed again before [`Self::retire`].
@@ -186,6 +179,18 @@ impl Place {
         };
         written.map_err(|error| unavailable(&error))
     }
+}
+
+/// What was sealed for one of these identities.
+fn opened<'a>(
+    sealed: &[u8],
+    identities: impl Iterator<Item = &'a dyn age::Identity>,
+) -> Result<Vec<u8>, DecryptError> {
+    // A place that is large enough: one that grows leaves secrets behind that nobody overwrites. It is there before
+    // age's buffers are, which are twenty times as large, and do not have to go around it the next time.
+    let mut opened = Vec::with_capacity(sealed.len());
+    Decryptor::new_buffered(sealed)?.decrypt(identities)?.read_to_end(&mut opened)?;
+    Ok(opened)
 }
 
 /// The identities in a text, which may have comments beside them.
