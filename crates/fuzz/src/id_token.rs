@@ -18,7 +18,8 @@ fn understood(text: &str) {
     let token = IdToken::new(text);
     assert_eq!(format!("{token:?}"), "IdToken([redacted])");
     let Ok(identity) = claims::identity(&token) else {
-        assert_eq!(claims::expiry(text), None, "what cannot be read has no expiry either");
+        // An odd claim makes the identity unreadable, and says nothing against the times.
+        let _ = claims::times(text);
         return;
     };
     let said = [&identity.email, &identity.user_id, &identity.account_id, &identity.organization_id];

@@ -1,12 +1,15 @@
 //! What a token says of its subject, read locally. No signature is checked: the token came straight from
 //! the provider over TLS (`OpenID` Connect Core, section 3.1.3.7, item 6), and nothing is granted by it.
 
+use std::time::Duration;
+
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use sha2::{Digest, Sha256};
 
-use crate::{IdToken, Plan};
+use crate::{IdToken, Plan, schedule};
 
 /// The longest token that is looked into, in bytes: real ones have two thousand.
 const MAX_TOKEN: usize = 64 << 10;
@@ -77,15 +80,47 @@ pub fn identity(token: &IdToken) -> Result<Identity, Unreadable> {
     })
 }
 
+/// The times that a token states (RFC 7519, sections 4.1.4 and 4.1.6).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Times {
+    /// `iat`: when it was issued, by the provider's clock.
+    pub issued_at: Option<Timestamp>,
+    /// `exp`: when it expires, by the provider's clock.
+    pub expires_at: Option<Timestamp>,
+}
+
+impl Times {
+    /// The time from issue to expiry, if the token states both in this order.
+    pub fn lifetime(&self) -> Option<Duration> {
+        Some(schedule::lifetime(self.issued_at?, self.expires_at?)).filter(|lifetime| !lifetime.is_zero())
+    }
+}
+
+/// The times that a token itself states, if it is a JWT. Nothing else in it matters here.
+pub fn times(token: &str) -> Times {
+    let claims: Value =
+        body(token).ok().and_then(|body| serde_json::from_slice(&body).ok()).unwrap_or_default();
+    // A numeric date may have a fraction.
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "a cast of a float saturates, and a fraction is nothing"
+    )]
+    let time = |name: &str| {
+        let seconds =
+            claims[name].as_i64().or_else(|| claims[name].as_f64().map(|seconds| seconds as i64))?;
+        Timestamp::from_second(seconds).ok()
+    };
+    Times { issued_at: time("iat"), expires_at: time("exp") }
+}
+
 /// The expiry that a token itself states, if it is a JWT that states one.
 pub fn expiry(token: &str) -> Option<Timestamp> {
-    Timestamp::from_second(claims(token).ok()?.exp?).ok()
+    times(token).expires_at
 }
 
 /// The claims as sent.
 #[derive(Deserialize)]
 struct Claims {
-    exp: Option<i64>,
     email: Option<String>,
     #[serde(rename = "https://api.openai.com/auth")]
     auth: Option<Auth>,
@@ -112,6 +147,11 @@ struct Profile {
 }
 
 fn claims(token: &str) -> Result<Claims, Unreadable> {
+    serde_json::from_slice(&body(token)?).map_err(|_| Unreadable)
+}
+
+/// The second part of a JWT, decoded.
+fn body(token: &str) -> Result<Vec<u8>, Unreadable> {
     let mut parts = token.split('.');
     let (Some(head), Some(body), Some(signature)) = (parts.next(), parts.next(), parts.next()) else {
         return Err(Unreadable);
@@ -119,8 +159,7 @@ fn claims(token: &str) -> Result<Claims, Unreadable> {
     if token.len() > MAX_TOKEN || head.is_empty() || body.is_empty() || signature.is_empty() {
         return Err(Unreadable);
     }
-    let body = URL_SAFE_NO_PAD.decode(body).map_err(|_| Unreadable)?;
-    serde_json::from_slice(&body).map_err(|_| Unreadable)
+    URL_SAFE_NO_PAD.decode(body).map_err(|_| Unreadable)
 }
 
 #[cfg(test)]

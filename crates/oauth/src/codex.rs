@@ -7,7 +7,10 @@ use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use crate::{AccessToken, ApiKey, Grant, Holding, IdToken, ModeWish, RefreshToken, Tokens, claims, plan};
+use crate::{
+    AccessToken, ApiKey, Grant, Holding, IdToken, ModeWish, RefreshToken, Tokens, claims, plan,
+    token::expiry_of_old,
+};
 
 /// What a login file means.
 #[derive(Debug)]
@@ -86,12 +89,10 @@ fn with_tokens(
     }
     let id_token = IdToken::new(sent.id_token);
     let identity = claims::identity(&id_token).map_err(|_| CodexError::IdToken)?;
-    let expires_at = claims::expiry(&sent.access_token).unwrap_or(now);
-    let tokens = Tokens {
-        access_token: AccessToken::new(sent.access_token),
-        refresh_token: Some(RefreshToken::new(sent.refresh_token)),
-        expires_at,
-    };
+    let access_token = AccessToken::new(sent.access_token);
+    let expires_at = expiry_of_old(&access_token, None, now).map_or(now, |(expires_at, _)| expires_at);
+    let tokens =
+        Tokens { access_token, refresh_token: Some(RefreshToken::new(sent.refresh_token)), expires_at };
     let wants_key = matches!(plan::decide(ModeWish::Auto, &identity), plan::Decision::TryApiKey { .. });
     let (holding, reason) = match key.filter(|_| wants_key) {
         Some(key) => {

@@ -52,8 +52,11 @@ pub use network::{Network, NetworkError, Upstream};
 pub use pkce::{Challenge, State, Verifier};
 pub use plan::{Decision, Mode, ModeWish, Plan};
 pub use provider::{Provider, REDIRECT_PATH, is_safe};
-pub use record::{Ended, Grant, Holding, Record, RecordError};
+pub use record::{Ended, Grant, Holding, Intent, Record, RecordError, grant_id_from, new_grant_id};
 pub use routing::Routing;
 pub use secret::{AccessToken, ApiKey, AuthorizationCode, Bearer, IdToken, RefreshToken};
-pub use session::{Credential, Effect, Event, Outlook, PROBE_PAUSE, Session, Standing, Trouble, Unsaved};
+pub use session::{
+    Annotation, Credential, Effect, Event, Outlook, PROBE_PAUSE, REJECTION_PAUSE, Rejected, Session,
+    Standing, Trouble, Unsaved,
+};
 pub use token::{CodeAnswer, RefreshAnswer, Tokens};

@@ -2,18 +2,20 @@
 //!
 //! Old readers meet new records: a newer version is refused and left alone, unknown fields are ignored.
 
-use std::{io, sync::Arc};
+use std::{fmt::Write, sync::Arc};
 
 use jiff::Timestamp;
-use secrecy::{ExposeSecret, SecretString};
+use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 
-use crate::{
-    AccessToken, ApiKey, Code, IdToken, Identity, Mode, RefreshAnswer, RefreshToken, Routing, Tokens,
-};
+pub use self::intent::Intent;
+use crate::{ApiKey, Code, IdToken, Identity, Mode, RefreshAnswer, RefreshToken, Routing, Tokens};
 
-/// The version this program writes, and the newest it reads.
-const VERSION: u32 = 1;
+mod intent;
+mod text;
+
+/// The newest version that this program reads.
+const VERSION: u32 = 2;
 
 /// Everything that must survive a restart.
 #[derive(Clone, Debug)]
@@ -30,6 +32,26 @@ pub struct Record {
     pub routing: Arc<Routing>,
     /// When that was last asked.
     pub routed_at: Option<Timestamp>,
+    /// Names the grant from its sign-in to its end, under whatever profile name. It is no secret.
+    pub grant_id: Arc<str>,
+    /// The record with the highest rank is the default profile; 0 is no mark.
+    pub default_rank: u64,
+    /// A move of the grant that has begun and is not finished.
+    pub intent: Option<Intent>,
+}
+
+/// A random name for a new grant: 16 bytes as 32 hexadecimal digits.
+pub fn new_grant_id() -> Arc<str> {
+    grant_id_from(rand::random())
+}
+
+/// The grant id that these random bytes make.
+pub fn grant_id_from(bytes: [u8; 16]) -> Arc<str> {
+    let mut text = String::with_capacity(32);
+    for byte in bytes {
+        write!(text, "{byte:02x}").expect("a string takes any text");
+    }
+    text.into()
 }
 
 /// What a sign-in yields.
@@ -85,6 +107,14 @@ impl Holding {
         }
     }
 
+    /// The same, to change their times.
+    pub(crate) fn tokens_mut(&mut self) -> Option<&mut Tokens> {
+        match self {
+            Self::ChatGpt(tokens, _) => Some(tokens),
+            Self::ApiKey(_, renewed_by) => renewed_by.as_mut().map(|renewed_by| &mut renewed_by.0),
+        }
+    }
+
     /// The id token, if it is here.
     pub fn id_token(&self) -> Option<&IdToken> {
         match self {
@@ -128,6 +158,9 @@ pub enum RecordError {
     /// Upgrade authd: a newer one wrote this.
     #[error("the record has version {0}, and this authd reads up to {VERSION}: upgrade authd")]
     TooNew(u32),
+    /// Upgrade authd: a newer one began to move the grant, in a way that this one cannot finish or undo.
+    #[error("the record is part of an unfinished move that this authd does not know: upgrade authd")]
+    UnknownIntent,
     /// Sign in again: this is not one of our records.
     #[error("the record is damaged (line {line}, column {column})")]
     Damaged {
@@ -139,6 +172,26 @@ pub enum RecordError {
 }
 
 impl Record {
+    /// The record of a new sign-in: no mark, no intent, nothing journalled.
+    pub fn new(grant: Grant, grant_id: Arc<str>, generation: u64) -> Self {
+        Self {
+            generation,
+            grant,
+            journal: None,
+            ended: None,
+            routing: Routing::default().shared(),
+            routed_at: None,
+            grant_id,
+            default_rank: 0,
+            intent: None,
+        }
+    }
+
+    /// Whether both records are of the same grant: one sign-in, perhaps at different times of its life.
+    pub fn is_same_grant(&self, other: &Self) -> bool {
+        self.grant_id == other.grant_id
+    }
+
     /// Whether this is all of it. If not, the id token is only in the record at rest, which has to be completed
     /// with before anything takes its place.
     pub fn is_whole(&self) -> bool {
@@ -170,144 +223,4 @@ impl Record {
             *id_token = None;
         }
     }
-
-    /// The record as text.
-    pub fn to_text(&self) -> SecretString {
-        let Grant { identity, holding, mode_reason, issued_at } = &self.grant;
-        let tokens = holding.tokens();
-        let api_key = match holding {
-            Holding::ChatGpt(..) => None,
-            Holding::ApiKey(key, _) => Some(key.expose()),
-        };
-        // The second place where a secret leaves: the record at rest. It is written from where it is.
-        let written = Written {
-            version: VERSION,
-            generation: self.generation,
-            identity: (**identity).clone(),
-            mode: holding.mode(),
-            mode_reason: mode_reason.to_string(),
-            issued_at: *issued_at,
-            id_token: holding.id_token().map(IdToken::expose),
-            access_token: tokens.map(|tokens| tokens.access_token.expose()),
-            refresh_token: holding.refresh_token().map(RefreshToken::expose),
-            expires_at: tokens.map(|tokens| tokens.expires_at),
-            api_key,
-            journal: self.journal,
-            ended: self.ended.as_deref().cloned(),
-            routing: (*self.routing).clone(),
-            routed_at: self.routed_at,
-        };
-        written.to_text()
-    }
-
-    /// The record that a text means.
-    pub fn from_text(text: &SecretString) -> Result<Self, RecordError> {
-        let text = text.expose_secret();
-        let Versioned { version } = serde_json::from_str(text).map_err(damaged)?;
-        if version > VERSION {
-            return Err(RecordError::TooNew(version));
-        }
-        let written: Written<String> = serde_json::from_str(text).map_err(damaged)?;
-        // A refresh token without the rest is too good to be dropped, and not enough to be used.
-        let lacking = Err(RecordError::Damaged { line: 0, column: 0 });
-        let tokens = match (written.access_token, written.expires_at) {
-            (Some(access_token), Some(expires_at)) => Some(Tokens {
-                access_token: AccessToken::new(access_token),
-                refresh_token: written.refresh_token.map(RefreshToken::new),
-                expires_at,
-            }),
-            (None, None) if written.refresh_token.is_none() => None,
-            _ => return lacking,
-        };
-        let (key, id_token) = (written.api_key.map(ApiKey::new), written.id_token.map(IdToken::new));
-        let holding = match (written.mode, key, tokens, id_token) {
-            (Mode::ChatGpt, _, Some(tokens), id_token) => Holding::ChatGpt(tokens, id_token),
-            (Mode::ApiKey, Some(key), Some(tokens), Some(id_token)) => {
-                Holding::ApiKey(key, Some(Box::new((tokens, id_token))))
-            }
-            (Mode::ApiKey, Some(key), None, None) => Holding::ApiKey(key, None),
-            _ => return lacking,
-        };
-        Ok(Self {
-            generation: written.generation,
-            grant: Grant {
-                identity: written.identity.into(),
-                holding,
-                mode_reason: written.mode_reason.into(),
-                issued_at: written.issued_at,
-            },
-            journal: written.journal,
-            ended: written.ended.map(Arc::new),
-            routing: written.routing.shared(),
-            routed_at: written.routed_at,
-        })
-    }
-}
-
-/// The version alone, so that a newer record is recognised whatever else it holds.
-#[derive(Deserialize)]
-struct Versioned {
-    version: u32,
-}
-
-/// The record as written; `S` is a secret's text.
-#[derive(Serialize, Deserialize)]
-struct Written<S> {
-    version: u32,
-    generation: u64,
-    identity: Identity,
-    mode: Mode,
-    mode_reason: String,
-    issued_at: Timestamp,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    id_token: Option<S>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    access_token: Option<S>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    refresh_token: Option<S>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    expires_at: Option<Timestamp>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    api_key: Option<S>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    journal: Option<Timestamp>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    ended: Option<Ended>,
-    #[serde(default)]
-    routing: Routing,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    routed_at: Option<Timestamp>,
-}
-
-impl Written<&str> {
-    /// The text, in a place of just its size: one that grows, or shrinks, leaves secrets behind that nobody
-    /// overwrites.
-    fn to_text(&self) -> SecretString {
-        const FORM: &str = "a struct of strings and numbers has a JSON form";
-        let mut length = Length(0);
-        serde_json::to_writer(&mut length, self).expect(FORM);
-        let mut text = Vec::with_capacity(length.0);
-        serde_json::to_writer(&mut text, self).expect(FORM);
-        SecretString::from(String::from_utf8(text).expect("JSON is UTF-8"))
-    }
-}
-
-/// How much was written.
-struct Length(usize);
-
-impl io::Write for Length {
-    fn write(&mut self, piece: &[u8]) -> io::Result<usize> {
-        self.0 += piece.len();
-        Ok(piece.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-/// The place of an error without its text: serde's message may quote the secret it stumbled over.
-#[expect(clippy::needless_pass_by_value, reason = "the signature that map_err wants")]
-fn damaged(error: serde_json::Error) -> RecordError {
-    RecordError::Damaged { line: error.line(), column: error.column() }
 }

@@ -25,8 +25,9 @@ pub const KEEP_ALIVE: Duration = Duration::from_secs(8 * 24 * 3600);
 /// The first wait after a failure, and the longest one.
 const BACK_OFF: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(5 * 60));
 
-/// A `Retry-After` beyond this is taken for a mistake.
-const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(3600);
+/// The longest `Retry-After` that is honoured. A longer one counts as this one, so that an absurd answer does
+/// not stop a login for days.
+pub const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(3600);
 
 /// A number in −1 … 1 that spreads equal plans apart.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -99,6 +100,12 @@ pub fn later(t: Timestamp, span: Duration) -> Timestamp {
 /// `t` minus `span`, at least the first representable time.
 pub fn earlier(t: Timestamp, span: Duration) -> Timestamp {
     SignedDuration::try_from(span).ok().and_then(|span| t.checked_sub(span).ok()).unwrap_or(Timestamp::MIN)
+}
+
+/// `t` moved by `by`, which may be negative; at most the last, at least the first representable time.
+pub fn shifted(t: Timestamp, by: SignedDuration) -> Timestamp {
+    let end = if by.is_negative() { Timestamp::MIN } else { Timestamp::MAX };
+    t.checked_add(by).unwrap_or(end)
 }
 
 #[cfg(test)]

@@ -19,13 +19,15 @@ use std::{sync::Arc, time::Duration};
 
 use jiff::Timestamp;
 
-pub use self::words::{Credential, Effect, Event, Outlook, Standing, Trouble, Unsaved};
+pub use self::words::{Annotation, Credential, Effect, Event, Outlook, Rejected, Standing, Trouble, Unsaved};
 use crate::{
-    Grant, Holding, Mode, Record, Routing,
+    Holding, Intent, Record, Routing,
     schedule::{self, Jitter, later},
 };
 
 mod beginning;
+mod clock;
+mod requests;
 mod results;
 mod words;
 
@@ -43,9 +45,19 @@ const WAITING: Duration = Duration::from_secs(3);
 /// written waits for the store; after that, being signed out is the greater harm.
 const LAST_MINUTE: Duration = Duration::from_secs(60);
 
-/// An API key is renewed at most this often, so that a key refused again right after its renewal does
-/// not turn every request into an exchange.
-const KEY_PAUSE: Duration = Duration::from_secs(5 * 60);
+/// How long a credential that was made because an upstream refused the one before it is not renewed because an
+/// upstream refuses it, too: an upstream that refuses everything does not turn every request into a renewal. An
+/// API key is not exchanged anew in this time for any other reason either.
+pub const REJECTION_PAUSE: Duration = Duration::from_secs(5 * 60);
+
+/// The longest pause between two tries to save a record.
+const LONGEST_SAVE_PAUSE: Duration = Duration::from_secs(60);
+
+/// A daemon that stops tries to save a record this often.
+const STOPPING_SAVE_PAUSE: Duration = Duration::from_millis(250);
+
+/// A store that answers again is a reason to save at once, but not more often than this.
+const STORE_READY_PAUSE: Duration = Duration::from_secs(1);
 
 /// A try that is this close is worth waiting for; one that is farther is not.
 const SOON: Duration = Duration::from_secs(1);
@@ -65,11 +77,19 @@ enum Work {
 #[derive(Debug)]
 enum Durable {
     Yes,
-    /// Not yet, or not after so many tries; the next one at this time.
+    /// Not yet, or not after so many tries; the next one at this time, the newest one at that.
     No {
         failures: u32,
         next: Timestamp,
+        tried_at: Option<Timestamp>,
     },
+}
+
+impl Durable {
+    /// Not yet, and due at once.
+    fn due(now: Timestamp) -> Self {
+        Self::No { failures: 0, next: now, tried_at: None }
+    }
 }
 
 /// Whether the network can be trusted with a token that dies on use.
@@ -98,22 +118,31 @@ pub struct Session {
     work: Work,
     ticket: u64,
     durable: Durable,
+    /// The record changed while a call was in flight, in what that call does not save.
+    changed: bool,
     /// What is served is not durable.
     unsaved: bool,
     journal_durable: bool,
     network: Network,
     failures: u32,
     not_before: Timestamp,
+    /// The journal could not be written at this time, which is why nothing is sent before `not_before`.
+    journal_failed_at: Option<Timestamp>,
     answer_lost_at: Option<Timestamp>,
     asked: bool,
+    /// An upstream refused the newest credential, and a renewal is due to it.
+    rejected: bool,
     renew_key: bool,
     /// An API key was refused by an upstream, and cannot be renewed any more.
     spent: bool,
-    key_renewed_at: Option<Timestamp>,
+    /// The newest credential is from this time, and is the answer to a rejection; or it is an API key that was
+    /// exchanged for whatever reason.
+    paused_since: Option<Timestamp>,
+    renewals: u64,
     used_at: Timestamp,
     trouble: Option<Arc<Trouble>>,
-    /// A workspace's routing that waits for the call in flight.
-    told: Option<Box<(Box<str>, Routing)>>,
+    /// A workspace's routing that waits for the end of the call in flight.
+    pending_routing: Option<Box<(Box<str>, Routing)>>,
     stopping: bool,
     seed: u64,
 }
@@ -122,17 +151,22 @@ impl Session {
     /// Takes in what happened, and says what to do now.
     pub fn apply(&mut self, event: Event, now: Timestamp) -> Effect {
         match event {
-            Event::Used(at) => self.used_at = self.used_at.max(at),
+            // A time of a clock that was set back since would count as use for as long.
+            Event::Used(at) => self.used_at = self.used_at.max(at.min(now)),
             Event::Wanted(span) => self.wanted(span, now),
             Event::RefreshAsked(rejected) => self.refresh_asked(rejected, now),
             Event::Routed(workspace, routing) => self.routed(workspace, routing, now),
+            Event::Annotated(annotation) => self.annotated(annotation, now),
             Event::Unkept(id_token) => {
                 self.record.recollect(id_token);
-                self.durable = Durable::No { failures: 0, next: now };
+                self.save_again(now);
             }
-            Event::Stopping => self.stopping = true,
+            Event::Accepted(generation) => self.accepted(generation),
+            Event::StoreReady => self.store_ready(now),
+            Event::Stopping => self.stop(now),
             Event::Woke => self.doubt_network(now, false),
-            Event::SignedIn(grant) => self.replace(*grant, now),
+            Event::ClockSet(by) => self.clock_set(by, now),
+            Event::SignedIn(grant, grant_id) => self.replace(*grant, grant_id, now),
             Event::Probed(ticket, reached) if self.ends(ticket, Work::Probing) => {
                 self.probed(ticket, reached, now);
             }
@@ -153,11 +187,8 @@ impl Session {
             | Event::Refreshed(..)
             | Event::Exchanged(..) => {}
         }
-        if self.work == Work::Idle
-            && let Some(told) = self.told.take()
-        {
-            let (workspace, routing) = *told;
-            self.routed(workspace, routing, now);
+        if self.work == Work::Idle {
+            self.apply_pending(now);
         }
         self.next_effect(now)
     }
@@ -214,9 +245,40 @@ impl Session {
         self.trouble.as_ref()
     }
 
+    /// Whether the newest credential answers a rejection, and was neither accepted nor refused since.
+    pub fn is_on_probation(&self) -> bool {
+        self.paused_since.is_some()
+    }
+
+    /// Whether something waits for the store: a save, or a journal entry.
+    pub fn waits_for_store(&self) -> bool {
+        !self.is_durable() || self.journal_failed_at.is_some()
+    }
+
+    /// Whether an unfinished move keeps the refresh token from being used.
+    pub fn is_pinned(&self) -> bool {
+        self.record.intent.as_ref().is_some_and(Intent::pins_token)
+    }
+
+    /// Whether no call is in flight.
+    pub fn is_idle(&self) -> bool {
+        self.work == Work::Idle
+    }
+
+    /// The record was saved under another name, with this intent, by other means than [`Effect::Save`].
+    pub fn moved(&mut self, intent: Intent) {
+        self.record.intent = Some(intent);
+    }
+
     /// Whether all that is known is durable.
     pub fn is_durable(&self) -> bool {
-        matches!(self.durable, Durable::Yes)
+        matches!(self.durable, Durable::Yes) && !self.changed && self.pending_routing.is_none()
+    }
+
+    /// How many refreshes and exchanges have succeeded in this session's life. A caller that compares two values
+    /// knows whether a renewal was made in between.
+    pub fn renewals(&self) -> u64 {
+        self.renewals
     }
 
     /// Whether all that is known is durable, and nothing that could change it is under way.
@@ -232,58 +294,6 @@ impl Session {
     /// Whether something is under way, or will be within this time.
     pub fn is_pending_within(&self, now: Timestamp, patience: Duration) -> bool {
         self.work != Work::Idle || self.next_wakeup(now).is_some_and(|next| next <= later(now, patience))
-    }
-
-    fn wanted(&mut self, span: Duration, now: Timestamp) {
-        self.used_at = self.used_at.max(now);
-        // What is on its way to the store already counts: it is served as soon as it is there.
-        let newest = Credential::of(&self.record);
-        let counts = |expires| schedule::wish(span, newest.issued_at, expires, self.planned_at(), now);
-        if newest.lasts(now) <= newest.expires_at.map_or(span, counts) {
-            self.asked = true;
-        }
-        if let Network::Doubtful(doubt) = &mut self.network {
-            doubt.next = doubt.next.min(later(now, PROBE_PAUSE));
-        }
-    }
-
-    fn refresh_asked(&mut self, rejected: Option<u64>, now: Timestamp) {
-        self.used_at = self.used_at.max(now);
-        // A generation that is not the newest one has its successor already, or on its way.
-        if rejected.is_some_and(|generation| generation != self.record.generation) {
-            return;
-        }
-        let is_key = self.record.grant.holding.mode() == Mode::ApiKey;
-        if self.record.ended.is_some() {
-            // A key may outlive the tokens that renew it, until somebody refuses it.
-            self.spent |= is_key && rejected.is_some();
-            return;
-        }
-        let recently = self.key_renewed_at.is_some_and(|at| now < later(at, KEY_PAUSE));
-        if rejected.is_some() && is_key && recently {
-            return;
-        }
-        self.asked = true;
-        self.renew_key = is_key && !recently;
-    }
-
-    /// Headers that changed are another credential to whoever keeps them. That it was asked is kept in
-    /// any case, or every start would ask again. While the record is on its way to the store it stays as
-    /// it is: what is saved then would count as all there is. An answer that was asked for before somebody
-    /// signed in to another workspace says nothing of this one: a token must not follow it.
-    fn routed(&mut self, workspace: Box<str>, routing: Routing, now: Timestamp) {
-        let Grant { identity, holding, .. } = &self.record.grant;
-        if identity.account_id.as_ref() != Some(&workspace) || holding.mode() != Mode::ChatGpt {
-            return;
-        }
-        if self.work == Work::Idle {
-            self.record.generation += u64::from(*self.record.routing != routing);
-            self.record.routing = routing.shared();
-            self.record.routed_at = Some(now);
-            self.durable = Durable::No { failures: 0, next: now };
-        } else {
-            self.told = Some(Box::new((workspace, routing)));
-        }
     }
 
     fn doubt_network(&mut self, now: Timestamp, since_failure: bool) {
@@ -332,7 +342,7 @@ impl Session {
 
     /// When the next renewal is wanted, back-off aside.
     fn renewal_at(&self, now: Timestamp) -> Option<Timestamp> {
-        if self.stopping || !self.can_renew() {
+        if self.stopping || self.is_pinned() || !self.can_renew() {
             return None;
         }
         let wanted_now = self.asked || self.renew_key || self.journal_durable;

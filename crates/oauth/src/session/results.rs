@@ -5,8 +5,8 @@ use std::{sync::Arc, time::Duration};
 use jiff::Timestamp;
 
 use super::{
-    Credential, Durable, LAST_MINUTE, LONGEST_PROBE_PAUSE, Network, PROBE_PAUSE, Session, Trouble, Unsaved,
-    WAITING,
+    Credential, Durable, LAST_MINUTE, LONGEST_PROBE_PAUSE, LONGEST_SAVE_PAUSE, Network, PROBE_PAUSE,
+    STOPPING_SAVE_PAUSE, Session, Trouble, Unsaved, WAITING,
 };
 use crate::{
     ApiKey, Code, Ended, Failure, Holding, Mode, RefreshAnswer, claims,
@@ -38,12 +38,17 @@ impl Session {
         match result {
             Ok(()) => {
                 self.journal_durable = true;
+                self.journal_failed_at = None;
                 self.rests();
             }
-            Err(_) if self.served.lasts(now) <= LAST_MINUTE => self.journal_durable = true,
+            Err(_) if self.served.lasts(now) <= LAST_MINUTE => {
+                self.journal_durable = true;
+                self.journal_failed_at = None;
+            }
             Err(complaint) => {
                 self.record.journal = self.answer_lost_at;
                 self.back_off(None, now);
+                self.journal_failed_at = Some(now);
                 // However long the store fails, the last minute is not slept through.
                 if let Some(expires) = self.served.expires_at {
                     self.not_before = self.not_before.min(earlier(expires, LAST_MINUTE));
@@ -56,12 +61,23 @@ impl Session {
     pub(super) fn refreshed(&mut self, result: Result<RefreshAnswer, Failure>, now: Timestamp) {
         match result {
             Ok(answer) => {
+                // The token that was sent is spent, and its successor is known.
                 self.journal_durable = false;
                 self.record.journal = None;
                 self.answer_lost_at = None;
-                self.recovered();
-                self.renewed(answer, now);
-                self.durable = Durable::No { failures: 0, next: now };
+                self.durable = Durable::due(now);
+                match answer.lacks_access_token() {
+                    None => {
+                        self.recovered();
+                        self.renewed(answer, now);
+                    }
+                    // Nothing is renewed, and the new refresh token is the only one that still works: it is
+                    // saved, and spent after a pause. What the refresh was due to still stands.
+                    Some(failure) => {
+                        self.take_in(answer, now);
+                        self.failed(failure, now);
+                    }
+                }
             }
             Err(Failure::Refused { code, .. }) => self.end(code, now),
             Err(failure) => {
@@ -78,13 +94,14 @@ impl Session {
         match result {
             Ok(key) => {
                 self.recovered();
-                self.renew_key = false;
-                self.key_renewed_at = Some(now);
+                (self.renew_key, self.rejected) = (false, false);
+                self.paused_since = Some(now);
+                self.renewals += 1;
                 if let Holding::ApiKey(held, _) = &mut self.record.grant.holding {
                     *held = key;
                 }
                 self.record.generation += 1;
-                self.durable = Durable::No { failures: 0, next: now };
+                self.durable = Durable::due(now);
             }
             Err(Failure::Refused { code, .. }) => self.end(code, now),
             Err(failure) => self.failed(failure, now),
@@ -96,14 +113,18 @@ impl Session {
         match result {
             Ok(()) => {
                 self.rests();
-                if matches!(self.trouble.as_deref(), Some(Trouble::Store(_))) {
+                // A journal entry that waits is the reason why nothing is sent.
+                if matches!(self.trouble.as_deref(), Some(Trouble::Store(_)))
+                    && self.journal_failed_at.is_none()
+                {
                     self.trouble = None;
                 }
             }
             Err(complaint) => {
                 let failures = failures + 1;
-                let pause = schedule::back_off(failures, None, self.jitter(failures));
-                self.durable = Durable::No { failures, next: later(now, pause) };
+                let longest = if self.stopping { STOPPING_SAVE_PAUSE } else { LONGEST_SAVE_PAUSE };
+                let pause = schedule::back_off(failures, None, self.jitter(failures)).min(longest);
+                self.durable = Durable::No { failures, next: later(now, pause), tried_at: Some(now) };
                 self.unsaved = true;
                 self.trouble = Some(Arc::new(Trouble::Store(complaint)));
             }
@@ -117,24 +138,36 @@ impl Session {
     fn rests(&mut self) {
         self.durable = Durable::Yes;
         self.unsaved = false;
-        self.record.rest();
+        // What changed meanwhile may be what the record needs at rest.
+        if !self.changed {
+            self.record.rest();
+        }
     }
 
+    /// A renewal that answers a rejection is followed by a pause for further ones; any other renewal ends that.
     pub(super) fn renewed(&mut self, answer: RefreshAnswer, now: Timestamp) {
+        self.take_in(answer, now);
+        self.record.grant.issued_at = now;
+        self.renewals += 1;
+        match self.record.grant.holding.mode() {
+            Mode::ChatGpt => {
+                self.record.generation += 1;
+                self.paused_since = std::mem::take(&mut self.rejected).then_some(now);
+            }
+            // The key is the credential, and it is the same one.
+            Mode::ApiKey => {}
+        }
+    }
+
+    /// Takes over what an answer brings. The login settled which user it is; an id token that cannot be read
+    /// changes nothing and loses nothing.
+    fn take_in(&mut self, answer: RefreshAnswer, now: Timestamp) {
         let grant = &mut self.record.grant;
-        // Who is signed in was settled at the login; an id token that cannot be read changes nothing and
-        // loses nothing.
         let brought = grant.holding.renew(answer, now).map(claims::identity);
         if let Some(Ok(newer)) = brought {
             let identity = Arc::make_mut(&mut grant.identity);
             identity.plan = newer.plan.or(identity.plan.take());
             identity.email = newer.email.or(identity.email.take());
-        }
-        grant.issued_at = now;
-        match grant.holding.mode() {
-            Mode::ChatGpt => self.record.generation += 1,
-            // The key is the credential, and it is the same one.
-            Mode::ApiKey => {}
         }
     }
 
@@ -160,17 +193,18 @@ impl Session {
 
     pub(super) fn back_off(&mut self, retry_after: Option<Duration>, now: Timestamp) {
         self.failures += 1;
+        self.journal_failed_at = None;
         self.not_before =
             later(now, schedule::back_off(self.failures, retry_after, self.jitter(self.failures)));
     }
 
     pub(super) fn end(&mut self, code: Code, now: Timestamp) {
-        self.asked = false;
+        (self.asked, self.rejected) = (false, false);
         self.spent = std::mem::take(&mut self.renew_key);
         self.journal_durable = false;
         self.record.journal = None;
         let answer_lost_at = self.answer_lost_at.take();
         self.record.ended = Some(Arc::new(Ended { code, at: now, answer_lost_at }));
-        self.durable = Durable::No { failures: 0, next: now };
+        self.durable = Durable::due(now);
     }
 }

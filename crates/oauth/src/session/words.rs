@@ -2,11 +2,11 @@
 
 use std::{sync::Arc, time::Duration};
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use crate::{
-    ApiKey, Bearer, Failure, Grant, Holding, IdToken, Identity, Record, RefreshAnswer, RefreshToken, Routing,
-    schedule,
+    ApiKey, Bearer, Failure, Grant, Holding, IdToken, Identity, Intent, Record, RefreshAnswer, RefreshToken,
+    Routing, schedule,
 };
 
 /// What happened.
@@ -18,18 +18,28 @@ pub enum Event {
     Used(Timestamp),
     /// A client needs a credential that lasts this long.
     Wanted(Duration),
-    /// Somebody wants a refresh; with a generation, because an upstream refused that one.
-    RefreshAsked(Option<u64>),
+    /// A caller asks for a refresh; with a credential, because an upstream refused that one.
+    RefreshAsked(Option<Rejected>),
     /// Where the requests of this workspace go, as the provider says now.
     Routed(Box<str>, Routing),
+    /// An upstream accepted the credential of this generation.
+    Accepted(u64),
+    /// The record's mark or intent changes. It is part of [`super::Session::record`] at once, and saved as soon as
+    /// no call is in flight ([`super::Session::is_durable`]).
+    Annotated(Annotation),
     /// The store may have lost the record, whose id token this was, if it is known.
     Unkept(Option<IdToken>),
     /// The machine slept: the network may not be there yet.
     Woke,
+    /// The store has answered a call: what is not saved is worth another try.
+    StoreReady,
+    /// The wall clock was set by this much; time in which the machine was suspended does not count. The
+    /// caller reports it before any other event at the new time.
+    ClockSet(SignedDuration),
     /// The daemon stops: save what is not saved, and begin nothing else.
     Stopping,
-    /// A new sign-in under the same name.
-    SignedIn(Box<Grant>),
+    /// A new sign-in under the same name, and its grant id.
+    SignedIn(Box<Grant>, Arc<str>),
     /// The end of [`Effect::Probe`]: whether the network answered.
     Probed(u64, bool),
     /// The end of [`Effect::Save`], with the store's complaint.
@@ -38,6 +48,24 @@ pub enum Event {
     Refreshed(u64, Result<RefreshAnswer, Failure>),
     /// The end of [`Effect::Exchange`].
     Exchanged(u64, Result<ApiKey, Failure>),
+}
+
+/// What a record says beside its grant.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Annotation {
+    /// The rank as the default profile ([`Record::default_rank`]).
+    DefaultRank(u64),
+    /// The unfinished move of the grant, or that there is none ([`Record::intent`]).
+    Intent(Option<Intent>),
+}
+
+/// A credential that an upstream refused.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rejected {
+    /// Its generation.
+    pub generation: u64,
+    /// Its grant, if the caller knows it. A credential of another grant than the present one is gone already.
+    pub grant_id: Option<Box<str>>,
 }
 
 /// What to do now. Each but `Rest` ends in the event that carries its ticket.
@@ -75,6 +103,8 @@ pub enum Standing {
 pub struct Credential {
     /// Counts up with every new one.
     pub generation: u64,
+    /// Names its grant.
+    pub grant_id: Arc<str>,
     /// The secret.
     pub bearer: Bearer,
     /// Whose it is.
@@ -148,9 +178,10 @@ impl Credential {
             }
             Holding::ApiKey(key, _) => (Bearer::Key(key.clone()), None),
         };
-        let Record { generation, grant, routing, .. } = record;
+        let Record { generation, grant, grant_id, routing, .. } = record;
         Self {
             generation: *generation,
+            grant_id: grant_id.clone(),
             bearer,
             identity: grant.identity.clone(),
             mode_reason: grant.mode_reason.clone(),

@@ -15,11 +15,8 @@ use crate::{
 
 const HOUR: Duration = Duration::from_secs(3_600);
 
-/// How many events each life has.
-const DEPTH: usize = 7;
-
 /// The events. A call can end well, fail before and after it took effect, be put off or be refused.
-const EVENTS: [Step; 13] = [
+const CALLS: [Step; 13] = [
     Step::WaitUntilDue,
     Step::Want(Duration::from_secs(60)),
     Step::Ask(Rejected::Served),
@@ -35,6 +32,23 @@ const EVENTS: [Step; 13] = [
     Step::Crash(Duration::ZERO),
 ];
 
+/// What changes the record, the clock and the store from outside, and the calls that are in its way.
+const OUTSIDE: [Step; 13] = [
+    Step::WaitUntilDue,
+    Step::Ask(Rejected::Served),
+    Step::Report(0, Luck::Answered(HOUR)),
+    Step::Report(0, Luck::Unsent),
+    Step::Report(0, Luck::OnlyRotated),
+    Step::Mark,
+    Step::Intend(true),
+    Step::SetClock(-40 * 86_400),
+    Step::SetClock(40 * 86_400),
+    Step::StoreReady,
+    Step::SignIn(Mode::ChatGpt, HOUR),
+    Step::Crash(Duration::ZERO),
+    Step::Stop,
+];
+
 fn world_after(beginning: Beginning, path: &[Step]) -> Result<World, String> {
     let mut world = World::new(beginning)?;
     path.iter().try_for_each(|step| world.step(*step))?;
@@ -42,14 +56,14 @@ fn world_after(beginning: Beginning, path: &[Step]) -> Result<World, String> {
 }
 
 /// Goes through all lives, the short ones first. Two ways into the same state are one from there on.
-fn explore(beginning: Beginning) {
+fn explore(beginning: Beginning, events: &[Step], depth: usize) {
     let mut seen = HashSet::new();
     let mut paths = vec![Vec::new()];
-    for _ in 0..DEPTH {
+    for _ in 0..depth {
         let mut longer = Vec::new();
         for path in paths {
             let here = world_after(beginning, &path).unwrap();
-            for step in EVENTS.into_iter().filter(|step| here.can(*step)) {
+            for step in events.iter().copied().filter(|step| here.can(*step)) {
                 let path = [&path[..], &[step]].concat();
                 let mut world = match world_after(beginning, &path) {
                     Ok(world) => world,
@@ -73,11 +87,17 @@ fn explore(beginning: Beginning) {
 /// All orders of seven of thirteen events, beginning with an access token that has expired.
 #[test]
 fn every_order_of_seven_events_keeps_every_promise_in_chatgpt_mode() {
-    explore(Beginning::Restored(Mode::ChatGpt, Duration::ZERO));
+    explore(Beginning::Restored(Mode::ChatGpt, Duration::ZERO), &CALLS, 7);
 }
 
 /// The same, beginning with an API key that works.
 #[test]
 fn every_order_of_seven_events_keeps_every_promise_in_api_key_mode() {
-    explore(Beginning::Restored(Mode::ApiKey, HOUR));
+    explore(Beginning::Restored(Mode::ApiKey, HOUR), &CALLS, 7);
+}
+
+/// All orders of five events of another kind.
+#[test]
+fn every_order_of_five_changes_from_outside_keeps_every_promise() {
+    explore(Beginning::Restored(Mode::ChatGpt, Duration::ZERO), &OUTSIDE, 5);
 }

@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use authd_oauth::{
-    Effect, Event, Grant, IdToken, Mode, Routing, Session,
+    Effect, Event, IdToken, Mode, Record, Routing, Session,
     Standing::{Expired, Ready, Refreshing},
 };
 
@@ -51,7 +51,7 @@ fn a_herd_that_waits_for_the_store_costs_one_refresh() {
 #[test]
 fn a_routing_told_during_a_save_is_saved_too() {
     let routing = Routing { origin: None, region: Some("eu".to_owned()) };
-    let mut session = Session::signed_in(in_workspace("acc"), 1, 3, at(0));
+    let mut session = Session::signed_in(in_workspace("acc"), 3, at(0));
     let told = |routing: &Routing| Event::Routed("acc".into(), routing.clone());
     let Effect::Save(first, _) = session.apply(Event::Ticked, at(0)) else { panic!("{session:#?}") };
     assert!(matches!(session.apply(told(&routing), at(1)), Effect::Rest));
@@ -72,10 +72,10 @@ fn a_routing_told_during_a_save_is_saved_too() {
 fn a_routing_of_another_workspace_is_dropped() {
     let routing = Routing { origin: Some("https://eu.chatgpt.com".to_owned()), region: None };
     for late in [false, true] {
-        let mut session = Session::signed_in(in_workspace("first"), 1, 3, at(0));
+        let mut session = Session::signed_in(in_workspace("first"), 3, at(0));
         let Effect::Save(first, _) = session.apply(Event::Ticked, at(0)) else { panic!("{session:#?}") };
         session.apply(Event::Saved(first, Ok(())), at(1));
-        let other = Event::SignedIn(Box::new(in_workspace("second")));
+        let other = Event::SignedIn(Box::new(in_workspace("second").grant), "second".into());
         let Effect::Save(second, _) = session.apply(other, at(2)) else { panic!("{session:#?}") };
         let answer = Event::Routed("first".into(), routing.clone());
         // It comes while the new record is on its way to the store, or after.
@@ -106,33 +106,21 @@ fn a_record_that_may_be_gone_is_saved_again_until_it_is_there() {
 /// A token with another one's account id would be refused, or worse.
 #[test]
 fn until_a_sign_in_is_saved_the_old_token_goes_with_its_own_workspace() {
-    let mut session = Session::signed_in(in_workspace("first"), 1, 3, at(0));
+    let mut session = Session::signed_in(in_workspace("first"), 3, at(0));
     let Effect::Save(ticket, _) = session.apply(Event::Ticked, at(0)) else { panic!("{session:#?}") };
     session.apply(Event::Saved(ticket, Ok(())), at(1));
     let whose = |session: &Session| session.credential().identity.account_id.clone().unwrap();
-    let next = Event::SignedIn(Box::new(in_workspace("second")));
+    let next = Event::SignedIn(Box::new(in_workspace("second").grant), "second".into());
     let Effect::Save(ticket, _) = session.apply(next, at(2)) else { panic!("{session:#?}") };
     assert_eq!((session.credential().generation, &*whose(&session)), (1, "first"));
     session.apply(Event::Saved(ticket, Ok(())), at(3));
     assert_eq!((session.credential().generation, &*whose(&session)), (2, "second"));
 }
 
-fn in_workspace(id: &str) -> Grant {
+fn in_workspace(id: &str) -> Record {
     let mut grant = record(Mode::ChatGpt, HOUR).grant;
     Arc::make_mut(&mut grant.identity).account_id = Some(id.into());
-    grant
-}
-
-/// What another process knew and could not save is served, and saved before anything else is done.
-#[test]
-fn what_was_handed_over_unsaved_is_saved_first() {
-    let mut session = Session::handed_over(record(Mode::ChatGpt, HOUR), false, 3, at(0));
-    assert!(!session.is_durable() && session.outlook().unsaved);
-    let Effect::Save(ticket, _) = session.apply(Event::Ticked, at(0)) else { panic!("{session:#?}") };
-    assert!(matches!(session.apply(Event::Saved(ticket, Ok(())), at(1)), Effect::Rest));
-    assert!(session.is_settled() && !session.outlook().unsaved);
-    let mut session = Session::handed_over(record(Mode::ChatGpt, HOUR), true, 3, at(0));
-    assert!(matches!(session.apply(Event::Ticked, at(0)), Effect::Rest) && session.is_settled());
+    Record::new(grant, id.into(), 1)
 }
 
 /// The back-off of a store that fails for long grows to minutes; the last minute is shorter.

@@ -8,14 +8,17 @@
 //! - `watch.rs`: the promises, checked after every single event.
 //! - `step.rs`: what can happen in the world.
 //! - `props.rs`: any order of events. `exhaustive.rs`: every order of a few events.
-//! - `tables.rs`: the documented rules, one line each. `found.rs`: what these tests found.
+//! - `tables.rs`: the documented rules, one line each. `requests.rs`, `clock.rs`: rules about what comes from
+//!   outside. `found.rs`: what these tests found.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on says so by panicking")]
 
+mod clock;
 mod exhaustive;
 mod found;
 mod luck;
 mod model;
 mod props;
+mod requests;
 mod step;
 mod tables;
 mod watch;

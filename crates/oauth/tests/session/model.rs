@@ -30,6 +30,18 @@ pub(crate) struct Renewal {
     pub(crate) answer: RefreshAnswer,
     pub(crate) brings: String,
     pub(crate) id_token: String,
+    /// Whether there is an access token in it.
+    pub(crate) renews: bool,
+}
+
+/// What an answer to a refresh brings.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Brings {
+    All,
+    /// The provider does not rotate.
+    AccessToken,
+    /// The provider rotates, and forgets the access token.
+    RefreshToken,
 }
 
 impl Provider {
@@ -51,11 +63,11 @@ impl Provider {
         Grant { identity: Arc::default(), holding, mode_reason: "".into(), issued_at: now }
     }
 
-    /// Spends a refresh token. A provider that does not rotate answers without a new one.
+    /// Spends a refresh token.
     pub(crate) fn spend(
         &mut self,
         token: &str,
-        rotates: bool,
+        brings: Brings,
         lifetime: Duration,
     ) -> Result<Renewal, Failure> {
         let family = family_of(token);
@@ -68,8 +80,11 @@ impl Provider {
             return Err(refused("refresh_token_reused"));
         }
         let seconds = lifetime.as_secs();
-        let mut body = format!(r#"{{"access_token":"{}","expires_in":{seconds}"#, self.next("at"));
-        if rotates {
+        let mut body = format!(r#"{{"expires_in":{seconds}"#);
+        if brings != Brings::RefreshToken {
+            body += &format!(r#","access_token":"{}""#, self.next("at"));
+        }
+        if brings != Brings::AccessToken {
             let newest = self.next(&format!("rt-{family}"));
             let id_token = self.next("id");
             body += &format!(r#","id_token":"{id_token}","refresh_token":"{newest}""#);
@@ -78,7 +93,7 @@ impl Provider {
         body += "}";
         let answer = RefreshAnswer::parse(body.as_bytes())?;
         let Family { newest, id_token, .. } = self.families[family].clone();
-        Ok(Renewal { answer, brings: newest, id_token })
+        Ok(Renewal { answer, brings: newest, id_token, renews: brings != Brings::RefreshToken })
     }
 
     /// An API key.

@@ -26,12 +26,22 @@ pub(crate) enum Step {
     Report(usize, Luck),
     /// A result arrives a second time.
     Replay(usize),
+    /// The default mark moves here.
+    Mark,
+    /// A move of the grant begins, or ends.
+    Intend(bool),
+    /// The wall clock is set by this many seconds.
+    SetClock(i64),
+    /// The store has answered another call.
+    StoreReady,
     /// Somebody signs in under the same name.
     SignIn(Mode, Duration),
     /// Somebody revokes the grant elsewhere.
     Revoke,
     /// The daemon is killed, and started again after this time.
     Crash(Duration),
+    /// The same, and the clock was set by this many seconds meanwhile.
+    CrashAndSetClock(i64),
     /// The daemon is told to stop.
     Stop,
 }
@@ -45,6 +55,8 @@ pub(crate) enum Rejected {
     Served,
     /// An upstream refused one that was replaced long ago.
     Stale,
+    /// An upstream refused one of the same generation, and of another grant.
+    OtherGrant,
 }
 
 /// How a call goes. Each kind of call takes from it what applies.
@@ -62,6 +74,8 @@ pub(crate) enum Luck {
     AnswerLost,
     /// It took effect, and something on the way spoiled the answer.
     AnswerSpoiled,
+    /// It is answered with a new refresh token, and without an access token.
+    OnlyRotated,
     /// The provider is busy, and asks for a pause.
     Busy(Option<Duration>),
     /// The provider acted, and then failed.
@@ -101,6 +115,9 @@ const SPANS: [Duration; 4] = [seconds(60), seconds(0), seconds(900), seconds(3_6
 const RETRY_AFTER: [Option<Duration>; 5] =
     [None, Some(seconds(0)), Some(seconds(7)), Some(seconds(900)), Some(seconds(1_000_000))];
 
+/// How far a clock is set: a little, hours, and years.
+const SETTINGS: [i64; 6] = [-90, 3_700, -3_700, 30 * 86_400, -30 * 86_400, 1_000_000_000];
+
 /// How the world is disposed. The same number means another step in another mood.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Mood {
@@ -124,13 +141,16 @@ impl Step {
     pub(crate) fn of(word: u32, mood: Mood) -> Self {
         let [kind, a, b, c] = word.to_le_bytes();
         let luck = Luck::of(b, c, mood);
-        match kind % 32 {
+        match kind % 36 {
             0..=2 => Self::Wait(pick(&PAUSES, a)),
             3..=5 => Self::WaitUntilDue,
             6 => Self::Sleep(pick(&PAUSES, a)),
             7 => Self::Use,
             8..=9 => Self::Want(pick(&SPANS, a)),
-            10..=12 => Self::Ask(pick(&[Rejected::Nothing, Rejected::Served, Rejected::Stale], a)),
+            10..=12 => {
+                let rejected = [Rejected::Nothing, Rejected::Served, Rejected::Stale, Rejected::OtherGrant];
+                Self::Ask(pick(&rejected, a))
+            }
             13..=24 => Self::Report(usize::from(a % 4), luck),
             25..=26 => Self::Happen(usize::from(a % 4), luck),
             27 => Self::Replay(usize::from(a)),
@@ -147,6 +167,11 @@ impl Step {
             },
             30 if a < 64 => Self::Revoke,
             31 if a < 64 => Self::Stop,
+            32 => Self::Mark,
+            33 => Self::Intend(a < 128),
+            34 if a < 192 => Self::SetClock(pick(&SETTINGS, a)),
+            34 => Self::CrashAndSetClock(pick(&SETTINGS, b)),
+            35 => Self::StoreReady,
             _ => Self::Report(0, Luck::Answered(pick(&LIFETIMES, a))),
         }
     }
@@ -167,6 +192,7 @@ impl Luck {
             (_, 0..=1) | (Mood::BadStore, 2..=5) => Self::Unsent,
             (_, 2) => Self::RequestLost,
             (_, 3) => Self::AnswerLost,
+            (_, 4) if detail < 64 => Self::OnlyRotated,
             (_, 4) => Self::AnswerSpoiled,
             (_, 5) => Self::Busy(pick(&RETRY_AFTER, detail)),
             (_, 6) => Self::Broke,

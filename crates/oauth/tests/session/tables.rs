@@ -1,11 +1,11 @@
 //! The documented rules, one line each: when (in seconds), what happens, what the session does about it,
 //! and how it stands then. Rows of a table follow each other.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use Do::{Ask, Exchanged, Fails, Probed, Refreshed, SaveFails, Saved, SignIn, Stop, Tick, Use, Wake, Want};
 use authd_oauth::{
-    ApiKey, Effect, Event, Failure, Grant, Mode, Record, RefreshAnswer, Session,
+    ApiKey, Effect, Event, Failure, Grant, Mode, Record, RefreshAnswer, Rejected, Session,
     Standing::{self, Expired, LoginRequired, Ready, Refreshing, Unsaved},
     schedule::later,
 };
@@ -48,14 +48,11 @@ fn grant(mode: Mode, lifetime: u64, issued: u64) -> Grant {
 }
 
 pub(crate) fn record(mode: Mode, lifetime: u64) -> Record {
-    Record {
-        generation: 5,
-        grant: grant(mode, lifetime, 0),
-        journal: None,
-        ended: None,
-        routing: Arc::default(),
-        routed_at: None,
-    }
+    Record::new(grant(mode, lifetime, 0), "grant".into(), 5)
+}
+
+fn rejection(generation: u64) -> Rejected {
+    Rejected { generation, grant_id: None }
 }
 
 /// Goes through a table, and gives the session as it is then.
@@ -67,10 +64,10 @@ pub(crate) fn follow(record: Record, rows: &[Row]) -> Session {
             Tick => Event::Ticked,
             Use => Event::Used(at(*seconds)),
             Want(span) => Event::Wanted(Duration::from_secs(span)),
-            Ask(rejected) => Event::RefreshAsked(rejected),
+            Ask(rejected) => Event::RefreshAsked(rejected.map(rejection)),
             Wake => Event::Woke,
             Stop => Event::Stopping,
-            SignIn => Event::SignedIn(Box::new(grant(Mode::ChatGpt, HOUR, *seconds))),
+            SignIn => Event::SignedIn(Box::new(grant(Mode::ChatGpt, HOUR, *seconds)), "next".into()),
             Probed(reached) => Event::Probed(ticket, reached),
             Saved => Event::Saved(ticket, Ok(())),
             SaveFails => Event::Saved(ticket, Err(crate::luck::unsaved("it is locked"))),
@@ -195,17 +192,20 @@ fn a_refused_key_is_renewed_with_a_new_id_token_and_at_most_every_five_minutes()
 #[test]
 fn an_unused_profile_is_refreshed_only_to_keep_it_alive() {
     follow(record(Mode::ChatGpt, HOUR), &[(2_960, Tick, "journal", Refreshing)]); // used within the week
-    let mut alone = record(Mode::ChatGpt, HOUR);
-    alone.grant = grant(Mode::ChatGpt, HOUR, 8 * DAY - HOUR);
-    follow(
-        alone.clone(),
-        &[
-            (8 * DAY + HOUR, Tick, "rest", Expired), // nobody has used it for a week
-            (15 * DAY, Tick, "rest", Expired),
-            (16 * DAY, Tick, "journal", Expired), // eight days after its last refresh
-        ],
-    );
-    follow(alone, &[(8 * DAY + HOUR, Tick, "rest", Expired), (9 * DAY, Use, "journal", Expired)]);
+    let last = 7 * DAY - HOUR / 2;
+    let alone = [
+        (last, Tick, "journal", Expired),
+        (last, Saved, "refresh", Expired),
+        (last, Refreshed(HOUR), "save", Expired),
+        (last, Saved, "rest", Ready),
+        (7 * DAY + HOUR, Tick, "rest", Expired), // unused for a week
+    ];
+    let kept_alive = [
+        (last + 8 * DAY - 1, Tick, "rest", Expired),
+        (last + 8 * DAY, Tick, "journal", Expired), // eight days after its last refresh
+    ];
+    follow(record(Mode::ChatGpt, HOUR), &[&alone[..], &kept_alive].concat());
+    follow(record(Mode::ChatGpt, HOUR), &[&alone[..], &[(9 * DAY, Use, "journal", Expired)]].concat());
 }
 
 #[test]
@@ -357,7 +357,7 @@ fn a_new_sign_in_replaces_a_dead_one_and_drops_its_late_results() {
         &[(2_990, Tick, "journal", Refreshing), (2_990, Saved, "refresh", Refreshing)],
     );
     let (old, before) = (2, session.record().generation);
-    session.apply(Event::SignedIn(Box::new(grant(Mode::ChatGpt, HOUR, 2_991))), at(2_991));
+    session.apply(Event::SignedIn(Box::new(grant(Mode::ChatGpt, HOUR, 2_991)), "next".into()), at(2_991));
     session.apply(Event::Refreshed(old, Ok(answer(HOUR))), at(2_992));
     session.apply(Event::Refreshed(old, Err(refused("refresh_token_reused"))), at(2_992));
     assert_eq!((session.record().generation, session.record().ended.clone()), (before + 1, None));

@@ -4,14 +4,14 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use authd_oauth::{
-    Effect, Failure, Grant, Holding, Mode, PROBE_PAUSE, Session, Standing,
-    schedule::{self, earlier, later},
+    Effect, Intent, Mode, PROBE_PAUSE, Record, Session, Standing,
+    schedule::{self, later},
 };
 use jiff::Timestamp;
 
 use crate::{
     model::{Store, bearer_of, id_token_of, refresh_token_of, secret_of},
-    world::{Kept, Report},
+    world::Kept,
 };
 
 /// The session's own back-off: the shortest first wait, and the longest wait, both with their jitter.
@@ -23,8 +23,8 @@ const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(3_600);
 /// The documented exception to "journal before send".
 const LAST_MINUTE: Duration = Duration::from_secs(60);
 
-/// The documented distance of two key exchanges.
-const KEY_PAUSE: Duration = Duration::from_secs(300);
+/// The longest pause between two tries to save a record.
+const LONGEST_SAVE_PAUSE: Duration = Duration::from_secs(60);
 
 /// How soon a wake-up has to be to be worth waiting for.
 const SOON: Duration = Duration::from_secs(1);
@@ -60,13 +60,21 @@ pub(crate) struct Watch {
     not_before: Timestamp,
     /// A back-off may be a reason to have nothing until this.
     excused_until: Timestamp,
+    /// The pause is for a journal entry that the store did not take at this time.
+    store_failed_at: Option<Timestamp>,
     /// The journal could not be written in the last minute of the credential.
     journal_failed: bool,
     /// Credentials that the store was asked to save, and did not.
     failed: BTreeSet<String>,
     /// The very first credential, while its save is in flight: there is no other to serve.
     first: Option<String>,
+    /// A key was exchanged, or a refresh answered a rejection: a rejection of what it brought is no reason for
+    /// another renewal.
     exchanged_at: Option<Timestamp>,
+    /// An upstream refused the newest credential, and no renewal has answered that yet.
+    rejected: bool,
+    /// What the record says beside its grant.
+    annotated: (u64, Option<Intent>),
     /// Somebody has a reason to want newer tokens than the newest.
     wanted: bool,
     /// The generation that is served, and its credential.
@@ -92,9 +100,15 @@ macro_rules! promise {
     };
 }
 
+// It sees the macro.
+mod events;
+
 impl Watch {
     pub(crate) fn over(session: &Session, store: &Store, first: bool, now: Timestamp) -> Self {
         let record = session.record();
+        let at_rest = store.durable.as_ref().filter(|_| !first);
+        let from_the_future =
+            at_rest.is_some_and(|at_rest| at_rest.grant.issued_at > later(now, LAST_MINUTE));
         let id_token = id_token_of(record).or(store.durable.as_ref().and_then(id_token_of));
         Self {
             newest: refresh_token_of(record).to_owned(),
@@ -108,132 +122,19 @@ impl Watch {
             lost: record.journal.or(record.ended.as_ref().and_then(|ended| ended.answer_lost_at)).is_some(),
             not_before: now,
             excused_until: now,
+            store_failed_at: None,
             journal_failed: false,
             failed: BTreeSet::new(),
             first: first.then(|| bearer_of(record).to_owned()),
             exchanged_at: None,
-            wanted: record.journal.is_some(),
+            rejected: false,
+            annotated: (record.default_rank, record.intent.clone()),
+            wanted: record.journal.is_some() || from_the_future,
             served: (record.generation, secret_of(&session.credential().bearer).to_owned()),
             promise: None,
             chain: 0,
             lapses: Vec::new(),
         }
-    }
-
-    pub(crate) fn may_renew(&self) -> bool {
-        !self.ended && !self.stopping
-    }
-
-    /// Something came from outside, or time passed: a new chain of calls may begin.
-    pub(crate) fn something_new(&mut self) {
-        self.chain = 0;
-    }
-
-    pub(crate) fn woke(&mut self) {
-        (self.doubt, self.unproven) = (true, true);
-        self.old_probe = matches!(self.in_flight, Some((_, Doing::Probe)));
-    }
-
-    pub(crate) fn stopping(&mut self) {
-        self.stopping = true;
-    }
-
-    pub(crate) fn signed_in(&mut self, grant: &Grant, now: Timestamp) {
-        grant.holding.refresh_token().unwrap().expose().clone_into(&mut self.newest);
-        grant.holding.id_token().unwrap().expose().clone_into(&mut self.id_token);
-        self.in_flight = None;
-        (self.ended, self.doubt, self.unproven, self.lost) = (false, false, false, false);
-        (self.not_before, self.excused_until) = (now, now);
-        (self.journal_failed, self.wanted, self.exchanged_at) = (false, false, None);
-    }
-
-    /// A wish that the newest credential meets, saved or not, is no reason for a newer one.
-    pub(crate) fn wanted(&mut self, span: Duration, session: &Session, now: Timestamp) {
-        let grant = &session.record().grant;
-        if let (Holding::ChatGpt(tokens, _), Some(due)) = (&grant.holding, session.refresh_at()) {
-            let (issued, expires) = (grant.issued_at, tokens.expires_at);
-            let counts = schedule::wish(span, issued, expires, due, now);
-            self.wanted |= schedule::lifetime(now, expires) <= counts;
-        }
-    }
-
-    pub(crate) fn asked(&mut self, rejected: Option<u64>, session: &Session) {
-        self.wanted |= rejected.is_none_or(|generation| generation == session.record().generation);
-    }
-
-    /// Somebody has just wanted a credential. To be told "nothing comes", there has to be a reason.
-    pub(crate) fn somebody_waits(&self, session: &Session, now: Timestamp) -> Kept {
-        let has_one = session.credential().lasts(now) > Duration::ZERO;
-        let excused = !self.may_renew() || now < self.excused_until;
-        promise!(session.is_pending(now) || has_one || excused, "nothing comes, and nobody knows why");
-        Ok(())
-    }
-
-    /// Takes in a result, if it is that of the call in flight.
-    pub(crate) fn hears(&mut self, ticket: u64, report: &Report, session: &Session, now: Timestamp) {
-        if self.in_flight.as_ref().is_none_or(|(expected, _)| *expected != ticket) {
-            return;
-        }
-        match (report, self.in_flight.take()) {
-            (Report::Probed(true), _) => {
-                self.doubt = false;
-                self.unproven &= self.old_probe;
-            }
-            (Report::Probed(false), _) => {}
-            (Report::Saved(result), Some((_, Doing::Save { bearer, journal }))) => {
-                if self.first.as_ref() == Some(&bearer) {
-                    self.first = None;
-                }
-                let journal_failed = journal && result.is_err();
-                let last_minute = session.credential().lasts(now) <= LAST_MINUTE;
-                self.journal_failed = journal_failed && last_minute;
-                if journal_failed && !last_minute {
-                    self.backs_off(None, now);
-                    // The wait for the store may end when the last minute begins.
-                    if let Some(expires) = session.credential().expires_at {
-                        self.not_before = self.not_before.min(earlier(expires, LAST_MINUTE));
-                    }
-                }
-                if result.is_err() {
-                    self.failed.insert(bearer);
-                }
-            }
-            (Report::Refreshed(Ok(renewal)), _) => {
-                self.newest.clone_from(&renewal.brings);
-                self.id_token.clone_from(&renewal.id_token);
-                (self.doubt, self.unproven, self.wanted) = (false, false, false);
-                (self.lost, self.journal_failed) = (false, false);
-            }
-            (Report::Exchanged(Ok(_)), _) => {
-                self.exchanged_at = Some(now);
-                (self.doubt, self.unproven, self.wanted) = (false, false, false);
-            }
-            (Report::Refreshed(Err(failure)), _) => {
-                self.lost |= failure.may_have_rotated();
-                self.failed(failure, now);
-            }
-            (Report::Exchanged(Err(failure)), _) => self.failed(failure, now),
-            (Report::Saved(_), _) => unreachable!("tickets are not used twice"),
-        }
-    }
-
-    fn failed(&mut self, failure: &Failure, now: Timestamp) {
-        match failure {
-            Failure::Refused { .. } => self.ended = true,
-            // A probe may find that the wait is over, so that only the excuse is certain.
-            Failure::Unsent { .. } | Failure::Unanswered { .. } => {
-                self.doubt = true;
-                self.excused_until = later(now, BACK_OFF.1);
-            }
-            Failure::Busy { retry_after, .. } => self.backs_off(*retry_after, now),
-            Failure::Garbled { .. } => self.backs_off(None, now),
-        }
-    }
-
-    fn backs_off(&mut self, retry_after: Option<Duration>, now: Timestamp) {
-        let asked = retry_after.unwrap_or_default().min(LONGEST_RETRY_AFTER);
-        self.not_before = later(now, asked.max(BACK_OFF.0));
-        self.excused_until = later(now, asked.max(BACK_OFF.1));
     }
 
     /// Every promise, after an event was applied.
@@ -269,7 +170,7 @@ impl Watch {
                 promise!(refresh_token_of(record) == self.newest, "an old refresh token is saved");
                 promise!(record.ended.is_some() == self.ended, "the end is not saved");
                 let bearer = bearer_of(record).to_owned();
-                (*ticket, Doing::Save { bearer, journal: record.journal.is_some() })
+                (*ticket, Doing::Save { bearer, journal: seen.session.outlook().renewing })
             }
             Effect::Refresh(ticket, token) => {
                 self.may_send(seen)?;
@@ -278,6 +179,8 @@ impl Watch {
                     durable.journal.is_some() && refresh_token_of(durable) == self.newest
                 });
                 promise!(journalled || self.journal_failed, "sent before it was journalled");
+                let due = seen.session.refresh_at().is_some_and(|due| due <= seen.now);
+                promise!(self.wanted || due, "a refresh without a reason");
                 let issued_at = seen.session.record().grant.issued_at;
                 if !self.wanted && seen.now < later(issued_at, schedule::FLOOR) {
                     self.lapses.push("a refresh that nobody needs");
@@ -289,8 +192,7 @@ impl Watch {
                 let record = seen.session.record();
                 promise!(record.grant.holding.mode() == Mode::ApiKey, "an exchange in ChatGPT mode");
                 promise!(id_token.expose() == self.id_token, "an old id token is exchanged");
-                let paused = self.exchanged_at.is_none_or(|at| seen.now >= later(at, KEY_PAUSE));
-                promise!(paused, "two exchanges within five minutes");
+                promise!(!self.pauses(seen.now), "two exchanges within five minutes");
                 (*ticket, Doing::Exchange)
             }
         };
@@ -322,6 +224,8 @@ impl Watch {
         if let Some(ended) = &record.ended {
             promise!(ended.answer_lost_at.is_some() == self.lost, "lost: {}, and {ended:?}", self.lost);
         }
+        let annotated = |record: &Record| (record.default_rank, record.intent.clone());
+        promise!(annotated(record) == self.annotated, "an annotation is lost");
         let (here, at_rest) = (id_token_of(record), seen.store.durable.as_ref().and_then(id_token_of));
         promise!(here.or(at_rest) == Some(&self.id_token), "the newest id token is lost");
         if seen.session.is_settled() {
@@ -332,7 +236,8 @@ impl Watch {
                 refresh_token_of(durable) == self.newest
                     && id_token_of(durable) == Some(&self.id_token)
                     && bearer_of(durable) == bearer_of(record)
-                    && durable.ended == record.ended
+                    && (&durable.ended, durable.grant.issued_at) == (&record.ended, record.grant.issued_at)
+                    && annotated(durable) == self.annotated
             });
             promise!(saved, "settled, and not saved");
         }
@@ -376,6 +281,9 @@ impl Watch {
         let wake = session.next_wakeup(now);
         promise!(wake.is_none_or(|wake| wake >= later(now, PROBE_PAUSE)), "a wake-up at {wake:?}");
         promise!(self.in_flight.is_none() || wake.is_none(), "a wake-up while a call is in flight");
+        let longest = if self.stopping { PROBE_PAUSE } else { LONGEST_SAVE_PAUSE };
+        let saves = self.in_flight.is_some() || wake.is_some_and(|wake| wake <= later(now, longest));
+        promise!(saves || session.is_durable(), "not saved, and not tried again soon");
         let soon = self.in_flight.is_some() || wake.is_some_and(|wake| wake <= later(now, SOON));
         promise!(session.is_pending(now) == soon, "pending is {}", session.is_pending(now));
         self.promise = Some((now, wake));

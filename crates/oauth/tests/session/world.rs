@@ -1,13 +1,14 @@
 //! The world around one session: it performs the session's effects, but not at once, not in order, and
 //! not always well.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use authd_oauth::{
-    ApiKey, Effect, Event, Failure, Grant, Mode, Record, RefreshToken, Session, Standing, Unsaved,
-    schedule::{earlier, later},
+    Annotation, ApiKey, Effect, Event, Failure, Grant, Intent, Mode, Record, RefreshToken, Session, Standing,
+    Unsaved,
+    schedule::{earlier, later, shifted},
 };
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use crate::{
     luck::{failure, refresh, save},
@@ -98,25 +99,11 @@ impl World {
             Beginning::Restored(mode, left) => {
                 let issued_at = earlier(now, HOUR.saturating_sub(left));
                 let grant = provider.sign_in(mode, HOUR, issued_at);
-                Record {
-                    generation: 3,
-                    grant,
-                    journal: None,
-                    ended: None,
-                    routing: Arc::default(),
-                    routed_at: None,
-                }
+                Record::new(grant, "grant".into(), 3)
             }
             Beginning::Journalled(mode) => {
                 let grant = provider.sign_in(mode, HOUR, now);
-                Record {
-                    generation: 3,
-                    grant,
-                    journal: Some(now),
-                    ended: None,
-                    routing: Arc::default(),
-                    routed_at: None,
-                }
+                Record { journal: Some(now), ..Record::new(grant, "grant".into(), 3) }
             }
         };
         store.write(restored);
@@ -124,7 +111,7 @@ impl World {
     }
 
     fn signed_in(grant: Grant, provider: Provider, store: Store, now: Timestamp) -> Result<Self, String> {
-        let session = Session::signed_in(grant, 1, 7, now);
+        let session = Session::signed_in(Record::new(grant, "grant".into(), 1), 7, now);
         let watch = Watch::over(&session, &store, true, now);
         Self::begun(Self { session, now, provider, store, watch, calls: Vec::new(), past: Vec::new() })
     }
@@ -197,13 +184,17 @@ impl World {
                 self.watch.somebody_waits(&self.session, self.now)
             }
             Step::Ask(rejected) => {
-                let served = self.session.credential().generation;
+                let served = self.session.credential();
+                let rejection = |generation, grant_id: &str| {
+                    Some(authd_oauth::Rejected { generation, grant_id: Some(grant_id.into()) })
+                };
                 let rejected = match rejected {
                     Rejected::Nothing => None,
-                    Rejected::Served => Some(served),
-                    Rejected::Stale => Some(served.wrapping_sub(1)),
+                    Rejected::Served => rejection(served.generation, &served.grant_id),
+                    Rejected::Stale => rejection(served.generation.wrapping_sub(1), &served.grant_id),
+                    Rejected::OtherGrant => rejection(self.session.record().generation, "another"),
                 };
-                self.watch.asked(rejected, &self.session);
+                self.watch.asked(rejected.as_ref(), &self.session, self.now);
                 self.tell(Event::RefreshAsked(rejected))
             }
             Step::Happen(n, luck) => {
@@ -221,16 +212,31 @@ impl World {
                     self.hear(ticket, report)
                 }
             },
+            Step::Mark => self.annotate(Annotation::DefaultRank(self.session.record().default_rank + 1)),
+            Step::Intend(begins) => {
+                let intent = begins.then(|| Intent::RenameTo { name: "other".to_owned() });
+                self.annotate(Annotation::Intent(intent))
+            }
+            Step::SetClock(seconds) => self.set_clock(SignedDuration::from_secs(seconds)),
+            Step::StoreReady => {
+                self.watch.store_is_ready(self.now);
+                self.tell(Event::StoreReady)?;
+                self.watch.uses_the_store(&self.session, self.now)
+            }
             Step::SignIn(mode, lifetime) => {
                 let grant = self.provider.sign_in(mode, lifetime, self.now);
                 self.watch.signed_in(&grant, self.now);
-                self.tell(Event::SignedIn(Box::new(grant)))
+                let grant_id = format!("grant-{}", self.session.record().generation);
+                self.tell(Event::SignedIn(Box::new(grant), grant_id.into()))
             }
             Step::Revoke => {
                 self.provider.revoke(refresh_token_of(self.session.record()));
                 Ok(())
             }
-            Step::Crash(pause) => self.crash(pause),
+            Step::Crash(pause) => self.crash(later(self.now, pause)),
+            Step::CrashAndSetClock(seconds) => {
+                self.crash(shifted(self.now, SignedDuration::from_secs(seconds)))
+            }
             Step::Stop => {
                 self.watch.stopping();
                 self.tell(Event::Stopping)
@@ -243,11 +249,29 @@ impl World {
         self.tell(Event::Ticked)
     }
 
+    fn annotate(&mut self, annotation: Annotation) -> Kept {
+        self.watch.annotated(&annotation);
+        self.tell(Event::Annotated(annotation))
+    }
+
+    /// Whatever the clock says, what is served lives as long as it would have, and so does what is planned.
+    fn set_clock(&mut self, by: SignedDuration) -> Kept {
+        let left = |session: &Session, now: Timestamp| {
+            (session.credential().lasts(now), session.refresh_at().map(|due| due.duration_since(now)))
+        };
+        let before = left(&self.session, self.now);
+        self.now = shifted(self.now, by);
+        self.watch.clock_set(by);
+        self.tell(Event::ClockSet(by))?;
+        let after = left(&self.session, self.now);
+        if before == after { Ok(()) } else { Err(format!("{before:?} was left, and now it is {after:?}")) }
+    }
+
     /// What was in flight is forgotten with everything else that is not durable.
-    fn crash(&mut self, pause: Duration) -> Kept {
+    fn crash(&mut self, now: Timestamp) -> Kept {
         let (provider, store) = (std::mem::take(&mut self.provider), std::mem::take(&mut self.store));
         let lapses = std::mem::take(&mut self.watch.lapses);
-        *self = Self::restored(provider, store, later(self.now, pause))?;
+        *self = Self::restored(provider, store, now)?;
         self.watch.lapses = lapses;
         Ok(())
     }
@@ -258,6 +282,13 @@ impl World {
         // What is out comes to its end first: an ask in the middle of it would be answered by it.
         while !self.calls.is_empty() {
             self.report(0, Luck::Answered(HOUR))?;
+        }
+        // A move that is open is finished: it keeps the refresh token as it is.
+        if self.session.is_pinned() {
+            self.step(Step::Intend(false))?;
+            while !self.calls.is_empty() {
+                self.report(0, Luck::Answered(HOUR))?;
+            }
         }
         let before = refresh_token_of(self.session.record()).to_owned();
         let lives = self.watch.may_renew() && self.provider.accepts(&before);
@@ -279,7 +310,7 @@ impl World {
     /// Killed and started again, a session must get as far as one that was not.
     pub(crate) fn heal_across_a_crash(&mut self) -> Kept {
         self.heal()?;
-        self.crash(Duration::ZERO)?;
+        self.crash(self.now)?;
         self.heal()
     }
 
@@ -355,7 +386,7 @@ impl World {
             What::Save(record) => Report::Saved(save(&mut self.store, record, luck)),
             What::Refresh(token) => Report::Refreshed(refresh(&mut self.provider, token, luck)),
             What::Exchange => Report::Exchanged(match luck {
-                Luck::Answered(_) | Luck::Kept(_) => Ok(self.provider.key()),
+                Luck::Answered(_) | Luck::Kept(_) | Luck::OnlyRotated => Ok(self.provider.key()),
                 Luck::Refused => Err(refused("invalid_subject_token")),
                 _ => Err(failure(luck)),
             }),

@@ -1,0 +1,97 @@
+//! What is in a record beside its grant, and records of other versions.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on says so by panicking")]
+
+use std::sync::Arc;
+
+use authd_oauth::{ApiKey, Grant, Intent, Record, RecordError, new_grant_id};
+use jiff::Timestamp;
+use secrecy::{ExposeSecret, SecretString};
+use serde_json::{Value, json};
+
+/// As the last version without grant ids wrote it.
+const OLD: &str = r#"{"version":1,"generation":7,"identity":{"email":"user@example.com","plan":"plus",
+    "user_id":"user-1","account_id":"acc-1","fedramp":false,"organization_id":null,"project_id":null},
+    "mode":"chatgpt","mode_reason":"plan plus is personal","issued_at":"2026-11-23T14:00:00Z","id_token":"id",
+    "access_token":"at","refresh_token":"rt","expires_at":"2026-12-03T14:00:00Z",
+    "routing":{"origin":null,"region":null}}"#;
+
+fn read(text: &str) -> Result<Record, RecordError> {
+    Record::from_text(&SecretString::from(text))
+}
+
+fn written(record: &Record) -> Value {
+    serde_json::from_str(record.to_text().expose_secret()).unwrap()
+}
+
+fn key_record() -> Record {
+    Record::new(Grant::own_key(ApiKey::new("sk"), "", Timestamp::UNIX_EPOCH), "grant".into(), 1)
+}
+
+#[test]
+fn an_old_record_gets_a_grant_id_that_stays_the_same() {
+    let record = read(OLD).unwrap();
+    assert_eq!((record.default_rank, &record.intent, record.generation), (0, &None, 7));
+    assert!(record.is_same_grant(&read(OLD).unwrap()));
+    assert_eq!(record.grant_id.len(), 32);
+    let again = Record::from_text(&record.to_text()).unwrap();
+    assert!(again.is_same_grant(&record), "it is kept from the first save on");
+    for (from, to) in [("user-1", "user-2"), ("acc-1", "acc-2"), ("11-23T14", "11-23T15"), (":7,", ":8,")] {
+        let other = read(&OLD.replace(from, to)).unwrap();
+        assert!(!other.is_same_grant(&record), "another login has another id: {to}");
+    }
+}
+
+#[test]
+fn a_grant_id_that_no_etag_can_hold_is_replaced() {
+    for id in ["", "a b", "\u{7}", "\"", "ä", &"x".repeat(65)] {
+        let mut text: Value = serde_json::from_str(OLD).unwrap();
+        text["grant_id"] = json!(id);
+        assert!(read(&text.to_string()).unwrap().is_same_grant(&read(OLD).unwrap()), "{id:?}");
+    }
+    let (one, other) = (new_grant_id(), new_grant_id());
+    assert!(one != other && one.len() == 32 && one.bytes().all(|b| b.is_ascii_hexdigit()));
+}
+
+/// A program that does not know of intents would serve a grant that is half moved.
+#[test]
+fn only_a_record_with_an_intent_is_refused_by_older_programs() {
+    let mut record = key_record();
+    record.default_rank = 4;
+    assert_eq!(written(&record)["version"], json!(1));
+    record.intent = Some(Intent::DiscardCopy { name: "work".to_owned() });
+    let text = written(&record);
+    assert_eq!(
+        (&text["version"], &text["intent"]),
+        (&json!(2), &json!({"kind": "discard_copy", "name": "work"}))
+    );
+}
+
+#[test]
+fn an_unknown_intent_makes_the_record_unreadable_and_is_not_lost() {
+    let mut text = written(&key_record());
+    for intent in [
+        json!({"kind": "split_into", "names": ["a"]}),
+        json!({"kind": "rename_to"}),
+        json!({"name": "a"}),
+        json!("rename_to"),
+    ] {
+        text["intent"] = intent;
+        for version in [1, 2] {
+            text["version"] = json!(version);
+            assert_eq!(read(&text.to_string()).unwrap_err(), RecordError::UnknownIntent, "{text}");
+        }
+    }
+    text["version"] = json!(3);
+    assert_eq!(read(&text.to_string()).unwrap_err(), RecordError::TooNew(3));
+    assert!(RecordError::UnknownIntent.to_string().ends_with("upgrade authd"));
+}
+
+#[test]
+fn a_grant_is_known_by_its_id_whatever_else_changes() {
+    let mut later = key_record();
+    later.generation += 1;
+    Arc::make_mut(&mut later.grant.identity).plan = None;
+    assert!(later.is_same_grant(&key_record()));
+    later.grant_id = "another".into();
+    assert!(!later.is_same_grant(&key_record()));
+}
