@@ -1,4 +1,4 @@
-//! What a record is kept under. A key is safe as a file name and as a keychain's user name.
+//! The name of a record, safe as a file name and as a keychain's user name.
 
 use std::fmt;
 
@@ -29,7 +29,7 @@ impl Key {
         Self { kind: Kind::Login, name: id.to_owned() }
     }
 
-    /// The key of what lay in a Codex home before we supplied it.
+    /// The key of the login that a Codex home held before authd supplied it.
     pub fn codex(home: &str) -> Self {
         Self { kind: Kind::Codex, name: home.to_owned() }
     }
@@ -53,7 +53,7 @@ impl Key {
         (self.kind == Kind::Login).then_some(self.name.as_str())
     }
 
-    /// The key that a text written by [`fmt::Display`] means.
+    /// The key that [`fmt::Display`] wrote.
     pub fn parse(text: &str) -> Option<Self> {
         let (kind, name) = text.split_once('.')?;
         let kind = match kind {

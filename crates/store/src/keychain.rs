@@ -11,14 +11,14 @@ use secrecy::{ExposeSecret, SecretString};
 use self::platform::Platform;
 use crate::{
     Key,
-    backend::{Backend, Kind, StoreError},
+    backend::{Backend, Entries, Kind, RekeyReport, StoreError},
 };
 
 #[cfg_attr(target_os = "linux", path = "keychain/secret_service.rs")]
 #[cfg_attr(target_os = "macos", path = "keychain/apple.rs")]
 mod platform;
 
-/// A connection to the keychain, made at need and dropped when it fails.
+/// A connection to the keychain, made when it is needed and dropped after a failure.
 pub(crate) struct Keychain {
     service: String,
     platform: Option<Platform>,
@@ -30,8 +30,8 @@ impl Keychain {
         Self { service, platform: None }
     }
 
-    /// A keychain that answers and is not locked. It is looked at before every call: a call to a locked
-    /// one would put up a window that asks for a password, and wait for it.
+    /// A keychain that answers and is not locked. This is checked before every call: a call to a locked one
+    /// would show a dialog that asks for a password, and wait for it.
     fn platform(&mut self) -> Result<&Platform, StoreError> {
         let platform = match self.platform.take() {
             Some(platform) => platform,
@@ -46,12 +46,23 @@ impl Keychain {
         self.platform()?.entry(&service, &key.to_string(), label).map_err(|error| failed(&error))
     }
 
-    /// After a failure the connection is made anew: the one we have may be to a keychain that is gone.
-    fn outcome<T>(&mut self, result: Result<T, Error>) -> Result<Option<T>, StoreError> {
-        match result {
-            Ok(value) => Ok(Some(value)),
-            Err(Error::NoEntry) => Ok(None),
-            Err(error) => {
+    /// Only the keychain's own "no entry" is an absence, and only if the keychain was not locked meanwhile.
+    /// After a failure the connection is made anew, because it may be to a service that has ended.
+    fn outcome<T>(&mut self, key: Option<&Key>, result: Result<T, Error>) -> Result<Option<T>, StoreError> {
+        match (result, key) {
+            (Ok(value), _) => Ok(Some(value)),
+            (Err(Error::NoEntry), _) => self.platform().map(|_| None),
+            (Err(Error::BadEncoding(_) | Error::BadDataFormat(..)), Some(key)) => {
+                Err(damaged(key, "it is not text".to_owned()))
+            }
+            (Err(Error::Ambiguous(items)), Some(key)) => {
+                let count = items.len();
+                Err(damaged(
+                    key,
+                    format!("{count} items have its name; delete the others in the {}", platform::NAME),
+                ))
+            }
+            (Err(error), _) => {
                 self.platform = None;
                 Err(failed(&error))
             }
@@ -66,15 +77,15 @@ impl Backend for Keychain {
 
     fn load(&mut self, key: &Key) -> Result<Option<SecretString>, StoreError> {
         let read = self.entry(key, None)?.get_password();
-        Ok(self.outcome(read)?.map(SecretString::from))
+        Ok(self.outcome(Some(key), read)?.map(SecretString::from))
     }
 
     fn save(&mut self, key: &Key, label: &str, record: &SecretString) -> Result<(), StoreError> {
         let label = Some(label).filter(|label| !label.is_empty());
         let entry = self.entry(key, label)?;
         let written = entry.set_password(record.expose_secret());
-        self.outcome(written)?;
-        // The label is for people; without it the record is as good.
+        self.outcome(Some(key), written)?;
+        // The label is for people; the record is complete without it.
         if let Some(Err(error)) = label.map(|label| platform::relabel(&entry, label)) {
             tracing::debug!(%error, "the item keeps its old label");
         }
@@ -83,28 +94,41 @@ impl Backend for Keychain {
 
     fn delete(&mut self, key: &Key) -> Result<(), StoreError> {
         let deleted = self.entry(key, None)?.delete_credential();
-        self.outcome(deleted).map(drop)
+        self.outcome(Some(key), deleted).map(drop)
     }
 
-    fn list(&mut self) -> Result<Vec<Key>, StoreError> {
+    /// An item whose attributes cannot be read fails the whole call. A keychain that was locked during the
+    /// search may have left items out, so the result counts only if it is still open afterwards.
+    fn list(&mut self) -> Result<Entries, StoreError> {
         let service = self.service.clone();
         let found = self.platform()?.search(&HashMap::from([("service", service.as_str())]));
-        let entries = self.outcome(found)?.unwrap_or_default();
-        let users = entries.iter().filter_map(|entry| {
-            let attributes = entry.get_attributes().ok()?;
-            attributes.get("username").or_else(|| attributes.get("account")).cloned()
-        });
-        Ok(users.filter_map(|user| Key::parse(&user)).collect())
+        let mut entries = Entries::default();
+        for item in self.outcome(None, found)?.unwrap_or_default() {
+            let user = self.outcome(None, platform::user(&item))?.flatten();
+            match user.as_deref().and_then(Key::parse) {
+                Some(key) if key == Key::probe() => {}
+                Some(key) => entries.keys.push(key),
+                None => entries.unknown.push(user.unwrap_or_else(|| "an item without a name".to_owned())),
+            }
+        }
+        self.platform()?;
+        entries.keys.sort();
+        entries.keys.dedup();
+        Ok(entries)
     }
 
-    fn rekey(&mut self) -> Result<(), StoreError> {
+    fn rekey(&mut self) -> Result<RekeyReport, StoreError> {
         let detail = "the keychain has a key of its own; change its password there";
         Err(StoreError::Refused { detail: detail.to_owned() })
     }
 
-    fn described(&self) -> String {
+    fn description(&self) -> String {
         format!("the {}, items of the service \"{}\"", platform::NAME, self.service)
     }
+}
+
+fn damaged(key: &Key, detail: String) -> StoreError {
+    StoreError::Damaged { key: key.to_string(), detail }
 }
 
 fn failed(error: &Error) -> StoreError {

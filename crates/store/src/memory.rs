@@ -1,5 +1,5 @@
-//! A store that forgets everything with the process. It can be told to misbehave, so that what depends
-//! on a store can be tried against a locked, a slow and a lying one.
+//! A store that ends with the process. Tests inject faults into it through a control file, to see what
+//! depends on a store with a locked, a slow and a lying one.
 
 use std::{collections::BTreeMap, fs, path::PathBuf, thread, time::Duration};
 
@@ -7,11 +7,11 @@ use secrecy::{ExposeSecret, SecretString};
 
 use crate::{
     Key,
-    backend::{Backend, Kind, StoreError},
+    backend::{Backend, Entries, Kind, RekeyReport, StoreError},
 };
 
-/// How often a hanging store looks whether it may go on.
-const LOOK: Duration = Duration::from_millis(20);
+/// How often a hanging store reads its control file.
+const POLL: Duration = Duration::from_millis(20);
 
 /// Records in memory.
 #[derive(Default)]
@@ -21,22 +21,22 @@ pub(crate) struct Memory {
 }
 
 impl Memory {
-    /// An empty one. The control file's text, read at every call, is one of `locked`, `unavailable`,
-    /// `hang`, `lie`, `fail-save`, `fail-delete` and `panic`; anything else means that all is well.
+    /// An empty one. The control file, read at every call, names the fault: `locked`, `unavailable`, `hang`,
+    /// `lie`, `fail-save`, `fail-delete` or `panic`; anything else means none.
     pub(crate) fn new(control: Option<PathBuf>) -> Self {
         Self { records: BTreeMap::new(), control }
     }
 
-    fn mood(&self) -> String {
+    fn injected_fault(&self) -> String {
         let text = self.control.as_ref().and_then(|path| fs::read_to_string(path).ok());
         text.unwrap_or_default().trim().to_owned()
     }
 
     fn ready(&self) -> Result<(), StoreError> {
-        while self.mood() == "hang" {
-            thread::sleep(LOOK);
+        while self.injected_fault() == "hang" {
+            thread::sleep(POLL);
         }
-        match self.mood().as_str() {
+        match self.injected_fault().as_str() {
             "locked" => {
                 Err(StoreError::Locked { detail: "the memory store was told to be locked".to_owned() })
             }
@@ -56,13 +56,13 @@ impl Backend for Memory {
 
     fn load(&mut self, key: &Key) -> Result<Option<SecretString>, StoreError> {
         self.ready()?;
-        let lies = self.mood() == "lie";
+        let lies = self.injected_fault() == "lie";
         Ok(self.records.get(key).map(|record| if lies { "something else".into() } else { record.clone() }))
     }
 
     fn save(&mut self, key: &Key, _: &str, record: &SecretString) -> Result<(), StoreError> {
         self.ready()?;
-        if self.mood() == "fail-save" {
+        if self.injected_fault() == "fail-save" {
             return Err(StoreError::Unavailable {
                 detail: "the memory store was told to fail at saving".to_owned(),
             });
@@ -73,7 +73,7 @@ impl Backend for Memory {
 
     fn delete(&mut self, key: &Key) -> Result<(), StoreError> {
         self.ready()?;
-        if self.mood() == "fail-delete" {
+        if self.injected_fault() == "fail-delete" {
             return Err(StoreError::Unavailable {
                 detail: "the memory store was told to fail at deleting".to_owned(),
             });
@@ -82,16 +82,16 @@ impl Backend for Memory {
         Ok(())
     }
 
-    fn list(&mut self) -> Result<Vec<Key>, StoreError> {
+    fn list(&mut self) -> Result<Entries, StoreError> {
         self.ready()?;
-        Ok(self.records.keys().cloned().collect())
+        Ok(Entries { keys: self.records.keys().cloned().collect(), unknown: Vec::new() })
     }
 
-    fn rekey(&mut self) -> Result<(), StoreError> {
+    fn rekey(&mut self) -> Result<RekeyReport, StoreError> {
         Err(StoreError::Refused { detail: "memory has no key".to_owned() })
     }
 
-    fn described(&self) -> String {
+    fn description(&self) -> String {
         "memory: nothing survives authd".to_owned()
     }
 }

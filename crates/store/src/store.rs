@@ -1,131 +1,51 @@
-//! The handle on the store: which backend it is, how it is, and every call with its deadline. The
-//! backend's thread may hang; nobody who holds this handle does.
+//! The handle on the store: every call with its deadline, and how the store is. The worker thread may
+//! hang; a caller of this handle does not.
 
 use std::{
     fmt,
-    path::PathBuf,
-    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
+    sync::{Arc, OnceLock},
     time::{Duration, Instant},
 };
 
 use secrecy::SecretString;
-use serde::Deserialize;
-use tokio::sync::{RwLock, oneshot, watch};
+use tokio::sync::{oneshot, watch};
 use tracing::{info, warn};
 
-mod moving;
-
-pub use self::moving::Moved;
 use crate::{
-    Key, KeySource, Kind, StoreError,
-    backend::Backend,
-    file::Files,
-    keychain::Keychain,
-    memory::Memory,
-    worker::{Command, Worker},
+    Call, Config, Key, Kind, LegacyIndex, Listing, MigrationReport, RekeyReport, StateDir, StoreError,
+    engine::{Engine, Facts},
+    worker::Worker,
 };
 
-/// How long to wait before an unavailable store is tried again, first and at most.
+/// The first and the longest pause before an unavailable store is tried again.
 const BACK_OFF: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
 
-/// Which store is wanted.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Wish {
-    /// The keychain if one answers, else files.
-    #[default]
-    Auto,
-    /// The keychain.
-    Keychain,
-    /// age-encrypted files.
-    File,
-    /// Nothing survives the daemon.
-    Memory,
-}
+/// The deadline of a call that works on every record: a thousand take seconds.
+const BULK: Duration = Duration::from_secs(600);
 
-impl Wish {
-    /// The store that is wanted, if it does not depend on what there is.
-    pub fn settled(self) -> Option<Kind> {
-        match self {
-            Self::Auto => None,
-            Self::Keychain => Some(Kind::Keychain),
-            Self::File => Some(Kind::File),
-            Self::Memory => Some(Kind::Memory),
-        }
-    }
-}
-
-/// What a store needs to know.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Config {
-    /// Which store is wanted.
-    pub kind: Wish,
-    /// Where files are.
-    pub state_dir: PathBuf,
-    /// The name of the keychain's items.
-    pub service: String,
-    /// Where the key of the files comes from.
-    pub key: KeySource,
-    /// How long a call may take.
-    pub deadline: Duration,
-    /// A file that tells the memory store how to misbehave.
-    pub memory_control: Option<PathBuf>,
-}
-
-/// Whether the store answers.
+/// Whether the store works.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum State {
-    /// Truthfully.
+    /// It works.
     Ready,
-    /// It wants to be unlocked.
+    /// The user has to unlock it.
     Locked,
-    /// It does not, or not truthfully.
+    /// It cannot be reached or read, or does not keep what it is given.
     Unavailable,
 }
 
 /// How the store is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Status {
-    /// Which one it is, once that is settled.
+    /// The kind in use, once that is settled.
     pub kind: Option<Kind>,
-    /// Whether it answers.
+    /// Whether it works.
     pub state: State,
-    /// Why this one, or what is wrong with it.
+    /// Where the records are, or what is wrong.
     pub detail: String,
 }
 
-/// What can be asked of the store.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Call {
-    /// Write, read back, delete.
-    Probe,
-    /// Read a record.
-    Load,
-    /// Keep a record.
-    Save,
-    /// Forget a record.
-    Delete,
-    /// Read all keys.
-    List,
-    /// Seal everything with a new key.
-    Rekey,
-}
-
-impl Call {
-    /// Its name, as figures have it.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Probe => "probe",
-            Self::Load => "load",
-            Self::Save => "save",
-            Self::Delete => "delete",
-            Self::List => "list",
-            Self::Rekey => "rekey",
-        }
-    }
-}
-
-/// Somebody who is told of every call, how long it took, and how it failed.
+/// Receives every call, how long it took, and how it failed.
 type Observer = dyn Fn(Call, Duration, Option<&StoreError>) + Send + Sync;
 
 /// A handle on the store.
@@ -134,13 +54,11 @@ pub struct Store(Arc<Inner>);
 
 struct Inner {
     config: Config,
+    state_dir: StateDir,
     observer: OnceLock<Box<Observer>>,
-    worker: Mutex<Option<Worker>>,
+    worker: Worker<Engine>,
+    facts: watch::Receiver<Facts>,
     status: watch::Sender<Status>,
-    /// Where it keeps things, as the last probe said.
-    described: Mutex<String>,
-    /// Held by whoever moves everything; shared by everybody else.
-    moving: RwLock<()>,
 }
 
 impl fmt::Debug for Inner {
@@ -150,89 +68,111 @@ impl fmt::Debug for Inner {
 }
 
 impl Store {
-    /// A store of the kind that is remembered, else of the kind that is wanted. Nothing is opened yet.
-    pub fn open(config: Config, remembered: Option<Kind>) -> Self {
-        let settled = remembered.or(config.kind.settled());
-        let detail = "it has not been tried yet".to_owned();
-        let (status, _) = watch::channel(Status { kind: settled, state: State::Unavailable, detail });
-        let store = Self(Arc::new(Inner {
-            config,
-            observer: OnceLock::new(),
-            worker: Mutex::default(),
-            status,
-            described: Mutex::new("it answers".to_owned()),
-            moving: RwLock::default(),
-        }));
-        if let Some(kind) = settled {
-            store.settle(kind);
-        }
-        store
+    /// A store of the kind that the state directory remembers, else of the kind that is preferred. Nothing
+    /// is read yet: [`Self::probe`], or any other call, settles which one it is.
+    pub fn open(config: Config, state_dir: StateDir) -> Self {
+        Self::start(config, state_dir, false)
     }
 
     /// The keychain's items of another program, whatever store is ours.
     #[must_use]
     pub fn of_another_program(&self, service: &str) -> Self {
-        let config = Config { kind: Wish::Keychain, service: service.to_owned(), ..self.0.config.clone() };
-        Self::open(config, None)
+        let config = Config { service: service.to_owned(), ..self.0.config.clone() };
+        Self::start(config, self.0.state_dir.clone(), true)
     }
 
-    /// Writes, reads back and deletes. Settles which store it is, if that is open yet.
+    fn start(config: Config, state_dir: StateDir, foreign: bool) -> Self {
+        let engine = Engine::new(config.clone(), state_dir.clone(), foreign);
+        let facts = engine.facts();
+        let detail = "it has not been tried yet".to_owned();
+        Self(Arc::new(Inner {
+            config,
+            state_dir,
+            observer: OnceLock::new(),
+            worker: Worker::start("store", engine),
+            facts,
+            status: watch::Sender::new(Status { kind: None, state: State::Unavailable, detail }),
+        }))
+    }
+
+    /// Settles which store is in use, then writes, reads back and deletes.
     pub async fn probe(&self) -> Result<Kind, StoreError> {
-        if let Some(Worker { kind, .. }) = self.worker() {
-            let described = self.call(Command::Probe).await?;
-            self.answers(described);
-            return Ok(kind);
-        }
-        let keychain = self.start(Kind::Keychain);
-        match self.call_on(&keychain, Command::Probe, self.0.config.deadline).await {
-            Ok(described) => {
-                *lock(&self.0.worker) = Some(keychain);
-                self.answers(described);
-                Ok(Kind::Keychain)
-            }
-            Err(error) => {
-                info!(%error, "no keychain; age-encrypted files are used");
-                self.settle(Kind::File);
-                let described = self.call(Command::Probe).await?;
-                self.answers(format!("{described}; no keychain answers ({error})"));
-                Ok(Kind::File)
-            }
-        }
+        self.call(Call::Probe, Engine::probe).await
     }
 
     /// The record under a key.
     pub async fn load(&self, key: &Key) -> Result<Option<SecretString>, StoreError> {
-        self.call(|answer| Command::Load(key.clone(), answer)).await
+        let key = key.clone();
+        self.call(Call::Load, move |engine| engine.load(&key)).await
     }
 
     /// Keeps a record under a key, durably, and reads it back. The label is for people; an empty one leaves
-    /// the label that is there.
+    /// the present label. After an error the old record or the new one is there, and the call can be repeated.
     pub async fn save(&self, key: &Key, label: &str, record: SecretString) -> Result<(), StoreError> {
-        self.call(|answer| Command::Save(key.clone(), label.to_owned(), record, answer)).await
+        let (key, label) = (key.clone(), label.to_owned());
+        self.call(Call::Save, move |engine| engine.save(&key, &label, &record)).await
     }
 
-    /// Keeps what is made of the record that is there, in one call: nothing that was asked for before or after it
-    /// comes between. A record that cannot be opened counts as none. The rest is as for [`Self::save`].
-    pub async fn amend(
+    /// Replaces a record with what `update` makes of the present one, in one step: no other call comes
+    /// between. A record that cannot be opened counts as none. The rest is as for [`Self::save`].
+    pub async fn update(
         &self,
         key: &Key,
         label: &str,
-        amending: impl FnOnce(Option<SecretString>) -> SecretString + Send + 'static,
+        update: impl FnOnce(Option<SecretString>) -> SecretString + Send + 'static,
     ) -> Result<(), StoreError> {
-        self.call(|answer| Command::Amend(key.clone(), label.to_owned(), Box::new(amending), answer)).await
+        let (key, label) = (key.clone(), label.to_owned());
+        self.call(Call::Save, move |engine| engine.update(&key, &label, update)).await
     }
 
-    /// Forgets the record under a key, if there is one.
+    /// Deletes the record under a key, if there is one.
     pub async fn delete(&self, key: &Key) -> Result<(), StoreError> {
-        self.call(|answer| Command::Delete(key.clone(), answer)).await
+        let key = key.clone();
+        self.call(Call::Delete, move |engine| engine.delete(&key)).await
     }
 
-    /// All keys.
-    pub async fn list(&self) -> Result<Vec<Key>, StoreError> {
-        self.call(Command::List).await
+    /// Everything that the store holds; an error if any of it cannot be read. Saves that a crash
+    /// interrupted are finished first.
+    pub async fn list(&self) -> Result<Listing, StoreError> {
+        self.call(Call::List, Engine::list).await.map(Listing::from)
     }
 
-    /// Tells of every call from now on; to be said once.
+    /// Seals everything with a new key. Damaged records are skipped and named in the report. After an error
+    /// the old key is kept, and [`Self::recover`] or another call goes on.
+    pub async fn rekey(&self) -> Result<RekeyReport, StoreError> {
+        self.call(Call::Rekey, Engine::rekey).await
+    }
+
+    /// Moves every record to a store of another kind. Refuses a target that holds records already, and
+    /// does nothing if one of ours is damaged. After an error everything is where it was.
+    pub async fn migrate(&self, to: Kind) -> Result<MigrationReport, StoreError> {
+        let report = self.call(Call::Migrate, move |engine| engine.migrate(to)).await?;
+        self.show(State::Ready, &self.0.facts.borrow().description);
+        Ok(report)
+    }
+
+    /// Finishes an interrupted migration and an interrupted change of the key.
+    pub async fn recover(&self) -> Result<(), StoreError> {
+        self.call(Call::Recover, Engine::recover).await
+    }
+
+    /// The kind that `store.json` names, or that the sealed records tell, once a call has read it. It wins
+    /// over the preferred kind.
+    pub fn remembered(&self) -> Option<Kind> {
+        self.0.facts.borrow().remembered
+    }
+
+    /// What the index of an earlier authd says, once a call has read it.
+    pub fn legacy_index(&self) -> Option<LegacyIndex> {
+        self.0.facts.borrow().legacy.clone()
+    }
+
+    /// Removes the index of an earlier authd; to be called when its content is saved elsewhere.
+    pub async fn remove_legacy_index(&self) -> Result<(), StoreError> {
+        self.call(Call::Delete, Engine::remove_legacy_index).await
+    }
+
+    /// Reports every call from now on; the first observer stays.
     pub fn observe(&self, observer: impl Fn(Call, Duration, Option<&StoreError>) + Send + Sync + 'static) {
         self.0.observer.set(Box::new(observer)).ok();
     }
@@ -242,135 +182,124 @@ impl Store {
         self.0.status.borrow().clone()
     }
 
-    /// How the store is, and when that changes.
+    /// How the store is, and when that changes. The first success after a failure publishes
+    /// [`State::Ready`].
     pub fn watch(&self) -> watch::Receiver<Status> {
         self.0.status.subscribe()
     }
 
-    /// Whether the store can ever answer again without a new process. It can while its thread runs, also
-    /// while that thread waits for a person; one that died, died of a fault in a library.
+    /// Whether the store can work again in this process. It cannot once its thread has panicked.
     pub fn is_alive(&self) -> bool {
-        self.worker().is_none_or(|worker| worker.is_alive())
+        self.0.worker.is_alive()
     }
 
-    /// Tries an unavailable store again until it answers; sleeps while all is well. It ends when the store
-    /// cannot answer in this process any more.
-    pub async fn heal(&self) {
-        let mut status = self.watch();
-        loop {
-            if status.wait_for(|status| status.state != State::Ready).await.is_err() {
-                return;
-            }
+    /// Tries an unavailable store again until it works, and then finishes what is unfinished; sleeps while
+    /// there is nothing to do. Returns when the store cannot work in this process any more.
+    pub async fn recover_loop(&self) {
+        let (mut status, mut facts) = (self.watch(), self.0.facts.clone());
+        while self.is_alive() {
             let mut pause = BACK_OFF.0;
-            while self.status().state != State::Ready {
+            while status.borrow_and_update().state != State::Ready || facts.borrow_and_update().unfinished {
+                tokio::time::sleep(pause).await;
+                pause = (pause * 2).min(BACK_OFF.1);
                 if !self.is_alive() {
                     return;
                 }
-                tokio::time::sleep(pause).await;
-                pause = (pause * 2).min(BACK_OFF.1);
-                if let Ok(kind) = self.probe().await {
-                    info!(%kind, "the store answers again");
+                if self.status().state != State::Ready
+                    && let Ok(kind) = self.probe().await
+                {
+                    info!(%kind, "the store works again");
                 }
+                if self.status().state == State::Ready
+                    && self.0.facts.borrow().unfinished
+                    && let Err(error) = self.recover().await
+                {
+                    let first = pause == BACK_OFF.0 * 2;
+                    if first {
+                        warn!(%error, "an interrupted change of the store cannot be finished yet");
+                    }
+                }
+            }
+            tokio::select! {
+                Ok(()) = status.changed() => {}
+                Ok(()) = facts.changed() => {}
+                else => return,
             }
         }
     }
 
-    async fn call<T>(
+    /// Runs a call on the worker thread, and derives the status from its result.
+    async fn call<T: Send + 'static>(
         &self,
-        command: impl FnOnce(oneshot::Sender<Result<T, StoreError>>) -> Command,
+        call: Call,
+        work: impl FnOnce(&mut Engine) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
-        let deadline = self.0.config.deadline;
-        // While everything moves to another store, everybody waits: what is written now must go there.
-        let Ok(_going) = tokio::time::timeout(deadline, self.0.moving.read()).await else {
-            return Err(StoreError::Unavailable {
-                detail: "everything is moving to another store".to_owned(),
-            });
-        };
-        let Some(worker) = self.worker() else {
-            return Err(StoreError::Unavailable { detail: "no store is settled yet".to_owned() });
-        };
-        let result = self.call_on(&worker, command, deadline).await;
-        match &result {
-            Ok(_) if self.status().state == State::Ready => {}
-            Ok(_) => self.show(State::Ready, &lock(&self.0.described).clone()),
-            Err(StoreError::Locked { detail }) => self.show(State::Locked, detail),
-            Err(StoreError::Unavailable { detail }) => self.show(State::Unavailable, detail),
-            // One damaged record says nothing of the others.
-            Err(StoreError::Refused { .. }) => {}
-            Err(StoreError::Damaged { key, detail }) => warn!(key, detail, "a record cannot be opened"),
-        }
-        result
-    }
-
-    async fn call_on<T>(
-        &self,
-        worker: &Worker,
-        command: impl FnOnce(oneshot::Sender<Result<T, StoreError>>) -> Command,
-        deadline: Duration,
-    ) -> Result<T, StoreError> {
-        let (sender, answer) = oneshot::channel();
-        let gone = || StoreError::Unavailable { detail: "the store's thread has ended".to_owned() };
-        if let Some(taken) = worker.stuck(deadline) {
-            let seconds = taken.as_secs();
-            let detail =
-                format!("it has not answered for {seconds} s; is it asking for a password somewhere?");
-            return Err(StoreError::Unavailable { detail });
-        }
-        let command = command(sender);
-        let (call, asked) = (command.call(), Instant::now());
-        if !worker.send(command) {
-            return Err(gone());
-        }
-        let result = match tokio::time::timeout(deadline, answer).await {
-            Ok(answer) => answer.unwrap_or_else(|_| Err(gone())),
-            Err(_) => Err(StoreError::Unavailable {
-                detail: format!(
-                    "it did not answer within {deadline:?}; is it asking for a password somewhere?"
-                ),
-            }),
-        };
+        let asked = Instant::now();
+        let result = self.run(call, work).await;
         if let Some(observer) = self.0.observer.get() {
             observer(call, asked.elapsed(), result.as_ref().err());
         }
+        if let Err(StoreError::Damaged { key, detail }) = &result {
+            warn!(key, detail, "a record cannot be opened");
+        }
+        match &result {
+            _ if call.is_bulk() || self.bulk().is_some() => {}
+            // A store that tells one damaged record apart works.
+            Ok(_) | Err(StoreError::Damaged { .. }) => {
+                self.show(State::Ready, &self.0.facts.borrow().description);
+            }
+            Err(StoreError::Locked { detail }) => self.show(State::Locked, detail),
+            Err(StoreError::Unavailable { detail }) => self.show(State::Unavailable, detail),
+            Err(StoreError::Refused { .. }) => {}
+        }
         result
     }
 
-    fn settle(&self, kind: Kind) {
-        let worker = self.start(kind);
-        *lock(&self.0.worker) = Some(worker);
-        self.0.status.send_modify(|status| status.kind = Some(kind));
-    }
-
-    fn start(&self, kind: Kind) -> Worker {
-        let config = self.0.config.clone();
-        let backend: Box<dyn Backend> = match kind {
-            Kind::Keychain => Box::new(Keychain::new(config.service)),
-            Kind::File => Box::new(Files::new(config.state_dir, config.key)),
-            Kind::Memory => Box::new(Memory::new(config.memory_control)),
+    async fn run<T: Send + 'static>(
+        &self,
+        call: Call,
+        work: impl FnOnce(&mut Engine) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let Inner { config, worker, facts, .. } = &*self.0;
+        let deadline = match call {
+            call if call.is_bulk() => BULK,
+            // A keychain that does not answer takes one deadline; the files that are used instead, another.
+            Call::Probe if facts.borrow().kind.is_none() => config.deadline * 2,
+            _ => config.deadline,
         };
-        Worker::start(backend)
+        if let Some(taken) = worker.stuck(config.deadline) {
+            return Err(self.bulk().unwrap_or_else(|| StoreError::stuck(taken)));
+        }
+        let (sender, answer) = oneshot::channel();
+        let sent = worker.send(call, move |engine: &mut Engine| {
+            let result = work(engine);
+            engine.publish();
+            // A caller that gave up does not receive it; the work was right all the same.
+            drop(sender.send(result));
+        });
+        let ended = || StoreError::Unavailable { detail: "the store's thread has ended".to_owned() };
+        if !sent {
+            return Err(ended());
+        }
+        match tokio::time::timeout(deadline, answer).await {
+            Ok(answer) => answer.unwrap_or_else(|_| Err(ended())),
+            Err(_) => Err(self.bulk().unwrap_or_else(|| StoreError::late(deadline))),
+        }
     }
 
-    fn answers(&self, described: String) {
-        self.show(State::Ready, &described);
-        *lock(&self.0.described) = described;
+    /// The error of a call that would have to wait for one that works on every record.
+    fn bulk(&self) -> Option<StoreError> {
+        let (call, taken) = self.0.worker.busy().filter(|(call, _)| call.is_bulk())?;
+        let (name, seconds) = (call.name(), taken.as_secs());
+        Some(StoreError::Unavailable { detail: format!("it has been busy for {seconds} s with: {name}") })
     }
 
     fn show(&self, state: State, detail: &str) {
-        let kind = self.worker().map(|worker| worker.kind);
-        let now = Status { kind, state, detail: detail.to_owned() };
+        let now = Status { kind: self.0.facts.borrow().kind, state, detail: detail.to_owned() };
         self.0.status.send_if_modified(|status| {
             let changed = *status != now;
             *status = now;
             changed
         });
     }
-
-    fn worker(&self) -> Option<Worker> {
-        lock(&self.0.worker).clone()
-    }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -11,16 +11,30 @@ use std::{
 use age::{DecryptError, Decryptor, scrypt, x25519};
 use secrecy::{ExposeSecret, SecretString};
 
-use super::{KeySource, read_bounded, unavailable};
-use crate::{backend::StoreError, private};
+use super::directory::{directory, holds_records};
+use crate::{StoreError, private};
 
-/// How much work the key of a passphrase is: scrypt's N is two to this power, as OWASP's password storage
-/// guide asks, and takes 128 MiB for a moment. age's own way, to measure the machine, would have its answer
-/// depend on what else the machine did in that millisecond.
+/// The longest file that is read, in bytes: records have ten thousand.
+pub(super) const MAX_FILE: u64 = 1 << 20;
+
+/// The work factor of the key of a passphrase: scrypt's N is two to this power, as OWASP's password storage
+/// guide asks, and takes 128 MiB for a moment. age would measure the machine instead, and the result would
+/// depend on its load at that moment.
 const WORK: u8 = 17;
 
-/// The most work that is done for a file that says how much it takes.
+/// The highest work factor that is accepted from a file.
 const MOST_WORK: u8 = 22;
+
+/// Where the identity that opens the files comes from, in this order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeySource {
+    /// systemd's credentials; used if it holds `authd-key` (`LoadCredentialEncrypted=`).
+    pub credentials_directory: Option<PathBuf>,
+    /// A file with a passphrase or an identity; it must exist if it is configured.
+    pub passphrase_file: Option<PathBuf>,
+    /// A file with an identity, created at the first use.
+    pub key_file: PathBuf,
+}
 
 /// Identities, and where they are kept.
 pub(super) struct Identities {
@@ -33,58 +47,78 @@ pub(super) struct Identities {
 enum Place {
     /// In a file beside the others, in clear.
     KeyFile(PathBuf),
-    /// In a file beside the others, sealed with a passphrase that stands in another.
+    /// In a file beside the others, sealed with a passphrase from another file.
     Sealed { kept: PathBuf, passphrase: SecretString, given: PathBuf },
-    /// Somewhere that is not ours to write.
+    /// In a file that the user or systemd writes.
     Given(PathBuf),
 }
 
 impl Identities {
-    /// The identities of a state directory, made at the first use.
+    /// The identities of a state directory. They are created only if their file does not exist and no
+    /// sealed record does.
     pub(super) fn find(source: &KeySource, state_dir: &Path) -> Result<Self, StoreError> {
-        let credential = source.credentials_directory.as_ref().map(|directory| directory.join("authd-key"));
-        let given = credential.filter(|path| path.exists()).or_else(|| source.passphrase_file.clone());
-        match given {
-            Some(path) => Self::given(path, state_dir),
-            None => Self::in_key_file(&source.key_file),
+        if let Some(directory) = &source.credentials_directory {
+            let path = directory.join("authd-key");
+            if let Some(text) = read_secret(&path)? {
+                return Self::given(path, &text, state_dir);
+            }
+        }
+        if let Some(path) = &source.passphrase_file {
+            let text = read_secret(path)?.ok_or_else(|| StoreError::Unavailable {
+                detail: format!(
+                    "{} does not exist; put the file back, or correct store.passphrase_file in the configuration",
+                    path.display()
+                ),
+            })?;
+            return Self::given(path.clone(), &text, state_dir);
+        }
+        // Nothing was sealed with a key that was not renamed into place.
+        private::remove(&private::temporary(&source.key_file)).ok();
+        let place = Place::KeyFile(source.key_file.clone());
+        match read_secret(&source.key_file)? {
+            Some(text) => Self::parse(&text, place),
+            None => Self::create(place, state_dir),
         }
     }
 
-    fn in_key_file(path: &Path) -> Result<Self, StoreError> {
-        let place = Place::KeyFile(path.to_path_buf());
-        if path.exists() {
-            return Self::parse(&read_secret(path)?, place);
+    /// The first identity of a state directory.
+    fn create(place: Place, state_dir: &Path) -> Result<Self, StoreError> {
+        if holds_records(state_dir)? {
+            let (key, records) = (place.path().display(), directory(state_dir));
+            let records = records.display();
+            let detail = format!(
+                "{key} does not exist, but {records} holds records that were sealed before; put the key back or \
+                 correct the configuration of the key; to give these records up, move {records} away"
+            );
+            return Err(StoreError::Unavailable { detail });
         }
-        Self::made(place)
-    }
-
-    /// The first identity of a place that has none.
-    fn made(place: Place) -> Result<Self, StoreError> {
-        let first = x25519::Identity::generate();
-        place.keep(&first, &[])?;
-        Ok(Self { first, older: Vec::new(), place })
+        let created = Self { first: x25519::Identity::generate(), older: Vec::new(), place };
+        created.place.keep(&created.first, &[])?;
+        Ok(created)
     }
 
     /// A given text is an identity, or the passphrase of one that we keep. Deriving a key from a
     /// passphrase is slow on purpose; it is done once.
-    fn given(given: PathBuf, state_dir: &Path) -> Result<Self, StoreError> {
-        let text = read_secret(&given)?;
-        if !identities_in(&text).is_empty() {
-            return Self::parse(&text, Place::Given(given));
+    fn given(given: PathBuf, text: &SecretString, state_dir: &Path) -> Result<Self, StoreError> {
+        if !identities_in(text).is_empty() {
+            return Self::parse(text, Place::Given(given));
         }
         let passphrase = SecretString::from(text.expose_secret().trim());
         let kept = state_dir.join("store.identity.age");
-        if kept.exists() {
-            let sealed = read_bounded(&kept).map_err(|error| unavailable(&error))?;
-            let mut identity = scrypt::Identity::new(passphrase.clone());
-            identity.set_max_work_factor(MOST_WORK);
-            let opened = opened(&sealed, iter::once(&identity as _)).map_err(|error| StoreError::Locked {
-                detail: format!("the passphrase in {} does not fit: {error}", given.display()),
-            })?;
-            let opened = SecretString::from(String::from_utf8_lossy(&opened).into_owned());
-            return Self::parse(&opened, Place::Sealed { kept, passphrase, given });
-        }
-        Self::made(Place::Sealed { kept, passphrase, given })
+        let Some(sealed) = private::read_bounded(&kept, MAX_FILE).map_err(StoreError::unavailable)? else {
+            return Self::create(Place::Sealed { kept, passphrase, given }, state_dir);
+        };
+        let mut identity = scrypt::Identity::new(passphrase.clone());
+        identity.set_max_work_factor(MOST_WORK);
+        let opened = opened(&sealed, iter::once(&identity as _)).map_err(|error| StoreError::Locked {
+            detail: format!(
+                "the passphrase in {} does not open {}: {error}",
+                given.display(),
+                kept.display()
+            ),
+        })?;
+        let opened = SecretString::from(String::from_utf8_lossy(&opened).into_owned());
+        Self::parse(&opened, Place::Sealed { kept, passphrase, given })
     }
 
     fn parse(text: &SecretString, place: Place) -> Result<Self, StoreError> {
@@ -92,9 +126,23 @@ impl Identities {
         match found.next() {
             Some(first) => Ok(Self { first, older: found.collect(), place }),
             None => Err(StoreError::Unavailable {
-                detail: format!("{} holds no identity", place.path().display()),
+                detail: format!("{} holds no identity; restore it from a backup", place.path().display()),
             }),
         }
+    }
+
+    /// Writes the identities again if their file was removed while we held them.
+    pub(super) fn restore_if_removed(&self) -> Result<(), StoreError> {
+        let ours = !matches!(self.place, Place::Given(_));
+        if ours && matches!(private::is_absent(self.place.path()), Ok(true)) {
+            self.place.keep(&self.first, &self.older)?;
+        }
+        Ok(())
+    }
+
+    /// Whether an interrupted change of the key left an older identity in a file of ours.
+    pub(super) fn is_unfinished(&self) -> bool {
+        !self.older.is_empty() && !matches!(self.place, Place::Given(_))
     }
 
     /// Seals a text with the first identity.
@@ -108,20 +156,20 @@ impl Identities {
         opened(sealed, iter::once(&self.first).chain(&self.older).map(|identity| identity as _))
     }
 
-    /// Puts a new identity first. What the others sealed must be sealed again before [`Self::retire`].
+    /// Puts a new identity first, unless an interrupted change did. What the others sealed must be sealed
+    /// again before [`Self::retire`].
     pub(super) fn renew(&mut self) -> Result<(), StoreError> {
+        if !self.older.is_empty() {
+            return Ok(());
+        }
         if let Place::Given(path) = &self.place {
-            if !self.older.is_empty() {
-                return Ok(());
-            }
             let detail = format!(
                 "its key is given in {0}: put a new one before it there, and try again",
                 path.display()
             );
             return Err(StoreError::Refused { detail });
         }
-        let older = std::iter::once(&self.first).chain(&self.older).cloned().collect();
-        self.change(x25519::Identity::generate(), older)
+        self.change(x25519::Identity::generate(), vec![self.first.clone()])
     }
 
     /// Forgets all identities but the first.
@@ -129,16 +177,16 @@ impl Identities {
         self.change(self.first.clone(), Vec::new())
     }
 
-    /// Takes these identities into use once they are written: what is sealed with one that is nowhere but in
-    /// memory is lost at the next start.
+    /// Uses these identities once they are written: what is sealed with one that is only in memory is lost
+    /// at the next start.
     fn change(&mut self, first: x25519::Identity, older: Vec<x25519::Identity>) -> Result<(), StoreError> {
         self.place.keep(&first, &older)?;
         (self.first, self.older) = (first, older);
         Ok(())
     }
 
-    /// Where the key comes from, in words.
-    pub(super) fn described(&self) -> String {
+    /// Where the key comes from, for people.
+    pub(super) fn description(&self) -> String {
         match &self.place {
             Place::KeyFile(path) => format!("opened by the key in {}", path.display()),
             Place::Sealed { given, .. } => format!("opened by the passphrase in {}", given.display()),
@@ -158,7 +206,7 @@ impl Place {
     /// Writes the identities that are kept here, the first one first.
     fn keep(&self, first: &x25519::Identity, older: &[x25519::Identity]) -> Result<(), StoreError> {
         let mut text = format!(
-            "# The key of authd's encrypted files. Whoever can read it can read them.\n# public key: {}\n",
+            "# The key of authd's encrypted files: a program that reads it can open them.\n# public key: {}\n",
             first.to_public()
         );
         for identity in std::iter::once(first).chain(older) {
@@ -177,7 +225,7 @@ impl Place {
             }
             Self::Given(_) => Ok(()),
         };
-        written.map_err(|error| unavailable(&error))
+        written.map_err(StoreError::unavailable)
     }
 }
 
@@ -186,8 +234,8 @@ fn opened<'a>(
     sealed: &[u8],
     identities: impl Iterator<Item = &'a dyn age::Identity>,
 ) -> Result<Vec<u8>, DecryptError> {
-    // A place that is large enough: one that grows leaves secrets behind that nobody overwrites. It is there before
-    // age's buffers are, which are twenty times as large, and do not have to go around it the next time.
+    // Room for the whole text: a buffer that grows leaves copies of secrets behind. It is allocated before age's
+    // buffers, which are twenty times as large, so that those leave no gap in the heap.
     let mut opened = Vec::with_capacity(sealed.len());
     Decryptor::new_buffered(sealed)?.decrypt(identities)?.read_to_end(&mut opened)?;
     Ok(opened)
@@ -199,10 +247,12 @@ fn identities_in(text: &SecretString) -> Vec<x25519::Identity> {
     lines.filter_map(|line| x25519::Identity::from_str(line).ok()).collect()
 }
 
-fn read_secret(path: &Path) -> Result<SecretString, StoreError> {
-    let bytes = read_bounded(path)
-        .map_err(|error| StoreError::Unavailable { detail: format!("{}: {error}", path.display()) })?;
-    let text = String::from_utf8(bytes)
+/// The text of a file, or `None` if it does not exist.
+fn read_secret(path: &Path) -> Result<Option<SecretString>, StoreError> {
+    let Some(content) = private::read_bounded(path, MAX_FILE).map_err(StoreError::unavailable)? else {
+        return Ok(None);
+    };
+    let text = String::from_utf8(content)
         .map_err(|_| StoreError::Unavailable { detail: format!("{} is not UTF-8", path.display()) })?;
-    Ok(text.into())
+    Ok(Some(text.into()))
 }

@@ -1,4 +1,4 @@
-//! The macOS Keychain. It asks its user by itself where it has to, and labels its items itself.
+//! The macOS Keychain. The system asks for a password by itself where it has to, and labels the items.
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -21,12 +21,12 @@ impl Platform {
         Ok(Self { store: Store::new()? })
     }
 
-    /// Whether it can be used now; the system tells only when it is.
+    /// Whether it can be used now; the system tells that only in the call itself.
     pub(super) fn ready(&self) -> Result<(), StoreError> {
         Ok(())
     }
 
-    /// The item of a service and a user, there or not.
+    /// The item of a service and a user, whether it exists or not.
     pub(super) fn entry(&self, service: &str, user: &str, _: Option<&str>) -> Result<Entry, Error> {
         self.store.build(service, user, None)
     }
@@ -35,6 +35,11 @@ impl Platform {
     pub(super) fn search(&self, attributes: &HashMap<&str, &str>) -> Result<Vec<Entry>, Error> {
         self.store.search(attributes)
     }
+}
+
+/// The user name of an item that a search returned.
+pub(super) fn user(item: &Entry) -> Result<Option<String>, Error> {
+    Ok(item.get_specifiers().map(|(_, user)| user))
 }
 
 /// Items there have no label of ours.

@@ -1,5 +1,5 @@
-//! The Secret Service (that of GNOME, KDE or `KeePassXC`): whether its default collection is there and
-//! open, asked without any window coming up, and the items in it.
+//! The Secret Service (of GNOME, KDE or `KeePassXC`): whether its default collection exists and is open,
+//! which is checked without a dialog, and the items in it.
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -44,7 +44,7 @@ impl Platform {
         Ok(())
     }
 
-    /// The item of a service and a user, there or not.
+    /// The item of a service and a user, whether it exists or not.
     pub(super) fn entry(&self, service: &str, user: &str, label: Option<&str>) -> Result<Entry, Error> {
         let modifiers = label.map(|label| HashMap::from([("label", label)]));
         self.store.build(service, user, modifiers.as_ref())
@@ -56,7 +56,12 @@ impl Platform {
     }
 }
 
-/// Gives an item its label, if it has another one: who is signed in may have changed.
+/// The user name of an item that a search returned.
+pub(super) fn user(item: &Entry) -> Result<Option<String>, Error> {
+    item.get_attributes().map(|mut attributes| attributes.remove("username"))
+}
+
+/// Gives an item its label, if it has another one: the account may have changed.
 pub(super) fn relabel(entry: &Entry, label: &str) -> Result<(), Error> {
     match entry.as_any().downcast_ref::<Specifier>() {
         Some(item) if item.get_label()? != label => item.set_label(label),

@@ -1,0 +1,145 @@
+//! The state directory and its lock. One authd owns it at a time: two owners of one refresh token would
+//! end its login. The lock is on the directory itself, so it holds whatever happens to the files in it.
+
+use std::{
+    fs::{self, File, Metadata, TryLockError},
+    io::{self, Write},
+    os::unix::fs::{DirBuilderExt, MetadataExt},
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use tokio::sync::watch;
+use tracing::warn;
+
+use crate::private;
+
+/// Files in the directory whose temporary files have no use after a crash: nothing depends on the new
+/// content before it has replaced the old one.
+const REPLACEABLE: [&str; 5] = ["store.json", "store.key", "store.identity.age", "codex.json", "index.json"];
+
+/// An owned state directory. Clones share the lock; it is released when the last one is dropped.
+#[derive(Clone, Debug)]
+pub struct StateDir(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    path: PathBuf,
+    /// The locked directory.
+    locked: Mutex<File>,
+    /// How often it was created again.
+    recreated: watch::Sender<u32>,
+}
+
+/// Why a state directory cannot be owned; each message says what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum StateDirError {
+    /// Another process owns it.
+    #[error(
+        "another authd{} owns the logins in {}; stop it first, or choose another AUTHD_STATE_DIR",
+        holder.map(|pid| format!(" (process {pid})")).unwrap_or_default(), path.display()
+    )]
+    AlreadyOwned {
+        /// The process id that the owner wrote down.
+        holder: Option<u32>,
+        /// The directory.
+        path: PathBuf,
+    },
+    /// Other users own it or can enter it.
+    #[error("{detail}")]
+    Unsafe {
+        /// The directory.
+        path: PathBuf,
+        /// What is wrong with it, and the remedy; names the path.
+        detail: String,
+    },
+    /// It cannot be created, read or locked.
+    #[error("{}: {source}", path.display())]
+    Io {
+        /// The directory.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+impl StateDir {
+    /// Creates the directory if it does not exist, locks it, and removes temporary files of an interrupted
+    /// run.
+    pub fn open(path: impl Into<PathBuf>) -> Result<Self, StateDirError> {
+        let path = path.into();
+        let locked = Mutex::new(lock(&path)?);
+        for name in REPLACEABLE {
+            if let Err(error) = private::remove(&private::temporary(&path.join(name))) {
+                warn!(%error, "a temporary file of an interrupted run cannot be removed");
+            }
+        }
+        Ok(Self(Arc::new(Inner { path, locked, recreated: watch::Sender::new(0) })))
+    }
+
+    /// The directory.
+    pub fn path(&self) -> &Path {
+        &self.0.path
+    }
+
+    /// Changes when the directory was removed under us and created again: what was in it has to be written again.
+    pub fn recreated(&self) -> watch::Receiver<u32> {
+        self.0.recreated.subscribe()
+    }
+
+    /// Makes sure before a write that the path is still the directory that we locked. If it was removed or
+    /// replaced, it is created and locked again; an error if another process owns the new one.
+    pub fn ensure(&self) -> io::Result<()> {
+        let path = self.path();
+        let mut locked = self.0.locked.lock().unwrap_or_else(PoisonError::into_inner);
+        match fs::metadata(path) {
+            Ok(found) if is_same(&found, &locked.metadata()?) => return Ok(()),
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(private::at(path, &error)),
+            Ok(_) | Err(_) => {}
+        }
+        *locked = lock(path).map_err(io::Error::other)?;
+        warn!(path = %path.display(), "state directory was removed or replaced; created and locked again");
+        self.0.recreated.send_modify(|times| *times += 1);
+        Ok(())
+    }
+}
+
+fn is_same(one: &Metadata, other: &Metadata) -> bool {
+    (one.dev(), one.ino()) == (other.dev(), other.ino())
+}
+
+/// Creates and locks a directory, and writes our process id into it for the error message of the next
+/// process.
+fn lock(path: &Path) -> Result<File, StateDirError> {
+    let io = |source| StateDirError::Io { path: path.to_path_buf(), source };
+    loop {
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(io)?;
+        let directory = File::open(path).map_err(io)?;
+        let found = directory.metadata().map_err(io)?;
+        private::check_private(path, &found)
+            .map_err(|detail| StateDirError::Unsafe { path: path.to_path_buf(), detail })?;
+        let pid = path.join("authd.pid");
+        match directory.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                let holder = fs::read_to_string(pid).ok().and_then(|text| text.trim().parse().ok());
+                return Err(StateDirError::AlreadyOwned { holder, path: path.to_path_buf() });
+            }
+            Err(TryLockError::Error(error)) => return Err(io(error)),
+        }
+        // The directory may have been replaced between opening and locking.
+        match fs::metadata(path) {
+            Ok(current) if is_same(&current, &found) => {}
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(io(error)),
+            Ok(_) | Err(_) => continue,
+        }
+        let written = private::open_private(&pid).and_then(|mut file| {
+            file.set_len(0)?;
+            writeln!(file, "{}", std::process::id())
+        });
+        if let Err(error) = written {
+            warn!(%error, path = %pid.display(), "process id cannot be written");
+        }
+        return Ok(directory);
+    }
+}
