@@ -11,7 +11,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 
 use crate::{
     Answer, Client, ClientError, ErrorCode, Headers, Problem, ProfileName,
-    client::{MAX_ANSWER, headers_path},
+    client::{MAX_ANSWER, headers_path, peer},
     route,
 };
 
@@ -42,6 +42,7 @@ impl Client {
     ) -> Result<Headers, ClientError> {
         let mut stream = UnixStream::connect(self.socket())
             .map_err(|source| ClientError::NoDaemon { socket: self.socket().to_path_buf(), source })?;
+        peer::check(&stream, self.socket())?;
         let text = exchange(&mut stream, &headers_path(name, min_ttl), Instant::now() + patience);
         let text = text.map_err(|error| match error.kind() {
             io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock => ClientError::Problem(Box::new(

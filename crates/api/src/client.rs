@@ -1,10 +1,7 @@
 //! The only program text that connects to the socket: `authctl`, the tests and other Rust programs all
 //! use it. One connection a request, no pool, no retry.
 
-use std::{
-    io,
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 use http::{HeaderMap, Method, Request, StatusCode, header};
@@ -20,45 +17,15 @@ use crate::{
     StoreKind, StoreStatus, VERSION_HEADER, route,
 };
 
+pub use self::error::ClientError;
+
+mod error;
+pub(crate) mod peer;
+
 /// A handle on the daemon behind one socket.
 #[derive(Clone, Debug)]
 pub struct Client {
     socket: PathBuf,
-}
-
-/// Why there is no answer to use.
-#[derive(Debug, thiserror::Error)]
-pub enum ClientError {
-    /// Start the daemon: nothing listens on the socket.
-    #[error("no authd answers on {}: {source}", socket.display())]
-    NoDaemon {
-        /// The socket that was tried.
-        socket: PathBuf,
-        /// What the system said.
-        source: io::Error,
-    },
-    /// The daemon refused: the problem says why and what to do.
-    #[error("{}", .0.detail)]
-    Problem(Box<Problem>),
-    /// The connection broke, or what answers is not authd: try again, then look at its log.
-    #[error("the answer on {} could not be read: {detail}", socket.display())]
-    Broken {
-        /// The socket that was tried.
-        socket: PathBuf,
-        /// What was wrong with the answer.
-        detail: String,
-    },
-}
-
-impl ClientError {
-    /// The exit code of a program that ends because of this.
-    pub fn exit_code(&self) -> u8 {
-        match self {
-            Self::NoDaemon { .. } => ErrorCode::ShuttingDown.exit_code(),
-            Self::Problem(problem) => problem.code.exit_code(),
-            Self::Broken { .. } => ErrorCode::Internal.exit_code(),
-        }
-    }
 }
 
 /// An answer whose body is still on its way.
@@ -169,18 +136,18 @@ impl Client {
     /// Ready headers, valid for at least `min_ttl` more seconds (the daemon's default when `None`).
     ///
     /// Ask anew for every request: the daemon answers from memory. Who meets 401 with them asks once for
-    /// [`refresh`](Self::refresh) with the generation that was refused, and then for the headers again.
+    /// [`refresh`](Self::refresh) with the headers that were refused, and then for the headers again.
     ///
     /// ```no_run
-    /// use authd_api::{Client, ClientError, RefreshBody};
+    /// use authd_api::{Client, ClientError, Headers};
     ///
-    /// async fn ready(client: &Client, refused: Option<u64>) -> Result<Vec<(String, String)>, ClientError> {
-    ///     if refused.is_some() {
-    ///         client.refresh(None, &RefreshBody { rejected_generation: refused }).await?;
+    /// async fn ready(client: &Client, refused: Option<&Headers>) -> Result<Headers, ClientError> {
+    ///     if let Some(refused) = refused {
+    ///         client.refresh(Some(&refused.profile), &refused.rejected()).await?;
     ///     }
     ///     let ready = client.headers(None, Some(300)).await?;
     ///     println!("for {}, until {:?}", ready.responses_url, ready.expires_at);
-    ///     Ok(ready.headers)
+    ///     Ok(ready)
     /// }
     /// ```
     pub async fn headers(
@@ -305,6 +272,7 @@ impl Client {
         let stream = UnixStream::connect(&self.socket)
             .await
             .map_err(|source| ClientError::NoDaemon { socket: self.socket.clone(), source })?;
+        peer::check(&stream, &self.socket)?;
         let (mut sender, connection) =
             http1::handshake(TokioIo::new(stream)).await.map_err(|error| self.broken(&error))?;
         // The connection's own end needs no report: whoever reads the body sees it break there.

@@ -17,7 +17,7 @@ pub enum ErrorCode {
     Forbidden,
     /// No profile of that name: sign in under it, or name another.
     ProfileUnknown,
-    /// No login with that id: it ended more than an hour ago, or never was.
+    /// No login with that id: it ended more than ten minutes or 64 logins ago, or never was.
     LoginUnknown,
     /// No such route.
     NotFound,

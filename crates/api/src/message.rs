@@ -32,8 +32,8 @@ pub struct Status {
     pub callback: CallbackStatus,
     /// Where credentials are kept.
     pub store: StoreStatus,
-    /// How many profiles there are.
-    pub profiles: usize,
+    /// How many profiles there are; unknown while the store cannot be listed.
+    pub profiles: Option<usize>,
     /// How many logins wait for their person.
     pub pending_logins: usize,
     /// The profile used when none is named.
@@ -200,6 +200,8 @@ pub enum ProfileState {
     LoginRequired,
     /// It answers, but the store has not taken the newest credential yet.
     Unsaved,
+    /// Its record has not been read yet: the store does not give it.
+    Unread,
     /// A state that this version of the client does not know.
     #[serde(other)]
     #[cfg_attr(feature = "schema", schemars(skip))]
@@ -232,7 +234,7 @@ pub struct ApiKeyBody {
 }
 
 /// The body of `POST /v1/profiles/{profile}/refresh`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct RefreshBody {
@@ -240,6 +242,10 @@ pub struct RefreshBody {
     /// Written without a fraction, even one of zero.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rejected_generation: Option<u64>,
+    /// The grant that the rejected generation belongs to, as Headers tells it; another grant's rejection is
+    /// ignored.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub grant_id: Option<String>,
 }
 
 /// Ready headers. The one message that carries a secret.
@@ -258,6 +264,9 @@ pub struct Headers {
     pub headers: Vec<(String, String)>,
     /// Counts up with every change of the credential.
     pub generation: u64,
+    /// Random id of the grant, made at sign-in; with the generation it names the credential.
+    #[serde(default)]
+    pub grant_id: String,
     /// When they stop working; absent for an API key.
     #[cfg_attr(feature = "schema", schemars(with = "Option<crate::openapi::Moment>"))]
     pub expires_at: Option<Timestamp>,
@@ -279,6 +288,13 @@ impl Headers {
         self.value("authorization")?.strip_prefix("Bearer ")
     }
 
+    /// The body of a [refresh](crate::Client::refresh) after an upstream refused these headers with 401. A
+    /// daemon that tells no grant knows no such field, so none is sent to it.
+    pub fn rejected(&self) -> RefreshBody {
+        let grant_id = Some(self.grant_id.clone()).filter(|id| !id.is_empty());
+        RefreshBody { rejected_generation: Some(self.generation), grant_id }
+    }
+
     /// The value of one header, its name in any case.
     pub fn value(&self, name: &str) -> Option<&str> {
         self.headers.iter().find(|(n, _)| n.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str())
@@ -296,3 +312,29 @@ macro_rules! silent_debug {
     )*};
 }
 silent_debug!(CallbackBody, ApiKeyBody, Headers);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_state_that_this_version_does_not_know_is_unknown() {
+        let read = |text: &str| serde_json::from_str::<ProfileState>(text).unwrap();
+        assert_eq!(read("\"unread\""), ProfileState::Unread);
+        assert_eq!(read("\"coined_later\""), ProfileState::Unknown);
+    }
+
+    #[test]
+    fn a_rejection_names_the_grant_if_the_daemon_tells_one() {
+        let mut headers = serde_json::json!({"profile": "work", "mode": "chatgpt", "base_url": "",
+            "responses_url": "", "headers": [], "generation": 7, "expires_at": null});
+        let body = |headers: &serde_json::Value| {
+            let headers: Headers = serde_json::from_value(headers.clone()).unwrap();
+            serde_json::to_value(headers.rejected()).unwrap()
+        };
+        // An older daemon refuses a field that it does not know.
+        assert_eq!(body(&headers), serde_json::json!({"rejected_generation": 7}));
+        headers["grant_id"] = "g1".into();
+        assert_eq!(body(&headers), serde_json::json!({"rejected_generation": 7, "grant_id": "g1"}));
+    }
+}

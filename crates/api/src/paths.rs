@@ -14,7 +14,7 @@ pub struct Paths {
     pub socket: PathBuf,
     /// The configuration file; it may be absent.
     pub config: PathBuf,
-    /// The state directory: the index, and encrypted files if the file store is in use.
+    /// The state directory: which store is used, and encrypted files if the file store is in use.
     pub state_dir: PathBuf,
 }
 

@@ -82,6 +82,9 @@ pub struct Login {
     /// Browser flow: the page to open.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub authorize_url: Option<String>,
+    /// A loopback address of one use that redirects a browser to `authorize_url`, so that the URL is in no process list.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub open_url: Option<String>,
     /// Browser flow: where the browser returns to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub redirect_uri: Option<String>,

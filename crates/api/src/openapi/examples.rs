@@ -61,6 +61,7 @@ examples! {
     LoginBody: r#"{"profile": "work", "flow": "browser", "mode": "auto"}"#;
     Login: r#"{"id": "lg_4fJ2cQ8xTz1uVw0K", "profile": "work", "flow": "browser", "state": "pending",
         "authorize_url": "https://auth.openai.com/oauth/authorize?response_type=code&state=xyz",
+        "open_url": "http://localhost:1455/go/Rk9vYmFyYmF6cXV4",
         "redirect_uri": "http://localhost:1455/auth/callback", "created_at": "2026-11-23T14:00:00Z",
         "expires_at": "2026-11-23T14:10:00Z", "error": null, "result": null}"#;
     CallbackBody: r#"{"url": "http://localhost:1455/auth/callback?code=abc&state=xyz"}"#;
@@ -74,8 +75,8 @@ examples! {
         "headers": [["Authorization", "Bearer an-access-token"],
                     ["chatgpt-account-id", "bc3618e3-489d-4d49-9362-1561dc53ba53"],
                     ["version", "0.34.0"], ["originator", "codex_cli_rs"]],
-        "generation": 7, "expires_at": "2026-11-23T15:00:00Z"}"#;
-    RefreshBody: r#"{"rejected_generation": 7}"#;
+        "generation": 7, "grant_id": "Zq3bV1x0QzGm5T2e", "expires_at": "2026-11-23T15:00:00Z"}"#;
+    RefreshBody: r#"{"rejected_generation": 7, "grant_id": "Zq3bV1x0QzGm5T2e"}"#;
     ImportBody: r#"{"source": "codex", "profile": "work"}"#;
     ExportBody: r#"{"target": "codex"}"#;
     CodexBody: r#"{"home": "/home/user/.codex"}"#;

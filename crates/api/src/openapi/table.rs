@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// The methods that OpenAPI has a word for.
-const ANY_METHOD: [&str; 8] = ["get", "put", "post", "delete", "options", "head", "patch", "trace"];
+const ANY_METHOD: [&str; 7] = ["get", "put", "post", "delete", "options", "head", "patch"];
 
 /// The groups of routes.
 pub(super) const TAGS: [(&str, &str); 6] = [
@@ -146,9 +146,9 @@ fn told() -> Vec<Operation> {
             ..Operation::new("get", route::DIAGNOSIS, "diagnosis", "daemon", "What keeps things from working")
         },
         Operation {
-            about: "First how everything is, logins of the last hour with it, then every change, until the client hangs up or the daemon \
+            about: "First how everything is, logins that ended lately with it, then every change, until the client hangs up or the daemon \
                 stops. The events are `store`, `callback`, `profile` and `login`, each with the message of \
-                that name as its data (a login without its URL and its code), and `profile_gone` with \
+                that name as its data (a login without its URLs and its code), and `profile_gone` with \
                 `{\"name\"}`.",
             successes: vec![
                 Success::new("200", "Server-sent events; never a secret.", Content::Events(NEWS))
@@ -175,7 +175,8 @@ fn told() -> Vec<Operation> {
 fn signing_in() -> Vec<Operation> {
     vec![
         Operation {
-            about: "A login in a browser answers with `authorize_url`, one by device code with \
+            about: "A login in a browser answers with `authorize_url`, and with `open_url`, which leads there once, \
+                if the callback server listens and `paste` is not set; one by device code answers with \
                 `verification_url` and `user_code`. At most 256 are pending at once; then the answer is \
                 `too_many_requests`, and `Retry-After` says when the first of them ends by itself.",
             body: Body::Json(Message::of::<LoginBody>(), false),
@@ -272,8 +273,8 @@ fn credentials() -> Vec<Operation> {
             ..Operation::new("get", route::HEADERS, "headers", "credentials", "Ready headers")
         },
         Operation {
-            about: "A client that met 401 names the generation it used: if there is a newer one already, \
-                nothing is refreshed.",
+            about: "A client that met 401 names the generation it used, and the grant: if there is a newer one \
+                already, nothing is refreshed.",
             body: Body::Json(Message::of::<RefreshBody>(), false),
             successes: a_profile(),
             refusals: &[BODY, NAMED, CREDENTIAL, STORE],
@@ -288,7 +289,7 @@ fn credentials() -> Vec<Operation> {
 }
 
 fn relay(method: &'static str, path: &'static str, id: &str, summary: &'static str) -> Operation {
-    let body = if matches!(method, "get" | "head" | "trace") { Body::None } else { Body::Any(question) };
+    let body = if matches!(method, "get" | "head") { Body::None } else { Body::Any(question) };
     let upgrade = "The upstream took the upgrade that was asked for: a WebSocket.";
     let upstream = "The upstream's answer, whatever it is. Where authd itself refuses, it is a Problem, whose \
         `type` begins with `urn:authd:problem:`.";
