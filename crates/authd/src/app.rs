@@ -5,8 +5,11 @@ use std::{path::Path, process::ExitCode, time::Duration};
 
 use authd_api::Paths;
 use authd_oauth::Endpoint;
-use authd_store::{Index, Kind, Store};
-use tokio::{sync::watch, task::JoinSet};
+use authd_store::{StateDir, StateDirError, Store};
+use tokio::{
+    sync::{mpsc, watch},
+    task::JoinSet,
+};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
@@ -19,19 +22,19 @@ use self::{
 };
 use crate::{
     callback::{self, CallbackFacts},
-    clock, codex,
+    clock,
+    codex::{self, homes::ManagedHomes},
     config::{Config, ConfigError, Source},
     connections::{self, Bounds},
     events::Events,
-    handover::Handover,
     hooks, hygiene,
     inherited::Inherited,
-    keeper::{find_index, keeper},
-    locks::{LockError, Locks},
+    keeper::keeper,
+    locks::{LockError, SocketLock},
     logins::Logins,
     metrics::Metrics,
     notify::{self, Health},
-    profile::Tools,
+    profile::ProfileDeps,
     relay::Relay,
     server::{self, Front},
     socket::{Socket, SocketError},
@@ -80,9 +83,9 @@ pub enum StartError {
     /// Free the socket.
     #[error(transparent)]
     Socket(#[from] SocketError),
-    /// The state directory cannot be used.
-    #[error("{0}")]
-    State(String),
+    /// The state directory cannot be used, or belongs to another daemon.
+    #[error(transparent)]
+    State(#[from] StateDirError),
     /// The system refused something every daemon needs.
     #[error("{0}")]
     System(#[from] std::io::Error),
@@ -92,8 +95,10 @@ impl StartError {
     /// The exit code that says so.
     pub fn exit(&self) -> Exit {
         match self {
+            Self::State(StateDirError::AlreadyOwned { .. }) | Self::Lock(_) | Self::Socket(_) => {
+                Exit::Unavailable
+            }
             Self::Config(_) | Self::Setting(_) | Self::State(_) => Exit::Config,
-            Self::Lock(_) | Self::Socket(_) => Exit::Unavailable,
             Self::System(_) => Exit::Internal,
         }
     }
@@ -129,39 +134,36 @@ impl App {
         let Self { paths, source, config, telemetry } = self;
         let mut signals = Signals::install()?;
         hygiene::raise_open_files();
-        authd_store::private::ensure_private_dir(&paths.state_dir)
-            .map_err(|error| StartError::State(error.to_string()))?;
-        let locks = Locks::take(&paths.socket, &paths.state_dir)?;
-        let socket = Socket::open(&paths.socket, inherited.socket, &locks)?;
+        let socket_lock = SocketLock::take(&paths.socket)?;
+        let state_dir = StateDir::open(&paths.state_dir)?;
+        let socket = Socket::open(&paths.socket, inherited.socket, &socket_lock)?;
         let endpoint = Endpoint::new(config.provider.clone(), config.client.clone(), config.network.clone())
             .map_err(|error| StartError::Setting(error.to_string()))?;
 
         let relay =
             Relay::new(config.network.clone()).map_err(|error| StartError::Setting(error.to_string()))?;
-        let mut loaded = Index::load(&paths.state_dir);
-        let handover = Handover::take(inherited.handover.as_ref(), &mut loaded, &paths.state_dir);
-        let store = Store::open(config.store.for_state_dir(&paths.state_dir), loaded.store());
-        config.store.compare(loaded.store());
+        let store = Store::open(config.store.for_state_dir(&paths.state_dir), state_dir.clone());
         let metrics = Metrics::new(started_at, &store);
         if let Err(error) = store.probe().await {
             warn!(%error, "the store does not answer yet; it is tried again");
         }
+        config.store.compare(store.remembered());
 
         let (soft, closing) = (CancellationToken::new(), CancellationToken::new());
         let (reloadable, rendering, settings, limits) = Reloadable::new(source, telemetry, &config);
         let events = Events::new();
-        let tools = Tools {
+        let deps = ProfileDeps {
             endpoint: endpoint.clone(),
             store: store.clone(),
             rendering: rendering.clone(),
             events: events.clone(),
-            handover: handover.clone(),
             metrics: metrics.clone(),
             stopping: soft.clone(),
             closing: closing.clone(),
         };
-        let index = find_index(loaded, &tools).await;
-        let (keeper, keeping) = keeper(paths.state_dir.clone(), index, tools);
+        let homes = ManagedHomes::new(state_dir.clone());
+        let (notices, notified) = mpsc::unbounded_channel();
+        let (keeper, keeping) = keeper(deps, homes.clone(), notices);
         let (callback_facts, callback) = watch::channel(CallbackFacts::default());
         let logins = Logins::new(
             settings,
@@ -172,9 +174,8 @@ impl App {
             events.clone(),
             soft.clone(),
         );
-        logins.restore(&handover).await;
         let (codex, sharing) =
-            codex::codex(&paths.state_dir, keeper.clone(), store.clone(), events.clone(), soft.clone());
+            codex::codex(homes, notified, keeper.clone(), store.clone(), events.clone(), soft.clone());
         let hooks = hooks::watch(config.hooks.clone(), events.clone(), keeper.clone(), soft.clone());
         let front = Front {
             keeper,
@@ -204,7 +205,8 @@ impl App {
         };
         let (routes, stop) = (server::routes(front), soft.clone());
         doors.spawn(async move { connections::serve(&socket.listener, routes, bounds, stop).await });
-        tasks.spawn(heal(store.clone(), soft.clone()));
+        tasks.spawn(recover(store.clone(), soft.clone()));
+        tasks.spawn(restore(logins.clone(), soft.clone()));
         callback::settled(callback.clone()).await;
         info!(socket = %paths.socket.display(), "listening");
         announce(&paths.socket);
@@ -216,21 +218,29 @@ impl App {
             tasks.spawn(notify::feed_watchdog(patience, store.clone(), soft.clone()));
         }
 
-        let exit = live(&mut doors, &mut tasks, &mut signals, || reloadable.reload()).await;
+        let exit = live(&mut doors, &mut tasks, &mut signals, &reloadable).await;
         notify::stopping();
         soft.cancel();
         drain(doors, &logins, closing, tasks, &mut signals).await;
         alarm.abort();
-        hand_over(&handover, &store, &logins, &paths.state_dir);
-        drop(locks);
+        // Not before the last save.
+        drop((socket_lock, state_dir));
         Ok(exit)
     }
 }
 
 /// Tries a store that does not answer again and again.
-async fn heal(store: Store, stop: CancellationToken) {
+async fn recover(store: Store, stop: CancellationToken) {
     tokio::select! {
-        () = store.heal() => error!("the store's thread has died, and cannot come back in this process"),
+        () = store.recover_loop() => error!("the store's thread has died, and cannot come back in this process"),
+        () = stop.cancelled() => {}
+    }
+}
+
+/// Takes pending logins up again, once the store can be listed.
+async fn restore(logins: Logins, stop: CancellationToken) {
+    tokio::select! {
+        () = logins.restore() => stop.cancelled().await,
         () = stop.cancelled() => {}
     }
 }
@@ -240,7 +250,7 @@ async fn live(
     doors: &mut JoinSet<()>,
     tasks: &mut JoinSet<()>,
     signals: &mut Signals,
-    reload: impl Fn(),
+    reloadable: &Reloadable,
 ) -> Exit {
     loop {
         let ended = tokio::select! {
@@ -249,7 +259,7 @@ async fn live(
             asked = signals.next() => match asked {
                 Asked::Stop => return Exit::Asked,
                 Asked::Reload => {
-                    reload();
+                    reloadable.reload().await;
                     continue;
                 }
             },
@@ -278,14 +288,5 @@ async fn drain(
         () = drained => info!("stopped"),
         () = tokio::time::sleep(DRAIN) => warn!("stopped, with work still under way after {} s", DRAIN.as_secs()),
         () = signals.second_stop() => warn!("stopped at once"),
-    }
-}
-
-/// Files need no person to open them, and what is in memory is not to outlive the daemon: only what a
-/// keychain holds is left to the next run.
-fn hand_over(handover: &Handover, store: &Store, logins: &Logins, state_dir: &Path) {
-    if store.status().kind == Some(Kind::Keychain) {
-        logins.leave(handover);
-        handover.give(state_dir);
     }
 }

@@ -1,24 +1,17 @@
 //! The persistent callback server: where browsers return to after a sign-in. It listens on both loopback
-//! addresses for as long as the daemon runs, gives its port away when another program asks politely,
-//! and takes it back. What a return means is decided by the logins.
+//! addresses for as long as the daemon runs. When another program asks politely for its first port, it leaves that,
+//! moves to the next configured one that is free, and takes the first one back later. What a return means is decided by the logins.
 
-use std::{
-    convert::Infallible,
-    net::SocketAddr,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-    time::Duration,
-};
+use std::{convert::Infallible, net::SocketAddr, pin::Pin, sync::Arc, time::Duration};
 
 use authd_api::CallbackState;
 use http::{Request, Response};
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
-    net::{TcpListener, TcpStream},
-    sync::{Notify, Semaphore, watch},
+    net::TcpStream,
+    sync::{Notify, watch},
+    time::Instant,
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{debug, info, warn};
@@ -30,8 +23,16 @@ mod ports;
 mod tests;
 
 use door::Door;
-pub(crate) use page::{Arrival, Who};
+pub(crate) use page::{Arrival, Link, Who};
 use ports::{Bound, Trouble};
+
+use crate::{
+    hygiene,
+    limits::{self, ConnectionLimiter, Slot},
+};
+
+/// Where links to a login's authorize URL are; the rest of the path is a token.
+pub(crate) const LINK_PATH: &str = "/go/";
 
 /// How often a port that somebody else has is looked at. Nothing looks while the first port is ours.
 const LOOK: Duration = Duration::from_secs(5);
@@ -39,8 +40,8 @@ const LOOK: Duration = Duration::from_secs(5);
 /// How often it is looked whether the program that we gave the port to is done with it.
 const LOOK_YIELDED: Duration = Duration::from_secs(1);
 
-/// More browsers do not return at once.
-const MAX_CONNECTIONS: usize = 64;
+/// How long to wait for a connection to close before the next try to accept one, if the last try failed.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// How long a stop waits for a browser that has connected to ask.
 const GRACE: Duration = Duration::from_millis(500);
@@ -52,6 +53,9 @@ const MAX_HEAD: usize = 16 << 10;
 pub(crate) trait Arrivals: Clone + Send + Sync + 'static {
     /// What a browser's return means. The state is checked before anything has an effect.
     fn arrive(&self, query: &str) -> impl Future<Output = Arrival> + Send;
+
+    /// Where the link with this token leads. To ask is to use it.
+    fn follow(&self, token: &str) -> Link;
 
     /// How many logins wait for their person.
     fn pending(&self) -> usize;
@@ -95,8 +99,25 @@ pub(crate) async fn settled(mut facts: watch::Receiver<CallbackFacts>) {
 pub(crate) struct CallbackServer {
     ports: Vec<u16>,
     yield_for: Duration,
+    max_connections: usize,
     head_deadline: Duration,
     whole_deadline: Duration,
+}
+
+/// What every round of listening needs.
+struct Context<A> {
+    arrivals: A,
+    facts: watch::Sender<CallbackFacts>,
+    connections: TaskTracker,
+    limiter: ConnectionLimiter,
+    stop: CancellationToken,
+}
+
+/// The first port, while it is left to another program.
+struct Yielded {
+    port: u16,
+    /// Ready when the port can be taken back.
+    over: Pin<Box<dyn Future<Output = ()> + Send>>,
 }
 
 /// Why a round of listening ended.
@@ -111,7 +132,8 @@ impl CallbackServer {
     pub(crate) fn new(ports: Vec<u16>, yield_for: Duration) -> Self {
         // An exchange may take a while, and its browser waits for it.
         let (head_deadline, whole_deadline) = (Duration::from_secs(10), Duration::from_secs(120));
-        Self { ports, yield_for, head_deadline, whole_deadline }
+        let max_connections = limits::callback_connections(hygiene::open_file_limit());
+        Self { ports, yield_for, max_connections, head_deadline, whole_deadline }
     }
 
     /// Serves until told to stop. Listeners that were open before come first.
@@ -123,87 +145,127 @@ impl CallbackServer {
         stop: CancellationToken,
     ) {
         let connections = TaskTracker::new();
+        let limiter = ConnectionLimiter::new(self.max_connections);
+        let context = Context { arrivals, facts, connections, limiter, stop };
         let mut next = Bound::inherited(inherited);
+        let mut yielded = None;
         loop {
-            let bound = match next.take().map_or_else(|| ports::bind_first(&self.ports), Ok) {
-                Ok(bound) => bound,
-                Err(trouble) => {
-                    if facts.borrow().detail.as_ref() != Some(&trouble.detail) {
-                        let detail = &trouble.detail;
-                        warn!(detail, "no browser can return; pasting and device logins work");
-                    }
-                    show(&facts, CallbackState::Unavailable, Vec::new(), Some(trouble));
-                    tokio::select! {
-                        () = tokio::time::sleep(LOOK) => continue,
-                        () = stop.cancelled() => break,
+            match next.take().map_or_else(|| self.bind(yielded.as_ref()), Ok) {
+                Ok(bound) => {
+                    let addresses = bound.addresses();
+                    info!(?addresses, "browsers can return");
+                    context.show(CallbackState::Listening, addresses, bound.trouble.clone());
+                    match self.listen(&bound, &mut yielded, &context).await {
+                        Ended::Stopped => break,
+                        Ended::FirstPortFree(first) => next = Some(first),
+                        Ended::Yielded => {
+                            let port = bound.port();
+                            info!(port, "the callback's port is left to a program that asked for it");
+                            yielded =
+                                Some(Yielded { port, over: Box::pin(while_used(port, self.yield_for)) });
+                        }
                     }
                 }
-            };
-            let addresses = bound.addresses();
-            info!(?addresses, "browsers can return");
-            show(&facts, CallbackState::Listening, addresses, bound.trouble.clone());
-            match self.listen(&bound, &arrivals, &connections, &stop).await {
-                Ended::Stopped => break,
-                Ended::FirstPortFree(first) => next = Some(first),
-                Ended::Yielded => {
-                    let port = bound.port();
-                    drop(bound);
-                    info!(port, "the callback's port is left to a program that asked for it");
-                    let detail = format!("port {port} was left to a program that asked for it");
-                    let trouble = Trouble { detail, taken: None };
-                    show(&facts, CallbackState::Yielded, Vec::new(), Some(trouble));
+                Err(trouble) => {
+                    let detail = &trouble.detail;
+                    if context.facts.borrow().detail.as_ref() != Some(detail) {
+                        warn!(detail, "no browser can return; pasting and device logins work");
+                    }
+                    let state = match yielded {
+                        Some(_) => CallbackState::Yielded,
+                        None => CallbackState::Unavailable,
+                    };
+                    context.show(state, Vec::new(), Some(trouble));
                     tokio::select! {
-                        () = self.while_used(port) => {}
-                        () = stop.cancelled() => break,
+                        () = tokio::time::sleep(LOOK) => {}
+                        () = taken_back(&mut yielded) => {}
+                        () = context.stop.cancelled() => break,
                     }
                 }
             }
         }
-        connections.close();
-        connections.wait().await;
+        context.connections.close();
+        context.connections.wait().await;
+    }
+
+    /// The first port that is free, other than the one that is left to another program.
+    fn bind(&self, yielded: Option<&Yielded>) -> Result<Bound, Trouble> {
+        let Some(Yielded { port, .. }) = yielded else { return ports::bind_first(&self.ports) };
+        let detail = format!("port {port} was left to a program that asked for it");
+        let trouble = Trouble { detail, taken: None };
+        // It is always the first one.
+        match ports::bind_first(&self.ports[1..]) {
+            Ok(mut bound) => {
+                bound.trouble = Some(trouble);
+                Ok(bound)
+            }
+            Err(_) => Err(trouble),
+        }
     }
 
     async fn listen<A: Arrivals>(
         &self,
         bound: &Bound,
-        arrivals: &A,
-        connections: &TaskTracker,
-        stop: &CancellationToken,
+        yielded: &mut Option<Yielded>,
+        context: &Context<A>,
     ) -> Ended {
+        let Context { arrivals, connections, limiter, stop, .. } = context;
         let asked_to_yield = Arc::new(Notify::new());
-        let door = Door { port: bound.port(), leaves: !bound.held, asked_to_yield: asked_to_yield.clone() };
-        let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+        // The Codex CLI asks for the first port alone. If the others were left, too, any program could keep browsers
+        // out with one request for each.
+        let leaves = !bound.held && !bound.is_fallback();
+        let door = Door { port: bound.port(), leaves, asked_to_yield: asked_to_yield.clone() };
+        let mut look = tokio::time::interval_at(Instant::now() + LOOK, LOOK);
         loop {
             let stream = tokio::select! {
                 () = stop.cancelled() => return Ended::Stopped,
                 () = asked_to_yield.notified() => return Ended::Yielded,
                 stream = bound.accept() => stream,
-                () = tokio::time::sleep(LOOK), if bound.is_fallback() => {
+                () = taken_back(yielded) => {
+                    look.reset_immediately();
+                    continue;
+                }
+                _ = look.tick(), if bound.is_fallback() && yielded.is_none() => {
                     // A login that is pending names the port we are on.
-                    if arrivals.pending() == 0
-                        && let Ok(first) = ports::bind_first(&self.ports[..1])
-                    {
-                        return Ended::FirstPortFree(first);
+                    if arrivals.pending() > 0 {
+                        continue;
                     }
+                    match ports::bind_first(&self.ports[..1]) {
+                        Ok(first) => return Ended::FirstPortFree(first),
+                        Err(trouble) => {
+                            context.show(CallbackState::Listening, bound.addresses(), Some(trouble));
+                            continue;
+                        }
+                    }
+                }
+            };
+            let stream = match stream {
+                Ok(stream) => stream,
+                Err(error) => {
+                    warn!(%error, "a browser's connection could not be accepted");
+                    drop(tokio::time::timeout(ACCEPT_PAUSE, limiter.close_one()).await);
                     continue;
                 }
             };
-            let Ok(place) = places.clone().try_acquire_owned() else {
-                debug!("too many browsers at once");
-                continue;
+            // Connections that have sent no request for the longest time make room.
+            let slot = tokio::select! {
+                () = stop.cancelled() => return Ended::Stopped,
+                slot = limiter.admit() => slot,
             };
-            let serving = self.clone().serve(stream, door.clone(), arrivals.clone(), stop.clone());
-            connections.spawn(async move {
-                serving.await;
-                drop(place);
-            });
+            connections.spawn(self.clone().serve(stream, slot, door.clone(), arrivals.clone(), stop.clone()));
         }
     }
 
-    async fn serve<A: Arrivals>(self, stream: TcpStream, door: Door, arrivals: A, stop: CancellationToken) {
-        let asked = AtomicBool::new(false);
+    async fn serve<A: Arrivals>(
+        self,
+        stream: TcpStream,
+        slot: Slot,
+        door: Door,
+        arrivals: A,
+        stop: CancellationToken,
+    ) {
         let service = service_fn(|request: Request<Incoming>| {
-            asked.store(true, Ordering::Relaxed);
+            slot.set_busy();
             let (door, arrivals) = (&door, &arrivals);
             async move { Ok::<Response<_>, Infallible>(door.answer(&request, arrivals).await) }
         });
@@ -211,7 +273,7 @@ impl CallbackServer {
         let left = async {
             stop.cancelled().await;
             tokio::time::sleep(GRACE).await;
-            if asked.load(Ordering::Relaxed) {
+            if !slot.is_idle() {
                 std::future::pending::<()>().await;
             }
         };
@@ -222,52 +284,49 @@ impl CallbackServer {
             .keep_alive(false)
             .serve_connection(TokioIo::new(stream), service);
         tokio::select! {
+            // A request that has arrived is read before anything else, so that an eviction finds out about it.
+            biased;
             ended = tokio::time::timeout(self.whole_deadline, connection) => match ended {
                 Ok(Ok(())) => {}
                 Ok(Err(error)) => debug!(%error, "a browser's connection broke off"),
                 Err(_) => debug!("a browser's connection took too long"),
             },
+            () = slot.evicted() => debug!("a connection without a request is closed to make room for a new one"),
             () = left => {}
         }
     }
+}
 
-    /// Waits until the port was used and is free again, or the time is up.
-    async fn while_used(&self, port: u16) {
-        let done_with_it = async {
-            let mut seen = false;
-            loop {
-                tokio::time::sleep(LOOK_YIELDED.min(self.yield_for)).await;
-                let used = TcpStream::connect(("127.0.0.1", port)).await.is_ok();
-                if seen && !used {
-                    return;
-                }
-                seen |= used;
-            }
-        };
-        drop(tokio::time::timeout(self.yield_for, done_with_it).await);
+impl<A> Context<A> {
+    /// Publishes how the server is, if that has changed.
+    fn show(&self, state: CallbackState, addresses: Vec<SocketAddr>, trouble: Option<Trouble>) {
+        let (detail, taken) = trouble.map(|trouble| (trouble.detail, trouble.taken)).unzip();
+        let shown = CallbackFacts { state, addresses, detail, taken: taken.flatten(), settled: true };
+        self.facts.send_if_modified(|facts| std::mem::replace(facts, shown.clone()) != shown);
     }
 }
 
-fn show(
-    facts: &watch::Sender<CallbackFacts>,
-    state: CallbackState,
-    addresses: Vec<SocketAddr>,
-    trouble: Option<Trouble>,
-) {
-    let (detail, taken) = trouble.map(|trouble| (trouble.detail, trouble.taken)).unzip();
-    facts.send_replace(CallbackFacts { state, addresses, detail, taken: taken.flatten(), settled: true });
+/// Returns when the port that is left to another program can be taken back, if there is one.
+async fn taken_back(yielded: &mut Option<Yielded>) {
+    match yielded {
+        Some(port) => (&mut port.over).await,
+        None => std::future::pending().await,
+    }
+    *yielded = None;
 }
 
-/// Accepting from a listener that may not be there.
-async fn accept(listener: Option<&TcpListener>) -> TcpStream {
-    let Some(listener) = listener else { return std::future::pending().await };
-    loop {
-        match listener.accept().await {
-            Ok((stream, _)) => return stream,
-            Err(error) => {
-                warn!(%error, "a browser's connection could not be accepted");
-                tokio::time::sleep(Duration::from_millis(100)).await;
+/// Waits until the port was used and is free again, or the time is up.
+async fn while_used(port: u16, longest: Duration) {
+    let done_with_it = async {
+        let mut seen = false;
+        loop {
+            tokio::time::sleep(LOOK_YIELDED.min(longest)).await;
+            let used = TcpStream::connect(("127.0.0.1", port)).await.is_ok();
+            if seen && !used {
+                return;
             }
+            seen |= used;
         }
-    }
+    };
+    drop(tokio::time::timeout(longest, done_with_it).await);
 }

@@ -89,7 +89,7 @@ pub(crate) struct Refresh {
 /// The store.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Store {
-    kind: authd_store::Wish,
+    kind: authd_store::StorePreference,
     deadline: Duration,
     service: String,
     passphrase_file: Option<PathBuf>,
@@ -202,7 +202,7 @@ impl Default for Config {
 impl Store {
     /// Says so if another store than the wanted one holds the credentials: the first write settled it.
     pub(crate) fn compare(&self, remembered: Option<authd_store::Kind>) {
-        if let (Some(wanted), Some(held)) = (self.kind.settled(), remembered)
+        if let (Some(wanted), Some(held)) = (self.kind.kind(), remembered)
             && wanted != held
         {
             tracing::warn!(%held, %wanted, "another store holds the credentials; to move them: authctl store migrate");
@@ -213,7 +213,6 @@ impl Store {
     pub(crate) fn for_state_dir(&self, state_dir: &Path) -> authd_store::Config {
         authd_store::Config {
             kind: self.kind,
-            state_dir: state_dir.to_path_buf(),
             service: self.service.clone(),
             key: authd_store::KeySource {
                 credentials_directory: std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from),

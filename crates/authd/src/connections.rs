@@ -2,11 +2,10 @@
 //! them is the router's business.
 
 use std::{
-    collections::HashMap,
     convert::Infallible,
     pin::Pin,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc,
         atomic::{AtomicBool, Ordering},
     },
     task::{Context, Poll},
@@ -29,8 +28,10 @@ use tracing::{debug, warn};
 
 use crate::{
     answer::carries,
-    server::{Guarded, Peer},
-    socket,
+    hygiene,
+    limits::{self, ConnectionLimiter, ProcessLimiter},
+    peer::Peer,
+    server::Guarded,
     tunnel::Switch,
 };
 
@@ -39,6 +40,15 @@ const MAX_HEAD: usize = 64 << 10;
 
 /// How long a stop waits for a connection's first request, and for the rest of a request's head.
 const GRACE: Duration = Duration::from_millis(500);
+
+/// How long after a stop an answer is cut that neither refreshes nor saves anything.
+const CUT_AFTER: Duration = Duration::from_secs(1);
+
+/// How long an evicted connection may take to send what is left of its last answer.
+const EVICTION_GRACE: Duration = Duration::from_millis(20);
+
+/// How long to wait for a connection to close before the next try to accept one, if the last try failed.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// How much is read of a body that nobody wants, and for how long.
 const MAX_REST: u64 = 16 << 20;
@@ -56,7 +66,8 @@ pub(crate) struct Bounds {
 /// Serves connections until told to stop; then lets the answers that are under way go out.
 pub(crate) async fn serve(listener: &UnixListener, routes: Guarded, bounds: Bounds, stop: CancellationToken) {
     let connections = TaskTracker::new();
-    let crowd = Crowd::default();
+    let limiter = ConnectionLimiter::new(limits::socket_connections(hygiene::open_file_limit()));
+    let processes = ProcessLimiter::new(bounds.per_process);
     loop {
         let accepted = tokio::select! {
             () = stop.cancelled() => break,
@@ -64,12 +75,19 @@ pub(crate) async fn serve(listener: &UnixListener, routes: Guarded, bounds: Boun
         };
         match accepted {
             Ok((stream, _)) => {
-                connections.spawn(connection(stream, routes.clone(), bounds, crowd.clone(), stop.clone()));
+                let slot = tokio::select! {
+                    // A connection that was accepted is served, also while the daemon stops.
+                    biased;
+                    slot = limiter.admit() => slot,
+                    () = stop.cancelled() => break,
+                };
+                let peer = Peer::of(&stream, &processes, slot);
+                connections.spawn(connection(stream, routes.clone(), bounds, peer, stop.clone()));
             }
             Err(error) => {
-                // Out of file descriptors, most likely: those in use come back by their deadlines.
+                // Out of file descriptors, most likely.
                 warn!(%error, "a connection could not be accepted");
-                tokio::time::sleep(Duration::from_millis(100)).await;
+                drop(tokio::time::timeout(ACCEPT_PAUSE, limiter.close_one()).await);
             }
         }
     }
@@ -81,18 +99,10 @@ async fn connection(
     stream: UnixStream,
     routes: Guarded,
     bounds: Bounds,
-    crowd: Crowd,
+    peer: Peer,
     stop: CancellationToken,
 ) {
-    let place = crowd.join(socket::peer_pid(&stream));
-    let peer = match &place {
-        _ if !socket::is_own(&stream) => Peer::Foreign,
-        place if place.position > bounds.per_process => Peer::Crowding,
-        _ => Peer::Own,
-    };
-    // Whoever holds a clone of this is a request that is being answered.
-    let answering = Arc::new(());
-    let idle = Arc::downgrade(&answering);
+    let peer = Arc::new(peer);
     let asked = Arc::new(Notify::new());
     let first_request = asked.clone();
     // The last answer came before the end of its request.
@@ -100,21 +110,22 @@ async fn connection(
     let cutting = cut_short.clone();
     let switch = Switch::default();
     let offered = switch.clone();
+    let answering = peer.clone();
     let service = service_fn(move |mut request: Request<Incoming>| {
         asked.notify_one();
+        let busy = Busy::new(answering.clone());
         // Whoever wants another protocol may need the whole connection.
         if carries(request.headers(), &[header::UPGRADE]) {
             request.extensions_mut().insert(offered.clone());
         }
-        let (answer, answering) = (routes.clone().answer(peer, request), answering.clone());
-        let cutting = cutting.clone();
+        let (routes, cutting) = (routes.clone(), cutting.clone());
         async move {
-            let answer = answer.await;
+            let answer = routes.answer(&busy.0, request).await;
             let ends = |(name, value): (_, &_)| name == header::CONNECTION && value == "close";
             if answer.headers().iter().any(ends) {
                 cutting.store(true, Ordering::Relaxed);
             }
-            Ok::<_, Infallible>(answer.map(|body| UnderWay { body, _answering: answering }))
+            Ok::<_, Infallible>(answer.map(|body| UnderWay { body, _busy: busy }))
         }
     });
     let mut connection = http1::Builder::new()
@@ -124,7 +135,17 @@ async fn connection(
         .serve_connection(TokioIo::new(stream), service)
         .with_upgrades();
     let ended = tokio::select! {
+        // A request that has arrived is read before anything else, so that an eviction finds out about it.
+        biased;
         ended = &mut connection => ended,
+        () = peer.slot.evicted() => {
+            debug!("an idle connection is closed to make room for a new one");
+            Pin::new(&mut connection).graceful_shutdown();
+            match wind_down(&mut connection, &peer, EVICTION_GRACE, &stop).await {
+                Some(ended) => ended,
+                None => return,
+            }
+        }
         () = stop.cancelled() => {
             // hyper hangs up at once where it has read nothing yet. Whoever has just connected is about
             // to ask, and was not told to ask somebody else.
@@ -134,27 +155,50 @@ async fn connection(
                 () = tokio::time::sleep(GRACE) => {}
             }
             Pin::new(&mut connection).graceful_shutdown();
-            // A request that was already on its way here is answered; half of one is not waited for.
-            loop {
-                match tokio::time::timeout(GRACE, &mut connection).await {
-                    Ok(ended) => break ended,
-                    Err(_) if idle.strong_count() > 1 => {}
-                    Err(_) => return,
-                }
+            match wind_down(&mut connection, &peer, GRACE, &stop).await {
+                Some(ended) => ended,
+                None => return,
             }
         }
     };
     match ended {
         Ok(()) if cut_short.load(Ordering::Relaxed) => {
             if let Some(parts) = connection.into_parts() {
-                drain(parts.io.into_inner()).await;
+                tokio::select! {
+                    () = drain(parts.io.into_inner()) => {}
+                    () = peer.slot.evicted() => {}
+                }
             }
         }
         Ok(()) => {}
         Err(error) => debug!(%error, "a connection broke off"),
     }
     if let Some(tunnel) = switch.thrown() {
+        let _busy = Busy::new(peer);
         tunnel.run(&stop).await;
+    }
+}
+
+/// Waits for the end of a connection that was told to shut down: for an answer that is under way as long as it takes,
+/// unless a stop may cut it, and else for this long. None: it has not ended by then.
+async fn wind_down<C: Future + Unpin>(
+    connection: &mut C,
+    peer: &Peer,
+    grace: Duration,
+    stop: &CancellationToken,
+) -> Option<C::Output> {
+    let cut = async {
+        stop.cancelled().await;
+        tokio::time::sleep(CUT_AFTER).await;
+    };
+    let mut cut = std::pin::pin!(cut);
+    loop {
+        tokio::select! {
+            biased;
+            ended = &mut *connection => return Some(ended),
+            () = &mut cut, if peer.may_be_cut() => return None,
+            () = tokio::time::sleep(grace) => if peer.slot.is_idle() { return None },
+        }
     }
 }
 
@@ -165,10 +209,26 @@ async fn drain(stream: UnixStream) {
     drop(tokio::time::timeout(REST_DEADLINE, tokio::io::copy(&mut rest, &mut nowhere)).await);
 }
 
+/// A request that is being answered: as long as this is there, the connection is not idle.
+struct Busy(Arc<Peer>);
+
+impl Busy {
+    fn new(peer: Arc<Peer>) -> Self {
+        peer.slot.set_busy();
+        Self(peer)
+    }
+}
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        self.0.slot.set_idle();
+    }
+}
+
 /// An answer's body. The answer is under way until the last piece of it is.
 struct UnderWay {
     body: Body,
-    _answering: Arc<()>,
+    _busy: Busy,
 }
 
 impl http_body::Body for UnderWay {
@@ -188,41 +248,5 @@ impl http_body::Body for UnderWay {
 
     fn size_hint(&self) -> SizeHint {
         self.body.size_hint()
-    }
-}
-
-/// How many connections each process holds.
-#[derive(Clone, Default)]
-struct Crowd(Arc<Mutex<HashMap<Option<i32>, usize>>>);
-
-/// One connection's place among its process's; given back when dropped.
-struct Place {
-    crowd: Crowd,
-    pid: Option<i32>,
-    position: usize,
-}
-
-impl Crowd {
-    fn join(&self, pid: Option<i32>) -> Place {
-        let mut counts = self.counts();
-        let count = counts.entry(pid).or_default();
-        *count += 1;
-        Place { crowd: self.clone(), pid, position: *count }
-    }
-
-    fn counts(&self) -> MutexGuard<'_, HashMap<Option<i32>, usize>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        let mut counts = self.crowd.counts();
-        if let Some(count) = counts.get_mut(&self.pid) {
-            *count -= 1;
-            if *count == 0 {
-                counts.remove(&self.pid);
-            }
-        }
     }
 }

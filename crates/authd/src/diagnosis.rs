@@ -17,7 +17,13 @@ const SKEW: Duration = Duration::from_secs(60);
 
 /// Looks at everything.
 pub(crate) async fn diagnose(front: &Front, endpoint: &Endpoint) -> Diagnosis {
-    let mut findings = vec![store(front), callback(&front.callback.borrow(), holder::of)];
+    let facts = front.callback.borrow().clone();
+    let holder = match facts.taken {
+        // The tables of all processes are read for that.
+        Some(port) => tokio::task::spawn_blocking(move || holder::of(port)).await.unwrap_or_default(),
+        None => None,
+    };
+    let mut findings = vec![store(front), callback(&facts, |_| holder.clone())];
     findings.push(ok("network", endpoint.way_out()));
     let visits = join_all(endpoint.hosts().into_iter().map(|host| endpoint.visit(host))).await;
     let now = clock::now();

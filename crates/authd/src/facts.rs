@@ -21,12 +21,8 @@ mod ready;
 /// What is known of a profile.
 #[derive(Clone, Debug)]
 pub(crate) enum View {
-    /// Its record has not been read yet.
-    Unread,
     /// The store does not give its record now; it is tried again.
     Closed(Arc<StoreError>),
-    /// The store has no record of it.
-    Missing,
     /// Its record cannot be used.
     Unreadable(Arc<RecordError>),
     /// Everything.
@@ -38,7 +34,7 @@ impl View {
     pub(crate) fn facts(&self) -> Option<&Arc<Facts>> {
         match self {
             Self::Known(facts) => Some(facts),
-            Self::Unread | Self::Closed(_) | Self::Missing | Self::Unreadable(_) => None,
+            Self::Closed(_) | Self::Unreadable(_) => None,
         }
     }
 }
@@ -60,6 +56,12 @@ pub(crate) struct Facts {
     pub(crate) trouble: Option<Arc<Trouble>>,
     /// Whether it can be renewed at all.
     pub(crate) renewable: bool,
+    /// Whether an unfinished move keeps the refresh token from being used.
+    pub(crate) pinned: bool,
+    /// Whether it answers a rejection, and no upstream has accepted it since.
+    pub(crate) on_probation: bool,
+    /// How many renewals have succeeded since the actor began.
+    pub(crate) renewals: u64,
     /// The credential, ready to use.
     pub(crate) ready: Ready,
     /// What it was rendered with.
@@ -98,6 +100,9 @@ impl Facts {
             ended: session.record().ended.clone(),
             trouble: session.trouble().cloned(),
             renewable: session.record().grant.holding.refresh_token().is_some(),
+            pinned: session.is_pinned(),
+            on_probation: session.is_on_probation(),
+            renewals: session.renewals(),
             ready,
             rendering: rendering.clone(),
         }
@@ -106,6 +111,7 @@ impl Facts {
     fn is_rendered_of(&self, name: &ProfileName, credential: &Credential, with: &Arc<Rendering>) -> bool {
         self.name == *name
             && self.credential.generation == credential.generation
+            && self.credential.grant_id == credential.grant_id
             && self.credential.identity == credential.identity
             && Arc::ptr_eq(&self.rendering, with)
     }
@@ -184,6 +190,10 @@ impl PartialEq for Facts {
     fn eq(&self, other: &Self) -> bool {
         self.is_rendered_of(&other.name, &other.credential, &other.rendering)
             && self.outlook == other.outlook
+            && self.renewals == other.renewals
+            && self.pinned == other.pinned
+            && self.on_probation == other.on_probation
+            && self.credential.expires_at == other.credential.expires_at
             && self.credential.mode_reason == other.credential.mode_reason
             && self.credential.issued_at == other.credential.issued_at
             && self.refresh_at == other.refresh_at

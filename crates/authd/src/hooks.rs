@@ -81,6 +81,7 @@ impl Need {
             ProfileState::Ready
             | ProfileState::Refreshing
             | ProfileState::Expired
+            | ProfileState::Unread
             | ProfileState::Unknown => Self::Nothing,
         }
     }

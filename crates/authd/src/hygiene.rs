@@ -58,6 +58,12 @@ pub(crate) fn raise_open_files() {
     raise(Resource::Nofile);
 }
 
+/// How many files this process may have open.
+pub(crate) fn open_file_limit() -> usize {
+    let limit = getrlimit(Resource::Nofile).current;
+    limit.map_or(usize::MAX, |limit| usize::try_from(limit).unwrap_or(usize::MAX))
+}
+
 /// Raises a limit as far as this process may, and says how far that is; nothing means without end.
 fn raise(resource: Resource) -> Option<u64> {
     let maximum = getrlimit(resource).maximum;

@@ -1,11 +1,8 @@
-//! What the service manager opened or kept for us: the socket; if it was asked to, the callback's ports;
-//! what the last run left.
+//! What the service manager opened for us: the socket, and, if it was asked to, the callback's ports.
 
-use std::{fs::File, net::TcpListener, os::unix::net::UnixListener};
+use std::{net::TcpListener, os::unix::net::UnixListener};
 
 use listenfd::ListenFd;
-
-use crate::notify;
 
 /// What was open before we started.
 #[derive(Debug, Default)]
@@ -14,8 +11,6 @@ pub struct Inherited {
     pub(crate) socket: Option<UnixListener>,
     /// The callback's ports.
     pub(crate) callback: Vec<TcpListener>,
-    /// What the last run left.
-    pub(crate) handover: Option<File>,
 }
 
 impl Inherited {
@@ -28,8 +23,6 @@ impl Inherited {
                 inherited.socket.get_or_insert(listener);
             } else if let Ok(Some(listener)) = given.take_tcp_listener(at) {
                 inherited.callback.push(listener);
-            } else if let Ok(Some(descriptor)) = given.take_raw_fd(at) {
-                inherited.handover = inherited.handover.or_else(|| notify::kept(descriptor));
             }
         }
         inherited

@@ -1,82 +1,112 @@
-//! The owner of the directory: which profiles there are, which one is the default, and the index on
-//! disk that remembers it. One task changes it; everybody else reads a snapshot.
+//! The registry: which profiles there are, and which is the default. One task changes it; everything else reads a
+//! snapshot. The records in the store are the truth: the names are those that the store lists, and the default is marked
+//! in a record. While the store cannot be listed, no name is known.
 
-use std::{collections::BTreeMap, io, path::PathBuf, sync::Arc};
+use std::{collections::BTreeMap, io, sync::Arc, time::Duration};
 
 use authd_api::ProfileName;
-use authd_oauth::{Grant, Identity};
-use authd_store::{Index, Kind, Moved, Status as StoreStatus, StoreError, Whose};
-use tokio::sync::{mpsc, oneshot, watch};
-use tracing::{error, info};
+use authd_store::{Kind, MigrationReport, RekeyReport, State, Store, StoreError};
+use tokio::{
+    sync::{mpsc, oneshot, watch},
+    task::JoinSet,
+    time::Instant,
+};
+use tracing::error;
 
-pub(crate) use self::upkeep::find_index;
 use crate::{
+    codex::homes::{CodexNotice, ManagedHomes},
     events::News,
-    profile::{Beginning, Give, GiveError, Gone, Handle, Profiles, SignOutError, Tools, profiles},
+    facts::View,
+    profile::{
+        self, ActorStopped, ExportRequest, InitialState, Mailbox, ProfileDeps, ProfileHandle, SignOutError,
+    },
 };
 
-mod upkeep;
+mod changes;
+mod load;
+mod settle;
+mod sign_in;
+mod unfinished;
+
+pub(crate) use self::sign_in::{Placement, SignIn};
+use self::unfinished::Unfinished;
+
+/// How long to wait before work on the store that failed is tried again, first and at most.
+const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
 
 /// The profiles, as of the last change.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Directory {
-    /// The one used when none is named.
+    /// Whether the names are known.
+    pub(crate) names: Names,
+    /// The profile that is used when none is named.
     pub(crate) default: Option<ProfileName>,
-    /// All of them.
-    pub(crate) profiles: BTreeMap<ProfileName, Handle>,
+    /// All of them; empty until the names are known.
+    pub(crate) profiles: BTreeMap<ProfileName, ProfileHandle>,
 }
 
-/// A handle on the owner of the directory.
+/// Whether the names of the profiles are known.
+#[derive(Clone, Debug, Default)]
+pub(crate) enum Names {
+    /// The store is being listed, and its records read.
+    #[default]
+    Loading,
+    /// The store could not be listed; it is tried again.
+    Unavailable(Arc<StoreError>),
+    /// The store was listed, and each record was tried once.
+    Known,
+}
+
+/// A handle on the registry.
 #[derive(Clone, Debug)]
 pub(crate) struct Keeper {
     commands: mpsc::Sender<Command>,
     directory: watch::Receiver<Arc<Directory>>,
 }
 
-/// Why the directory was not changed.
+/// Why the registry did not do what it was asked.
 #[derive(Debug)]
 pub(crate) enum KeeperError {
     /// There is no such profile.
     Unknown,
-    /// The name belongs to somebody else.
+    /// The name belongs to another login.
     Taken,
+    /// The profile's record has not been read, so that nothing is done that depends on it.
+    Unread(View),
     /// The store did not do its part.
     Store(StoreError),
     /// The sign-out failed.
     SignOut(SignOutError),
     /// The place that it was to be given to did not take it.
     Elsewhere(io::Error),
-    /// The daemon is stopping.
+    /// The daemon is stopping, or the profile was removed meanwhile.
     Gone,
 }
 
-impl From<Gone> for KeeperError {
-    fn from(Gone: Gone) -> Self {
+impl From<ActorStopped> for KeeperError {
+    fn from(ActorStopped: ActorStopped) -> Self {
         Self::Gone
     }
 }
 
-/// A finished sign-in, on its way to a profile.
-#[derive(Debug)]
-pub(crate) struct SignIn {
-    /// The name it was started for.
-    pub(crate) wanted: ProfileName,
-    /// Whether somebody else under that name may be replaced.
-    pub(crate) replace: bool,
-    /// Whether another name will do, if somebody else has that one.
-    pub(crate) elsewhere: bool,
-    /// What was granted.
-    pub(crate) grant: Grant,
+impl From<StoreError> for KeeperError {
+    fn from(error: StoreError) -> Self {
+        Self::Store(error)
+    }
 }
 
+type Reply<T> = oneshot::Sender<Result<T, KeeperError>>;
+
 enum Command {
-    SignIn(Box<SignIn>, oneshot::Sender<Result<ProfileName, KeeperError>>),
-    Default(ProfileName, oneshot::Sender<Result<(), KeeperError>>),
-    Rename(ProfileName, ProfileName, oneshot::Sender<Result<(), KeeperError>>),
-    SignOut { name: ProfileName, revoke: bool, done: oneshot::Sender<Result<(), KeeperError>> },
-    GiveAway(ProfileName, Give, oneshot::Sender<Result<(), KeeperError>>),
-    Migrate(Kind, oneshot::Sender<Result<Moved, KeeperError>>),
-    Rekey(oneshot::Sender<Result<(), KeeperError>>),
+    SignIn(Box<SignIn>, Reply<ProfileName>),
+    Read(ProfileName, Reply<()>),
+    Default(ProfileName, Reply<()>),
+    Rename(ProfileName, ProfileName, Reply<()>),
+    SignOut { name: ProfileName, revoke: bool, done: Reply<()> },
+    Export(ProfileName, ExportRequest, Reply<()>),
+    ClearIntent(ProfileName, Reply<()>),
+    Migrate(Kind, Reply<MigrationReport>),
+    Rekey(Reply<RekeyReport>),
 }
 
 impl Keeper {
@@ -85,254 +115,267 @@ impl Keeper {
         self.directory.borrow().clone()
     }
 
+    /// The profiles, once their names are known. While the store cannot be listed, the store's reason.
+    pub(crate) async fn known(&self, patience: Duration) -> Result<Arc<Directory>, StoreError> {
+        let mut directory = self.directory.clone();
+        let known = |directory: &Arc<Directory>| !matches!(directory.names, Names::Loading);
+        let directory = match tokio::time::timeout(patience, directory.wait_for(known)).await {
+            Ok(Ok(directory)) => directory.clone(),
+            Ok(Err(_)) | Err(_) => self.directory(),
+        };
+        match &directory.names {
+            Names::Known => Ok(directory),
+            Names::Unavailable(error) => Err((**error).clone()),
+            Names::Loading => {
+                Err(StoreError::Unavailable { detail: "its records have not been read yet".to_owned() })
+            }
+        }
+    }
+
+    /// Waits until the names are known, for as long as that takes.
+    pub(crate) async fn listed(&self) {
+        let mut directory = self.directory.clone();
+        drop(directory.wait_for(|directory| matches!(directory.names, Names::Known)).await);
+    }
+
     /// Puts a sign-in under its name, or under the next free one; answers where, once it is saved.
     pub(crate) async fn sign_in(&self, sign_in: SignIn) -> Result<ProfileName, KeeperError> {
-        self.ask(|done| Command::SignIn(Box::new(sign_in), done)).await
+        self.send(|done| Command::SignIn(Box::new(sign_in), done)).await
+    }
+
+    /// Tries to read the record of a profile that has not been read.
+    pub(crate) async fn read(&self, name: ProfileName) -> Result<(), KeeperError> {
+        self.send(|done| Command::Read(name, done)).await
     }
 
     /// Makes a profile the default one.
     pub(crate) async fn make_default(&self, name: ProfileName) -> Result<(), KeeperError> {
-        self.ask(|done| Command::Default(name, done)).await
+        self.send(|done| Command::Default(name, done)).await
     }
 
     /// Gives a profile another name.
     pub(crate) async fn rename(&self, from: ProfileName, to: ProfileName) -> Result<(), KeeperError> {
-        self.ask(|done| Command::Rename(from, to, done)).await
+        self.send(|done| Command::Rename(from, to, done)).await
     }
 
-    /// Forgets a profile; with `revoke` at the provider first.
+    /// Deletes a profile; with `revoke` at the provider first.
     pub(crate) async fn sign_out(&self, name: ProfileName, revoke: bool) -> Result<(), KeeperError> {
-        self.ask(|done| Command::SignOut { name, revoke, done }).await
+        self.send(|done| Command::SignOut { name, revoke, done }).await
     }
 
-    /// Gives a profile's grant away, and forgets it here.
-    pub(crate) async fn give_away(&self, name: ProfileName, give: Give) -> Result<(), KeeperError> {
-        self.ask(|done| Command::GiveAway(name, give, done)).await
+    /// Gives a profile's grant away, and deletes it here.
+    pub(crate) async fn export(&self, name: ProfileName, request: ExportRequest) -> Result<(), KeeperError> {
+        self.send(|done| Command::Export(name, request, done)).await
+    }
+
+    /// The move that a profile's record speaks of is finished.
+    pub(crate) async fn clear_intent(&self, name: ProfileName) -> Result<(), KeeperError> {
+        self.send(|done| Command::ClearIntent(name, done)).await
     }
 
     /// Moves every record to another store.
-    pub(crate) async fn migrate(&self, to: Kind) -> Result<Moved, KeeperError> {
-        self.ask(|done| Command::Migrate(to, done)).await
+    pub(crate) async fn migrate(&self, to: Kind) -> Result<MigrationReport, KeeperError> {
+        self.send(|done| Command::Migrate(to, done)).await
     }
 
     /// Seals every record with a new key.
-    pub(crate) async fn rekey(&self) -> Result<(), KeeperError> {
-        self.ask(Command::Rekey).await
+    pub(crate) async fn rekey(&self) -> Result<RekeyReport, KeeperError> {
+        self.send(Command::Rekey).await
     }
 
-    async fn ask<T>(
-        &self,
-        command: impl FnOnce(oneshot::Sender<Result<T, KeeperError>>) -> Command,
-    ) -> Result<T, KeeperError> {
-        let (done, answer) = oneshot::channel();
+    async fn send<T>(&self, command: impl FnOnce(Reply<T>) -> Command) -> Result<T, KeeperError> {
+        let (done, reply) = oneshot::channel();
         self.commands.send(command(done)).await.map_err(|_| KeeperError::Gone)?;
-        answer.await.map_err(|_| KeeperError::Gone)?
+        reply.await.map_err(|_| KeeperError::Gone)?
     }
 }
 
-/// The owner's handle and its task's future, which ends when the daemon stops, nobody signs in any more,
-/// and every profile has settled.
+/// The registry's handle and its task's future, which ends when the daemon stops and every profile has settled.
 pub(crate) fn keeper(
-    state_dir: PathBuf,
-    index: Index,
-    tools: Tools,
+    deps: ProfileDeps,
+    homes: ManagedHomes,
+    notices: mpsc::UnboundedSender<CodexNotice>,
 ) -> (Keeper, impl Future<Output = ()> + Send) {
     let (commands, mailbox) = mpsc::channel(16);
-    let tools = Arc::new(tools);
-    let stored = index.profiles.keys().filter_map(|name| name.parse().ok()).collect();
-    let (maker, profiles, living) = profiles(stored, tools.clone());
-    let (published, seen) = watch::channel(Arc::default());
-    let directory = Arc::new(Directory { default: None, profiles });
-    let mut owner = Owner { state_dir, index, tools, directory, maker, published };
-    owner.publish();
-    let keeping = async { ((), ()) = tokio::join!(living, owner.run(mailbox)) };
-    (Keeper { commands, directory: seen }, keeping)
+    let (published, directory) = watch::channel(Arc::default());
+    let registry = Registry {
+        deps: Arc::new(deps),
+        homes,
+        notices,
+        directory: Arc::default(),
+        published,
+        actors: JoinSet::new(),
+        unread: BTreeMap::new(),
+        ranks: BTreeMap::new(),
+        chosen: false,
+        unfinished: Vec::new(),
+        last_generation: 0,
+    };
+    (Keeper { commands, directory }, registry.run(mailbox))
 }
 
-struct Owner {
-    state_dir: PathBuf,
-    index: Index,
-    tools: Arc<Tools>,
+struct Registry {
+    deps: Arc<ProfileDeps>,
+    homes: ManagedHomes,
+    /// Where the owner of the Codex homes hears what concerns it.
+    notices: mpsc::UnboundedSender<CodexNotice>,
     /// The same as is published, but for a moment.
     directory: Arc<Directory>,
-    maker: Profiles,
     published: watch::Sender<Arc<Directory>>,
+    actors: JoinSet<ProfileName>,
+    /// The profiles whose record has not been read, and the mailbox of the actor that each will get.
+    unread: BTreeMap<ProfileName, Mailbox>,
+    /// The default marks of the records that have one.
+    ranks: BTreeMap<ProfileName, u64>,
+    /// Whether the default was chosen in this run: then a record that is read later does not change it.
+    chosen: bool,
+    /// What has begun and has to be finished, however often the store fails.
+    unfinished: Vec<Unfinished>,
+    /// The highest generation of the profiles that were removed in this run. A new one goes on from there.
+    last_generation: u64,
 }
 
-impl Owner {
+impl Registry {
     async fn run(mut self, mut mailbox: mpsc::Receiver<Command>) {
-        self.clear_left_behind().await;
-        let closing = self.tools.closing.clone();
+        let closing = self.deps.closing.clone();
+        let mut store = self.deps.store.watch();
+        let mut recreated = self.homes.state_dir().recreated();
+        let mut pause = RETRY.0;
+        self.work_off().await;
         loop {
+            let open = self.has_open_work();
+            let retry_at = Instant::now() + pause;
             tokio::select! {
                 () = closing.cancelled() => break,
                 command = mailbox.recv() => match command {
-                    Some(command) => self.obey(command).await,
+                    Some(command) => self.handle_command(command).await,
                     None => break,
                 },
+                Some(ended) = self.actors.join_next() => self.ended(ended),
+                // The records were removed with the state directory; those in memory are all there is.
+                Ok(()) = recreated.changed() => {
+                    self.directory.profiles.values().for_each(ProfileHandle::save_again);
+                    self.homes.unsettle();
+                    // Nothing listens any more while the daemon stops.
+                    self.notices.send(CodexNotice::HomesChanged).ok();
+                }
+                () = tokio::time::sleep_until(retry_at), if open => {
+                    pause = (pause * 2).min(RETRY.1);
+                    self.work_off().await;
+                    // What that did to the store's state is no news.
+                    store.mark_unchanged();
+                }
+                Ok(()) = store.changed(), if open => {
+                    if store.borrow_and_update().state == State::Ready {
+                        pause = RETRY.0;
+                        self.work_off().await;
+                        store.mark_unchanged();
+                    }
+                }
             }
+            if !self.has_open_work() {
+                pause = RETRY.0;
+            }
+        }
+        while let Some(ended) = self.actors.join_next().await {
+            self.ended(ended);
         }
     }
 
-    async fn obey(&mut self, command: Command) {
+    /// Whether something waits for the store.
+    fn has_open_work(&self) -> bool {
+        !matches!(self.directory.names, Names::Known)
+            || !self.unread.is_empty()
+            || !self.unfinished.is_empty()
+    }
+
+    /// Does what waits for the store, as far as the store lets it.
+    async fn work_off(&mut self) {
+        if matches!(self.directory.names, Names::Known) {
+            for name in self.unread.keys().cloned().collect::<Vec<_>>() {
+                self.read_again(&name).await;
+            }
+        } else {
+            self.list().await;
+        }
+        self.finish_all().await;
+    }
+
+    async fn handle_command(&mut self, command: Command) {
         match command {
             Command::SignIn(sign_in, done) => drop(done.send(self.sign_in(*sign_in).await)),
-            Command::Default(name, done) => drop(done.send(self.make_default(&name))),
+            Command::Read(name, done) => {
+                self.read_again(&name).await;
+                drop(done.send(Ok(())));
+            }
+            Command::Default(name, done) => drop(done.send(self.make_default(&name).await)),
             Command::Rename(from, to, done) => drop(done.send(self.rename(&from, to).await)),
             Command::SignOut { name, revoke, done } => drop(done.send(self.sign_out(&name, revoke).await)),
-            Command::GiveAway(name, give, done) => drop(done.send(self.give_away(&name, give).await)),
-            Command::Migrate(to, done) => drop(done.send(self.migrate(to).await.map_err(KeeperError::Store))),
+            Command::Export(name, request, done) => drop(done.send(self.export(&name, request).await)),
+            Command::ClearIntent(name, done) => drop(done.send(self.clear_intent(&name).await)),
+            Command::Migrate(to, done) => {
+                drop(done.send(self.deps.store.migrate(to).await.map_err(KeeperError::Store)));
+            }
             Command::Rekey(done) => {
-                drop(done.send(self.tools.store.rekey().await.map_err(KeeperError::Store)));
+                drop(done.send(self.deps.store.rekey().await.map_err(KeeperError::Store)));
             }
         }
     }
 
-    async fn sign_in(&mut self, sign_in: SignIn) -> Result<ProfileName, KeeperError> {
-        let name = self.place(&sign_in).ok_or(KeeperError::Taken)?;
-        let whose = whose(&sign_in.grant.identity);
-        if let Some(handle) = self.directory.profiles.get(&name) {
-            handle.sign_in(sign_in.grant).await?;
-        } else {
-            let (done, saved) = oneshot::channel();
-            let (grant, generation) = (Box::new(sign_in.grant), self.index.generations + 1);
-            let beginning = Beginning::SignedIn { grant, generation, done };
-            let handle = self.maker.begin(name.clone(), beginning).await;
-            self.handles().insert(name.clone(), handle);
-            saved.await.map_err(|_| KeeperError::Gone)?;
+    /// A profile whose actor panicked cannot be used any more, so the daemon stops, in good order for all others, to be
+    /// started again.
+    fn ended(&mut self, ended: Result<ProfileName, tokio::task::JoinError>) {
+        if let Err(failure) = ended {
+            error!(%failure, "a profile's actor ended unexpectedly; shutting down");
+            self.deps.stopping.cancel();
         }
-        self.index.profiles.insert(name.to_string(), Some(whose));
-        self.index.default.get_or_insert_with(|| name.to_string());
-        self.write();
-        self.tools.events.tell(News::Profile(name.clone()));
-        Ok(name)
     }
 
-    /// Where a sign-in goes: to its own name if that is free, theirs already, or to be replaced; else
-    /// to the first alternative of which the same is true.
-    fn place(&self, sign_in: &SignIn) -> Option<ProfileName> {
-        let wanted = &sign_in.wanted;
-        let theirs = Some(whose(&sign_in.grant.identity));
-        let fits = |name: &ProfileName| {
-            let known = self.index.profiles.get(name.as_str());
-            known.is_none_or(|known| known.or_else(|| self.said_by(name)) == theirs)
+    /// Starts an actor for a profile. It is in the directory when this returns, and published by the caller.
+    fn start(&mut self, name: &ProfileName, state: InitialState) {
+        let (handle, mailbox) = match (self.directory.profiles.get(name), self.unread.remove(name)) {
+            (Some(handle), Some(mailbox)) => (handle.clone(), mailbox),
+            _ => ProfileHandle::new(View::Closed(Arc::new(not_read()))),
         };
-        if sign_in.replace || fits(wanted) {
-            return Some(wanted.clone());
-        }
-        let alternatives = (2..=self.index.profiles.len() + 2).map(|n| wanted.alternative(n));
-        alternatives.filter(|_| sign_in.elsewhere).find(fits)
+        let (name, deps) = (name.clone(), self.deps.clone());
+        profile::spawn(&mut self.actors, name.clone(), handle.clone(), mailbox, state, deps);
+        self.handles().insert(name, handle);
     }
 
-    /// Whose a profile is by its own record, where the index was rebuilt and does not know.
-    fn said_by(&self, name: &ProfileName) -> Option<Whose> {
-        let view = self.directory.profiles.get(name)?.view();
-        view.facts().map(|facts| whose(&facts.credential.identity))
-    }
-
-    fn make_default(&mut self, name: &ProfileName) -> Result<(), KeeperError> {
-        if !self.directory.profiles.contains_key(name) {
-            return Err(KeeperError::Unknown);
-        }
-        self.index.default = Some(name.to_string());
-        self.write();
-        Ok(())
-    }
-
-    async fn rename(&mut self, from: &ProfileName, to: ProfileName) -> Result<(), KeeperError> {
-        let handle = self.directory.profiles.get(from).cloned().ok_or(KeeperError::Unknown)?;
-        if *from == to {
-            return Ok(());
-        }
-        if self.directory.profiles.contains_key(&to) {
-            return Err(KeeperError::Taken);
-        }
-        if let Err(error) = handle.rename(to.clone()).await? {
-            // What the store has not saved in time it may save yet.
-            self.discard(to.as_str()).await;
-            return Err(KeeperError::Store(error));
-        }
-        if let Some(handle) = self.handles().remove(from) {
-            self.handles().insert(to.clone(), handle);
-        }
-        if let Some(whose) = self.index.profiles.remove(from.as_str()) {
-            self.index.profiles.insert(to.to_string(), whose);
-        }
-        if self.index.default.as_deref() == Some(from.as_str()) {
-            self.index.default = Some(to.to_string());
-        }
-        // It is renamed, whether the old record can be deleted or not.
-        self.discard(from.as_str()).await;
-        // Only now would a look at the directory show it.
-        self.tools.events.tell(News::Profile(from.clone()));
-        self.tools.events.tell(News::Profile(to));
-        Ok(())
-    }
-
-    async fn sign_out(&mut self, name: &ProfileName, revoke: bool) -> Result<(), KeeperError> {
-        let handle = self.directory.profiles.get(name).ok_or(KeeperError::Unknown)?;
-        handle.sign_out(revoke).await?.map_err(KeeperError::SignOut)?;
-        self.forget(name);
-        Ok(())
-    }
-
-    async fn give_away(&mut self, name: &ProfileName, give: Give) -> Result<(), KeeperError> {
-        let handle = self.directory.profiles.get(name).ok_or(KeeperError::Unknown)?;
-        handle.give_away(give).await?.map_err(|error| match error {
-            GiveError::Elsewhere(error) => KeeperError::Elsewhere(error),
-            GiveError::Store(error) => KeeperError::Store(error),
-        })?;
-        self.forget(name);
-        Ok(())
-    }
-
-    /// Lets go of a profile's task; whoever has that name next goes on from its last generation.
-    fn retire(&mut self, name: &ProfileName) {
+    /// Takes a profile out of the directory.
+    fn remove(&mut self, name: &ProfileName) {
+        self.unread.remove(name);
+        self.ranks.remove(name);
         if let Some(handle) = self.handles().remove(name) {
             let last = handle.view().facts().map_or(0, |facts| facts.credential.generation);
-            self.index.generations = self.index.generations.max(last);
+            self.last_generation = self.last_generation.max(last);
         }
     }
 
-    fn forget(&mut self, name: &ProfileName) {
-        self.retire(name);
-        self.index.profiles.remove(name.as_str());
-        if self.index.default.as_deref() == Some(name.as_str()) {
-            // With one profile left there is no doubt which is meant; with several, a person chooses.
-            self.index.default =
-                self.index.profiles.keys().next().filter(|_| self.index.profiles.len() == 1).cloned();
-        }
-        self.write();
-        self.tools.events.tell(News::Profile(name.clone()));
-    }
-
-    /// Publishes the directory and remembers it on disk. The index holds no secret and can be rebuilt:
-    /// failing to write it is not a reason to refuse a sign-in.
-    fn write(&mut self) {
-        self.publish();
-        let StoreStatus { kind, .. } = self.tools.store.status();
-        if self.index.store.is_none() && kind.is_some() {
-            info!(kind = kind.map(tracing::field::debug), "the store is chosen, and remembered");
-            self.index.store = kind;
-        }
-        if let Err(error) = self.index.save(&self.state_dir) {
-            error!(%error, "the index cannot be written; it will be rebuilt from the store");
-        }
-    }
-
+    /// Publishes the directory.
     fn publish(&mut self) {
-        let default = self.index.default.as_deref().and_then(|name| name.parse().ok());
+        let default = settle::default_profile(self.directory.profiles.keys(), &self.ranks);
         Arc::make_mut(&mut self.directory).default = default;
         self.published.send_replace(self.directory.clone());
     }
 
-    fn handles(&mut self) -> &mut BTreeMap<ProfileName, Handle> {
+    fn announce(&self, name: &ProfileName) {
+        self.deps.events.tell(News::Profile(name.clone()));
+    }
+
+    fn handles(&mut self) -> &mut BTreeMap<ProfileName, ProfileHandle> {
         &mut Arc::make_mut(&mut self.directory).profiles
+    }
+
+    fn handle(&self, name: &ProfileName) -> Result<ProfileHandle, KeeperError> {
+        self.directory.profiles.get(name).cloned().ok_or(KeeperError::Unknown)
+    }
+
+    fn store(&self) -> Store {
+        self.deps.store.clone()
     }
 }
 
-/// An identity is (user, workspace), never the e-mail. A key of the user's own has neither, and is the same as
-/// another such key.
-fn whose(identity: &Identity) -> Whose {
-    identity.mark().into()
+fn not_read() -> StoreError {
+    StoreError::Unavailable { detail: "its record has not been read yet".to_owned() }
 }

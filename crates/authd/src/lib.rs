@@ -14,6 +14,7 @@
 
 mod answer;
 mod app;
+mod blocking;
 mod callback;
 mod cli;
 mod clock;
@@ -23,15 +24,16 @@ mod connections;
 mod diagnosis;
 mod events;
 mod facts;
-mod handover;
 mod hooks;
 mod hygiene;
 mod inherited;
 mod keeper;
+mod limits;
 mod locks;
 mod logins;
 mod metrics;
 mod notify;
+mod peer;
 mod profile;
 mod relay;
 mod reply;

@@ -1,6 +1,5 @@
-//! What makes a daemon the only one on its socket, and the only owner of the records in its state
-//! directory: two owners of one refresh token would end its login. The locks are the system's, so they go
-//! with the process, however it ends.
+//! What makes a daemon the only one on its socket. The lock is the system's, so it goes with the process, however it
+//! ends. The lock on the state directory is the store's ([`authd_store::StateDir`]).
 
 use std::{
     fs::{File, TryLockError},
@@ -10,14 +9,13 @@ use std::{
 
 use authd_store::private;
 
-/// Both locks, until this is dropped: not before the last save.
+/// The lock on a socket, until this is dropped.
 #[derive(Debug)]
-pub(crate) struct Locks {
-    _socket: File,
-    _state: File,
+pub(crate) struct SocketLock {
+    _file: File,
 }
 
-/// Why they cannot be had; each message says what to do.
+/// Why it cannot be had; each message says what to do.
 #[derive(Debug, thiserror::Error)]
 pub enum LockError {
     /// Use the daemon that is there.
@@ -26,17 +24,6 @@ pub enum LockError {
         /// `" (process 123)"`, if it said so.
         holder: String,
         /// The socket.
-        path: PathBuf,
-    },
-    /// Use the daemon that is there, whatever socket it has.
-    #[error(
-        "another authd{holder} owns the logins in {}; stop it first, or choose another AUTHD_STATE_DIR",
-        path.display()
-    )]
-    Owns {
-        /// As above.
-        holder: String,
-        /// The state directory.
         path: PathBuf,
     },
     /// See the message.
@@ -49,15 +36,11 @@ pub enum LockError {
     },
 }
 
-impl Locks {
-    /// Takes both, or says who has one of them. Both directories are made private before.
-    pub(crate) fn take(socket: &Path, state_dir: &Path) -> Result<Self, LockError> {
+impl SocketLock {
+    /// Takes the lock, or says which process has it. The directory is made private before.
+    pub(crate) fn take(socket: &Path) -> Result<Self, LockError> {
         let serves = |holder| LockError::Serves { holder, path: socket.to_path_buf() };
-        let owns = |holder| LockError::Owns { holder, path: state_dir.to_path_buf() };
-        Ok(Self {
-            _socket: lock(&socket.with_extension("lock"), serves)?,
-            _state: lock(&state_dir.join("state.lock"), owns)?,
-        })
+        Ok(Self { _file: lock(&socket.with_extension("lock"), serves)? })
     }
 }
 

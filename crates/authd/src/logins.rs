@@ -7,19 +7,24 @@ use std::{
 };
 
 use authd_api::{ErrorCode, Flow, Login, LoginBody, LoginState, Problem, ProfileName};
-use authd_oauth::{Attempt, Callback, Endpoint, Exchange, ModeWish, Provider, State};
+use authd_oauth::{Attempt, Callback, Endpoint, Exchange, ModeWish, Provider, State, schedule::later};
 use authd_store::{Key, Store};
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
-use tokio::sync::watch;
+use jiff::Timestamp;
+use tokio::{sync::watch, time::Instant};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{Instrument, info, info_span, warn};
 
-use self::registry::{Entry, Registry};
+pub(crate) use self::registry::Age;
+use self::{
+    cleanup::Undeleted,
+    registry::{Entry, Registry},
+};
 use crate::{
-    callback::{Arrival, Arrivals, CallbackFacts},
+    callback::{CallbackFacts, LINK_PATH},
     clock,
     events::{Events, News},
-    keeper::{Keeper, SignIn},
+    keeper::{Keeper, Placement, SignIn},
     reply,
     sealed::Sealed,
     signin::{self, Wish},
@@ -28,6 +33,8 @@ use crate::{
 /// More people than this do not sign in at one computer at once.
 const MOST_PENDING: usize = 256;
 
+mod callback;
+mod cleanup;
 mod device;
 mod registry;
 mod rest;
@@ -61,6 +68,9 @@ struct Inner {
     stopping: CancellationToken,
     events: Events,
     registry: Mutex<Registry>,
+    undeleted: Undeleted,
+    /// Whether the logins of an earlier daemon are known.
+    restored: watch::Sender<bool>,
 }
 
 impl Logins {
@@ -85,15 +95,14 @@ impl Logins {
             stopping,
             events,
             registry,
+            undeleted: Undeleted::default(),
+            restored: watch::Sender::new(false),
         }))
     }
 
     /// Starts a login. It is sealed in the store before its URL is told.
     pub(crate) async fn start(&self, body: LoginBody) -> Result<Login, Problem> {
-        let pending: Vec<_> = self.registry().ends().collect();
-        if pending.len() >= MOST_PENDING {
-            return Err(reply::too_many_logins(&pending, clock::now()));
-        }
+        let _reserved = self.reserve()?;
         self.workspaces(body.workspace.as_deref())?;
         match body.flow {
             Flow::Browser => self.start_browser(body).await,
@@ -101,10 +110,24 @@ impl Logins {
         }
     }
 
+    /// A place for a login that is being started. It is taken before the first await, so that logins that are started
+    /// at the same time cannot exceed the limit together.
+    fn reserve(&self) -> Result<Reserved<'_>, Problem> {
+        let mut registry = self.registry();
+        if registry.reserve(MOST_PENDING) {
+            return Ok(Reserved(self));
+        }
+        let (now, lifetime) = (clock::now(), self.0.settings.borrow().lifetime);
+        let mut ends: Vec<_> = registry.ends().collect();
+        // Of those that are being started, the end is not known yet.
+        ends.resize(registry.pending(), later(now, lifetime));
+        Err(reply::too_many_logins(&ends, now))
+    }
+
     async fn start_browser(&self, body: LoginBody) -> Result<Login, Problem> {
         let settings = self.0.settings.borrow().clone();
         let port = self.redirect_port(body.paste, settings.first_port)?;
-        let now = clock::now();
+        let (now, deadline) = (clock::now(), Instant::now() + settings.lifetime);
         let mode = reply::mode_wish(body.mode, settings.mode);
         let redirect_uri = settings.provider.redirect_uri(port);
         let attempt = Attempt::new(redirect_uri.clone(), mode, body.workspace, now, settings.lifetime);
@@ -114,6 +137,7 @@ impl Logins {
             flow: Flow::Browser,
             state: LoginState::Pending,
             authorize_url: Some(attempt.authorize_url(&settings.provider)),
+            open_url: None,
             redirect_uri: Some(redirect_uri),
             verification_url: None,
             user_code: None,
@@ -127,8 +151,17 @@ impl Logins {
         {
             warn!(%error, "the login is not sealed: it would not survive a restart");
         }
-        self.register(login.clone(), body.replace, attempt);
+        // It is not in the stored copy: after a restart, whether the link was used would not be known.
+        let login = Login { open_url: (!body.paste).then(|| self.link(port)).flatten(), ..login };
+        self.register_until(deadline, login.clone(), body.replace, attempt);
         Ok(login)
+    }
+
+    /// A new link to a login's authorize URL, on the callback server that listens on this port.
+    fn link(&self, port: u16) -> Option<String> {
+        let listens = self.0.callback.borrow().port() == Some(port);
+        let token = URL_SAFE_NO_PAD.encode(rand::random::<[u8; 16]>());
+        listens.then(|| format!("http://localhost:{port}{LINK_PATH}{token}"))
     }
 
     /// A login, now.
@@ -136,12 +169,11 @@ impl Logins {
         self.registry().logins.get(id).map(|entry| entry.login.borrow().clone()).ok_or_else(|| unknown(id))
     }
 
-    /// The ids of all that can be asked for, the oldest first.
-    pub(crate) fn ids(&self) -> Vec<String> {
-        let registry = self.registry();
-        let mut all: Vec<_> = registry.logins.values().map(|entry| entry.login.borrow()).collect();
-        all.sort_by_key(|login| login.created_at);
-        all.iter().map(|login| login.id.clone()).collect()
+    /// The login that began next after this one, or the oldest, of those that are pending or remembered.
+    pub(crate) fn next_after(&self, age: Option<Age>) -> Option<(Age, Login)> {
+        let mut registry = self.registry();
+        registry.purge();
+        registry.next_after(age).map(|entry| (entry.age, entry.login.borrow().clone()))
     }
 
     /// A login, when its state has changed or the time is up.
@@ -168,29 +200,11 @@ impl Logins {
         if entry.login.borrow().state == LoginState::Pending {
             entry.attempt = None;
             entry.end(LoginState::Cancelled, None);
+            registry.purge();
             drop(registry);
             self.unseal(id);
         }
         Ok(())
-    }
-
-    /// Takes what a person pasted for this login.
-    pub(crate) async fn paste(&self, id: &str, text: &str) -> Result<Login, Problem> {
-        let login = self.get(id)?;
-        if login.flow != Flow::Browser {
-            return Err(Problem::new(ErrorCode::Conflict, "a device login takes no redirect URL"));
-        }
-        let callback = Callback::from_pasted(text).map_err(|error| {
-            Problem::new(ErrorCode::BadRequest, format!("that is not a redirect URL: {error}"))
-                .hint("paste the whole address that the browser ended on")
-        })?;
-        let owner = self.registry().by_state.get(callback.state()).cloned();
-        if owner.as_deref() != Some(id) {
-            let detail = "that redirect URL belongs to another login";
-            return Err(Problem::new(ErrorCode::BadRequest, detail).hint("open the URL of this login again"));
-        }
-        self.take(id, callback);
-        self.wait_until_final(id).await
     }
 
     /// The workspaces that a login may end in: the one that it asks for, or all that are accepted.
@@ -216,13 +230,21 @@ impl Logins {
         }
     }
 
+    /// Enters a login that an earlier daemon started. It has the time that is left by the wall clock, and never more
+    /// than a new one.
     fn register(&self, login: Login, replace: bool, attempt: Attempt) {
-        let (id, expires_at, state) = (login.id.clone(), login.expires_at, attempt.state.clone());
-        self.enter(Entry::new(login, replace, Some(attempt)), Some(state));
+        let left = Duration::try_from(login.expires_at.duration_since(clock::now())).unwrap_or_default();
+        let deadline = Instant::now() + left.min(self.0.settings.borrow().lifetime);
+        self.register_until(deadline, login, replace, attempt);
+    }
+
+    fn register_until(&self, deadline: Instant, login: Login, replace: bool, attempt: Attempt) {
+        let (id, state) = (login.id.clone(), attempt.state.clone());
+        self.enter(Entry::new(login, replace, Some(attempt), deadline), Some(state));
         let (logins, stopping) = (self.clone(), self.0.stopping.clone());
         self.0.tasks.spawn(async move {
             tokio::select! {
-                _ = clock::sleep_until(Some(expires_at)) => logins.expire(&id),
+                () = tokio::time::sleep_until(deadline) => logins.expire(&id),
                 () = stopping.cancelled() => {}
             }
         });
@@ -230,13 +252,7 @@ impl Logins {
 
     fn enter(&self, entry: Entry, state: Option<State>) {
         let id = entry.login.borrow().id.clone();
-        let mut registry = self.registry();
-        registry.purge(clock::now());
-        if let Some(state) = state {
-            registry.by_state.insert(state, id.clone());
-        }
-        registry.logins.insert(id.clone(), entry);
-        drop(registry);
+        self.registry().enter(entry, state);
         self.changed(&id);
     }
 
@@ -252,6 +268,7 @@ impl Logins {
         }
         let problem = reply::login_expired(&entry.login.borrow().profile);
         entry.end(LoginState::Expired, Some(problem));
+        registry.purge();
         drop(registry);
         self.unseal(id);
     }
@@ -261,6 +278,10 @@ impl Logins {
     fn take(&self, id: &str, callback: Callback) {
         let mut registry = self.registry();
         let Some(entry) = registry.logins.get_mut(id) else { return };
+        if entry.is_overdue() {
+            drop(registry);
+            return self.expire(id);
+        }
         let Some(attempt) = entry.attempt.take() else { return };
         entry.claim();
         let (profile, replace) = (entry.login.borrow().profile.clone(), entry.replace);
@@ -269,7 +290,7 @@ impl Logins {
         let (logins, id) = (self.clone(), id.to_owned());
         let span = info_span!("login", %id);
         let redeeming = async move {
-            let outcome = logins.redeem(attempt, callback, profile, replace).await;
+            let outcome = logins.redeem(&id, attempt, callback, profile, replace).await;
             logins.end(&id, outcome);
         };
         self.0.tasks.spawn(redeeming.instrument(span));
@@ -277,20 +298,23 @@ impl Logins {
 
     async fn redeem(
         &self,
+        id: &str,
         attempt: Attempt,
         callback: Callback,
         profile: ProfileName,
         replace: bool,
     ) -> Result<ProfileName, Problem> {
         let wish = Wish { mode: attempt.mode, workspaces: self.workspaces(attempt.workspace.as_deref())? };
-        let accepted = attempt.accept(callback, clock::now());
+        // Whether it came in time is known already, by a clock that cannot be set.
+        let accepted = attempt.accept(callback, Timestamp::MIN);
         let exchange = accepted.map_err(|failure| reply::login_failed(&failure, &profile))?;
-        self.sign_in(exchange, &wish, profile, replace).await
+        self.sign_in(id, exchange, &wish, profile, replace).await
     }
 
     /// Spends a code, and keeps what it brings.
     async fn sign_in(
         &self,
+        id: &str,
         exchange: Exchange,
         wish: &Wish,
         profile: ProfileName,
@@ -299,7 +323,10 @@ impl Logins {
         let grant = signin::redeem(&self.0.endpoint, exchange, wish)
             .await
             .map_err(|failure| reply::login_failed(&failure, &profile))?;
-        let sign_in = SignIn { wanted: profile.clone(), replace, elsewhere: true, grant };
+        let placement = if replace { Placement::Replace } else { Placement::OwnOrOther };
+        // The login names the grant: a record with its id shows the next start that the login was finished.
+        let grant_id = id.into();
+        let sign_in = SignIn { wanted: profile.clone(), placement, grant, grant_id, intent: None };
         self.0.keeper.sign_in(sign_in).await.map_err(|error| reply::keeper_failed(&error, &profile))
     }
 
@@ -322,6 +349,7 @@ impl Logins {
                 }
             }
         }
+        registry.purge();
         drop(registry);
         self.unseal(id);
     }
@@ -339,21 +367,12 @@ impl Logins {
     }
 }
 
-impl Arrivals for Logins {
-    async fn arrive(&self, query: &str) -> Arrival {
-        let Ok(callback) = Callback::parse(query) else { return Arrival::UnknownState };
-        let owner = self.registry().by_state.get(callback.state()).cloned();
-        let Some(id) = owner else { return Arrival::UnknownState };
-        let again = self.get(&id).is_ok_and(|login| login.state.is_final());
-        self.take(&id, callback);
-        match self.wait_until_final(&id).await {
-            Ok(login) => reply::arrival(&login, again),
-            Err(_) => Arrival::UnknownState,
-        }
-    }
+/// The place of a login that is being started; given back when dropped.
+struct Reserved<'l>(&'l Logins);
 
-    fn pending(&self) -> usize {
-        self.registry().ends().count()
+impl Drop for Reserved<'_> {
+    fn drop(&mut self) {
+        self.0.registry().release();
     }
 }
 

@@ -53,9 +53,10 @@ fn start(args: Args) -> Result<Exit, StartError> {
     let hygiene = authd::harden();
     let telemetry = Telemetry::start(&config.log);
     tracing::debug!(?hygiene, "hardened");
-    // One thread serves everything: answers come from memory, and keychain calls have a thread of
-    // their own.
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    // One thread serves everything: answers come from memory. Store calls have a thread of their own, and files and
+    // name lookups a bounded pool.
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(16).build()?;
     let exit = runtime.block_on(App::new(paths, source, config, telemetry).run(Inherited::take(), announce));
     // A name that is being looked up holds a thread for as long as the system's resolver likes.
     runtime.shutdown_background();

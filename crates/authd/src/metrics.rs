@@ -21,7 +21,7 @@ use prometheus_client::{
     registry::{Registry, Unit},
 };
 
-use crate::{keeper::Directory, profile::Handle};
+use crate::{keeper::Directory, profile::ProfileHandle};
 
 /// The bounds of the store's latencies, in seconds: from what a file takes to when nobody waits any more.
 const STORE_BUCKETS: [f64; 9] = [0.0001, 0.0004, 0.0016, 0.0064, 0.0256, 0.1024, 0.4096, 1.6384, 6.5536];
@@ -188,7 +188,7 @@ impl Metrics {
             let standing = view.facts().map(|facts| facts.standing(now));
             profiles.get_or_create(&[("state", state(standing))]).inc();
         }
-        let views = directory.profiles.values().map(Handle::view);
+        let views = directory.profiles.values().map(ProfileHandle::view);
         let ages: Vec<_> = views
             .filter_map(|view| Some(now.duration_since(view.facts()?.credential.issued_at).as_secs()))
             .collect();

@@ -14,10 +14,6 @@ use tokio_util::sync::CancellationToken;
 
 use crate::callback::CallbackFacts;
 
-mod keep;
-
-pub(crate) use self::keep::{drop_kept, is_managed, keep, kept};
-
 /// What the line for people is made of.
 #[derive(Clone, Debug)]
 pub(crate) struct Health {

@@ -8,7 +8,7 @@ mod replay;
 use std::{sync::Arc, time::Duration};
 
 use authd_api::{ErrorCode, Problem, RENEWED_HEADER};
-use authd_oauth::{Failure, Mode, Network, NetworkError, Upstream};
+use authd_oauth::{Failure, Mode, Network, NetworkError, Rejected, Upstream};
 use axum::{body::Body, extract::Request, response::Response};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use hyper::{
@@ -53,7 +53,7 @@ impl Relay {
         target: Target,
         mut request: Request,
         facts: Arc<Facts>,
-        renew: impl AsyncFnOnce(u64) -> Result<Arc<Facts>, Problem>,
+        renew: impl AsyncFnOnce(Rejected) -> Result<Arc<Facts>, Problem>,
     ) -> Result<Response, Problem> {
         let entrance = Entrance::of(&mut request);
         let answer = self.exchange(target, request, entrance.is_some(), &facts, renew).await?;
@@ -79,7 +79,7 @@ impl Relay {
         request: Request,
         websocket: bool,
         facts: &Facts,
-        renew: impl AsyncFnOnce(u64) -> Result<Arc<Facts>, Problem>,
+        renew: impl AsyncFnOnce(Rejected) -> Result<Arc<Facts>, Problem>,
     ) -> Result<http::Response<Incoming>, Problem> {
         let (parts, body) = request.into_parts();
         let tail = tail(parts.uri.path())?;
@@ -93,12 +93,20 @@ impl Relay {
             headers.insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
         }
         let recording = Recording::new(&headers);
-        let mut answer = self.send(&parts.method, url, headers.clone(), facts, recording.of(body)).await?;
+        let sent = self.send(&parts.method, url, headers.clone(), facts, recording.of(body)).await;
+        let mut answer = match sent {
+            Err(_) if recording.failed() => {
+                let detail = "the request's body broke off, or is malformed";
+                return Err(Problem::new(ErrorCode::BadRequest, detail).about(&facts.name));
+            }
+            sent => sent?,
+        };
         if answer.status() != StatusCode::UNAUTHORIZED {
             return Ok(answer);
         }
         let refused = facts.credential.generation;
-        let renewed = match renew(refused).await {
+        let grant_id = Some((*facts.credential.grant_id).into());
+        let renewed = match renew(Rejected { generation: refused, grant_id }).await {
             Ok(renewed) => renewed,
             Err(problem) => {
                 warn!(
@@ -111,14 +119,14 @@ impl Relay {
         if renewed.freshness(Duration::ZERO, clock::now()) == Freshness::LoginRequired {
             return Err(reply::no_credential(&renewed, clock::now()));
         }
-        if renewed.credential.generation == refused {
+        let same = renewed.credential.grant_id == facts.credential.grant_id;
+        if same && renewed.credential.generation == refused {
             return Ok(answer);
         }
         // An upstream may refuse before it has the whole body; the rest came while the credential was renewed.
         let again = if has_body { recording.whole().map(Body::from) } else { Some(Body::empty()) };
         let Some(again) = again else {
-            const RENEWED: HeaderName = HeaderName::from_static(RENEWED_HEADER);
-            answer.headers_mut().insert(RENEWED, renewed.credential.generation.into());
+            answer.extensions_mut().insert(Renewed(renewed.credential.generation));
             return Ok(answer);
         };
         debug!("sent again with the renewed credential");
@@ -178,12 +186,21 @@ fn climbs(segment: &str) -> bool {
     after_a_dot(segment).is_some_and(|rest| rest.is_empty() || after_a_dot(rest).is_some_and(str::is_empty))
 }
 
+/// The generation of the credential that replaced the one which the upstream refused. It belongs to an answer that
+/// could not be asked for again.
+#[derive(Clone, Copy)]
+struct Renewed(u64);
+
 /// The upstream's answer, its body as it comes, with what may follow it.
 fn passed_on(answer: http::Response<Incoming>) -> Response {
+    const RENEWED: HeaderName = HeaderName::from_static(RENEWED_HEADER);
     let (head, body) = answer.into_parts();
     let mut response = Response::new(Body::new(body));
     *response.status_mut() = head.status;
     *response.headers_mut() = hops::returned(head.headers, false);
+    if let Some(Renewed(generation)) = head.extensions.get() {
+        response.headers_mut().insert(RENEWED, (*generation).into());
+    }
     response
 }
 

@@ -12,7 +12,7 @@ use authd_api::{
     StoreStatus,
 };
 use authd_oauth::{
-    Credential, Ended, Failure, Plan, RecordError, Standing, Trouble, Unsaved,
+    Credential, Ended, Failure, Plan, RecordError, Rejected, Standing, Trouble, Unsaved,
     schedule::{self, Jitter},
 };
 use authd_store::{Kind, State, StoreError};
@@ -27,7 +27,7 @@ use crate::{
     callback::CallbackFacts,
     facts::{Facts, View},
     keeper::{Directory, KeeperError},
-    profile::{Gone, SignOutError},
+    profile::SignOutError,
 };
 
 /// What mends a locked store.
@@ -64,9 +64,12 @@ pub(crate) fn profile(
         last_error: None,
     };
     match view {
-        View::Unread => blank,
-        View::Closed(error) => Profile { last_error: Some(store_failed(error).about(name)), ..blank },
-        View::Missing | View::Unreadable(_) => {
+        View::Closed(error) => Profile {
+            state: ProfileState::Unread,
+            last_error: Some(store_failed(error).about(name)),
+            ..blank
+        },
+        View::Unreadable(_) => {
             Profile { state: ProfileState::LoginRequired, last_error: Some(unusable(name, view)), ..blank }
         }
         View::Known(facts) => {
@@ -102,19 +105,17 @@ pub(crate) fn profile(
 /// Why a profile has no facts.
 pub(crate) fn unusable(name: &ProfileName, view: &View) -> Problem {
     let problem = match view {
-        View::Known(_) | View::Unread => {
+        View::Known(_) => {
             Problem::new(ErrorCode::Timeout, format!("profile \"{name}\" has not been read yet"))
                 .hint("try again")
         }
         View::Closed(error) => store_failed(error),
-        View::Missing => {
-            let detail = format!("the store has no record of profile \"{name}\"");
-            Problem::new(ErrorCode::LoginRequired, detail).hint(login_command(name))
-        }
         View::Unreadable(error) => {
             let detail = format!("the record of profile \"{name}\" cannot be used: {error}");
             Problem::new(ErrorCode::LoginRequired, detail).hint(match **error {
-                RecordError::TooNew(_) => "upgrade authd; a new sign-in would replace the record".to_owned(),
+                RecordError::TooNew(_) | RecordError::UnknownIntent => {
+                    "upgrade authd; a new sign-in would replace the record".to_owned()
+                }
                 RecordError::Damaged { .. } => login_command(name),
             })
         }
@@ -123,15 +124,45 @@ pub(crate) fn unusable(name: &ProfileName, view: &View) -> Problem {
 }
 
 /// Why a refresh that was asked for did not happen; none, if it did, or was not needed any more.
-pub(crate) fn refresh_failed(facts: &Facts, rejected: Option<u64>, now: Timestamp) -> Option<Problem> {
-    if !facts.renewable {
-        let detail = format!("there is nothing to refresh: profile \"{}\" has no refresh token", facts.name);
-        return Some(
-            Problem::new(ErrorCode::Conflict, detail).hint(login_command(&facts.name)).about(&facts.name),
-        );
+pub(crate) fn refresh_failed(
+    before: &Facts,
+    after: &Facts,
+    rejected: Option<&Rejected>,
+    now: Timestamp,
+) -> Option<Problem> {
+    let name = &after.name;
+    if !after.renewable {
+        let detail = format!("there is nothing to refresh: profile \"{name}\" has no refresh token");
+        return Some(Problem::new(ErrorCode::Conflict, detail).hint(login_command(name)).about(name));
     }
-    let replaced = rejected.is_some_and(|generation| generation != facts.credential.generation);
-    if replaced { None } else { last_error(facts, now) }
+    let replaced = rejected.is_some_and(|rejected| {
+        let another = |id: &str| *id != *after.credential.grant_id;
+        rejected.generation != after.credential.generation
+            || rejected.grant_id.as_deref().is_some_and(another)
+    });
+    if replaced {
+        return None;
+    }
+    if let Some(problem) = last_error(after, now) {
+        return Some(problem);
+    }
+    let renewed = after.renewals > before.renewals || after.credential.grant_id != before.credential.grant_id;
+    if renewed {
+        return None;
+    }
+    Some(if rejected.is_some() {
+        let detail = format!(
+            "profile \"{name}\" was refreshed just now because of a 401; another refresh would not help"
+        );
+        Problem::new(ErrorCode::Conflict, detail)
+            .hint(format!("if it stays so, {}", login_command(name)))
+            .about(name)
+    } else {
+        let detail = format!("profile \"{name}\" was not refreshed in time");
+        Problem::new(ErrorCode::Timeout, detail)
+            .hint("try again; authctl status shows how it goes")
+            .about(name)
+    })
 }
 
 /// Why a profile's credential is not to be had.
@@ -157,6 +188,12 @@ fn last_error(facts: &Facts, now: Timestamp) -> Option<Problem> {
     let name = &facts.name;
     if let Some(ended) = &facts.ended {
         return Some(signed_out(name, ended));
+    }
+    if facts.pinned && facts.trouble.is_none() {
+        let detail =
+            format!("a rename or an export of profile \"{name}\" is not finished yet; it is tried again");
+        let problem = Problem::new(ErrorCode::StoreUnavailable, detail);
+        return Some(problem.hint("run: authctl doctor").about(name));
     }
     let problem = match facts.trouble.as_deref()? {
         Trouble::Store(Unsaved { locked, complaint }) => {
@@ -239,6 +276,7 @@ pub(crate) fn keeper_failed(error: &KeeperError, name: &ProfileName) -> Problem 
             Problem::new(ErrorCode::Conflict, format!("somebody else is signed in as \"{name}\""))
                 .hint(format!("choose another name, or first: authctl logout {name}"))
         }
+        KeeperError::Unread(view) => unusable(name, view),
         KeeperError::Store(error) | KeeperError::SignOut(SignOutError::Store(error)) => store_failed(error),
         KeeperError::SignOut(SignOutError::Provider(failure)) => {
             let problem = provider_failed(failure);
@@ -267,6 +305,7 @@ pub(crate) fn moving_failed(error: &KeeperError) -> Problem {
         KeeperError::Store(error) => store_failed(error),
         KeeperError::Unknown
         | KeeperError::Taken
+        | KeeperError::Unread(_)
         | KeeperError::SignOut(_)
         | KeeperError::Elsewhere(_)
         | KeeperError::Gone => stopping(),
@@ -300,12 +339,6 @@ pub(crate) fn no_default(profiles: usize) -> Problem {
 /// The daemon is on its way out.
 pub(crate) fn stopping() -> Problem {
     Problem::new(ErrorCode::ShuttingDown, "authd is stopping").hint("try again in a moment").retry_after(1)
-}
-
-impl From<Gone> for Problem {
-    fn from(Gone: Gone) -> Self {
-        stopping()
-    }
 }
 
 /// The callback server has no port.

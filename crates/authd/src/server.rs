@@ -8,13 +8,19 @@ mod news;
 mod sharing;
 mod unread;
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 use authd_api::{
     ApiKeyBody, CallbackBody, ErrorCode, Login, LoginBody, MigrateBody, Migrated, Problem, ProfileName,
     ProfilePatch, Profiles, RefreshBody, Status, StoreKind, route,
 };
-use authd_oauth::{ApiKey, Grant};
+use authd_oauth::{ApiKey, Grant, Rejected, new_grant_id};
 use axum::{
     Router,
     body::Body,
@@ -22,19 +28,19 @@ use axum::{
     response::{IntoResponse, Response},
     routing::{any, get, post, put},
 };
-use http::{HeaderValue, StatusCode, header};
+use http::{HeaderValue, Method, StatusCode, header};
 use serde::Deserialize;
 
 use self::front::Found;
 pub(crate) use self::{
     front::{Front, Limits},
-    guard::{Guarded, Peer},
+    guard::Guarded,
 };
 use crate::{
     answer::{Asked, Held, Json, Part, Pieces, Refusal, json, named},
     callback::Arrivals,
     clock, diagnosis,
-    keeper::{Directory, SignIn},
+    keeper::{Directory, Names, Placement, SignIn},
     metrics,
     relay::Target,
     reply,
@@ -65,8 +71,8 @@ pub(crate) fn routes(front: Front) -> Guarded {
         .route(route::IMPORT, post(sharing::import))
         .route(route::EXPORT, post(sharing::export))
         .route(route::CODEX, put(sharing::install).delete(sharing::uninstall))
-        .route(route::RELAY, any(relay))
-        .route(route::RELAY_BACKEND, any(relay_backend))
+        .route(route::RELAY, any(relay).connect(not_relayed).trace(not_relayed))
+        .route(route::RELAY_BACKEND, any(relay_backend).connect(not_relayed).trace(not_relayed))
         .fallback(|| async { Refusal(Problem::new(ErrorCode::NotFound, "there is no such route")) })
         .method_not_allowed_fallback(|| async {
             Refusal(Problem::new(ErrorCode::MethodNotAllowed, "this route does not know that method"))
@@ -85,7 +91,7 @@ async fn status(State(front): Seen) -> Response {
         started_at: front.started_at,
         callback: reply::callback(&front.callback.borrow()),
         store: reply::store(front.store.borrow().clone()),
-        profiles: directory.profiles.len(),
+        profiles: matches!(directory.names, Names::Known).then_some(directory.profiles.len()),
         pending_logins: front.logins.pending(),
         default_profile: directory.default.clone(),
         model: front.limits.borrow().model.clone(),
@@ -110,6 +116,7 @@ async fn contract() -> Response {
 }
 
 async fn start_login(State(front): Seen, Json(body): Json<LoginBody>) -> Result<Response, Refusal> {
+    front.can_sign_in(body.profile.as_ref()).await?;
     let login = front.logins.start(body).await?;
     let mut response = no_store(json(StatusCode::CREATED, &login));
     if let Ok(location) = HeaderValue::from_str(&route::login(&login.id)) {
@@ -130,6 +137,7 @@ async fn login(
     Part(id): Part<String>,
     Asked(WaitQuery { wait }): Asked<WaitQuery>,
 ) -> Result<Response, Refusal> {
+    front.logins.known(&id).await?;
     let login = front.logins.wait(&id, Duration::from_secs(wait.min(LONGEST_WAIT))).await?;
     Ok(login_answer(&login))
 }
@@ -139,26 +147,29 @@ async fn paste(
     Part(id): Part<String>,
     Json(CallbackBody { url }): Json<CallbackBody>,
 ) -> Result<Response, Refusal> {
+    front.logins.known(&id).await?;
     Ok(login_answer(&front.logins.paste(&id, &url).await?))
 }
 
 async fn cancel_login(State(front): Seen, Part(id): Part<String>) -> Result<StatusCode, Refusal> {
+    front.logins.known(&id).await?;
     front.logins.cancel(&id)?;
     Ok(StatusCode::NO_CONTENT)
 }
 
-async fn profiles(State(front): Seen) -> Response {
-    let Directory { default, profiles } = &*front.keeper.directory();
+async fn profiles(State(front): Seen) -> Result<Response, Refusal> {
+    let directory = front.directory().await?;
+    let Directory { default, profiles, .. } = &*directory;
     let now = clock::now();
     let profiles = profiles
         .iter()
         .map(|(name, handle)| reply::profile(name, &handle.view(), default.as_ref(), now))
         .collect();
-    json(StatusCode::OK, &Profiles { default: default.clone(), profiles })
+    Ok(json(StatusCode::OK, &Profiles { default: default.clone(), profiles }))
 }
 
 async fn profile(State(front): Seen, Part(part): Part<String>) -> Result<Response, Refusal> {
-    let Found { name, .. } = front.find(&part)?;
+    let Found { name, .. } = front.find(&part).await?;
     Ok(json(StatusCode::OK, &front.message(&name)?))
 }
 
@@ -167,7 +178,7 @@ async fn patch_profile(
     Part(part): Part<String>,
     Json(patch): Json<ProfilePatch>,
 ) -> Result<Response, Refusal> {
-    let Found { mut name, .. } = front.find(&part)?;
+    let Found { mut name, .. } = front.find(&part).await?;
     let failed = |name: ProfileName| move |error| Refusal(reply::keeper_failed(&error, &name));
     match patch {
         ProfilePatch { default: None, name: None } => {
@@ -185,8 +196,7 @@ async fn patch_profile(
         }
         ProfilePatch { default, name: wanted } => {
             if let Some(wanted) = wanted {
-                front.keeper.rename(name.clone(), wanted.clone()).await.map_err(failed(wanted.clone()))?;
-                front.codex.renamed(name, wanted.clone()).await;
+                front.keeper.rename(name, wanted.clone()).await.map_err(failed(wanted.clone()))?;
                 name = wanted;
             }
             if default == Some(true) {
@@ -209,7 +219,7 @@ async fn sign_out(
     Part(part): Part<String>,
     Asked(SignOutQuery { revoke }): Asked<SignOutQuery>,
 ) -> Result<StatusCode, Refusal> {
-    let Found { name, .. } = front.find(&part)?;
+    let Found { name, .. } = front.find(&part).await?;
     front.keeper.sign_out(name.clone(), revoke).await.map_err(|error| reply::keeper_failed(&error, &name))?;
     Ok(StatusCode::NO_CONTENT)
 }
@@ -221,7 +231,7 @@ async fn own_key(
 ) -> Result<Response, Refusal> {
     let wanted = match named(&part)? {
         Some(name) => name,
-        None => front.keeper.directory().default.clone().unwrap_or_else(ProfileName::first),
+        None => front.directory().await?.default.clone().unwrap_or_else(ProfileName::first),
     };
     let key = api_key.trim().to_owned();
     if key.is_empty() || !key.bytes().all(|b| b.is_ascii_graphic()) {
@@ -229,7 +239,8 @@ async fn own_key(
         return Err(Problem::new(ErrorCode::BadRequest, detail).about(&wanted).into());
     }
     let grant = Grant::own_key(ApiKey::new(key), "a key of your own", clock::now());
-    let sign_in = SignIn { wanted: wanted.clone(), replace: false, elsewhere: false, grant };
+    let (placement, grant_id) = (Placement::Own, new_grant_id());
+    let sign_in = SignIn { wanted: wanted.clone(), placement, grant, grant_id, intent: None };
     let name = front.keeper.sign_in(sign_in).await.map_err(|error| reply::keeper_failed(&error, &wanted))?;
     Ok(json(StatusCode::OK, &front.message(&name)?))
 }
@@ -256,7 +267,7 @@ async fn ready_headers(
     min_ttl: Option<Duration>,
     held: Option<&HeaderValue>,
 ) -> Result<Response, Refusal> {
-    let found = front.find(part)?;
+    let found = front.find(part).await?;
     let facts = front.fresh(&found, min_ttl).await?;
     let etag = facts.ready.etag();
     let mut response = if held.is_some_and(|held| held == etag) {
@@ -273,11 +284,13 @@ async fn ready_headers(
 async fn refresh(
     State(front): Seen,
     Part(part): Part<String>,
-    Json(RefreshBody { rejected_generation }): Json<RefreshBody>,
+    Json(RefreshBody { rejected_generation, grant_id }): Json<RefreshBody>,
 ) -> Result<Response, Refusal> {
-    let found = front.find(&part)?;
-    let facts = front.renewed(&found, rejected_generation).await?;
-    match reply::refresh_failed(&facts, rejected_generation, clock::now()) {
+    let found = front.find(&part).await?;
+    let grant_id = grant_id.map(String::into_boxed_str);
+    let rejected = rejected_generation.map(|generation| Rejected { generation, grant_id });
+    let (before, after) = front.renewed(&found, rejected.clone()).await?;
+    match reply::refresh_failed(&before, &after, rejected.as_ref(), clock::now()) {
         Some(problem) => Err(problem.into()),
         None => Ok(json(StatusCode::OK, &front.message(&found.name)?)),
     }
@@ -309,6 +322,16 @@ async fn rekey_store(State(front): Seen) -> Result<Response, Refusal> {
     Ok(json(StatusCode::OK, &reply::store(front.store.borrow().clone())))
 }
 
+/// CONNECT asks for a tunnel to another host, and TRACE for the request with its credential as the answer (RFC 9110,
+/// sections 9.3.6 and 9.3.8).
+async fn not_relayed(method: Method) -> Response {
+    let detail = format!("the relay does not pass {method} on");
+    let mut response = Refusal(Problem::new(ErrorCode::MethodNotAllowed, detail)).into_response();
+    let allowed = HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS");
+    response.headers_mut().insert(header::ALLOW, allowed);
+    response
+}
+
 async fn relay(state: Seen, path: Part<(String, String)>, request: Request) -> Result<Response, Refusal> {
     relay_to(state, path, Target::Model, request).await
 }
@@ -327,10 +350,20 @@ async fn relay_to(
     target: Target,
     request: Request,
 ) -> Result<Response, Refusal> {
-    let found = front.find(&part)?;
+    let found = front.find(&part).await?;
     let facts = front.fresh(&found, None).await?;
-    let renew = async |generation| front.renewed(&found, Some(generation)).await;
-    Ok(front.relay.pass(target, request, facts, renew).await?)
+    let sent = AtomicU64::new(facts.credential.generation);
+    let renew = async |rejected| {
+        let (_, after) = front.renewed(&found, Some(rejected)).await?;
+        sent.store(after.credential.generation, Ordering::Relaxed);
+        Ok(after)
+    };
+    let response = front.relay.pass(target, request, facts, renew).await?;
+    let on_probation = found.handle.view().facts().is_some_and(|facts| facts.on_probation);
+    if on_probation && (response.status().is_success() || response.status().is_informational()) {
+        found.handle.accepted(sent.load(Ordering::Relaxed));
+    }
+    Ok(response)
 }
 
 fn login_answer(login: &Login) -> Response {

@@ -10,7 +10,7 @@ use std::{
 use authd_store::private;
 use tokio::net::{UnixListener, UnixStream};
 
-use crate::locks::Locks;
+use crate::locks::SocketLock;
 
 /// The socket, listened on; removed when nobody listens on it any more.
 #[derive(Debug)]
@@ -41,7 +41,11 @@ pub enum SocketError {
 impl Socket {
     /// Listens on `path`, or on the socket that systemd has opened there for us. Whoever has the locks may
     /// remove a socket that is there: its daemon is gone.
-    pub(crate) fn open(path: &Path, inherited: Option<StdListener>, _: &Locks) -> Result<Self, SocketError> {
+    pub(crate) fn open(
+        path: &Path,
+        inherited: Option<StdListener>,
+        _: &SocketLock,
+    ) -> Result<Self, SocketError> {
         let io = |source| SocketError::Io { path: path.to_path_buf(), source };
         let is_inherited = inherited.is_some();
         let listener = if let Some(listener) = inherited {

@@ -22,9 +22,11 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
-/// How long the rest may take once one side has closed, or the daemon stops. A WebSocket whose one half
-/// is closed has no more to say; it is well below what a stop waits for.
+/// How long the rest may take once one side has closed. A WebSocket whose one half is closed has no more to say.
 const LAST_WORDS: Duration = Duration::from_secs(3);
+
+/// How long the rest may take once the daemon stops.
+const STOP_GRACE: Duration = Duration::from_secs(1);
 
 /// Where a handler leaves a tunnel for the task that serves its connection.
 #[derive(Clone, Default)]
@@ -67,14 +69,21 @@ impl Tunnel {
         let mut out = std::pin::pin!(carry(from_client, to_upstream));
         let mut back = std::pin::pin!(carry(from_upstream, to_client));
         // Whoever is cut off after its last words sees the connection close: both ends are dropped here.
-        tokio::select! {
-            () = &mut out => drop(tokio::time::timeout(LAST_WORDS, back).await),
-            () = &mut back => drop(tokio::time::timeout(LAST_WORDS, out).await),
-            // While the upstream reads nothing, nobody comes to the end of what the client has said.
-            () = hung_up => drop(tokio::time::timeout(LAST_WORDS, out).await),
-            () = stop.cancelled() => {
-                drop(tokio::time::timeout(LAST_WORDS, futures_util::future::join(out, back)).await);
+        let carried = async {
+            tokio::select! {
+                () = &mut out => drop(tokio::time::timeout(LAST_WORDS, back).await),
+                () = &mut back => drop(tokio::time::timeout(LAST_WORDS, out).await),
+                // While the upstream reads nothing, nobody comes to the end of what the client has said.
+                () = hung_up => drop(tokio::time::timeout(LAST_WORDS, out).await),
             }
+        };
+        let stopped = async {
+            stop.cancelled().await;
+            tokio::time::sleep(STOP_GRACE).await;
+        };
+        tokio::select! {
+            () = carried => {}
+            () = stopped => {}
         }
     }
 }

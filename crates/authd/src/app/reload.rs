@@ -44,9 +44,11 @@ impl Reloadable {
     }
 
     /// Takes over what a running daemon can take over. A file that cannot be used changes nothing.
-    pub(super) fn reload(&self) {
+    pub(super) async fn reload(&self) {
         notify::reloading();
-        match Config::load(&self.source) {
+        let source = self.source.clone();
+        let read = tokio::task::spawn_blocking(move || Config::load(&source)).await;
+        match read.unwrap_or_else(|panicked| std::panic::resume_unwind(panicked.into_panic())) {
             Ok(read) => {
                 let Callback { login_lifetime, .. } = read.callback;
                 let callback = Callback { login_lifetime, ..self.callback.clone() };

@@ -9,7 +9,7 @@ use http_body_util::Full;
 use tokio::sync::Notify;
 
 use super::{
-    Arrivals,
+    Arrival, Arrivals, LINK_PATH, Link,
     page::{self, Page},
 };
 
@@ -23,7 +23,7 @@ type Answer = Response<Full<Bytes>>;
 pub(super) struct Door {
     /// The port.
     pub(super) port: u16,
-    /// Whether the port would be another program's if it were left.
+    /// Whether the port is left to another program that asks for it.
     pub(super) leaves: bool,
     /// Told when another program asks for the port.
     pub(super) asked_to_yield: Arc<Notify>,
@@ -33,7 +33,7 @@ impl Door {
     /// Answers one request.
     pub(super) async fn answer<B>(&self, request: &Request<B>, arrivals: &impl Arrivals) -> Answer {
         // A page elsewhere that has its own name point here (DNS rebinding) sends that name.
-        if is_ours(request.headers(), self.port) {
+        if is_ours(request, self.port) {
             self.let_in(request, arrivals).await
         } else {
             text(StatusCode::MISDIRECTED_REQUEST, "Not here")
@@ -61,11 +61,13 @@ impl Door {
                 }
                 shown(&page::of(&arrivals.arrive(query).await))
             }
+            path if path.starts_with(LINK_PATH) && looks_only => text(StatusCode::NO_CONTENT, ""),
+            path if path.starts_with(LINK_PATH) => followed(&arrivals.follow(&path[LINK_PATH.len()..])),
             "/cancel" if looks_only => text(StatusCode::NO_CONTENT, ""),
             // A page anywhere can have a browser send this; the programs that want the port are none.
             "/cancel" if is_browser(headers) => text(StatusCode::FORBIDDEN, "Not for browsers"),
             "/cancel" if arrivals.pending() > 0 => text(StatusCode::CONFLICT, "A sign-in is pending"),
-            "/cancel" if !self.leaves => text(StatusCode::CONFLICT, "The service manager holds this port"),
+            "/cancel" if !self.leaves => text(StatusCode::CONFLICT, "This port is not given away"),
             "/cancel" => {
                 self.asked_to_yield.notify_one();
                 text(StatusCode::OK, "Login cancelled")
@@ -75,12 +77,17 @@ impl Door {
     }
 }
 
-/// Whether the request names us: loopback, in one of its three spellings, and our port.
-fn is_ours(headers: &HeaderMap, port: u16) -> bool {
-    let mut hosts = headers.get_all(header::HOST).iter();
+/// Whether the request names this server: loopback, in one of its three spellings, and the port. A target in
+/// absolute form names the host, too (RFC 9112, section 3.2.2).
+fn is_ours<B>(request: &Request<B>, port: u16) -> bool {
+    let ours = |host: &str| {
+        let host = host.to_ascii_lowercase();
+        ["localhost", "127.0.0.1", "[::1]"].iter().any(|name| host == format!("{name}:{port}"))
+    };
+    let mut hosts = request.headers().get_all(header::HOST).iter();
     let (Some(host), None) = (hosts.next(), hosts.next()) else { return false };
-    let named = host.to_str().unwrap_or_default().to_ascii_lowercase();
-    ["localhost", "127.0.0.1", "[::1]"].iter().any(|name| named == format!("{name}:{port}"))
+    let target = request.uri().authority();
+    target.is_none_or(|target| ours(target.as_str())) && ours(host.to_str().unwrap_or_default())
 }
 
 /// Whether a browser sends this, which tells where from (Fetch Metadata Request Headers, section 2).
@@ -93,6 +100,19 @@ fn is_prefetch(headers: &HeaderMap) -> bool {
     ["sec-purpose", "purpose", "x-moz"].iter().any(|name| {
         headers.get(*name).is_some_and(|value| value.to_str().is_ok_and(|value| value.contains("prefetch")))
     })
+}
+
+/// The way on to the provider, or a page that says why there is none.
+fn followed(link: &Link) -> Answer {
+    let url = match link {
+        Link::To(url) => HeaderValue::from_str(url).ok(),
+        Link::Used => return shown(&page::used()),
+        Link::Unknown => None,
+    };
+    let Some(url) = url else { return shown(&page::of(&Arrival::UnknownState)) };
+    let mut answer = text(StatusCode::SEE_OTHER, "");
+    answer.headers_mut().insert(header::LOCATION, url);
+    answer
 }
 
 fn shown(page: &Page) -> Answer {

@@ -27,6 +27,17 @@ pub(crate) enum Arrival {
     UnknownState,
 }
 
+/// Where the link to a login's authorize URL leads.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Link {
+    /// To this URL, and not again.
+    To(String),
+    /// Nowhere: it was used.
+    Used,
+    /// Nowhere: no pending login has it.
+    Unknown,
+}
+
 /// Who is signed in.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Who {
@@ -65,6 +76,15 @@ pub(super) fn of(arrival: &Arrival) -> Page {
             "run: authctl login",
         ),
     }
+}
+
+/// The page for a link that was used.
+pub(super) fn used() -> Page {
+    failed(
+        "This sign-in link was used",
+        "It works once. If that was not you, another program on this machine has opened it.",
+        "run: authctl login",
+    )
 }
 
 /// The policy that lets the page's own style in, and nothing else.

@@ -70,11 +70,19 @@ impl Bound {
     }
 
     /// The next connection, on either address.
-    pub(super) async fn accept(&self) -> TcpStream {
+    pub(super) async fn accept(&self) -> io::Result<TcpStream> {
         tokio::select! {
-            stream = super::accept(self.v4.as_ref()) => stream,
-            stream = super::accept(self.v6.as_ref()) => stream,
+            stream = accept(self.v4.as_ref()) => stream,
+            stream = accept(self.v6.as_ref()) => stream,
         }
+    }
+}
+
+/// The next connection of a listener that may not be there.
+async fn accept(listener: Option<&TcpListener>) -> io::Result<TcpStream> {
+    match listener {
+        Some(listener) => listener.accept().await.map(|(stream, _)| stream),
+        None => std::future::pending().await,
     }
 }
 

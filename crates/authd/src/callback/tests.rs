@@ -5,7 +5,10 @@ use std::sync::{
     atomic::{AtomicUsize, Ordering},
 };
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpListener,
+};
 
 use super::*;
 
@@ -14,6 +17,7 @@ use super::*;
 struct Counted {
     arrived: Arc<AtomicUsize>,
     pending: Arc<AtomicUsize>,
+    followed: Arc<AtomicUsize>,
 }
 
 impl Arrivals for Counted {
@@ -31,6 +35,16 @@ impl Arrivals for Counted {
             return Arrival::SignedIn(who);
         }
         Arrival::UnknownState
+    }
+
+    fn follow(&self, token: &str) -> Link {
+        if token != "known" {
+            return Link::Unknown;
+        }
+        match self.followed.fetch_add(1, Ordering::SeqCst) {
+            0 => Link::To("https://provider.example/authorize?state=s".to_owned()),
+            _ => Link::Used,
+        }
     }
 
     fn pending(&self) -> usize {
@@ -55,10 +69,14 @@ async fn start(ports: Vec<u16>, yield_for: Duration) -> Running {
 }
 
 async fn start_with(inherited: Vec<std::net::TcpListener>, ports: Vec<u16>, yield_for: Duration) -> Running {
-    let (sender, facts) = watch::channel(CallbackFacts::default());
-    let (logins, stop) = (Counted::default(), CancellationToken::new());
     let mut server = CallbackServer::new(ports, yield_for);
     server.head_deadline = Duration::from_millis(300);
+    run(server, inherited).await
+}
+
+async fn run(server: CallbackServer, inherited: Vec<std::net::TcpListener>) -> Running {
+    let (sender, facts) = watch::channel(CallbackFacts::default());
+    let (logins, stop) = (Counted::default(), CancellationToken::new());
     tokio::spawn(server.run(logins.clone(), sender, inherited, stop.clone()));
     settled(facts.clone()).await;
     Running { logins, facts, stop }
@@ -116,6 +134,7 @@ async fn what_is_not_a_persons_return_has_no_effect() {
     for (request, status) in [
         (format!("GET {at} HTTP/1.1\r\nHost: evil.example:{port}\r\n\r\n"), "421"),
         (format!("GET {at} HTTP/1.1\r\nHost: localhost\r\n\r\n"), "421"),
+        (format!("GET http://evil.example:{port}{at} HTTP/1.1\r\nHost: localhost:{port}\r\n\r\n"), "421"),
         (format!("GET {at} HTTP/1.1\r\nHost: localhost:{port}\r\nHost: localhost:{port}\r\n\r\n"), "421"),
         (
             format!("GET {at} HTTP/1.1\r\nHost: localhost:{port}\r\nOrigin: http://localhost:{port}\r\n\r\n"),
@@ -149,6 +168,72 @@ async fn a_browser_that_never_finishes_its_request_is_let_go() {
 }
 
 #[tokio::test]
+async fn a_link_leads_to_the_provider_once_and_only_for_a_person() {
+    let server = start(vec![0], Duration::ZERO).await;
+    let port = server.port();
+    for (request, status) in [
+        (format!("HEAD /go/known HTTP/1.1\r\nHost: localhost:{port}\r\n\r\n"), "204"),
+        (format!("GET /go/known HTTP/1.1\r\nHost: localhost:{port}\r\nSec-Purpose: prefetch\r\n\r\n"), "204"),
+        (format!("GET /go/known HTTP/1.1\r\nHost: evil.example:{port}\r\n\r\n"), "421"),
+        (
+            format!(
+                "GET /go/known HTTP/1.1\r\nHost: localhost:{port}\r\nOrigin: http://evil.example\r\n\r\n"
+            ),
+            "403",
+        ),
+        (format!("POST /go/known HTTP/1.1\r\nHost: localhost:{port}\r\nContent-Length: 0\r\n\r\n"), "405"),
+        (format!("GET /go/other HTTP/1.1\r\nHost: localhost:{port}\r\n\r\n"), "400"),
+    ] {
+        let answer = raw(port, &request).await;
+        assert!(
+            answer.starts_with(&format!("HTTP/1.1 {status}")),
+            "{status}: {request} was answered {answer}"
+        );
+    }
+    let answer = server.get("/go/known").await;
+    assert!(answer.starts_with("HTTP/1.1 303"), "{answer}");
+    for field in [
+        "location: https://provider.example/authorize?state=s",
+        "cache-control: no-store",
+        "referrer-policy: no-referrer",
+    ] {
+        assert!(answer.contains(field), "{field}: {answer}");
+    }
+    let again = server.get("/go/known").await;
+    assert!(
+        again.starts_with("HTTP/1.1 400") && again.contains("was used") && again.contains("authctl login")
+    );
+    assert!(!again.contains("provider.example"), "{again}");
+}
+
+/// Connects once more whenever the server closes the connection, and says no more than this.
+async fn hold(port: u16, beginning: &'static str) {
+    loop {
+        let Ok(mut stream) = TcpStream::connect(("127.0.0.1", port)).await else { continue };
+        drop(stream.write_all(beginning.as_bytes()).await);
+        drop(stream.read_to_end(&mut Vec::new()).await);
+    }
+}
+
+#[tokio::test]
+async fn a_browser_gets_through_while_others_hold_every_connection() {
+    let server = CallbackServer::new(vec![0], Duration::ZERO);
+    let most = server.max_connections;
+    let server = run(server, Vec::new()).await;
+    let mut silent = tokio::task::JoinSet::new();
+    for beginning in ["", "GET /auth/callback?state=known HTTP/1.1\r\nHost: local"] {
+        for _ in 0..most {
+            silent.spawn(hold(server.port(), beginning));
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        for _ in 0..20 {
+            let answer = server.get("/auth/callback?state=known").await;
+            assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn both_loopback_addresses_answer() {
     let server = start(vec![0], Duration::ZERO).await;
     let addresses = server.facts.borrow().addresses.clone();
@@ -179,6 +264,38 @@ async fn the_port_is_left_to_a_program_that_asks_and_taken_back_after_it() {
     drop(other);
     // The port was any free one; the server may get another now.
     facts.wait_for(|facts| facts.state == CallbackState::Listening).await.unwrap();
+}
+
+/// Two ports that were free a moment ago.
+fn free_ports() -> (u16, u16) {
+    let bind = || std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let (first, second) = (bind(), bind());
+    (first.local_addr().unwrap().port(), second.local_addr().unwrap().port())
+}
+
+#[tokio::test]
+async fn browsers_return_to_the_second_port_while_the_first_is_left_to_a_program() {
+    let (first, second) = free_ports();
+    let server = start(vec![first, second], Duration::from_secs(30)).await;
+    let mut facts = server.facts.clone();
+    assert_eq!(server.port(), first);
+    assert!(server.get("/cancel").await.contains("Login cancelled"));
+    facts.wait_for(|facts| facts.port() == Some(second)).await.unwrap();
+    assert_eq!(facts.borrow().state, CallbackState::Listening);
+    assert!(facts.borrow().detail.as_ref().unwrap().contains(&format!("port {first} was left")));
+    assert!(server.get("/auth/callback?state=known").await.starts_with("HTTP/1.1 200"));
+    // One request for each port would keep browsers out after all.
+    assert!(server.get("/cancel").await.starts_with("HTTP/1.1 409"));
+    let other = TcpListener::bind(("127.0.0.1", first)).await.unwrap();
+    other.accept().await.unwrap();
+    // While a login is pending, it stays where the login's browser returns to.
+    server.logins.pending.store(1, Ordering::SeqCst);
+    drop(other);
+    tokio::time::sleep(LOOK_YIELDED * 2).await;
+    assert_eq!(server.port(), second);
+    server.logins.pending.store(0, Ordering::SeqCst);
+    facts.wait_for(|facts| facts.port() == Some(first)).await.unwrap();
+    assert_eq!(facts.borrow().detail, None);
 }
 
 #[tokio::test]

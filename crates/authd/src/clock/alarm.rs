@@ -1,5 +1,6 @@
-//! One timer of the wall clock for all who sleep by it (`timerfd_create(2)`, `TFD_TIMER_CANCEL_ON_SET`):
-//! it counts through suspend, says so when the clock is set, and wakes nobody who has nothing to do.
+//! One timer for every sleeper. It counts the time since the machine was started, suspend included
+//! (`timerfd_create(2)`, `CLOCK_BOOTTIME`). A second timer, of the wall clock, tells that the clock was set or that the
+//! machine was suspended (`TFD_TIMER_CANCEL_ON_SET`). Neither wakes a process that has nothing to do.
 
 use std::{
     collections::BTreeMap,
@@ -8,9 +9,10 @@ use std::{
         Arc, Mutex, MutexGuard, OnceLock, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
+    time::Duration,
 };
 
-use jiff::Timestamp;
+use jiff::SignedDuration;
 use rustix::{
     io::Errno,
     time::{
@@ -23,96 +25,109 @@ use tokio::{
     sync::{Notify, oneshot},
 };
 
-use super::{Slept, now};
+use super::{Wake, uptime};
 
 /// The alarm of this process, if it has one.
 static ALARM: OnceLock<Arc<Alarm>> = OnceLock::new();
 
-/// Who sleeps, and until when.
+/// The sleepers, by the uptime at which each is woken.
 #[derive(Default)]
 struct Alarm {
-    sleepers: Mutex<BTreeMap<(Timestamp, u64), oneshot::Sender<Slept>>>,
-    names: AtomicU64,
+    sleepers: Mutex<BTreeMap<(SignedDuration, u64), oneshot::Sender<Wake>>>,
+    ids: AtomicU64,
     changed: Notify,
-    /// The timer is broken.
+    /// A timer is broken.
     over: AtomicBool,
 }
 
-/// A place among the sleepers, given back when its sleeper turns away.
+/// A place among the sleepers, given back when dropped.
 struct Place {
     alarm: Arc<Alarm>,
-    key: (Timestamp, u64),
+    key: (SignedDuration, u64),
 }
 
-/// Sets the alarm up, and answers for as long as the daemon runs; at once, where the system has no such
-/// timer. To be called once.
+/// Sets the alarm up, and runs it for as long as the daemon runs; returns at once where the system has no such timers.
+/// To be called once.
 pub(crate) async fn keep() {
-    let Ok(timer) = timerfd_create(TimerfdClockId::Realtime, TimerfdFlags::CLOEXEC | TimerfdFlags::NONBLOCK)
-    else {
-        return;
-    };
-    // Some kernels know the timer, and not that it can be cancelled.
-    if set(&timer, None).is_err() {
-        return;
-    }
-    #[expect(deprecated, reason = "its successor is unsafe for descriptors that are not owned; this one is")]
-    let Ok(timer) = AsyncFd::with_interest(timer, Interest::READABLE) else {
-        return;
-    };
+    let Some((deadlines, set)) = timers() else { return };
     let alarm = ALARM.get_or_init(Arc::default).clone();
     loop {
         let next = alarm.sleepers().keys().next().map(|(at, _)| *at);
-        // A clock that was set since the last look is told here already.
-        if set(timer.get_ref(), next) == Err(Errno::CANCELED) {
-            alarm.wake(|_| Some(Slept::Woke));
+        // A time that is past rings at once.
+        if arm(deadlines.get_ref(), next).is_err() {
+            return alarm.end();
         }
         tokio::select! {
             () = alarm.changed.notified() => {}
-            ready = timer.readable() => {
-                let Ok(mut ready) = ready else {
-                    // Without it, everybody sleeps in slices.
-                    alarm.over.store(true, Ordering::Relaxed);
-                    alarm.sleepers().clear();
-                    return;
-                };
-                let read = rustix::io::read(timer.get_ref(), &mut [0; 8]);
+            ready = deadlines.readable() => {
+                let Ok(mut ready) = ready else { return alarm.end() };
+                // An error only means that arming the timer again took this ring back.
+                let _ = rustix::io::read(deadlines.get_ref(), &mut [0; 8]);
                 ready.clear_ready();
-                let now = now();
-                if read == Err(Errno::CANCELED) {
-                    alarm.wake(|_| Some(Slept::Woke));
-                } else {
-                    alarm.wake(|at| (at <= now).then_some(Slept::Through));
+                let now = uptime();
+                alarm.wake(|at| (at <= now).then_some(Wake::Deadline));
+            }
+            ready = set.readable() => {
+                let Ok(mut ready) = ready else { return alarm.end() };
+                let _ = rustix::io::read(set.get_ref(), &mut [0; 8]);
+                ready.clear_ready();
+                alarm.wake(|_| Some(Wake::ClockJump));
+                if watch_for_set(set.get_ref()).is_err() {
+                    return alarm.end();
                 }
             }
         }
     }
 }
 
-/// Sleeps until the wall clock shows `at`, if there is an alarm.
-pub(super) async fn sleep_until(at: Timestamp) -> Option<Slept> {
+/// The timer of the deadlines, and the one that tells of a clock that was set.
+fn timers() -> Option<(AsyncFd<OwnedFd>, AsyncFd<OwnedFd>)> {
+    let timer = |clock| {
+        let timer = timerfd_create(clock, TimerfdFlags::CLOEXEC | TimerfdFlags::NONBLOCK).ok()?;
+        #[expect(
+            deprecated,
+            reason = "its successor is unsafe for descriptors that are not owned; this one is"
+        )]
+        AsyncFd::with_interest(timer, Interest::READABLE).ok()
+    };
+    let (deadlines, set) = (timer(TimerfdClockId::Boottime)?, timer(TimerfdClockId::Realtime)?);
+    // Some kernels know the timer, and not that it can be cancelled.
+    watch_for_set(set.get_ref()).ok()?;
+    Some((deadlines, set))
+}
+
+/// Sleeps for a time, if there is an alarm.
+pub(super) async fn sleep(time: Duration) -> Option<Wake> {
     let alarm = ALARM.get().filter(|alarm| !alarm.over.load(Ordering::Relaxed))?.clone();
     let (sender, woken) = oneshot::channel();
-    let place = Place { key: (at, alarm.names.fetch_add(1, Ordering::Relaxed)), alarm };
+    let at = uptime().saturating_add(SignedDuration::try_from(time).unwrap_or(SignedDuration::MAX));
+    let place = Place { key: (at, alarm.ids.fetch_add(1, Ordering::Relaxed)), alarm };
     place.alarm.sleepers().insert(place.key, sender);
     place.alarm.changed.notify_one();
     woken.await.ok()
 }
 
 impl Alarm {
-    fn sleepers(&self) -> MutexGuard<'_, BTreeMap<(Timestamp, u64), oneshot::Sender<Slept>>> {
+    fn sleepers(&self) -> MutexGuard<'_, BTreeMap<(SignedDuration, u64), oneshot::Sender<Wake>>> {
         self.sleepers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Wakes those for whom there is a reason.
-    fn wake(&self, reason: impl Fn(Timestamp) -> Option<Slept>) {
+    /// Wakes the sleepers that there is a reason for.
+    fn wake(&self, reason: impl Fn(SignedDuration) -> Option<Wake>) {
         let mut sleepers = self.sleepers();
         let woken: Vec<_> = sleepers.keys().copied().filter(|(at, _)| reason(*at).is_some()).collect();
         for key in woken {
-            if let (Some(sleeper), Some(slept)) = (sleepers.remove(&key), reason(key.0)) {
-                // Who has turned away meanwhile misses nothing.
-                sleeper.send(slept).ok();
+            if let (Some(sleeper), Some(wake)) = (sleepers.remove(&key), reason(key.0)) {
+                // A sleeper that has turned away meanwhile misses nothing.
+                sleeper.send(wake).ok();
             }
         }
+    }
+
+    /// Without its timers every sleeper sleeps in slices.
+    fn end(&self) {
+        self.over.store(true, Ordering::Relaxed);
+        self.sleepers().clear();
     }
 }
 
@@ -122,15 +137,27 @@ impl Drop for Place {
     }
 }
 
-/// Sets the timer to a time, or far ahead: then it only tells that the clock was set.
-fn set(timer: &OwnedFd, at: Option<Timestamp>) -> Result<(), Errno> {
-    const FAR: i64 = 1 << 33;
-    let at = at.map_or(Timespec { tv_sec: FAR, tv_nsec: 0 }, |at| Timespec {
-        // A time of zero would switch the timer off.
-        tv_sec: at.as_second().clamp(1, FAR),
-        tv_nsec: at.subsec_nanosecond().max(0).into(),
+/// Rings at this uptime; never, without one.
+fn arm(timer: &OwnedFd, at: Option<SignedDuration>) -> Result<(), Errno> {
+    // A time of zero switches the timer off.
+    let at = at.map_or(Timespec { tv_sec: 0, tv_nsec: 0 }, |at| Timespec {
+        tv_sec: at.as_secs().max(0),
+        tv_nsec: i64::from(at.subsec_nanos()).max(1),
     });
-    let once = Itimerspec { it_interval: Timespec { tv_sec: 0, tv_nsec: 0 }, it_value: at };
+    set_time(timer, TimerfdTimerFlags::ABSTIME, at)
+}
+
+/// Is cancelled when the wall clock is set. What was set before this call is told by the call itself.
+fn watch_for_set(timer: &OwnedFd) -> Result<(), Errno> {
+    const FAR: Timespec = Timespec { tv_sec: 1 << 33, tv_nsec: 0 };
     let flags = TimerfdTimerFlags::ABSTIME | TimerfdTimerFlags::CANCEL_ON_SET;
+    match set_time(timer, flags, FAR) {
+        Err(Errno::CANCELED) => Ok(()),
+        set => set,
+    }
+}
+
+fn set_time(timer: &OwnedFd, flags: TimerfdTimerFlags, at: Timespec) -> Result<(), Errno> {
+    let once = Itimerspec { it_interval: Timespec { tv_sec: 0, tv_nsec: 0 }, it_value: at };
     timerfd_settime(timer, flags, &once).map(drop)
 }

@@ -22,6 +22,10 @@ pub(crate) enum CodexFailure {
     Relative(PathBuf),
     /// The file cannot be read or written.
     File(PathBuf, io::Error),
+    /// The list of homes cannot be read or written.
+    Homes(io::Error),
+    /// What was begun with this home is not finished yet.
+    Interrupted(PathBuf),
     /// The file is not a login that can be taken over.
     Login(PathBuf, CodexError),
     /// Nobody is signed in there.
@@ -39,7 +43,7 @@ pub(crate) enum CodexFailure {
     Taken(PathBuf, ProfileName),
     /// There is a login in this place already, which would be lost.
     Occupied(PathBuf),
-    /// What was in this home is kept sealed, and would never be restored.
+    /// What was in this home is sealed in the store, and would never be restored.
     Unrestored(PathBuf),
     /// The profile has no workspace id, without which Codex does not work in this form.
     NoWorkspace(ProfileName),
@@ -59,7 +63,6 @@ pub(super) enum Command {
     Export(Option<PathBuf>, ProfileName, Answer<PathBuf>),
     Install(Option<PathBuf>, ProfileName, Answer<PathBuf>),
     Uninstall(Option<PathBuf>, Answer<LoginFile>),
-    Renamed(ProfileName, ProfileName),
 }
 
 impl Codex {
@@ -93,12 +96,6 @@ impl Codex {
     /// Restores what was in a home; answers what came of that.
     pub(crate) async fn uninstall(&self, home: Option<PathBuf>) -> Result<LoginFile, CodexFailure> {
         self.ask(|done| Command::Uninstall(home, done)).await
-    }
-
-    /// A profile has another name now.
-    pub(crate) async fn renamed(&self, from: ProfileName, to: ProfileName) {
-        // Nobody is left to be told while the daemon stops.
-        drop(self.0.send(Command::Renamed(from, to)).await);
     }
 
     async fn ask<T>(&self, command: impl FnOnce(Answer<T>) -> Command) -> Result<T, CodexFailure> {

@@ -4,7 +4,7 @@
 use std::path::PathBuf;
 
 use authd_oauth::{ModeWish, Provider};
-use authd_store::Wish;
+use authd_store::StorePreference;
 use serde::Deserialize;
 use toml::de::{DeTable, Deserializer, Error};
 
@@ -84,7 +84,7 @@ section!(LoginSection { mode: ModeWish = ModeWish::Auto, workspaces: Vec<String>
 section!(RefreshSection { min_ttl: String = "60s".to_owned(), wait: String = "15s".to_owned() });
 
 section!(StoreSection {
-    kind: Wish = Wish::Auto,
+    kind: StorePreference = StorePreference::Auto,
     deadline: String = "2s".to_owned(),
     service: String = "authd".to_owned(),
     passphrase_file: Option<PathBuf> = None,

@@ -91,12 +91,13 @@ impl Ready {
             base_url,
             headers: own.into_iter().chain(beside.headers()).collect(),
             generation: credential.generation,
+            grant_id: credential.grant_id.to_string(),
             expires_at: credential.expires_at,
         };
         let mut text = serde_json::to_vec(&message).expect("a struct of strings and numbers has a JSON form");
         let (gap, end) = (gap(&text), text.len());
         let escaped = gap.and_then(|_| escaped(&credential.bearer)).map(Box::new);
-        text.extend(etag(credential.generation, rendering.revision).into_bytes());
+        text.extend(etag(name, credential, rendering.revision).into_bytes());
         Self { text: text.into_boxed_slice().into(), gap: gap.unwrap_or(end), end, escaped, authorization }
     }
 
@@ -144,12 +145,15 @@ fn escaped(bearer: &Bearer) -> Option<Bytes> {
     Some(text.slice(1..text.len() - 1))
 }
 
-/// The generation, which tells credentials apart; and what tells it from the same one rendered otherwise, after
-/// a reload.
-fn etag(generation: u64, revision: u32) -> String {
+/// Names the credential, and how it is rendered: by the profile, the random id of the grant, the generation, and how often
+/// a reload has changed the rendering. No other account can have the same, whatever its name was before.
+fn etag(name: &ProfileName, credential: &Credential, revision: u32) -> String {
+    let Credential { grant_id, generation, .. } = credential;
+    let id: String =
+        grant_id.chars().filter(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-')).collect();
     match revision {
-        0 => format!("\"{generation}\""),
-        _ => format!("\"{generation}-{revision}\""),
+        0 => format!("\"{name}/{id}/{generation}\""),
+        _ => format!("\"{name}/{id}/{generation}-{revision}\""),
     }
 }
 
@@ -169,6 +173,7 @@ mod tests {
         let rendering = Rendering { revision: 2, provider, client, organization: None, project: None };
         let credential = Credential {
             generation: 7,
+            grant_id: "id".into(),
             bearer,
             identity: Arc::default(),
             mode_reason: "".into(),
@@ -191,7 +196,7 @@ mod tests {
         let told: Headers = serde_json::from_slice(&answer.concat()).unwrap();
         let own = ("Authorization".to_owned(), "Bearer sk-1".to_owned());
         assert_eq!((&told.headers[0], told.generation), (&own, 7));
-        assert_eq!(ready.etag(), "\"7-2\"");
+        assert_eq!(ready.etag(), "\"default/id/7-2\"");
     }
 
     #[test]

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use authd_api::{Flow, Login, LoginBody, LoginState, Problem, ProfileName};
 use authd_oauth::{DevicePoll, DeviceStart, Exchange, Failure, LoginFailure, schedule::later};
+use tokio::time::Instant;
 use tracing::{Instrument, debug, info_span};
 
 use super::{Entry, Logins, new_id};
@@ -22,13 +23,14 @@ impl Logins {
             .device_start()
             .await
             .map_err(|failure| reply::device_failed(&failure, &profile))?;
-        let now = clock::now();
+        let (now, deadline) = (clock::now(), Instant::now() + LIFETIME);
         let login = Login {
             id: new_id(),
             profile: profile.clone(),
             flow: Flow::Device,
             state: LoginState::Pending,
             authorize_url: None,
+            open_url: None,
             redirect_uri: None,
             verification_url: Some(settings.provider.device_verification_url.clone()),
             user_code: Some(start.user_code.clone()),
@@ -41,19 +43,19 @@ impl Logins {
             mode: reply::mode_wish(body.mode, settings.mode),
             workspaces: self.workspaces(body.workspace.as_deref())?,
         };
-        self.enter(Entry::new(login.clone(), body.replace, None), None);
+        self.enter(Entry::new(login.clone(), body.replace, None, deadline), None);
         let (logins, id, replace) = (self.clone(), login.id.clone(), body.replace);
         let redirect_uri = settings.provider.device_redirect_uri.clone();
         let span = info_span!("login", %id);
         let asking = async move {
             // Only the asking is given up when the daemon stops: a code that is being redeemed is spent.
             let granted = tokio::select! {
-                granted = logins.ask_until_granted(&id, start, redirect_uri, &profile) => granted,
+                granted = logins.ask_until_granted(&id, start, redirect_uri, &profile, deadline) => granted,
                 () = logins.0.stopping.cancelled() => return,
             };
             let outcome = match granted {
                 Some(Ok(exchange)) if logins.claim(&id) => {
-                    logins.sign_in(exchange, &wish, profile, replace).await
+                    logins.sign_in(&id, exchange, &wish, profile, replace).await
                 }
                 Some(Err(problem)) => Err(problem),
                 Some(Ok(_)) | None => return,
@@ -80,6 +82,7 @@ impl Logins {
         start: DeviceStart,
         redirect_uri: String,
         profile: &ProfileName,
+        deadline: Instant,
     ) -> Option<Result<Exchange, Problem>> {
         let mut pause = start.interval;
         loop {
@@ -87,7 +90,7 @@ impl Logins {
             if login.state.is_final() {
                 return None;
             }
-            if login.expires_at <= clock::now() {
+            if deadline <= Instant::now() {
                 return Some(Err(reply::login_expired(profile)));
             }
             match self.0.endpoint.device_poll(&start).await {
@@ -103,7 +106,7 @@ impl Logins {
                     pause = (pause * 2).min(Duration::from_secs(30));
                 }
             }
-            tokio::time::sleep(pause).await;
+            tokio::time::sleep_until(deadline.min(Instant::now() + pause)).await;
         }
     }
 }

@@ -1,33 +1,96 @@
-//! Pending logins at rest: sealed in the store from their start to their end, and left to the next run
-//! where a service manager keeps that.
+//! Pending logins at rest: sealed in the store from their start to their end.
 
-use authd_store::Key;
+use std::time::Duration;
+
+use authd_api::Problem;
+use authd_store::{Key, StoreError};
 use tracing::{info, warn};
 
 use super::Logins;
-use crate::{clock, handover::Handover, sealed::Sealed};
+use crate::{clock, reply, sealed::Sealed};
+
+/// How long to wait before the store is asked again, first and at most.
+const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
+
+/// How long a login that is not known waits for the store to be read.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 impl Logins {
-    /// Takes the logins up again that an earlier daemon left, and purges those that are over.
-    pub(crate) async fn restore(&self, handover: &Handover) {
-        for sealed in handover.claim_logins() {
-            self.resume(sealed);
+    /// Takes the logins up again that an earlier daemon left, once the store can be listed. Those that are over are
+    /// deleted, and so are those whose sign-in was saved before a crash.
+    pub(crate) async fn restore(&self) {
+        self.0.keeper.listed().await;
+        let mut pause = RETRY.0;
+        let mut left = None;
+        loop {
+            left = match left {
+                None => self.0.store.list().await.ok().map(|listing| listing.logins),
+                Some(ids) => Some(ids),
+            };
+            if let Some(ids) = left.take() {
+                let unread = self.restore_these(ids).await;
+                if unread.is_empty() {
+                    self.0.restored.send_replace(true);
+                    return;
+                }
+                left = Some(unread);
+            }
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(RETRY.1);
         }
-        let store = &self.0.store;
-        let Ok(keys) = store.list().await else { return };
-        for (key, id) in keys.iter().filter_map(|key| key.login_id().map(|id| (key, id))) {
-            if self.get(id).is_ok() {
+    }
+
+    /// Waits until the logins of an earlier daemon are known, or for as long as a browser does. Whether they are.
+    pub(crate) async fn restored(&self) -> bool {
+        let mut restored = self.0.restored.subscribe();
+        let known = tokio::time::timeout(PATIENCE, restored.wait_for(|restored| *restored)).await;
+        known.is_ok_and(|known| known.is_ok())
+    }
+
+    /// Waits until a login is known. While the logins of an earlier daemon are not, it is not said to be unknown.
+    pub(crate) async fn known(&self, id: &str) -> Result<(), Problem> {
+        if self.get(id).is_ok() || self.restored().await || self.get(id).is_ok() {
+            return Ok(());
+        }
+        let detail = "the pending logins have not been read yet".to_owned();
+        Err(reply::store_failed(&StoreError::Unavailable { detail }))
+    }
+
+    /// Takes these logins up again. Returns those that could not be read.
+    async fn restore_these(&self, ids: Vec<String>) -> Vec<String> {
+        let directory = self.0.keeper.directory();
+        let finished = |id: &str| {
+            directory
+                .profiles
+                .values()
+                .any(|handle| handle.view().facts().is_some_and(|facts| *facts.credential.grant_id == *id))
+        };
+        let mut unread = Vec::new();
+        for id in ids {
+            if self.get(&id).is_ok() {
                 continue;
             }
-            let sealed = match store.load(key).await {
-                Ok(Some(text)) => Sealed::open(&text),
-                Ok(None) | Err(_) => continue,
-            };
-            let resumed = sealed.filter(|sealed| sealed.login.id == id).is_some_and(|it| self.resume(it));
-            if !resumed {
-                drop(store.delete(key).await);
+            let over = finished(&id)
+                || match self.0.store.load(&Key::login(&id)).await {
+                    Ok(Some(text)) => {
+                        let sealed = Sealed::open(&text).filter(|sealed| sealed.login.id == id);
+                        !sealed.is_some_and(|sealed| self.resume(sealed))
+                    }
+                    Ok(None) => false,
+                    Err(error @ StoreError::Damaged { .. }) => {
+                        warn!(%error, login = id, "a pending login cannot be opened, and is left as it is");
+                        false
+                    }
+                    Err(_) => {
+                        unread.push(id);
+                        continue;
+                    }
+                };
+            if over {
+                self.unseal(&id);
             }
         }
+        unread
     }
 
     /// Goes on with a login, if it is not over. Whether it did.
@@ -38,25 +101,5 @@ impl Logins {
             self.register(login, replace, attempt);
         }
         going_on
-    }
-
-    /// Leaves the logins that nobody has finished to the next run.
-    pub(crate) fn leave(&self, handover: &Handover) {
-        for entry in self.registry().logins.values() {
-            if let Some(attempt) = &entry.attempt {
-                handover.leave_login(Sealed::text(&entry.login.borrow(), entry.replace, attempt));
-            }
-        }
-    }
-
-    /// A login that is over needs no copy in the store.
-    pub(super) fn unseal(&self, id: &str) {
-        self.changed(id);
-        let (store, key) = (self.0.store.clone(), Key::login(id));
-        self.0.tasks.spawn(async move {
-            if let Err(error) = store.delete(&key).await {
-                warn!(%error, "a finished login stays sealed until the next start");
-            }
-        });
     }
 }

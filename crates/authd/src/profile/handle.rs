@@ -1,7 +1,6 @@
-//! What everybody else holds of a profile: its view, and the ways to ask for a change.
+//! What everything else holds of a profile: its view, and the ways to send its actor a command.
 
 use std::{
-    io,
     sync::{
         Arc, PoisonError, RwLock,
         atomic::{AtomicI64, Ordering},
@@ -10,99 +9,44 @@ use std::{
 };
 
 use authd_api::ProfileName;
-use authd_oauth::{Failure, Grant};
+use authd_oauth::{Annotation, Grant, Rejected};
 use authd_store::StoreError;
-use futures_util::future::BoxFuture;
 use jiff::Timestamp;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Notify, mpsc, oneshot};
 
-use super::rest::{Id, Message};
+use super::command::{Command, Exclusive, ExportError, ExportRequest, Mailbox, RenameError, SignOutError};
 use crate::{
     clock,
     facts::{Facts, View},
 };
 
-/// A handle on one profile. Every request holds one for a moment, so a copy of it costs one count.
+/// Commands that can wait for one profile: as many as there can be connections. Room is taken as it is needed.
+const COMMANDS: usize = 1 << 16;
+
+/// A handle on one profile. Every request holds one for a moment, so a clone costs one count.
 #[derive(Clone, Debug)]
-pub(crate) struct Handle(Arc<Shared>);
+pub(crate) struct ProfileHandle(Arc<Shared>);
 
 #[derive(Debug)]
 struct Shared {
-    id: Id,
-    messages: mpsc::Sender<Message>,
+    commands: mpsc::Sender<Command>,
     /// Locked for the time that it takes to copy or to replace a pointer.
     view: RwLock<View>,
     used_at: AtomicI64,
+    reminder: Notify,
 }
 
-/// What is wanted of a profile. The answers say only that it is settled: the view says how.
+/// The actor has ended: the daemon is stopping, or the profile was removed meanwhile.
 #[derive(Debug)]
-pub(super) enum Command {
-    /// A refresh is due, or a record that could not be read is wanted. To be dropped rather than to pile up.
-    Remind,
-    /// The record is needed now.
-    Read(oneshot::Sender<()>),
-    /// A credential is wanted that lasts this long.
-    Want(Duration, oneshot::Sender<()>),
-    /// A refresh is wanted, unless that generation is gone already.
-    Refresh(Option<u64>, oneshot::Sender<()>),
-    /// Somebody signed in under this name.
-    SignIn(Box<Grant>, oneshot::Sender<()>),
-    /// The profile gets another name.
-    Rename(ProfileName, oneshot::Sender<Result<(), StoreError>>),
-    /// The grant is to be given away, and the profile forgotten.
-    GiveAway(Give, oneshot::Sender<Result<(), GiveError>>),
-    /// The profile is to be forgotten, and revoked before if so asked.
-    SignOut { revoke: bool, done: oneshot::Sender<Result<(), SignOutError>> },
-}
+pub(crate) struct ActorStopped;
 
-/// Why a profile could not be signed out. It is still there.
-#[derive(Debug)]
-pub(crate) enum SignOutError {
-    /// The provider did not revoke it.
-    Provider(Failure),
-    /// The store did not forget it.
-    Store(StoreError),
-    /// Its record could not be read, and this is how it looks: nobody knows what to revoke.
-    Unread(View),
-}
-
-/// Takes a grant to where it is to be from now on, durably.
-pub(crate) struct Give(pub(crate) Giving);
-
-/// What takes it there.
-type Giving = Box<dyn FnOnce(&Grant) -> BoxFuture<'static, io::Result<Undo>> + Send>;
-
-/// What takes it away from there again.
-pub(crate) type Undo = BoxFuture<'static, io::Result<()>>;
-
-impl std::fmt::Debug for Give {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Give")
-    }
-}
-
-/// Why a profile was not given away. It is still there.
-#[derive(Debug)]
-pub(crate) enum GiveError {
-    /// The other place did not take it.
-    Elsewhere(io::Error),
-    /// The store did not give it, or did not forget it.
-    Store(StoreError),
-}
-
-/// Nobody answers: the daemon is stopping, or the profile was removed meanwhile.
-#[derive(Debug)]
-pub(crate) struct Gone;
-
-impl Handle {
-    pub(super) fn new(id: Id, messages: mpsc::Sender<Message>) -> Self {
+impl ProfileHandle {
+    /// A handle, and the mailbox for its actor.
+    pub(crate) fn new(view: View) -> (Self, Mailbox) {
+        let (commands, mailbox) = mpsc::channel(COMMANDS);
         let used_at = AtomicI64::new(clock::now().as_second());
-        Self(Arc::new(Shared { id, messages, view: RwLock::new(View::Unread), used_at }))
-    }
-
-    pub(super) fn id(&self) -> Id {
-        self.0.id
+        let shared = Shared { commands, view: RwLock::new(view), used_at, reminder: Notify::new() };
+        (Self(Arc::new(shared)), mailbox)
     }
 
     /// What is known of the profile now.
@@ -110,8 +54,8 @@ impl Handle {
         self.0.view.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Replaces what is known.
-    pub(super) fn show(&self, view: View) {
+    /// Replaces the view.
+    pub(crate) fn show(&self, view: View) {
         *self.0.view.write().unwrap_or_else(PoisonError::into_inner) = view;
     }
 
@@ -126,7 +70,7 @@ impl Handle {
         changed
     }
 
-    /// Notes that somebody uses the profile, without waking it.
+    /// Notes that a client uses the profile, without waking the actor.
     pub(crate) fn used(&self, now: Timestamp) {
         self.0.used_at.store(now.as_second(), Ordering::Relaxed);
     }
@@ -135,57 +79,77 @@ impl Handle {
         Timestamp::from_second(self.0.used_at.load(Ordering::Relaxed)).unwrap_or(Timestamp::UNIX_EPOCH)
     }
 
-    /// Tells that a refresh is due, or a record wanted that could not be read. If there is no room for that, the
-    /// profile is awake anyway.
+    /// Wakes the actor, because a refresh is due. Many reminders count as one.
     pub(crate) fn remind(&self) {
-        drop(self.0.messages.try_send(Message::For(self.0.id, Box::new(Command::Remind))));
+        self.0.reminder.notify_one();
+    }
+
+    pub(super) async fn reminded(&self) {
+        self.0.reminder.notified().await;
     }
 
     /// Waits until a credential that lasts this long is there, or is known not to come.
-    pub(crate) async fn want(&self, span: Duration) -> Result<(), Gone> {
-        self.ask(|done| Command::Want(span, done)).await
+    pub(crate) async fn want(&self, span: Duration) -> Result<(), ActorStopped> {
+        self.send(|done| Command::Want(span, done)).await
     }
 
-    /// Waits for a refresh; with a generation, only if that one is still current.
-    pub(crate) async fn refresh(&self, rejected: Option<u64>) -> Result<(), Gone> {
-        self.ask(|done| Command::Refresh(rejected, done)).await
+    /// Waits for a refresh; with a rejected credential, only if that one is still current.
+    pub(crate) async fn refresh(&self, rejected: Option<Rejected>) -> Result<(), ActorStopped> {
+        self.send(|done| Command::Refresh(rejected, done)).await
     }
 
     /// Hands over a new sign-in, and waits until it is saved or known not to be.
-    pub(crate) async fn sign_in(&self, grant: Grant) -> Result<(), Gone> {
-        self.ask(|done| Command::SignIn(Box::new(grant), done)).await
+    pub(crate) async fn sign_in(&self, grant: Grant, grant_id: Arc<str>) -> Result<(), ActorStopped> {
+        self.send(|done| Command::SignIn(Box::new(grant), grant_id, done)).await
     }
 
-    /// Gives the profile another name.
-    pub(crate) async fn rename(&self, name: ProfileName) -> Result<Result<(), StoreError>, Gone> {
-        self.ask(|done| Command::Rename(name, done)).await
+    /// Tells that the store has lost the record.
+    pub(crate) fn save_again(&self) {
+        // An actor that has ended has no record any more.
+        drop(self.0.commands.try_send(Command::SaveAgain));
     }
 
-    /// Gives the grant away, and ends the profile.
-    pub(crate) async fn give_away(&self, give: Give) -> Result<Result<(), GiveError>, Gone> {
-        self.ask(|done| Command::GiveAway(give, done)).await
+    /// Tells that an upstream accepted the credential of this generation.
+    pub(crate) fn accepted(&self, generation: u64) {
+        // An actor that has ended does not renew anything any more.
+        drop(self.0.commands.try_send(Command::Accepted(generation)));
     }
 
-    /// Forgets the profile, and ends it.
-    pub(crate) async fn sign_out(&self, revoke: bool) -> Result<Result<(), SignOutError>, Gone> {
-        self.ask(|done| Command::SignOut { revoke, done }).await
+    /// Changes the record's mark or intent, which is saved by and by.
+    pub(crate) fn note(&self, annotation: Annotation) {
+        // An actor that has ended has no record any more.
+        drop(self.0.commands.try_send(Command::Note(annotation)));
     }
 
-    /// Waits until the record has been read, or the store has refused it.
-    pub(crate) async fn read(&self) -> View {
-        if matches!(self.view(), View::Unread) {
-            // Whoever is gone has left the view as it is.
-            self.ask(Command::Read).await.ok();
-        } else {
-            self.remind();
-        }
-        self.view()
+    /// Saves the record with another mark or intent.
+    pub(crate) async fn annotate(
+        &self,
+        annotation: Annotation,
+    ) -> Result<Result<(), StoreError>, ActorStopped> {
+        self.send(|done| Command::Exclusive(Exclusive::Annotate(annotation, done))).await
     }
 
-    async fn ask<T>(&self, command: impl FnOnce(oneshot::Sender<T>) -> Command) -> Result<T, Gone> {
-        let (done, answer) = oneshot::channel();
-        let message = Message::For(self.0.id, Box::new(command(done)));
-        self.0.messages.send(message).await.map_err(|_| Gone)?;
-        answer.await.map_err(|_| Gone)
+    /// Has the record copied to another name, under which the actor goes on.
+    pub(crate) async fn rename(&self, to: ProfileName) -> Result<Result<(), RenameError>, ActorStopped> {
+        self.send(|done| Command::Exclusive(Exclusive::Rename(to, done))).await
+    }
+
+    /// Gives the grant away, and ends the actor.
+    pub(crate) async fn export(
+        &self,
+        request: ExportRequest,
+    ) -> Result<Result<(), ExportError>, ActorStopped> {
+        self.send(|done| Command::Exclusive(Exclusive::Export(request, done))).await
+    }
+
+    /// Deletes the record, and ends the actor.
+    pub(crate) async fn sign_out(&self, revoke: bool) -> Result<Result<(), SignOutError>, ActorStopped> {
+        self.send(|done| Command::Exclusive(Exclusive::SignOut { revoke, done })).await
+    }
+
+    async fn send<T>(&self, command: impl FnOnce(oneshot::Sender<T>) -> Command) -> Result<T, ActorStopped> {
+        let (done, reply) = oneshot::channel();
+        self.0.commands.send(command(done)).await.map_err(|_| ActorStopped)?;
+        reply.await.map_err(|_| ActorStopped)
     }
 }

@@ -1,4 +1,4 @@
-//! Where a workspace's requests go is asked after a sign-in and daily, while the profile is in use.
+//! Asks the provider where a workspace's requests go: after a sign-in and daily, while the profile is in use.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use authd_oauth::{
 use jiff::Timestamp;
 use tracing::debug;
 
-use super::{Profile, Task};
+use super::actor::ProfileActor;
 use crate::clock;
 
 /// How often a workspace is asked where its requests go.
@@ -20,28 +20,26 @@ pub(super) fn due(session: &Session) -> Timestamp {
     session.record().routed_at.map_or(clock::now(), |at| later(at, ROUTING_EVERY))
 }
 
-impl Profile {
-    /// When to look again: for the session, or at where the workspace's requests go.
-    pub(super) fn next_look(&self) -> Option<Timestamp> {
+impl ProfileActor {
+    /// When there is something to do next: for the session, or about the workspace's routing.
+    pub(super) fn next_wakeup(&self) -> Option<Timestamp> {
         let now = clock::now();
         let used = self.handle.last_used() > earlier(now, ROUTING_EVERY);
-        // What could not be asked then would be looked at again at once, and for ever.
+        // A routing that cannot be asked for now would be due again at once, for ever.
         let routing = (used && is_routable(&self.session, now)).then_some(self.routing_due);
         [self.session.next_wakeup(now), routing].into_iter().flatten().min()
     }
-}
 
-impl Task {
     /// After a sign-in and daily, while the profile is in use. A failure changes nothing.
     pub(super) fn ask_for_routing(&mut self, now: Timestamp) {
-        let Profile { session, routing_due, .. } = &mut *self.profile;
+        let Self { session, routing_due, .. } = self;
         let Bearer::Access(token) = &session.credential().bearer else { return };
         let Some(account) = session.record().grant.identity.account_id.clone() else { return };
         if now < *routing_due || !is_routable(session, now) {
             return;
         }
         *routing_due = later(now, ROUTING_EVERY);
-        let (endpoint, token) = (self.tools.endpoint.clone(), token.clone());
+        let (endpoint, token) = (self.deps.endpoint.clone(), token.clone());
         self.calls.spawn(async move {
             match endpoint.routing(&token, &account).await {
                 Ok(Some(routing)) => Event::Routed(account, routing),

@@ -20,6 +20,13 @@ static HOP_BY_HOP: [HeaderName; 9] = [
     HeaderName::from_static("proxy-authentication-info"),
 ];
 
+/// How the names of the daemon's own fields begin. Only the daemon may set them.
+const OWN_PREFIX: &str = "authd-";
+
+/// The cookies of RFC 2965, which is obsolete. Some clients still keep them.
+const SET_COOKIE2: HeaderName = HeaderName::from_static("set-cookie2");
+const COOKIE2: HeaderName = HeaderName::from_static("cookie2");
+
 /// Whether a request asks for a WebSocket, or an answer agrees to one.
 pub(super) fn name_websocket(headers: &HeaderMap) -> bool {
     listed(headers, &header::CONNECTION).any(|option| option.eq_ignore_ascii_case("upgrade"))
@@ -31,7 +38,7 @@ pub(super) fn name_websocket(headers: &HeaderMap) -> bool {
 pub(super) fn forwarded(mut headers: HeaderMap, websocket: bool) -> HeaderMap {
     // A weight (`trailers;q=0.5`) is not allowed here, so the word alone counts.
     let takes_trailers = listed(&headers, &header::TE).any(|coding| coding.eq_ignore_ascii_case("trailers"));
-    strip(&mut headers, &[header::AUTHORIZATION, header::HOST, header::COOKIE, header::EXPECT]);
+    strip(&mut headers, &[header::AUTHORIZATION, header::HOST, header::COOKIE, COOKIE2, header::EXPECT]);
     if websocket {
         switching(&mut headers);
     } else if takes_trailers {
@@ -44,7 +51,7 @@ pub(super) fn forwarded(mut headers: HeaderMap, websocket: bool) -> HeaderMap {
 /// An answer's headers without those that end here. It is nobody's to keep, and sets no cookies for a
 /// name that every upstream shares.
 pub(super) fn returned(mut headers: HeaderMap, websocket: bool) -> HeaderMap {
-    strip(&mut headers, &[header::SET_COOKIE]);
+    strip(&mut headers, &[header::SET_COOKIE, SET_COOKIE2]);
     headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
     if websocket {
         switching(&mut headers);
@@ -57,12 +64,15 @@ fn switching(headers: &mut HeaderMap) {
     headers.insert(header::UPGRADE, WEBSOCKET);
 }
 
-/// Leaves out the hop's fields, and others besides. A message has few of them: what there is is looked through,
+/// Leaves out the hop's fields and the daemon's own, and others besides. A message has few of them: what there is is looked through,
 /// because to look for what there might be would be to hash every name.
 fn strip(headers: &mut HeaderMap, others: &[HeaderName]) {
     let named: Vec<HeaderName> =
         listed(headers, &header::CONNECTION).filter_map(|name| name.parse().ok()).collect();
-    let ends_here = |name: &&HeaderName| [&HOP_BY_HOP, others, &named].iter().any(|all| all.contains(name));
+    let ends_here = |name: &&HeaderName| {
+        name.as_str().starts_with(OWN_PREFIX)
+            || [&HOP_BY_HOP, others, &named].iter().any(|all| all.contains(name))
+    };
     let gone: Vec<HeaderName> = headers.keys().filter(ends_here).cloned().collect();
     for name in &gone {
         headers.remove(name);
@@ -96,13 +106,15 @@ mod tests {
             "Host: authd\nConnection: close, X-Hop\nconnection: X-Other\nX-Hop: 1\nX-Other: 2\nX-End: 3\n\
              Keep-Alive: timeout=5\nProxy-Authorization: Basic eA==\nProxy-Connection: keep-alive\n\
              TE: gzip;q=0.5, trailers\nTrailer: X-Sum\nUpgrade: h2c\nTransfer-Encoding: chunked\n\
-             Authorization: Bearer own\nCookie: a=b\nExpect: 100-continue\nContent-Encoding: zstd\n",
+             Authorization: Bearer own\nCookie: a=b\nCookie2: $Version=1\nAuthd-Renewed: 7\n\
+             Expect: 100-continue\nContent-Encoding: zstd\n",
         );
         let through =
             headers("Connection: te\nTE: trailers\nTrailer: X-Sum\nX-End: 3\nContent-Encoding: zstd\n");
         assert_eq!(forwarded(asked, false), through);
         let answered = headers(
             "Connection: X-Hop\nX-Hop: 1\nKeep-Alive: timeout=5\nProxy-Authenticate: Basic\nSet-Cookie: a=b\n\
+             Set-Cookie2: a=b\nAuthd-Renewed: 7\nauthd-other: 1\n\
              Proxy-Authentication-Info: x\nTrailer: X-Sum\nContent-Encoding: br\nCache-Control: no-cache\n",
         );
         let through = headers("Trailer: X-Sum\nContent-Encoding: br\nCache-Control: no-cache\n");

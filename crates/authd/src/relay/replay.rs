@@ -34,6 +34,11 @@ impl Recording {
     pub(super) fn whole(&self) -> Option<Bytes> {
         lock(&self.0).whole()
     }
+
+    /// Whether the client's body broke off, or is malformed.
+    pub(super) fn failed(&self) -> bool {
+        lock(&self.0).failed
+    }
 }
 
 fn lock(replay: &Mutex<Replay>) -> MutexGuard<'_, Replay> {
@@ -49,13 +54,14 @@ struct Replay {
     /// end.
     announced: Option<usize>,
     ended: bool,
+    failed: bool,
 }
 
 impl Replay {
     fn new(announced: Option<usize>) -> Self {
         // Of a body that says itself that it is too long, nothing is copied.
         let kept = announced.is_none_or(|length| length <= REPLAYABLE).then(BytesMut::new);
-        Self { kept, announced, ended: false }
+        Self { kept, announced, ended: false, failed: false }
     }
 
     fn push(&mut self, piece: &[u8]) {
@@ -73,6 +79,11 @@ impl Replay {
     /// Nothing more comes.
     fn end(&mut self) {
         self.ended = true;
+    }
+
+    /// Nothing more comes, and what came is not all.
+    fn fail(&mut self) {
+        (self.kept, self.failed) = (None, true);
     }
 
     fn whole(&mut self) -> Option<Bytes> {
@@ -104,7 +115,7 @@ impl http_body::Body for Recorded {
                     None => replay.trailed(),
                 }
             }
-            Some(Err(_)) => {}
+            Some(Err(_)) => lock(&self.replay).fail(),
             None => lock(&self.replay).end(),
         }
         Poll::Ready(frame)

@@ -1,5 +1,7 @@
 //! What is said of a login that could not be shared with Codex.
 
+use std::path::Path;
+
 use authd_api::{ErrorCode, Problem};
 
 use super::{keeper_failed, no_credential, stopping, store_failed};
@@ -12,8 +14,16 @@ pub(crate) fn codex_failed(error: &CodexFailure) -> Problem {
     match error {
         CodexFailure::NoHome => bad("this user has no home directory".to_owned()).hint("name the path"),
         CodexFailure::Relative(path) => bad(format!("{} is not a path from the root", path.display())),
-        CodexFailure::File(path, error) => bad(format!("{}: {error}", path.display()))
+        CodexFailure::File(path, error) => bad(with_path(path, &error.to_string()))
             .hint("name the file that Codex keeps its login in, usually ~/.codex/auth.json"),
+        CodexFailure::Homes(error) => {
+            Problem::new(ErrorCode::StoreUnavailable, format!("the list of Codex homes: {error}"))
+                .hint("mend what it says; authd goes on by itself")
+        }
+        CodexFailure::Interrupted(home) => {
+            conflict(format!("what was begun with {} is not finished yet", home.display()))
+                .hint("try again in a moment; authd's log says what keeps it")
+        }
         CodexFailure::Login(path, error) => bad(format!("{}: {error}", path.display())),
         CodexFailure::Nobody(path) => {
             bad(format!("nobody is signed in to Codex in {}", path.display())).hint("run: authctl login")
@@ -52,4 +62,10 @@ pub(crate) fn codex_failed(error: &CodexFailure) -> Problem {
         CodexFailure::Store(error) => store_failed(error),
         CodexFailure::Gone => stopping(),
     }
+}
+
+/// An error's text, which may name the path already.
+fn with_path(path: &Path, error: &str) -> String {
+    let path = path.display().to_string();
+    if error.contains(&path) { error.to_owned() } else { format!("{path}: {error}") }
 }

@@ -4,7 +4,8 @@
 use std::{sync::Arc, time::Duration};
 
 use authd_api::{ErrorCode, Problem, Profile, ProfileName};
-use authd_oauth::Endpoint;
+use authd_oauth::{Endpoint, Rejected};
+use authd_store::StoreError;
 use jiff::Timestamp;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -16,10 +17,10 @@ use crate::{
     codex::Codex,
     events::Events,
     facts::{Facts, Freshness, View},
-    keeper::Keeper,
+    keeper::{Directory, Keeper, Names},
     logins::Logins,
     metrics::{From, Metrics},
-    profile::Handle,
+    profile::ProfileHandle,
     relay::Relay,
     reply,
 };
@@ -67,19 +68,49 @@ pub(crate) struct Limits {
 /// A profile that a path names.
 pub(super) struct Found {
     pub(super) name: ProfileName,
-    pub(super) handle: Handle,
+    pub(super) handle: ProfileHandle,
 }
 
 impl Front {
-    /// The profile that a path names.
-    pub(super) fn find(&self, part: &str) -> Result<Found, Problem> {
+    /// The profiles, once their names are known. While the store cannot be listed, its reason.
+    pub(super) async fn directory(&self) -> Result<Arc<Directory>, Problem> {
         let directory = self.keeper.directory();
-        let name = match named(part)? {
+        if matches!(directory.names, Names::Known) {
+            return Ok(directory);
+        }
+        let patience = self.limits.borrow().patience;
+        self.keeper.known(patience).await.map_err(|error| reply::store_failed(&error))
+    }
+
+    /// The profile that a path names.
+    pub(super) async fn find(&self, part: &str) -> Result<Found, Problem> {
+        let name = named(part)?;
+        let directory = self.directory().await?;
+        let name = match name {
             Some(name) => name,
-            None => directory.default.clone().ok_or_else(|| reply::no_default(directory.profiles.len()))?,
+            None => directory.default.clone().ok_or_else(|| no_default(&directory))?,
         };
         let handle = directory.profiles.get(&name).cloned().ok_or_else(|| reply::profile_unknown(&name))?;
         Ok(Found { name, handle })
+    }
+
+    /// Whether a sign-in for this profile could be kept: a person is not sent to the provider in vain.
+    pub(super) async fn can_sign_in(&self, wanted: Option<&ProfileName>) -> Result<(), Problem> {
+        let directory = self.directory().await?;
+        let first = ProfileName::first();
+        let name = wanted.unwrap_or(&first);
+        let Some(handle) = directory.profiles.get(name) else { return Ok(()) };
+        let unread = |view: &View| match view {
+            View::Closed(error) if !matches!(**error, StoreError::Damaged { .. }) => {
+                Some(reply::store_failed(error).about(name))
+            }
+            View::Closed(_) | View::Unreadable(_) | View::Known(_) => None,
+        };
+        if unread(&handle.view()).is_none() {
+            return Ok(());
+        }
+        self.keeper.read(name.clone()).await.map_err(|error| reply::keeper_failed(&error, name))?;
+        unread(&handle.view()).map_or(Ok(()), Err)
     }
 
     /// The facts of a profile whose credential lasts long enough, or why there is none. Who names a time gets a
@@ -113,8 +144,8 @@ impl Front {
             Freshness::LoginRequired => return Err(reply::no_credential(&facts, now)),
             Freshness::Expired => {}
         }
-        if let Ok(gone) = tokio::time::timeout(patience, found.handle.want(span)).await {
-            gone?;
+        if let Ok(ended) = tokio::time::timeout(patience, found.handle.want(span)).await {
+            ended.map_err(|_| self.gone(found))?;
         }
         let (facts, now) = (self.known(found).await?, clock::now());
         match facts.freshness(Duration::ZERO, now) {
@@ -125,24 +156,30 @@ impl Front {
         }
     }
 
-    /// The facts after a refresh, however it ended.
-    pub(super) async fn renewed(&self, found: &Found, rejected: Option<u64>) -> Result<Arc<Facts>, Problem> {
+    /// The facts before and after a refresh, however it ended.
+    pub(super) async fn renewed(
+        &self,
+        found: &Found,
+        rejected: Option<Rejected>,
+    ) -> Result<(Arc<Facts>, Arc<Facts>), Problem> {
         let patience = self.limits.borrow().patience;
-        self.known(found).await?;
+        let before = self.known(found).await?;
         let Ok(done) = tokio::time::timeout(patience, found.handle.refresh(rejected)).await else {
             let detail = "the refresh is not done yet; it goes on without you";
             return Err(Problem::new(ErrorCode::Timeout, detail).hint("run: authctl status"));
         };
-        done?;
-        self.known(found).await
+        done.map_err(|_| self.gone(found))?;
+        Ok((before, self.known(found).await?))
     }
 
     /// The facts of a profile, read from the store first if need be.
     async fn known(&self, Found { name, handle }: &Found) -> Result<Arc<Facts>, Problem> {
         let mut view = handle.view();
-        if matches!(view, View::Unread | View::Closed(_)) {
+        if matches!(view, View::Closed(_)) {
             let patience = self.limits.borrow().patience;
-            view = tokio::time::timeout(patience, handle.read()).await.unwrap_or(view);
+            // If that takes too long, the reason before stands.
+            drop(tokio::time::timeout(patience, self.keeper.read(name.clone())).await);
+            view = handle.view();
         }
         match view {
             View::Known(facts) => Ok(facts),
@@ -150,8 +187,27 @@ impl Front {
         }
     }
 
+    /// Why a profile's actor does not answer: the daemon stops, or the profile was removed meanwhile.
+    fn gone(&self, found: &Found) -> Problem {
+        if self.stopping.is_cancelled() { reply::stopping() } else { reply::profile_unknown(&found.name) }
+    }
+
     pub(super) fn message(&self, name: &ProfileName) -> Result<Profile, Problem> {
         reply::profile_of(&self.keeper.directory(), name, clock::now())
             .ok_or_else(|| reply::profile_unknown(name))
+    }
+}
+
+/// Why there is no default profile. While a record has not been read, that is not known.
+fn no_default(directory: &Directory) -> Problem {
+    let views = directory.profiles.values().map(ProfileHandle::view);
+    let unread = views.filter_map(|view| match view {
+        View::Closed(error) if !matches!(*error, StoreError::Damaged { .. }) => Some(error),
+        View::Closed(_) | View::Unreadable(_) | View::Known(_) => None,
+    });
+    let mut unread = unread;
+    match unread.next() {
+        Some(error) => reply::store_failed(&error),
+        None => reply::no_default(directory.profiles.len()),
     }
 }

@@ -15,21 +15,15 @@ use hyper::body::Incoming;
 use tower::Service;
 use tracing::Instrument;
 
-use super::{Front, ready_headers, unread::Reading};
-use crate::answer::{Refusal, carries, stamp};
+use super::{Front, news::MOST_STREAMS, ready_headers, unread::Reading};
+use crate::{
+    answer::{Refusal, carries, stamp},
+    hygiene,
+    limits::{self, ProcessLimiter},
+    peer::Peer,
+};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static(REQUEST_HEADER);
-
-/// Who is at the other end of a connection.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Peer {
-    /// The user who runs the daemon.
-    Own,
-    /// Somebody else, or nobody knows who.
-    Foreign,
-    /// The user, with more connections than any honest program holds.
-    Crowding,
-}
 
 /// The routes, and the only way to them.
 #[derive(Clone)]
@@ -38,7 +32,12 @@ pub(crate) struct Guarded {
     /// The same routes once more: what the figures call a request, which only a layer would be told.
     names: Arc<matchit::Router<&'static str>>,
     front: Arc<Front>,
+    /// The event streams that are open.
+    streams: ProcessLimiter,
 }
+
+/// The routes whose answers a stop may cut: they can go on for long, and the daemon saves nothing for them.
+const EXPENDABLE: [&str; 4] = [route::RELAY, route::RELAY_BACKEND, route::DIAGNOSIS, route::EVENTS];
 
 /// Which route a path is for, and what stands in its places.
 type Matched<'r> = matchit::Match<'r, 'r, &'r &'static str>;
@@ -50,30 +49,37 @@ impl Guarded {
         for route in route::ALL {
             names.insert(route, route).expect("a router that takes these routes took them already");
         }
-        Self { router, names: Arc::new(names), front }
+        let most = MOST_STREAMS.min(limits::socket_connections(hygiene::open_file_limit()) / 4);
+        Self { router, names: Arc::new(names), front, streams: ProcessLimiter::new(most) }
     }
 
     /// Lets a request through, or says why not. A browser can be tricked into sending a request here by a
     /// web page; it cannot be made to leave out `Origin`, or to send our `Host`.
-    pub(crate) async fn answer(mut self, peer: Peer, request: Request<Incoming>) -> Response {
-        let (reading, request) = Reading::of(request);
+    pub(crate) async fn answer(mut self, peer: &Arc<Peer>, request: Request<Incoming>) -> Response {
+        let (reading, mut request) = Reading::of(request, peer);
         let method = request.method().clone();
         let path = request.uri().path();
         let found = self.names.at(path).ok();
         let name = found.as_ref().map(|found| *found.value);
+        peer.set_expendable(name.is_some_and(|name| EXPENDABLE.contains(&name)));
         let id = self.front.metrics.next_request();
         let span = tracing::debug_span!("request", id, %method, path = path.split("/relay").next());
         let mut response = match (refused(peer, &request), plain_read(&request, found)) {
-            (Some(problem), _) => Refusal(problem).into_response(),
+            (Some(refusal), _) => refusal,
             (None, Some(profile)) => {
                 let held = request.headers().get(header::IF_NONE_MATCH);
                 let answer = ready_headers(&self.front, profile, None, held);
                 answer.instrument(span.clone()).await.into_response()
             }
-            (None, None) => match self.router.call(request).instrument(span.clone()).await {
-                Ok(response) => response,
-                Err(never) => match never {},
-            },
+            (None, None) => {
+                if name == Some(route::EVENTS) {
+                    request.extensions_mut().insert(Arc::new(self.streams.permit(peer.pid())));
+                }
+                match self.router.call(request).instrument(span.clone()).await {
+                    Ok(response) => response,
+                    Err(never) => match never {},
+                }
+            }
         };
         stamp(&mut response);
         reading.tell(&mut response);
@@ -108,24 +114,31 @@ fn log(id: u64, route: Option<&str>, status: StatusCode, problem: Option<&Proble
     }
 }
 
-fn refused(peer: Peer, request: &Request) -> Option<Problem> {
-    let forbidden = |detail: &str| Some(Problem::new(ErrorCode::Forbidden, detail));
-    match peer {
-        Peer::Own => {}
-        Peer::Crowding => {
-            let problem = Problem::new(ErrorCode::TooManyRequests, "this program holds too many connections");
-            return Some(problem.hint("close some").retry_after(1));
-        }
-        Peer::Foreign => return forbidden("this socket serves only the user who runs authd"),
+/// Why a request goes no further, if it does not.
+fn refused(peer: &Peer, request: &Request) -> Option<Response> {
+    let forbidden = |detail: &str| Some(Refusal(Problem::new(ErrorCode::Forbidden, detail)).into_response());
+    if !peer.is_own() {
+        return forbidden("this socket serves only the user who runs authd");
+    }
+    if !peer.is_within_limit() {
+        let problem = Problem::new(ErrorCode::TooManyRequests, "this program holds too many connections");
+        return Some(Refusal(problem.hint("close some").retry_after(1)).into_response());
     }
     let headers = request.headers();
     if carries(headers, &[header::ORIGIN, header::REFERER]) {
         return forbidden("this socket does not serve web pages");
     }
+    // A target in absolute form names the host itself, and then Host counts for nothing (RFC 9112, section 3.2.2).
+    let target = request.uri().authority().is_none_or(|target| is_ours(target.as_str()));
     let mut hosts = headers.get_all(header::HOST).iter();
     let host = hosts.next().and_then(|host| host.to_str().ok());
     match (host, hosts.next()) {
-        (Some("authd" | "authd:80" | "localhost" | "localhost:80"), None) => None,
+        (Some(host), None) if target && is_ours(host) => None,
         _ => forbidden("the request's Host must be authd or localhost"),
     }
+}
+
+/// Whether a host name is one of this socket's.
+fn is_ours(host: &str) -> bool {
+    matches!(host, "authd" | "authd:80" | "localhost" | "localhost:80")
 }

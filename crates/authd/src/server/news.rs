@@ -1,9 +1,11 @@
-//! `GET /v1/events`: server-sent events, first of how everything is, then of every change.
+//! `GET /v1/events`: server-sent events, first of how everything is, then of every change. An event is rendered when the
+//! client takes it: a stream holds only how far it has come.
 
-use std::{collections::VecDeque, convert::Infallible, sync::Arc};
+use std::{convert::Infallible, ops::Bound, sync::Arc};
 
-use authd_api::{CallbackStatus, Login, ProfileName, StoreStatus};
+use authd_api::{CallbackStatus, ErrorCode, Login, Problem, ProfileName, StoreStatus};
 use axum::{
+    Extension,
     body::{Body, Bytes},
     extract::State,
     response::Response,
@@ -17,93 +19,136 @@ use tokio::sync::{
 };
 
 use super::{Front, Seen, no_store};
-use crate::{callback::CallbackFacts, clock, events::News, reply};
+use crate::{
+    answer::Refusal, callback::CallbackFacts, clock, events::News, limits::Permit, logins::Age, reply,
+};
+
+/// How many event streams one process may have open.
+pub(super) const MOST_STREAMS: usize = 64;
 
 /// One client's view of the changes.
-struct Listener {
+struct EventStream {
     front: Arc<Front>,
     news: Receiver<News>,
     store: watch::Receiver<authd_store::Status>,
     callback: watch::Receiver<CallbackFacts>,
-    ready: VecDeque<Bytes>,
+    /// What of how everything is has not been sent yet.
+    next: Option<Next>,
+    _permit: Arc<Permit>,
 }
 
-pub(super) async fn events(State(front): Seen) -> Response {
+/// The next part of how everything is.
+enum Next {
+    Store,
+    Callback,
+    /// The first profile after this one, by name.
+    Profile(Bound<ProfileName>),
+    /// The first login after this one, by age.
+    Login(Option<Age>),
+}
+
+pub(super) async fn events(
+    State(front): Seen,
+    Extension(permit): Extension<Arc<Permit>>,
+) -> Result<Response, Refusal> {
+    if !permit.take() {
+        let problem =
+            Problem::new(ErrorCode::TooManyRequests, "this program has too many event streams open");
+        return Err(problem.hint("close some").retry_after(1).into());
+    }
     let news = front.events.listen();
     let (mut store, mut callback) = (front.store.clone(), front.callback.clone());
     store.mark_unchanged();
     callback.mark_unchanged();
-    let mut listener = Listener { front, news, store, callback, ready: VecDeque::new() };
-    listener.tell_everything();
+    let listener = EventStream { front, news, store, callback, next: Some(Next::Store), _permit: permit };
     let stream = stream::unfold(listener, async |mut listener| {
         let next = listener.next().await?;
         Some((Ok::<_, Infallible>(next), listener))
     });
     let mut response = no_store(Response::new(Body::from_stream(stream)));
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
-    response
+    Ok(response)
 }
 
-impl Listener {
+impl EventStream {
     /// The next event; none when the daemon stops.
     async fn next(&mut self) -> Option<Bytes> {
-        loop {
-            if let Some(event) = self.ready.pop_front() {
+        while !self.front.stopping.is_cancelled() {
+            if let Some(event) = self.next_of_everything() {
                 return Some(event);
             }
             tokio::select! {
                 () = self.front.stopping.cancelled() => return None,
                 news = self.news.recv() => match news {
-                    Ok(News::Profile(name)) => self.tell_profile(&name),
-                    Ok(News::Login(id)) => self.tell_login(&id),
+                    Ok(News::Profile(name)) => return Some(self.profile(&name)),
+                    Ok(News::Login(id)) => if let Ok(login) = self.front.logins.get(&id) {
+                        return Some(event_of_login(login));
+                    },
                     // A reader that fell behind is told how everything is now.
-                    Err(RecvError::Lagged(_)) => self.tell_everything(),
+                    Err(RecvError::Lagged(_)) => self.next = Some(Next::Store),
                     Err(RecvError::Closed) => return None,
                 },
-                Ok(()) = self.store.changed() => self.tell_store(),
-                Ok(()) = self.callback.changed() => self.tell_callback(),
+                Ok(()) = self.store.changed() => return Some(self.store()),
+                Ok(()) = self.callback.changed() => return Some(self.callback()),
+            }
+        }
+        None
+    }
+
+    /// The next event of how everything is; none once all of it was sent.
+    fn next_of_everything(&mut self) -> Option<Bytes> {
+        loop {
+            match self.next.take()? {
+                Next::Store => {
+                    self.next = Some(Next::Callback);
+                    return Some(self.store());
+                }
+                Next::Callback => {
+                    self.next = Some(Next::Profile(Bound::Unbounded));
+                    return Some(self.callback());
+                }
+                Next::Profile(after) => {
+                    let directory = self.front.keeper.directory();
+                    let mut names = directory.profiles.range((after, Bound::Unbounded)).map(|(name, _)| name);
+                    if let Some(name) = names.next() {
+                        self.next = Some(Next::Profile(Bound::Excluded(name.clone())));
+                        return Some(self.profile(name));
+                    }
+                    self.next = Some(Next::Login(None));
+                }
+                Next::Login(after) => {
+                    let (age, login) = self.front.logins.next_after(after)?;
+                    self.next = Some(Next::Login(Some(age)));
+                    return Some(event_of_login(login));
+                }
             }
         }
     }
 
-    fn tell_everything(&mut self) {
-        self.tell_store();
-        self.tell_callback();
-        let names: Vec<ProfileName> = self.front.keeper.directory().profiles.keys().cloned().collect();
-        for name in names {
-            self.tell_profile(&name);
-        }
-        for id in self.front.logins.ids() {
-            self.tell_login(&id);
-        }
-    }
-
-    fn tell_store(&mut self) {
+    fn store(&mut self) -> Bytes {
         let status: StoreStatus = reply::store(self.store.borrow_and_update().clone());
-        self.push("store", &status);
+        event("store", &status)
     }
 
-    fn tell_callback(&mut self) {
+    fn callback(&mut self) -> Bytes {
         let status: CallbackStatus = reply::callback(&self.callback.borrow_and_update());
-        self.push("callback", &status);
+        event("callback", &status)
     }
 
-    fn tell_profile(&mut self, name: &ProfileName) {
+    fn profile(&self, name: &ProfileName) -> Bytes {
         match reply::profile_of(&self.front.keeper.directory(), name, clock::now()) {
-            Some(profile) => self.push("profile", &profile),
-            None => self.push("profile_gone", &serde_json::json!({"name": name})),
+            Some(profile) => event("profile", &profile),
+            None => event("profile_gone", &serde_json::json!({"name": name})),
         }
     }
+}
 
-    /// Without the URL and the code: they act for a person, and are for whoever started the login.
-    fn tell_login(&mut self, id: &str) {
-        if let Ok(login) = self.front.logins.get(id) {
-            self.push("login", &Login { authorize_url: None, user_code: None, ..login });
-        }
-    }
+/// Without the URLs and the code: they act for a person, and only the client that started the login may have them.
+fn event_of_login(login: Login) -> Bytes {
+    event("login", &Login { authorize_url: None, open_url: None, user_code: None, ..login })
+}
 
-    fn push(&mut self, kind: &str, message: &impl Serialize) {
-        let data = serde_json::to_string(message).expect("the contract's messages have a JSON form");
-        self.ready.push_back(format!("event: {kind}\ndata: {data}\n\n").into());
-    }
+fn event(kind: &str, message: &impl Serialize) -> Bytes {
+    let data = serde_json::to_string(message).expect("the contract's messages have a JSON form");
+    format!("event: {kind}\ndata: {data}\n\n").into()
 }

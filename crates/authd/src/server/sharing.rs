@@ -25,7 +25,7 @@ pub(super) async fn export(
     Part(part): Part<String>,
     Json(ExportBody { target: Program::Codex, path }): Json<ExportBody>,
 ) -> Result<Response, Refusal> {
-    let Found { name, .. } = front.find(&part)?;
+    let Found { name, .. } = front.find(&part).await?;
     let path = front.codex.export(path, name.clone()).await.map_err(failed)?;
     Ok(json(StatusCode::OK, &LoginFile { profile: name, path, outcome: None }))
 }
@@ -35,7 +35,7 @@ pub(super) async fn install(
     Part(part): Part<String>,
     Json(CodexBody { home }): Json<CodexBody>,
 ) -> Result<Response, Refusal> {
-    let Found { name, .. } = front.find(&part)?;
+    let Found { name, .. } = front.find(&part).await?;
     let path = front.codex.install(home, name.clone()).await.map_err(failed)?;
     Ok(json(StatusCode::OK, &LoginFile { profile: name, path, outcome: None }))
 }

@@ -20,6 +20,8 @@ use http::{HeaderValue, header};
 use http_body::{Frame, SizeHint};
 use hyper::body::Incoming;
 
+use crate::peer::Peer;
+
 /// Whether a request's body has been read to its end; of one that has none there is nothing to know.
 pub(super) struct Reading(Option<Arc<AtomicBool>>);
 
@@ -27,17 +29,19 @@ pub(super) struct Reading(Option<Arc<AtomicBool>>);
 struct Watched {
     inner: Incoming,
     ended: Arc<AtomicBool>,
+    peer: Arc<Peer>,
 }
 
 impl Reading {
     /// The request, its body watched from now on.
-    pub(super) fn of(request: Request<Incoming>) -> (Self, Request) {
+    pub(super) fn of(request: Request<Incoming>, peer: &Arc<Peer>) -> (Self, Request) {
         if http_body::Body::is_end_stream(request.body()) {
             return (Self(None), request.map(|_| Body::empty()));
         }
         let ended = Arc::new(AtomicBool::new(false));
-        let watched = ended.clone();
-        (Self(Some(ended)), request.map(|inner| Body::new(Watched { inner, ended: watched })))
+        let (watched, peer) = (ended.clone(), peer.clone());
+        peer.set_uploading(true);
+        (Self(Some(ended)), request.map(|inner| Body::new(Watched { inner, ended: watched, peer })))
     }
 
     /// Says in the answer that the connection ends with it, if it does.
@@ -60,6 +64,7 @@ impl http_body::Body for Watched {
         // A body of known length ends with its last piece, and may not be asked for another one.
         if frame.is_none() || self.inner.is_end_stream() {
             self.ended.store(true, Ordering::Relaxed);
+            self.peer.set_uploading(false);
         }
         Poll::Ready(frame)
     }
@@ -70,5 +75,11 @@ impl http_body::Body for Watched {
 
     fn size_hint(&self) -> SizeHint {
         self.inner.size_hint()
+    }
+}
+
+impl Drop for Watched {
+    fn drop(&mut self) {
+        self.peer.set_uploading(false);
     }
 }

@@ -1,5 +1,7 @@
 //! Keeping one login of Codex fresh: the access token alone, replaced whole whenever it changes.
 
+use std::{io, time::Duration};
+
 use authd_api::ProfileName;
 use authd_oauth::{
     CodexLogin, Mode,
@@ -9,7 +11,7 @@ use secrecy::{ExposeSecret, SecretString};
 use tokio::sync::broadcast::{self, error::RecvError};
 use tracing::{debug, warn};
 
-use super::place::{Place, same};
+use super::location::{LoginLocation, same};
 use crate::{
     clock,
     events::News,
@@ -17,25 +19,41 @@ use crate::{
     keeper::Keeper,
 };
 
-/// Writes a login whenever its profile's credential changes, for as long as the daemon runs.
+/// How long to wait before a write that failed is tried again, first and at most.
+const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
+
+/// Writes a login whenever its profile's credential changes, for as long as the daemon runs. A write that failed is
+/// tried again.
 pub(super) async fn keep(
-    place: Place,
+    location: LoginLocation,
     name: ProfileName,
     keeper: Keeper,
     mut news: broadcast::Receiver<News>,
 ) {
+    keeper.listed().await;
+    let mut pause = RETRY.0;
     loop {
         let handle = keeper.directory().profiles.get(&name).cloned();
-        if let Some(handle) = handle {
-            write(&place, &handle.view(), Over::Ours).await;
+        let failed = match handle {
+            Some(handle) => write(&location, &handle.view(), OverwritePolicy::Ours).await.is_err(),
+            None => false,
+        };
+        if !failed {
+            pause = RETRY.0;
         }
         loop {
-            match news.recv().await {
-                Ok(News::Profile(changed)) if changed == name => break,
-                Ok(News::Profile(_) | News::Login(_)) => {}
-                // What was missed may have been about this one.
-                Err(RecvError::Lagged(_)) => break,
-                Err(RecvError::Closed) => return,
+            tokio::select! {
+                () = tokio::time::sleep(pause), if failed => {
+                    pause = (pause * 2).min(RETRY.1);
+                    break;
+                }
+                news = news.recv() => match news {
+                    Ok(News::Profile(changed)) if changed == name => break,
+                    Ok(News::Profile(_) | News::Login(_)) => {}
+                    // What was missed may have been about this one.
+                    Err(RecvError::Lagged(_)) => break,
+                    Err(RecvError::Closed) => return,
+                }
             }
         }
     }
@@ -43,14 +61,14 @@ pub(super) async fn keep(
 
 /// What may be written over.
 #[derive(Clone, Copy)]
-pub(super) enum Over<'a> {
+pub(super) enum OverwritePolicy<'a> {
     /// What we wrote ourselves.
     Ours,
     /// This text too: it is kept elsewhere.
     Kept(&'a SecretString),
 }
 
-impl Over<'_> {
+impl OverwritePolicy<'_> {
     fn allows(self, there: Option<&SecretString>) -> bool {
         match self {
             Self::Kept(text) if same(there, Some(text)) => true,
@@ -59,30 +77,36 @@ impl Over<'_> {
     }
 }
 
-/// Writes the credential there, unless it is there already, or something that is not to be written
-/// over.
-pub(super) async fn write(place: &Place, view: &View, over: Over<'_>) {
-    let Some(text) = view.facts().and_then(|facts| content(facts)) else { return };
-    let path = place.path().display();
-    match place.read().await {
-        Ok(Some(there)) if there.expose_secret() == text.expose_secret() => return,
-        Ok(there) if !over.allows(there.as_ref()) => {
-            warn!(%path, "somebody signed in to Codex there; it is left alone");
-            return;
+/// Writes the credential there, unless it is there already, or something that must not be written over. An error: it
+/// could not be written.
+pub(super) async fn write(
+    location: &LoginLocation,
+    view: &View,
+    policy: OverwritePolicy<'_>,
+) -> io::Result<()> {
+    let Some(text) = view.facts().and_then(|facts| content(facts)) else { return Ok(()) };
+    let path = location.path().display();
+    match location.read().await {
+        Ok(Some(there)) if there.expose_secret() == text.expose_secret() => return Ok(()),
+        Ok(there) if !policy.allows(there.as_ref()) => {
+            warn!(%path, "another login was made in the Codex home; it is left alone");
+            return Ok(());
         }
-        // Who signed out of Codex there took the item away, and nobody would find another one.
-        Ok(None) if place.is_item() => return,
+        // A sign-out of Codex removed the item; Codex would not find another one.
+        Ok(None) if location.is_item() => return Ok(()),
         Ok(_) => {}
         Err(failure) => {
             warn!(?failure, %path, "Codex's login cannot be read; it is left alone");
-            return;
+            return Err(io::Error::other("it cannot be read"));
         }
     }
     // The fifth place where a secret leaves: to a program that is to use it.
-    match place.write(text).await {
+    let written = location.write(text).await;
+    match &written {
         Ok(()) => debug!(%path, "Codex has the newest access token"),
         Err(error) => warn!(%error, %path, "Codex's login cannot be written"),
     }
+    written
 }
 
 /// The external form of a profile's credential; none, if it has no workspace.
@@ -105,11 +129,11 @@ pub(super) fn is_ours(there: Option<&SecretString>) -> bool {
         Ok(CodexLogin::Grant(grant)) => grant.holding.tokens().is_none() && text.ends_with('\n'),
         Ok(CodexLogin::External | CodexLogin::Nobody) | Err(_) => false,
     };
-    is_spare(there) || there.is_some_and(|text| is_our_key(text.expose_secret()))
+    is_replaceable(there) || there.is_some_and(|text| is_our_key(text.expose_secret()))
 }
 
 /// Whether there is nothing that somebody could lose: nothing at all, nobody, or the external form.
-pub(super) fn is_spare(there: Option<&SecretString>) -> bool {
+pub(super) fn is_replaceable(there: Option<&SecretString>) -> bool {
     there.is_none_or(|text| {
         let login = codex::parse(text.expose_secret(), clock::now());
         matches!(login, Ok(CodexLogin::External | CodexLogin::Nobody))
