@@ -18,6 +18,7 @@
  * memory, and a kept token is a token that expires.
  */
 
+import fs from "node:fs";
 import http from "node:http";
 import os from "node:os";
 import path from "node:path";
@@ -32,26 +33,26 @@ const MAX_SOCKET_PATH = 103;
 
 /**
  * Ready-to-use headers and where they are good.
- *
  * @typedef {object} Headers
  * @property {string} profile
  * @property {"chatgpt" | "api-key"} mode
  * @property {string} baseUrl
  * @property {string} responsesUrl
  * @property {[string, string][]} headers - ordered pairs, which `fetch` takes as they are
- * @property {number} generation - hand this to `rejected` if the provider answers 401
+ * @property {number} generation - counts up; hand the headers to `rejected` if the provider answers 401
+ * @property {string} grantId - random id of the grant, made at sign-in; empty if authd is older than this field
  * @property {string | null} expiresAt - RFC 3339; null if it never expires
  */
 
 /**
  * A sign-in under way or over.
- *
  * @typedef {object} Login
  * @property {string} id
  * @property {string} profile
  * @property {"browser" | "device"} flow
  * @property {"pending" | "exchanging" | "succeeded" | "failed" | "expired" | "cancelled"} state
  * @property {string} [authorizeUrl] - browser flow: the page to open
+ * @property {string} [openUrl] - browser flow: an address of one use that leads there, for a command line
  * @property {string} [verificationUrl] - device flow: the page to open on any device, …
  * @property {string} [userCode] - … and the code to type there
  * @property {string} [expiresAt]
@@ -61,13 +62,11 @@ const MAX_SOCKET_PATH = 103;
 
 /**
  * RFC 9457, as authd writes it.
- *
  * @typedef {{ code?: string, title?: string, detail?: string, hint?: string, status?: number }} Problem
  */
 
 /**
  * Which credential: of which profile (the default one unless named), and good for how many more seconds.
- *
  * @typedef {{ profile?: string, minTtl?: number }} Wish
  */
 
@@ -123,7 +122,6 @@ export class RelayBase {
    * `fetch` over the socket, for programs and libraries that take one. The answer streams; the request's body
    * is read whole first, so that authd can send it again after a 401. One that is too long for that is answered
    * with a 401 that has an `Authd-Renewed` header: send it again yourself.
-   *
    * @param {string | URL | Request} input
    * @param {RequestInit} [init]
    * @returns {Promise<Response>}
@@ -157,7 +155,6 @@ export class Authd {
 
   /**
    * Headers that are good for at least `minTtl` more seconds; authd refreshes first if need be.
-   *
    * @param {Wish} [wish]
    * @returns {Promise<Headers>}
    */
@@ -171,13 +168,13 @@ export class Authd {
       responsesUrl: answer.responses_url,
       headers: answer.headers,
       generation: answer.generation,
+      grantId: answer.grant_id ?? "",
       expiresAt: answer.expires_at ?? null,
     };
   }
 
   /**
    * The bare bearer token, for libraries that build the header themselves.
-   *
    * @param {Wish} [wish]
    * @returns {Promise<string>}
    */
@@ -191,7 +188,6 @@ export class Authd {
   /**
    * Starts a sign-in; only a person can finish it. `onStarted` gets the login with the address to open, before
    * the waiting begins. With `wait: false` the login is returned as it started: hand it to `wait` later.
-   *
    * @param {object} [wish]
    * @param {string} [wish.profile]
    * @param {"browser" | "device"} [wish.flow]
@@ -210,7 +206,6 @@ export class Authd {
 
   /**
    * Waits until a login is over, and throws unless somebody is signed in.
-   *
    * @param {Login | string} login
    * @returns {Promise<Login>}
    */
@@ -227,7 +222,6 @@ export class Authd {
 
   /**
    * Where to send requests without any token: authd puts the headers in, and retries after a 401.
-   *
    * @param {string} [profile]
    * @returns {RelayBase}
    */
@@ -236,15 +230,18 @@ export class Authd {
   }
 
   /**
-   * Says that the provider answered 401 to headers of this generation; ask for new ones afterwards. authd
-   * refreshes only if that generation is still the current one, so that everybody may say it.
-   *
-   * @param {number} generation
+   * Says that the provider answered 401 to these headers; ask for new ones afterwards. authd refreshes only if they
+   * are still the current ones, so every program may say it. A bare generation does not tell one sign-in from the next.
+   * @param {Headers | number} refused
    * @param {string} [profile]
    * @returns {Promise<void>}
    */
-  async rejected(generation, profile) {
-    await this.#ask("POST", `${of(profile)}/refresh`, { rejected_generation: generation });
+  async rejected(refused, profile) {
+    const headers = typeof refused === "number" ? { generation: refused, grantId: "", profile } : refused;
+    // An older authd tells no grant, and refuses a field that it does not know.
+    const grant = headers.grantId ? { grant_id: headers.grantId } : {};
+    const body = { rejected_generation: headers.generation, ...grant };
+    await this.#ask("POST", `${of(profile ?? headers.profile)}/refresh`, body);
   }
 
   /**
@@ -282,7 +279,6 @@ export class Authd {
 
 /**
  * Where authd listens unless it was told otherwise.
- *
  * @param {{ env?: NodeJS.ProcessEnv, platform?: string, home?: string }} [place]
  * @returns {string}
  */
@@ -296,11 +292,7 @@ export function defaultSocket({ env = process.env, platform = process.platform, 
   return path.join(base, "authd/authd.sock");
 }
 
-/**
- * A socket's path, if a system takes it.
- *
- * @param {string} socketPath
- */
+/** @param {string} socketPath - returned if a system takes it */
 function checked(socketPath) {
   const length = Buffer.byteLength(socketPath);
   let detail, hint;
@@ -317,8 +309,35 @@ function checked(socketPath) {
 }
 
 /**
+ * The socket's path without symbolic links, if no other user can have put a socket of theirs there: the socket and
+ * its directory are this user's, and nobody else may write to that, nor to one further up unless it is sticky, as
+ * /tmp is. Node cannot ask the kernel for the listener's user, as authd's other clients do.
+ * @param {string} socketPath
+ */
+function own(socketPath) {
+  const uid = process.geteuid?.();
+  let place;
+  try {
+    place = fs.realpathSync(socketPath);
+  } catch (cause) {
+    throw new NoDaemon(`nobody listens on ${socketPath}: ${reason(cause)}`, { cause });
+  }
+  for (let at = place, depth = 0; ; at = path.dirname(at), depth += 1) {
+    const found = fs.statSync(at);
+    let why;
+    if (depth < 2 && found.uid !== uid) why = `belongs to uid ${found.uid}, not to uid ${uid}`;
+    if (depth === 1 && found.mode & 0o022) why = "is writable by others";
+    if (depth > 1 && (found.mode & 0o1002) === 0o002) why = "is writable by others";
+    if (why) {
+      const detail = `${socketPath} may be served by another user: ${at} ${why}; nothing was sent`;
+      throw new AuthdError({ code: "forbidden", detail, hint: "name your own daemon's socket with AUTHD_SOCKET" });
+    }
+    if (at === path.dirname(at)) return checked(place);
+  }
+}
+
+/**
  * One request; resolves when the answer's head is there.
- *
  * @param {string} socketPath
  * @param {string} target
  * @param {http.RequestOptions} options
@@ -330,7 +349,7 @@ function send(socketPath, target, { headers, ...options }, body) {
     // authd answers to no other name, and a connection of its own per request keeps the process free to end.
     // Of some methods' bodies Node says nothing by itself, and whoever reads them takes them for the next request.
     const length = body === undefined ? {} : { "content-length": Buffer.byteLength(body) };
-    const fixed = { socketPath, path: target, headers: { ...headers, ...length, host: "authd" }, agent: false };
+    const fixed = { socketPath: own(socketPath), path: target, headers: { ...headers, ...length, host: "authd" }, agent: false };
     const request = http.request({ ...options, ...fixed }, resolve);
     request.on("error", (/** @type {NodeJS.ErrnoException} */ error) => {
       const connecting = error.syscall === "connect";
@@ -346,10 +365,7 @@ function of(profile) {
   return `/v1/profiles/${profile === undefined ? "-" : encodeURIComponent(profile)}`;
 }
 
-/**
- * @param {any} answer
- * @returns {Login}
- */
+/** @type {(answer: any) => Login} */
 function asLogin(answer) {
   return {
     id: answer.id,
@@ -357,6 +373,7 @@ function asLogin(answer) {
     flow: answer.flow,
     state: answer.state,
     authorizeUrl: answer.authorize_url,
+    openUrl: answer.open_url,
     verificationUrl: answer.verification_url,
     userCode: answer.user_code,
     expiresAt: answer.expires_at,
@@ -365,10 +382,7 @@ function asLogin(answer) {
   };
 }
 
-/**
- * @param {string} text
- * @returns {any}
- */
+/** @type {(text: string) => any} */
 function parsed(text) {
   try {
     return JSON.parse(text);

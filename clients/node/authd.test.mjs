@@ -4,7 +4,7 @@
  */
 
 import assert from "node:assert/strict";
-import { mkdtemp, rm } from "node:fs/promises";
+import { chmod, chown, mkdir, mkdtemp, rm } from "node:fs/promises";
 import net from "node:net";
 import os from "node:os";
 import path from "node:path";
@@ -70,8 +70,9 @@ test("a relayed request can be called off", async () => {
 });
 
 test("a rejected generation is refreshed once, however often it is said", async () => {
-  const { generation } = await authd.headers();
-  await Promise.all([1, 2, 3].map(() => authd.rejected(generation)));
+  const ready = await authd.headers();
+  const { generation } = ready;
+  await Promise.all([ready, ready, generation].map((refused) => authd.rejected(refused)));
   assert.equal((await authd.headers()).generation, generation + 1);
 });
 
@@ -124,6 +125,63 @@ test("every body is framed, whatever the method", async () => {
       assert.match(heard.at(-1) ?? "", /^content-length: 6\r$/im, method);
       assert.doesNotMatch(heard.at(-1) ?? "", /transfer-encoding/i, method);
     }
+  });
+});
+
+test("nothing is sent to a socket that another user may have put there", async () => {
+  await withSomebodyElse([], async (socketPath, heard) => {
+    const place = path.dirname(socketPath);
+    const refused = (/** @type {RegExp} */ message) => Promise.all([
+      assert.rejects(new Authd(socketPath).headers(), { code: "forbidden", message }),
+      assert.rejects(new Authd(socketPath).relay().fetch("http://authd/x"), { code: "forbidden", message }),
+    ]);
+    await chmod(place, 0o777);
+    await refused(/may be served by another user.*writable by others.*AUTHD_SOCKET/);
+    await chmod(place, 0o700);
+    // Only root can give files away.
+    if (process.geteuid?.() === 0) {
+      for (const at of [socketPath, place]) {
+        await chown(at, 65534, 65534);
+        await refused(/belongs to uid 65534, not to uid 0.*AUTHD_SOCKET/);
+        await chown(at, 0, 0);
+      }
+    }
+    assert.deepEqual(heard, []);
+  });
+  const open = await mkdtemp(path.join(os.tmpdir(), "authd-test-"));
+  try {
+    const own = path.join(open, "own");
+    await mkdir(own, 0o700);
+    await chmod(open, 0o777);
+    const other = net.createServer().listen(path.join(own, "other.sock"));
+    await assert.rejects(new Authd(path.join(own, "other.sock")).token(), { code: "forbidden" });
+    await chmod(open, 0o1777);
+    other.once("connection", (client) => client.end());
+    await assert.rejects(new Authd(path.join(own, "other.sock")).token(), /broke off/);
+    other.close();
+  } finally {
+    await rm(open, { recursive: true });
+  }
+});
+
+test("a rejection names the grant if authd tells one", async () => {
+  const answer = (/** @type {object} */ body) => {
+    const text = JSON.stringify(body);
+    return `HTTP/1.1 200 OK\r\nAuthd-Version: 1\r\nContent-Length: ${text.length}\r\n\r\n${text}`;
+  };
+  const ready = { profile: "work", mode: "chatgpt", base_url: "", responses_url: "", headers: [], generation: 7 };
+  const done = answer({ name: "work" });
+  const answers = [answer({ ...ready, grant_id: "g1" }), done, answer(ready), done, done];
+  await withSomebodyElse(answers, async (socketPath, heard) => {
+    const client = new Authd(socketPath);
+    await client.rejected(await client.headers());
+    await client.rejected(await client.headers());
+    await client.rejected(7, "home");
+    const posts = heard.filter((request) => request.startsWith("POST"));
+    const bodies = posts.map((request) => JSON.parse(request.split("\r\n\r\n")[1] ?? ""));
+    const told = { rejected_generation: 7 };
+    assert.deepEqual(bodies, [{ ...told, grant_id: "g1" }, told, told]);
+    assert.deepEqual(posts.map((request) => request.split("/")[3]), ["work", "work", "home"]);
   });
 });
 

@@ -22,6 +22,7 @@ import http.client
 import json
 import os
 import socket
+import struct
 import sys
 from dataclasses import dataclass, field
 from typing import Any, Callable, Dict, Mapping, Optional, Tuple, Union
@@ -71,9 +72,11 @@ class Headers:
     headers: Tuple[Tuple[str, str], ...] = field(repr=False)
     """Ordered pairs: `dict(ready.headers)` is what most libraries want."""
     generation: int
-    """Hand this to `Authd.rejected` if the provider answers 401."""
+    """Counts up. Hand the headers to `Authd.rejected` if the provider answers 401."""
     expires_at: Optional[str]
     """RFC 3339; None if it never expires."""
+    grant_id: str = ""
+    """Random id of the grant, made at sign-in; empty if authd is older than this field."""
 
 
 @dataclass(frozen=True)
@@ -87,6 +90,8 @@ class Login:
     """`pending`, `exchanging`, `succeeded`, `failed`, `expired` or `cancelled`."""
     authorize_url: Optional[str] = field(default=None, repr=False)
     """Browser flow: the page to open."""
+    open_url: Optional[str] = field(default=None, repr=False)
+    """Browser flow: an address of one use that leads there, for a command line that others see."""
     verification_url: Optional[str] = None
     """Device flow: the page to open on any device, …"""
     user_code: Optional[str] = field(default=None, repr=False)
@@ -140,6 +145,7 @@ class Authd:
             headers=tuple((name, value) for name, value in answer["headers"]),
             generation=answer["generation"],
             expires_at=answer.get("expires_at"),
+            grant_id=answer.get("grant_id", ""),
         )
 
     def token(self, profile: Optional[str] = None, min_ttl: Optional[int] = None) -> str:
@@ -188,12 +194,21 @@ class Authd:
         """Where to send requests without any token: authd puts the headers in, and retries after a 401."""
         return RelayBase(self.socket_path, _of(profile) + "/relay")
 
-    def rejected(self, generation: int, profile: Optional[str] = None) -> None:
-        """Says that the provider answered 401 to headers of this generation; ask for new ones afterwards.
+    def rejected(self, refused: Union[Headers, int], profile: Optional[str] = None) -> None:
+        """Says that the provider answered 401 to these headers; ask for new ones afterwards.
 
-        authd refreshes only if that generation is still the current one, so that everybody may say it.
+        authd refreshes only if they are still the current ones, so that every program may say it. A bare
+        generation is taken, too, but does not tell a sign-in from the next one.
         """
-        self._ask("POST", _of(profile) + "/refresh", {"rejected_generation": generation})
+        if isinstance(refused, Headers):
+            body: Dict[str, Any] = {"rejected_generation": refused.generation}
+            # An older authd tells no grant, and refuses a field that it does not know.
+            if refused.grant_id:
+                body["grant_id"] = refused.grant_id
+            profile = refused.profile if profile is None else profile
+        else:
+            body = {"rejected_generation": refused}
+        self._ask("POST", _of(profile) + "/refresh", body)
 
     def _ask(self, method: str, path: str, body: Optional[Mapping[str, Any]] = None) -> Dict[str, Any]:
         connection = _UnixConnection(self.socket_path, _TIMEOUT)
@@ -250,7 +265,16 @@ class _UnixConnection(http.client.HTTPConnection):
     def connect(self) -> None:
         self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self.sock.settimeout(self.timeout)
-        self.sock.connect(self._path)
+        try:
+            self.sock.connect(self._path)
+            # Before anything is sent: another user's listener would read the request and choose the answer.
+            uid, own = _peer_uid(self.sock), os.geteuid()
+            if uid != own:
+                detail = f"{self._path} is served by another user (uid {uid}), not by uid {own}; nothing was sent"
+                raise AuthdError("forbidden", detail, "name the socket of your own daemon with AUTHD_SOCKET")
+        except BaseException:
+            self.close()
+            raise
 
     def send(self, data: Any) -> None:
         try:
@@ -258,6 +282,16 @@ class _UnixConnection(http.client.HTTPConnection):
         except (BrokenPipeError, ConnectionResetError):
             # Whoever hangs up on a long body may have answered first. If not, whoever asks for the answer is told.
             pass
+
+
+def _peer_uid(connection: socket.socket) -> int:
+    """The user that the listener runs as: the kernel recorded it when it began to listen."""
+    if sys.platform == "linux":
+        # unix(7): struct ucred {pid, uid, gid}.
+        credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
+        return int(struct.unpack("=iII", credentials)[1])
+    # LOCAL_PEERCRED (1) at SOL_LOCAL (0), as getpeereid(3) reads it: struct xucred {version, uid, …}.
+    return int(struct.unpack_from("=II", connection.getsockopt(0, 1, 76))[1])
 
 
 def _checked(path: str) -> str:

@@ -12,7 +12,7 @@ import threading
 import unittest
 import urllib.error
 import urllib.request
-from typing import Iterator
+from typing import Any, Iterator, List, Optional
 from unittest import mock
 
 from authd import Authd, AuthdError, Login, NoDaemon, default_socket
@@ -65,10 +65,10 @@ class WithDaemon(unittest.TestCase):
         self.assertEqual(self.authd.relay("work").url, "http://authd/v1/profiles/work/relay")
 
     def test_a_rejected_generation_is_refreshed_once_however_often_it_is_said(self) -> None:
-        before = self.authd.headers().generation
-        for _ in range(3):
-            self.authd.rejected(before)
-        self.assertEqual(self.authd.headers().generation, before + 1)
+        before = self.authd.headers()
+        for refused in (before, before, before.generation):
+            self.authd.rejected(refused)
+        self.assertEqual(self.authd.headers().generation, before.generation + 1)
 
     def test_a_login_is_started_shown_and_waited_for(self) -> None:
         shown = []
@@ -118,6 +118,42 @@ class WithoutDaemon(unittest.TestCase):
                 with self.assertRaisesRegex(AuthdError, what):
                     Authd(path).headers()
 
+    @unittest.skipUnless(os.geteuid() == 0, "only root can change its user for a moment")
+    def test_nothing_is_sent_to_another_users_listener(self) -> None:
+        with tempfile.TemporaryDirectory() as place, socket.socket(socket.AF_UNIX) as other:
+            os.chmod(place, 0o777)
+            path = os.path.join(place, "other.sock")
+            os.seteuid(65534)
+            try:
+                other.bind(path)
+                other.listen()
+            finally:
+                os.seteuid(0)
+            authd = Authd(path)
+            for ask in (authd.headers, authd.login, lambda: authd.relay().connection(30).request("GET", "/")):
+                with self.assertRaisesRegex(AuthdError, "another user .uid 65534.*AUTHD_SOCKET") as caught:
+                    ask()
+                self.assertEqual(caught.exception.code, "forbidden")
+                client, _ = other.accept()
+                with client:
+                    self.assertEqual(client.recv(1), b"")
+
+    def test_a_rejection_names_the_grant_if_authd_tells_one(self) -> None:
+        heard: List[bytes] = []
+        body = {"profile": "work", "mode": "chatgpt", "base_url": "", "responses_url": "", "headers": []}
+        old, new = dict(body, generation=7), dict(body, generation=7, grant_id="g1")
+        done = answer({"name": "work"})
+        with somebody_else(answer(new), done, answer(old), done, done, heard=heard) as path:
+            authd = Authd(path)
+            authd.rejected(authd.headers())
+            authd.rejected(authd.headers())
+            authd.rejected(7, "home")
+        said = [json.loads(request.partition(b"\r\n\r\n")[2]) for request in heard if b"POST" in request]
+        told = {"rejected_generation": 7}
+        self.assertEqual(said, [dict(told, grant_id="g1"), told, told])
+        paths = [request.split()[1] for request in heard if b"POST" in request]
+        self.assertEqual(paths, [b"/v1/profiles/%s/refresh" % name for name in (b"work", b"work", b"home")])
+
     def test_an_answer_is_read_though_the_body_was_not(self) -> None:
         with somebody_else(b"HTTP/1.1 413 Content Too Large\r\nContent-Length: 2\r\n\r\nno", b"") as path:
             base = Authd(path).relay()
@@ -158,7 +194,7 @@ class WithoutDaemon(unittest.TestCase):
 
 
 @contextlib.contextmanager
-def somebody_else(*answers: bytes) -> Iterator[str]:
+def somebody_else(*answers: bytes, heard: Optional[List[bytes]] = None) -> Iterator[str]:
     """A socket on which somebody says these, one to each client, and reads no more than the beginning."""
     with tempfile.TemporaryDirectory() as place, socket.socket(socket.AF_UNIX) as other:
         path = os.path.join(place, "other.sock")
@@ -168,12 +204,23 @@ def somebody_else(*answers: bytes) -> Iterator[str]:
         def answer() -> None:
             for said in answers:
                 client, _ = other.accept()
-                client.recv(65536)
+                request = client.recv(65536)
+                # The body may come in a piece of its own.
+                if request.startswith(b"POST") and request.endswith(b"\r\n\r\n") and heard is not None:
+                    request += client.recv(65536)
+                if heard is not None:
+                    heard.append(request)
                 client.sendall(said)
                 client.close()
 
         threading.Thread(target=answer, daemon=True).start()
         yield path
+
+
+def answer(body: Any) -> bytes:
+    """An answer as authd gives it."""
+    text = json.dumps(body).encode()
+    return b"HTTP/1.1 200 OK\r\nAuthd-Version: 1\r\nContent-Length: %d\r\n\r\n" % len(text) + text
 
 
 def open_page(url: str) -> None:

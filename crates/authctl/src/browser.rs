@@ -3,6 +3,8 @@
 
 use http::Uri;
 
+use crate::hardening;
+
 /// What is known about where this program runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Surroundings {
@@ -49,7 +51,7 @@ pub(crate) fn way(surroundings: Surroundings, unwanted: bool, redirect_uri: Opti
 
 /// Opens the page in the person's browser; false if there is none, or the page is not one to open.
 pub(crate) fn open(url: &str) -> bool {
-    is_openable(url) && open::that_detached(url).is_ok()
+    is_openable(url) && hardening::with_inherited_limit(|| open::that_detached(url)).is_ok()
 }
 
 /// Whether a browser may be sent there: a URL with any other scheme could start any program.

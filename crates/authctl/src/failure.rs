@@ -82,6 +82,9 @@ impl From<ClientError> for Failure {
             ClientError::NoDaemon { .. } => {
                 no_daemon(detail).hint("start it: systemctl --user start authd, or: authd &").into()
             }
+            ClientError::OtherUser { .. } => Problem::new(ErrorCode::Forbidden, detail)
+                .hint("name the socket of your own daemon with --socket or AUTHD_SOCKET")
+                .into(),
             ClientError::Problem(problem) => Self::Problem(problem),
             ClientError::Broken { .. } => {
                 Problem::new(ErrorCode::Internal, detail).hint("try again, then look at authd's log").into()

@@ -5,7 +5,10 @@ mod browser;
 #[expect(clippy::doc_markdown, reason = "doc comments there are help texts, which have no backticks")]
 mod cli;
 mod failure;
+mod hardening;
 mod out;
+mod printable;
+mod private;
 mod refusal;
 mod run;
 mod service;
@@ -25,6 +28,7 @@ use crate::{cli::Cli, out::Out};
 static ALLOCATOR: dlmalloc::GlobalDlmalloc = dlmalloc::GlobalDlmalloc;
 
 fn main() -> ExitCode {
+    hardening::harden();
     let cli = Cli::read();
     let out = Out::new(&cli.common);
     match run::run(cli, out) {

@@ -1,12 +1,18 @@
 //! The one file that writes to stdout and stderr: answers to the one, words for people to the other. What
 //! is written is decided elsewhere.
 
-use std::io::{self, IsTerminal, Write};
+use std::{
+    borrow::Cow,
+    io::{self, IsTerminal, Write},
+};
 
 use authd_api::Problem;
 use serde::Serialize;
 
-use crate::{cli::Common, failure::Failure};
+use crate::{cli::Common, failure::Failure, printable};
+
+/// Clears the screen, and begins at its top.
+const CLEAR: &str = "\x1b[2J\x1b[H";
 
 /// Where the words go.
 #[derive(Clone, Copy, Debug)]
@@ -61,9 +67,14 @@ impl Out {
         self.words
     }
 
-    /// The answer, to stdout, as it is.
+    /// The answer, to stdout, in words: without control characters but those of our own colours.
     pub(crate) fn answer(self, text: &str) -> Result<(), Failure> {
-        self.bytes(text.as_bytes())
+        self.bytes(self.answer.printable(text).as_bytes())
+    }
+
+    /// Makes room for the next answer: on a terminal all of the screen, elsewhere an empty line.
+    pub(crate) fn clear(self, screen: bool) -> Result<(), Failure> {
+        self.bytes(if screen { CLEAR } else { "\n" }.as_bytes())
     }
 
     /// The answer, to stdout, byte for byte.
@@ -78,7 +89,7 @@ impl Out {
         let mut text =
             serde_json::to_string_pretty(message).expect("the contract's messages have a JSON form");
         text.push('\n');
-        self.answer(&text)
+        self.bytes(text.as_bytes())
     }
 
     /// A line for people, unless they want quiet.
@@ -91,7 +102,7 @@ impl Out {
     /// A line for people, on a terminal, whose place the next one takes; an empty one clears it.
     pub(crate) fn pass(self, line: &str) {
         if self.redraws && !self.quiet {
-            drop(write!(io::stderr().lock(), "\r\x1b[K{line}"));
+            drop(write!(io::stderr().lock(), "\r\x1b[K{}", printable::value(line)));
         }
     }
 
@@ -105,7 +116,7 @@ impl Out {
     /// A line for people that even quiet ones need.
     pub(crate) fn insist(self, line: &str) {
         // Nothing is left to do when stderr is closed.
-        drop(writeln!(io::stderr().lock(), "{line}"));
+        drop(writeln!(io::stderr().lock(), "{}", self.words.printable(line)));
     }
 
     /// What went wrong: words to stderr and, for programs that want JSON, the problem to stdout.
@@ -145,5 +156,27 @@ impl Paint {
 
     fn wrap(self, code: &str, text: &str) -> String {
         if self.0 { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
+    }
+
+    /// The text with no escape sequence in it but those that this type writes, if it does.
+    fn printable(self, text: &str) -> Cow<'_, str> {
+        const OWN: [&str; 5] = ["\x1b[0m", "\x1b[1m", "\x1b[31m", "\x1b[32m", "\x1b[33m"];
+        printable::text(text, if self.0 { &OWN } else { &[] })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_colour_is_printable_where_colours_are_wanted() {
+        let (on, off) = (Paint(true), Paint(false));
+        for paint in [Paint::bold, Paint::red, Paint::green, Paint::yellow] {
+            let painted = paint(on, "words");
+            assert_eq!(on.printable(&painted), painted);
+            assert_ne!(off.printable(&painted), painted);
+        }
+        assert_eq!(on.printable("\x1b[8mhidden"), "\u{FFFD}[8mhidden");
     }
 }

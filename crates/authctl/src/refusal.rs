@@ -6,7 +6,7 @@ use http::{HeaderMap, StatusCode, header};
 use jiff::{Timestamp, tz::TimeZone};
 use serde_json::Value;
 
-use crate::time;
+use crate::{printable, time};
 
 /// The longest quotation of the provider, in characters: a sentence or two.
 const MAX_QUOTE: usize = 200;
@@ -69,7 +69,7 @@ pub(crate) fn stream_failed(code: Option<&str>, message: Option<&str>) -> Proble
 /// Somebody else's words, short and harmless: one line, no control characters.
 pub(crate) fn quote(words: &str) -> String {
     let plain: String = words.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
-    let one_line = plain.split_whitespace().collect::<Vec<_>>().join(" ");
+    let one_line = printable::value(&plain).split_whitespace().collect::<Vec<_>>().join(" ");
     match one_line.char_indices().nth(MAX_QUOTE) {
         Some((end, _)) => format!("{}…", &one_line[..end]),
         None => one_line,

@@ -25,8 +25,9 @@ use serde_json::json;
 use crate::{
     cli::{Cli, Common, CredentialArgs, LogoutArgs, One, Verb},
     failure::Failure,
+    hardening,
     out::Out,
-    show, time,
+    private, show, time,
 };
 
 /// How long an answer may take. The daemon has deadlines of its own and says why it was late; this one is
@@ -92,10 +93,9 @@ fn token(ctl: &Ctl, args: CredentialArgs) -> Result<(), Failure> {
     let headers = ctl.credential(args)?;
     let token = bearer(&headers)?;
     if ctl.out.wants_json() {
-        let Headers { profile, expires_at, generation, .. } = &headers;
-        return ctl.out.json(
-            &json!({"profile": profile, "token": token, "expires_at": expires_at, "generation": generation}),
-        );
+        let Headers { profile, expires_at, generation, grant_id, .. } = &headers;
+        return ctl.out.json(&json!({"profile": profile, "token": token, "expires_at": expires_at,
+            "generation": generation, "grant_id": grant_id}));
     }
     ctl.out.answer(&format!("{token}\n"))
 }
@@ -191,7 +191,7 @@ fn exec(ctl: &Ctl, command: &[OsString]) -> Result<(), Failure> {
         Some(account) => command.env("CHATGPT_ACCOUNT_ID", account),
         None => command.env_remove("CHATGPT_ACCOUNT_ID"),
     };
-    let error = command.exec();
+    let error = hardening::with_inherited_limit(|| command.exec());
     let problem =
         Problem::new(ErrorCode::BadRequest, format!("{} cannot be run: {error}", program.to_string_lossy()));
     // As shells say: 127, there is no such command; 126, there is, but it cannot be run.
@@ -211,13 +211,21 @@ fn manual(directory: Option<&Path>, out: Out) -> Result<(), Failure> {
         clap_mangen::Man::new(Cli::command()).render(&mut page)?;
         return out.bytes(&page);
     };
-    let written =
-        std::fs::create_dir_all(directory).and_then(|()| clap_mangen::generate_to(Cli::command(), directory));
+    let mut command = Cli::command().disable_help_subcommand(true);
+    command.build();
+    let written = std::fs::create_dir_all(directory).and_then(|()| pages(&command, directory));
     written.map_err(|error| {
         Failure::new(ErrorCode::BadRequest, format!("{} cannot be written: {error}", directory.display()))
     })?;
     out.say(&format!("the manual pages are in {}", directory.display()));
     Ok(())
+}
+
+/// As `clap_mangen::generate_to` does, which follows any symbolic link.
+fn pages(command: &clap::Command, directory: &Path) -> io::Result<()> {
+    command.get_subcommands().try_for_each(|command| pages(command, directory))?;
+    let page = clap_mangen::Man::new(command.clone());
+    page.render(&mut private::create_public(&directory.join(page.get_filename()))?)
 }
 
 impl Ctl {

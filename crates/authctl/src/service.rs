@@ -10,6 +10,7 @@ use serde::Serialize;
 
 pub(crate) mod files;
 pub(crate) mod manager;
+mod unit_file;
 
 use self::files::File;
 

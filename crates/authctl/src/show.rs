@@ -7,7 +7,7 @@ use authd_api::{
 };
 use jiff::Timestamp;
 
-use crate::{out::Paint, time};
+use crate::{out::Paint, printable::value, time};
 
 /// The widest line of a table, in columns: what every terminal has.
 const WIDTH: usize = 80;
@@ -15,7 +15,8 @@ const WIDTH: usize = 80;
 /// The daemon and its profiles.
 pub(crate) fn status(daemon: &Status, all: &[Profile], now: Timestamp, paint: Paint) -> String {
     let up = time::length(u64::try_from(now.as_second() - daemon.started_at.as_second()).unwrap_or(0));
-    let mut text = format!("{} {}, process {}, up {up}\n", paint.bold("authd"), daemon.version, daemon.pid);
+    let mut text =
+        format!("{} {}, process {}, up {up}\n", paint.bold("authd"), value(&daemon.version), daemon.pid);
     text += &format!("store     {}\n", store(&daemon.store, paint));
     text += &format!("callback  {}\n", callback(daemon, paint));
     if daemon.pending_logins > 0 {
@@ -44,9 +45,15 @@ pub(crate) fn profiles(all: &[Profile], now: Timestamp, paint: Paint) -> String 
         text += &line;
         text.push('\n');
     }
-    for problem in all.iter().filter_map(|profile| profile.last_error.as_ref()) {
-        text += &format!("\n{} {}\n", paint.yellow("!"), problem.detail);
-        text += &problem.hint.as_ref().map(|hint| format!("  {hint}\n")).unwrap_or_default();
+    for profile in all {
+        let unread = (profile.state == ProfileState::Unread)
+            .then(|| format!("profile \"{}\" has not been read from the store yet", profile.name));
+        let (detail, hint) = match &profile.last_error {
+            Some(problem) => (Some(value(&problem.detail).into_owned()), problem.hint.as_deref()),
+            None => (unread, None),
+        };
+        text += &detail.map(|detail| format!("\n{} {detail}\n", paint.yellow("!"))).unwrap_or_default();
+        text += &hint.map(|hint| format!("  {}\n", value(hint))).unwrap_or_default();
     }
     text
 }
@@ -54,13 +61,14 @@ pub(crate) fn profiles(all: &[Profile], now: Timestamp, paint: Paint) -> String 
 /// Who is signed in, with which plan, in which mode and why; `wanted` is the name that the login was
 /// started for.
 pub(crate) fn signed_in(profile: &Profile, wanted: &ProfileName, paint: Paint) -> String {
-    let who = profile.email.as_deref().unwrap_or("somebody without an address");
-    let plan = profile.plan.as_deref().map(|plan| format!(", plan {plan}")).unwrap_or_default();
-    let why = profile.mode_reason.as_deref().map(|why| format!(", because {why}")).unwrap_or_default();
+    let who = value(profile.email.as_deref().unwrap_or("somebody without an address"));
+    let plan = profile.plan.as_deref().map(|plan| format!(", plan {}", value(plan))).unwrap_or_default();
+    let why =
+        profile.mode_reason.as_deref().map(|why| format!(", because {}", value(why))).unwrap_or_default();
     let mut text = format!(
         "{} Signed in as {}{plan}, in {} mode{why}.\n",
         paint.green("✓"),
-        paint.bold(who),
+        paint.bold(&who),
         mode(profile.mode)
     );
     let name = &profile.name;
@@ -82,9 +90,9 @@ pub(crate) fn findings(all: &[Finding], paint: Paint) -> String {
                 FindingState::Warning | FindingState::Unknown => paint.yellow("!"),
                 FindingState::Failed => paint.red("✗"),
             };
-            let remedy =
-                remedy.as_ref().map(|remedy| format!("  {:width$}    → {remedy}\n", "")).unwrap_or_default();
-            format!("{mark} {check:width$}  {detail}\n{remedy}")
+            let remedy = remedy.as_ref().map(|remedy| format!("  {:width$}    → {}\n", "", value(remedy)));
+            let (check, remedy) = (value(check), remedy.unwrap_or_default());
+            format!("{mark} {check:width$}  {}\n{remedy}", value(detail))
         })
         .collect()
 }
@@ -119,7 +127,8 @@ pub(crate) fn store(store: &StoreStatus, paint: Paint) -> String {
 fn callback(daemon: &Status, paint: Paint) -> String {
     let state = match daemon.callback.state {
         CallbackState::Listening => {
-            format!("{} on {}", paint.green("listening"), daemon.callback.addresses.join(", "))
+            let addresses = daemon.callback.addresses.join(", ");
+            format!("{} on {}", paint.green("listening"), value(&addresses))
         }
         CallbackState::Yielded => paint.yellow("yielded its port for a while"),
         CallbackState::Unavailable => paint.red("unavailable"),
@@ -129,7 +138,7 @@ fn callback(daemon: &Status, paint: Paint) -> String {
 }
 
 fn detail(detail: Option<&str>) -> String {
-    detail.map(|detail| format!(": {detail}")).unwrap_or_default()
+    detail.map(|detail| format!(": {}", value(detail))).unwrap_or_default()
 }
 
 fn state(state: ProfileState) -> &'static str {
@@ -139,6 +148,7 @@ fn state(state: ProfileState) -> &'static str {
         ProfileState::Expired => "expired",
         ProfileState::LoginRequired => "signed out",
         ProfileState::Unsaved => "not saved",
+        ProfileState::Unread => "unread",
         ProfileState::Unknown => "?",
     }
 }
@@ -146,7 +156,7 @@ fn state(state: ProfileState) -> &'static str {
 fn coloured(state: ProfileState, words: &str, paint: Paint) -> String {
     match state {
         ProfileState::Ready | ProfileState::Refreshing => paint.green(words),
-        ProfileState::Expired | ProfileState::Unsaved => paint.yellow(words),
+        ProfileState::Expired | ProfileState::Unsaved | ProfileState::Unread => paint.yellow(words),
         ProfileState::LoginRequired => paint.red(words),
         ProfileState::Unknown => words.to_owned(),
     }
@@ -155,7 +165,7 @@ fn coloured(state: ProfileState, words: &str, paint: Paint) -> String {
 type Row = [String; 6];
 
 fn row(profile: &Profile, now: Timestamp) -> Row {
-    let or_dash = |text: &Option<String>| text.clone().unwrap_or_else(|| "-".to_owned());
+    let or_dash = |text: &Option<String>| value(text.as_deref().unwrap_or("-")).into_owned();
     let expires = match (profile.expires_at, profile.mode) {
         (Some(at), _) => time::relative(at, now),
         (None, Some(Mode::ApiKey)) => "never".to_owned(),

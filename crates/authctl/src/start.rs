@@ -3,20 +3,16 @@
 
 use std::{
     ffi::OsStr,
-    fs::{self, DirBuilder, File, OpenOptions},
-    io,
-    os::unix::{
-        fs::{DirBuilderExt, OpenOptionsExt},
-        process::CommandExt,
-    },
+    io::{self, Read as _, Seek as _, SeekFrom},
+    os::unix::process::CommandExt,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     time::{Duration, Instant},
 };
 
-use authd_api::{Client, Paths};
+use authd_api::{Client, ClientError, Paths};
 
-use crate::{failure, failure::Failure, out::Out};
+use crate::{failure, failure::Failure, hardening, out::Out, private};
 
 /// The units of the systemd user manager, the one to prefer first.
 const UNITS: [&str; 2] = ["authd.socket", "authd.service"];
@@ -27,6 +23,9 @@ const DEADLINE: Duration = Duration::from_secs(15);
 
 /// The first and the longest pause between two looks at the socket.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(20), Duration::from_millis(200));
+
+/// How much of a log's end is read to quote its last line, in bytes.
+const TAIL: u64 = 8 << 10;
 
 /// The exit code of a daemon that found another one on its socket.
 const TAKEN: i32 = 69;
@@ -109,30 +108,29 @@ pub(crate) fn installed_program() -> Option<PathBuf> {
 fn systemctl(args: &[&str]) -> bool {
     let mut command = Command::new("systemctl");
     command.arg("--user").args(args).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-    command.status().is_ok_and(|status| status.success())
+    hardening::with_inherited_limit(|| command.status()).is_ok_and(|status| status.success())
 }
 
 /// A group of its own keeps the terminal's Ctrl-C away, and the root directory keeps no file system busy.
 fn spawn(program: &Path, paths: &Paths, log: &Path) -> Result<Child, Failure> {
     let unwritable = |error: io::Error| {
-        not_started(format!("{} cannot be written: {error}", log.display()), "check its directory")
+        let directory = paths.state_dir.display();
+        let hint = format!("make {directory} your own and private, or name another with AUTHD_STATE_DIR");
+        not_started(format!("{} cannot be written: {error}", log.display()), &hint)
     };
-    let log_file = open_log(&paths.state_dir, log).map_err(unwritable)?;
+    let log_file = private::open_log(log).map_err(unwritable)?;
     let second = log_file.try_clone().map_err(unwritable)?;
     let mut command = Command::new(program);
     command.args([OsStr::new("--socket"), paths.socket.as_os_str()]).current_dir("/").process_group(0);
     command.stdin(Stdio::null()).stdout(second).stderr(log_file);
-    command.spawn().map_err(|error| {
+    // A shell that `authctl exec` has started has it. The daemon has no use for it, and lives long.
+    command.env_remove("OPENAI_API_KEY");
+    hardening::with_inherited_limit(|| command.spawn()).map_err(|error| {
         not_started(
             format!("{} cannot be started: {error}", program.display()),
             "install authd beside authctl, or start it: authd &",
         )
     })
-}
-
-fn open_log(state_dir: &Path, log: &Path) -> io::Result<File> {
-    DirBuilder::new().recursive(true).mode(0o700).create(state_dir)?;
-    OpenOptions::new().create(true).append(true).mode(0o600).open(log)
 }
 
 /// Returns when a daemon that somebody else has started answers.
@@ -154,6 +152,8 @@ async fn answered(
         let ended = child.as_mut().and_then(|child| child.try_wait().ok().flatten());
         match tokio::time::timeout(DEADLINE, client.status()).await {
             Ok(Ok(_)) => return Ok(()),
+            // Waiting makes no other user's listener ours.
+            Ok(Err(error @ ClientError::OtherUser { .. })) => return Err(error.into()),
             Ok(Err(_)) | Err(_) if started.elapsed() < DEADLINE => {}
             Ok(Err(error)) => {
                 return Err(not_started(format!("authd does not answer: {error}"), &seen_in(log)));
@@ -175,12 +175,21 @@ async fn answered(
 
 /// Where to read on, with the last line of the log, which mostly says it all.
 fn seen_in(log: &Path) -> String {
-    let text = fs::read(log).unwrap_or_default();
+    let text = tail(log).unwrap_or_default();
     let text = String::from_utf8_lossy(&text);
     match text.lines().rfind(|line| !line.trim().is_empty()) {
         Some(last) => format!("see {}, which ends with: {}", log.display(), crate::refusal::quote(last)),
         None => format!("see {}", log.display()),
     }
+}
+
+fn tail(log: &Path) -> io::Result<Vec<u8>> {
+    let mut log = private::open_own(log)?;
+    let start = log.metadata()?.len().saturating_sub(TAIL);
+    log.seek(SeekFrom::Start(start))?;
+    let mut text = Vec::new();
+    log.take(TAIL).read_to_end(&mut text)?;
+    Ok(text)
 }
 
 fn not_started(detail: String, hint: &str) -> Failure {

@@ -12,7 +12,7 @@ use super::{Ctl, ask::models_path};
 use crate::{
     cli::{CredentialArgs, One},
     failure::Failure,
-    refusal, time,
+    printable, refusal, time,
 };
 
 /// An endpoint: its name, its path below the profile, and what its answer says in a word.
@@ -93,7 +93,12 @@ async fn call(ctl: &Ctl, headers: &Headers, (name, path, in_words): Endpoint) ->
 impl Finding {
     fn line(&self) -> String {
         let status = self.status.map_or_else(|| "---".to_owned(), |status| status.as_u16().to_string());
-        format!("{:<14} {status}  {:>5} ms  {}\n", self.name, self.took.as_millis(), self.words)
+        format!(
+            "{:<14} {status}  {:>5} ms  {}\n",
+            self.name,
+            self.took.as_millis(),
+            printable::value(&self.words)
+        )
     }
 
     fn json(&self) -> Value {

@@ -8,7 +8,7 @@ use super::{Ctl, within};
 use crate::{
     cli::{CodexDeed, CodexHome, ProgramArg},
     failure::Failure,
-    show,
+    printable, show,
 };
 
 /// Takes over a login.
@@ -16,7 +16,7 @@ pub(super) async fn import(ctl: &Ctl, source: ProgramArg, path: Option<PathBuf>)
     let path = from_root(path.or_else(|| codex_home().map(|home| home.join("auth.json"))))?;
     let body = ImportBody { source: source.into(), path, profile: ctl.profile.clone() };
     let profile = within(ctl.client.import(&body)).await?;
-    let who = profile.email.as_deref().unwrap_or("a key");
+    let who = printable::value(profile.email.as_deref().unwrap_or("a key"));
     let mode = show::mode(profile.mode);
     ctl.out.say(&format!("{who} is profile \"{}\" now, in {mode} mode; Codex goes on working", profile.name));
     if ctl.out.wants_json() { ctl.out.json(&profile) } else { Ok(()) }

@@ -7,7 +7,7 @@ use authd_api::{ErrorCode, Finding, FindingState};
 use serde_json::json;
 
 use super::{Ctl, within};
-use crate::{failure::Failure, show, start};
+use crate::{failure::Failure, private, show, start};
 
 /// Looks at everything, and fails as the first thing that does.
 pub(super) async fn doctor(ctl: &Ctl) -> Result<(), Failure> {
@@ -54,12 +54,25 @@ fn tell(ctl: &Ctl, findings: &[Finding]) -> Result<(), Failure> {
 /// The socket must be there, ours, and private.
 fn socket(path: &Path) -> Finding {
     let shown = path.display();
+    let own = rustix::process::geteuid().as_raw();
     match std::fs::metadata(path) {
+        Ok(there) if there.uid() != own => {
+            let detail = format!("{shown} belongs to another user (uid {})", there.uid());
+            let finding = found("socket", FindingState::Failed, detail);
+            Finding { code: Some(ErrorCode::Forbidden), ..finding }
+                .remedy("name the socket of your own daemon with --socket or AUTHD_SOCKET")
+        }
         Ok(there) if there.mode() & 0o077 != 0 => {
             found("socket", FindingState::Warning, format!("{shown} is open to other users"))
                 .remedy("restart authd; it makes its socket private")
         }
-        Ok(_) => found("socket", FindingState::Ok, shown.to_string()),
+        Ok(_) => {
+            match path.parent().map_or(Ok(()), |directory| private::check_own_directory(directory, 0o022)) {
+                Ok(()) => found("socket", FindingState::Ok, shown.to_string()),
+                Err(error) => found("socket", FindingState::Warning, format!("{shown}: {error}"))
+                    .remedy("have the socket in a directory of your own: chmod 700 it, or name another"),
+            }
+        }
         Err(error) => found("socket", FindingState::Warning, format!("{shown}: {error}"))
             .remedy("no daemon has made it; see below"),
     }

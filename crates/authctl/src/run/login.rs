@@ -25,6 +25,7 @@ use crate::{
     cli::LoginArgs,
     failure::Failure,
     out::Out,
+    printable::value,
     show, start, time,
 };
 
@@ -99,9 +100,9 @@ fn hand_over(ctl: &Ctl, login: &Login) -> Result<(), Failure> {
         return ctl.out.json(login);
     }
     let url = login.authorize_url.as_ref().or(login.verification_url.as_ref());
-    let lines = [url, login.user_code.as_ref(), Some(&login.id)];
-    ctl.out.answer(&lines.into_iter().flatten().map(|line| format!("{line}\n")).collect::<String>())?;
-    ctl.out.say(&format!("sign in there, then run: authctl login --resume {}", login.id));
+    let lines = [url, login.user_code.as_ref(), Some(&login.id)].into_iter().flatten();
+    ctl.out.answer(&lines.map(|line| format!("{}\n", value(line))).collect::<String>())?;
+    ctl.out.say(&format!("sign in there, then run: authctl login --resume {}", value(&login.id)));
     Ok(())
 }
 
@@ -109,14 +110,16 @@ fn hand_over(ctl: &Ctl, login: &Login) -> Result<(), Failure> {
 fn guide(ctl: &Ctl, args: &LoginArgs, login: &Login) {
     let out = ctl.out;
     if let (Some(url), Some(code)) = (&login.verification_url, &login.user_code) {
+        let (url, code) = (value(url), value(code));
         out.insist(&format!(
             "On any device, go to:\n\n  {url}\n\nand enter the code:  {}\n",
-            out.words().bold(code)
+            out.words().bold(&code)
         ));
         out.say("Never give this code to anybody else: it signs in whoever asked for it.");
         return;
     }
-    let Some(url) = &login.authorize_url else { return };
+    let Some(authorize_url) = &login.authorize_url else { return };
+    let url = value(authorize_url);
     if args.paste {
         out.insist(&format!("Open this page in a browser, on any machine:\n\n  {url}\n"));
         out.insist("It ends on an address that may not load. Paste that address here, and press Enter:");
@@ -125,7 +128,9 @@ fn guide(ctl: &Ctl, args: &LoginArgs, login: &Login) {
     let watched = io::stderr().is_terminal();
     let way = browser::way(Surroundings::from_env(watched), args.no_browser, login.redirect_uri.as_deref());
     match way {
-        Way::Open if browser::open(url) => {
+        // The address of one use, so that the process list shows none that signs a person in. An older
+        // daemon tells none.
+        Way::Open if browser::open(login.open_url.as_ref().unwrap_or(authorize_url)) => {
             out.say(&format!(
                 "A browser was opened to sign in. If none came up, open this page:\n\n  {url}\n"
             ));
@@ -204,6 +209,7 @@ async fn wait(ctl: &Ctl, mut login: Login, takes_lines: bool) -> Result<Login, F
 async fn back_again(ctl: &Ctl, error: ClientError, missed: &mut Option<Instant>) -> Result<(), Failure> {
     let gone = match &error {
         ClientError::NoDaemon { .. } | ClientError::Broken { .. } => true,
+        ClientError::OtherUser { .. } => false,
         ClientError::Problem(problem) => problem.code == ErrorCode::ShuttingDown,
     };
     let since = *missed.get_or_insert_with(|| {

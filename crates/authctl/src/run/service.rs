@@ -38,6 +38,9 @@ pub(super) async fn service(own_socket: bool, deed: ServiceDeed, out: Out) -> Re
         Ok(()) => {}
     }
     let facts = manager::look(manager, reached.is_ok())?;
+    if matches!(&deed, ServiceDeed::Install(how) | ServiceDeed::Uninstall(how) if !how.print) {
+        manager::remove_left_over(&facts);
+    }
     match deed {
         ServiceDeed::Install(Rehearsal { print }) => {
             let steps = facts.install(&wanted(&facts)?);

@@ -19,17 +19,15 @@ const STALE: Duration = Duration::from_secs(30);
 /// The pause before a daemon that went away is looked for again.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// Clears the screen, and begins at its top.
-const CLEAR: &str = "\x1b[2J\x1b[H";
-
 /// Shows it.
 pub(super) async fn status(ctl: &Ctl, args: StatusArgs) -> Result<(), Failure> {
     let name = ctl.named(args.one);
-    show(ctl, name.as_ref(), "").await?;
+    show(ctl, name.as_ref(), None).await?;
     if args.watch { watch(ctl, name.as_ref()).await } else { Ok(()) }
 }
 
-async fn show(ctl: &Ctl, name: Option<&ProfileName>, before: &str) -> Result<(), Failure> {
+/// Shows it once; the second time and later on a screen, or below an empty line.
+async fn show(ctl: &Ctl, name: Option<&ProfileName>, screen: Option<bool>) -> Result<(), Failure> {
     let daemon: Status = within(ctl.client.status()).await?;
     let mut profiles: Profiles = within(ctl.client.profiles()).await?;
     if let Some(name) = name {
@@ -42,12 +40,15 @@ async fn show(ctl: &Ctl, name: Option<&ProfileName>, before: &str) -> Result<(),
         return ctl.out.json(&json!({"daemon": daemon, "profiles": profiles}));
     }
     let text = show::status(&daemon, &profiles.profiles, time::now(), ctl.out.paint());
-    ctl.out.answer(&format!("{before}{text}"))
+    if let Some(screen) = screen {
+        ctl.out.clear(screen)?;
+    }
+    ctl.out.answer(&text)
 }
 
 /// The event stream says when to look again; what is shown is always asked for anew.
 async fn watch(ctl: &Ctl, name: Option<&ProfileName>) -> Result<(), Failure> {
-    let before = if std::io::stdout().is_terminal() { CLEAR } else { "\n" };
+    let screen = std::io::stdout().is_terminal();
     loop {
         let headers = HeaderMap::new();
         let stream = ctl.client.stream(Method::GET, route::EVENTS, &headers, Bytes::new());
@@ -58,10 +59,10 @@ async fn watch(ctl: &Ctl, name: Option<&ProfileName>) -> Result<(), Failure> {
                 match tokio::time::timeout(STALE, stream.chunk()).await {
                     Ok(Ok(Some(_))) => {
                         while let Ok(Ok(Some(_))) = tokio::time::timeout(TOGETHER, stream.chunk()).await {}
-                        show(ctl, name, before).await?;
+                        show(ctl, name, Some(screen)).await?;
                     }
                     Ok(_) => news = false,
-                    Err(_) if before == CLEAR => show(ctl, name, before).await?,
+                    Err(_) if screen => show(ctl, name, Some(screen)).await?,
                     Err(_) => {}
                 }
             }
@@ -70,6 +71,6 @@ async fn watch(ctl: &Ctl, name: Option<&ProfileName>) -> Result<(), Failure> {
         while within(ctl.client.status()).await.is_err() {
             tokio::time::sleep(PAUSE).await;
         }
-        show(ctl, name, before).await?;
+        show(ctl, name, Some(screen)).await?;
     }
 }

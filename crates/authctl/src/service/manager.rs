@@ -3,8 +3,8 @@
 use std::{
     collections::BTreeMap,
     fs,
-    io::{self, Write as _},
-    os::unix::{fs::OpenOptionsExt as _, process::CommandExt as _},
+    io::{self, Read as _},
+    os::unix::process::CommandExt as _,
     path::{Path, PathBuf},
     process::{Command, Stdio},
     time::{Duration, Instant},
@@ -16,9 +16,9 @@ use rustix::process::{Pid, Signal, kill_process};
 use super::{
     Facts, Manager, Step, Unit, Unreachable, domain,
     files::{self, File},
-    service,
+    service, unit_file,
 };
-use crate::failure::Failure;
+use crate::{failure::Failure, hardening::with_inherited_limit, private};
 
 /// How long a daemon may take to stop: it gives what is under way ten seconds.
 const STOP: Duration = Duration::from_secs(15);
@@ -33,7 +33,7 @@ pub(crate) fn reach(manager: Manager) -> Result<(), Unreachable> {
         Manager::Systemd => ("systemctl", &["--user", "is-system-running"]),
         Manager::Launchd { uid } => ("launchctl", &["print", &domain(uid)]),
     };
-    let output = Command::new(program).args(args).stdin(Stdio::null()).output();
+    let output = with_inherited_limit(|| Command::new(program).args(args).stdin(Stdio::null()).output());
     let output = output.map_err(|_| Unreachable::Missing(program))?;
     let said = String::from_utf8_lossy(&output.stdout);
     let there = match manager {
@@ -113,7 +113,7 @@ fn directory(manager: Manager, home: &Path) -> PathBuf {
 
 /// What the manager says; nothing, where it says that it knows nothing.
 fn ask(manager: Manager, args: &[&str]) -> String {
-    let output = command(&manager.command(args)).output();
+    let output = with_inherited_limit(|| command(&manager.command(args)).output());
     output.map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).unwrap_or_default()
 }
 
@@ -163,11 +163,21 @@ fn lock() -> Result<PathBuf, Failure> {
 
 /// The process that holds a daemon's lock, if one does.
 fn holder(lock: &Path) -> Option<i32> {
-    let file = fs::File::open(lock).ok()?;
+    // Another user's file would have this program stop a process of that user's choice.
+    let mut file = private::open_own(lock).ok()?;
     match file.try_lock_shared() {
-        Err(fs::TryLockError::WouldBlock) => fs::read_to_string(lock).ok()?.trim().parse().ok(),
+        Err(fs::TryLockError::WouldBlock) => {
+            let mut text = String::new();
+            file.read_to_string(&mut text).ok()?;
+            text.trim().parse().ok()
+        }
         Ok(()) | Err(fs::TryLockError::Error(_)) => None,
     }
+}
+
+/// Removes the temporary files that earlier runs left, if they were killed.
+pub(crate) fn remove_left_over(facts: &Facts) {
+    unit_file::remove_left_over(&facts.directory, files::names(facts.manager));
 }
 
 /// Takes a step.
@@ -176,21 +186,11 @@ pub(crate) fn act(step: &Step) -> Result<(), Failure> {
         Failure::new(ErrorCode::BadRequest, format!("{} cannot be changed: {error}", path.display()))
     };
     match step {
-        Step::Write { path, text } => write(path, text).map_err(|error| failed(path, &error)),
+        Step::Write { path, text } => unit_file::write(path, text).map_err(|error| failed(path, &error)),
         Step::Remove(path) => fs::remove_file(path).map_err(|error| failed(path, &error)),
         Step::Stop(pid) => stop(*pid),
         Step::Run(words) => run(words),
     }
-}
-
-/// Written whole or not at all: the manager may read at any time.
-fn write(path: &Path, text: &str) -> io::Result<()> {
-    let parent = path.parent().ok_or(io::ErrorKind::InvalidInput)?;
-    fs::create_dir_all(parent)?;
-    let part = path.with_extension(format!("part-{}", std::process::id()));
-    let mut file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o644).open(&part)?;
-    let written = file.write_all(text.as_bytes()).and_then(|()| fs::rename(&part, path));
-    written.inspect_err(|_| drop(fs::remove_file(&part)))
 }
 
 /// Asks a daemon to stop, and returns when it has given up its lock: its process may not be ours to wait
@@ -213,7 +213,7 @@ fn stop(pid: i32) -> Result<(), Failure> {
 
 fn run(words: &[String]) -> Result<(), Failure> {
     let shown = words.join(" ");
-    let output = command(words).output();
+    let output = with_inherited_limit(|| command(words).output());
     let output =
         output.map_err(|error| Failure::new(ErrorCode::Internal, format!("{shown}: cannot run: {error}")))?;
     if output.status.success() {
@@ -227,7 +227,7 @@ fn run(words: &[String]) -> Result<(), Failure> {
 
 /// Becomes the program that shows the log.
 pub(crate) fn become_program(words: &[String]) -> Failure {
-    let error = command(words).exec();
+    let error = with_inherited_limit(|| command(words).exec());
     Failure::new(ErrorCode::Internal, format!("{} cannot be run: {error}", words.join(" ")))
 }
 
@@ -269,5 +269,8 @@ mod tests {
         let held = fs::File::open(&path).unwrap();
         held.lock().unwrap();
         assert_eq!(holder(&path), Some(42));
+        let link = place.path().join("link.lock");
+        std::os::unix::fs::symlink(&path, &link).unwrap();
+        assert_eq!(holder(&link), None, "a link may lead to another user's file");
     }
 }

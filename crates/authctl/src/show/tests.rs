@@ -73,7 +73,7 @@ fn daemon() -> Status {
             detail: None,
         },
         store: StoreStatus { kind: Some(StoreKind::Keychain), state: StoreState::Ready, detail: None },
-        profiles: 4,
+        profiles: Some(4),
         pending_logins: 1,
         default_profile: Some(ProfileName::first()),
         model: None,
@@ -123,4 +123,56 @@ fn a_login_ends_in_a_sentence() {
       Somebody else is signed in as "default", so this is profile "default-2".
       Profile "default-2" is ready; try: authctl ask -p default-2 "What is 2+2?"
     "#);
+}
+
+#[test]
+fn an_unread_profile_is_shown_with_the_reason() {
+    let reason = Problem::new(ErrorCode::StoreLocked, "profile \"x\" is not read: the keychain is locked")
+        .hint("unlock the keychain");
+    let unread = Profile { state: ProfileState::Unread, email: None, plan: None, mode: None, ..profile("x") };
+    let told = Profile { last_error: Some(reason), ..unread.clone() };
+    insta::assert_snapshot!(profiles(&[Profile { expires_at: None, ..told }], now(), PLAIN), @r#"
+      PROFILE  WHO  PLAN  MODE  STATE   EXPIRES
+      x        -    -     ?     unread  -
+
+    ! profile "x" is not read: the keychain is locked
+      unlock the keychain
+    "#);
+    let text = profiles(&[unread], now(), PLAIN);
+    assert!(text.contains("profile \"x\" has not been read from the store yet"), "{text}");
+}
+
+#[test]
+fn no_text_of_the_daemon_or_the_provider_leaves_its_place() {
+    let hostile = "a\x1b]0;t\x07\nauthctl: all is well\u{202e}";
+    let harmless = "a\u{FFFD}]0;t\u{FFFD}\u{FFFD}authctl: all is well\u{FFFD}";
+    let problem = Problem::new(ErrorCode::ProviderRefused, hostile).hint(hostile);
+    let some = || Some(hostile.to_owned());
+    let profile = Profile {
+        email: some(),
+        plan: some(),
+        mode_reason: some(),
+        last_error: Some(problem),
+        ..profile("default")
+    };
+    let mut daemon = daemon();
+    daemon.version = hostile.into();
+    (daemon.store.detail, daemon.callback.detail) = (some(), some());
+    daemon.callback.addresses = vec![hostile.into()];
+    let finding = Finding {
+        check: hostile.into(),
+        state: FindingState::Failed,
+        detail: hostile.into(),
+        remedy: some(),
+        code: None,
+    };
+    for text in [
+        status(&daemon, std::slice::from_ref(&profile), now(), PLAIN),
+        signed_in(&profile, &ProfileName::first(), PLAIN),
+        findings(&[finding], PLAIN),
+    ] {
+        assert!(text.contains(harmless), "{text:?}");
+        assert!(!text.contains(['\x1b', '\x07', '\u{202e}']), "{text:?}");
+        assert!(!text.lines().any(|line| line.starts_with("authctl:")), "{text:?}");
+    }
 }

@@ -2,8 +2,13 @@
 #![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 mod ask;
+// What a process shows to others is read from Linux's /proc.
+#[cfg(target_os = "linux")]
+mod child;
+mod hostile;
 mod login;
 mod service;
+mod stand_in;
 mod verbs;
 
 use std::{

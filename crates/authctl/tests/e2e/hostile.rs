@@ -1,0 +1,168 @@
+//! What other users of the machine, and hostile text of a provider, can do to the client: nothing.
+
+use std::{
+    fs::{self, Permissions},
+    os::unix::fs::{PermissionsExt, symlink},
+};
+
+use serde_json::{Value, json};
+
+use crate::{Said, household, run, stand_in::StandIn};
+
+// Elsewhere a thread cannot have a user of its own.
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn nothing_is_sent_to_a_daemon_of_another_user() {
+    use std::{io::Read as _, os::unix::net::UnixListener};
+
+    use rustix::{process::Uid, thread::set_thread_res_uid};
+
+    if !rustix::process::geteuid().is_root() {
+        return; // Only root can change its user for a moment.
+    }
+    let directory = tempfile::tempdir().unwrap();
+    fs::set_permissions(directory.path(), Permissions::from_mode(0o777)).unwrap();
+    let socket = directory.path().join("authd.sock");
+    let (own, other) = (Uid::from_raw(0), Uid::from_raw(65_534));
+    let listener = std::thread::spawn({
+        let socket = socket.clone();
+        move || {
+            set_thread_res_uid(other, other, own).unwrap();
+            UnixListener::bind(socket).unwrap()
+        }
+    });
+    let listener = listener.join().unwrap();
+    let received = std::thread::spawn(move || {
+        let mut received = Vec::new();
+        while !received.ends_with(b"end") {
+            // One reading each: a client that did send something would wait for its answer.
+            let mut text = [0; 256];
+            let length = listener.accept().unwrap().0.read(&mut text).unwrap();
+            received.extend_from_slice(&text[..length]);
+        }
+        received
+    });
+    let stand_in = StandIn::start(Vec::new());
+    let commands = [
+        &["token"][..],
+        &["headers"],
+        &["status"],
+        &["login"],
+        &["login", "--no-browser"],
+        &["ask", "What?"],
+        &["exec", "true"],
+    ];
+    for args in commands {
+        let output = stand_in.command(args).env("AUTHD_SOCKET", &socket).output().await.unwrap();
+        let said = Said::from(output).failed(6, "served by another user (uid 65534)");
+        assert!(said.stderr.contains("hint: name the socket of your own daemon"), "{said}");
+    }
+    let output = stand_in.command(&["doctor"]).env("AUTHD_SOCKET", &socket).output().await.unwrap();
+    let said = Said::from(output);
+    assert_eq!(said.code, 6, "{said}");
+    assert!(said.stdout.contains("✗ socket") && said.stdout.contains("belongs to another user"), "{said}");
+    assert!(!stand_in.path("state").exists(), "no daemon was started");
+    std::io::Write::write_all(&mut std::os::unix::net::UnixStream::connect(&socket).unwrap(), b"end")
+        .unwrap();
+    assert_eq!(received.join().unwrap(), b"end");
+}
+
+#[tokio::test]
+async fn the_log_of_a_started_daemon_follows_no_link() {
+    let (_sandbox, mut house) = household().await;
+    house.sigterm_and_wait().await;
+    let (log, other) = (house.state().join("authd.log"), house.dir().join("precious"));
+    fs::write(&other, "precious").unwrap();
+    symlink(&other, &log).unwrap();
+    let said = run(&house, &["login", "--no-wait"]).await.failed(9, "it is a symbolic link");
+    assert!(said.stderr.contains("hint: ") && said.stderr.contains("AUTHD_STATE_DIR"), "{said}");
+    assert_eq!(fs::read_to_string(&other).unwrap(), "precious");
+    fs::remove_file(&log).unwrap();
+    fs::set_permissions(house.state(), Permissions::from_mode(0o777)).unwrap();
+    run(&house, &["login", "--no-wait"]).await.failed(9, "open to other users");
+    assert!(!log.exists());
+}
+
+#[tokio::test]
+async fn the_manual_follows_no_link() {
+    let (_sandbox, house) = household().await;
+    let (pages, other) = (house.dir().join("man"), house.dir().join("precious"));
+    fs::write(&other, "precious").unwrap();
+    fs::create_dir(&pages).unwrap();
+    symlink(&other, pages.join("authctl-login.1")).unwrap();
+    run(&house, &["man", pages.to_str().unwrap()]).await.failed(2, "it is a symbolic link");
+    assert_eq!(fs::read_to_string(&other).unwrap(), "precious");
+}
+
+/// A title for the terminal, a second line, and a deleted one.
+const HOSTILE: &str = "a\u{1b}]0;owned\u{7}\nauthctl: all is well\u{9b}2K";
+
+fn profile() -> Value {
+    json!({"name": "work", "default": true, "state": "ready", "mode": "chatgpt", "mode_reason": HOSTILE,
+        "email": HOSTILE, "plan": HOSTILE, "account_id": null, "organization_id": null, "project_id": null,
+        "generation": 7, "expires_at": null, "refresh_at": null, "last_refresh": null,
+        "last_error": problem()})
+}
+
+fn problem() -> Value {
+    json!({"type": "urn:authd:problem:provider_refused", "title": "x", "status": 502,
+        "code": "provider_refused", "detail": HOSTILE, "hint": HOSTILE})
+}
+
+fn login(state: &str) -> Value {
+    let error = if state == "failed" { problem() } else { Value::Null };
+    let result = if state == "succeeded" { profile() } else { Value::Null };
+    json!({"id": "lg_1", "profile": "work", "flow": "browser", "state": state,
+        "authorize_url": format!("https://auth.example.com/authorize?{HOSTILE}"),
+        "created_at": "2026-11-23T14:00:00Z", "expires_at": "2026-11-23T14:10:00Z",
+        "error": error, "result": result})
+}
+
+fn hostile(login_ends: &str) -> StandIn {
+    let status = json!({"version": HOSTILE, "pid": 1, "started_at": "2026-11-23T14:00:00Z",
+        "callback": {"state": "listening", "addresses": [HOSTILE], "detail": HOSTILE},
+        "store": {"kind": "file", "state": "ready", "detail": HOSTILE},
+        "profiles": 1, "pending_logins": 0, "default_profile": "work", "model": "gpt-5.5"});
+    let headers = json!({"profile": "work", "mode": "chatgpt", "base_url": HOSTILE, "responses_url": HOSTILE,
+        "headers": [["Authorization", "Bearer t"], ["x", HOSTILE]], "generation": 7, "expires_at": null});
+    let finding =
+        json!({"check": HOSTILE, "state": "ok", "detail": HOSTILE, "remedy": HOSTILE, "code": null});
+    StandIn::start(vec![
+        ("GET /v1/status", status),
+        ("GET /v1/diagnosis", json!({"findings": [finding]})),
+        ("GET /v1/profiles/-/headers", headers),
+        ("GET /v1/profiles/work/relay", json!({"email": HOSTILE, "models": [], "accounts": []})),
+        ("GET /v1/profiles ", json!({"default": "work", "profiles": [profile()]})),
+        ("POST /v1/import", profile()),
+        ("POST /v1/logins", login("pending")),
+        ("GET /v1/logins/lg_1", login(login_ends)),
+    ])
+}
+
+#[tokio::test]
+async fn no_control_character_of_somebody_else_reaches_a_terminal() {
+    for login_ends in ["succeeded", "failed"] {
+        let stand_in = hostile(login_ends);
+        for args in [
+            &["status"][..],
+            &["profiles"],
+            &["doctor"],
+            &["store", "status"],
+            &["url"],
+            &["check"],
+            &["import", "codex"],
+            &["login", "--no-browser"],
+            &["login", "--paste"],
+            &["login", "--no-wait"],
+            &["-v", "ask", "What?"],
+        ] {
+            let said = Said::from(stand_in.command(args).output().await.unwrap());
+            let all = said.stdout.clone() + &said.stderr;
+            assert!(all.contains("]0;owned"), "{args:?}: the text is not in {said}");
+            assert!(!all.contains(|c: char| c.is_control() && c != '\n'), "{args:?}: {all:?}");
+        }
+        // Programs get what was sent.
+        let said = Said::from(stand_in.command(&["status", "--json"]).output().await.unwrap()).ok().json();
+        assert_eq!(said["profiles"]["profiles"][0]["email"], HOSTILE);
+    }
+}

@@ -1,0 +1,76 @@
+//! A stand-in for the daemon that answers as a test needs it, where the real one does not.
+
+use std::{
+    fs::Permissions,
+    io::{Read, Write},
+    os::unix::{
+        fs::PermissionsExt,
+        net::{UnixListener, UnixStream},
+    },
+    path::PathBuf,
+    process::Stdio,
+    thread,
+};
+
+use serde_json::Value;
+use tempfile::TempDir;
+use tokio::process::Command;
+
+/// A directory with a socket in it, on which a thread answers until the test ends.
+pub(crate) struct StandIn {
+    dir: TempDir,
+}
+
+impl StandIn {
+    /// Answers a request, given as method and path, with the first answer whose key it begins with.
+    pub(crate) fn start(answers: Vec<(&'static str, Value)>) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::set_permissions(dir.path(), Permissions::from_mode(0o700)).unwrap();
+        let listener = UnixListener::bind(dir.path().join("authd.sock")).unwrap();
+        thread::spawn(move || {
+            for stream in listener.incoming() {
+                answer(stream.unwrap(), &answers);
+            }
+        });
+        Self { dir }
+    }
+
+    /// A path in its directory.
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    /// The client, with an environment in which this is the daemon.
+    pub(crate) fn command(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(crate::AUTHCTL);
+        command.args(args).env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default());
+        for (name, file) in [
+            ("HOME", "home"),
+            ("AUTHD_SOCKET", "authd.sock"),
+            ("AUTHD_CONFIG", "authd.toml"),
+            ("AUTHD_STATE_DIR", "state"),
+        ] {
+            command.env(name, self.path(file));
+        }
+        command.stdin(Stdio::null()).kill_on_drop(true);
+        command
+    }
+}
+
+fn answer(mut stream: UnixStream, answers: &[(&str, Value)]) {
+    let mut request = Vec::new();
+    while !request.ends_with(b"\r\n\r\n") {
+        let mut byte = [0];
+        if !matches!(stream.read(&mut byte), Ok(1)) {
+            return;
+        }
+        request.push(byte[0]);
+    }
+    let request = String::from_utf8(request).unwrap();
+    let found = answers.iter().find(|(begins, _)| request.starts_with(begins));
+    let (status, body) =
+        found.map_or(("404 Not Found", "{}".to_owned()), |(_, body)| ("200 OK", body.to_string()));
+    let head = format!("HTTP/1.1 {status}\r\nauthd-version: 1\r\nconnection: close");
+    // The client may be gone already.
+    drop(write!(stream, "{head}\r\ncontent-length: {}\r\n\r\n{body}", body.len()));
+}
