@@ -3,6 +3,7 @@
 //! It knows the daemon by its documented configuration, environment and socket only.
 
 mod reply;
+mod setup;
 
 use std::{
     fs::{self, OpenOptions, Permissions},
@@ -118,8 +119,8 @@ impl House {
     pub async fn start(config: HouseConfig<'_>) -> Self {
         let dir = tempfile::Builder::new().prefix("authd-").tempdir().expect("a temporary directory");
         fs::set_permissions(dir.path(), Permissions::from_mode(0o700)).expect("the directory is ours");
-        write(&dir.path().join("authd.toml"), &toml(&config));
-        let mut env = environment(dir.path(), config.sandbox);
+        write(&dir.path().join("authd.toml"), &setup::toml(&config));
+        let mut env = setup::environment(dir.path(), config.sandbox);
         env.extend(config.env);
         let child = spawn(&config.authd, &env, dir.path());
         let browser = config.sandbox.browser();
@@ -261,6 +262,37 @@ impl House {
         self.ready().await;
     }
 
+    /// Sets a variable of the environment, from the next start on.
+    pub fn set_env(&mut self, name: &str, value: &str) {
+        self.env.retain(|(other, _)| other != name);
+        self.env.push((name.into(), value.into()));
+    }
+
+    /// Starts the daemon after it was stopped or killed. It may end by itself, or not come up: that is told.
+    pub async fn try_start_again(&mut self) -> io::Result<()> {
+        assert!(self.child.id().is_none(), "the daemon still runs");
+        self.child = spawn(&self.authd, &self.env, self.dir.path());
+        let deadline = Instant::now() + START;
+        while !timeout(START, self.try_request("GET", "/v1/status", &[], ""))
+            .await?
+            .is_ok_and(|reply| reply.status.is_success())
+        {
+            if let Some(status) = self.child.try_wait()? {
+                return Err(io::Error::other(format!("the daemon ended: {status}")));
+            }
+            if Instant::now() > deadline {
+                return Err(io::Error::other("the daemon does not answer"));
+            }
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+        Ok(())
+    }
+
+    /// Waits until the daemon has ended by itself, but no longer than this.
+    pub async fn ended(&mut self, within: Duration) -> Option<ExitStatus> {
+        timeout(within, self.child.wait()).await.ok()?.ok()
+    }
+
     /// Kills the daemon at once, as a crash does.
     pub async fn kill9(&mut self) {
         self.child.kill().await.expect("the daemon is our child");
@@ -319,50 +351,6 @@ impl Drop for House {
             }
         }
     }
-}
-
-/// The configuration. In TLS mode the provider's own addresses are used, which are the defaults.
-fn toml(config: &HouseConfig<'_>) -> String {
-    let provider = if config.sandbox.ca_pem().is_some() {
-        String::new()
-    } else {
-        // URLs as Rust prints them for debugging are TOML strings too.
-        let at = config.sandbox.endpoints();
-        format!(
-            "[provider]\nissuer = {:?}\nclient_id = {:?}\nchatgpt_base_url = {:?}\nchatgpt_backend_url = {:?}\napi_base_url = {:?}\n{}\n\n",
-            at.issuer,
-            at.client_id,
-            at.chatgpt_base_url,
-            at.chatgpt_backend_url,
-            at.api_base_url,
-            config.provider_toml,
-        )
-    };
-    format!(
-        "{provider}[callback]\n{}\n\n[store]\nkind = {:?}\n\n{}\n",
-        config.callback_toml, config.store, config.extra_toml
-    )
-}
-
-fn environment(dir: &Path, sandbox: &Sandbox) -> Vec<(String, String)> {
-    let path = |name: &str| dir.join(name).to_string_lossy().into_owned();
-    let mut env = vec![
-        ("PATH", std::env::var("PATH").unwrap_or_default()),
-        ("HOME", path("home")),
-        ("XDG_CONFIG_HOME", path("home/.config")),
-        ("XDG_RUNTIME_DIR", path("")),
-        ("AUTHD_SOCKET", path("authd.sock")),
-        ("AUTHD_CONFIG", path("authd.toml")),
-        ("AUTHD_STATE_DIR", path("state")),
-        ("RUST_BACKTRACE", "1".to_owned()),
-    ];
-    fs::create_dir(dir.join("home")).expect("the directory is ours");
-    if let (Some(ca), Some(proxy)) = (sandbox.ca_pem(), sandbox.proxy_url()) {
-        write(&dir.join("ca.pem"), ca);
-        env.push(("SSL_CERT_FILE", path("ca.pem")));
-        env.push(("HTTPS_PROXY", proxy));
-    }
-    env.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
 }
 
 fn spawn(authd: &Path, env: &[(String, String)], dir: &Path) -> Child {

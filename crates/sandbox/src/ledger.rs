@@ -16,6 +16,7 @@ const ID_TOKEN_LIFETIME: Duration = Duration::from_secs(3600);
 
 /// The sandbox's whole memory of credentials. It grows with every one issued, so that none is ever issued twice
 /// and a leak test knows them all.
+#[derive(Clone)]
 pub(crate) struct Ledger {
     client_id: String,
     accounts: Vec<Arc<Account>>,
@@ -30,6 +31,7 @@ pub(crate) struct Ledger {
 }
 
 /// What an authorization code was issued for.
+#[derive(Clone)]
 pub(crate) struct Code {
     pub account: String,
     /// Where the code was sent, which must be said again when it is redeemed.
@@ -46,6 +48,21 @@ pub(crate) struct Tokens {
     pub access_token: String,
     pub refresh_token: String,
     pub expires_in: u64,
+}
+
+/// Where a token comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Provenance {
+    /// The number of the login that it descends from.
+    pub family: usize,
+    /// The account that signed in.
+    pub account: String,
+    /// Whether it is the newest token of its login.
+    pub newest: bool,
+    /// Whether the provider accepts it now.
+    pub good: bool,
+    /// Whether the login is over for good: revoked, expired, or one of its old tokens was used.
+    pub ended: bool,
 }
 
 /// Why a code was not redeemed. Every attempt spends the code.
@@ -83,6 +100,7 @@ pub(crate) enum ExchangeRefused {
 }
 
 /// All refresh tokens that descend from one login: only the newest is good.
+#[derive(Clone)]
 struct Family {
     account: String,
     organizations: bool,
@@ -98,11 +116,13 @@ enum End {
     Expired,
 }
 
+#[derive(Clone)]
 struct Access {
     family: usize,
     expires_at: SystemTime,
 }
 
+#[derive(Clone)]
 struct IdToken {
     account: String,
     organizations: bool,
@@ -216,6 +236,22 @@ impl Ledger {
             return Err(AccessRefused::Expired);
         }
         self.account(&family.account).ok_or(AccessRefused::Unknown)
+    }
+
+    /// Where a refresh or access token comes from, and whether it is good; nothing for one never issued.
+    pub(crate) fn provenance(&self, token: &str, now: SystemTime) -> Option<Provenance> {
+        let (family, newest) = match self.refresh_tokens.get(token) {
+            Some(family) => (*family, self.families[*family].current == token),
+            None => (self.access_tokens.get(token)?.family, self.access(token, now).is_ok()),
+        };
+        let Family { account, end, .. } = &self.families[family];
+        Some(Provenance {
+            family,
+            account: account.clone(),
+            newest,
+            good: newest && end.is_none(),
+            ended: end.is_some(),
+        })
     }
 
     pub(crate) fn knows_access_token(&self, token: &str) -> bool {

@@ -55,6 +55,7 @@ pub use crate::{
     account::{Account, Routing},
     browser::{Browser, BrowserEnd},
     faults::{Fault, Faults},
+    ledger::Provenance,
     proxy::PROXY_USER,
     record::Recorded,
     route::Route,
@@ -91,6 +92,9 @@ pub struct Sandbox {
     proxy: Option<Proxy>,
     tls: Option<Tls>,
 }
+
+/// All tokens, codes and keys of a sandbox at one moment.
+pub struct Checkpoint(ledger::Ledger);
 
 /// What a client must be configured with to use the sandbox.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -242,6 +246,21 @@ impl Sandbox {
     /// Every secret issued so far, oldest first: codes, tokens, keys, verifiers. None may appear in a log.
     pub fn issued_secrets(&self) -> Vec<String> {
         self.shared.ledger().issued().to_vec()
+    }
+
+    /// Where a refresh or access token comes from, and whether it is good; nothing for one never issued.
+    pub fn provenance(&self, token: &str) -> Option<Provenance> {
+        self.shared.ledger().provenance(token, std::time::SystemTime::now())
+    }
+
+    /// Remembers which tokens, codes and keys are good now.
+    pub fn checkpoint(&self) -> Checkpoint {
+        Checkpoint(self.shared.ledger().clone())
+    }
+
+    /// Makes those tokens, codes and keys good again that were so at the checkpoint, and no others.
+    pub fn rewind(&self, to: &Checkpoint) {
+        *self.shared.ledger() = to.0.clone();
     }
 
     /// Who signs in at once where the query names no account; `None` brings the page back.

@@ -1,94 +1,171 @@
-//! Five hundred deaths: authd is killed with SIGKILL at a random moment, while it signs in, refreshes and
-//! saves, and started again. After each, the refresh token that the store holds must be one that the
-//! provider still takes, unless the kill fell between the provider's commit of a rotation and its answer:
-//! then nobody on this side has ever seen the new token. Those are counted apart; and so are the kills in
-//! the fraction of a millisecond that a durable write takes, which no program can win either.
+//! Kills authd with SIGKILL at a random moment of a random operation, starts it again, and checks the invariants
+//! (`tests/invariants`). 100 kills; `AUTHD_CRASHES` sets another number, and the nightly run has 1,000.
 //!
-//! `AUTHD_CRASHES` sets another number of kills.
+//! Two kinds of kill cost a login, and are counted apart. Between the provider's commit of a rotation and its
+//! answer, the new token was never on this machine. Between the answer and its save, it was only in memory.
 #![expect(clippy::unwrap_used, reason = "a test panics where it cannot go on")]
 
-use std::{fs, io::Write, os::unix::net::UnixStream, path::Path, time::Duration};
+#[path = "../invariants/mod.rs"]
+mod invariants;
+mod requests;
+
+use std::{collections::BTreeMap, fs, path::Path, time::Duration};
 
 use authd_sandbox::{
-    Account, Config, Fault, Route, Sandbox,
+    Config, Sandbox,
     house::{House, HouseConfig},
 };
-use serde_json::json;
+
+use crate::{
+    invariants::{CheckContext, Outcome, Reply, Snapshot, codex_home, verify},
+    requests::{Model, Request, accounts},
+};
 
 /// How many kills, unless the environment says otherwise.
-const KILLS: usize = 500;
-/// So many daemons are tried at once.
-const HOUSES: usize = 4;
+const KILLS: usize = 100;
+/// Number of daemons that run at the same time.
+const DAEMONS: usize = 4;
+/// Longest time between a request and the kill, in microseconds.
+const LATEST: u64 = 40_000;
 
 /// What became of the logins after a kill.
 #[derive(Default)]
 struct Tally {
-    /// The stored token was good.
+    /// Every login was good, and the operation was done.
+    finished: usize,
+    /// Every login was good, and the operation was not done.
     kept: usize,
     /// The provider had rotated the token, and the kill came before its answer.
     unheard: usize,
     /// The answer was there, and the kill came before it was saved.
     unsaved: usize,
+    /// The invariants that did not hold, and after which requests.
+    failed: BTreeMap<String, Vec<String>>,
+}
+
+impl Tally {
+    fn record_failure(&mut self, failure: String, request: &Request, before: &Model, after: &Model) {
+        let (before, after) = (&before.now, &after.now);
+        self.failed.entry(failure).or_default().push(format!("{request} (before: {before}; after: {after})"));
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_login_is_lost_to_a_kill() {
     let kills = std::env::var("AUTHD_CRASHES").ok().and_then(|text| text.parse().ok()).unwrap_or(KILLS);
-    let houses: Vec<_> = (0..HOUSES).map(|n| tokio::spawn(live_and_die(kills / HOUSES, n as u64))).collect();
+    let houses: Vec<_> =
+        (0..DAEMONS).map(|n| tokio::spawn(kill_repeatedly(kills / DAEMONS, n as u64))).collect();
     let mut total = Tally::default();
     for house in houses {
-        let Tally { kept, unheard, unsaved } = house.await.unwrap();
-        total.kept += kept;
-        total.unheard += unheard;
-        total.unsaved += unsaved;
+        let tally = house.await.unwrap();
+        total.finished += tally.finished;
+        total.kept += tally.kept;
+        total.unheard += tally.unheard;
+        total.unsaved += tally.unsaved;
+        for (failure, requests) in tally.failed {
+            total.failed.entry(failure).or_default().extend(requests);
+        }
     }
-    let Tally { kept, unheard, unsaved } = total;
+    let Tally { finished, kept, unheard, unsaved, failed } = total;
     println!(
-        "{kills} kills: {kept} logins kept; {unheard} kills fell between the provider's commit and its answer, \
-         {unsaved} between the answer and its save"
+        "{kills} kills: {} times every login was kept ({finished} operations were done, {kept} not begun or taken \
+         back); {unheard} kills fell between the provider's commit and its answer, {unsaved} between the answer and \
+         its save",
+        finished + kept
     );
-    assert_eq!(kept + unheard + unsaved, kills / HOUSES * HOUSES);
+    for (failure, requests) in &failed {
+        println!("  {failure}\n    {}", requests.join("\n    "));
+    }
+    assert!(failed.is_empty(), "see above");
+    assert_eq!(finished + kept + unheard + unsaved, kills / DAEMONS * DAEMONS);
 }
 
-/// One daemon's lives. Every kill falls at a random moment after a random wish.
-async fn live_and_die(kills: usize, seed: u64) -> Tally {
-    let sandbox = Sandbox::start(Config::with_accounts([Account::plus()])).await.unwrap();
-    let mut house = House::start(
+/// Kills one daemon again and again, each time at a random moment after a random request.
+async fn kill_repeatedly(kills: usize, seed: u64) -> Tally {
+    let mut random = Random(seed);
+    let mut tally = Tally::default();
+    let (mut sandbox, mut house, mut model) = new_house().await;
+    for _ in 0..kills {
+        let (committed, logged) = (sandbox.rotations(), house.log().len());
+        let request = model.request(&mut random);
+        let after = model.after(&request);
+        let moment = tokio::time::sleep(Duration::from_micros(random.below(LATEST)));
+        let reply = tokio::select! {
+            reply = request.ask(&house, &sandbox, &mut random) => reply,
+            () = moment => Reply::NoAnswer,
+        };
+        house.kill9().await;
+        sandbox.faults().clear();
+        house.start_again().await;
+        let context = CheckContext {
+            house: &house,
+            sandbox: &sandbox,
+            keychain: None,
+            before: &model.now,
+            after: &after.now,
+            may_be_lost: true,
+        };
+        // The log of the killed daemon only: the checks cause refreshes, too.
+        let (heard, saved) = answers(&house.log()[logged..]);
+        let outcome = verify(context, reply).await;
+        let committed = match outcome {
+            Ok(Outcome::Lost(_)) | Err(_) => sandbox.rotations() - committed,
+            Ok(_) => 0,
+        };
+        match outcome {
+            Ok(Outcome::Lost(_)) if committed > saved && committed > heard => tally.unheard += 1,
+            Ok(Outcome::Lost(_)) if committed > saved => tally.unsaved += 1,
+            Ok(Outcome::Lost(_)) => {
+                tally.record_failure("login lost: a saved token".to_owned(), &request, &model, &after);
+            }
+            // A refresh request of the killed daemon reached the provider after that of the new daemon.
+            Err(failure) if failure.contains("login_required") && committed > heard => tally.unheard += 1,
+            Err(failure) => tally.record_failure(failure, &request, &model, &after),
+            Ok(outcome) => {
+                tally.finished += usize::from(outcome == Outcome::Finished);
+                tally.kept += usize::from(outcome != Outcome::Finished);
+                if outcome == Outcome::Finished {
+                    model = after;
+                }
+                assert_nothing_in_clear(&sandbox, &house.state());
+                continue;
+            }
+        }
+        (sandbox, house, model) = new_house().await;
+    }
+    tally
+}
+
+/// A daemon with two logins.
+async fn new_house() -> (Sandbox, House, Model) {
+    let sandbox = Sandbox::start(Config::with_accounts(accounts())).await.unwrap();
+    let house = House::start(
         HouseConfig::new(env!("CARGO_BIN_EXE_authd"), &sandbox)
             .store("file")
             .toml("[log]\nfilter = \"debug\""),
     )
     .await;
+    fs::create_dir(codex_home(&house)).unwrap();
     house.sign_in("default", "plus").await;
-    let mut random = Random(seed);
-    let mut tally = Tally::default();
-    for _ in 0..kills {
-        let (committed, logged) = (sandbox.rotations(), house.log().len());
-        wish_for_something(&house, &sandbox, &mut random).await;
-        tokio::time::sleep(Duration::from_micros(random.below(25_000))).await;
-        house.kill9().await;
-        sandbox.faults().clear();
-        house.start_again().await;
-        let answer = house.request("POST", "/v1/profiles/default/refresh", &[], "{}").await;
-        if answer.status.is_success() {
-            tally.kept += 1;
-        } else {
-            assert_eq!(answer.json()["code"], "login_required", "{}\n{}", answer.text(), house.log());
-            let (heard, saved) = answers(&house.log()[logged..]);
-            let committed = sandbox.rotations() - committed;
-            assert!(committed > saved, "a saved token was lost: {}\n{}", answer.text(), house.log());
-            let unheard = committed > heard;
-            tally.unheard += usize::from(unheard);
-            tally.unsaved += usize::from(!unheard);
-            house.sign_in("default", "plus").await;
-        }
-        assert_nothing_in_clear(&sandbox, &house.state());
-    }
-    tally
+    house.sign_in("work", "business").await;
+    let nothing = Snapshot::default();
+    let context = CheckContext {
+        house: &house,
+        sandbox: &sandbox,
+        keychain: None,
+        before: &nothing,
+        after: &nothing,
+        may_be_lost: false,
+    };
+    let mut now = Snapshot::take(context).await.unwrap();
+    now.profiles.values_mut().for_each(|person| person.family = None);
+    now.files.clear();
+    let under = now.codex.clone();
+    (sandbox, house, Model { now, under })
 }
 
-/// How many answers to a refresh a log tells of, and how many of them were saved. A save that comes after
-/// a new start is another one's.
+/// The number of refresh answers in a log, and how many of them were saved. A save after a new start belongs to
+/// another refresh.
 fn answers(log: &str) -> (usize, usize) {
     let (mut heard, mut saved, mut pending) = (0, 0, false);
     for line in log.lines() {
@@ -103,26 +180,7 @@ fn answers(log: &str) -> (usize, usize) {
     (heard, saved)
 }
 
-/// A refresh, one of a provider that takes its time before or after it has made up its mind, or a sign-in
-/// over the one that is there. Nobody waits for the end of it.
-async fn wish_for_something(house: &House, sandbox: &Sandbox, random: &mut Random) {
-    match random.below(5) {
-        0 => {
-            let login = house.post("/v1/logins", json!({"profile": "default"})).await;
-            let url = login["authorize_url"].as_str().unwrap().to_owned();
-            let browser = sandbox.browser();
-            tokio::spawn(async move { browser.sign_in(&url, "plus").await });
-            return;
-        }
-        1 => sandbox.faults().push(Route::Refresh, Fault::delay(Duration::from_micros(random.below(15_000)))),
-        _ => {}
-    }
-    let mut stream = UnixStream::connect(house.socket()).unwrap();
-    let head = "POST /v1/profiles/-/refresh HTTP/1.1\r\nHost: authd\r\nContent-Type: application/json\r\n";
-    stream.write_all(format!("{head}Content-Length: 2\r\n\r\n{{}}").as_bytes()).unwrap();
-}
-
-/// No token stands in any file of the state directory.
+/// Checks that no file of the state directory holds a token in clear text.
 fn assert_nothing_in_clear(sandbox: &Sandbox, state: &Path) {
     let secrets = sandbox.issued_secrets();
     let newest = &secrets[secrets.len().saturating_sub(6)..];
@@ -138,7 +196,7 @@ fn assert_nothing_in_clear(sandbox: &Sandbox, state: &Path) {
     }
 }
 
-/// A sequence of numbers that looks random and can be had again (`SplitMix64`).
+/// A pseudo-random sequence that can be repeated (`SplitMix64`).
 struct Random(u64);
 
 impl Random {

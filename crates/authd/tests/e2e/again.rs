@@ -119,3 +119,25 @@ async fn the_401_to_a_key_that_nobody_can_renew_is_passed_on() {
     let _client = say(&house, &format!("GET {PATH}/next"), &[]).await;
     assert!(head(&mut server).await.starts_with("get /v1/anything/next"));
 }
+
+/// A fresh token that is refused again is not refreshed again at once.
+#[tokio::test]
+async fn a_hundred_401s_cost_one_refresh() {
+    let sandbox = sandbox().await;
+    let house = house(&sandbox).await;
+    house.sign_in("default", "plus").await;
+    sandbox.faults().push_times(Route::ChatGptResponses, Fault::Unauthorized, 101);
+    let path = "/v1/profiles/default/relay/responses";
+    for _ in 0..100 {
+        let refused = house.request("POST", path, &[], question("2+2").to_string()).await;
+        assert_eq!(refused.status, 401, "{}", refused.text());
+    }
+    assert_eq!((sandbox.count(Route::Refresh), sandbox.count(Route::ChatGptResponses)), (1, 101));
+    // One that was accepted, and is refused later, is.
+    let accepted = house.request("POST", path, &[], question("2+2").to_string()).await;
+    assert!(accepted.status.is_success(), "{}", accepted.text());
+    sandbox.faults().push(Route::ChatGptResponses, Fault::Unauthorized);
+    let again = house.request("POST", path, &[], question("2+2").to_string()).await;
+    assert!(again.status.is_success(), "{}", again.text());
+    assert_eq!(sandbox.count(Route::Refresh), 2);
+}

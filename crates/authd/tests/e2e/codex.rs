@@ -15,7 +15,7 @@ use authd_sandbox::{
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-use crate::support::{house, sandbox, value};
+use crate::support::{AUTHD, house, sandbox, value};
 
 /// A login file as the Codex CLI writes it, for an account of the sandbox.
 async fn codex_login(house: &House, sandbox: &Sandbox, account: &str) -> (std::path::PathBuf, String) {
@@ -131,6 +131,41 @@ async fn a_login_that_cannot_be_taken_over_is_left_as_it_is() {
     assert_eq!(relative.json()["code"], "bad_request");
 }
 
+/// A good login whose record has not been read yet is not signed out because of a dead one of the same person.
+#[tokio::test]
+async fn a_dead_login_of_the_same_person_changes_nothing() {
+    let sandbox = sandbox().await;
+    let mut house = House::start(HouseConfig::new(AUTHD, &sandbox).store("file")).await;
+    let (path, _) = codex_login(&house, &sandbox, "plus").await;
+    let dead = read(&path);
+    house.sign_in("default", "plus").await;
+    let spent = dead["tokens"]["refresh_token"].as_str().unwrap().to_owned();
+    for name in ["default", "imported"] {
+        house.restart().await;
+        let body = json!({"source": "codex", "path": path, "profile": name}).to_string();
+        let refused = house.request("POST", "/v1/import", &[], body).await;
+        assert_eq!(refused.json()["code"], "conflict", "{}", refused.text());
+        assert_eq!(refused.json()["profile"], "default", "{}", refused.text());
+        assert_eq!(house.get("/v1/profiles").await["profiles"].as_array().unwrap().len(), 1);
+        house.get("/v1/profiles/default/headers").await;
+    }
+    // A record that cannot be read could be the same person's.
+    house.sigterm_and_wait().await;
+    let record = house.state().join("store/profile.default.age");
+    let whole = fs::read(&record).unwrap();
+    fs::remove_file(&record).unwrap();
+    fs::create_dir(&record).unwrap();
+    house.start_again().await;
+    let body = json!({"source": "codex", "path": path, "profile": "imported"}).to_string();
+    let refused = house.request("POST", "/v1/import", &[], body).await;
+    assert_eq!(refused.json()["code"], "store_unavailable", "{}", refused.text());
+    assert_eq!(read(&path)["tokens"]["refresh_token"], spent, "it is left as it is");
+    fs::remove_dir(&record).unwrap();
+    fs::write(&record, whole).unwrap();
+    house.get("/v1/profiles/default/headers").await;
+    house.post("/v1/profiles/default/refresh", json!({})).await;
+}
+
 #[tokio::test]
 async fn a_codex_home_is_supplied_and_restored() {
     let sandbox = sandbox().await;
@@ -242,7 +277,7 @@ async fn what_is_no_login_file_is_not_read() {
         (pipe.as_path(), "not a regular file"),
         (Path::new("/dev/zero"), "not a regular file"),
         (house.dir(), "not a regular file"),
-        (&large, "longer than 1 MiB"),
+        (&large, "longer than 1048576 bytes"),
     ] {
         let body = json!({"source": "codex", "path": path}).to_string();
         let refused = house.request("POST", "/v1/import", &[], body).await;

@@ -30,7 +30,7 @@ async fn the_router_knows_what_is_documented_and_nothing_else() {
         let is_relay = path.ends_with("{path}");
         let at = path.replace("{profile}", "nobody").replace("{id}", "lg_none").replace("{path}", "models");
         for method in METHODS {
-            let known = documented.contains(method) || is_relay;
+            let known = documented.contains(method) || is_relay && method != "TRACE";
             let answer = house.open(method, &at, &[], "").await.unwrap();
             assert_eq!(answer.status() != 405, known, "{method} {path}");
             let allow = answer.headers().get("allow").map(|allow| allow.to_str().unwrap().to_owned());

@@ -3,17 +3,24 @@
 
 use std::{
     fs,
-    io::Write,
+    io::Write as _,
     os::unix::{fs::PermissionsExt, net::UnixStream},
     path::Path,
     process::Output,
+    time::Duration,
 };
 
-use authd_sandbox::house::House;
+use authd_sandbox::house::{House, HouseConfig};
 use rustix::process::Signal;
-use tokio::process::Command;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    process::Command,
+};
 
-use crate::support::{AUTHD, house, sandbox};
+use crate::{
+    support::{AUTHD, house, sandbox},
+    upstream::{PATH, Upstream, head, say},
+};
 
 /// Runs a daemon that is to end by itself.
 async fn run(house: &House, args: &[&str], env: &[(&str, &str)]) -> (i32, String) {
@@ -135,6 +142,94 @@ async fn half_open_connections_hold_up_neither_answers_nor_the_stop() {
     assert!(!house.log().contains("still under way"), "{}", house.log());
 }
 
+#[tokio::test]
+async fn idle_connections_give_way_to_new_ones_where_descriptors_are_few() {
+    let sandbox = sandbox().await;
+    let directory = tempfile::tempdir().unwrap();
+    let few = directory.path().join("authd-with-few-descriptors");
+    fs::write(&few, format!("#!/bin/sh\nulimit -n 64\nexec {AUTHD} \"$@\"\n")).unwrap();
+    set_mode(&few, 0o700);
+    let house = House::start(HouseConfig::new(&few, &sandbox).store("file")).await;
+    let mut held = Vec::new();
+    for _ in 0..4 {
+        for beginning in
+            ["", "GET /v1/status HTTP/1.1\r\nHost: au", "GET /v1/status HTTP/1.1\r\nHost: authd\r\n\r\n"]
+        {
+            for _ in 0..16 {
+                let mut stream = UnixStream::connect(house.socket()).unwrap();
+                stream.write_all(beginning.as_bytes()).unwrap();
+                held.push(stream);
+            }
+        }
+        // Everything works that needs descriptors: the store, the callback server, calls to the provider, the relay.
+        house.sign_in("default", "plus").await;
+        let question = crate::support::question("What is 2+2?").to_string();
+        let answer = house.request("POST", "/v1/profiles/-/relay/responses", &[], question).await;
+        assert!(answer.status.is_success(), "{}", answer.text());
+    }
+    assert!(!house.log().contains("could not be accepted"), "{}", house.log());
+}
+
+/// The status of a request on a connection that is kept.
+async fn status_on(client: &mut tokio::net::UnixStream) -> String {
+    client.write_all(b"GET /v1/openapi.json HTTP/1.1\r\nHost: authd\r\n\r\n").await.unwrap();
+    let answered = head(client).await;
+    let length = answered.split("content-length: ").nth(1).unwrap().split("\r\n").next().unwrap();
+    client.read_exact(&mut vec![0; length.parse().unwrap()]).await.unwrap();
+    answered["http/1.1 ".len()..][..3].to_owned()
+}
+
+#[tokio::test]
+async fn a_connection_over_the_limit_is_served_once_another_has_closed() {
+    let sandbox = sandbox().await;
+    let house = House::start(HouseConfig::new(AUTHD, &sandbox).toml("[socket]\nmax_connections = 2")).await;
+    let connect = async || tokio::net::UnixStream::connect(house.socket()).await.unwrap();
+    let (mut first, mut second, mut third) = (connect().await, connect().await, connect().await);
+    while status_on(&mut first).await != "200" || status_on(&mut second).await != "200" {}
+    assert_eq!(status_on(&mut third).await, "429");
+    drop(first);
+    while status_on(&mut third).await != "200" {}
+}
+
+#[tokio::test]
+async fn connect_and_trace_are_refused_and_reach_no_upstream() {
+    let (sandbox, upstream) = (sandbox().await, Upstream::start().await);
+    let house = upstream.house(&sandbox).await;
+    for method in ["CONNECT", "TRACE"] {
+        for (path, status) in [
+            (PATH, "405"),
+            ("/v1/profiles/own/relay-backend/anything", "405"),
+            ("/v1/status", "405"),
+            ("/v1/nothing", "404"),
+        ] {
+            let mut client = say(&house, &format!("{method} {path}"), &["Connection: close"]).await;
+            let answered = head(&mut client).await;
+            assert!(answered.starts_with(&format!("http/1.1 {status}")), "{method} {path}: {answered}");
+            assert_eq!(answered.contains("\r\nallow: get,"), status == "405", "{answered}");
+        }
+    }
+    let reached = tokio::time::timeout(Duration::from_millis(200), upstream.asked()).await;
+    assert!(reached.is_err(), "the upstream was called");
+}
+
+#[tokio::test]
+async fn a_target_that_names_another_host_is_refused_like_a_wrong_host() {
+    let sandbox = sandbox().await;
+    let house = house(&sandbox).await;
+    for (target, status) in [
+        ("http://authd/v1/status", "200"),
+        ("http://localhost:80/v1/status", "200"),
+        ("http://evil.example/v1/status", "403"),
+        ("http://authd.evil.example/v1/status", "403"),
+        ("http://evil@authd/v1/status", "403"),
+        ("http://authd:81/v1/status", "403"),
+    ] {
+        let mut client = say(&house, &format!("GET {target}"), &["Connection: close"]).await;
+        let answered = head(&mut client).await;
+        assert!(answered.starts_with(&format!("http/1.1 {status}")), "{target}: {answered}");
+    }
+}
+
 // Elsewhere no thread can be somebody else alone.
 #[cfg(target_os = "linux")]
 #[tokio::test]
@@ -188,7 +283,7 @@ async fn nothing_secret_is_swapped_dumped_or_told_to_other_processes() {
 #[tokio::test]
 async fn everything_is_private_from_the_moment_it_is_there() {
     let sandbox = sandbox().await;
-    let config = authd_sandbox::house::HouseConfig::new(AUTHD, &sandbox).store("file");
+    let config = HouseConfig::new(AUTHD, &sandbox).store("file");
     let house = House::start(config).await;
     house.sign_in("default", "plus").await;
     house.post("/v1/logins", serde_json::json!({"profile": "pending"})).await;

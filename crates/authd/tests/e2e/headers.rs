@@ -350,19 +350,24 @@ async fn age(house: &House, past: Duration) {
         key_file: house.state().join("store.key"),
     };
     let config = authd_store::Config {
-        kind: authd_store::Wish::File,
-        state_dir: house.state(),
+        kind: authd_store::StorePreference::File,
         service: String::new(),
         key,
         deadline: Duration::from_secs(20),
         memory_control: None,
     };
-    let (store, key) = (authd_store::Store::open(config, None), authd_store::Key::profile("default"));
+    let state_dir = authd_store::StateDir::open(house.state()).unwrap();
+    let (store, key) = (authd_store::Store::open(config, state_dir), authd_store::Key::profile("default"));
     let record = store.load(&key).await.unwrap().unwrap();
     let mut record: serde_json::Value = serde_json::from_str(record.expose_secret()).unwrap();
     let issued: jiff::Timestamp = record["issued_at"].as_str().unwrap().parse().unwrap();
     record["issued_at"] = json!(issued - past);
     store.save(&key, "", record.to_string().into()).await.unwrap();
+    drop(store);
+    // The store's thread gives the state directory back when it ends.
+    while authd_store::StateDir::open(house.state()).is_err() {
+        tokio::task::yield_now().await;
+    }
 }
 
 #[tokio::test]

@@ -198,3 +198,28 @@ async fn at_a_terminal_it_says_where_it_listens_once_it_does() {
     let line = lines.next_line().await.unwrap().unwrap();
     assert!(line.contains("already serves") && !line.contains("listens on"), "{line}");
 }
+
+/// A state directory that is removed under the daemon is made again with the next write, and all records with it.
+#[tokio::test]
+async fn a_state_directory_that_was_removed_is_made_again() {
+    let sandbox = sandbox().await;
+    let mut house = filed(&sandbox).await;
+    house.sign_in("default", "plus").await;
+    house.sign_in("work", "business").await;
+    fs::remove_dir_all(house.state()).unwrap();
+    house.post("/v1/profiles/default/refresh", json!({})).await;
+    for name in ["default", "work"] {
+        while !house.state().join(format!("store/profile.{name}.age")).exists() {
+            tokio::task::yield_now().await;
+        }
+    }
+    // The new directory is locked, too.
+    let socket = house.dir().join("another.sock");
+    let (code, told) = second(&house, &socket).await;
+    assert_eq!(code, Some(69), "{told}");
+    house.restart().await;
+    for name in ["default", "work"] {
+        house.get(&format!("/v1/profiles/{name}/headers")).await;
+    }
+    house.post("/v1/profiles/default/refresh", json!({})).await;
+}

@@ -3,8 +3,12 @@
 use authd_sandbox::house::{House, HouseConfig};
 use authd_sandbox::{Account, Config, Fault, Route, Sandbox};
 use serde_json::json;
+use tokio::io::AsyncWriteExt;
 
-use crate::support::{AUTHD, finished, house, sandbox, start};
+use crate::{
+    support::{AUTHD, finished, house, sandbox, start},
+    upstream::say,
+};
 
 #[tokio::test]
 async fn both_kinds_of_account_sign_in_with_their_mode_and_its_reason() {
@@ -265,4 +269,76 @@ async fn more_logins_than_people_are_refused_until_one_of_them_ends() {
     let path = format!("/v1/logins/{}", first["id"].as_str().unwrap());
     assert_eq!(house.request("DELETE", &path, &[], "").await.status, 204);
     start(&house, json!({})).await;
+}
+
+#[tokio::test]
+async fn a_link_opens_the_authorize_url_once_while_its_login_is_pending() {
+    let sandbox = sandbox().await;
+    let house = house(&sandbox).await;
+    let (login, url) = start(&house, json!({})).await;
+    let link = login["open_url"].as_str().unwrap().to_owned();
+    assert!(link.starts_with("http://localhost:") && link.contains("/go/"), "{link}");
+    assert!(link.rsplit('/').next().unwrap().len() >= 22, "128 bits or more: {link}");
+    sandbox.set_next_account(Some("plus"));
+    let page = sandbox.browser().open(&link).await.unwrap();
+    assert_eq!(page.status, 200, "{}", page.html);
+    assert_eq!(finished(&house, &login).await["state"], "succeeded");
+    let again = sandbox.browser().open(&link).await.unwrap();
+    assert!(again.status == 400 && again.html.contains("was used"), "{}", again.html);
+    assert!(!again.html.contains(&url));
+    // A link that was not used ends with its login.
+    let (login, _) = start(&house, json!({})).await;
+    let link = login["open_url"].as_str().unwrap();
+    let path = format!("/v1/logins/{}", login["id"].as_str().unwrap());
+    assert_eq!(house.request("DELETE", &path, &[], "").await.status, 204);
+    assert_eq!(sandbox.browser().open(link).await.unwrap().status, 400);
+    // A person who pastes has the browser elsewhere.
+    let (login, _) = start(&house, json!({"paste": true})).await;
+    assert_eq!(login["open_url"], serde_json::Value::Null);
+}
+
+#[tokio::test]
+async fn logins_that_are_started_at_once_do_not_exceed_the_limit_together() {
+    let sandbox = sandbox().await;
+    let house = house(&sandbox).await;
+    // All of them wait for the provider at the same time.
+    sandbox.faults().push_times(Route::DeviceCode, Fault::Stall, 300);
+    let mut starting = Vec::new();
+    for _ in 0..300 {
+        starting.push(say(&house, "POST /v1/logins", &["Content-Length: 17"]).await);
+    }
+    for client in &mut starting {
+        client.write_all(br#"{"flow":"device"}"#).await.unwrap();
+    }
+    sandbox.wait_for(Route::DeviceCode, 256).await;
+    assert_eq!(house.get("/v1/status").await["pending_logins"], 256);
+    let refused = house.request("POST", "/v1/logins", &[], "{}").await;
+    assert_eq!((refused.status.as_u16(), &refused.json()["code"]), (429, &json!("too_many_requests")));
+    // A client that hangs up gives its place back.
+    drop(starting);
+    while house.get("/v1/status").await["pending_logins"] != 0 {}
+    start(&house, json!({})).await;
+}
+
+#[tokio::test]
+async fn the_stored_copy_of_an_ended_login_is_deleted_once_the_store_lets_it() {
+    let (sandbox, directory) = (sandbox().await, tempfile::tempdir().unwrap());
+    let mood = directory.path().join("mood");
+    let control = format!("memory_control = \"{}\"", mood.display());
+    let house = House::start(HouseConfig::new(AUTHD, &sandbox).toml(&control)).await;
+    let deleted = async |result: &str| {
+        let figures = house.request("GET", "/v1/metrics", &[], "").await.text();
+        let is_delete = |line: &&str| line.contains("_count") && line.contains("call=\"delete\"");
+        figures.lines().filter(is_delete).any(|line| line.contains(&format!("result=\"{result}\"")))
+    };
+    let (login, _) = start(&house, json!({})).await;
+    std::fs::write(&mood, "fail-delete").unwrap();
+    let path = format!("/v1/logins/{}", login["id"].as_str().unwrap());
+    assert_eq!(house.request("DELETE", &path, &[], "").await.status, 204);
+    while !deleted("unavailable").await {}
+    assert!(!deleted("ok").await);
+    std::fs::write(&mood, "well").unwrap();
+    while !deleted("ok").await {
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
 }

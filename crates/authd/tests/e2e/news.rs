@@ -11,7 +11,10 @@ use hyper::body::Incoming;
 use serde_json::{Value, json};
 use tokio::io::AsyncBufReadExt;
 
-use crate::support::{AUTHD, house, sandbox, start};
+use crate::{
+    support::{AUTHD, house, sandbox, start},
+    upstream::say,
+};
 
 /// How long an event may take: a bound against hanging, not an expectation.
 const PATIENCE: std::time::Duration = std::time::Duration::from_secs(20);
@@ -58,6 +61,7 @@ async fn every_change_of_state_is_told_and_never_a_secret() {
     let login = house.sign_in("default", "plus").await;
     let told = stream.hear("login", |told| told["state"] == "pending").await;
     assert_eq!((&told["id"], &told["authorize_url"]), (&login["id"], &Value::Null));
+    assert_eq!(told["open_url"], Value::Null);
     stream.hear("profile", |told| told["state"] == "ready" && told["generation"] == 1).await;
     stream.hear("login", |told| told["state"] == "succeeded").await;
     house.post("/v1/profiles/-/refresh", json!({})).await;
@@ -88,6 +92,41 @@ async fn who_begins_to_listen_is_told_of_logins_that_began_before() {
         let told = stream.hear("login", |told| told["id"] == login["id"]).await;
         assert_eq!((&told["state"], &told["authorize_url"]), (&json!(state), &Value::Null));
     }
+}
+
+#[tokio::test]
+async fn streams_that_are_not_read_hold_no_copies_of_everything() {
+    let sandbox = sandbox().await;
+    let house = house(&sandbox).await;
+    let key = json!({"api_key": format!("sk-{}", "x".repeat(100))}).to_string();
+    for number in 0..300 {
+        let path = format!("/v1/profiles/profile-{number}/api-key");
+        assert!(house.request("PUT", &path, &[], key.clone()).await.status.is_success());
+    }
+    let mut stream = Stream::open(&house).await;
+    for number in [0, 299, 99] {
+        stream.hear("profile", |told| told["name"] == format!("profile-{number}")).await;
+    }
+    let before = resident(&house);
+    // As many as one process may have, and nobody reads them.
+    let mut unread = Vec::new();
+    for _ in 1..64 {
+        unread.push(say(&house, "GET /v1/events", &[]).await);
+    }
+    let refused = house.request("GET", "/v1/events", &[], "").await;
+    assert_eq!((refused.status.as_u16(), &refused.json()["code"]), (429, &json!("too_many_requests")));
+    let after = resident(&house);
+    assert!(after < before + 4 * 1024, "from {before} kB to {after} kB");
+    // One that is closed makes room.
+    drop(unread.pop());
+    while house.open("GET", "/v1/events", &[], "").await.unwrap().status() != 200 {}
+}
+
+/// The memory of the daemon, in kB; nothing where the system does not tell.
+fn resident(house: &House) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{}/status", house.pid().unwrap())).unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap_or("0 kB");
+    line.trim().trim_end_matches(" kB").parse().unwrap()
 }
 
 #[tokio::test]

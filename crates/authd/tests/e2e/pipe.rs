@@ -75,20 +75,22 @@ async fn what_is_of_one_hop_ends_there() {
         "Proxy-Connection: keep-alive",
         "TE: gzip",
         "Cookie: a=b",
+        "Authd-Renewed: 7",
     ];
     let mut client = say(&house, &format!("GET {PATH}?q=1"), &fields).await;
     let (mut server, asked) = upstream.asked().await;
     assert!(asked.starts_with("get /v1/anything?q=1 http/1.1\r\n"), "{asked}");
     assert!(asked.contains("\r\nx-end: 1\r\n") && asked.contains("bearer sk-own"), "{asked}");
-    for ended in ["x-hop", "keep-alive", "proxy-", "\r\nte:", "cookie"] {
+    for ended in ["x-hop", "keep-alive", "proxy-", "\r\nte:", "cookie", "authd-"] {
         assert!(!asked.contains(ended), "{ended} in {asked}");
     }
     let answer = "HTTP/1.1 200 OK\r\nConnection: X-Hop\r\nX-Hop: 1\r\nX-End: 1\r\nKeep-Alive: timeout=9\r\n\
-                  Proxy-Authenticate: Basic\r\nSet-Cookie: a=b\r\nContent-Length: 0\r\n\r\n";
+                  Proxy-Authenticate: Basic\r\nSet-Cookie: a=b\r\nSet-Cookie2: a=b\r\nAuthd-Renewed: 7\r\n\
+                  Authd-Version: 9\r\nContent-Length: 0\r\n\r\n";
     server.write_all(answer.as_bytes()).await.unwrap();
     let answered = head(&mut client).await;
     assert!(answered.contains("\r\nx-end: 1\r\n"), "{answered}");
-    for ended in ["x-hop", "keep-alive", "proxy-", "set-cookie"] {
+    for ended in ["x-hop", "keep-alive", "proxy-", "set-cookie", "authd-renewed", "authd-version: 9"] {
         assert!(!answered.contains(ended), "{ended} in {answered}");
     }
 }

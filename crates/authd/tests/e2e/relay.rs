@@ -3,12 +3,17 @@
 use std::{
     io::{Read, Write},
     os::unix::net::UnixStream,
+    time::{Duration, Instant},
 };
 
 use authd_sandbox::{Fault, Route};
 use http_body_util::BodyExt;
+use tokio::io::AsyncWriteExt;
 
-use crate::support::{house, question, sandbox};
+use crate::{
+    support::{house, question, sandbox},
+    upstream::{PATH, Upstream, gone, head, say, until},
+};
 
 #[tokio::test]
 async fn an_answer_is_passed_on_while_the_provider_still_speaks() {
@@ -93,4 +98,35 @@ async fn a_provider_out_of_reach_comes_with_a_time_to_try_again() {
         let seconds = told("POST", "/v1/logins", r#"{"flow":"device"}"#.to_owned()).await;
         assert!(seconds >= least, "{seconds}");
     }
+}
+
+#[tokio::test]
+async fn a_stop_cuts_streams_and_uploads_soon_and_waits_for_a_refresh() {
+    let (sandbox, upstream) = (sandbox().await, Upstream::start().await);
+    let mut house = upstream.house(&sandbox).await;
+    house.sign_in("default", "plus").await;
+    // An answer that never ends, one that never begins, and two requests that never end.
+    let mut streaming = say(&house, &format!("GET {PATH}"), &[]).await;
+    let (mut server, _) = upstream.asked().await;
+    server.write_all(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\none\r\n").await.unwrap();
+    until(&mut streaming, b"one\r\n").await;
+    let mut waiting = say(&house, &format!("GET {PATH}"), &[]).await;
+    let _silent = upstream.asked().await;
+    let mut half_sent = say(&house, "POST /v1/logins", &["Content-Length: 100"]).await;
+    let mut uploading = say(&house, &format!("POST {PATH}"), &["Content-Length: 100"]).await;
+    let _reading = upstream.asked().await;
+    sandbox.faults().push(Route::Refresh, Fault::Stall);
+    let mut refreshing = say(&house, "POST /v1/profiles/default/refresh", &[]).await;
+    sandbox.wait_for(Route::Refresh, 1).await;
+    let begun = Instant::now();
+    house.signal(rustix::process::Signal::TERM);
+    for cut in [&mut streaming, &mut waiting, &mut half_sent, &mut uploading] {
+        gone(cut).await;
+    }
+    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+    sandbox.faults().release();
+    let answered = head(&mut refreshing).await;
+    assert!(answered.starts_with("http/1.1 200"), "{answered}");
+    assert!(house.wait().await.success());
+    assert!(!house.log().contains("still under way"), "{}", house.log());
 }

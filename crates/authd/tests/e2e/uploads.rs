@@ -68,3 +68,24 @@ async fn who_waits_for_100_and_is_refused_hears_the_refusal_alone() {
         gone(&mut client).await;
     }
 }
+
+#[tokio::test]
+async fn a_malformed_body_is_the_clients_fault() {
+    let (sandbox, upstream) = (sandbox().await, Upstream::start().await);
+    let house = upstream.house(&sandbox).await;
+    for malformed in ["zz\r\nhello\r\n", "5\r\nhelloXX", "ffffffffffffffffff\r\n"] {
+        let mut client = say(&house, &format!("POST {PATH}"), &["Transfer-Encoding: chunked"]).await;
+        client.write_all(b"5\r\nfirst\r\n").await.unwrap();
+        let (_server, _) = upstream.asked().await;
+        client.write_all(malformed.as_bytes()).await.unwrap();
+        let answered = head(&mut client).await;
+        assert!(answered.starts_with("http/1.1 400"), "{malformed:?}: {answered}");
+        assert!(until(&mut client, b"}").await.contains("bad_request"), "{malformed:?}");
+    }
+    // An upstream that hangs up in the middle of a whole request is still at fault itself.
+    let mut client = say(&house, &format!("POST {PATH}"), &["Content-Length: 10"]).await;
+    client.write_all(b"first").await.unwrap();
+    drop(upstream.asked().await);
+    let answered = head(&mut client).await;
+    assert!(answered.starts_with("http/1.1 503"), "{answered}");
+}

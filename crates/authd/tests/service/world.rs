@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use authd_api::{Client, Headers, Login, LoginBody, LoginState, ProfileState, RefreshBody};
+use authd_api::{Client, Headers, Login, LoginBody, LoginState, RefreshBody};
 use authd_sandbox::{Account, Config, Sandbox};
 use tokio::{
     io::AsyncWriteExt as _,
@@ -154,15 +154,6 @@ impl World {
     pub(crate) async fn headers(&self) -> Headers {
         let asked = tokio::time::timeout(PATIENCE, self.client.headers(None, None)).await;
         asked.unwrap().unwrap_or_else(|error| panic!("{error}\n{}", self.log()))
-    }
-
-    /// Waits until the store has everything.
-    pub(crate) async fn until_saved(&self) {
-        let started = Instant::now();
-        while self.client.profile(None).await.unwrap().state != ProfileState::Ready {
-            assert!(started.elapsed() < PATIENCE, "it is never saved\n{}", self.log());
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
     }
 
     /// Asks for a refresh, in a task of its own.

@@ -1,0 +1,268 @@
+//! The requests that a kill interrupts, and a model of the profiles after each.
+
+use std::{fmt, io, time::Duration};
+
+use authd_sandbox::{Account, Fault, Route, Sandbox, house::House};
+use serde_json::{Value, json};
+
+use crate::{
+    Random,
+    invariants::{Person, Reply, Snapshot, codex_home},
+};
+
+/// A request, mostly about the profile with this name.
+#[derive(Clone, Debug)]
+pub(crate) enum Request {
+    Refresh(String),
+    /// A refresh whose answer the provider delays by up to 15 ms.
+    SlowRefresh(String),
+    SignInAgain(String, Account),
+    Replace(String, Account),
+    SignInNew(String, Account),
+    Rename(String, String),
+    Default(String),
+    Logout(String),
+    ApiKey,
+    Export(String),
+    Import(String),
+    Install(String),
+    Uninstall,
+}
+
+/// The expected state of a daemon, and what Codex's login file held before authd supplied it.
+#[derive(Clone, Debug)]
+pub(crate) struct Model {
+    pub(crate) now: Snapshot,
+    pub(crate) under: String,
+}
+
+const ABSENT: &str = "absent";
+
+/// The accounts that can sign in.
+pub(crate) fn accounts() -> Vec<Account> {
+    let mut all = Account::presets();
+    for n in 4..7 {
+        all.push(Account {
+            name: format!("person-{n}"),
+            email: format!("person-{n}@example.net"),
+            user_id: format!("user-Person00000000000000000{n}"),
+            account_id: format!("9f0c6d3e-0000-4b7b-9a44-6d1b54a3c00{n}"),
+            ..Account::plus()
+        });
+    }
+    all
+}
+
+impl Model {
+    /// The account of this profile.
+    fn account(&self, name: &str) -> Option<Account> {
+        let person = self.now.profiles.get(name)?;
+        accounts().into_iter().find(|account| account.email == person.email)
+    }
+
+    /// An account without a login.
+    fn free_account(&self, random: &mut Random) -> Option<Account> {
+        let known = |account: &Account| {
+            let login = format!("login of {}", account.name);
+            self.now.profiles.values().any(|person| person.email == account.email)
+                || self.now.codex == login
+                || self.under == login
+        };
+        pick(accounts().into_iter().filter(|account| !known(account)).collect(), random)
+    }
+
+    fn supplied(&self) -> bool {
+        self.now.codex.starts_with("supplied")
+    }
+
+    /// Content of Codex's login file while this profile supplies it.
+    fn supplied_by(&self, name: &str) -> String {
+        match self.account(name) {
+            Some(account) if account.organization_id.is_none() => format!("supplied from {}", account.name),
+            _ => "supplied from a key".to_owned(),
+        }
+    }
+
+    /// A random request that the daemon can fulfil now.
+    pub(crate) fn request(&self, random: &mut Random) -> Request {
+        loop {
+            if let Some(request) = self.draw(random) {
+                return request;
+            }
+        }
+    }
+
+    fn draw(&self, random: &mut Random) -> Option<Request> {
+        let all: Vec<String> = self.now.profiles.keys().cloned().collect();
+        let people: Vec<String> = all.iter().filter(|name| self.account(name).is_some()).cloned().collect();
+        // A profile that supplies Codex stays: the model does not cover a supplied home without its profile.
+        let feeds = |name: &String| self.now.codex == self.supplied_by(name);
+        let leaving: Vec<String> =
+            people.iter().filter(|name| people.len() > 1 && !feeds(name)).cloned().collect();
+        let free = format!("p{}", random.below(1_000_000));
+        Some(match random.below(14) {
+            0 => Request::Refresh(pick(people, random)?),
+            1 | 2 => Request::SlowRefresh(pick(people, random)?),
+            3 | 4 => {
+                let name = pick(people, random)?;
+                Request::SignInAgain(name.clone(), self.account(&name)?)
+            }
+            5 => Request::Replace(pick(leaving, random)?, self.free_account(random)?),
+            6 => Request::SignInNew(free, self.free_account(random)?),
+            7 => Request::Rename(pick(all, random)?, free),
+            8 => Request::Default(pick(all, random)?),
+            9 => Request::Logout(pick(leaving, random)?),
+            10 => Request::ApiKey,
+            11 if self.now.codex == ABSENT => Request::Export(pick(leaving, random)?),
+            11 | 12 if self.now.codex.starts_with("login") => Request::Import(free),
+            13 if self.supplied() => Request::Uninstall,
+            12 | 13 => Request::Install(pick(people, random)?),
+            _ => return None,
+        })
+    }
+
+    /// The expected state after the request.
+    pub(crate) fn after(&self, request: &Request) -> Self {
+        let Self { mut now, mut under } = self.clone();
+        let person = |account: &Account| Person { email: account.email.clone(), family: None };
+        let leave = |now: &mut Snapshot, name: &String| {
+            let person = now.profiles.remove(name);
+            if now.default.as_ref() == Some(name) {
+                now.default = now.profiles.keys().next().cloned().filter(|_| now.profiles.len() == 1);
+            }
+            person
+        };
+        match request {
+            Request::Refresh(_) | Request::SlowRefresh(_) | Request::SignInAgain(..) => {}
+            Request::Replace(name, account) | Request::SignInNew(name, account) => {
+                now.profiles.insert(name.clone(), person(account));
+            }
+            Request::Rename(from, to) => {
+                let person = now.profiles.remove(from);
+                now.profiles.extend(person.map(|person| (to.clone(), person)));
+                if now.default.as_ref() == Some(from) {
+                    now.default = Some(to.clone());
+                }
+            }
+            Request::Default(name) => now.default = Some(name.clone()),
+            Request::Logout(name) => drop(leave(&mut now, name)),
+            Request::ApiKey => {
+                now.profiles.insert("own".to_owned(), Person { email: String::new(), family: None });
+            }
+            Request::Export(name) => {
+                now.codex = self.account(name).map(|it| format!("login of {}", it.name)).unwrap_or_default();
+                leave(&mut now, name);
+            }
+            Request::Import(name) => {
+                let theirs = now.codex.trim_start_matches("login of ").to_owned();
+                let account = accounts().into_iter().find(|account| account.name == theirs);
+                now.profiles.extend(account.as_ref().map(|account| (name.clone(), person(account))));
+                let imported = Self { now: now.clone(), under: String::new() };
+                now.codex = imported.supplied_by(name);
+                ABSENT.clone_into(&mut under);
+            }
+            Request::Install(name) => {
+                if !self.supplied() {
+                    under.clone_from(&now.codex);
+                }
+                now.codex = self.supplied_by(name);
+            }
+            Request::Uninstall => now.codex = std::mem::replace(&mut under, ABSENT.to_owned()),
+        }
+        // Without a default profile, the next one to sign in becomes it.
+        if let Request::SignInAgain(name, _)
+        | Request::SignInNew(name, _)
+        | Request::Replace(name, _)
+        | Request::Import(name) = request
+        {
+            now.default.get_or_insert_with(|| name.clone());
+        } else if matches!(request, Request::ApiKey) {
+            now.default.get_or_insert_with(|| "own".to_owned());
+        }
+        Self { now, under }
+    }
+}
+
+impl Request {
+    /// Sends the request. The caller may drop this future, as a client that ends does.
+    pub(crate) async fn ask(&self, house: &House, sandbox: &Sandbox, random: &mut Random) -> Reply {
+        let home = codex_home(house);
+        let file = home.join("auth.json");
+        let reply = match self {
+            Self::Refresh(name) => ask(house, "POST", &format!("{name}/refresh"), json!({})).await,
+            Self::SlowRefresh(name) => {
+                let delay = Duration::from_micros(random.below(15_000));
+                sandbox.faults().push(Route::Refresh, Fault::delay(delay));
+                ask(house, "POST", &format!("{name}/refresh"), json!({})).await
+            }
+            Self::SignInAgain(name, account) | Self::SignInNew(name, account) => {
+                sign_in(house, sandbox, json!({"profile": name}), account).await
+            }
+            Self::Replace(name, account) => {
+                sign_in(house, sandbox, json!({"profile": name, "replace": true}), account).await
+            }
+            Self::Rename(from, to) => ask(house, "PATCH", from, json!({"name": to})).await,
+            Self::Default(name) => ask(house, "PATCH", name, json!({"default": true})).await,
+            Self::Logout(name) => ask(house, "DELETE", name, Value::Null).await,
+            Self::ApiKey => ask(house, "PUT", "own/api-key", json!({"api_key": "sk-of-my-own"})).await,
+            Self::Export(name) => {
+                ask(house, "POST", &format!("{name}/export"), json!({"target": "codex", "path": file})).await
+            }
+            Self::Import(name) => {
+                ask(house, "POST", "../import", json!({"source": "codex", "path": file, "profile": name}))
+                    .await
+            }
+            Self::Install(name) => ask(house, "PUT", &format!("{name}/codex"), json!({"home": home})).await,
+            Self::Uninstall => ask(house, "DELETE", "-/codex", json!({"home": home})).await,
+        };
+        reply.unwrap_or(Reply::NoAnswer)
+    }
+}
+
+impl fmt::Display for Request {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Refresh(_) | Self::SlowRefresh(_) => "refresh",
+            Self::SignInAgain(..) => "sign in again",
+            Self::Replace(..) => "replace",
+            Self::SignInNew(..) => "sign in, new profile",
+            Self::Rename(..) => "rename",
+            Self::Default(_) => "default",
+            Self::Logout(_) => "logout",
+            Self::ApiKey => "own API key",
+            Self::Export(_) => "export",
+            Self::Import(_) => "import",
+            Self::Install(_) => "install",
+            Self::Uninstall => "uninstall",
+        })
+    }
+}
+
+async fn ask(house: &House, method: &str, path: &str, body: Value) -> io::Result<Reply> {
+    let path = match path.strip_prefix("../") {
+        Some(path) => format!("/v1/{path}"),
+        None => format!("/v1/profiles/{path}"),
+    };
+    let body = if body.is_null() { String::new() } else { body.to_string() };
+    let reply = house.try_request(method, &path, &[], body).await?;
+    Ok(if reply.status.is_success() { Reply::Success } else { Reply::Refused(reply.text()) })
+}
+
+async fn sign_in(house: &House, sandbox: &Sandbox, body: Value, account: &Account) -> io::Result<Reply> {
+    let started = house.try_request("POST", "/v1/logins", &[], body.to_string()).await?;
+    if !started.status.is_success() {
+        return Ok(Reply::Refused(started.text()));
+    }
+    let started = started.json();
+    let url = started["authorize_url"].as_str().unwrap_or_default();
+    drop(sandbox.browser().sign_in(url, &account.name).await);
+    let path = format!("/v1/logins/{}?wait=5", started["id"].as_str().unwrap_or_default());
+    let login = house.try_request("GET", &path, &[], "").await?.json();
+    Ok(if login["state"] == "succeeded" { Reply::Success } else { Reply::Refused(login.to_string()) })
+}
+
+/// A random element.
+fn pick<T>(mut from: Vec<T>, random: &mut Random) -> Option<T> {
+    let bound = u64::try_from(from.len()).ok().filter(|length| *length > 0)?;
+    Some(from.swap_remove(usize::try_from(random.below(bound)).ok()?))
+}

@@ -1,0 +1,110 @@
+//! A daemon whose system misbehaves: a clock that is set, a disk that stalls. A library before libc's does it, so these
+//! run on Linux only.
+#![cfg(target_os = "linux")]
+
+use std::{fs, process::Command};
+
+use authd_sandbox::{
+    Route,
+    house::{House, HouseConfig},
+};
+use serde_json::json;
+use tempfile::TempDir;
+
+use crate::support::{AUTHD, finished, sandbox, start};
+
+/// Shifts the wall clock of a program by the seconds in a file, and leaves the monotonic clock alone.
+const SHIFTED_CLOCK: &str = r#"
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <time.h>
+
+int clock_gettime(clockid_t id, struct timespec *at) {
+    static int (*next)(clockid_t, struct timespec *);
+    if (!next) next = dlsym(RTLD_NEXT, "clock_gettime");
+    int result = next(id, at);
+    FILE *file = id == CLOCK_REALTIME ? fopen(getenv("CONTROL"), "r") : NULL;
+    long shift = 0;
+    if (file && fscanf(file, "%ld", &shift) == 1) at->tv_sec += shift;
+    if (file) fclose(file);
+    return result;
+}
+"#;
+
+/// While a file is there, nothing reaches the disk.
+const STALLED_DISK: &str = r#"
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+int fsync(int fd) {
+    static int (*next)(int);
+    if (!next) next = dlsym(RTLD_NEXT, "fsync");
+    while (access(getenv("CONTROL"), F_OK) == 0) usleep(1000);
+    return next(fd);
+}
+"#;
+
+/// The library that a C source makes, in a directory that also has the control file.
+fn library(source: &str) -> (TempDir, String, String) {
+    let directory = tempfile::tempdir().unwrap();
+    let at = |name: &str| directory.path().join(name).to_str().unwrap().to_owned();
+    let (text, library, control) = (at("library.c"), at("library.so"), at("control"));
+    fs::write(&text, source).unwrap();
+    let compiled = Command::new("cc").args(["-shared", "-fPIC", "-o", &library, &text]).status().unwrap();
+    assert!(compiled.success());
+    (directory, library, control)
+}
+
+#[tokio::test]
+async fn a_clock_that_is_set_neither_ends_a_login_nor_keeps_it() {
+    let (_directory, library, shift) = library(SHIFTED_CLOCK);
+    let sandbox = sandbox().await;
+    let config = HouseConfig::new(AUTHD, &sandbox).callback("ports = [0]\nlogin_lifetime = \"3s\"");
+    let house = House::start(config.env("LD_PRELOAD", &library).env("CONTROL", &shift)).await;
+    let month = 30 * 24 * 3600;
+    let (login, url) = start(&house, json!({})).await;
+    fs::write(&shift, format!("{month}")).unwrap();
+    // The tokens look old by that clock. What matters is that the code was redeemed.
+    house.browse(&url, "plus").await;
+    assert_ne!(finished(&house, &login).await["error"]["code"], "login_expired");
+    assert_eq!(sandbox.count(Route::CodeExchange), 1);
+    let (login, _) = start(&house, json!({})).await;
+    fs::write(&shift, format!("-{month}")).unwrap();
+    assert_eq!(finished(&house, &login).await["state"], "expired");
+}
+
+#[tokio::test]
+async fn a_disk_that_stalls_delays_no_answer_from_memory() {
+    let (_directory, library, stall) = library(STALLED_DISK);
+    let sandbox = sandbox().await;
+    let config = HouseConfig::new(AUTHD, &sandbox).store("file").toml("deadline = \"30s\"");
+    let house = House::start(config.env("LD_PRELOAD", &library).env("CONTROL", &stall)).await;
+    house.sign_in("default", "plus").await;
+    let home = house.dir().join("codex");
+    fs::create_dir(&home).unwrap();
+    fs::write(&stall, "").unwrap();
+    // A record, the list of Codex homes, and a login in one of them are on their way to the disk.
+    let refresh = house.request("POST", "/v1/profiles/default/refresh", &[], "{}");
+    let body = json!({"home": home}).to_string();
+    let install = house.request("PUT", "/v1/profiles/default/codex", &[], body);
+    let reads = async {
+        while !fs::read_dir(house.state())
+            .unwrap()
+            .any(|entry| entry.unwrap().file_name().to_string_lossy().starts_with(".codex.json"))
+        {
+            house.get("/v1/profiles/default/headers").await;
+        }
+        for _ in 0..100 {
+            house.get("/v1/profiles/default/headers").await;
+        }
+        assert_eq!(sandbox.count(Route::Refresh), 0, "the journal entry is not on the disk yet");
+        fs::remove_file(&stall).unwrap();
+    };
+    let (refreshed, installed, ()) = tokio::join!(refresh, install, reads);
+    assert!(refreshed.status.is_success(), "{}", refreshed.text());
+    assert!(installed.status.is_success(), "{}", installed.text());
+}

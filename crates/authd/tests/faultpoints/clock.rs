@@ -1,0 +1,242 @@
+//! The wall clock jumps by thirty days, back or forward: before a start, while nothing happens, during a refresh,
+//! and while the daemon waits for its next try. Headers are served at once all the same, and a refresh happens when
+//! it is due.
+//!
+//! `interpose.c` moves the clocks of the daemon alone: the wall clock when it is set, and with it the time since the
+//! machine was started when time passes. For a suspend, in which the provider's time goes on too, the sandbox ends all
+//! access tokens and issues such as last thirty days longer. What this cannot show: the kernel wakes a timer at once
+//! when the clock is set, this wakes it when the daemon next reads the clock; and the monotonic clock of a suspended
+//! machine stands still, here it goes on.
+
+use std::{
+    fs,
+    path::PathBuf,
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+};
+
+use authd_sandbox::{
+    Account, Config, Fault, Route, Sandbox,
+    house::{House, HouseConfig},
+};
+use serde_json::json;
+use tempfile::TempDir;
+
+use crate::control::library;
+
+const MONTH: u64 = 30 * 24 * 3600;
+
+/// How the clock jumps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Jump {
+    /// The machine's clock is set thirty days back.
+    Back,
+    /// The machine's clock is set thirty days forward.
+    Forward,
+    /// The machine was suspended for thirty days.
+    Suspend,
+}
+
+/// The longest that anything may take after a jump.
+const SOON: Duration = Duration::from_secs(6);
+
+/// The longest that a refresh may take once it is due, on a machine that has other work.
+const DUE: Duration = Duration::from_secs(30);
+
+/// A daemon whose clock can be set.
+struct ClockTest {
+    sandbox: Sandbox,
+    house: House,
+    clock: PathBuf,
+    offset: i64,
+    passed: i64,
+    _dir: TempDir,
+}
+
+impl ClockTest {
+    /// With one login, whose tokens last this long.
+    async fn start(lifetime: Duration) -> Self {
+        let account = Account::plus().with_lifetime(lifetime);
+        let sandbox = Sandbox::start(Config::with_accounts([account])).await.unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        let clock = dir.path().join("clock");
+        fs::write(&clock, "0 0").unwrap();
+        let config = HouseConfig::new(env!("CARGO_BIN_EXE_authd"), &sandbox).store("file");
+        let config = config.env("LD_PRELOAD", &library().display().to_string());
+        let house = House::start(config.env("FAULTPOINTS_CLOCK", &clock.display().to_string())).await;
+        house.sign_in("default", "plus").await;
+        Self { sandbox, house, clock, offset: 0, passed: 0, _dir: dir }
+    }
+
+    fn jump(&mut self, jump: Jump) {
+        if jump == Jump::Suspend {
+            let lifetime = Duration::from_secs(MONTH) + LONG;
+            self.sandbox.put_account(Account::plus().with_lifetime(lifetime));
+            self.sandbox.expire_access_tokens();
+        }
+        let month = i64::try_from(MONTH).unwrap();
+        match jump {
+            Jump::Back => self.set(self.offset - month),
+            Jump::Forward => self.set(self.offset + month),
+            Jump::Suspend => self.pass(month),
+        }
+    }
+
+    /// Sets the wall clock so that it shows so many seconds more than it would.
+    fn set(&mut self, offset: i64) {
+        self.offset = offset;
+        let next = self.clock.with_extension("next");
+        fs::write(&next, format!("{} {}", self.offset + self.passed, self.passed)).unwrap();
+        fs::rename(next, &self.clock).unwrap();
+    }
+
+    /// So many seconds pass.
+    fn pass(&mut self, seconds: i64) {
+        self.passed += seconds;
+        self.set(self.offset);
+    }
+
+    /// What the daemon's clock shows, in seconds since 1970.
+    fn now(&self) -> i64 {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+        i64::try_from(now.as_secs()).unwrap() + self.offset + self.passed
+    }
+
+    /// One refresh fails, and the daemon waits before it tries again.
+    async fn refresh_fails(&self) {
+        self.sandbox.faults().push(Route::Refresh, Fault::status(503, ""));
+        let refused = self.house.request("POST", "/v1/profiles/default/refresh", &[], "{}").await;
+        assert!(!refused.status.is_success(), "{}", refused.text());
+    }
+
+    /// After a jump the daemon does its work, and does so still when the clock is set right again.
+    async fn check_recovery(&mut self, jump: Jump, moment: &str) {
+        let when = format!("{jump:?} {moment}");
+        self.expect_headers(&when).await;
+        self.expect_refresh_when_due(&when).await;
+        if jump != Jump::Suspend {
+            self.set(0);
+            self.expect_headers(&format!("{when}, and set right")).await;
+        }
+    }
+
+    /// Headers are served soon, with a token that the provider accepts.
+    async fn expect_headers(&self, when: &str) {
+        let begun = Instant::now();
+        let mut refused = String::new();
+        while begun.elapsed() < SOON {
+            let reply = self.house.request("GET", "/v1/profiles/default/headers", &[], "").await;
+            let text = reply.text();
+            let token =
+                text.split("Bearer ").nth(1).and_then(|rest| rest.split('"').next()).unwrap_or_default();
+            if reply.status.is_success() && self.sandbox.provenance(token).is_some_and(|known| known.good) {
+                let took = begun.elapsed();
+                println!("{when}: headers after {} ms; refused before: {refused:?}", took.as_millis());
+                return;
+            }
+            refused = if reply.status.is_success() {
+                // A client that was refused by the provider says so.
+                let generation = &self.house.get("/v1/profiles/default").await["generation"];
+                let body = json!({"rejected_generation": generation}).to_string();
+                self.house.request("POST", "/v1/profiles/default/refresh", &[], body).await.text()
+            } else {
+                text
+            };
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        let refreshes = self.sandbox.count(Route::Refresh);
+        panic!("{when}: no headers within {SOON:?}, and {refreshes} refreshes were sent: {refused}");
+    }
+
+    /// When the time comes that the daemon shows for its next refresh, it refreshes.
+    async fn expect_refresh_when_due(&mut self, when: &str) {
+        let profile = self.house.get("/v1/profiles/default").await;
+        let due =
+            profile["refresh_at"].as_str().unwrap_or_else(|| panic!("{when}: no refresh_at in {profile}"));
+        let due = due.parse::<jiff::Timestamp>().unwrap().as_second();
+        let before = self.sandbox.rotations();
+        self.pass(due - self.now() + 1);
+        let begun = Instant::now();
+        while self.sandbox.rotations() == before {
+            assert!(
+                begun.elapsed() < DUE,
+                "{when}: not refreshed when due, {}",
+                self.house.get("/v1/profiles/default").await
+            );
+            self.house.get("/v1/profiles").await;
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        println!("{when}: refreshed {} ms after it was due", begun.elapsed().as_millis());
+        self.expect_headers(when).await;
+    }
+}
+
+const LONG: Duration = Duration::from_secs(864_000);
+
+macro_rules! jumps {
+    ($($moment:ident: $back:ident $forward:ident $suspend:ident)*) => {
+        $(#[tokio::test]
+        async fn $back() {
+            $moment(Jump::Back).await;
+        }
+        #[tokio::test]
+        async fn $forward() {
+            $moment(Jump::Forward).await;
+        }
+        #[tokio::test]
+        async fn $suspend() {
+            $moment(Jump::Suspend).await;
+        })*
+    };
+}
+
+jumps! {
+    before_a_start: back_before_a_start forward_before_a_start suspend_before_a_start
+    while_idle: back_while_idle forward_while_idle suspend_while_idle
+    during_a_refresh: back_during_a_refresh forward_during_a_refresh suspend_during_a_refresh
+    during_a_back_off: back_during_a_back_off forward_during_a_back_off suspend_during_a_back_off
+    expired_during_a_back_off: back_while_expired forward_while_expired suspend_while_expired
+}
+
+async fn before_a_start(jump: Jump) {
+    let mut test = ClockTest::start(LONG).await;
+    test.house.sigterm_and_wait().await;
+    test.jump(jump);
+    test.house.start_again().await;
+    test.check_recovery(jump, "before a start").await;
+}
+
+async fn while_idle(jump: Jump) {
+    let mut test = ClockTest::start(LONG).await;
+    test.jump(jump);
+    test.check_recovery(jump, "while idle").await;
+}
+
+async fn during_a_refresh(jump: Jump) {
+    let mut test = ClockTest::start(LONG).await;
+    test.sandbox.faults().push(Route::Refresh, Fault::StallAfterCommit);
+    let refresh = test.house.try_request("POST", "/v1/profiles/default/refresh", &[], "{}");
+    tokio::select! {
+        answer = refresh => panic!("answered before the provider: {answer:?}"),
+        () = test.sandbox.wait_for(Route::Refresh, 1) => {}
+    }
+    test.jump(jump);
+    test.house.get("/v1/profiles").await;
+    test.sandbox.faults().release();
+    test.check_recovery(jump, "during a refresh").await;
+}
+
+async fn during_a_back_off(jump: Jump) {
+    let mut test = ClockTest::start(LONG).await;
+    test.refresh_fails().await;
+    test.jump(jump);
+    test.check_recovery(jump, "during a back-off").await;
+}
+
+async fn expired_during_a_back_off(jump: Jump) {
+    let mut test = ClockTest::start(Duration::from_secs(1)).await;
+    test.sandbox.put_account(Account::plus());
+    tokio::time::sleep(Duration::from_millis(1_100)).await;
+    test.refresh_fails().await;
+    test.jump(jump);
+    test.check_recovery(jump, "during a back-off, with an expired token").await;
+}

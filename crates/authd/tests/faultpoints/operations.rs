@@ -1,0 +1,157 @@
+//! The operations that the faults interrupt: how to prepare each, and its request.
+
+use std::{fs, io};
+
+use authd_sandbox::{Sandbox, house::House};
+use serde_json::{Value, json};
+
+use crate::invariants::{Reply, codex_home};
+
+/// An operation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Operation {
+    Start,
+    LoginNew,
+    LoginAgain,
+    LoginReplace,
+    Refresh,
+    Rename,
+    MakeDefault,
+    Logout,
+    ApiKey,
+    Rekey,
+    Migrate,
+    Export,
+    Import,
+    Install,
+    Uninstall,
+}
+
+impl Operation {
+    /// All operations, in the order of the table.
+    pub(crate) const ALL: [Self; 15] = [
+        Self::Start,
+        Self::LoginNew,
+        Self::LoginAgain,
+        Self::LoginReplace,
+        Self::Refresh,
+        Self::Rename,
+        Self::MakeDefault,
+        Self::Logout,
+        Self::ApiKey,
+        Self::Rekey,
+        Self::Migrate,
+        Self::Export,
+        Self::Import,
+        Self::Install,
+        Self::Uninstall,
+    ];
+
+    /// The name in the table.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Start => "start",
+            Self::LoginNew => "login, new profile",
+            Self::LoginAgain => "login again, same person",
+            Self::LoginReplace => "login, another person (`replace`)",
+            Self::Refresh => "refresh",
+            Self::Rename => "rename",
+            Self::MakeDefault => "make default",
+            Self::Logout => "logout",
+            Self::ApiKey => "own API key",
+            Self::Rekey => "store rekey",
+            Self::Migrate => "store migrate, to the keychain",
+            Self::Export => "export to Codex",
+            Self::Import => "import from Codex",
+            Self::Install => "codex install",
+            Self::Uninstall => "codex uninstall",
+        }
+    }
+
+    /// Prepares a new daemon: two logins, and what the operation needs in Codex's home.
+    pub(crate) async fn prepare(self, house: &House) {
+        house.sign_in("default", "plus").await;
+        house.sign_in("work", "business").await;
+        fs::create_dir(codex_home(house)).unwrap();
+        match self {
+            Self::Import | Self::Install | Self::Uninstall => {
+                house.sign_in("for-codex", "business-without-organization").await;
+                house.post("/v1/profiles/for-codex/export", codex_file(house, "target")).await;
+            }
+            _ => {}
+        }
+        if matches!(self, Self::Uninstall | Self::Refresh | Self::Rename | Self::Start) {
+            let body = json!({"home": codex_home(house)}).to_string();
+            let installed = house.request("PUT", "/v1/profiles/default/codex", &[], body).await;
+            assert!(installed.status.is_success(), "{}", installed.text());
+        }
+    }
+
+    /// Sends the request of the operation; a start has none.
+    pub(crate) async fn run(self, house: &House, sandbox: &Sandbox) -> Reply {
+        let reply = match self {
+            Self::Start => Ok(Reply::Success),
+            Self::LoginNew => login(house, sandbox, json!({"profile": "third"}), GUEST).await,
+            Self::LoginAgain => login(house, sandbox, json!({"profile": "default"}), "plus").await,
+            Self::LoginReplace => {
+                login(house, sandbox, json!({"profile": "default", "replace": true}), GUEST).await
+            }
+            Self::Refresh => ask(house, "POST", "/v1/profiles/default/refresh", json!({})).await,
+            Self::Rename => ask(house, "PATCH", "/v1/profiles/default", json!({"name": "main"})).await,
+            Self::MakeDefault => ask(house, "PATCH", "/v1/profiles/work", json!({"default": true})).await,
+            Self::Logout => ask(house, "DELETE", "/v1/profiles/default", Value::Null).await,
+            Self::ApiKey => {
+                ask(house, "PUT", "/v1/profiles/own/api-key", json!({"api_key": "sk-of-my-own"})).await
+            }
+            Self::Rekey => ask(house, "POST", "/v1/store/rekey", Value::Null).await,
+            Self::Migrate => ask(house, "POST", "/v1/store/migrate", json!({"to": "keychain"})).await,
+            Self::Export => {
+                ask(house, "POST", "/v1/profiles/default/export", codex_file(house, "target")).await
+            }
+            Self::Import => {
+                let mut body = codex_file(house, "source");
+                body["profile"] = json!("imported");
+                ask(house, "POST", "/v1/import", body).await
+            }
+            Self::Install => {
+                ask(house, "PUT", "/v1/profiles/default/codex", json!({"home": codex_home(house)})).await
+            }
+            Self::Uninstall => {
+                ask(house, "DELETE", "/v1/profiles/-/codex", json!({"home": codex_home(house)})).await
+            }
+        };
+        reply.unwrap_or(Reply::NoAnswer)
+    }
+}
+
+/// The account of the third person.
+const GUEST: &str = "business-without-organization";
+
+fn codex_file(house: &House, role: &str) -> Value {
+    json!({role: "codex", "path": codex_home(house).join("auth.json")})
+}
+
+async fn ask(house: &House, method: &str, path: &str, body: Value) -> io::Result<Reply> {
+    let body = if body.is_null() { String::new() } else { body.to_string() };
+    let reply = house.try_request(method, path, &[], body).await?;
+    Ok(if reply.status.is_success() { Reply::Success } else { Reply::Refused(reply.text()) })
+}
+
+/// Signs in through a browser, and waits for the end of the login.
+async fn login(house: &House, sandbox: &Sandbox, body: Value, account: &str) -> io::Result<Reply> {
+    let started = house.try_request("POST", "/v1/logins", &[], body.to_string()).await?;
+    if !started.status.is_success() {
+        return Ok(Reply::Refused(started.text()));
+    }
+    let started = started.json();
+    let url = started["authorize_url"].as_str().unwrap_or_default();
+    // A page that does not come says nothing of the login.
+    drop(sandbox.browser().sign_in(url, account).await);
+    let path = format!("/v1/logins/{}?wait=5", started["id"].as_str().unwrap_or_default());
+    let login = house.try_request("GET", &path, &[], "").await?;
+    if !login.status.is_success() {
+        return Ok(Reply::Refused(login.text()));
+    }
+    let login = login.json();
+    Ok(if login["state"] == "succeeded" { Reply::Success } else { Reply::Refused(login.to_string()) })
+}

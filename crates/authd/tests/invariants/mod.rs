@@ -1,0 +1,340 @@
+//! The invariants after a fault. Two test targets use this file: `faultpoints` and `crash`.
+//!
+//! 1. Every login works under exactly one name: its record opens, and a forced refresh succeeds.
+//! 2. No refresh token is stored twice, in two records or in a record and Codex's login file.
+//! 3. No record is orphaned, and no temporary file is left.
+//! 4. The profiles, the default and Codex's login file are as before the operation or as after it. If the client was
+//!    told that the operation succeeded, they are as after it.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    path::PathBuf,
+    time::{Duration, Instant},
+};
+
+use authd_sandbox::{Sandbox, house::House};
+use serde_json::{Value, json};
+
+mod at_rest;
+
+use self::at_rest::{AtRest, CodexFile};
+
+/// A keychain that can be read without the daemon.
+pub(crate) trait Keychain: Sync {
+    /// The keys and texts of authd's items, or why they cannot be read.
+    fn items(&self) -> Result<Vec<(String, String)>, String>;
+}
+
+/// The daemon to check, and the two states that are allowed.
+#[derive(Clone, Copy)]
+pub(crate) struct CheckContext<'a> {
+    pub(crate) house: &'a House,
+    pub(crate) sandbox: &'a Sandbox,
+    pub(crate) keychain: Option<&'a dyn Keychain>,
+    pub(crate) before: &'a Snapshot,
+    pub(crate) after: &'a Snapshot,
+    /// Whether the daemon was killed between a rotation of a token and its save.
+    pub(crate) may_be_lost: bool,
+}
+
+/// The daemon's answer to an operation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Reply {
+    /// The operation succeeded.
+    Success,
+    /// The operation failed, for this reason.
+    Refused(String),
+    /// The daemon ended before it answered.
+    NoAnswer,
+}
+
+/// The Codex home of a test daemon.
+pub(crate) fn codex_home(house: &House) -> PathBuf {
+    house.dir().join("codex")
+}
+
+/// Longest time until the invariants hold after a fault. The daemon tries a failed store again after one second.
+const RECOVERY: Duration = Duration::from_secs(10);
+
+/// The profiles, the default, and what Codex's login file holds.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Snapshot {
+    pub(crate) default: Option<String>,
+    pub(crate) profiles: BTreeMap<String, Person>,
+    pub(crate) codex: String,
+    /// The files in the state directory; empty in an expected state that allows any.
+    pub(crate) files: BTreeSet<String>,
+}
+
+/// The person of a profile.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Person {
+    /// Empty for a profile with the user's own API key.
+    pub(crate) email: String,
+    /// The number of the login in the record; `None` in an expected state that allows any.
+    pub(crate) family: Option<usize>,
+}
+
+/// State of an operation after a fault.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    /// The states before and after the operation do not differ.
+    Kept,
+    /// The operation is complete.
+    Finished,
+    /// The operation had no effect.
+    RolledBack,
+    /// This login's newest token was never saved: the provider rotated it, and the daemon was killed before it
+    /// could save the answer.
+    Lost(String),
+}
+
+impl fmt::Display for Snapshot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (default, codex) = (self.default.as_deref().unwrap_or("nothing"), &self.codex);
+        write!(f, "the default is {default}, Codex's file: {codex}, {}", self.people())
+    }
+}
+
+impl Snapshot {
+    /// The current state, from the API and from the records, once each profile is ready.
+    pub(crate) async fn take(context: CheckContext<'_>) -> Result<Self, String> {
+        let deadline = Instant::now() + RECOVERY;
+        loop {
+            let profiles = profiles(context).await?;
+            if of(&profiles).all(|profile| profile["state"] == "ready") {
+                let at_rest = AtRest::read(context.house, context.keychain)?;
+                return Ok(Self::of(&profiles, &at_rest, context));
+            }
+            if Instant::now() > deadline {
+                return Err(format!("a profile is not ready: {profiles}"));
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    fn of(profiles: &Value, at_rest: &AtRest, context: CheckContext<'_>) -> Self {
+        let families = at_rest.families(context.sandbox);
+        let person = |profile: &Value| {
+            let record = format!("profile.{}", text(&profile["name"]));
+            let family = families.iter().find(|(_, places)| places.iter().any(|place| place.key == record));
+            Person { email: text(&profile["email"]), family: family.map(|(family, _)| *family) }
+        };
+        Self {
+            default: profiles["default"].as_str().map(str::to_owned),
+            profiles: of(profiles).map(|profile| (text(&profile["name"]), person(profile))).collect(),
+            codex: at_rest.codex.described(context.sandbox),
+            files: at_rest.files.clone(),
+        }
+    }
+
+    /// Whether this state is the expected one.
+    fn is(&self, other: &Self) -> bool {
+        let same = |(one, other): (&Person, &Person)| {
+            one.email == other.email && (other.family.is_none() || one.family == other.family)
+        };
+        (&self.default, &self.codex) == (&other.default, &other.codex)
+            && self.profiles.keys().eq(other.profiles.keys())
+            && self.profiles.values().zip(other.profiles.values()).all(same)
+    }
+
+    fn people(&self) -> String {
+        let people = self.profiles.iter().map(|(name, person)| {
+            let family = person.family.map(|family| format!(" #{family}")).unwrap_or_default();
+            format!("`{name}`: {}{family}", person.email)
+        });
+        people.collect::<Vec<_>>().join(", ")
+    }
+}
+
+/// Waits until the invariants hold, refreshes each login, and checks again. The error names the invariant that does
+/// not hold.
+pub(crate) async fn verify(context: CheckContext<'_>, reply: Reply) -> Result<Outcome, String> {
+    let outcome = wait_until_consistent(context, &reply).await?;
+    if matches!(outcome, Outcome::Lost(_)) {
+        return Ok(outcome);
+    }
+    for profile in of(&profiles(context).await?) {
+        let name = text(&profile["name"]);
+        let path = format!("/v1/profiles/{name}");
+        if !profile["email"].is_null() {
+            let reply = ask_until_success(context, "POST", &format!("{path}/refresh"), json!({})).await;
+            reply.map_err(|reply| format!("`{name}` cannot be refreshed: {reply}"))?;
+        }
+        let reply = ask_until_success(context, "GET", &format!("{path}/headers"), Value::Null).await;
+        reply.map_err(|reply| format!("`{name}` has no headers: {reply}"))?;
+    }
+    match wait_until_consistent(context, &reply).await.map_err(|error| format!("after a refresh: {error}"))? {
+        lost @ Outcome::Lost(_) => Ok(lost),
+        _ => Ok(outcome),
+    }
+}
+
+/// Repeats a request until it succeeds: the daemon may still wait for its next attempt to save.
+async fn ask_until_success(
+    context: CheckContext<'_>,
+    method: &str,
+    path: &str,
+    body: Value,
+) -> Result<Value, String> {
+    let deadline = Instant::now() + RECOVERY;
+    loop {
+        match ask(context, method, path, body.clone()).await? {
+            Err(_) if Instant::now() < deadline => tokio::time::sleep(Duration::from_millis(50)).await,
+            reply => return reply,
+        }
+    }
+}
+
+/// Waits until the invariants hold, without a refresh.
+pub(crate) async fn wait_until_consistent(
+    context: CheckContext<'_>,
+    reply: &Reply,
+) -> Result<Outcome, String> {
+    let deadline = Instant::now() + RECOVERY;
+    // A look into the keychain starts a process.
+    let pause = Duration::from_millis(if context.keychain.is_some() { 100 } else { 20 });
+    loop {
+        match check_once(context, reply).await {
+            Err(_) | Ok(Outcome::Lost(_)) if Instant::now() < deadline => {
+                tokio::time::sleep(pause).await;
+            }
+            result => return result,
+        }
+    }
+}
+
+/// Checks the invariants once. Of several violations the gravest is reported.
+async fn check_once(context: CheckContext<'_>, reply: &Reply) -> Result<Outcome, String> {
+    let profiles = profiles(context).await?;
+    let at_rest = AtRest::read(context.house, context.keychain)?;
+    if let Some(damaged) = at_rest.damaged.first() {
+        return Err(damaged.clone());
+    }
+    let families = at_rest.families(context.sandbox);
+    if let Some(dead) = families.values().find(|places| places.iter().all(|place| !place.good)) {
+        // The newest token of this login is stored nowhere. The old one may have been used again since.
+        let place = &dead[0];
+        let held = dead.iter().any(|place| place.newest);
+        return if context.may_be_lost && *reply != Reply::Success && !held {
+            Ok(Outcome::Lost(place.key.clone()))
+        } else if place.ended {
+            Err(format!("login lost: the old token in {} was used again", place.name))
+        } else {
+            Err(format!(
+                "login lost: {} holds an old token, and the newest one is stored nowhere",
+                place.name
+            ))
+        };
+    }
+    if let Some([one, other, ..]) = families.values().map(Vec::as_slice).find(|places| places.len() > 1) {
+        return Err(format!("one login is stored twice: in {} and in {}", one.name, other.name));
+    }
+    let now = Snapshot::of(&profiles, &at_rest, context);
+    let outcome = match (now.is(context.before), now.is(context.after)) {
+        (true, true) => Outcome::Kept,
+        (_, true) => Outcome::Finished,
+        (true, _) if *reply != Reply::Success => Outcome::RolledBack,
+        (true, _) => {
+            return Err("the client was told that the operation succeeded, and it had no effect".to_owned());
+        }
+        (false, false) => return Err(now.differs(context.before, context.after)),
+    };
+    for profile in of(&profiles) {
+        let name = text(&profile["name"]);
+        if !at_rest.records.iter().any(|record| record.key == format!("profile.{name}")) {
+            return Err(format!("`{name}` has no record"));
+        }
+        if profile["state"] != "ready" {
+            let (state, error) = (text(&profile["state"]), text(&profile["last_error"]["detail"]));
+            return Err(format!("`{name}` is {state}: {error}"));
+        }
+    }
+    if let CodexFile::Supplied(token) = &at_rest.codex
+        && let Some(known) = context.sandbox.provenance(token)
+        && !families.contains_key(&known.family)
+    {
+        return Err("Codex's file holds an access token of a login that is gone".to_owned());
+    }
+    let (before, after) = (&context.before.files, &context.after.files);
+    let unknown = |name: &&String| {
+        let is_record = name.strip_suffix(".age").is_some();
+        !is_record && !after.is_empty() && !before.contains(*name) && !after.contains(*name)
+    };
+    let orphan = find_orphan(context, &profiles, &at_rest).await;
+    let orphan = orphan.or_else(|| at_rest.left_behind.first().cloned());
+    match orphan.or_else(|| at_rest.files.iter().find(unknown).map(|name| format!("leftover file: {name}"))) {
+        Some(orphan) => Err(orphan),
+        None => Ok(outcome),
+    }
+}
+
+/// A record that no profile, pending login or supplied Codex home needs.
+async fn find_orphan(context: CheckContext<'_>, profiles: &Value, at_rest: &AtRest) -> Option<String> {
+    let is_profile = |name: &str| of(profiles).any(|it| it["name"] == name);
+    let logins = at_rest.records.iter().filter(|record| record.key.starts_with("login."));
+    let pending = context.house.get("/v1/status").await["pending_logins"].as_u64().unwrap_or_default();
+    if logins.count() as u64 > pending {
+        return Some("orphaned record: a login that is over".to_owned());
+    }
+    let orphan = at_rest.records.iter().find(|record| match record.key.split_once('.') {
+        Some(("profile", name)) => !is_profile(name),
+        Some(("codex", _)) => !matches!(at_rest.codex, CodexFile::Supplied(_)),
+        Some(("login", _)) => false,
+        _ => true,
+    });
+    orphan.map(|record| format!("orphaned record: {}", record.place))
+}
+
+impl Snapshot {
+    /// The parts that are neither as before nor as after.
+    fn differs(&self, before: &Self, after: &Self) -> String {
+        let mut words = Vec::new();
+        if self.default != before.default && self.default != after.default {
+            words.push(format!(
+                "neither before nor after: the default is {}",
+                self.default.as_deref().unwrap_or("nothing")
+            ));
+        }
+        let people = self.people();
+        if people != before.people() && people != after.people() {
+            words.push(format!("neither before nor after: the profiles are {people}"));
+        }
+        if self.codex != before.codex && self.codex != after.codex {
+            words.push(format!("neither before nor after: Codex's file: {}", self.codex));
+        }
+        if words.is_empty() { format!("the operation is half done: {self}") } else { words.join(", ") }
+    }
+}
+
+/// The profiles in an answer.
+fn of(profiles: &Value) -> impl Iterator<Item = &Value> {
+    profiles["profiles"].as_array().into_iter().flatten()
+}
+
+async fn profiles(context: CheckContext<'_>) -> Result<Value, String> {
+    ask(context, "GET", "/v1/profiles", Value::Null).await?
+}
+
+/// The JSON of a success, or the text of a refusal.
+async fn ask(
+    context: CheckContext<'_>,
+    method: &str,
+    path: &str,
+    body: Value,
+) -> Result<Result<Value, String>, String> {
+    let body = if body.is_null() { String::new() } else { body.to_string() };
+    let reply = context.house.try_request(method, path, &[], body).await;
+    let reply = reply.map_err(|error| format!("{method} {path}: {error}"))?;
+    Ok(if reply.status.is_success() {
+        Ok(serde_json::from_slice(&reply.body).unwrap_or(Value::Null))
+    } else {
+        let problem: Value = serde_json::from_slice(&reply.body).unwrap_or(Value::Null);
+        Err(format!("{} ({})", text(&problem["code"]), text(&problem["detail"])))
+    })
+}
+
+fn text(value: &Value) -> String {
+    value.as_str().unwrap_or_default().to_owned()
+}
