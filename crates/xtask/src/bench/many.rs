@@ -1,7 +1,11 @@
-//! One profile, a hundred, ten thousand. One person signs in, or brings a key; the others' records are copies of
-//! the sealed file, each of which the daemon has to open and hold as if it were another person's.
+//! One profile, a hundred, ten thousand. One person signs in, or brings a key; the other records are made of that one,
+//! each of a grant of its own, which the daemon has to open and hold.
 
-use std::{fs, time::Duration};
+use std::{
+    fs,
+    process::{Command, Stdio},
+    time::Duration,
+};
 
 use anyhow::Context;
 use authd_sandbox::{
@@ -156,16 +160,31 @@ async fn populated(
     Ok(Populated { house, starts, memory })
 }
 
-/// Copies the one record and its entry in the index.
+/// Makes more records of the one that is there, each of a grant of its own: two records of one grant are not left as they
+/// are. The stock `age` program opens and seals them.
 fn multiply(house: &House, size: u32) -> anyhow::Result<()> {
-    let sealed = fs::read(house.state().join("store/profile.p0.age"))?;
-    let path = house.state().join("index.json");
-    let mut index: Value = serde_json::from_slice(&fs::read(&path)?)?;
-    let entry = index["profiles"]["p0"].clone();
-    let profiles = index["profiles"].as_object_mut().context("no profiles in the index")?;
+    let (store, key) = (house.state().join("store"), house.state().join("store.key"));
+    let opened =
+        Command::new("age").arg("-d").arg("-i").arg(&key).arg(store.join("profile.p0.age")).output()?;
+    anyhow::ensure!(opened.status.success(), "age cannot open the record");
+    let mut record: Value = serde_json::from_slice(&opened.stdout)?;
+    let keys = fs::read_to_string(&key)?;
+    let public =
+        keys.lines().find_map(|line| line.strip_prefix("# public key: ")).context("no public key")?;
     for number in 1..size {
-        fs::write(house.state().join(format!("store/profile.p{number}.age")), &sealed)?;
-        profiles.insert(format!("p{number}"), entry.clone());
+        record["grant_id"] = format!("bench-{number}").into();
+        record["default_rank"] = 0.into();
+        if let Some(token) = record["refresh_token"].as_str() {
+            let kept = token.len().saturating_sub(8);
+            record["refresh_token"] = format!("{}{number:08}", &token[..kept]).into();
+        }
+        let mut seal = Command::new("age")
+            .args(["-r", public, "-o"])
+            .arg(store.join(format!("profile.p{number}.age")))
+            .stdin(Stdio::piped())
+            .spawn()?;
+        serde_json::to_writer(seal.stdin.take().context("a pipe was asked for")?, &record)?;
+        anyhow::ensure!(seal.wait()?.success(), "age cannot seal a record");
     }
-    Ok(fs::write(path, serde_json::to_vec(&index)?)?)
+    Ok(())
 }
