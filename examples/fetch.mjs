@@ -21,13 +21,13 @@ const ask = async () => {
       stream: true,
     }),
   });
-  return { response, generation: ready.generation };
+  return { response, ready };
 };
 
-let { response, generation } = await ask();
+let { response, ready } = await ask();
 if (response.status === 401) {
   // Said once by everybody who sees it, it costs one refresh.
-  await authd.rejected(generation, profile);
+  await authd.rejected(ready, profile);
   ({ response } = await ask());
 }
 if (!response.ok) throw new Error(`${response.status}: ${await response.text()}`);
