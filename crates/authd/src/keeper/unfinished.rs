@@ -10,7 +10,7 @@ use super::{KeeperError, Registry};
 use crate::{
     codex::{homes::CodexNotice, location},
     facts::View,
-    profile::{SignOutError, delete, load},
+    profile::{ProfileHandle, SignOutError, delete, load},
 };
 
 /// A change that has begun.
@@ -115,13 +115,14 @@ impl Registry {
                     let detail = "other changes are not finished yet".to_owned();
                     return Err(StoreError::Unavailable { detail });
                 }
-                // An actor that has not begun could not answer.
-                let unread = default.as_ref().filter(|name| self.unread.contains_key(*name));
-                if unread.is_some() {
-                    let detail = "the record of the default profile has not been read".to_owned();
-                    return Err(StoreError::Unavailable { detail });
+                let handle = default.as_ref().and_then(|name| self.directory.profiles.get(name));
+                if let Some(View::Closed(error)) = handle.map(ProfileHandle::view)
+                    && !matches!(*error, StoreError::Damaged { .. })
+                {
+                    return Err((*error).clone());
                 }
-                if let Some(handle) = default.as_ref().and_then(|name| self.directory.profiles.get(name))
+                // A record that cannot be used has no actor, and takes no mark.
+                if let Some(handle) = handle.filter(|handle| handle.view().facts().is_some())
                     && let Some(rank) = default.as_ref().and_then(|name| self.ranks.get(name))
                 {
                     let gone = || StoreError::Unavailable { detail: "the daemon is stopping".to_owned() };
@@ -160,7 +161,7 @@ impl Registry {
     }
 
     fn is_of_the_grant_of(&self, name: &ProfileName, record: &Record) -> bool {
-        let view = self.directory.profiles.get(name).map(crate::profile::ProfileHandle::view);
+        let view = self.directory.profiles.get(name).map(ProfileHandle::view);
         let facts = view.as_ref().and_then(View::facts);
         facts.is_some_and(|facts| facts.credential.grant_id == record.grant_id)
     }

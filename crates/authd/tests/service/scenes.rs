@@ -89,8 +89,7 @@ scene!(a_restart_waits_for_the_keychain, world, {
     assert!(refused.contains("store is unavailable") || refused.contains("keychain is locked"), "{refused}");
     assert_ne!(world.client.status().await.unwrap().store.state, StoreState::Ready);
     let _keyring = world.keyring().await;
-    world.until("StatusText", |line| line.contains("items of the service")).await;
-    assert_eq!(world.headers().await, before);
+    assert_eq!(world.headers_in_the_end().await, before);
     world.finish_login(&pending).await;
     let newest = world.headers().await;
     assert_ne!(newest.token(), before.token());

@@ -156,6 +156,21 @@ impl World {
         asked.unwrap().unwrap_or_else(|error| panic!("{error}\n{}", self.log()))
     }
 
+    /// The headers, once they are there: a keychain that the bus has started may answer, locked, before the one that is
+    /// unlocked has taken its place.
+    pub(crate) async fn headers_in_the_end(&self) -> Headers {
+        let asking = async {
+            loop {
+                match self.client.headers(None, None).await {
+                    Ok(headers) => return headers,
+                    Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
+                }
+            }
+        };
+        let asked = tokio::time::timeout(PATIENCE, asking).await;
+        asked.unwrap_or_else(|_| panic!("no headers in the end\n{}", self.log()))
+    }
+
     /// Asks for a refresh, in a task of its own.
     pub(crate) fn refresh(&self) -> tokio::task::JoinHandle<Result<authd_api::Profile, String>> {
         let client = self.client.clone();
