@@ -35,7 +35,7 @@ impl CodexManager {
         home: Option<PathBuf>,
         name: ProfileName,
     ) -> Result<PathBuf, CodexFailure> {
-        let Found { location, text, .. } = self.look(home, |home| home.join(FILE)).await?;
+        let Found { location, mut text, .. } = self.look(home, |home| home.join(FILE)).await?;
         let (home, path) = (location.home().to_path_buf(), location.path().to_path_buf());
         let refused = |error| CodexFailure::Keeper(name.clone(), error);
         self.keeper.read(name.clone()).await.map_err(refused)?;
@@ -44,21 +44,23 @@ impl CodexManager {
         if view.facts().is_some_and(|facts| sync::content(facts).is_none()) {
             return Err(CodexFailure::NoWorkspace(name));
         }
-        let earlier = self.homes.all().await.map_err(CodexFailure::Homes)?.get(&home).cloned();
-        if let Some(managed) = earlier.as_ref().filter(|managed| managed.phase != Phase::Installed)
-            && !self.recover_home(&home, managed.clone()).await
-        {
-            return Err(CodexFailure::Interrupted(home));
+        let mut earlier = self.homes.all().await.map_err(CodexFailure::Homes)?.get(&home).cloned();
+        if let Some(managed) = earlier.as_ref().filter(|managed| managed.phase != Phase::Installed) {
+            if !self.recover_home(&home, managed.clone()).await {
+                return Err(CodexFailure::Interrupted(home));
+            }
+            // That changed the list and the file.
+            earlier = self.homes.all().await.map_err(CodexFailure::Homes)?.get(&home).cloned();
+            text = location.read().await?;
         }
-        let earlier = self.homes.all().await.map_err(CodexFailure::Homes)?.get(&home).cloned();
         let ours = earlier.clone().filter(|_| sync::is_ours(text.as_ref()));
+        let original = if ours.is_some() { None } else { text.as_ref() };
         // A login that was made in a managed home since takes the place of what was there before.
         let (restorable, taken) = ours.map_or((text.is_some(), false), |it| (it.restorable, it.taken));
         let phase = Phase::Installing;
         let managed =
             ManagedHome { profile: name.clone(), restorable, taken, item: location.is_item(), phase };
         self.change_homes(|homes| drop(homes.insert(home.clone(), managed.clone()))).await?;
-        let original = if earlier.is_some() && sync::is_ours(text.as_ref()) { None } else { text.as_ref() };
         if let Err(failure) = self.replace(&location, &managed, original, text.as_ref(), &view).await {
             let back = match earlier {
                 Some(earlier) => self.change_homes(|homes| drop(homes.insert(home.clone(), earlier))).await,
