@@ -37,6 +37,23 @@ impl View {
             Self::Closed(_) | Self::Unreadable(_) => None,
         }
     }
+
+    /// Why the record has not been read, if it may be read later: what it says is not known.
+    pub(crate) fn unread(&self) -> Option<&StoreError> {
+        match self {
+            Self::Closed(error) if !matches!(**error, StoreError::Damaged { .. }) => Some(error),
+            Self::Closed(_) | Self::Unreadable(_) | Self::Known(_) => None,
+        }
+    }
+
+    /// Whether the record is none that any version could use: no key opens it, or it is cut short.
+    pub(crate) fn is_damaged(&self) -> bool {
+        match self {
+            Self::Closed(error) => matches!(**error, StoreError::Damaged { .. }),
+            Self::Unreadable(error) => matches!(**error, RecordError::Damaged { .. }),
+            Self::Known(_) => false,
+        }
+    }
 }
 
 /// One profile, as of its last change.

@@ -196,11 +196,11 @@ impl CodexManager {
         for (name, handle) in &directory.profiles {
             match handle.view() {
                 View::Known(facts) if is_same_login(&facts, grant) => return Ok(Some(name.clone())),
-                View::Known(_) | View::Unreadable(_) => {}
-                View::Closed(error) => match &*error {
-                    StoreError::Damaged { .. } => {}
-                    error => return Err(CodexFailure::Store(error.clone())),
-                },
+                view => {
+                    if let Some(error) = view.unread() {
+                        return Err(CodexFailure::Store(error.clone()));
+                    }
+                }
             }
         }
         Ok(None)

@@ -4,7 +4,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use authd_api::ProfileName;
-use authd_oauth::{Annotation, Intent, Record, RecordError};
+use authd_oauth::{Annotation, Intent, Record};
 use authd_store::StoreError;
 use tracing::{info, warn};
 
@@ -254,10 +254,5 @@ fn other_name(intent: &Intent) -> Option<ProfileName> {
 
 /// What a name has whose record is not usable now.
 fn without_record(view: &View) -> Copy {
-    let unusable = match view {
-        View::Closed(error) => matches!(**error, StoreError::Damaged { .. }),
-        View::Unreadable(error) => matches!(**error, RecordError::Damaged { .. }),
-        View::Known(_) => false,
-    };
-    if unusable { Copy::Unusable } else { Copy::Unread }
+    if view.is_damaged() { Copy::Unusable } else { Copy::Unread }
 }

@@ -114,11 +114,7 @@ impl Registry {
                 let same = same_person(&facts.credential.identity, &sign_in.grant.identity);
                 Ok(same && sign_in.placement != Placement::Free)
             }
-            View::Closed(error) => match &*error {
-                StoreError::Damaged { .. } => Ok(false),
-                error => Err(error.clone()),
-            },
-            View::Unreadable(_) => Ok(false),
+            view => view.unread().map_or(Ok(false), |error| Err(error.clone())),
         }
     }
 }

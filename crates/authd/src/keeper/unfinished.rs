@@ -2,7 +2,7 @@
 //! daemon lives, and the records say enough for the next start to go on.
 
 use authd_api::ProfileName;
-use authd_oauth::{Annotation, Record, RecordError};
+use authd_oauth::{Annotation, Record};
 use authd_store::StoreError;
 use tracing::{info, warn};
 
@@ -92,12 +92,7 @@ impl Registry {
                         delete(&store, copy).await?;
                     }
                     // The name was free before, so that this is a write of ours that was cut short.
-                    Err(View::Unreadable(error)) if matches!(*error, RecordError::Damaged { .. }) => {
-                        delete(&store, copy).await?;
-                    }
-                    Err(View::Closed(error)) if matches!(*error, StoreError::Damaged { .. }) => {
-                        delete(&store, copy).await?;
-                    }
+                    Err(view) if view.is_damaged() => delete(&store, copy).await?,
                     Ok(_) | Err(View::Known(_) | View::Unreadable(_)) => {}
                     Err(View::Closed(error)) => return Err((*error).clone()),
                 }
@@ -116,10 +111,8 @@ impl Registry {
                     return Err(StoreError::Unavailable { detail });
                 }
                 let handle = default.as_ref().and_then(|name| self.directory.profiles.get(name));
-                if let Some(View::Closed(error)) = handle.map(ProfileHandle::view)
-                    && !matches!(*error, StoreError::Damaged { .. })
-                {
-                    return Err((*error).clone());
+                if let Some(error) = handle.map(ProfileHandle::view).as_ref().and_then(View::unread) {
+                    return Err(error.clone());
                 }
                 // A record that cannot be used has no actor, and takes no mark.
                 if let Some(handle) = handle.filter(|handle| handle.view().facts().is_some())

@@ -5,7 +5,6 @@ use std::{sync::Arc, time::Duration};
 
 use authd_api::{ErrorCode, Problem, Profile, ProfileName};
 use authd_oauth::{Endpoint, Rejected};
-use authd_store::StoreError;
 use jiff::Timestamp;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -100,12 +99,7 @@ impl Front {
         let first = ProfileName::first();
         let name = wanted.unwrap_or(&first);
         let Some(handle) = directory.profiles.get(name) else { return Ok(()) };
-        let unread = |view: &View| match view {
-            View::Closed(error) if !matches!(**error, StoreError::Damaged { .. }) => {
-                Some(reply::store_failed(error).about(name))
-            }
-            View::Closed(_) | View::Unreadable(_) | View::Known(_) => None,
-        };
+        let unread = |view: &View| view.unread().map(|error| reply::store_failed(error).about(name));
         if unread(&handle.view()).is_none() {
             return Ok(());
         }
@@ -200,13 +194,8 @@ impl Front {
 
 /// Why there is no default profile. While a record has not been read, that is not known.
 fn no_default(directory: &Directory) -> Problem {
-    let views = directory.profiles.values().map(ProfileHandle::view);
-    let unread = views.filter_map(|view| match view {
-        View::Closed(error) if !matches!(*error, StoreError::Damaged { .. }) => Some(error),
-        View::Closed(_) | View::Unreadable(_) | View::Known(_) => None,
-    });
-    let mut unread = unread;
-    match unread.next() {
+    let mut views = directory.profiles.values().map(ProfileHandle::view);
+    match views.find_map(|view| view.unread().cloned()) {
         Some(error) => reply::store_failed(&error),
         None => reply::no_default(directory.profiles.len()),
     }
