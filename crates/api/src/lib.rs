@@ -63,7 +63,7 @@ pub use error::{ErrorCode, Problem};
 pub use message::{
     ApiKeyBody, CallbackBody, CallbackState, CallbackStatus, CodexBody, Diagnosis, ExportBody, Finding,
     FindingState, Flow, Headers, ImportBody, Login, LoginBody, LoginFile, LoginFileOutcome, LoginState,
-    MigrateBody, Migrated, Mode, ModeWish, Profile, ProfilePatch, ProfileState, Profiles, Program,
+    MigrateBody, Migrated, Mode, ModePreference, Profile, ProfilePatch, ProfileState, Profiles, Program,
     RefreshBody, Status, StoreKind, StoreState, StoreStatus,
 };
 pub use name::{NameError, ProfileName};

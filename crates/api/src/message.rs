@@ -7,7 +7,7 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-pub use self::login::{CallbackBody, Flow, Login, LoginBody, LoginState, ModeWish};
+pub use self::login::{CallbackBody, Flow, Login, LoginBody, LoginState, ModePreference};
 pub use self::upkeep::{
     CodexBody, Diagnosis, ExportBody, Finding, FindingState, ImportBody, LoginFile, LoginFileOutcome,
     MigrateBody, Migrated, Program,

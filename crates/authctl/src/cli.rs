@@ -8,7 +8,7 @@ use self::words::{
     HEADERS_EXAMPLES, IMPORT_EXAMPLES, LOGIN_EXAMPLES, LOGOUT_EXAMPLES, SERVICE_EXAMPLES, STORE_EXAMPLES,
     TOKEN_EXAMPLES,
 };
-use authd_api::{ModeWish, ProfileName, Program, StoreKind};
+use authd_api::{ModePreference, ProfileName, Program, StoreKind};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 mod brief;
@@ -357,7 +357,7 @@ impl From<StoreArg> for StoreKind {
     }
 }
 
-impl From<ModeArg> for ModeWish {
+impl From<ModeArg> for ModePreference {
     fn from(mode: ModeArg) -> Self {
         match mode {
             ModeArg::Auto => Self::Auto,

@@ -28,15 +28,15 @@ const BODY_DEADLINE: Duration = Duration::from_secs(10);
 
 /// A problem as an answer.
 #[derive(Debug)]
-pub(crate) struct Refusal(pub(crate) Problem);
+pub(crate) struct ApiError(pub(crate) Problem);
 
-impl<T: Into<Problem>> From<T> for Refusal {
+impl<T: Into<Problem>> From<T> for ApiError {
     fn from(problem: T) -> Self {
         Self(problem.into())
     }
 }
 
-impl IntoResponse for Refusal {
+impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         let Self(problem) = self;
         let mut response = json(problem.code.status(), &problem);
@@ -104,9 +104,9 @@ pub(crate) fn carries(headers: &HeaderMap, names: &[HeaderName]) -> bool {
 pub(crate) struct Json<T>(pub(crate) T);
 
 impl<T: DeserializeOwned, S: Sync> FromRequest<S> for Json<T> {
-    type Rejection = Refusal;
+    type Rejection = ApiError;
 
-    async fn from_request(request: Request, _: &S) -> Result<Self, Refusal> {
+    async fn from_request(request: Request, _: &S) -> Result<Self, ApiError> {
         let body = whole(request).await?;
         let text: &[u8] = if body.is_empty() { b"{}" } else { &body };
         // serde would take the values of an array for the fields, in their order.
@@ -165,9 +165,9 @@ async fn whole(request: Request) -> Result<Bytes, Problem> {
 pub(crate) struct Asked<T>(pub(crate) T);
 
 impl<T: DeserializeOwned, S: Sync> FromRequestParts<S> for Asked<T> {
-    type Rejection = Refusal;
+    type Rejection = ApiError;
 
-    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Refusal> {
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ApiError> {
         Query::try_from_uri(&parts.uri).map(|Query(query)| Self(query)).map_err(|error| {
             Problem::new(ErrorCode::BadRequest, format!("the query does not fit: {}", error.body_text()))
                 .into()
@@ -179,9 +179,9 @@ impl<T: DeserializeOwned, S: Sync> FromRequestParts<S> for Asked<T> {
 pub(crate) struct Part<T>(pub(crate) T);
 
 impl<T: DeserializeOwned + Send, S: Send + Sync> FromRequestParts<S> for Part<T> {
-    type Rejection = Refusal;
+    type Rejection = ApiError;
 
-    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Refusal> {
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
         Path::from_request_parts(parts, state).await.map(|Path(part)| Self(part)).map_err(|error| {
             Problem::new(ErrorCode::BadRequest, format!("the path does not fit: {}", error.body_text()))
                 .into()

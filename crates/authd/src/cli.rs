@@ -97,8 +97,8 @@ mod tests {
             ("--check-config=x", "\"x\""),
             ("run", "run"),
         ] {
-            let complaint = asked(line).unwrap_err();
-            assert!(complaint.contains(why), "{line}: {complaint}");
+            let message = asked(line).unwrap_err();
+            assert!(message.contains(why), "{line}: {message}");
         }
     }
 

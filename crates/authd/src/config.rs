@@ -12,7 +12,7 @@ use std::{
     time::Duration,
 };
 
-use authd_oauth::{ClientIdentity, ModeWish, Network, Provider};
+use authd_oauth::{ClientIdentity, ModePreference, Network, Provider};
 use serde::Deserialize;
 
 mod meant;
@@ -72,7 +72,7 @@ pub(crate) struct Callback {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Login {
     /// The mode, when a login asks for none.
-    pub(crate) mode: ModeWish,
+    pub(crate) mode: ModePreference,
     /// The workspaces that are accepted; empty for any.
     pub(crate) workspaces: Vec<String>,
 }
@@ -149,12 +149,12 @@ pub enum ConfigError {
         source: io::Error,
     },
     /// Mend the file at the place that is named.
-    #[error("{}: {complaint}", path.display())]
+    #[error("{}: {message}", path.display())]
     Wrong {
         /// The file.
         path: PathBuf,
         /// What is wrong in it.
-        complaint: Complaint,
+        message: Complaint,
     },
 }
 
@@ -173,7 +173,7 @@ impl Config {
             Err(error) if error.kind() == io::ErrorKind::NotFound && !source.named => Ok(String::new()),
             text => text.map_err(|source| ConfigError::Unreadable { path: path(), source }),
         }?;
-        Self::parse(&text).map_err(|complaint| ConfigError::Wrong { path: path(), complaint })
+        Self::parse(&text).map_err(|message| ConfigError::Wrong { path: path(), message })
     }
 
     /// What a text means here, in this environment and on this machine.

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use authd_api::{CallbackState, Diagnosis, ErrorCode, Finding, FindingState, Profile, StoreState};
-use authd_oauth::{Endpoint, Visit};
+use authd_oauth::{Endpoint, HostProbe};
 use futures_util::future::join_all;
 use jiff::Timestamp;
 
@@ -24,7 +24,7 @@ pub(crate) async fn diagnose(front: &Front, endpoint: &Endpoint) -> Diagnosis {
         None => None,
     };
     let mut findings = vec![store(front), callback(&facts, |_| holder.clone())];
-    findings.push(ok("network", endpoint.way_out()));
+    findings.push(ok("network", endpoint.egress_summary()));
     let visits = join_all(endpoint.hosts().into_iter().map(|host| endpoint.visit(host))).await;
     let now = clock::now();
     findings.extend(visits.iter().map(host));
@@ -83,7 +83,7 @@ fn callback(facts: &CallbackFacts, holder: impl Fn(u16) -> Option<String>) -> Fi
     }
 }
 
-fn host(visit: &Visit) -> Finding {
+fn host(visit: &HostProbe) -> Finding {
     match &visit.answer {
         Ok(status) => ok(&visit.host, format!("answers ({status}) after {} ms", visit.took.as_millis())),
         Err(failure) => failed(&visit.host, failure.to_string(), ErrorCode::ProviderUnreachable)

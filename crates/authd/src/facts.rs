@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 
 use authd_api::ProfileName;
 use authd_oauth::{
-    Credential, Ended, Failure, Mode, Outlook, RecordError, Session, Standing, Trouble,
+    Credential, GrantEnd, LastError, Mode, ProfileStatus, ProviderError, RecordError, Session, StatusFlags,
     schedule::{self, Jitter},
 };
 use authd_store::StoreError;
@@ -62,15 +62,15 @@ pub(crate) struct Facts {
     /// Its name.
     pub(crate) name: ProfileName,
     /// How things stand, whatever the time is.
-    pub(crate) outlook: Outlook,
+    pub(crate) flags: StatusFlags,
     /// What is served: until a sign-in is saved, the credential of whoever was signed in before.
     pub(crate) credential: Arc<Credential>,
     /// When the next renewal is planned.
     pub(crate) refresh_at: Option<Timestamp>,
     /// The end of the grant, if it has ended.
-    pub(crate) ended: Option<Arc<Ended>>,
+    pub(crate) ended: Option<Arc<GrantEnd>>,
     /// What went wrong last.
-    pub(crate) trouble: Option<Arc<Trouble>>,
+    pub(crate) last_error: Option<Arc<LastError>>,
     /// Whether it can be renewed at all.
     pub(crate) renewable: bool,
     /// Whether an unfinished move keeps the refresh token from being used.
@@ -111,12 +111,12 @@ impl Facts {
         let ready = same.map_or_else(|| Ready::of(name, credential, rendering), |old| old.ready.clone());
         Self {
             name: name.clone(),
-            outlook: session.outlook(),
+            flags: session.flags(),
             credential: credential.clone(),
             refresh_at: session.refresh_at(),
             ended: session.record().ended.clone(),
-            trouble: session.trouble().cloned(),
-            renewable: session.record().grant.holding.refresh_token().is_some(),
+            last_error: session.last_error().cloned(),
+            renewable: session.record().grant.secrets.refresh_token().is_some(),
             pinned: session.is_pinned(),
             on_probation: session.is_on_probation(),
             renewals: session.renewals(),
@@ -166,12 +166,12 @@ impl Facts {
 
     /// Whether a refresh was sent and never answered: the token may have been rotated.
     pub(crate) fn is_in_doubt(&self) -> bool {
-        matches!(self.trouble.as_deref(), Some(Trouble::Provider(Failure::Unanswered { .. }, _)))
+        matches!(self.last_error.as_deref(), Some(LastError::Provider(ProviderError::NoResponse { .. }, _)))
     }
 
     /// Whether the profile can be used.
-    pub(crate) fn standing(&self, now: Timestamp) -> Standing {
-        self.outlook.standing(&self.credential, now)
+    pub(crate) fn status(&self, now: Timestamp) -> ProfileStatus {
+        self.flags.status(&self.credential, now)
     }
 
     /// Whether the credential lasts as long as a client's wish counts, whether or not a renewal would help.
@@ -186,18 +186,22 @@ impl Facts {
     /// Whether the credential may be handed out to somebody who needs it for `span`.
     pub(crate) fn freshness(&self, span: Duration, now: Timestamp) -> Freshness {
         if self.credential.expires_at.is_none() {
-            return if self.outlook.spent { Freshness::LoginRequired } else { Freshness::Fresh };
+            return if self.flags.spent { Freshness::LoginRequired } else { Freshness::Fresh };
         }
         // What cannot be renewed is good until it expires.
         let enough = self.refresh_at.is_none() || self.lasts(span, now);
-        match self.standing(now) {
-            Standing::LoginRequired => Freshness::LoginRequired,
-            Standing::Expired => Freshness::Expired,
-            Standing::Ready | Standing::Refreshing | Standing::Unsaved if !enough => Freshness::Expired,
-            Standing::Ready | Standing::Refreshing | Standing::Unsaved => match self.refresh_at {
-                Some(due) if due <= now => Freshness::Due,
-                _ => Freshness::Fresh,
-            },
+        match self.status(now) {
+            ProfileStatus::LoginRequired => Freshness::LoginRequired,
+            ProfileStatus::Expired => Freshness::Expired,
+            ProfileStatus::Ready | ProfileStatus::Refreshing | ProfileStatus::Unsaved if !enough => {
+                Freshness::Expired
+            }
+            ProfileStatus::Ready | ProfileStatus::Refreshing | ProfileStatus::Unsaved => {
+                match self.refresh_at {
+                    Some(due) if due <= now => Freshness::Due,
+                    _ => Freshness::Fresh,
+                }
+            }
         }
     }
 }
@@ -206,7 +210,7 @@ impl Facts {
 impl PartialEq for Facts {
     fn eq(&self, other: &Self) -> bool {
         self.is_rendered_of(&other.name, &other.credential, &other.rendering)
-            && self.outlook == other.outlook
+            && self.flags == other.flags
             && self.renewals == other.renewals
             && self.pinned == other.pinned
             && self.on_probation == other.on_probation
@@ -215,6 +219,6 @@ impl PartialEq for Facts {
             && self.credential.issued_at == other.credential.issued_at
             && self.refresh_at == other.refresh_at
             && self.ended == other.ended
-            && self.trouble == other.trouble
+            && self.last_error == other.last_error
     }
 }

@@ -7,7 +7,7 @@ use std::{
 };
 
 use authd_api::{ErrorCode, Flow, Login, LoginBody, LoginState, Problem, ProfileName};
-use authd_oauth::{Attempt, Callback, Endpoint, Exchange, ModeWish, Provider, State, schedule::later};
+use authd_oauth::{Attempt, Callback, Endpoint, Exchange, ModePreference, Provider, State, schedule::later};
 use authd_store::{Key, Store};
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use jiff::Timestamp;
@@ -26,7 +26,7 @@ use crate::{
     events::{Events, News},
     keeper::{Keeper, Placement, SignIn},
     reply,
-    sealed::Sealed,
+    sealed::StoredLogin,
     signin::{self, Wish},
 };
 
@@ -45,7 +45,7 @@ pub(crate) struct Settings {
     /// How long a person has.
     pub(crate) lifetime: Duration,
     /// The mode when a login asks for none.
-    pub(crate) mode: ModeWish,
+    pub(crate) mode: ModePreference,
     /// The workspaces that are accepted; empty for any.
     pub(crate) workspaces: Vec<String>,
     /// The port named in the redirect URI while the callback server has none.
@@ -128,7 +128,7 @@ impl Logins {
         let settings = self.0.settings.borrow().clone();
         let port = self.redirect_port(body.paste, settings.first_port)?;
         let (now, deadline) = (clock::now(), Instant::now() + settings.lifetime);
-        let mode = reply::mode_wish(body.mode, settings.mode);
+        let mode = reply::mode_preference(body.mode, settings.mode);
         let redirect_uri = settings.provider.redirect_uri(port);
         let attempt = Attempt::new(redirect_uri.clone(), mode, body.workspace, now, settings.lifetime);
         let login = Login {
@@ -146,7 +146,7 @@ impl Logins {
             error: None,
             result: None,
         };
-        let sealed = Sealed::text(&login, body.replace, &attempt);
+        let sealed = StoredLogin::text(&login, body.replace, &attempt);
         if let Err(error) = self.0.store.save(&Key::login(&login.id), "authd: pending sign-in", sealed).await
         {
             warn!(%error, "the login is not sealed: it would not survive a restart");

@@ -11,7 +11,7 @@ use std::{
 };
 
 use authd_api::route;
-use authd_oauth::{Event, Failure, Standing};
+use authd_oauth::{Event, ProfileStatus, ProviderError};
 use authd_store::{Call, Store, StoreError};
 use http::{Method, StatusCode};
 use jiff::Timestamp;
@@ -143,11 +143,11 @@ impl Metrics {
         let Event::Refreshed(_, ended) = event else { return };
         let result = match ended {
             Ok(_) => "ok",
-            Err(Failure::Unsent { .. }) => "unsent",
-            Err(Failure::Unanswered { .. }) => "unanswered",
-            Err(Failure::Busy { .. }) => "busy",
-            Err(Failure::Garbled { .. }) => "garbled",
-            Err(Failure::Refused { .. }) => "refused",
+            Err(ProviderError::NotSent { .. }) => "unsent",
+            Err(ProviderError::NoResponse { .. }) => "unanswered",
+            Err(ProviderError::Unavailable { .. }) => "busy",
+            Err(ProviderError::InvalidResponse { .. }) => "garbled",
+            Err(ProviderError::Rejected { .. }) => "refused",
         };
         self.0.refreshes.get_or_create(&[("result", result)]).inc();
     }
@@ -185,8 +185,8 @@ impl Metrics {
         profiles.clear();
         for handle in directory.profiles.values() {
             let view = handle.view();
-            let standing = view.facts().map(|facts| facts.standing(now));
-            profiles.get_or_create(&[("state", state(standing))]).inc();
+            let status = view.facts().map(|facts| facts.status(now));
+            profiles.get_or_create(&[("state", state(status))]).inc();
         }
         let views = directory.profiles.values().map(ProfileHandle::view);
         let ages: Vec<_> = views
@@ -202,14 +202,14 @@ impl Metrics {
 }
 
 /// A profile's state; none is known before its record has been read.
-fn state(standing: Option<Standing>) -> &'static str {
-    match standing {
+fn state(status: Option<ProfileStatus>) -> &'static str {
+    match status {
         None => "unread",
-        Some(Standing::Ready) => "ready",
-        Some(Standing::Refreshing) => "refreshing",
-        Some(Standing::Unsaved) => "unsaved",
-        Some(Standing::Expired) => "expired",
-        Some(Standing::LoginRequired) => "login_required",
+        Some(ProfileStatus::Ready) => "ready",
+        Some(ProfileStatus::Refreshing) => "refreshing",
+        Some(ProfileStatus::Unsaved) => "unsaved",
+        Some(ProfileStatus::Expired) => "expired",
+        Some(ProfileStatus::LoginRequired) => "login_required",
     }
 }
 

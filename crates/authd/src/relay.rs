@@ -8,7 +8,7 @@ mod replay;
 use std::{sync::Arc, time::Duration};
 
 use authd_api::{ErrorCode, Problem, RENEWED_HEADER};
-use authd_oauth::{Failure, Mode, Network, NetworkError, Rejected, Upstream};
+use authd_oauth::{Mode, Network, NetworkError, ProviderError, Rejected, Upstream};
 use axum::{body::Body, extract::Request, response::Response};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use hyper::{
@@ -162,7 +162,7 @@ impl Relay {
         for (name, value) in facts.headers() {
             headers.insert(name, value);
         }
-        let failed = |failure: Failure| reply::provider_failed(&failure).about(&facts.name);
+        let failed = |failure: ProviderError| reply::provider_failed(&failure).about(&facts.name);
         let mut request = http::Request::new(body);
         *request.method_mut() = method.clone();
         *request.uri_mut() = self.upstream.uri(url).map_err(failed)?;

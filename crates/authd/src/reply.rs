@@ -12,7 +12,7 @@ use authd_api::{
     StoreStatus,
 };
 use authd_oauth::{
-    Credential, Ended, Failure, Plan, RecordError, Rejected, Standing, Trouble, Unsaved,
+    Credential, GrantEnd, LastError, Plan, ProfileStatus, ProviderError, RecordError, Rejected, SaveError,
     schedule::{self, Jitter},
 };
 use authd_store::{Kind, State, StoreError};
@@ -21,7 +21,9 @@ use jiff::Timestamp;
 pub(crate) use self::{
     arrival::arrival,
     codex::codex_failed,
-    login::{device_failed, login_expired, login_failed, mode_wish, too_many_logins, workspace_refused},
+    login::{
+        device_failed, login_expired, login_failed, mode_preference, too_many_logins, workspace_refused,
+    },
 };
 use crate::{
     callback::CallbackFacts,
@@ -77,12 +79,12 @@ pub(crate) fn profile(
             let Credential { identity, mode_reason, generation, issued_at, expires_at, .. } =
                 &*facts.credential;
             Profile {
-                state: match facts.standing(now) {
-                    Standing::Ready => ProfileState::Ready,
-                    Standing::Refreshing => ProfileState::Refreshing,
-                    Standing::Unsaved => ProfileState::Unsaved,
-                    Standing::Expired => ProfileState::Expired,
-                    Standing::LoginRequired => ProfileState::LoginRequired,
+                state: match facts.status(now) {
+                    ProfileStatus::Ready => ProfileState::Ready,
+                    ProfileStatus::Refreshing => ProfileState::Refreshing,
+                    ProfileStatus::Unsaved => ProfileState::Unsaved,
+                    ProfileStatus::Expired => ProfileState::Expired,
+                    ProfileStatus::LoginRequired => ProfileState::LoginRequired,
                 },
                 mode: Some(mode(facts.mode())),
                 mode_reason: Some(mode_reason.to_string()),
@@ -189,22 +191,22 @@ fn last_error(facts: &Facts, now: Timestamp) -> Option<Problem> {
     if let Some(ended) = &facts.ended {
         return Some(signed_out(name, ended));
     }
-    if facts.pinned && facts.trouble.is_none() {
+    if facts.pinned && facts.last_error.is_none() {
         let detail =
             format!("a rename or an export of profile \"{name}\" is not finished yet; it is tried again");
         let problem = Problem::new(ErrorCode::StoreUnavailable, detail);
         return Some(problem.hint("run: authctl doctor").about(name));
     }
-    let problem = match facts.trouble.as_deref()? {
-        Trouble::Store(Unsaved { locked, complaint }) => {
-            let detail = format!("the newest credential is not saved yet: {complaint}");
+    let problem = match facts.last_error.as_deref()? {
+        LastError::Store(SaveError { locked, message }) => {
+            let detail = format!("the newest credential is not saved yet: {message}");
             if *locked {
                 Problem::new(ErrorCode::StoreLocked, detail).hint(UNLOCK)
             } else {
                 Problem::new(ErrorCode::StoreUnavailable, detail).hint("run: authctl doctor")
             }
         }
-        Trouble::Provider(failure, next) => {
+        LastError::Provider(failure, next) => {
             let problem = provider_failed(failure);
             let again = problem.retry_after.map(|_| seconds_until(*next, now));
             Problem { retry_after: again, ..problem }
@@ -213,7 +215,7 @@ fn last_error(facts: &Facts, now: Timestamp) -> Option<Problem> {
     Some(problem.about(name))
 }
 
-fn signed_out(name: &ProfileName, ended: &Ended) -> Problem {
+fn signed_out(name: &ProfileName, ended: &GrantEnd) -> Problem {
     let why = match ended.answer_lost_at {
         Some(at) => format!(
             "the answer to a refresh was lost at {}, and its token is spent",
@@ -227,27 +229,29 @@ fn signed_out(name: &ProfileName, ended: &Ended) -> Problem {
 }
 
 /// A call to the provider that failed.
-pub(crate) fn provider_failed(failure: &Failure) -> Problem {
+pub(crate) fn provider_failed(failure: &ProviderError) -> Problem {
     // As long as we would wait ourselves after a first failure.
     let unreachable = |detail: String, asked: Option<Duration>| {
         let wait = schedule::back_off(1, asked, Jitter::NONE);
         Problem::new(ErrorCode::ProviderUnreachable, detail).retry_after(wait.as_secs())
     };
     match failure {
-        Failure::Unsent { detail } => unreachable(format!("the provider cannot be reached: {detail}"), None)
-            .hint("check the network; authctl doctor tells more"),
-        Failure::Unanswered { detail } => {
+        ProviderError::NotSent { detail } => {
+            unreachable(format!("the provider cannot be reached: {detail}"), None)
+                .hint("check the network; authctl doctor tells more")
+        }
+        ProviderError::NoResponse { detail } => {
             unreachable(format!("the provider did not answer: {detail}"), None).hint("try again in a moment")
         }
-        Failure::Busy { status, retry_after } => {
+        ProviderError::Unavailable { status, retry_after } => {
             unreachable(format!("the provider asks to wait (status {status})"), *retry_after)
                 .hint("try again after that time")
         }
-        Failure::Garbled { detail } => {
+        ProviderError::InvalidResponse { detail } => {
             unreachable(format!("what answered is not the provider: {detail}"), None)
                 .hint("is a captive portal or a proxy in between? authctl doctor tells more")
         }
-        Failure::Refused { code, .. } => {
+        ProviderError::Rejected { code, .. } => {
             Problem::new(ErrorCode::ProviderRefused, format!("the provider refused: {}", code.sentence()))
         }
     }

@@ -37,7 +37,7 @@ pub(crate) use self::{
     guard::Guarded,
 };
 use crate::{
-    answer::{Asked, Held, Json, Part, Pieces, Refusal, json, named},
+    answer::{ApiError, Asked, Held, Json, Part, Pieces, json, named},
     callback::Arrivals,
     clock, diagnosis,
     keeper::{Directory, Names, Placement, SignIn},
@@ -73,9 +73,9 @@ pub(crate) fn routes(front: Front) -> Guarded {
         .route(route::CODEX, put(sharing::install).delete(sharing::uninstall))
         .route(route::RELAY, any(relay).connect(not_relayed).trace(not_relayed))
         .route(route::RELAY_BACKEND, any(relay_backend).connect(not_relayed).trace(not_relayed))
-        .fallback(|| async { Refusal(Problem::new(ErrorCode::NotFound, "there is no such route")) })
+        .fallback(|| async { ApiError(Problem::new(ErrorCode::NotFound, "there is no such route")) })
         .method_not_allowed_fallback(|| async {
-            Refusal(Problem::new(ErrorCode::MethodNotAllowed, "this route does not know that method"))
+            ApiError(Problem::new(ErrorCode::MethodNotAllowed, "this route does not know that method"))
         })
         .with_state(front.clone());
     Guarded::new(router, front)
@@ -103,7 +103,7 @@ async fn diagnosis(State(front): Seen) -> Response {
     json(StatusCode::OK, &diagnosis::diagnose(&front, &front.endpoint).await)
 }
 
-async fn metrics(State(front): Seen) -> Result<Response, Refusal> {
+async fn metrics(State(front): Seen) -> Result<Response, ApiError> {
     let text = front.metrics.text(&front.keeper.directory(), front.logins.pending(), clock::now());
     let text = text.map_err(|error| Problem::new(ErrorCode::Internal, format!("no figures: {error}")))?;
     Ok(([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], text).into_response())
@@ -115,7 +115,7 @@ async fn contract() -> Response {
     ([(header::CONTENT_TYPE, "application/json")], DOCUMENT).into_response()
 }
 
-async fn start_login(State(front): Seen, Json(body): Json<LoginBody>) -> Result<Response, Refusal> {
+async fn start_login(State(front): Seen, Json(body): Json<LoginBody>) -> Result<Response, ApiError> {
     front.can_sign_in(body.profile.as_ref()).await?;
     let login = front.logins.start(body).await?;
     let mut response = no_store(json(StatusCode::CREATED, &login));
@@ -136,7 +136,7 @@ async fn login(
     State(front): Seen,
     Part(id): Part<String>,
     Asked(WaitQuery { wait }): Asked<WaitQuery>,
-) -> Result<Response, Refusal> {
+) -> Result<Response, ApiError> {
     front.logins.known(&id).await?;
     let login = front.logins.wait(&id, Duration::from_secs(wait.min(LONGEST_WAIT))).await?;
     Ok(login_answer(&login))
@@ -146,18 +146,18 @@ async fn paste(
     State(front): Seen,
     Part(id): Part<String>,
     Json(CallbackBody { url }): Json<CallbackBody>,
-) -> Result<Response, Refusal> {
+) -> Result<Response, ApiError> {
     front.logins.known(&id).await?;
     Ok(login_answer(&front.logins.paste(&id, &url).await?))
 }
 
-async fn cancel_login(State(front): Seen, Part(id): Part<String>) -> Result<StatusCode, Refusal> {
+async fn cancel_login(State(front): Seen, Part(id): Part<String>) -> Result<StatusCode, ApiError> {
     front.logins.known(&id).await?;
     front.logins.cancel(&id)?;
     Ok(StatusCode::NO_CONTENT)
 }
 
-async fn profiles(State(front): Seen) -> Result<Response, Refusal> {
+async fn profiles(State(front): Seen) -> Result<Response, ApiError> {
     let directory = front.directory().await?;
     let Directory { default, profiles, .. } = &*directory;
     let now = clock::now();
@@ -168,7 +168,7 @@ async fn profiles(State(front): Seen) -> Result<Response, Refusal> {
     Ok(json(StatusCode::OK, &Profiles { default: default.clone(), profiles }))
 }
 
-async fn profile(State(front): Seen, Part(part): Part<String>) -> Result<Response, Refusal> {
+async fn profile(State(front): Seen, Part(part): Part<String>) -> Result<Response, ApiError> {
     let Found { name, .. } = front.find(&part).await?;
     Ok(json(StatusCode::OK, &front.message(&name)?))
 }
@@ -177,9 +177,9 @@ async fn patch_profile(
     State(front): Seen,
     Part(part): Part<String>,
     Json(patch): Json<ProfilePatch>,
-) -> Result<Response, Refusal> {
+) -> Result<Response, ApiError> {
     let Found { mut name, .. } = front.find(&part).await?;
-    let failed = |name: ProfileName| move |error| Refusal(reply::keeper_failed(&error, &name));
+    let failed = |name: ProfileName| move |error| ApiError(reply::keeper_failed(&error, &name));
     match patch {
         ProfilePatch { default: None, name: None } => {
             return Err(Problem::new(
@@ -218,7 +218,7 @@ async fn sign_out(
     State(front): Seen,
     Part(part): Part<String>,
     Asked(SignOutQuery { revoke }): Asked<SignOutQuery>,
-) -> Result<StatusCode, Refusal> {
+) -> Result<StatusCode, ApiError> {
     let Found { name, .. } = front.find(&part).await?;
     front.keeper.sign_out(name.clone(), revoke).await.map_err(|error| reply::keeper_failed(&error, &name))?;
     Ok(StatusCode::NO_CONTENT)
@@ -228,7 +228,7 @@ async fn own_key(
     State(front): Seen,
     Part(part): Part<String>,
     Json(ApiKeyBody { api_key }): Json<ApiKeyBody>,
-) -> Result<Response, Refusal> {
+) -> Result<Response, ApiError> {
     let wanted = match named(&part)? {
         Some(name) => name,
         None => front.directory().await?.default.clone().unwrap_or_else(ProfileName::first),
@@ -256,7 +256,7 @@ async fn headers(
     Part(part): Part<String>,
     Asked(HeadersQuery { min_ttl }): Asked<HeadersQuery>,
     Held(held): Held,
-) -> Result<Response, Refusal> {
+) -> Result<Response, ApiError> {
     ready_headers(&front, &part, min_ttl.map(Duration::from_secs), held.as_ref()).await
 }
 
@@ -266,7 +266,7 @@ async fn ready_headers(
     part: &str,
     min_ttl: Option<Duration>,
     held: Option<&HeaderValue>,
-) -> Result<Response, Refusal> {
+) -> Result<Response, ApiError> {
     let found = front.find(part).await?;
     let facts = front.fresh(&found, min_ttl).await?;
     let etag = facts.ready.etag();
@@ -285,7 +285,7 @@ async fn refresh(
     State(front): Seen,
     Part(part): Part<String>,
     Json(RefreshBody { rejected_generation, grant_id }): Json<RefreshBody>,
-) -> Result<Response, Refusal> {
+) -> Result<Response, ApiError> {
     let found = front.find(&part).await?;
     let grant_id = grant_id.map(String::into_boxed_str);
     let rejected = rejected_generation.map(|generation| Rejected { generation, grant_id });
@@ -299,7 +299,7 @@ async fn refresh(
 async fn migrate_store(
     State(front): Seen,
     Json(MigrateBody { to }): Json<MigrateBody>,
-) -> Result<Response, Refusal> {
+) -> Result<Response, ApiError> {
     let to = match to {
         StoreKind::Keychain => authd_store::Kind::Keychain,
         StoreKind::File => authd_store::Kind::File,
@@ -317,7 +317,7 @@ async fn migrate_store(
     Ok(json(StatusCode::OK, &message))
 }
 
-async fn rekey_store(State(front): Seen) -> Result<Response, Refusal> {
+async fn rekey_store(State(front): Seen) -> Result<Response, ApiError> {
     front.keeper.rekey().await.map_err(|error| reply::moving_failed(&error))?;
     Ok(json(StatusCode::OK, &reply::store(front.store.borrow().clone())))
 }
@@ -326,13 +326,13 @@ async fn rekey_store(State(front): Seen) -> Result<Response, Refusal> {
 /// sections 9.3.6 and 9.3.8).
 async fn not_relayed(method: Method) -> Response {
     let detail = format!("the relay does not pass {method} on");
-    let mut response = Refusal(Problem::new(ErrorCode::MethodNotAllowed, detail)).into_response();
+    let mut response = ApiError(Problem::new(ErrorCode::MethodNotAllowed, detail)).into_response();
     let allowed = HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS");
     response.headers_mut().insert(header::ALLOW, allowed);
     response
 }
 
-async fn relay(state: Seen, path: Part<(String, String)>, request: Request) -> Result<Response, Refusal> {
+async fn relay(state: Seen, path: Part<(String, String)>, request: Request) -> Result<Response, ApiError> {
     relay_to(state, path, Target::Model, request).await
 }
 
@@ -340,7 +340,7 @@ async fn relay_backend(
     state: Seen,
     path: Part<(String, String)>,
     request: Request,
-) -> Result<Response, Refusal> {
+) -> Result<Response, ApiError> {
     relay_to(state, path, Target::Backend, request).await
 }
 
@@ -349,7 +349,7 @@ async fn relay_to(
     Part((part, _)): Part<(String, String)>,
     target: Target,
     request: Request,
-) -> Result<Response, Refusal> {
+) -> Result<Response, ApiError> {
     let found = front.find(&part).await?;
     let facts = front.fresh(&found, None).await?;
     let sent = AtomicU64::new(facts.credential.generation);

@@ -4,8 +4,8 @@
 use std::time::Duration;
 
 use authd_oauth::{
-    Decision, Endpoint, Exchange, Failure, Grant, Holding, IdToken, LoginFailure, ModeWish, Tokens, claims,
-    plan,
+    Decision, Endpoint, Exchange, Grant, GrantSecrets, IdToken, LoginFailure, ModePreference, ProviderError,
+    Tokens, claims, plan,
 };
 use tracing::{info, warn};
 
@@ -19,7 +19,7 @@ const TRIES: u32 = 4;
 #[derive(Clone, Debug)]
 pub(crate) struct Wish {
     /// The kind of credential.
-    pub(crate) mode: ModeWish,
+    pub(crate) mode: ModePreference,
     /// The only workspaces to accept; empty accepts any.
     pub(crate) workspaces: Vec<String>,
 }
@@ -33,27 +33,28 @@ pub(crate) async fn redeem(
     let answer = endpoint.exchange_code(exchange).await.map_err(LoginFailure::Exchange)?;
     let now = clock::now();
     let (tokens, id_token) = Tokens::issued(answer, now);
-    let identity = claims::identity(&id_token)
-        .map_err(|error| LoginFailure::Exchange(Failure::Garbled { detail: error.to_string() }))?;
+    let identity = claims::identity(&id_token).map_err(|error| {
+        LoginFailure::Exchange(ProviderError::InvalidResponse { detail: error.to_string() })
+    })?;
     accept_workspace(identity.account_id.as_deref(), &wish.workspaces)?;
-    let (holding, mode_reason) = match plan::decide(wish.mode, &identity) {
-        Decision::ChatGpt { reason } => (Holding::ChatGpt(tokens, Some(id_token)), reason),
+    let (secrets, mode_reason) = match plan::decide(wish.mode, &identity) {
+        Decision::ChatGpt { reason } => (GrantSecrets::ChatGpt(tokens, Some(id_token)), reason),
         Decision::TryApiKey { reason, fallback } => match api_key(endpoint, &id_token).await {
-            Ok(key) => (Holding::ApiKey(key, Some(Box::new((tokens, id_token)))), reason),
-            Err(Failure::Refused { code, .. }) if fallback => {
+            Ok(key) => (GrantSecrets::ApiKey(key, Some(Box::new((tokens, id_token)))), reason),
+            Err(ProviderError::Rejected { code, .. }) if fallback => {
                 info!(%code, "no API key for this account; ChatGPT mode");
-                (Holding::ChatGpt(tokens, Some(id_token)), plan::no_key_reason(&code))
+                (GrantSecrets::ChatGpt(tokens, Some(id_token)), plan::no_key_reason(&code))
             }
-            Err(Failure::Refused { code, .. }) => return Err(LoginFailure::NoApiKey(code)),
+            Err(ProviderError::Rejected { code, .. }) => return Err(LoginFailure::NoApiKey(code)),
             Err(failure) => return Err(LoginFailure::Exchange(failure)),
         },
     };
-    Ok(Grant { identity: identity.into(), holding, mode_reason: mode_reason.into(), issued_at: now })
+    Ok(Grant { identity: identity.into(), secrets, mode_reason: mode_reason.into(), issued_at: now })
 }
 
 /// The exchange spends nothing, so it may be tried again; a provider out of reach never changes the
 /// mode.
-async fn api_key(endpoint: &Endpoint, id_token: &IdToken) -> Result<authd_oauth::ApiKey, Failure> {
+async fn api_key(endpoint: &Endpoint, id_token: &IdToken) -> Result<authd_oauth::ApiKey, ProviderError> {
     let mut tries = 1;
     loop {
         match endpoint.exchange_api_key(id_token).await {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use authd_oauth::{Attempt, Callback, CallbackError, LoginFailure, ModeWish, State};
+use authd_oauth::{Attempt, Callback, CallbackError, LoginFailure, ModePreference, State};
 use jiff::Timestamp;
 use url::form_urlencoded::Serializer;
 
@@ -80,7 +80,7 @@ fn same(now: &State, was: &State) -> bool {
 fn accepted_only_with_a_code(callback: Callback) {
     let now = Timestamp::UNIX_EPOCH;
     let attempt = |lifetime| {
-        Attempt::new("http://localhost:1455/auth/callback".into(), ModeWish::Auto, None, now, lifetime)
+        Attempt::new("http://localhost:1455/auth/callback".into(), ModePreference::Auto, None, now, lifetime)
     };
     let has_code = matches!(callback, Callback::Code(..));
     match attempt(Duration::from_secs(600)).accept(callback, now) {

@@ -14,8 +14,8 @@ pub fn check(data: &[u8]) {
                 assert!(!shown.contains(&password), "a proxy's password is shown: {shown}");
             }
         }
-        (Err(complaint), again) => {
-            let said = complaint.to_string();
+        (Err(message), again) => {
+            let said = message.to_string();
             assert!(!said.is_empty() && said.len() < 2_000, "{} bytes: {said}", said.len());
             let line = said.strip_prefix("line ").and_then(|rest| rest.split_once(':')?.0.parse().ok());
             let lines = text.split('\n').count();
@@ -23,7 +23,7 @@ pub fn check(data: &[u8]) {
             // A text that is wrong stays so, unless the remark ended what was open.
             assert!(again.is_err(), "only a remark mended this: {said}");
         }
-        (Ok(_), Err(complaint)) => panic!("a remark was too much: {complaint}"),
+        (Ok(_), Err(message)) => panic!("a remark was too much: {message}"),
     }
 }
 

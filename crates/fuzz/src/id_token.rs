@@ -1,7 +1,7 @@
 //! What an id token says of its subject, and what is made of it: the mode, and headers for every request.
 
 use authd_oauth::{
-    ClientIdentity, Decision, IdToken, Mode, ModeWish, Routing, claims, headers, headers::Facts, plan,
+    ClientIdentity, Decision, IdToken, Mode, ModePreference, Routing, claims, headers, headers::Facts, plan,
 };
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use http::HeaderValue;
@@ -27,7 +27,7 @@ fn understood(text: &str) {
         assert!(!claim.trim().is_empty(), "an empty claim is none");
         assert!(!claim.contains(char::is_control), "{claim:?} would act on a terminal");
     }
-    for wish in [ModeWish::Auto, ModeWish::ChatGpt, ModeWish::ApiKey] {
+    for wish in [ModePreference::Auto, ModePreference::ChatGpt, ModePreference::ApiKey] {
         let (Decision::ChatGpt { reason } | Decision::TryApiKey { reason, .. }) =
             plan::decide(wish, &identity);
         assert!(!reason.is_empty());

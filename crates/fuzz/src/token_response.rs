@@ -1,7 +1,7 @@
 //! The token endpoint's answers: good ones, refusals, and whatever else is at the other end of a network.
 
 use authd_oauth::{
-    CodeAnswer, Failure, RefreshAnswer, Tokens,
+    CodeAnswer, ProviderError, RefreshAnswer, Tokens,
     answer::{self, Call},
 };
 use http::{HeaderMap, HeaderValue, StatusCode, header};
@@ -60,8 +60,11 @@ fn succeeded(body: &[u8]) {
 }
 
 /// A success that is none is not final: it may be a portal's.
-fn garbled(failure: &Failure) {
-    assert!(matches!(failure, Failure::Garbled { .. }) && !failure.is_permanent(), "{failure:?}");
+fn garbled(failure: &ProviderError) {
+    assert!(
+        matches!(failure, ProviderError::InvalidResponse { .. }) && !failure.is_permanent(),
+        "{failure:?}"
+    );
     short(failure);
 }
 
@@ -73,8 +76,8 @@ fn failed(call: Call, status: StatusCode, body: &[u8]) {
     }
     let failure = answer::failure(call, status, &headers, body, Timestamp::UNIX_EPOCH);
     short(&failure);
-    assert!(!matches!(failure, Failure::Unsent { .. }), "an answer came: {failure:?}");
-    if let Failure::Refused { code, .. } = &failure {
+    assert!(!matches!(failure, ProviderError::NotSent { .. }), "an answer came: {failure:?}");
+    if let ProviderError::Rejected { code, .. } = &failure {
         let fits = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b"_.-".contains(&b);
         assert!((1..=64).contains(&code.as_str().len()) && code.as_str().bytes().all(fits), "{code}");
     }
@@ -86,7 +89,7 @@ fn failed(call: Call, status: StatusCode, body: &[u8]) {
 }
 
 /// Nothing of a body but a code is ever copied.
-fn short(failure: &Failure) {
+fn short(failure: &ProviderError) {
     let (said, shown) = (failure.to_string(), format!("{failure:?}"));
     assert!(said.len() < 200 && shown.len() < 240, "{said} {shown}");
     assert!(!said.contains(char::is_control), "{said:?}");

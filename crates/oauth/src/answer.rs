@@ -7,7 +7,7 @@ use http::{HeaderMap, StatusCode, header};
 use jiff::{Timestamp, fmt::rfc2822};
 use serde::Deserialize;
 
-use crate::{Code, Failure};
+use crate::{Code, ProviderError};
 
 /// Which call an answer belongs to: the same status means different things to each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,31 +19,39 @@ pub enum Call {
 }
 
 /// What an answer that is not a success means.
-pub fn failure(call: Call, status: StatusCode, headers: &HeaderMap, body: &[u8], now: Timestamp) -> Failure {
+pub fn failure(
+    call: Call,
+    status: StatusCode,
+    headers: &HeaderMap,
+    body: &[u8],
+    now: Timestamp,
+) -> ProviderError {
     let number = status.as_u16();
     let said = Said::parse(body);
     if let Some(code) = said.as_ref().map(Said::code).filter(Code::ends_a_grant) {
-        return Failure::Refused { status: number, code };
+        return ProviderError::Rejected { status: number, code };
     }
     if status == StatusCode::TOO_MANY_REQUESTS
         || status == StatusCode::REQUEST_TIMEOUT
         || status.is_server_error()
     {
-        return Failure::Busy { status: number, retry_after: retry_after(headers, now) };
+        return ProviderError::Unavailable { status: number, retry_after: retry_after(headers, now) };
     }
     match said {
         Some(said) if status == StatusCode::UNAUTHORIZED => {
-            Failure::Refused { status: number, code: said.code() }
+            ProviderError::Rejected { status: number, code: said.code() }
         }
         Some(said) if call == Call::Other && status.is_client_error() => {
-            Failure::Refused { status: number, code: said.code() }
+            ProviderError::Rejected { status: number, code: said.code() }
         }
         // A 401 without a word is final for a refresh too: no portal answers so.
         None if status == StatusCode::UNAUTHORIZED && body.is_empty() => {
-            Failure::Refused { status: number, code: Code::new("unknown") }
+            ProviderError::Rejected { status: number, code: Code::new("unknown") }
         }
-        Some(_) => Failure::Garbled { detail: format!("status {number} with an unknown error") },
-        None => Failure::Garbled { detail: strange(status, headers, body) },
+        Some(_) => {
+            ProviderError::InvalidResponse { detail: format!("status {number} with an unknown error") }
+        }
+        None => ProviderError::InvalidResponse { detail: strange(status, headers, body) },
     }
 }
 
@@ -117,14 +125,14 @@ impl Said {
 mod tests {
     use super::*;
 
-    fn meaning(call: Call, status: u16, body: &str) -> Failure {
+    fn meaning(call: Call, status: u16, body: &str) -> ProviderError {
         let status = StatusCode::from_u16(status).unwrap();
         failure(call, status, &HeaderMap::new(), body.as_bytes(), Timestamp::UNIX_EPOCH)
     }
 
-    fn code_of(failure: Failure) -> Option<String> {
+    fn code_of(failure: ProviderError) -> Option<String> {
         match failure {
-            Failure::Refused { code, .. } => Some(code.to_string()),
+            ProviderError::Rejected { code, .. } => Some(code.to_string()),
             _ => None,
         }
     }
@@ -162,10 +170,13 @@ mod tests {
             (200, "<html>"),
         ] {
             let failure = meaning(Call::Refresh, status, body);
-            assert!(matches!(failure, Failure::Garbled { .. }), "{status}: {failure:?}");
+            assert!(matches!(failure, ProviderError::InvalidResponse { .. }), "{status}: {failure:?}");
         }
         for status in [408, 429, 500, 502, 503, 504] {
-            assert!(matches!(meaning(Call::Refresh, status, "x"), Failure::Busy { .. }), "{status}");
+            assert!(
+                matches!(meaning(Call::Refresh, status, "x"), ProviderError::Unavailable { .. }),
+                "{status}"
+            );
         }
         assert_eq!(code_of(meaning(Call::Refresh, 401, "{\"error\":\"x y\"}")).as_deref(), Some("unknown"));
     }
@@ -173,7 +184,7 @@ mod tests {
     #[test]
     fn nothing_of_a_body_but_a_code_gets_out() {
         let failure = meaning(Call::Other, 400, r#"{"error":{"code":"<script>","message":"secret"}}"#);
-        assert_eq!(failure, Failure::Refused { status: 400, code: Code::new("unknown") });
+        assert_eq!(failure, ProviderError::Rejected { status: 400, code: Code::new("unknown") });
         assert!(!meaning(Call::Other, 200, "secret-text").to_string().contains("secret-text"));
     }
 

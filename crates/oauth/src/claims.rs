@@ -47,7 +47,7 @@ impl Identity {
 
     /// What tells the same user in the same workspace again, and does not tell who that is: the first half of a
     /// SHA-256 of both ids, each with its length before it.
-    pub fn mark(&self) -> [u8; 16] {
+    pub fn fingerprint(&self) -> [u8; 16] {
         let mut hash = Sha256::new();
         for id in [&self.user_id, &self.account_id] {
             let length = id.as_ref().map_or(u64::MAX, |id| id.len() as u64);
@@ -189,7 +189,7 @@ mod tests {
     fn a_mark_is_the_same_for_the_same_two_ids_only() {
         let of = |user: Option<&str>, account: Option<&str>| {
             let (user_id, account_id) = (user.map(Into::into), account.map(Into::into));
-            Identity { user_id, account_id, ..Identity::default() }.mark()
+            Identity { user_id, account_id, ..Identity::default() }.fingerprint()
         };
         let all = [
             of(Some("u"), Some("a")),
@@ -203,7 +203,7 @@ mod tests {
             assert_eq!(all.iter().filter(|other| *other == mark).count(), 1, "{n}");
         }
         let elsewhere = Identity { email: Some("a@b.c".into()), ..Identity::default() };
-        assert_eq!(elsewhere.mark(), of(None, None));
+        assert_eq!(elsewhere.fingerprint(), of(None, None));
     }
 
     #[test]

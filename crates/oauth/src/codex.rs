@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use crate::{
-    AccessToken, ApiKey, Grant, Holding, IdToken, ModeWish, RefreshToken, Tokens, claims, plan,
+    AccessToken, ApiKey, Grant, GrantSecrets, IdToken, ModePreference, RefreshToken, Tokens, claims, plan,
     token::expiry_of_old,
 };
 
@@ -93,15 +93,15 @@ fn with_tokens(
     let expires_at = expiry_of_old(&access_token, None, now).map_or(now, |(expires_at, _)| expires_at);
     let tokens =
         Tokens { access_token, refresh_token: Some(RefreshToken::new(sent.refresh_token)), expires_at };
-    let wants_key = matches!(plan::decide(ModeWish::Auto, &identity), plan::Decision::TryApiKey { .. });
-    let (holding, reason) = match key.filter(|_| wants_key) {
+    let wants_key = matches!(plan::decide(ModePreference::Auto, &identity), plan::Decision::TryApiKey { .. });
+    let (secrets, reason) = match key.filter(|_| wants_key) {
         Some(key) => {
-            (Holding::ApiKey(key, Some(Box::new((tokens, id_token)))), "Codex had a key for this plan")
+            (GrantSecrets::ApiKey(key, Some(Box::new((tokens, id_token)))), "Codex had a key for this plan")
         }
-        None => (Holding::ChatGpt(tokens, Some(id_token)), "the login was taken over from Codex"),
+        None => (GrantSecrets::ChatGpt(tokens, Some(id_token)), "the login was taken over from Codex"),
     };
     let issued_at = last_refresh.unwrap_or(now).min(now);
-    Ok(grant(Grant { identity: identity.into(), holding, mode_reason: reason.into(), issued_at }))
+    Ok(grant(Grant { identity: identity.into(), secrets, mode_reason: reason.into(), issued_at }))
 }
 
 fn grant(grant: Grant) -> CodexLogin {
@@ -138,20 +138,20 @@ pub fn external(content: &External<'_>, last_refresh: Timestamp) -> SecretString
 /// A file that is a login: whoever has it owns the refresh token. None, if the id token is missing, without which
 /// Codex takes the file for damaged.
 pub fn login(grant: &Grant) -> Option<SecretString> {
-    let key = match &grant.holding {
-        Holding::ApiKey(key, _) => Some(key.expose()),
-        Holding::ChatGpt(..) => None,
+    let key = match &grant.secrets {
+        GrantSecrets::ApiKey(key, _) => Some(key.expose()),
+        GrantSecrets::ChatGpt(..) => None,
     };
     let mut file = json!({"OPENAI_API_KEY": key});
     // A file with both and no mode is what Codex itself wrote for such an account.
-    match (key.is_some(), grant.holding.tokens().is_some()) {
+    match (key.is_some(), grant.secrets.tokens().is_some()) {
         (true, true) => {}
         (true, false) => file["auth_mode"] = json!("apikey"),
         (false, _) => file["auth_mode"] = json!("chatgpt"),
     }
-    if let Some(tokens) = grant.holding.tokens() {
+    if let Some(tokens) = grant.secrets.tokens() {
         file["tokens"] = json!({
-            "id_token": grant.holding.id_token()?.expose(),
+            "id_token": grant.secrets.id_token()?.expose(),
             "access_token": tokens.access_token.expose(),
             "refresh_token": tokens.refresh_token.as_ref().map_or("", RefreshToken::expose),
             "account_id": grant.identity.account_id,
@@ -211,13 +211,13 @@ mod tests {
     #[test]
     fn each_kind_of_file_means_what_codex_means_by_it() {
         let chatgpt = taken(&file(Some("chatgpt"), Some("sk-1"), "business", "rt"));
-        assert_eq!(chatgpt.holding.mode(), crate::Mode::ChatGpt, "a new file's mode decides");
+        assert_eq!(chatgpt.secrets.mode(), crate::Mode::ChatGpt, "a new file's mode decides");
         assert_eq!(chatgpt.issued_at.to_string(), "2026-11-20T00:00:00Z");
         assert_eq!(chatgpt.identity.account_id.as_deref(), Some("acc"));
-        assert_eq!(taken(&file(None, Some("sk-1"), "business", "rt")).holding.mode(), crate::Mode::ApiKey);
-        assert_eq!(taken(&file(None, Some("sk-1"), "plus", "rt")).holding.mode(), crate::Mode::ChatGpt);
+        assert_eq!(taken(&file(None, Some("sk-1"), "business", "rt")).secrets.mode(), crate::Mode::ApiKey);
+        assert_eq!(taken(&file(None, Some("sk-1"), "plus", "rt")).secrets.mode(), crate::Mode::ChatGpt);
         let key = taken(r#"{"OPENAI_API_KEY":"sk-1"}"#);
-        assert!(key.holding.refresh_token().is_none() && key.holding.mode() == crate::Mode::ApiKey);
+        assert!(key.secrets.refresh_token().is_none() && key.secrets.mode() == crate::Mode::ApiKey);
         for external in [file(Some("chatgptAuthTokens"), None, "plus", ""), file(None, None, "plus", "")] {
             assert!(matches!(parse(&external, now()), Ok(CodexLogin::External)));
         }
@@ -237,7 +237,7 @@ mod tests {
             let grant = taken(&text);
             let again = taken(login(&grant).unwrap().expose_secret());
             assert_eq!(again.identity, grant.identity);
-            let token = |grant: &Grant| grant.holding.refresh_token().map(|token| token.expose().to_owned());
+            let token = |grant: &Grant| grant.secrets.refresh_token().map(|token| token.expose().to_owned());
             assert_eq!(token(&again), token(&grant));
         }
     }

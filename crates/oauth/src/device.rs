@@ -6,7 +6,7 @@ use std::time::Duration;
 use http::StatusCode;
 use serde::{Deserialize, Deserializer};
 
-use crate::{AuthorizationCode, Failure, pkce::Verifier};
+use crate::{AuthorizationCode, ProviderError, pkce::Verifier};
 
 /// A poll is never sooner than this after the one before, whatever the provider says.
 const FLOOR: Duration = Duration::from_secs(1);
@@ -36,7 +36,7 @@ pub enum DevicePoll {
 
 impl DeviceStart {
     /// The start that a body means.
-    pub fn parse(body: &[u8]) -> Result<Self, Failure> {
+    pub fn parse(body: &[u8]) -> Result<Self, ProviderError> {
         let sent: Started = serde_json::from_slice(body).map_err(|_| garbled())?;
         let interval = sent.interval.map_or(UNSTATED, Duration::from_secs).max(FLOOR);
         Ok(Self { id: sent.device_auth_id, user_code: sent.user_code, interval })
@@ -45,7 +45,7 @@ impl DeviceStart {
 
 impl DevicePoll {
     /// What an answer to a poll means; none, if it is a failure.
-    pub fn parse(status: StatusCode, body: &[u8]) -> Option<Result<Self, Failure>> {
+    pub fn parse(status: StatusCode, body: &[u8]) -> Option<Result<Self, ProviderError>> {
         if status == StatusCode::FORBIDDEN || status == StatusCode::NOT_FOUND {
             return Some(Ok(Self::Pending));
         }
@@ -89,8 +89,8 @@ fn seconds<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u64>, D:
     })
 }
 
-fn garbled() -> Failure {
-    Failure::Garbled { detail: "a success without the expected JSON".to_owned() }
+fn garbled() -> ProviderError {
+    ProviderError::InvalidResponse { detail: "a success without the expected JSON".to_owned() }
 }
 
 #[cfg(test)]

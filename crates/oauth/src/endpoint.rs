@@ -14,8 +14,8 @@ use serde::Serialize;
 use url::Url;
 
 use crate::{
-    AccessToken, ApiKey, ClientIdentity, CodeAnswer, DevicePoll, DeviceStart, Exchange, Failure, IdToken,
-    Network, NetworkError, Provider, RefreshAnswer, RefreshToken, Routing,
+    AccessToken, ApiKey, ClientIdentity, CodeAnswer, DevicePoll, DeviceStart, Exchange, IdToken, Network,
+    NetworkError, Provider, ProviderError, RefreshAnswer, RefreshToken, Routing,
     answer::{self, Call},
     login::form,
     network::Http,
@@ -41,11 +41,11 @@ pub struct Endpoint {
 
 /// What came of asking a host for nothing in particular.
 #[derive(Debug)]
-pub struct Visit {
+pub struct HostProbe {
     /// The host's URL.
     pub host: String,
     /// Its HTTP status, or why there is none.
-    pub answer: Result<u16, Failure>,
+    pub answer: Result<u16, ProviderError>,
     /// Its clock.
     pub date: Option<Timestamp>,
     /// How long it took.
@@ -60,7 +60,7 @@ impl Endpoint {
     }
 
     /// Redeems an authorization code (RFC 6749, section 4.1.3; RFC 7636, section 4.5).
-    pub async fn exchange_code(&self, exchange: Exchange) -> Result<CodeAnswer, Failure> {
+    pub async fn exchange_code(&self, exchange: Exchange) -> Result<CodeAnswer, ProviderError> {
         let body = form([
             ("grant_type", "authorization_code"),
             ("code", exchange.code.expose()),
@@ -73,7 +73,7 @@ impl Endpoint {
     }
 
     /// Exchanges an id token for an API key (RFC 8693, section 2.1).
-    pub async fn exchange_api_key(&self, id_token: &IdToken) -> Result<ApiKey, Failure> {
+    pub async fn exchange_api_key(&self, id_token: &IdToken) -> Result<ApiKey, ProviderError> {
         let body = form([
             ("grant_type", "urn:ietf:params:oauth:grant-type:token-exchange"),
             ("client_id", &self.provider.client_id),
@@ -86,7 +86,7 @@ impl Endpoint {
     }
 
     /// Spends a refresh token (RFC 6749, section 6). Must not be cancelled once it is sent.
-    pub async fn refresh(&self, token: &RefreshToken) -> Result<RefreshAnswer, Failure> {
+    pub async fn refresh(&self, token: &RefreshToken) -> Result<RefreshAnswer, ProviderError> {
         #[derive(Serialize)]
         struct Body<'a> {
             client_id: &'a str,
@@ -103,7 +103,7 @@ impl Endpoint {
     }
 
     /// Revokes a grant (RFC 7009, section 2.1).
-    pub async fn revoke(&self, token: &RefreshToken) -> Result<(), Failure> {
+    pub async fn revoke(&self, token: &RefreshToken) -> Result<(), ProviderError> {
         #[derive(Serialize)]
         struct Body<'a> {
             token: &'a str,
@@ -120,7 +120,7 @@ impl Endpoint {
     }
 
     /// Starts a device login.
-    pub async fn device_start(&self) -> Result<DeviceStart, Failure> {
+    pub async fn device_start(&self) -> Result<DeviceStart, ProviderError> {
         #[derive(Serialize)]
         struct Body<'a> {
             client_id: &'a str,
@@ -131,7 +131,7 @@ impl Endpoint {
     }
 
     /// Asks whether the person is done.
-    pub async fn device_poll(&self, start: &DeviceStart) -> Result<DevicePoll, Failure> {
+    pub async fn device_poll(&self, start: &DeviceStart) -> Result<DevicePoll, ProviderError> {
         #[derive(Serialize)]
         struct Body<'a> {
             device_auth_id: &'a str,
@@ -150,7 +150,11 @@ impl Endpoint {
     }
 
     /// Where a workspace's requests go. It spends nothing.
-    pub async fn routing(&self, token: &AccessToken, account_id: &str) -> Result<Option<Routing>, Failure> {
+    pub async fn routing(
+        &self,
+        token: &AccessToken,
+        account_id: &str,
+    ) -> Result<Option<Routing>, ProviderError> {
         let url = format!("{}/wham/accounts/check", self.provider.chatgpt_backend_url.trim_end_matches('/'));
         let request = self
             .http
@@ -167,8 +171,8 @@ impl Endpoint {
     }
 
     /// How this machine gets out, for people.
-    pub fn way_out(&self) -> String {
-        self.http.way_out()
+    pub fn egress_summary(&self) -> String {
+        self.http.egress_summary()
     }
 
     /// The hosts that everything depends on.
@@ -182,7 +186,7 @@ impl Endpoint {
     }
 
     /// Asks a host for nothing in particular, as every other call would: same client, proxy and CAs.
-    pub async fn visit(&self, host: String) -> Visit {
+    pub async fn visit(&self, host: String) -> HostProbe {
         let started = Instant::now();
         let answer = async {
             let request = self.http.request(Method::HEAD, &host)?.timeout(PROBE_TIMEOUT);
@@ -191,17 +195,22 @@ impl Endpoint {
         let answer = answer.await;
         let date = answer.as_ref().ok().and_then(|answer| answer.headers().get(header::DATE)?.to_str().ok());
         let date = date.and_then(|date| jiff::fmt::rfc2822::parse(date).ok()).map(|date| date.timestamp());
-        Visit { answer: answer.map(|answer| answer.status().as_u16()), host, date, took: started.elapsed() }
+        HostProbe {
+            answer: answer.map(|answer| answer.status().as_u16()),
+            host,
+            date,
+            took: started.elapsed(),
+        }
     }
 
     /// The code and API-key exchanges name no client, as recorded.
-    fn post_form(&self, body: String) -> Result<RequestBuilder, Failure> {
+    fn post_form(&self, body: String) -> Result<RequestBuilder, ProviderError> {
         let request = self.http.request(Method::POST, &self.provider.token_url)?;
         // The first place where a secret leaves: the form body.
         Ok(request.header(header::CONTENT_TYPE, "application/x-www-form-urlencoded").body(body))
     }
 
-    fn post_json(&self, url: &str, body: &impl Serialize) -> Result<RequestBuilder, Failure> {
+    fn post_json(&self, url: &str, body: &impl Serialize) -> Result<RequestBuilder, ProviderError> {
         let body = serde_json::to_vec(body).expect("a struct of strings has a JSON form");
         let request = self.http.request(Method::POST, url)?;
         Ok(request
@@ -211,23 +220,28 @@ impl Endpoint {
             .body(body))
     }
 
-    async fn call(&self, call: Call, request: RequestBuilder) -> Result<Bytes, Failure> {
+    async fn call(&self, call: Call, request: RequestBuilder) -> Result<Bytes, ProviderError> {
         let (status, headers, body) = self.exchange(request).await?;
         if status.is_success() { Ok(body) } else { Err(failure(call, status, &headers, &body)) }
     }
 
-    async fn exchange(&self, request: RequestBuilder) -> Result<(StatusCode, HeaderMap, Bytes), Failure> {
+    async fn exchange(
+        &self,
+        request: RequestBuilder,
+    ) -> Result<(StatusCode, HeaderMap, Bytes), ProviderError> {
         let response = request.send().await.map_err(|error| self.http.failure(error))?;
         let (status, headers) = (response.status(), response.headers().clone());
         Ok((status, headers, self.read(response).await?))
     }
 
     /// The body, piece by piece, so that an endless one is noticed early.
-    async fn read(&self, mut response: Response) -> Result<Bytes, Failure> {
+    async fn read(&self, mut response: Response) -> Result<Bytes, ProviderError> {
         let mut body = Vec::new();
         while let Some(piece) = response.chunk().await.map_err(|error| self.unread(error))? {
             if body.len() + piece.len() > MAX_ANSWER {
-                return Err(Failure::Garbled { detail: "an answer of more than 1 MiB".to_owned() });
+                return Err(ProviderError::InvalidResponse {
+                    detail: "an answer of more than 1 MiB".to_owned(),
+                });
             }
             body.extend_from_slice(&piece);
         }
@@ -235,9 +249,9 @@ impl Endpoint {
     }
 
     /// An answer that breaks off was sent for: it is never the failure of an unsent request.
-    fn unread(&self, error: reqwest::Error) -> Failure {
+    fn unread(&self, error: reqwest::Error) -> ProviderError {
         match self.http.failure(error) {
-            Failure::Unsent { detail } => Failure::Unanswered { detail },
+            ProviderError::NotSent { detail } => ProviderError::NoResponse { detail },
             other => other,
         }
     }
@@ -248,6 +262,6 @@ impl Endpoint {
     clippy::disallowed_methods,
     reason = "a Retry-After date is measured against the time of the answer"
 )]
-fn failure(call: Call, status: StatusCode, headers: &HeaderMap, body: &[u8]) -> Failure {
+fn failure(call: Call, status: StatusCode, headers: &HeaderMap, body: &[u8]) -> ProviderError {
     answer::failure(call, status, headers, body, Timestamp::now())
 }

@@ -7,24 +7,24 @@ use serde::{Deserialize, Serialize};
 
 /// A call that did not yield what it was for.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Failure {
+pub enum ProviderError {
     /// Send it again, even with a token that dies on use: nothing reached the provider (DNS, connect,
     /// TLS, proxy).
     #[error("the provider cannot be reached: {detail}")]
-    Unsent {
+    NotSent {
         /// What went wrong, and which proxy and CA are in force.
         detail: String,
     },
     /// Wait for the network, then send it again, knowing that the token may be spent: it was sent, and
     /// no complete answer came.
     #[error("no answer from the provider: {detail}")]
-    Unanswered {
+    NoResponse {
         /// What went wrong, and which proxy and CA are in force.
         detail: String,
     },
-    /// Wait, then send it again: the provider said so (429), or is in trouble (5xx).
+    /// Wait, then send it again: the provider said so (429), or is in last_error (5xx).
     #[error("the provider is busy (status {status})")]
-    Busy {
+    Unavailable {
         /// The HTTP status.
         status: u16,
         /// What its `Retry-After` says.
@@ -32,13 +32,13 @@ pub enum Failure {
     },
     /// Wait, then send it again: what answered is not the provider, or not as it answers.
     #[error("not an answer of the provider: {detail}")]
-    Garbled {
+    InvalidResponse {
         /// What was wrong with it.
         detail: String,
     },
     /// Do not send it again: the provider refused for good.
     #[error("the provider refused (status {status}): {}", code.sentence())]
-    Refused {
+    Rejected {
         /// The HTTP status.
         status: u16,
         /// Its error code.
@@ -46,18 +46,18 @@ pub enum Failure {
     },
 }
 
-impl Failure {
+impl ProviderError {
     /// Whether the same call would fail again.
     pub fn is_permanent(&self) -> bool {
-        matches!(self, Self::Refused { .. })
+        matches!(self, Self::Rejected { .. })
     }
 
     /// Whether the provider may have acted on the call: then a token that dies on use may be dead.
     pub fn may_have_rotated(&self) -> bool {
         match self {
-            Self::Unanswered { .. } | Self::Garbled { .. } => true,
-            Self::Busy { status, .. } => *status >= 500,
-            Self::Unsent { .. } | Self::Refused { .. } => false,
+            Self::NoResponse { .. } | Self::InvalidResponse { .. } => true,
+            Self::Unavailable { status, .. } => *status >= 500,
+            Self::NotSent { .. } | Self::Rejected { .. } => false,
         }
     }
 }

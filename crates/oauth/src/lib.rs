@@ -14,7 +14,7 @@
 //!                          ChatGPT mode ◄────────────────────┼──► exchange_api_key ──► API-key mode
 //!                               │                            │            │
 //!                               ▼                            ▼            ▼
-//!                            Session ── refresh, save, serve, … ── until it is Ended
+//!                            Session ── refresh, save, serve, … ── until it is GrantEnd
 //! ```
 //!
 //! Terms are those of RFC 6749 (authorization code, refresh token), RFC 7636 (code verifier, code
@@ -45,18 +45,18 @@ pub use claims::Identity;
 pub use client::{ClientIdentity, Machine};
 pub use codex::{CodexError, CodexLogin};
 pub use device::{DevicePoll, DeviceStart};
-pub use endpoint::{Endpoint, Visit};
-pub use error::{Code, Failure};
-pub use login::{Attempt, Callback, CallbackError, Exchange, LoginFailure, Refusal};
+pub use endpoint::{Endpoint, HostProbe};
+pub use error::{Code, ProviderError};
+pub use login::{Attempt, AuthorizationError, Callback, CallbackError, Exchange, LoginFailure};
 pub use network::{Network, NetworkError, Upstream};
 pub use pkce::{Challenge, State, Verifier};
-pub use plan::{Decision, Mode, ModeWish, Plan};
+pub use plan::{Decision, Mode, ModePreference, Plan};
 pub use provider::{Provider, REDIRECT_PATH, is_safe};
-pub use record::{Ended, Grant, Holding, Intent, Record, RecordError, grant_id_from, new_grant_id};
+pub use record::{Grant, GrantEnd, GrantSecrets, Intent, Record, RecordError, grant_id_from, new_grant_id};
 pub use routing::Routing;
 pub use secret::{AccessToken, ApiKey, AuthorizationCode, Bearer, IdToken, RefreshToken};
 pub use session::{
-    Annotation, Credential, Effect, Event, Outlook, PROBE_PAUSE, REJECTION_PAUSE, Rejected, Session,
-    Standing, Trouble, Unsaved,
+    Annotation, Credential, Effect, Event, LastError, PROBE_PAUSE, ProfileStatus, REJECTION_PAUSE, Rejected,
+    SaveError, Session, StatusFlags,
 };
 pub use token::{CodeAnswer, RefreshAnswer, Tokens};

@@ -8,7 +8,7 @@ use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    AuthorizationCode, Code, Failure, ModeWish, Provider,
+    AuthorizationCode, Code, ModePreference, Provider, ProviderError,
     pkce::{State, Verifier},
     schedule::later,
 };
@@ -25,7 +25,7 @@ pub struct Attempt {
     /// Where the browser returns to.
     pub redirect_uri: String,
     /// The mode that is wanted.
-    pub mode: ModeWish,
+    pub mode: ModePreference,
     /// The only workspace to accept.
     pub workspace: Option<String>,
     /// When it ends by itself.
@@ -38,14 +38,14 @@ pub enum Callback {
     /// The person agreed.
     Code(AuthorizationCode, State),
     /// The provider or the person refused.
-    Refused(Refusal, State),
+    Refused(AuthorizationError, State),
     /// Neither a code nor an error.
     Empty(State),
 }
 
 /// How the provider refuses in a callback (RFC 6749, section 4.1.2.1).
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Refusal {
+pub struct AuthorizationError {
     /// The error code.
     pub code: Code,
     /// Whether the workspace has no right to use Codex.
@@ -96,14 +96,14 @@ pub enum LoginFailure {
     /// Use the ChatGPT mode: this account gets no API key.
     NoApiKey(Code),
     /// See the failure: a call to the provider did not succeed.
-    Exchange(Failure),
+    Exchange(ProviderError),
 }
 
 impl Attempt {
     /// A new attempt, with a verifier and a state of its own.
     pub fn new(
         redirect_uri: String,
-        mode: ModeWish,
+        mode: ModePreference,
         workspace: Option<String>,
         now: Timestamp,
         lifetime: Duration,
@@ -145,8 +145,10 @@ impl Attempt {
             return Err(LoginFailure::Expired);
         }
         match callback {
-            Callback::Refused(Refusal { not_entitled: true, .. }, _) => Err(LoginFailure::NotEntitled),
-            Callback::Refused(Refusal { code, .. }, _) => Err(LoginFailure::Denied(code)),
+            Callback::Refused(AuthorizationError { not_entitled: true, .. }, _) => {
+                Err(LoginFailure::NotEntitled)
+            }
+            Callback::Refused(AuthorizationError { code, .. }, _) => Err(LoginFailure::Denied(code)),
             Callback::Empty(_) => Err(LoginFailure::MissingCode),
             Callback::Code(code, _) => {
                 Ok(Exchange { code, verifier: self.verifier, redirect_uri: self.redirect_uri })
@@ -155,8 +157,8 @@ impl Attempt {
     }
 
     /// The attempt as text, to be sealed in the store.
-    pub fn to_sealed(&self) -> SecretString {
-        let sealed = Sealed {
+    pub fn to_secret_json(&self) -> SecretString {
+        let sealed = StoredAttempt {
             verifier: self.verifier.expose().to_owned(),
             state: self.state.as_str().to_owned(),
             redirect_uri: self.redirect_uri.clone(),
@@ -168,8 +170,8 @@ impl Attempt {
     }
 
     /// The attempt that a sealed text means, if it means one.
-    pub fn from_sealed(text: &str) -> Option<Self> {
-        let sealed: Sealed = serde_json::from_str(text).ok()?;
+    pub fn from_secret_json(text: &str) -> Option<Self> {
+        let sealed: StoredAttempt = serde_json::from_str(text).ok()?;
         Some(Self {
             verifier: Verifier::from_text(sealed.verifier),
             state: State::from_returned(&sealed.state),
@@ -203,7 +205,7 @@ impl Callback {
         if let Some(error) = error {
             let described = description.unwrap_or_default().to_ascii_lowercase();
             let not_entitled = error == "access_denied" && described.contains("missing_codex_entitlement");
-            return Ok(Self::Refused(Refusal { code: Code::new(&error), not_entitled }, state));
+            return Ok(Self::Refused(AuthorizationError { code: Code::new(&error), not_entitled }, state));
         }
         Ok(match code.filter(|code| !code.is_empty()) {
             Some(code) => Self::Code(AuthorizationCode::new(code.into_owned()), state),
@@ -262,7 +264,7 @@ impl LoginFailure {
                 format!("this login is for workspace {wanted}, and the account names none")
             }
             Self::NoApiKey(code) => format!("the provider gave no API key: {}", code.sentence()),
-            Self::Exchange(Failure::Refused { code, .. }) => format!("the provider refused the code: {}", code.sentence()),
+            Self::Exchange(ProviderError::Rejected { code, .. }) => format!("the provider refused the code: {}", code.sentence()),
             Self::Exchange(failure) => failure.to_string(),
         }
     }
@@ -283,11 +285,11 @@ impl LoginFailure {
 
 /// An attempt at rest.
 #[derive(Serialize, Deserialize)]
-struct Sealed {
+struct StoredAttempt {
     verifier: String,
     state: String,
     redirect_uri: String,
-    mode: ModeWish,
+    mode: ModePreference,
     workspace: Option<String>,
     expires_at: Timestamp,
 }

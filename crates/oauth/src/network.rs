@@ -14,7 +14,7 @@ use url::{ParseError, Url};
 
 pub(crate) use self::calls::Http;
 pub use self::upstream::Upstream;
-use crate::Failure;
+use crate::ProviderError;
 
 /// How long a connection is quiet before it is asked whether the other side is there; how often it is asked
 /// again, and how often in vain, before it is given up.
@@ -69,12 +69,12 @@ impl Default for Network {
 
 impl Network {
     /// What an error means for whoever sent a request, by whether anything of it can have been sent.
-    fn failure(&self, error: &dyn Error, unsent: bool) -> Failure {
+    fn failure(&self, error: &dyn Error, unsent: bool) -> ProviderError {
         let detail = format!("{} {}", chain(error), self.in_force());
-        if unsent { Failure::Unsent { detail } } else { Failure::Unanswered { detail } }
+        if unsent { ProviderError::NotSent { detail } } else { ProviderError::NoResponse { detail } }
     }
 
-    /// The proxy and the CA in force, in brackets: half of all network trouble is one of them.
+    /// The proxy and the CA in force, in brackets: half of all network last_error is one of them.
     fn in_force(&self) -> String {
         let variable =
             |names: &[&str]| names.iter().find_map(|name| std::env::var(name).ok().filter(|v| !v.is_empty()));
@@ -94,7 +94,7 @@ impl Network {
 }
 
 /// A network that can be used, as far as that shows without using it.
-struct Checked {
+struct ResolvedNetwork {
     network: Network,
     /// The configured proxy, with its user's name and password.
     proxy: Option<Url>,
@@ -102,13 +102,13 @@ struct Checked {
     extra_roots: Vec<CertificateDer<'static>>,
 }
 
-impl std::fmt::Debug for Checked {
+impl std::fmt::Debug for ResolvedNetwork {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         self.network.fmt(f)
     }
 }
 
-impl Checked {
+impl ResolvedNetwork {
     /// Reads the CA file, and looks at the proxy's URL.
     fn new(network: Network) -> Result<Self, NetworkError> {
         let parsed =
@@ -123,7 +123,7 @@ impl Checked {
         &self,
         place: &'a OnceLock<T>,
         make: impl FnOnce() -> Result<T, Box<dyn Error>>,
-    ) -> Result<&'a T, Failure> {
+    ) -> Result<&'a T, ProviderError> {
         if let Some(client) = place.get() {
             return Ok(client);
         }
@@ -185,14 +185,14 @@ mod tests {
             ("proxy.example:3128", "http://proxy.example:3128/", "proxy proxy.example:3128"),
             ("http://me:a@b@proxy.example", "http://me:a%40b@proxy.example/", "http://proxy.example"),
         ] {
-            let checked = Checked::new(network(written)).unwrap();
+            let checked = ResolvedNetwork::new(network(written)).unwrap();
             assert_eq!(checked.proxy.as_ref().unwrap().as_str(), meant);
             let text = format!("{checked:?} {}", checked.network.in_force());
             assert!(text.contains(told) && !text.contains("secret") && !text.contains("me:"), "{text}");
         }
-        assert_eq!(Checked::new(Network::default()).unwrap().proxy, None);
+        assert_eq!(ResolvedNetwork::new(Network::default()).unwrap().proxy, None);
         for wrong in ["", "http://", "http://proxy.example:x", "http://[::1"] {
-            let error = Checked::new(network(wrong)).unwrap_err();
+            let error = ResolvedNetwork::new(network(wrong)).unwrap_err();
             assert!(matches!(error, NetworkError::Proxy(_)), "{wrong}");
         }
     }

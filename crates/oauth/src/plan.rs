@@ -26,7 +26,7 @@ pub enum Mode {
 /// Which mode is wanted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum ModeWish {
+pub enum ModePreference {
     /// Whatever suits the account.
     #[default]
     Auto,
@@ -58,13 +58,15 @@ pub enum Decision {
 const PERSONAL: [&str; 6] = ["free", "go", "plus", "pro", "prolite", "team"];
 
 /// Decides the mode, in this order: what was wished for, whose e-mail it is, which plan it is.
-pub fn decide(wish: ModeWish, identity: &Identity) -> Decision {
+pub fn decide(wish: ModePreference, identity: &Identity) -> Decision {
     match wish {
-        ModeWish::ChatGpt => return Decision::ChatGpt { reason: "ChatGPT mode was asked for".to_owned() },
-        ModeWish::ApiKey => {
+        ModePreference::ChatGpt => {
+            return Decision::ChatGpt { reason: "ChatGPT mode was asked for".to_owned() };
+        }
+        ModePreference::ApiKey => {
             return Decision::TryApiKey { reason: "API-key mode was asked for".to_owned(), fallback: false };
         }
-        ModeWish::Auto => {}
+        ModePreference::Auto => {}
     }
     let email = identity.email.as_deref().unwrap_or_default().trim().to_ascii_lowercase();
     if email.ends_with("@openai.com") {

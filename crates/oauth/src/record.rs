@@ -27,7 +27,7 @@ pub struct Record {
     /// A refresh was sent at this time, and its answer is not known to have arrived.
     pub journal: Option<Timestamp>,
     /// The provider refused the refresh token for good.
-    pub ended: Option<Arc<Ended>>,
+    pub ended: Option<Arc<GrantEnd>>,
     /// Where the workspace's requests go.
     pub routing: Arc<Routing>,
     /// When that was last asked.
@@ -60,7 +60,7 @@ pub struct Grant {
     /// Who. Shared with whatever tells it.
     pub identity: Arc<Identity>,
     /// What is held for them.
-    pub holding: Holding,
+    pub secrets: GrantSecrets,
     /// Why in this mode.
     pub mode_reason: Arc<str>,
     /// When the tokens, or the key, were issued.
@@ -72,7 +72,7 @@ impl Grant {
     pub fn own_key(key: ApiKey, reason: &str, now: Timestamp) -> Self {
         Self {
             identity: Arc::default(),
-            holding: Holding::ApiKey(key, None),
+            secrets: GrantSecrets::ApiKey(key, None),
             mode_reason: reason.into(),
             issued_at: now,
         }
@@ -81,7 +81,7 @@ impl Grant {
 
 /// The secrets of a grant, by mode.
 #[derive(Clone, Debug)]
-pub enum Holding {
+pub enum GrantSecrets {
     /// ChatGPT mode: the access token is the credential. The id token is not needed as long as the login stays
     /// here, so that once it is at rest it is nowhere else.
     ChatGpt(Tokens, Option<IdToken>),
@@ -90,7 +90,7 @@ pub enum Holding {
     ApiKey(ApiKey, Option<Box<(Tokens, IdToken)>>),
 }
 
-impl Holding {
+impl GrantSecrets {
     /// The mode this is for.
     pub fn mode(&self) -> Mode {
         match self {
@@ -143,7 +143,7 @@ impl Holding {
 
 /// The end of a grant: a person has to sign in again.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Ended {
+pub struct GrantEnd {
     /// What the provider said.
     pub code: Code,
     /// When it said so.
@@ -195,31 +195,31 @@ impl Record {
     /// Whether this is all of it. If not, the id token is only in the record at rest, which has to be completed
     /// with before anything takes its place.
     pub fn is_whole(&self) -> bool {
-        !matches!(self.grant.holding, Holding::ChatGpt(_, None))
+        !matches!(self.grant.secrets, GrantSecrets::ChatGpt(_, None))
     }
 
     /// The whole record, with what only the one at rest has. What is at rest may be another login's, or none: its
     /// id token is not taken, and the record stays without one until a refresh brings it.
     #[must_use]
-    pub fn completed(mut self, at_rest: Option<&SecretString>) -> Self {
-        if let Holding::ChatGpt(_, id_token @ None) = &mut self.grant.holding {
+    pub fn with_id_token_from(mut self, at_rest: Option<&SecretString>) -> Self {
+        if let GrantSecrets::ChatGpt(_, id_token @ None) = &mut self.grant.secrets {
             let at_rest = at_rest.and_then(|text| Self::from_text(text).ok());
             let same = at_rest.filter(|there| there.grant.identity.is_same(&self.grant.identity));
-            *id_token = same.and_then(|there| there.grant.holding.id_token().cloned());
+            *id_token = same.and_then(|there| there.grant.secrets.id_token().cloned());
         }
         self
     }
 
     /// Takes back an id token that may be at rest no more.
-    pub(crate) fn recollect(&mut self, was_at_rest: Option<IdToken>) {
-        if let Holding::ChatGpt(_, id_token @ None) = &mut self.grant.holding {
+    pub(crate) fn restore_id_token(&mut self, was_at_rest: Option<IdToken>) {
+        if let GrantSecrets::ChatGpt(_, id_token @ None) = &mut self.grant.secrets {
             *id_token = was_at_rest;
         }
     }
 
     /// It is at rest now, all of it: lets go of what is not needed here.
-    pub(crate) fn rest(&mut self) {
-        if let Holding::ChatGpt(_, id_token) = &mut self.grant.holding {
+    pub(crate) fn drop_id_token(&mut self) {
+        if let GrantSecrets::ChatGpt(_, id_token) = &mut self.grant.secrets {
             *id_token = None;
         }
     }

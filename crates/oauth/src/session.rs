@@ -19,17 +19,19 @@ use std::{sync::Arc, time::Duration};
 
 use jiff::Timestamp;
 
-pub use self::words::{Annotation, Credential, Effect, Event, Outlook, Rejected, Standing, Trouble, Unsaved};
+pub use self::types::{
+    Annotation, Credential, Effect, Event, LastError, ProfileStatus, Rejected, SaveError, StatusFlags,
+};
 use crate::{
-    Holding, Intent, Record, Routing,
+    GrantSecrets, Intent, Record, Routing,
     schedule::{self, Jitter, later},
 };
 
-mod beginning;
 mod clock;
+mod constructors;
 mod requests;
-mod results;
-mod words;
+mod transitions;
+mod types;
 
 /// How often at most the network is tried while it is in doubt and somebody waits. It is also the
 /// shortest time between two wake-ups.
@@ -140,7 +142,7 @@ pub struct Session {
     paused_since: Option<Timestamp>,
     renewals: u64,
     used_at: Timestamp,
-    trouble: Option<Arc<Trouble>>,
+    last_error: Option<Arc<LastError>>,
     /// A workspace's routing that waits for the end of the call in flight.
     pending_routing: Option<Box<(Box<str>, Routing)>>,
     stopping: bool,
@@ -158,7 +160,7 @@ impl Session {
             Event::Routed(workspace, routing) => self.routed(workspace, routing, now),
             Event::Annotated(annotation) => self.annotated(annotation, now),
             Event::Unkept(id_token) => {
-                self.record.recollect(id_token);
+                self.record.restore_id_token(id_token);
                 self.save_again(now);
             }
             Event::Accepted(generation) => self.accepted(generation),
@@ -211,8 +213,8 @@ impl Session {
     }
 
     /// How things stand, whatever the time is.
-    pub fn outlook(&self) -> Outlook {
-        Outlook {
+    pub fn flags(&self) -> StatusFlags {
+        StatusFlags {
             ended: self.record.ended.is_some(),
             spent: self.spent,
             unsaved: self.unsaved,
@@ -221,8 +223,8 @@ impl Session {
     }
 
     /// Whether the profile can be used now.
-    pub fn standing(&self, now: Timestamp) -> Standing {
-        self.outlook().standing(&self.served, now)
+    pub fn status(&self, now: Timestamp) -> ProfileStatus {
+        self.flags().status(&self.served, now)
     }
 
     /// The credential that clients get, valid or not.
@@ -241,8 +243,8 @@ impl Session {
     }
 
     /// What went wrong last, while it still matters.
-    pub fn trouble(&self) -> Option<&Arc<Trouble>> {
-        self.trouble.as_ref()
+    pub fn last_error(&self) -> Option<&Arc<LastError>> {
+        self.last_error.as_ref()
     }
 
     /// Whether the newest credential answers a rejection, and was neither accepted nor refused since.
@@ -324,14 +326,14 @@ impl Session {
     }
 
     fn renew(&mut self, now: Timestamp) -> Effect {
-        let holding = &self.record.grant.holding;
+        let secrets = &self.record.grant.secrets;
         if self.renew_key
             && !self.asked
-            && let Some(id_token) = holding.id_token().cloned()
+            && let Some(id_token) = secrets.id_token().cloned()
         {
             return Effect::Exchange(self.begin(Work::Exchanging), id_token);
         }
-        let Some(token) = holding.refresh_token().cloned() else { return Effect::Rest };
+        let Some(token) = secrets.refresh_token().cloned() else { return Effect::Rest };
         if self.journal_durable {
             return Effect::Refresh(self.begin(Work::Refreshing), token);
         }
@@ -350,15 +352,15 @@ impl Session {
     }
 
     fn can_renew(&self) -> bool {
-        self.record.ended.is_none() && self.record.grant.holding.refresh_token().is_some()
+        self.record.ended.is_none() && self.record.grant.secrets.refresh_token().is_some()
     }
 
     fn planned_at(&self) -> Timestamp {
         let grant = &self.record.grant;
         let keep_alive = later(grant.issued_at, schedule::KEEP_ALIVE);
-        match &grant.holding {
-            Holding::ApiKey(..) => keep_alive,
-            Holding::ChatGpt(tokens, _) => {
+        match &grant.secrets {
+            GrantSecrets::ApiKey(..) => keep_alive,
+            GrantSecrets::ChatGpt(tokens, _) => {
                 let due = schedule::refresh_at(grant.issued_at, tokens.expires_at, self.jitter(0));
                 let unused = due > later(self.used_at, schedule::UNUSED_AFTER);
                 if unused { due.max(keep_alive) } else { due }

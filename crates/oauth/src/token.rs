@@ -10,7 +10,7 @@ use serde::{
 use serde_json::value::RawValue;
 
 use crate::{
-    AccessToken, ApiKey, Failure, IdToken, RefreshToken, claims,
+    AccessToken, ApiKey, IdToken, ProviderError, RefreshToken, claims,
     schedule::{self, later},
 };
 
@@ -77,7 +77,7 @@ impl Tokens {
 
 impl CodeAnswer {
     /// The answer that a body means.
-    pub fn parse(body: &[u8]) -> Result<Self, Failure> {
+    pub fn parse(body: &[u8]) -> Result<Self, ProviderError> {
         let sent = Sent::parse(body)?;
         Ok(Self {
             id_token: IdToken::new(sent.id_token.ok_or_else(|| missing("id_token"))?),
@@ -91,7 +91,7 @@ impl CodeAnswer {
 impl RefreshAnswer {
     /// The answer that a body means. Without an access token and a refresh token it is none: a portal's JSON is
     /// not ours.
-    pub fn parse(body: &[u8]) -> Result<Self, Failure> {
+    pub fn parse(body: &[u8]) -> Result<Self, ProviderError> {
         let sent = Sent::parse(body)?;
         if sent.access_token.is_none() && sent.refresh_token.is_none() {
             return Err(missing("access_token"));
@@ -105,13 +105,13 @@ impl RefreshAnswer {
     }
 
     /// The failure of an answer that renews nothing: it rotated the refresh token, and brought no access token.
-    pub(crate) fn lacks_access_token(&self) -> Option<Failure> {
+    pub(crate) fn lacks_access_token(&self) -> Option<ProviderError> {
         self.access_token.is_none().then(|| missing("access_token"))
     }
 }
 
 /// The API key that a token exchange's body holds (RFC 8693, section 2.2.1).
-pub(crate) fn api_key(body: &[u8]) -> Result<ApiKey, Failure> {
+pub(crate) fn api_key(body: &[u8]) -> Result<ApiKey, ProviderError> {
     Sent::parse(body)?.access_token.map(ApiKey::new).ok_or_else(|| missing("access_token"))
 }
 
@@ -125,12 +125,13 @@ struct Sent {
 }
 
 impl Sent {
-    fn parse(body: &[u8]) -> Result<Self, Failure> {
+    fn parse(body: &[u8]) -> Result<Self, ProviderError> {
         // Raw values are read one by one, so that none of them can spoil another. Of a name that comes twice,
         // the last usable value counts. Bytes that are no text become a sign that no token has.
         let body = String::from_utf8_lossy(body);
-        let Fields(fields) = serde_json::from_str(&body)
-            .map_err(|_| Failure::Garbled { detail: "a success without the expected JSON".to_owned() })?;
+        let Fields(fields) = serde_json::from_str(&body).map_err(|_| ProviderError::InvalidResponse {
+            detail: "a success without the expected JSON".to_owned(),
+        })?;
         let text = |name: &str| {
             let values = fields.iter().rev().filter(|(field, _)| field == name);
             values
@@ -181,8 +182,8 @@ fn seconds(raw: &RawValue) -> Option<Duration> {
     Some(seconds).filter(|seconds| *seconds <= LONGEST)
 }
 
-fn missing(field: &str) -> Failure {
-    Failure::Garbled { detail: format!("a success without {field}") }
+fn missing(field: &str) -> ProviderError {
+    ProviderError::InvalidResponse { detail: format!("a success without {field}") }
 }
 
 /// When an access token expires that the provider has just issued. Its own `exp` counts as it is, unless our
@@ -233,7 +234,7 @@ mod tests {
         for lacking in
             [&b"{}"[..], br#"{"id_token":"i","access_token":"a"}"#, b"<html>", b"", br#"{"access_token":1}"#]
         {
-            assert!(matches!(CodeAnswer::parse(lacking), Err(Failure::Garbled { .. })));
+            assert!(matches!(CodeAnswer::parse(lacking), Err(ProviderError::InvalidResponse { .. })));
         }
     }
 

@@ -1,6 +1,6 @@
 //! The mode decision over every plan, in every case of letters, with every form of e-mail and override.
 
-use authd_oauth::{Decision, Identity, ModeWish, Plan, plan::decide};
+use authd_oauth::{Decision, Identity, ModePreference, Plan, plan::decide};
 
 const PERSONAL: [&str; 6] = ["free", "go", "plus", "pro", "prolite", "team"];
 const BUSINESS: [&str; 12] = [
@@ -43,7 +43,7 @@ fn spellings(plan: &str) -> [String; 3] {
 fn personal_plans_never_try_for_a_key() {
     for email in OUTSIDE {
         for plan in PERSONAL.iter().flat_map(|plan| spellings(plan)) {
-            let decision = decide(ModeWish::Auto, &identity(email, Some(&plan)));
+            let decision = decide(ModePreference::Auto, &identity(email, Some(&plan)));
             assert_eq!(
                 decision,
                 Decision::ChatGpt { reason: format!("plan {plan} is personal") },
@@ -57,7 +57,7 @@ fn personal_plans_never_try_for_a_key() {
 fn business_unknown_and_missing_plans_try_and_may_fall_back() {
     for email in OUTSIDE {
         for plan in BUSINESS.iter().flat_map(|plan| spellings(plan)).map(Some).chain([None]) {
-            let decision = decide(ModeWish::Auto, &identity(email, plan.as_deref()));
+            let decision = decide(ModePreference::Auto, &identity(email, plan.as_deref()));
             assert!(
                 matches!(decision, Decision::TryApiKey { fallback: true, .. }),
                 "{email:?} {plan:?} {decision:?}"
@@ -70,7 +70,7 @@ fn business_unknown_and_missing_plans_try_and_may_fall_back() {
 fn an_openai_address_decides_before_the_plan_does() {
     for email in INSIDE {
         for plan in PERSONAL.iter().chain(&BUSINESS).map(|plan| Some(*plan)).chain([None]) {
-            let decision = decide(ModeWish::Auto, &identity(Some(email), plan));
+            let decision = decide(ModePreference::Auto, &identity(Some(email), plan));
             assert_eq!(
                 decision,
                 Decision::ChatGpt { reason: "the e-mail address is OpenAI's own".to_owned() },
@@ -85,8 +85,11 @@ fn an_override_decides_before_everything_and_never_falls_back() {
     for email in OUTSIDE.into_iter().chain(INSIDE.map(Some)) {
         for plan in PERSONAL.iter().chain(&BUSINESS).map(|plan| Some(*plan)).chain([None]) {
             let who = identity(email, plan);
-            assert!(matches!(decide(ModeWish::ChatGpt, &who), Decision::ChatGpt { .. }));
-            assert!(matches!(decide(ModeWish::ApiKey, &who), Decision::TryApiKey { fallback: false, .. }));
+            assert!(matches!(decide(ModePreference::ChatGpt, &who), Decision::ChatGpt { .. }));
+            assert!(matches!(
+                decide(ModePreference::ApiKey, &who),
+                Decision::TryApiKey { fallback: false, .. }
+            ));
         }
     }
 }

@@ -5,9 +5,9 @@
 use std::{ffi::OsString, fmt::Debug, os::unix::ffi::OsStringExt, path::PathBuf, sync::Arc, time::Duration};
 
 use authd_oauth::{
-    AccessToken, ApiKey, Attempt, Callback, CallbackError, Code, CodeAnswer, Ended, Grant, Holding, IdToken,
-    Identity, Intent, ModeWish, Plan, Record, RecordError, RefreshAnswer, RefreshToken, Tokens, claims,
-    grant_id_from,
+    AccessToken, ApiKey, Attempt, Callback, CallbackError, Code, CodeAnswer, Grant, GrantEnd, GrantSecrets,
+    IdToken, Identity, Intent, ModePreference, Plan, Record, RecordError, RefreshAnswer, RefreshToken,
+    Tokens, claims, grant_id_from,
 };
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use jiff::Timestamp;
@@ -38,11 +38,12 @@ fn id_token() -> impl Strategy<Value = IdToken> {
     secret().prop_map(IdToken::new)
 }
 
-fn holding() -> impl Strategy<Value = Holding> {
+fn secrets() -> impl Strategy<Value = GrantSecrets> {
     prop_oneof![
-        (tokens(), option::of(id_token())).prop_map(|(tokens, id_token)| Holding::ChatGpt(tokens, id_token)),
+        (tokens(), option::of(id_token()))
+            .prop_map(|(tokens, id_token)| GrantSecrets::ChatGpt(tokens, id_token)),
         (secret(), option::of((tokens(), id_token())))
-            .prop_map(|(key, renewed_by)| Holding::ApiKey(ApiKey::new(key), renewed_by.map(Box::new))),
+            .prop_map(|(key, renewed_by)| GrantSecrets::ApiKey(ApiKey::new(key), renewed_by.map(Box::new))),
     ]
 }
 
@@ -56,11 +57,11 @@ fn identity() -> impl Strategy<Value = Identity> {
 
 fn record() -> impl Strategy<Value = Record> {
     let ended = (any::<String>(), moment(), option::of(moment()))
-        .prop_map(|(code, at, answer_lost_at)| Ended { code: Code::new(&code), at, answer_lost_at });
-    let grant = (identity(), holding(), any::<String>(), moment()).prop_map(
-        |(identity, holding, mode_reason, issued_at)| Grant {
+        .prop_map(|(code, at, answer_lost_at)| GrantEnd { code: Code::new(&code), at, answer_lost_at });
+    let grant = (identity(), secrets(), any::<String>(), moment()).prop_map(
+        |(identity, secrets, mode_reason, issued_at)| Grant {
             identity: identity.into(),
-            holding,
+            secrets,
             mode_reason: mode_reason.into(),
             issued_at,
         },
@@ -156,33 +157,33 @@ proptest! {
         prop_assert!(back.is_same_grant(&record));
         prop_assert_eq!((back.default_rank, &back.intent), (record.default_rank, &record.intent));
         prop_assert_eq!((&back.grant.identity, &back.grant.mode_reason), (&record.grant.identity, &record.grant.mode_reason));
-        let secrets = |holding: &Holding| {
+        let secrets = |secrets: &GrantSecrets| {
             let tokens =
-                holding.tokens().map(|tokens| (tokens.access_token.expose().to_owned(), tokens.expires_at));
-            let id_token = holding.id_token().map(|token| token.expose().to_owned());
-            let key = match holding {
-                Holding::ApiKey(key, _) => Some(key.expose().to_owned()),
-                Holding::ChatGpt(..) => None,
+                secrets.tokens().map(|tokens| (tokens.access_token.expose().to_owned(), tokens.expires_at));
+            let id_token = secrets.id_token().map(|token| token.expose().to_owned());
+            let key = match secrets {
+                GrantSecrets::ApiKey(key, _) => Some(key.expose().to_owned()),
+                GrantSecrets::ChatGpt(..) => None,
             };
-            (key, tokens, id_token, holding.refresh_token().map(|token| token.expose().to_owned()), holding.mode())
+            (key, tokens, id_token, secrets.refresh_token().map(|token| token.expose().to_owned()), secrets.mode())
         };
-        prop_assert_eq!(secrets(&back.grant.holding), secrets(&record.grant.holding));
+        prop_assert_eq!(secrets(&back.grant.secrets), secrets(&record.grant.secrets));
         shows_nothing(&record)?;
         shows_nothing(&back)?;
     }
 
     #[test]
-    fn what_a_record_lacks_is_in_the_same_login_at_rest(record in record(), there in holding(), other in any::<bool>()) {
+    fn what_a_record_lacks_is_in_the_same_login_at_rest(record in record(), there in secrets(), other in any::<bool>()) {
         let mut at_rest = record.clone();
-        at_rest.grant.holding = there;
+        at_rest.grant.secrets = there;
         if other {
             Arc::make_mut(&mut at_rest.grant.identity).user_id = Some("somebody else".into());
         }
-        let completed = record.clone().completed(Some(&at_rest.to_text()));
-        let theirs = at_rest.grant.holding.id_token().filter(|_| !other && !record.is_whole());
-        let expected = record.grant.holding.id_token().or(theirs).map(IdToken::expose);
-        prop_assert_eq!(completed.grant.holding.id_token().map(IdToken::expose), expected);
-        let alone = record.clone().completed(None);
+        let completed = record.clone().with_id_token_from(Some(&at_rest.to_text()));
+        let theirs = at_rest.grant.secrets.id_token().filter(|_| !other && !record.is_whole());
+        let expected = record.grant.secrets.id_token().or(theirs).map(IdToken::expose);
+        prop_assert_eq!(completed.grant.secrets.id_token().map(IdToken::expose), expected);
+        let alone = record.clone().with_id_token_from(None);
         prop_assert_eq!(alone.is_whole(), record.is_whole());
         prop_assert_eq!(facts(&alone), facts(&record));
     }
@@ -336,11 +337,11 @@ proptest! {
 
     #[test]
     fn an_attempt_comes_back_from_its_seal(redirect in any::<String>(), workspace in option::of(any::<String>()), mode in 0..3, now in moment(), lifetime in 0_u64..100_000) {
-        let mode = [ModeWish::Auto, ModeWish::ChatGpt, ModeWish::ApiKey][usize::try_from(mode).unwrap()];
+        let mode = [ModePreference::Auto, ModePreference::ChatGpt, ModePreference::ApiKey][usize::try_from(mode).unwrap()];
         let attempt = Attempt::new(redirect, mode, workspace, now, Duration::from_secs(lifetime));
-        let sealed = attempt.to_sealed();
-        let back = Attempt::from_sealed(sealed.expose_secret()).unwrap();
-        prop_assert_eq!(back.to_sealed().expose_secret().to_owned(), sealed.expose_secret());
+        let sealed = attempt.to_secret_json();
+        let back = Attempt::from_secret_json(sealed.expose_secret()).unwrap();
+        prop_assert_eq!(back.to_secret_json().expose_secret().to_owned(), sealed.expose_secret());
         prop_assert_eq!((&back.state, &back.redirect_uri, back.mode), (&attempt.state, &attempt.redirect_uri, attempt.mode));
         prop_assert_eq!((&back.workspace, back.expires_at), (&attempt.workspace, attempt.expires_at));
         let verifier = serde_json::from_str::<Value>(sealed.expose_secret()).unwrap()["verifier"].as_str().unwrap().to_owned();
@@ -351,6 +352,6 @@ proptest! {
     #[test]
     fn a_broken_seal_opens_to_nothing(text in sent()) {
         let text = String::from_utf8_lossy(&text);
-        prop_assert!(Attempt::from_sealed(&text).is_none());
+        prop_assert!(Attempt::from_secret_json(&text).is_none());
     }
 }

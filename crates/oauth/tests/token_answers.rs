@@ -4,7 +4,8 @@
 use std::time::Duration;
 
 use authd_oauth::{
-    AccessToken, CodeAnswer, CodexLogin, Failure, RefreshAnswer, RefreshToken, Tokens, codex, schedule::later,
+    AccessToken, CodeAnswer, CodexLogin, ProviderError, RefreshAnswer, RefreshToken, Tokens, codex,
+    schedule::later,
 };
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use jiff::Timestamp;
@@ -120,7 +121,7 @@ fn a_login_that_is_taken_over_lives_no_longer_than_its_lifetime() {
         let tokens = json!({ "id_token": id_token, "access_token": access_token, "refresh_token": "rt" });
         match codex::parse(&json!({ "tokens": tokens }).to_string(), at(NOW + ahead)) {
             Ok(CodexLogin::Grant(grant)) => {
-                grant.holding.tokens().unwrap().expires_at.as_second() - NOW - ahead
+                grant.secrets.tokens().unwrap().expires_at.as_second() - NOW - ahead
             }
             other => panic!("{other:?}"),
         }
@@ -156,8 +157,8 @@ fn an_answer_without_any_token_is_none() {
         br#"{"access_token":"a""#,
         br#"{"id_token":"i","expires_in":60}"#,
     ] {
-        assert!(matches!(RefreshAnswer::parse(body), Err(Failure::Garbled { .. })));
-        assert!(matches!(CodeAnswer::parse(body), Err(Failure::Garbled { .. })));
+        assert!(matches!(RefreshAnswer::parse(body), Err(ProviderError::InvalidResponse { .. })));
+        assert!(matches!(CodeAnswer::parse(body), Err(ProviderError::InvalidResponse { .. })));
     }
 }
 

@@ -5,8 +5,8 @@
 use std::{iter, time::Duration};
 
 use authd_oauth::{
-    ApiKey, Attempt, Bearer, Callback, ClientIdentity, CodeAnswer, DeviceStart, Endpoint, Failure, IdToken,
-    Identity, Machine, Mode, ModeWish, Network, Provider, RefreshToken, Routing, headers,
+    ApiKey, Attempt, Bearer, Callback, ClientIdentity, CodeAnswer, DeviceStart, Endpoint, IdToken, Identity,
+    Machine, Mode, ModePreference, Network, Provider, ProviderError, RefreshToken, Routing, headers,
 };
 use jiff::Timestamp;
 use serde_json::Value;
@@ -36,7 +36,13 @@ fn client() -> ClientIdentity {
 fn attempt(workspace: Option<&str>) -> Attempt {
     let redirect_uri = Provider::openai().redirect_uri(1455);
     let workspace = workspace.map(ToOwned::to_owned);
-    Attempt::new(redirect_uri, ModeWish::Auto, workspace, Timestamp::UNIX_EPOCH, Duration::from_secs(600))
+    Attempt::new(
+        redirect_uri,
+        ModePreference::Auto,
+        workspace,
+        Timestamp::UNIX_EPOCH,
+        Duration::from_secs(600),
+    )
 }
 
 /// The value of a parameter in a query or form body.
@@ -254,7 +260,7 @@ async fn failures_are_told_apart_by_what_may_have_happened() {
         Endpoint::new(Provider::with_issuer(&format!("http://{free}")), client(), Network::default())
             .unwrap();
     let unsent = endpoint.refresh(&token).await.unwrap_err();
-    assert!(matches!(unsent, Failure::Unsent { .. }) && !unsent.may_have_rotated(), "{unsent:?}");
+    assert!(matches!(unsent, ProviderError::NotSent { .. }) && !unsent.may_have_rotated(), "{unsent:?}");
     assert!(unsent.to_string().contains("no proxy"), "{unsent}");
     // Somebody listens, takes the request, and hangs up.
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -267,7 +273,7 @@ async fn failures_are_told_apart_by_what_may_have_happened() {
     let endpoint = Endpoint::new(Provider::with_issuer(&issuer), client(), Network::default()).unwrap();
     let unanswered = endpoint.refresh(&token).await.unwrap_err();
     assert!(
-        matches!(unanswered, Failure::Unanswered { .. }) && unanswered.may_have_rotated(),
+        matches!(unanswered, ProviderError::NoResponse { .. }) && unanswered.may_have_rotated(),
         "{unanswered:?}"
     );
     for (status, body, wanted) in [
@@ -283,7 +289,7 @@ async fn failures_are_told_apart_by_what_may_have_happened() {
             assert!(format!("{failure:?}").starts_with(wanted), "{status}: {failure:?}");
             if status.starts_with("429") {
                 assert!(
-                    matches!(failure, Failure::Busy { retry_after: Some(wait), .. } if wait.as_secs() == 17)
+                    matches!(failure, ProviderError::Unavailable { retry_after: Some(wait), .. } if wait.as_secs() == 17)
                 );
             }
         })

@@ -19,7 +19,7 @@ pub struct LoginBody {
     pub flow: Flow,
     /// Which kind of credential is wanted.
     #[serde(default)]
-    pub mode: ModeWish,
+    pub mode: ModePreference,
     /// The only workspace (account id) to accept.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub workspace: Option<String>,
@@ -47,7 +47,7 @@ pub enum Flow {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
-pub enum ModeWish {
+pub enum ModePreference {
     /// The plan decides.
     #[default]
     Auto,

@@ -5,7 +5,7 @@
 use std::{path::PathBuf, sync::Arc};
 
 use authd_api::ProfileName;
-use authd_oauth::{CodexLogin, Grant, Intent, Trouble, Unsaved, codex, new_grant_id};
+use authd_oauth::{CodexLogin, Grant, Intent, LastError, SaveError, codex, new_grant_id};
 use authd_store::StoreError;
 use secrecy::{ExposeSecret, SecretString};
 use tracing::{info, warn};
@@ -62,7 +62,7 @@ impl CodexManager {
             }
             return Err(CodexFailure::Already(name));
         }
-        let intent = grant.holding.refresh_token().map(|token| Intent::ImportFrom {
+        let intent = grant.secrets.refresh_token().map(|token| Intent::ImportFrom {
             home: location.home().to_path_buf(),
             path: path.clone(),
             item: location.is_item(),
@@ -90,11 +90,11 @@ impl CodexManager {
     /// Why a profile is not at rest, if it is not.
     fn unsaved(&self, name: &ProfileName) -> Option<CodexFailure> {
         let facts = self.keeper.directory().profiles.get(name)?.view().facts().cloned()?;
-        let detail = match facts.trouble.as_deref() {
-            Some(Trouble::Store(Unsaved { complaint, .. })) => complaint.clone(),
-            Some(Trouble::Provider(..)) | None => "the login is not saved".to_owned(),
+        let detail = match facts.last_error.as_deref() {
+            Some(LastError::Store(SaveError { message, .. })) => message.clone(),
+            Some(LastError::Provider(..)) | None => "the login is not saved".to_owned(),
         };
-        facts.outlook.unsaved.then_some(CodexFailure::Store(StoreError::Unavailable { detail }))
+        facts.flags.unsaved.then_some(CodexFailure::Store(StoreError::Unavailable { detail }))
     }
 
     /// An import that an earlier run began; its grant is ours.
@@ -220,7 +220,7 @@ async fn verify(keeper: &Keeper, location: &LoginLocation, name: &ProfileName) -
     handle.refresh(None).await.map_err(|_| CodexFailure::Gone)?;
     let View::Known(facts) = handle.view() else { return Err(CodexFailure::Gone) };
     // An answer that was lost may have rotated the token: then it must stay where the journal is.
-    if facts.ended.is_none() && (facts.trouble.is_none() || facts.is_in_doubt() || facts.renewals > 0) {
+    if facts.ended.is_none() && (facts.last_error.is_none() || facts.is_in_doubt() || facts.renewals > 0) {
         return Ok(());
     }
     Err(CodexFailure::Unusable(location.path().to_path_buf(), Box::new(Facts::clone(&facts))))
@@ -232,8 +232,8 @@ fn is_same_login(facts: &Facts, grant: &Grant) -> bool {
     if grant.identity.user_id.is_some() {
         return credential.identity.is_same(&grant.identity);
     }
-    match &grant.holding {
-        authd_oauth::Holding::ApiKey(key, None) => credential.bearer.expose() == key.expose(),
-        authd_oauth::Holding::ApiKey(..) | authd_oauth::Holding::ChatGpt(..) => false,
+    match &grant.secrets {
+        authd_oauth::GrantSecrets::ApiKey(key, None) => credential.bearer.expose() == key.expose(),
+        authd_oauth::GrantSecrets::ApiKey(..) | authd_oauth::GrantSecrets::ChatGpt(..) => false,
     }
 }

@@ -104,7 +104,7 @@ pub(crate) async fn is_owned_here(
     Ok(match &record.intent {
         Some(Intent::ImportFrom { token, .. }) => {
             let is = |grant: &authd_oauth::Grant, token: &str| {
-                grant.holding.refresh_token().is_some_and(|held| held.fingerprint() == token)
+                grant.secrets.refresh_token().is_some_and(|held| held.fingerprint() == token)
             };
             // Ours, if it was rotated here. If it may have been, and is not at the other place either, it is sent again.
             !is(&record.grant, token) || (record.journal.is_some() && is(&there, token))

@@ -126,7 +126,7 @@ pub(super) fn content(facts: &Facts) -> Option<SecretString> {
 pub(super) fn is_ours(there: Option<&SecretString>) -> bool {
     // A bare key looks the same whoever wrote it; ours ends with a line break.
     let is_our_key = |text: &str| match codex::parse(text, clock::now()) {
-        Ok(CodexLogin::Grant(grant)) => grant.holding.tokens().is_none() && text.ends_with('\n'),
+        Ok(CodexLogin::Grant(grant)) => grant.secrets.tokens().is_none() && text.ends_with('\n'),
         Ok(CodexLogin::External | CodexLogin::Nobody) | Err(_) => false,
     };
     is_replaceable(there) || there.is_some_and(|text| is_our_key(text.expose_secret()))

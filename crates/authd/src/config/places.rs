@@ -1,4 +1,4 @@
-//! Where in a text its keys are, so that a complaint can name the line. It judges nothing.
+//! Where in a text its keys are, so that a message can name the line. It judges nothing.
 
 use std::ops::Range;
 

@@ -3,7 +3,7 @@
 
 use std::path::PathBuf;
 
-use authd_oauth::{ModeWish, Provider};
+use authd_oauth::{ModePreference, Provider};
 use authd_store::StorePreference;
 use serde::Deserialize;
 use toml::de::{DeTable, Deserializer, Error};
@@ -79,7 +79,7 @@ section!(CallbackSection {
     login_lifetime: String = "10m".to_owned(),
 });
 
-section!(LoginSection { mode: ModeWish = ModeWish::Auto, workspaces: Vec<String> = Vec::new() });
+section!(LoginSection { mode: ModePreference = ModePreference::Auto, workspaces: Vec<String> = Vec::new() });
 
 section!(RefreshSection { min_ttl: String = "60s".to_owned(), wait: String = "15s".to_owned() });
 

@@ -88,7 +88,7 @@ pub(super) fn duplicates<E>(
     let mut found = Vec::new();
     for (name, record) in records {
         let Ok(record @ Record { intent: None, .. }) = record else { continue };
-        let Some(token) = record.grant.holding.refresh_token() else { continue };
+        let Some(token) = record.grant.secrets.refresh_token() else { continue };
         let token = token.fingerprint();
         match kept.get_mut(&token) {
             None => drop(kept.insert(token, (name, record))),

@@ -122,5 +122,5 @@ impl Registry {
 /// An identity is (user, workspace), never the e-mail. A key of the user's own has neither, and is the same as another
 /// such key.
 fn same_person(one: &Identity, other: &Identity) -> bool {
-    one.mark() == other.mark()
+    one.fingerprint() == other.fingerprint()
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use authd_api::{Flow, Login, LoginBody, LoginState, Problem, ProfileName};
-use authd_oauth::{DevicePoll, DeviceStart, Exchange, Failure, LoginFailure, schedule::later};
+use authd_oauth::{DevicePoll, DeviceStart, Exchange, LoginFailure, ProviderError, schedule::later};
 use tokio::time::Instant;
 use tracing::{Instrument, debug, info_span};
 
@@ -40,7 +40,7 @@ impl Logins {
             result: None,
         };
         let wish = Wish {
-            mode: reply::mode_wish(body.mode, settings.mode),
+            mode: reply::mode_preference(body.mode, settings.mode),
             workspaces: self.workspaces(body.workspace.as_deref())?,
         };
         self.enter(Entry::new(login.clone(), body.replace, None, deadline), None);
@@ -98,7 +98,7 @@ impl Logins {
                     return Some(Ok(Exchange { code, verifier, redirect_uri }));
                 }
                 Ok(DevicePoll::Pending) => {}
-                Err(Failure::Refused { code, .. }) => {
+                Err(ProviderError::Rejected { code, .. }) => {
                     return Some(Err(reply::login_failed(&LoginFailure::Denied(code), profile)));
                 }
                 Err(failure) => {

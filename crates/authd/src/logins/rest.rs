@@ -7,7 +7,7 @@ use authd_store::{Key, StoreError};
 use tracing::{info, warn};
 
 use super::Logins;
-use crate::{clock, reply, sealed::Sealed};
+use crate::{clock, reply, sealed::StoredLogin};
 
 /// How long to wait before the store is asked again, first and at most.
 const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
@@ -73,7 +73,7 @@ impl Logins {
             let over = finished(&id)
                 || match self.0.store.load(&Key::login(&id)).await {
                     Ok(Some(text)) => {
-                        let sealed = Sealed::open(&text).filter(|sealed| sealed.login.id == id);
+                        let sealed = StoredLogin::open(&text).filter(|sealed| sealed.login.id == id);
                         !sealed.is_some_and(|sealed| self.resume(sealed))
                     }
                     Ok(None) => false,
@@ -94,7 +94,7 @@ impl Logins {
     }
 
     /// Goes on with a login, if it is not over. Whether it did.
-    fn resume(&self, Sealed { login, replace, attempt }: Sealed) -> bool {
+    fn resume(&self, StoredLogin { login, replace, attempt }: StoredLogin) -> bool {
         let going_on = login.expires_at > clock::now();
         if going_on {
             info!(login = login.id, "a pending login is taken up again");

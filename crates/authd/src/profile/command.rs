@@ -3,7 +3,7 @@
 use std::{io, path::PathBuf, sync::Arc, time::Duration};
 
 use authd_api::ProfileName;
-use authd_oauth::{Annotation, Failure, Grant, Rejected};
+use authd_oauth::{Annotation, Grant, ProviderError, Rejected};
 use authd_store::StoreError;
 use futures_util::future::BoxFuture;
 use tokio::sync::{mpsc, oneshot};
@@ -58,7 +58,7 @@ pub(crate) enum RenameError {
 #[derive(Debug)]
 pub(crate) enum SignOutError {
     /// The provider did not revoke it.
-    Provider(Failure),
+    Provider(ProviderError),
     /// The store did not delete it.
     Store(StoreError),
     /// Its record could not be read, so that there is nothing to revoke with.

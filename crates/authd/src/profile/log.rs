@@ -1,6 +1,6 @@
 //! The log lines of a session's events.
 
-use authd_oauth::{Event, Unsaved};
+use authd_oauth::{Event, SaveError};
 use tracing::{debug, error, info, warn};
 
 /// Logs the events that matter to a person.
@@ -11,8 +11,8 @@ pub(super) fn log(event: &Event) {
         Event::Refreshed(_, Err(failure)) => warn!(%failure, "refresh failed; it will be tried again"),
         Event::Exchanged(_, Ok(_)) => info!("API key renewed"),
         Event::Exchanged(_, Err(failure)) => warn!(%failure, "API key not renewed"),
-        Event::Saved(_, Err(Unsaved { complaint, .. })) => {
-            error!(%complaint, "THE NEWEST CREDENTIAL IS NOT SAVED; it is kept in memory and saved again");
+        Event::Saved(_, Err(SaveError { message, .. })) => {
+            error!(%message, "THE NEWEST CREDENTIAL IS NOT SAVED; it is kept in memory and saved again");
         }
         Event::SignedIn(..) => info!("signed in"),
         Event::Unkept(_) => warn!("the store may have lost the record; it is saved again"),

@@ -32,7 +32,7 @@ pub(super) async fn save(store: &Store, name: &ProfileName, record: Record) -> R
         return put(store, name, &record).await;
     }
     let (key, label) = (key(name), label(name, &record));
-    store.update(&key, &label, move |at_rest| record.completed(at_rest.as_ref()).to_text()).await
+    store.update(&key, &label, move |at_rest| record.with_id_token_from(at_rest.as_ref()).to_text()).await
 }
 
 /// The whole of a record, as long as nothing is saved meanwhile. A record at rest that cannot be opened has nothing to
@@ -45,7 +45,7 @@ pub(super) async fn whole(store: &Store, name: &ProfileName, record: &Record) ->
         Err(StoreError::Damaged { .. }) => None,
         there => there?,
     };
-    Ok(record.clone().completed(at_rest.as_ref()))
+    Ok(record.clone().with_id_token_from(at_rest.as_ref()))
 }
 
 /// Saves a record that is whole.

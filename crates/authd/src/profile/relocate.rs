@@ -2,7 +2,7 @@
 //! intent in the record, so that the next start finishes or takes back what a crash interrupted.
 
 use authd_api::ProfileName;
-use authd_oauth::{Annotation, Effect, Event, Intent, Record, Unsaved};
+use authd_oauth::{Annotation, Effect, Event, Intent, Record, SaveError};
 use authd_store::StoreError;
 use tracing::{error, info};
 
@@ -109,7 +109,7 @@ impl ProfileActor {
         // could be gone.
         let record = Record { intent: self.session.record().intent.clone(), ..whole };
         if persist::put(&self.deps.store, &self.name, &record).await.is_err() {
-            self.step(Event::Unkept(record.grant.holding.id_token().cloned()));
+            self.step(Event::Unkept(record.grant.secrets.id_token().cloned()));
             return Err(ExportError::InDoubt(kept));
         }
         if let Err(error) = rollback.await {
@@ -123,7 +123,7 @@ impl ProfileActor {
     /// again behind that.
     fn keep(&mut self, may_be_lost: Option<Record>, error: ExportError) -> ExportError {
         if let Some(record) = may_be_lost {
-            self.step(Event::Unkept(record.grant.holding.id_token().cloned()));
+            self.step(Event::Unkept(record.grant.secrets.id_token().cloned()));
         }
         self.step(Event::Annotated(Annotation::Intent(None)));
         error
@@ -139,7 +139,7 @@ impl ProfileActor {
     }
 
     async fn sign_out(&mut self, revoke: bool) -> Result<(), SignOutError> {
-        let token = self.session.record().grant.holding.refresh_token().filter(|_| revoke);
+        let token = self.session.record().grant.secrets.refresh_token().filter(|_| revoke);
         if let Some(token) = token {
             self.deps.endpoint.revoke(token).await.map_err(SignOutError::Provider)?;
         }
@@ -147,7 +147,7 @@ impl ProfileActor {
         let whole = self.whole().await.ok();
         let deleted = persist::delete(&self.deps.store, &self.name).await;
         if deleted.is_err() {
-            let id_token = whole.and_then(|record| record.grant.holding.id_token().cloned());
+            let id_token = whole.and_then(|record| record.grant.secrets.id_token().cloned());
             self.step(Event::Unkept(id_token));
         } else {
             info!("signed out");
@@ -160,8 +160,8 @@ impl ProfileActor {
     }
 }
 
-pub(super) fn unsaved(error: &StoreError) -> Unsaved {
-    Unsaved { locked: matches!(error, StoreError::Locked { .. }), complaint: error.to_string() }
+pub(super) fn unsaved(error: &StoreError) -> SaveError {
+    SaveError { locked: matches!(error, StoreError::Locked { .. }), message: error.to_string() }
 }
 
 fn in_doubt(error: &std::io::Error) -> StoreError {

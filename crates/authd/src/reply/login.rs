@@ -1,17 +1,20 @@
 //! What a login wishes for, and how it is refused.
 
 use authd_api::{ErrorCode, Problem, ProfileName};
-use authd_oauth::{Failure, LoginFailure, ModeWish};
+use authd_oauth::{LoginFailure, ModePreference, ProviderError};
 use jiff::Timestamp;
 
 use super::{login_command, provider_failed, seconds_until};
 
 /// The mode a login wishes for; the configuration decides where it has no wish.
-pub(crate) fn mode_wish(asked: authd_api::ModeWish, configured: ModeWish) -> ModeWish {
+pub(crate) fn mode_preference(
+    asked: authd_api::ModePreference,
+    configured: ModePreference,
+) -> ModePreference {
     match asked {
-        authd_api::ModeWish::Auto => configured,
-        authd_api::ModeWish::ChatGpt => ModeWish::ChatGpt,
-        authd_api::ModeWish::ApiKey => ModeWish::ApiKey,
+        authd_api::ModePreference::Auto => configured,
+        authd_api::ModePreference::ChatGpt => ModePreference::ChatGpt,
+        authd_api::ModePreference::ApiKey => ModePreference::ApiKey,
     }
 }
 
@@ -33,9 +36,9 @@ pub(crate) fn workspace_refused(asked: &str, accepted: &[String]) -> Problem {
 }
 
 /// A device login that could not be started.
-pub(crate) fn device_failed(failure: &Failure, profile: &ProfileName) -> Problem {
+pub(crate) fn device_failed(failure: &ProviderError, profile: &ProfileName) -> Problem {
     match failure {
-        Failure::Refused { .. } => {
+        ProviderError::Rejected { .. } => {
             Problem::new(ErrorCode::LoginDenied, "the provider does not offer device login to this account")
                 .hint("enable device code in ChatGPT's settings (Security), or run: authctl login")
                 .about(profile)

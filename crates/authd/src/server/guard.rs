@@ -17,7 +17,7 @@ use tracing::Instrument;
 
 use super::{Front, news::MOST_STREAMS, ready_headers, unread::Reading};
 use crate::{
-    answer::{Refusal, carries, stamp},
+    answer::{ApiError, carries, stamp},
     hygiene,
     limits::{self, ProcessLimiter},
     peer::Peer,
@@ -116,13 +116,13 @@ fn log(id: u64, route: Option<&str>, status: StatusCode, problem: Option<&Proble
 
 /// Why a request goes no further, if it does not.
 fn refused(peer: &Peer, request: &Request) -> Option<Response> {
-    let forbidden = |detail: &str| Some(Refusal(Problem::new(ErrorCode::Forbidden, detail)).into_response());
+    let forbidden = |detail: &str| Some(ApiError(Problem::new(ErrorCode::Forbidden, detail)).into_response());
     if !peer.is_own() {
         return forbidden("this socket serves only the user who runs authd");
     }
     if !peer.is_within_limit() {
         let problem = Problem::new(ErrorCode::TooManyRequests, "this program holds too many connections");
-        return Some(Refusal(problem.hint("close some").retry_after(1)).into_response());
+        return Some(ApiError(problem.hint("close some").retry_after(1)).into_response());
     }
     let headers = request.headers();
     if carries(headers, &[header::ORIGIN, header::REFERER]) {

@@ -20,7 +20,7 @@ use tokio::sync::{
 
 use super::{Front, Seen, no_store};
 use crate::{
-    answer::Refusal, callback::CallbackFacts, clock, events::News, limits::Permit, logins::Age, reply,
+    answer::ApiError, callback::CallbackFacts, clock, events::News, limits::Permit, logins::Age, reply,
 };
 
 /// How many event streams one process may have open.
@@ -50,7 +50,7 @@ enum Next {
 pub(super) async fn events(
     State(front): Seen,
     Extension(permit): Extension<Arc<Permit>>,
-) -> Result<Response, Refusal> {
+) -> Result<Response, ApiError> {
     if !permit.take() {
         let problem =
             Problem::new(ErrorCode::TooManyRequests, "this program has too many event streams open");

@@ -145,7 +145,7 @@ async fn a_hook_is_run_once_when_a_sign_in_is_required() {
         house.get("/v1/profiles/-/headers").await;
     }
     assert_eq!(sandbox.count(Route::Refresh), 1, "a dead login is tried once");
-    // A second person's trouble is told after the first one's: by then that would be there twice.
+    // A second person's last_error is told after the first one's: by then that would be there twice.
     house.sign_in("work", "business").await;
     sandbox.expire_refresh_tokens();
     house.request("POST", "/v1/profiles/work/refresh", &[], "{}").await;

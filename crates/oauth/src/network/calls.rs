@@ -10,8 +10,8 @@ use http::Method;
 use reqwest::{Client, ClientBuilder, NoProxy, Proxy, RequestBuilder, redirect, retry};
 use url::Url;
 
-use super::{Checked, KEEPALIVE, Network, NetworkError};
-use crate::{Failure, provider::is_loopback};
+use super::{KEEPALIVE, Network, NetworkError, ResolvedNetwork};
+use crate::{ProviderError, provider::is_loopback};
 
 /// Two clients: one for the world, and one for this machine, which no proxy comes between.
 #[derive(Clone, Debug)]
@@ -19,7 +19,7 @@ pub(crate) struct Http(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
-    way: Checked,
+    way: ResolvedNetwork,
     world: OnceLock<Client>,
     loopback: OnceLock<Client>,
 }
@@ -27,17 +27,17 @@ struct Inner {
 impl Http {
     /// Clients for this network; the CA file is read and the proxy checked now.
     pub(crate) fn new(network: Network) -> Result<Self, NetworkError> {
-        let (way, world, loopback) = (Checked::new(network)?, OnceLock::new(), OnceLock::new());
+        let (way, world, loopback) = (ResolvedNetwork::new(network)?, OnceLock::new(), OnceLock::new());
         Ok(Self(Arc::new(Inner { way, world, loopback })))
     }
 
     /// A request, by the client that its URL wants.
-    pub(crate) fn request(&self, method: Method, url: &str) -> Result<RequestBuilder, Failure> {
+    pub(crate) fn request(&self, method: Method, url: &str) -> Result<RequestBuilder, ProviderError> {
         let url = Url::parse(url).map_err(|error| self.0.way.network.failure(&error, true))?;
         Ok(self.client(&url)?.request(method, url))
     }
 
-    fn client(&self, url: &Url) -> Result<&Client, Failure> {
+    fn client(&self, url: &Url) -> Result<&Client, ProviderError> {
         let inner = &*self.0;
         let at_home = is_loopback(url);
         let slot = if at_home { &inner.loopback } else { &inner.world };
@@ -45,13 +45,13 @@ impl Http {
     }
 
     /// What a failed request means for whoever sent it.
-    pub(crate) fn failure(&self, error: reqwest::Error) -> Failure {
+    pub(crate) fn failure(&self, error: reqwest::Error) -> ProviderError {
         let unsent = error.is_connect() || error.is_builder();
         self.0.way.network.failure(&error.without_url(), unsent)
     }
 
     /// How this machine gets out, for people.
-    pub(crate) fn way_out(&self) -> String {
+    pub(crate) fn egress_summary(&self) -> String {
         self.0.way.network.in_force().trim_matches(['(', ')']).to_owned()
     }
 }

@@ -32,8 +32,8 @@ use tokio::net::TcpStream;
 use tower::Service;
 use url::Url;
 
-use super::{Checked, KEEPALIVE, Network, NetworkError};
-use crate::{Failure, provider::is_this_machine};
+use super::{KEEPALIVE, Network, NetworkError, ResolvedNetwork};
+use crate::{ProviderError, provider::is_this_machine};
 
 /// How long a connection is kept that nobody uses. Servers and what is before them commonly take 60 s.
 const IDLE: Duration = Duration::from_secs(55);
@@ -48,7 +48,7 @@ type BoxError = Box<dyn Error + Send + Sync>;
 pub struct Upstream<B>(Arc<Inner<B>>);
 
 struct Inner<B> {
-    way: Checked,
+    way: ResolvedNetwork,
     client: OnceLock<Client<Connector, B>>,
 }
 
@@ -66,29 +66,29 @@ where
 {
     /// A client for this network; the CA file is read and the proxy checked now.
     pub fn new(network: Network) -> Result<Self, NetworkError> {
-        let (way, client) = (Checked::new(network)?, OnceLock::new());
+        let (way, client) = (ResolvedNetwork::new(network)?, OnceLock::new());
         Ok(Self(Arc::new(Inner { way, client })))
     }
 
     /// Where a request goes. What cannot be a URI is never sent.
-    pub fn uri(&self, url: String) -> Result<Uri, Failure> {
+    pub fn uri(&self, url: String) -> Result<Uri, ProviderError> {
         Uri::try_from(url).map_err(|error| self.0.way.network.failure(&error, true))
     }
 
     /// Sends a request, whose URI is a whole URL, over HTTP/1.1, and returns its answer with the body still to
-    /// come. Fails with [`Failure::Unsent`] if no connection was made, and else with
-    /// [`Failure::Unanswered`]. Who stops waiting takes the request back, as far as that can be.
-    pub async fn send(&self, request: Request<B>) -> Result<Response<Incoming>, Failure> {
+    /// come. Fails with [`ProviderError::NotSent`] if no connection was made, and else with
+    /// [`ProviderError::NoResponse`]. Who stops waiting takes the request back, as far as that can be.
+    pub async fn send(&self, request: Request<B>) -> Result<Response<Incoming>, ProviderError> {
         let answer = self.client()?.request(request).await;
         answer.map_err(|error| self.0.way.network.failure(&error, error.is_connect()))
     }
 
     /// What it means that an answer's connection could not be taken over.
-    pub fn not_upgraded(&self, error: &hyper::Error) -> Failure {
+    pub fn not_upgraded(&self, error: &hyper::Error) -> ProviderError {
         self.0.way.network.failure(error, false)
     }
 
-    fn client(&self) -> Result<&Client<Connector, B>, Failure> {
+    fn client(&self) -> Result<&Client<Connector, B>, ProviderError> {
         let inner = &*self.0;
         inner.way.first(&inner.client, || Ok(inner.build()?))
     }
@@ -105,7 +105,7 @@ where
         // Which protocol follows is agreed on with whom it is spoken to, and not with a proxy before.
         let mut proxy_tls = tls.clone();
         proxy_tls.alpn_protocols.clear();
-        let ways = Ways {
+        let ways = Connectors {
             tcp: tcp(patience),
             tls: Arc::new(tls),
             proxy_tls: Arc::new(proxy_tls),
@@ -150,9 +150,9 @@ type Stream = MaybeHttpsStream<MaybeHttpsStream<TokioIo<TcpStream>>>;
 
 /// Makes connections. It is copied for every request, whether or not that needs a new one.
 #[derive(Clone)]
-struct Connector(Arc<Ways>);
+struct Connector(Arc<Connectors>);
 
-struct Ways {
+struct Connectors {
     tcp: HttpConnector,
     tls: Arc<ClientConfig>,
     proxy_tls: Arc<ClientConfig>,
@@ -178,7 +178,7 @@ impl Service<Uri> for Connector {
     }
 }
 
-impl Ways {
+impl Connectors {
     async fn connect(&self, to: Uri) -> Result<Stream, BoxError> {
         match Route::to(&to, &self.proxies)? {
             Route::Straight => {
@@ -209,16 +209,16 @@ enum Route {
 /// A destination that would be told a secret in the clear.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("only this machine is spoken to without TLS")]
-struct InTheClear;
+struct PlaintextRefused;
 
 impl Route {
     /// The way to this URL's host. This machine is reached without anybody between, and all others with TLS.
-    fn to(url: &Uri, proxies: &Matcher) -> Result<Self, InTheClear> {
+    fn to(url: &Uri, proxies: &Matcher) -> Result<Self, PlaintextRefused> {
         if url.host().is_some_and(is_this_machine) {
             return Ok(Self::Straight);
         }
         if url.scheme() != Some(&Scheme::HTTPS) {
-            return Err(InTheClear);
+            return Err(PlaintextRefused);
         }
         Ok(proxies.intercept(url).map_or(Self::Straight, Self::Through))
     }
@@ -229,7 +229,7 @@ mod tests {
     use super::*;
 
     /// The proxy on the way to this URL, if there is one.
-    fn route(url: &str, proxies: &Matcher) -> Result<Option<String>, InTheClear> {
+    fn route(url: &str, proxies: &Matcher) -> Result<Option<String>, PlaintextRefused> {
         Ok(match Route::to(&url.parse().unwrap(), proxies)? {
             Route::Straight => None,
             Route::Through(proxy) => Some(proxy.uri().to_string()),
@@ -272,7 +272,7 @@ mod tests {
             "ftp://chatgpt.com/",
             "/x",
         ] {
-            assert_eq!(route(clear, &proxy), Err(InTheClear), "{clear}");
+            assert_eq!(route(clear, &proxy), Err(PlaintextRefused), "{clear}");
         }
     }
 

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
-use super::{Ended, Grant, Holding, Record, RecordError, VERSION, grant_id_from};
+use super::{Grant, GrantEnd, GrantSecrets, Record, RecordError, VERSION, grant_id_from};
 use crate::{AccessToken, ApiKey, IdToken, Identity, Mode, RefreshToken, Routing, Tokens};
 
 /// The version of a record without an intent. Older programs read it: they ignore the fields that they do not
@@ -20,23 +20,23 @@ const FORM: &str = "a struct of strings and numbers has a JSON form";
 impl Record {
     /// The record as text.
     pub fn to_text(&self) -> SecretString {
-        let Grant { identity, holding, mode_reason, issued_at } = &self.grant;
-        let tokens = holding.tokens();
-        let api_key = match holding {
-            Holding::ChatGpt(..) => None,
-            Holding::ApiKey(key, _) => Some(key.expose()),
+        let Grant { identity, secrets, mode_reason, issued_at } = &self.grant;
+        let tokens = secrets.tokens();
+        let api_key = match secrets {
+            GrantSecrets::ChatGpt(..) => None,
+            GrantSecrets::ApiKey(key, _) => Some(key.expose()),
         };
         // The second place where a secret leaves: the record at rest. It is written from where it is.
         let written = Written {
             version: if self.intent.is_some() { VERSION } else { PLAIN },
             generation: self.generation,
             identity: (**identity).clone(),
-            mode: holding.mode(),
+            mode: secrets.mode(),
             mode_reason: mode_reason.to_string(),
             issued_at: *issued_at,
-            id_token: holding.id_token().map(IdToken::expose),
+            id_token: secrets.id_token().map(IdToken::expose),
             access_token: tokens.map(|tokens| tokens.access_token.expose()),
-            refresh_token: holding.refresh_token().map(RefreshToken::expose),
+            refresh_token: secrets.refresh_token().map(RefreshToken::expose),
             expires_at: tokens.map(|tokens| tokens.expires_at),
             api_key,
             journal: self.journal,
@@ -70,12 +70,12 @@ impl Record {
             _ => return lacking,
         };
         let (key, id_token) = (written.api_key.map(ApiKey::new), written.id_token.map(IdToken::new));
-        let holding = match (written.mode, key, tokens, id_token) {
-            (Mode::ChatGpt, _, Some(tokens), id_token) => Holding::ChatGpt(tokens, id_token),
+        let secrets = match (written.mode, key, tokens, id_token) {
+            (Mode::ChatGpt, _, Some(tokens), id_token) => GrantSecrets::ChatGpt(tokens, id_token),
             (Mode::ApiKey, Some(key), Some(tokens), Some(id_token)) => {
-                Holding::ApiKey(key, Some(Box::new((tokens, id_token))))
+                GrantSecrets::ApiKey(key, Some(Box::new((tokens, id_token))))
             }
-            (Mode::ApiKey, Some(key), None, None) => Holding::ApiKey(key, None),
+            (Mode::ApiKey, Some(key), None, None) => GrantSecrets::ApiKey(key, None),
             _ => return lacking,
         };
         let intent = written.intent.map(serde_json::from_value).transpose();
@@ -87,7 +87,7 @@ impl Record {
             generation: written.generation,
             grant: Grant {
                 identity: written.identity.into(),
-                holding,
+                secrets,
                 mode_reason: written.mode_reason.into(),
                 issued_at: written.issued_at,
             },
@@ -130,7 +130,7 @@ struct Written<S> {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     journal: Option<Timestamp>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    ended: Option<Ended>,
+    ended: Option<GrantEnd>,
     #[serde(default)]
     routing: Routing,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -152,7 +152,7 @@ fn fits_in_an_etag(id: &str) -> bool {
 /// for two sign-ins of one user.
 fn derived_grant_id(identity: &Identity, issued_at: Timestamp, generation: u64) -> Arc<str> {
     let mut hash = Sha256::new();
-    hash.update(identity.mark());
+    hash.update(identity.fingerprint());
     hash.update(issued_at.as_nanosecond().to_be_bytes());
     hash.update(generation.to_be_bytes());
     let whole: [u8; 32] = hash.finalize().into();

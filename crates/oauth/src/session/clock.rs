@@ -4,9 +4,9 @@ use std::{sync::Arc, time::Duration};
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::{Durable, LONGEST_PROBE_PAUSE, LONGEST_SAVE_PAUSE, Network, Session, Trouble, Work};
+use super::{Durable, LONGEST_PROBE_PAUSE, LONGEST_SAVE_PAUSE, LastError, Network, Session, Work};
 use crate::{
-    Holding, Record,
+    GrantSecrets, Record,
     schedule::{self, earlier, later, lifetime, shifted},
     token::expiry_of_old,
 };
@@ -39,7 +39,7 @@ impl Session {
         let (issued_at, late) = (past(grant.issued_at), lifetime(latest, shifted(grant.issued_at, by)));
         let expiry = |t: Timestamp| earlier(shifted(t, by), late);
         grant.issued_at = issued_at;
-        if let Some(tokens) = grant.holding.tokens_mut() {
+        if let Some(tokens) = grant.secrets.tokens_mut() {
             tokens.expires_at = expiry(tokens.expires_at);
         }
         (*journal, *routed_at) = (journal.map(past), routed_at.map(past));
@@ -61,7 +61,7 @@ impl Session {
         if let Network::Doubtful(doubt) = &mut self.network {
             doubt.next = ahead(doubt.next, LONGEST_PROBE_PAUSE);
         }
-        if let Some(Trouble::Provider(_, next)) = self.trouble.as_mut().map(Arc::make_mut) {
+        if let Some(LastError::Provider(_, next)) = self.last_error.as_mut().map(Arc::make_mut) {
             *next = ahead(*next, schedule::LONGEST_RETRY_AFTER);
         }
         // A save that waits takes the new times along.
@@ -82,8 +82,8 @@ impl Session {
         }
         grant.issued_at = now;
         self.record.routed_at = self.record.routed_at.filter(|at| *at <= now);
-        let is_credential = matches!(grant.holding, Holding::ChatGpt(..));
-        if let Some(tokens) = grant.holding.tokens_mut() {
+        let is_credential = matches!(grant.secrets, GrantSecrets::ChatGpt(..));
+        if let Some(tokens) = grant.secrets.tokens_mut() {
             let longest = lifetime(recorded, tokens.expires_at);
             let (expires_at, unknown) = expiry_of_old(&tokens.access_token, Some(longest), now)
                 .unwrap_or_else(|| (later(now, longest), true));

@@ -36,7 +36,7 @@ impl Session {
         if rejected.is_some_and(|rejected| !self.is_newest(&rejected)) {
             return;
         }
-        let is_key = self.record.grant.holding.mode() == Mode::ApiKey;
+        let is_key = self.record.grant.secrets.mode() == Mode::ApiKey;
         if self.record.ended.is_some() {
             // A key may outlive the tokens that renew it, until an upstream refuses it.
             self.spent |= is_key && is_rejection;
@@ -70,8 +70,8 @@ impl Session {
     /// not be served before it is saved. An answer about another workspace than the present one is dropped: a
     /// token must not be sent to another workspace's host.
     pub(super) fn routed(&mut self, workspace: Box<str>, routing: Routing, now: Timestamp) {
-        let Grant { identity, holding, .. } = &self.record.grant;
-        if identity.account_id.as_ref() != Some(&workspace) || holding.mode() != Mode::ChatGpt {
+        let Grant { identity, secrets, .. } = &self.record.grant;
+        if identity.account_id.as_ref() != Some(&workspace) || secrets.mode() != Mode::ChatGpt {
             return;
         }
         if self.work == Work::Idle {

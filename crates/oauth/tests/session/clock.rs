@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use authd_oauth::{
-    AccessToken, Credential, Effect, Event, Failure, Holding, Mode, Record, Session, Standing, Trouble,
-    schedule::shifted,
+    AccessToken, Credential, Effect, Event, GrantSecrets, LastError, Mode, ProfileStatus, ProviderError,
+    Record, Session, schedule::shifted,
 };
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use jiff::{SignedDuration, Timestamp};
@@ -63,11 +63,13 @@ fn a_wait_is_as_long_as_it_was() {
         let Effect::Refresh(ticket, _) = session.apply(Event::Saved(ticket, Ok(())), at(60)) else {
             panic!()
         };
-        let busy = Failure::Busy { status: 429, retry_after: Some(Duration::from_secs(900)) };
+        let busy = ProviderError::Unavailable { status: 429, retry_after: Some(Duration::from_secs(900)) };
         session.apply(Event::Refreshed(ticket, Err(busy)), at(60));
         let now = set(&mut session, at(100), seconds);
         assert_eq!(session.next_wakeup(now), Some(shifted(at(960), by(seconds))));
-        let Some(Trouble::Provider(_, next)) = session.trouble().map(|trouble| &**trouble) else { panic!() };
+        let Some(LastError::Provider(_, next)) = session.last_error().map(|last_error| &**last_error) else {
+            panic!()
+        };
         assert_eq!(*next, shifted(at(960), by(seconds)));
         assert!(matches!(session.apply(Event::Ticked, shifted(at(959), by(seconds))), Effect::Rest));
         assert!(matches!(session.apply(Event::Ticked, shifted(at(960), by(seconds))), Effect::Refresh(..)));
@@ -127,7 +129,7 @@ fn what_is_reported_late_does_not_count_as_the_future() {
 }
 
 fn with_token(mut record: Record, claims: &str) -> Record {
-    if let Holding::ChatGpt(tokens, _) = &mut record.grant.holding {
+    if let GrantSecrets::ChatGpt(tokens, _) = &mut record.grant.secrets {
         tokens.access_token = AccessToken::new(format!("e30.{}.c2ln", URL_SAFE_NO_PAD.encode(claims)));
     }
     record
@@ -139,7 +141,7 @@ fn from_the_future() -> Record {
     let later = by(YEAR);
     record.grant.issued_at = shifted(at(DAY), later);
     record.routed_at = Some(record.grant.issued_at);
-    if let Holding::ChatGpt(tokens, _) = &mut record.grant.holding {
+    if let GrantSecrets::ChatGpt(tokens, _) = &mut record.grant.secrets {
         tokens.expires_at = shifted(at(DAY + HOUR), later);
     }
     record
@@ -185,5 +187,5 @@ fn a_key_from_the_future_is_served_and_kept_alive() {
     let mut session = Session::restored(key, 3, at(0));
     let Effect::Save(ticket, _) = session.apply(Event::Ticked, at(0)) else { panic!("{session:#?}") };
     assert!(matches!(session.apply(Event::Saved(ticket, Ok(())), at(0)), Effect::Rest));
-    assert_eq!((session.standing(at(0)), session.refresh_at()), (Standing::Ready, Some(at(8 * DAY))));
+    assert_eq!((session.status(at(0)), session.refresh_at()), (ProfileStatus::Ready, Some(at(8 * DAY))));
 }

@@ -3,8 +3,9 @@
 use std::{sync::Arc, time::Duration};
 
 use authd_oauth::{
-    Effect, Event, IdToken, Mode, Record, Routing, Session,
-    Standing::{Expired, Ready, Refreshing},
+    Effect, Event, IdToken, Mode,
+    ProfileStatus::{Expired, Ready, Refreshing},
+    Record, Routing, Session,
 };
 
 use crate::luck::unsaved;
@@ -96,11 +97,11 @@ fn a_record_that_may_be_gone_is_saved_again_until_it_is_there() {
     let Effect::Save(ticket, saved) = session.apply(unkept, at(1)) else { panic!("{session:#?}") };
     assert!(saved.is_whole());
     session.apply(Event::Saved(ticket, Err(unsaved("it does not answer"))), at(2));
-    assert!(!session.is_settled() && session.outlook().unsaved);
+    assert!(!session.is_settled() && session.flags().unsaved);
     let Effect::Save(ticket, saved) = session.apply(Event::Ticked, at(60)) else { panic!("{session:#?}") };
-    assert_eq!(saved.grant.holding.id_token().unwrap().expose(), "was at rest");
+    assert_eq!(saved.grant.secrets.id_token().unwrap().expose(), "was at rest");
     session.apply(Event::Saved(ticket, Ok(())), at(61));
-    assert!(session.is_settled() && !session.outlook().unsaved);
+    assert!(session.is_settled() && !session.flags().unsaved);
 }
 
 /// A token with another one's account id would be refused, or worse.

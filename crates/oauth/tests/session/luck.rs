@@ -1,6 +1,6 @@
 //! What luck does to a call: what happened at its other end, and what the caller is told of it.
 
-use authd_oauth::{Failure, Record, RefreshToken, Unsaved};
+use authd_oauth::{ProviderError, Record, RefreshToken, SaveError};
 
 use crate::{
     model::{Brings, Provider, Renewal, Store},
@@ -8,12 +8,12 @@ use crate::{
 };
 
 /// What the session is told of a store that did not take a record.
-pub(crate) fn unsaved(complaint: &str) -> Unsaved {
-    Unsaved { locked: false, complaint: complaint.to_owned() }
+pub(crate) fn unsaved(message: &str) -> SaveError {
+    SaveError { locked: false, message: message.to_owned() }
 }
 
 /// A save as luck has it.
-pub(crate) fn save(store: &mut Store, record: &Record, luck: Luck) -> Result<(), Unsaved> {
+pub(crate) fn save(store: &mut Store, record: &Record, luck: Luck) -> Result<(), SaveError> {
     let (written, told) = match luck {
         Luck::Answered(_) | Luck::Kept(_) | Luck::OnlyRotated | Luck::Busy(_) => (true, true),
         Luck::AnswerLost | Luck::AnswerSpoiled | Luck::Broke => (true, false),
@@ -26,7 +26,11 @@ pub(crate) fn save(store: &mut Store, record: &Record, luck: Luck) -> Result<(),
 }
 
 /// A refresh as luck has it.
-pub(crate) fn refresh(provider: &mut Provider, token: &RefreshToken, luck: Luck) -> Result<Renewal, Failure> {
+pub(crate) fn refresh(
+    provider: &mut Provider,
+    token: &RefreshToken,
+    luck: Luck,
+) -> Result<Renewal, ProviderError> {
     let token = token.expose();
     match luck {
         Luck::Answered(lifetime) => provider.spend(token, Brings::All, lifetime),
@@ -46,13 +50,13 @@ pub(crate) fn refresh(provider: &mut Provider, token: &RefreshToken, luck: Luck)
 }
 
 /// What a caller sees of bad luck.
-pub(crate) fn failure(luck: Luck) -> Failure {
+pub(crate) fn failure(luck: Luck) -> ProviderError {
     let detail = String::new();
     match luck {
-        Luck::Unsent => Failure::Unsent { detail },
-        Luck::AnswerSpoiled | Luck::OnlyRotated => Failure::Garbled { detail },
-        Luck::Busy(retry_after) => Failure::Busy { status: 429, retry_after },
-        Luck::Broke => Failure::Busy { status: 503, retry_after: None },
-        _ => Failure::Unanswered { detail },
+        Luck::Unsent => ProviderError::NotSent { detail },
+        Luck::AnswerSpoiled | Luck::OnlyRotated => ProviderError::InvalidResponse { detail },
+        Luck::Busy(retry_after) => ProviderError::Unavailable { status: 429, retry_after },
+        Luck::Broke => ProviderError::Unavailable { status: 503, retry_after: None },
+        _ => ProviderError::NoResponse { detail },
     }
 }

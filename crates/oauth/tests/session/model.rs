@@ -4,8 +4,8 @@
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use authd_oauth::{
-    AccessToken, ApiKey, Bearer, Code, Failure, Grant, Holding, IdToken, Mode, Record, RefreshAnswer,
-    RefreshToken, Tokens, schedule::later,
+    AccessToken, ApiKey, Bearer, Code, Grant, GrantSecrets, IdToken, Mode, ProviderError, Record,
+    RefreshAnswer, RefreshToken, Tokens, schedule::later,
 };
 use jiff::Timestamp;
 
@@ -56,11 +56,11 @@ impl Provider {
             expires_at: later(now, lifetime),
         };
         self.families.push(Family { newest: refresh_token, id_token: attests, alive: true });
-        let holding = match mode {
-            Mode::ChatGpt => Holding::ChatGpt(tokens, Some(id_token)),
-            Mode::ApiKey => Holding::ApiKey(self.key(), Some(Box::new((tokens, id_token)))),
+        let secrets = match mode {
+            Mode::ChatGpt => GrantSecrets::ChatGpt(tokens, Some(id_token)),
+            Mode::ApiKey => GrantSecrets::ApiKey(self.key(), Some(Box::new((tokens, id_token)))),
         };
-        Grant { identity: Arc::default(), holding, mode_reason: "".into(), issued_at: now }
+        Grant { identity: Arc::default(), secrets, mode_reason: "".into(), issued_at: now }
     }
 
     /// Spends a refresh token.
@@ -69,7 +69,7 @@ impl Provider {
         token: &str,
         brings: Brings,
         lifetime: Duration,
-    ) -> Result<Renewal, Failure> {
+    ) -> Result<Renewal, ProviderError> {
         let family = family_of(token);
         let Family { newest, alive, .. } = &mut self.families[family];
         if !*alive {
@@ -119,8 +119,8 @@ impl Provider {
 }
 
 /// A permanent refusal.
-pub(crate) fn refused(code: &str) -> Failure {
-    Failure::Refused { status: 401, code: Code::new(code) }
+pub(crate) fn refused(code: &str) -> ProviderError {
+    ProviderError::Rejected { status: 401, code: Code::new(code) }
 }
 
 /// The family's number, as it is written into each of its tokens.
@@ -140,7 +140,7 @@ impl Store {
     pub(crate) fn write(&mut self, record: Record) {
         self.ever.insert(bearer_of(&record).to_owned());
         let at_rest = self.durable.take().filter(|_| !record.is_whole()).map(|durable| durable.to_text());
-        self.durable = Some(record.completed(at_rest.as_ref()));
+        self.durable = Some(record.with_id_token_from(at_rest.as_ref()));
     }
 
     /// Whether a crash at any time since would have found this credential, or one after it.
@@ -151,20 +151,20 @@ impl Store {
 
 /// The credential that a record is for.
 pub(crate) fn bearer_of(record: &Record) -> &str {
-    match &record.grant.holding {
-        Holding::ChatGpt(tokens, _) => tokens.access_token.expose(),
-        Holding::ApiKey(key, _) => key.expose(),
+    match &record.grant.secrets {
+        GrantSecrets::ChatGpt(tokens, _) => tokens.access_token.expose(),
+        GrantSecrets::ApiKey(key, _) => key.expose(),
     }
 }
 
 /// The refresh token of a record; in this world there always is one.
 pub(crate) fn refresh_token_of(record: &Record) -> &str {
-    record.grant.holding.refresh_token().expect("every grant of this world has one").expose()
+    record.grant.secrets.refresh_token().expect("every grant of this world has one").expose()
 }
 
 /// The id token of a record, if it is in it.
 pub(crate) fn id_token_of(record: &Record) -> Option<&str> {
-    record.grant.holding.id_token().map(IdToken::expose)
+    record.grant.secrets.id_token().map(IdToken::expose)
 }
 
 /// The secret of a bearer.

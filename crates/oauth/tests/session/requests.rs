@@ -4,8 +4,9 @@
 use std::time::Duration;
 
 use authd_oauth::{
-    Annotation, Effect, Event, Failure, Grant, Intent, Mode, RefreshAnswer, Rejected, Session,
-    Standing::{Ready, Refreshing},
+    Annotation, Effect, Event, Grant, Intent, Mode,
+    ProfileStatus::{Ready, Refreshing},
+    ProviderError, RefreshAnswer, Rejected, Session,
     schedule::later,
 };
 use jiff::Timestamp;
@@ -100,7 +101,7 @@ fn a_record_that_may_be_gone_is_saved_whole_after_a_save_that_lacks_it() {
     let mut session = Session::restored(record(Mode::ChatGpt, HOUR), 3, at(0));
     let Effect::Save(ticket, lacking) = session.apply(rank(1), at(1)) else { panic!() };
     assert!(!lacking.is_whole());
-    let id_token = record(Mode::ChatGpt, HOUR).grant.holding.id_token().cloned();
+    let id_token = record(Mode::ChatGpt, HOUR).grant.secrets.id_token().cloned();
     session.apply(Event::Unkept(id_token), at(2));
     let Effect::Save(_, saved) = session.apply(Event::Saved(ticket, Ok(())), at(3)) else { panic!() };
     assert!(saved.is_whole());
@@ -143,7 +144,7 @@ fn a_store_that_answers_again_ends_the_wait_for_the_journal() {
     let mut session = Session::restored(record(Mode::ChatGpt, HOUR), 3, at(0));
     let Effect::Save(ticket, _) = session.apply(Event::RefreshAsked(None), at(0)) else { panic!() };
     let Effect::Refresh(ticket, _) = session.apply(Event::Saved(ticket, Ok(())), at(0)) else { panic!() };
-    let busy = Failure::Busy { status: 429, retry_after: Some(Duration::from_secs(900)) };
+    let busy = ProviderError::Unavailable { status: 429, retry_after: Some(Duration::from_secs(900)) };
     session.apply(Event::Refreshed(ticket, Err(busy)), at(0));
     assert!(matches!(session.apply(Event::StoreReady, at(40)), Effect::Rest));
 }
@@ -211,7 +212,7 @@ fn a_fresh_token_that_is_refused_again_is_not_refreshed_at_once() {
 /// The rejection waits for the renewal as any request does, and the pause begins when that has succeeded.
 #[test]
 fn a_rejection_that_fails_to_renew_is_no_rejection_of_what_comes_later() {
-    let busy = || Fails(Failure::Busy { status: 503, retry_after: None });
+    let busy = || Fails(ProviderError::Unavailable { status: 503, retry_after: None });
     follow(
         record(Mode::ChatGpt, HOUR),
         &[
@@ -251,7 +252,10 @@ fn a_refresh_token_that_comes_alone_is_kept_and_spent_after_a_pause() {
     };
     assert_eq!((refresh_token_of(&saved), saved.journal, saved.generation), ("rt-alone", None, 5));
     assert!(matches!(session.apply(Event::Saved(ticket, Ok(())), at(61)), Effect::Rest), "it waits a little");
-    assert_eq!((session.renewals(), session.standing(at(61)), session.trouble().is_some()), (0, Ready, true));
+    assert_eq!(
+        (session.renewals(), session.status(at(61)), session.last_error().is_some()),
+        (0, Ready, true)
+    );
     let Effect::Save(ticket, journal) = session.apply(Event::Ticked, at(64)) else { panic!("{session:#?}") };
     assert!(journal.journal.is_some());
     let Effect::Refresh(_, token) = session.apply(Event::Saved(ticket, Ok(())), at(64)) else { panic!() };

@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use Do::{Ask, Exchanged, Fails, Probed, Refreshed, SaveFails, Saved, SignIn, Stop, Tick, Use, Wake, Want};
 use authd_oauth::{
-    ApiKey, Effect, Event, Failure, Grant, Mode, Record, RefreshAnswer, Rejected, Session,
-    Standing::{self, Expired, LoginRequired, Ready, Refreshing, Unsaved},
+    ApiKey, Effect, Event, Grant, Mode,
+    ProfileStatus::{self, Expired, LoginRequired, Ready, Refreshing, Unsaved},
+    ProviderError, Record, RefreshAnswer, Rejected, Session,
     schedule::later,
 };
 use jiff::Timestamp;
@@ -30,10 +31,10 @@ pub(crate) enum Do {
     Refreshed(u64),
     Exchanged,
     /// The refresh, or the exchange, that is in flight.
-    Fails(Failure),
+    Fails(ProviderError),
 }
 
-pub(crate) type Row = (u64, Do, &'static str, Standing);
+pub(crate) type Row = (u64, Do, &'static str, ProfileStatus);
 
 const MINUTE: u64 = 60;
 pub(crate) const HOUR: u64 = 60 * MINUTE;
@@ -80,7 +81,7 @@ pub(crate) fn follow(record: Record, rows: &[Row]) -> Session {
         let (word, begun) = word(&effect);
         ticket = begun.unwrap_or(ticket);
         exchanging = matches!(effect, Effect::Exchange(..));
-        let found = (word, session.standing(at(*seconds)));
+        let found = (word, session.status(at(*seconds)));
         assert_eq!(found, (*does, *stands), "at {seconds} s, {what:?}: {session:#?}");
     }
     session
@@ -103,11 +104,11 @@ fn word(effect: &Effect) -> (&'static str, Option<u64>) {
 }
 
 fn busy(status: u16, retry_after: Option<u64>) -> Do {
-    Fails(Failure::Busy { status, retry_after: retry_after.map(Duration::from_secs) })
+    Fails(ProviderError::Unavailable { status, retry_after: retry_after.map(Duration::from_secs) })
 }
 
 fn unanswered() -> Do {
-    Fails(Failure::Unanswered { detail: String::new() })
+    Fails(ProviderError::NoResponse { detail: String::new() })
 }
 
 fn reused() -> Do {
@@ -148,7 +149,7 @@ fn a_wish_is_met_as_far_as_a_refresh_can_meet_it() {
     }
 }
 
-fn stands_after(does: &str) -> Standing {
+fn stands_after(does: &str) -> ProfileStatus {
     if does == "rest" { Ready } else { Refreshing }
 }
 
@@ -222,7 +223,7 @@ fn a_lost_answer_is_remembered_when_the_token_turns_out_to_be_spent() {
     for (ambiguous, again) in [
         (unanswered(), &after_a_probe[..]),
         (busy(503, None), &on_trust),
-        (Fails(Failure::Garbled { detail: String::new() }), &on_trust),
+        (Fails(ProviderError::InvalidResponse { detail: String::new() }), &on_trust),
     ] {
         let lost = [(2_995, ambiguous, "rest", Ready)];
         let session = follow(record(Mode::ChatGpt, HOUR), &[&sent[..], &lost, again, &end].concat());
@@ -230,7 +231,7 @@ fn a_lost_answer_is_remembered_when_the_token_turns_out_to_be_spent() {
         assert_eq!((ended.code.as_str(), ended.at), ("refresh_token_reused", at(3_001)));
         assert_eq!(ended.answer_lost_at, Some(at(2_990)), "when it was journalled");
     }
-    for harmless in [busy(429, None), Fails(Failure::Unsent { detail: String::new() })] {
+    for harmless in [busy(429, None), Fails(ProviderError::NotSent { detail: String::new() })] {
         let rows = [&sent[..], &[(2_995, harmless, "rest", Ready)]].concat();
         let mut session = follow(record(Mode::ChatGpt, HOUR), &rows);
         let ticket = match session.apply(Event::Ticked, at(2_999)) {

@@ -4,7 +4,7 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use authd_oauth::{
-    Effect, Intent, Mode, PROBE_PAUSE, Record, Session, Standing,
+    Effect, Intent, Mode, PROBE_PAUSE, ProfileStatus, Record, Session,
     schedule::{self, later},
 };
 use jiff::Timestamp;
@@ -170,7 +170,7 @@ impl Watch {
                 promise!(refresh_token_of(record) == self.newest, "an old refresh token is saved");
                 promise!(record.ended.is_some() == self.ended, "the end is not saved");
                 let bearer = bearer_of(record).to_owned();
-                (*ticket, Doing::Save { bearer, journal: seen.session.outlook().renewing })
+                (*ticket, Doing::Save { bearer, journal: seen.session.flags().renewing })
             }
             Effect::Refresh(ticket, token) => {
                 self.may_send(seen)?;
@@ -190,7 +190,7 @@ impl Watch {
             Effect::Exchange(ticket, id_token) => {
                 self.may_send(seen)?;
                 let record = seen.session.record();
-                promise!(record.grant.holding.mode() == Mode::ApiKey, "an exchange in ChatGPT mode");
+                promise!(record.grant.secrets.mode() == Mode::ApiKey, "an exchange in ChatGPT mode");
                 promise!(id_token.expose() == self.id_token, "an old id token is exchanged");
                 promise!(!self.pauses(seen.now), "two exchanges within five minutes");
                 (*ticket, Doing::Exchange)
@@ -229,7 +229,7 @@ impl Watch {
         let (here, at_rest) = (id_token_of(record), seen.store.durable.as_ref().and_then(id_token_of));
         promise!(here.or(at_rest) == Some(&self.id_token), "the newest id token is lost");
         if seen.session.is_settled() {
-            promise!(record.grant.holding.mode() == Mode::ApiKey || here.is_none(), "kept for nothing");
+            promise!(record.grant.secrets.mode() == Mode::ApiKey || here.is_none(), "kept for nothing");
             promise!(self.in_flight.is_none(), "settled with a call in flight");
             let durable = seen.store.durable.as_ref();
             let saved = durable.is_some_and(|durable| {
@@ -245,7 +245,7 @@ impl Watch {
     }
 
     fn serves_the_best(&mut self, seen: &Seen<'_>) -> Kept {
-        let (credential, outlook) = (seen.session.credential(), seen.session.outlook());
+        let (credential, flags) = (seen.session.credential(), seen.session.flags());
         let served = secret_of(&credential.bearer);
         let newest = bearer_of(seen.session.record());
         let saving = match &self.in_flight {
@@ -259,8 +259,8 @@ impl Watch {
         let newer_comes = saving.is_some_and(|saving| saving != served || first);
         // Saving again what could not be saved is no reason to call it saved.
         let again = saving == Some(served);
-        promise!(saved || newer_comes || again || outlook.unsaved, "not saved, and not told");
-        if !saved && !newer_comes && !outlook.unsaved {
+        promise!(saved || newer_comes || again || flags.unsaved, "not saved, and not told");
+        if !saved && !newer_comes && !flags.unsaved {
             self.lapses.push("a credential that could not be saved is not called unsaved");
         }
         let (generation, same) = (credential.generation, served == self.served.1);
@@ -269,10 +269,11 @@ impl Watch {
         if !same {
             self.served = (generation, served.to_owned());
         }
-        let standing = seen.session.standing(seen.now);
-        let answers = matches!(standing, Standing::Ready | Standing::Refreshing | Standing::Unsaved);
-        let valid = credential.lasts(seen.now) > Duration::ZERO && !outlook.spent;
-        promise!(answers == valid, "a credential that is valid: {valid}, and it is {standing:?}");
+        let status = seen.session.status(seen.now);
+        let answers =
+            matches!(status, ProfileStatus::Ready | ProfileStatus::Refreshing | ProfileStatus::Unsaved);
+        let valid = credential.lasts(seen.now) > Duration::ZERO && !flags.spent;
+        promise!(answers == valid, "a credential that is valid: {valid}, and it is {status:?}");
         Ok(())
     }
 

@@ -4,8 +4,8 @@
 use std::time::Duration;
 
 use authd_oauth::{
-    Annotation, ApiKey, Effect, Event, Failure, Grant, Intent, Mode, Record, RefreshToken, Session, Standing,
-    Unsaved,
+    Annotation, ApiKey, Effect, Event, Grant, Intent, Mode, ProfileStatus, ProviderError, Record,
+    RefreshToken, SaveError, Session,
     schedule::{earlier, later, shifted},
 };
 use jiff::{SignedDuration, Timestamp};
@@ -58,9 +58,9 @@ enum What {
 #[derive(Clone)]
 pub(crate) enum Report {
     Probed(bool),
-    Saved(Result<(), Unsaved>),
-    Refreshed(Result<Renewal, Failure>),
-    Exchanged(Result<ApiKey, Failure>),
+    Saved(Result<(), SaveError>),
+    Refreshed(Result<Renewal, ProviderError>),
+    Exchanged(Result<ApiKey, ProviderError>),
 }
 
 /// How a world begins.
@@ -321,11 +321,11 @@ impl World {
     }
 
     fn is_well(&self, lives: bool, began: Timestamp) -> Kept {
-        let standing = self.session.standing(self.now);
+        let status = self.session.status(self.now);
         let record = self.session.record();
         match record.ended {
             Some(_) if lives => Err("a live grant was ended".to_owned()),
-            None if lives && standing != Standing::Ready => Err(format!("{standing:?} in a healthy world")),
+            None if lives && status != ProfileStatus::Ready => Err(format!("{status:?} in a healthy world")),
             None if !lives && self.watch.may_renew() => Err("a dead grant was not ended".to_owned()),
             _ if lives && self.now > later(began, RECOVERY) => Err("it took too long".to_owned()),
             _ if lives && !self.provider.accepts(refresh_token_of(record)) => {

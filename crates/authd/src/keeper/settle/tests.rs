@@ -79,7 +79,7 @@ fn of_two_records_with_one_refresh_token_the_default_is_kept() {
             refresh_token: Some(RefreshToken::new(token)),
             expires_at: Timestamp::UNIX_EPOCH,
         };
-        record.grant.holding = authd_oauth::Holding::ChatGpt(tokens, None);
+        record.grant.secrets = authd_oauth::GrantSecrets::ChatGpt(tokens, None);
         record.default_rank = rank;
         Ok::<_, ()>(record)
     };

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use authd_oauth::{
-    Annotation, Failure, Grant, Holding, Mode, REJECTION_PAUSE, Rejected, Session,
+    Annotation, Grant, GrantSecrets, Mode, ProviderError, REJECTION_PAUSE, Rejected, Session,
     schedule::{self, earlier, later, shifted},
 };
 use jiff::{SignedDuration, Timestamp};
@@ -31,8 +31,8 @@ impl Watch {
     }
 
     pub(crate) fn signed_in(&mut self, grant: &Grant, now: Timestamp) {
-        grant.holding.refresh_token().unwrap().expose().clone_into(&mut self.newest);
-        grant.holding.id_token().unwrap().expose().clone_into(&mut self.id_token);
+        grant.secrets.refresh_token().unwrap().expose().clone_into(&mut self.newest);
+        grant.secrets.id_token().unwrap().expose().clone_into(&mut self.id_token);
         self.in_flight = None;
         (self.ended, self.doubt, self.unproven, self.lost) = (false, false, false, false);
         (self.not_before, self.excused_until) = (now, now);
@@ -76,7 +76,7 @@ impl Watch {
     /// A wish that the newest credential meets, saved or not, is no reason for a newer one.
     pub(crate) fn wanted(&mut self, span: Duration, session: &Session, now: Timestamp) {
         let grant = &session.record().grant;
-        if let (Holding::ChatGpt(tokens, _), Some(due)) = (&grant.holding, session.refresh_at()) {
+        if let (GrantSecrets::ChatGpt(tokens, _), Some(due)) = (&grant.secrets, session.refresh_at()) {
             let (issued, expires) = (grant.issued_at, tokens.expires_at);
             let counts = schedule::wish(span, issued, expires, due, now);
             self.wanted |= schedule::lifetime(now, expires) <= counts;
@@ -151,7 +151,7 @@ impl Watch {
                     return;
                 }
                 (self.doubt, self.unproven, self.wanted) = (false, false, false);
-                if session.record().grant.holding.mode() == Mode::ChatGpt {
+                if session.record().grant.secrets.mode() == Mode::ChatGpt {
                     self.exchanged_at = std::mem::take(&mut self.rejected).then_some(now);
                 }
             }
@@ -168,16 +168,16 @@ impl Watch {
         }
     }
 
-    fn failed(&mut self, failure: &Failure, now: Timestamp) {
+    fn failed(&mut self, failure: &ProviderError, now: Timestamp) {
         match failure {
-            Failure::Refused { .. } => self.ended = true,
+            ProviderError::Rejected { .. } => self.ended = true,
             // A probe may find that the wait is over, so that only the excuse is certain.
-            Failure::Unsent { .. } | Failure::Unanswered { .. } => {
+            ProviderError::NotSent { .. } | ProviderError::NoResponse { .. } => {
                 self.doubt = true;
                 self.excused_until = later(now, BACK_OFF.1);
             }
-            Failure::Busy { retry_after, .. } => self.backs_off(*retry_after, now),
-            Failure::Garbled { .. } => self.backs_off(None, now),
+            ProviderError::Unavailable { retry_after, .. } => self.backs_off(*retry_after, now),
+            ProviderError::InvalidResponse { .. } => self.backs_off(None, now),
         }
     }
 

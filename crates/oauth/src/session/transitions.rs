@@ -5,11 +5,11 @@ use std::{sync::Arc, time::Duration};
 use jiff::Timestamp;
 
 use super::{
-    Credential, Durable, LAST_MINUTE, LONGEST_PROBE_PAUSE, LONGEST_SAVE_PAUSE, Network, PROBE_PAUSE,
-    STOPPING_SAVE_PAUSE, Session, Trouble, Unsaved, WAITING,
+    Credential, Durable, LAST_MINUTE, LONGEST_PROBE_PAUSE, LONGEST_SAVE_PAUSE, LastError, Network,
+    PROBE_PAUSE, STOPPING_SAVE_PAUSE, SaveError, Session, WAITING,
 };
 use crate::{
-    ApiKey, Code, Ended, Failure, Holding, Mode, RefreshAnswer, claims,
+    ApiKey, Code, GrantEnd, GrantSecrets, Mode, ProviderError, RefreshAnswer, claims,
     schedule::{self, earlier, later},
 };
 
@@ -34,7 +34,7 @@ impl Session {
         }
     }
 
-    pub(super) fn journalled(&mut self, result: Result<(), Unsaved>, now: Timestamp) {
+    pub(super) fn journalled(&mut self, result: Result<(), SaveError>, now: Timestamp) {
         match result {
             Ok(()) => {
                 self.journal_durable = true;
@@ -45,7 +45,7 @@ impl Session {
                 self.journal_durable = true;
                 self.journal_failed_at = None;
             }
-            Err(complaint) => {
+            Err(message) => {
                 self.record.journal = self.answer_lost_at;
                 self.back_off(None, now);
                 self.journal_failed_at = Some(now);
@@ -53,12 +53,12 @@ impl Session {
                 if let Some(expires) = self.served.expires_at {
                     self.not_before = self.not_before.min(earlier(expires, LAST_MINUTE));
                 }
-                self.trouble = Some(Arc::new(Trouble::Store(complaint)));
+                self.last_error = Some(Arc::new(LastError::Store(message)));
             }
         }
     }
 
-    pub(super) fn refreshed(&mut self, result: Result<RefreshAnswer, Failure>, now: Timestamp) {
+    pub(super) fn refreshed(&mut self, result: Result<RefreshAnswer, ProviderError>, now: Timestamp) {
         match result {
             Ok(answer) => {
                 // The token that was sent is spent, and its successor is known.
@@ -79,7 +79,7 @@ impl Session {
                     }
                 }
             }
-            Err(Failure::Refused { code, .. }) => self.end(code, now),
+            Err(ProviderError::Rejected { code, .. }) => self.end(code, now),
             Err(failure) => {
                 if failure.may_have_rotated() {
                     self.answer_lost_at = self.answer_lost_at.or(self.record.journal);
@@ -90,43 +90,43 @@ impl Session {
         }
     }
 
-    pub(super) fn exchanged(&mut self, result: Result<ApiKey, Failure>, now: Timestamp) {
+    pub(super) fn exchanged(&mut self, result: Result<ApiKey, ProviderError>, now: Timestamp) {
         match result {
             Ok(key) => {
                 self.recovered();
                 (self.renew_key, self.rejected) = (false, false);
                 self.paused_since = Some(now);
                 self.renewals += 1;
-                if let Holding::ApiKey(held, _) = &mut self.record.grant.holding {
+                if let GrantSecrets::ApiKey(held, _) = &mut self.record.grant.secrets {
                     *held = key;
                 }
                 self.record.generation += 1;
                 self.durable = Durable::due(now);
             }
-            Err(Failure::Refused { code, .. }) => self.end(code, now),
+            Err(ProviderError::Rejected { code, .. }) => self.end(code, now),
             Err(failure) => self.failed(failure, now),
         }
     }
 
-    pub(super) fn saved(&mut self, result: Result<(), Unsaved>, now: Timestamp) {
+    pub(super) fn saved(&mut self, result: Result<(), SaveError>, now: Timestamp) {
         let Durable::No { failures, .. } = self.durable else { return };
         match result {
             Ok(()) => {
                 self.rests();
                 // A journal entry that waits is the reason why nothing is sent.
-                if matches!(self.trouble.as_deref(), Some(Trouble::Store(_)))
+                if matches!(self.last_error.as_deref(), Some(LastError::Store(_)))
                     && self.journal_failed_at.is_none()
                 {
-                    self.trouble = None;
+                    self.last_error = None;
                 }
             }
-            Err(complaint) => {
+            Err(message) => {
                 let failures = failures + 1;
                 let longest = if self.stopping { STOPPING_SAVE_PAUSE } else { LONGEST_SAVE_PAUSE };
                 let pause = schedule::back_off(failures, None, self.jitter(failures)).min(longest);
                 self.durable = Durable::No { failures, next: later(now, pause), tried_at: Some(now) };
                 self.unsaved = true;
-                self.trouble = Some(Arc::new(Trouble::Store(complaint)));
+                self.last_error = Some(Arc::new(LastError::Store(message)));
             }
         }
         // Saved or not: nothing better than the newest credential can be had, and the one before it
@@ -140,7 +140,7 @@ impl Session {
         self.unsaved = false;
         // What changed meanwhile may be what the record needs at rest.
         if !self.changed {
-            self.record.rest();
+            self.record.drop_id_token();
         }
     }
 
@@ -149,7 +149,7 @@ impl Session {
         self.take_in(answer, now);
         self.record.grant.issued_at = now;
         self.renewals += 1;
-        match self.record.grant.holding.mode() {
+        match self.record.grant.secrets.mode() {
             Mode::ChatGpt => {
                 self.record.generation += 1;
                 self.paused_since = std::mem::take(&mut self.rejected).then_some(now);
@@ -163,7 +163,7 @@ impl Session {
     /// changes nothing and loses nothing.
     fn take_in(&mut self, answer: RefreshAnswer, now: Timestamp) {
         let grant = &mut self.record.grant;
-        let brought = grant.holding.renew(answer, now).map(claims::identity);
+        let brought = grant.secrets.renew(answer, now).map(claims::identity);
         if let Some(Ok(newer)) = brought {
             let identity = Arc::make_mut(&mut grant.identity);
             identity.plan = newer.plan.or(identity.plan.take());
@@ -175,20 +175,20 @@ impl Session {
         self.asked = false;
         self.failures = 0;
         self.network = Network::Trusted;
-        self.trouble = None;
+        self.last_error = None;
     }
 
-    pub(super) fn failed(&mut self, failure: Failure, now: Timestamp) {
+    pub(super) fn failed(&mut self, failure: ProviderError, now: Timestamp) {
         let retry_after = match &failure {
-            Failure::Busy { retry_after, .. } => *retry_after,
-            Failure::Unsent { .. } | Failure::Unanswered { .. } => {
+            ProviderError::Unavailable { retry_after, .. } => *retry_after,
+            ProviderError::NotSent { .. } | ProviderError::NoResponse { .. } => {
                 self.doubt_network(now, true);
                 None
             }
-            Failure::Garbled { .. } | Failure::Refused { .. } => None,
+            ProviderError::InvalidResponse { .. } | ProviderError::Rejected { .. } => None,
         };
         self.back_off(retry_after, now);
-        self.trouble = Some(Arc::new(Trouble::Provider(failure, self.not_before)));
+        self.last_error = Some(Arc::new(LastError::Provider(failure, self.not_before)));
     }
 
     pub(super) fn back_off(&mut self, retry_after: Option<Duration>, now: Timestamp) {
@@ -204,7 +204,7 @@ impl Session {
         self.journal_durable = false;
         self.record.journal = None;
         let answer_lost_at = self.answer_lost_at.take();
-        self.record.ended = Some(Arc::new(Ended { code, at: now, answer_lost_at }));
+        self.record.ended = Some(Arc::new(GrantEnd { code, at: now, answer_lost_at }));
         self.durable = Durable::due(now);
     }
 }

@@ -5,8 +5,8 @@ use std::{sync::Arc, time::Duration};
 use jiff::{SignedDuration, Timestamp};
 
 use crate::{
-    ApiKey, Bearer, Failure, Grant, Holding, IdToken, Identity, Intent, Record, RefreshAnswer, RefreshToken,
-    Routing, schedule,
+    ApiKey, Bearer, Grant, GrantSecrets, IdToken, Identity, Intent, ProviderError, Record, RefreshAnswer,
+    RefreshToken, Routing, schedule,
 };
 
 /// What happened.
@@ -42,12 +42,12 @@ pub enum Event {
     SignedIn(Box<Grant>, Arc<str>),
     /// The end of [`Effect::Probe`]: whether the network answered.
     Probed(u64, bool),
-    /// The end of [`Effect::Save`], with the store's complaint.
-    Saved(u64, Result<(), Unsaved>),
+    /// The end of [`Effect::Save`], with the store's message.
+    Saved(u64, Result<(), SaveError>),
     /// The end of [`Effect::Refresh`].
-    Refreshed(u64, Result<RefreshAnswer, Failure>),
+    Refreshed(u64, Result<RefreshAnswer, ProviderError>),
     /// The end of [`Effect::Exchange`].
-    Exchanged(u64, Result<ApiKey, Failure>),
+    Exchanged(u64, Result<ApiKey, ProviderError>),
 }
 
 /// What a record says beside its grant.
@@ -85,7 +85,7 @@ pub enum Effect {
 
 /// Whether the profile can be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Standing {
+pub enum ProfileStatus {
     /// It answers.
     Ready,
     /// It answers, and a renewal is under way.
@@ -119,9 +119,9 @@ pub struct Credential {
     pub expires_at: Option<Timestamp>,
 }
 
-/// All that a session's standing depends on besides its credential and the time.
+/// All that a session's status depends on besides its credential and the time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Outlook {
+pub struct StatusFlags {
     /// A person has to sign in, at the latest when the credential has expired.
     pub ended: bool,
     /// The credential is of no use any more, although it does not expire.
@@ -132,37 +132,37 @@ pub struct Outlook {
     pub renewing: bool,
 }
 
-impl Outlook {
+impl StatusFlags {
     /// Whether a profile with this credential can be used.
-    pub fn standing(&self, credential: &Credential, now: Timestamp) -> Standing {
+    pub fn status(&self, credential: &Credential, now: Timestamp) -> ProfileStatus {
         let expired = credential.expires_at.is_some_and(|expires| expires <= now);
         match self {
-            Self { spent: true, .. } => Standing::LoginRequired,
-            Self { ended: true, .. } if expired => Standing::LoginRequired,
-            _ if expired => Standing::Expired,
-            Self { unsaved: true, .. } => Standing::Unsaved,
-            Self { renewing: true, .. } => Standing::Refreshing,
-            _ => Standing::Ready,
+            Self { spent: true, .. } => ProfileStatus::LoginRequired,
+            Self { ended: true, .. } if expired => ProfileStatus::LoginRequired,
+            _ if expired => ProfileStatus::Expired,
+            Self { unsaved: true, .. } => ProfileStatus::Unsaved,
+            Self { renewing: true, .. } => ProfileStatus::Refreshing,
+            _ => ProfileStatus::Ready,
         }
     }
 }
 
 /// What went wrong last, while it still matters.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Trouble {
+pub enum LastError {
     /// The provider, in its renewal; the next try is not before the time given.
-    Provider(Failure, Timestamp),
+    Provider(ProviderError, Timestamp),
     /// The store.
-    Store(Unsaved),
+    Store(SaveError),
 }
 
 /// A record that the store did not take.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Unsaved {
+pub struct SaveError {
     /// Because a person has to unlock it.
     pub locked: bool,
     /// The store's own words.
-    pub complaint: String,
+    pub message: String,
 }
 
 impl Credential {
@@ -172,11 +172,11 @@ impl Credential {
     }
 
     pub(super) fn of(record: &Record) -> Self {
-        let (bearer, expires_at) = match &record.grant.holding {
-            Holding::ChatGpt(tokens, _) => {
+        let (bearer, expires_at) = match &record.grant.secrets {
+            GrantSecrets::ChatGpt(tokens, _) => {
                 (Bearer::Access(tokens.access_token.clone()), Some(tokens.expires_at))
             }
-            Holding::ApiKey(key, _) => (Bearer::Key(key.clone()), None),
+            GrantSecrets::ApiKey(key, _) => (Bearer::Key(key.clone()), None),
         };
         let Record { generation, grant, grant_id, routing, .. } = record;
         Self {

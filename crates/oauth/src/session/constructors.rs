@@ -19,7 +19,7 @@ impl Session {
 
     /// The session that a saved record describes. A journalled refresh is settled at once.
     pub fn restored(mut record: Record, seed: u64, now: Timestamp) -> Self {
-        record.rest();
+        record.drop_id_token();
         let mut session = Self::of(record, seed, now);
         session.correct_future(now);
         session.served = Credential::of(&session.record).into();
@@ -47,7 +47,7 @@ impl Session {
             paused_since: None,
             renewals: 0,
             used_at: now,
-            trouble: None,
+            last_error: None,
             pending_routing: None,
             stopping: false,
             seed,
