@@ -1,66 +1,64 @@
-//! The daemon's life: build → run → drain. It owns every task, the signals, and the word to systemd
-//! that all is ready; it knows no rule of any of them.
+//! Builds the daemon, runs it, and shuts it down.
+
+mod callback_handler;
+mod reload;
+mod signals;
 
 use std::{path::Path, process::ExitCode, time::Duration};
 
 use authd_api::Paths;
+use authd_broker::{Broker, BrokerConfig, BrokerTasks, CallbackServerState, now};
 use authd_oauth::Endpoint;
 use authd_store::{StateDir, StateDirError, Store};
-use tokio::{
-    sync::{mpsc, watch},
-    task::JoinSet,
-};
+use tokio::{sync::watch, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
-mod reload;
-mod signals;
-
 use self::{
-    reload::Reloadable,
-    signals::{Asked, Signals},
+    callback_handler::LoginCallbacks,
+    reload::Reload,
+    signals::{SignalAction, Signals},
 };
 use crate::{
-    callback::{self, CallbackFacts},
-    clock,
-    codex::{self, homes::ManagedHomes},
+    callback::{self, CallbackServer},
     config::{Config, ConfigError, Source},
-    connections::{self, Bounds},
-    events::Events,
-    hooks, hygiene,
-    inherited::Inherited,
-    keeper::keeper,
-    locks::{LockError, SocketLock},
-    logins::Logins,
-    metrics::Metrics,
-    notify::{self, Health},
-    profile::ProfileDeps,
+    hooks,
+    http::{self, AppState, ConnectionSettings, Metrics, convert},
+    platform::{
+        Health, InheritedSockets, LockError, ProcessLimiter, Socket, SocketError, SocketLock, feed_watchdog,
+        notify_ready, notify_stopping, open_file_limit, raise_open_files, socket_connections, update_status,
+        watchdog_timeout,
+    },
     relay::Relay,
-    server::{self, Front},
-    socket::{Socket, SocketError},
     telemetry::Telemetry,
 };
 
-/// How long a stop waits for refreshes, exchanges and saves that are under way.
+/// Longest time a shutdown waits for refreshes, exchanges and saves.
 const DRAIN: Duration = Duration::from_secs(10);
 
-/// How the daemon ended. The numbers are those of sysexits.h.
+/// Most event streams of one process.
+const MOST_EVENT_STREAMS: usize = 64;
+
+/// The event streams of one process take at most this fraction of the connections.
+const STREAM_SHARE: usize = 4;
+
+/// How the daemon ended, with the exit codes of sysexits.h.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Exit {
-    /// It was asked to.
-    Asked = 0,
-    /// The configuration cannot be used.
+    /// By a signal.
+    Requested = 0,
+    /// The configuration is invalid.
     Config = 64,
-    /// There is no socket to be had.
+    /// The socket or the state directory is not available.
     Unavailable = 69,
-    /// A part of it ended unasked.
+    /// A task ended unexpectedly.
     Internal = 70,
 }
 
 impl From<Exit> for ExitCode {
     fn from(exit: Exit) -> Self {
         Self::from(match exit {
-            Exit::Asked => 0,
+            Exit::Requested => 0,
             Exit::Config => 64,
             Exit::Unavailable => 69,
             Exit::Internal => 70,
@@ -71,28 +69,28 @@ impl From<Exit> for ExitCode {
 /// Why the daemon did not start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    /// Mend the configuration.
+    /// The configuration is invalid.
     #[error(transparent)]
     Config(#[from] ConfigError),
-    /// Mend the configuration: a value in it cannot be used here.
+    /// A value of the configuration cannot be used on this machine.
     #[error("{0}")]
     Setting(String),
-    /// Use the daemon that is there.
+    /// Another daemon serves the socket.
     #[error(transparent)]
     Lock(#[from] LockError),
-    /// Free the socket.
+    /// The socket was not opened.
     #[error(transparent)]
     Socket(#[from] SocketError),
-    /// The state directory cannot be used, or belongs to another daemon.
+    /// The state directory cannot be used or belongs to another daemon.
     #[error(transparent)]
     State(#[from] StateDirError),
-    /// The system refused something every daemon needs.
+    /// The system refused a resource.
     #[error("{0}")]
     System(#[from] std::io::Error),
 }
 
 impl StartError {
-    /// The exit code that says so.
+    /// The exit code.
     pub fn exit(&self) -> Exit {
         match self {
             Self::State(StateDirError::AlreadyOwned { .. }) | Self::Lock(_) | Self::Socket(_) => {
@@ -104,7 +102,7 @@ impl StartError {
     }
 }
 
-/// The daemon, with its configuration read and nothing outside touched.
+/// A daemon that has not started.
 pub struct App {
     paths: Paths,
     source: Source,
@@ -112,8 +110,8 @@ pub struct App {
     telemetry: Telemetry,
 }
 
-/// Whether a daemon could start with this configuration: what it names outside itself is read, and
-/// nothing is changed.
+/// Checks that a daemon could start with this configuration. Reads the files that it names, and changes
+/// nothing.
 pub fn check(config: &Config) -> Result<(), StartError> {
     let Config { provider, client, network, .. } = config;
     match Endpoint::new(provider.clone(), client.clone(), network.clone()) {
@@ -123,170 +121,130 @@ pub fn check(config: &Config) -> Result<(), StartError> {
 }
 
 impl App {
-    /// A daemon with the configuration that was read from there.
+    /// A daemon with the configuration that was read from `source`.
     pub fn new(paths: Paths, source: Source, config: Config, telemetry: Telemetry) -> Self {
         Self { paths, source, config, telemetry }
     }
 
-    /// Runs until a signal, or until a part of it ends unasked. Whoever started it is told when it listens.
-    pub async fn run(self, inherited: Inherited, announce: fn(&Path)) -> Result<Exit, StartError> {
-        let started_at = clock::now();
+    /// Runs until a signal or a fault. Calls `announce` once the daemon listens.
+    pub async fn run(self, inherited: InheritedSockets, announce: fn(&Path)) -> Result<Exit, StartError> {
+        let started_at = now();
         let Self { paths, source, config, telemetry } = self;
         let mut signals = Signals::install()?;
-        hygiene::raise_open_files();
+        raise_open_files();
         let socket_lock = SocketLock::take(&paths.socket)?;
         let state_dir = StateDir::open(&paths.state_dir)?;
         let socket = Socket::open(&paths.socket, inherited.socket, &socket_lock)?;
+        let invalid = |error: authd_oauth::NetworkError| StartError::Setting(error.to_string());
         let endpoint = Endpoint::new(config.provider.clone(), config.client.clone(), config.network.clone())
-            .map_err(|error| StartError::Setting(error.to_string()))?;
+            .map_err(invalid)?;
+        let relay = Relay::new(config.network.clone()).map_err(invalid)?;
 
-        let relay =
-            Relay::new(config.network.clone()).map_err(|error| StartError::Setting(error.to_string()))?;
         let store = Store::open(config.store.for_state_dir(&paths.state_dir), state_dir.clone());
         let metrics = Metrics::new(started_at, &store);
-        if let Err(error) = store.probe().await {
-            warn!(%error, "the store does not answer yet; it is tried again");
-        }
-        config.store.compare(store.remembered());
-
-        let (soft, closing) = (CancellationToken::new(), CancellationToken::new());
-        let (reloadable, rendering, settings, limits) = Reloadable::new(source, telemetry, &config);
-        let events = Events::new();
-        let deps = ProfileDeps {
+        let stopping = CancellationToken::new();
+        let (callback_sender, callback) = watch::channel(CallbackServerState::default());
+        let (reload, settings) = Reload::new(source, telemetry, &config);
+        let (broker, mut broker_tasks) = Broker::start(BrokerConfig {
             endpoint: endpoint.clone(),
             store: store.clone(),
-            rendering: rendering.clone(),
-            events: events.clone(),
-            metrics: metrics.clone(),
-            stopping: soft.clone(),
-            closing: closing.clone(),
-        };
-        let homes = ManagedHomes::new(state_dir.clone());
-        let (notices, notified) = mpsc::unbounded_channel();
-        let (keeper, keeping) = keeper(deps, homes.clone(), notices);
-        let (callback_facts, callback) = watch::channel(CallbackFacts::default());
-        let logins = Logins::new(
-            settings,
-            endpoint.clone(),
-            keeper.clone(),
-            store.clone(),
-            callback.clone(),
-            events.clone(),
-            soft.clone(),
-        );
-        let (codex, sharing) =
-            codex::codex(homes, notified, keeper.clone(), store.clone(), events.clone(), soft.clone());
-        let hooks = hooks::watch(config.hooks.clone(), events.clone(), keeper.clone(), soft.clone());
-        let front = Front {
-            keeper,
-            codex,
-            logins: logins.clone(),
+            state_dir: state_dir.clone(),
+            render_context: settings.render_context,
+            login_settings: settings.logins,
+            callback: callback.clone(),
+            stopping: stopping.clone(),
+        })
+        .await;
+        config.store.warn_if_other(store.remembered());
+        let streams_per_process =
+            MOST_EVENT_STREAMS.min(socket_connections(open_file_limit()) / STREAM_SHARE);
+        let state = AppState {
+            broker: broker.clone(),
             relay,
-            events: events.clone(),
             metrics,
-            stopping: soft.clone(),
-            endpoint: endpoint.clone(),
+            stopping: stopping.clone(),
+            endpoint,
             callback: callback.clone(),
             store: store.watch(),
-            limits,
+            settings: settings.requests,
+            event_streams: ProcessLimiter::new(streams_per_process),
             started_at,
         };
 
-        let (mut doors, mut tasks) = (JoinSet::new(), JoinSet::new());
-        let alarm = tokio::spawn(clock::keep_alarm());
-        tasks.spawn(keeping);
-        tasks.spawn(sharing);
-        tasks.spawn(hooks);
-        let server = callback::CallbackServer::new(config.callback.ports.clone(), config.callback.yield_for);
-        doors.spawn(server.run(logins.clone(), callback_facts, inherited.callback, soft.clone()));
-        let bounds = Bounds {
+        let (mut servers, mut tasks) = (JoinSet::new(), JoinSet::new());
+        let callback_server = CallbackServer::new(config.callback.ports.clone(), config.callback.yield_for);
+        let handler = LoginCallbacks(broker.logins.clone());
+        servers.spawn(callback_server.run(handler, callback_sender, inherited.callback, stopping.clone()));
+        let connection_settings = ConnectionSettings {
             per_process: config.socket.max_connections,
             head_deadline: config.socket.header_timeout,
         };
-        let (routes, stop) = (server::routes(front), soft.clone());
-        doors.spawn(async move { connections::serve(&socket.listener, routes, bounds, stop).await });
-        tasks.spawn(recover(store.clone(), soft.clone()));
-        tasks.spawn(restore(logins.clone(), soft.clone()));
+        let (router, stop) = (http::router(state), stopping.clone());
+        servers.spawn(async move { http::serve(&socket.listener, router, connection_settings, stop).await });
+        let describe = |snapshot: &_, name: &_| convert::profile_of(snapshot, name, now());
+        tasks.spawn(hooks::watch(config.hooks, broker.events, broker.registry, describe, stopping.clone()));
         callback::settled(callback.clone()).await;
         info!(socket = %paths.socket.display(), "listening");
         announce(&paths.socket);
         let health = Health { callback, store: store.watch() };
-        notify::ready(&paths.socket, &health);
-        let (socket_path, stop) = (paths.socket.clone(), soft.clone());
-        tasks.spawn(async move { notify::narrate(&socket_path, health, stop).await });
-        if let Some(patience) = notify::watchdog() {
-            tasks.spawn(notify::feed_watchdog(patience, store.clone(), soft.clone()));
+        notify_ready(&paths.socket, &health);
+        let (socket_path, stop) = (paths.socket.clone(), stopping.clone());
+        tasks.spawn(async move { update_status(&socket_path, health, stop).await });
+        if let Some(timeout) = watchdog_timeout() {
+            tasks.spawn(feed_watchdog(timeout, store.clone(), stopping.clone()));
         }
 
-        let exit = live(&mut doors, &mut tasks, &mut signals, &reloadable).await;
-        notify::stopping();
-        soft.cancel();
-        drain(doors, &logins, closing, tasks, &mut signals).await;
-        alarm.abort();
-        // Not before the last save.
+        let exit = wait_for_exit(&mut servers, &mut tasks, &mut broker_tasks, &mut signals, &reload).await;
+        notify_stopping();
+        stopping.cancel();
+        drain(servers, broker_tasks, tasks, &mut signals).await;
+        // Released only after the last save.
         drop((socket_lock, state_dir));
         Ok(exit)
     }
 }
 
-/// Tries a store that does not answer again and again.
-async fn recover(store: Store, stop: CancellationToken) {
-    tokio::select! {
-        () = store.recover_loop() => error!("the store's thread has died, and cannot come back in this process"),
-        () = stop.cancelled() => {}
-    }
-}
-
-/// Takes pending logins up again, once the store can be listed.
-async fn restore(logins: Logins, stop: CancellationToken) {
-    tokio::select! {
-        () = logins.restore() => stop.cancelled().await,
-        () = stop.cancelled() => {}
-    }
-}
-
-/// Until a signal asks for the end, or a part of the daemon ends unasked.
-async fn live(
-    doors: &mut JoinSet<()>,
+/// Waits for a signal to stop, or for a task that ends unexpectedly.
+async fn wait_for_exit(
+    servers: &mut JoinSet<()>,
     tasks: &mut JoinSet<()>,
+    broker_tasks: &mut BrokerTasks,
     signals: &mut Signals,
-    reloadable: &Reloadable,
+    reload: &Reload,
 ) -> Exit {
     loop {
         let ended = tokio::select! {
-            Some(ended) = doors.join_next() => ended,
+            Some(ended) = servers.join_next() => ended,
             Some(ended) = tasks.join_next() => ended,
-            asked = signals.next() => match asked {
-                Asked::Stop => return Exit::Asked,
-                Asked::Reload => {
-                    reloadable.reload().await;
+            () = broker_tasks.ended() => return Exit::Internal,
+            action = signals.next() => match action {
+                SignalAction::Stop => return Exit::Requested,
+                SignalAction::Reload => {
+                    reload.run().await;
                     continue;
                 }
             },
         };
-        error!(?ended, "a part of authd ended unasked; it is better to start anew");
+        error!(?ended, "background task exited unexpectedly; shutting down");
         return Exit::Internal;
     }
 }
 
-/// Lets what must not be cancelled come to its end: answers; then the sign-ins whose code has been
-/// brought; then refreshes and saves, which a sign-in may be waiting for.
+/// Finishes the responses in progress, then the broker's work.
 async fn drain(
-    mut doors: JoinSet<()>,
-    logins: &Logins,
-    closing: CancellationToken,
+    mut servers: JoinSet<()>,
+    broker_tasks: BrokerTasks,
     mut tasks: JoinSet<()>,
     signals: &mut Signals,
 ) {
     let drained = async {
-        while doors.join_next().await.is_some() {}
-        logins.drain().await;
-        closing.cancel();
+        while servers.join_next().await.is_some() {}
+        broker_tasks.drain().await;
         while tasks.join_next().await.is_some() {}
     };
     tokio::select! {
         () = drained => info!("stopped"),
-        () = tokio::time::sleep(DRAIN) => warn!("stopped, with work still under way after {} s", DRAIN.as_secs()),
-        () = signals.second_stop() => warn!("stopped at once"),
+        () = tokio::time::sleep(DRAIN) => warn!(seconds = DRAIN.as_secs(), "stopped with unfinished work"),
+        () = signals.second_stop() => warn!("stopped at once by a second signal"),
     }
 }

@@ -1,16 +1,15 @@
-//! What the daemon's command line takes: three options, which are parsed by hand. A parser that makes its help and
-//! its complaints itself would be an eighth of a megabyte of a program that stays in memory.
+//! The daemon's command line.
 
 use std::{ffi::OsString, path::PathBuf};
 
 use lexopt::Arg::{Long, Short};
 
-/// What `--help` says. The manual page, `authd.1`, says the same.
+/// The text of `--help`. The manual page, `authd.1`, has the same content.
 pub const HELP: &str = "\
 The local daemon that owns OAuth logins: like ssh-agent for OAuth.
 
-It runs until it is told to stop (SIGTERM, SIGINT); SIGHUP reloads the configuration. Programs ask it
-on a Unix socket; people use authctl.
+It runs until SIGTERM or SIGINT; SIGHUP reloads the configuration. Programs use its Unix socket;
+people use authctl.
 
 Usage: authd [OPTIONS]
 
@@ -22,51 +21,51 @@ Options:
           The socket to listen on [default: $AUTHD_SOCKET, else authd/authd.sock in the runtime
           directory]
       --check-config
-          Read the configuration, say what is wrong with it, and end
+          Check the configuration and exit
   -h, --help
           Print help
   -V, --version
           Print version
 
 Exit codes:
-  0   asked to stop
-  2   the command line cannot be used
-  64  the configuration cannot be used
-  69  no socket to be had, or another authd has it, or has the logins
-  70  a part of authd failed; the service manager starts it anew
+  0   stopped by a signal
+  2   invalid command line
+  64  invalid configuration
+  69  the socket is not available, or another authd serves it or owns the state directory
+  70  internal error; the service manager restarts authd
 ";
 
-/// What a command line asks for.
+/// What a command line requests.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Asked {
-    /// To run, or to look at the configuration.
+pub enum CliAction {
+    /// Run, or check the configuration.
     Run(Args),
-    /// To print [`HELP`].
+    /// Print [`HELP`].
     Help,
-    /// To print the version.
+    /// Print the version.
     Version,
 }
 
-/// How to run.
+/// The options.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Args {
     /// The configuration file.
     pub config: Option<PathBuf>,
     /// The socket to listen on.
     pub socket: Option<PathBuf>,
-    /// Only read the configuration.
+    /// Only check the configuration.
     pub check_config: bool,
 }
 
-impl Asked {
-    /// What these words ask for, without the program's name.
-    pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Self, lexopt::Error> {
-        let mut words = lexopt::Parser::from_args(words);
+impl CliAction {
+    /// Parses the arguments after the program name.
+    pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Self, lexopt::Error> {
+        let mut parser = lexopt::Parser::from_args(arguments);
         let mut args = Args::default();
-        while let Some(word) = words.next()? {
-            match word {
-                Long("config") => args.config = Some(words.value()?.into()),
-                Long("socket") => args.socket = Some(words.value()?.into()),
+        while let Some(argument) = parser.next()? {
+            match argument {
+                Long("config") => args.config = Some(parser.value()?.into()),
+                Long("socket") => args.socket = Some(parser.value()?.into()),
                 Long("check-config") => args.check_config = true,
                 Long("help") | Short('h') => return Ok(Self::Help),
                 Long("version") | Short('V') => return Ok(Self::Version),
@@ -81,16 +80,16 @@ impl Asked {
 mod tests {
     use super::*;
 
-    fn asked(line: &str) -> Result<Asked, String> {
-        Asked::parse(line.split_whitespace().map(OsString::from)).map_err(|error| error.to_string())
+    fn asked(line: &str) -> Result<CliAction, String> {
+        CliAction::parse(line.split_whitespace().map(OsString::from)).map_err(|error| error.to_string())
     }
 
     #[test]
     fn a_command_line_is_understood_or_refused() {
         let args = Args { config: Some("c.toml".into()), socket: Some("/s".into()), check_config: true };
-        assert_eq!(asked("--config c.toml --check-config --socket=/s"), Ok(Asked::Run(args)));
-        assert_eq!(asked(""), Ok(Asked::Run(Args::default())));
-        assert_eq!((asked("--socket s -h"), asked("-V")), (Ok(Asked::Help), Ok(Asked::Version)));
+        assert_eq!(asked("--config c.toml --check-config --socket=/s"), Ok(CliAction::Run(args)));
+        assert_eq!(asked(""), Ok(CliAction::Run(Args::default())));
+        assert_eq!((asked("--socket s -h"), asked("-V")), (Ok(CliAction::Help), Ok(CliAction::Version)));
         for (line, why) in [
             ("--confg c", "--confg"),
             ("--config", "--config"),

@@ -2,28 +2,28 @@
 #![expect(
     clippy::print_stderr,
     clippy::print_stdout,
-    reason = "a daemon that cannot start says so where it was started"
+    reason = "a daemon that cannot start reports that on its terminal"
 )]
 
 use std::{io::IsTerminal, path::Path, process::ExitCode};
 
-use authd::{App, Args, Asked, Config, Exit, HELP, Inherited, Source, StartError, Telemetry};
+use authd::{App, Args, CliAction, Config, Exit, HELP, InheritedSockets, Source, StartError, Telemetry};
 use authd_api::Paths;
 
-/// The command line cannot be used. All other ends of the daemon are [`Exit`]s.
+/// Exit code of an invalid command line. All others are [`Exit`]s.
 const USAGE: u8 = 2;
 
 fn main() -> ExitCode {
-    let started = match Asked::parse(std::env::args_os().skip(1)) {
-        Ok(Asked::Help) => {
+    let started = match CliAction::parse(std::env::args_os().skip(1)) {
+        Ok(CliAction::Help) => {
             print!("{HELP}");
             return ExitCode::SUCCESS;
         }
-        Ok(Asked::Version) => {
+        Ok(CliAction::Version) => {
             println!("authd {}", env!("CARGO_PKG_VERSION"));
             return ExitCode::SUCCESS;
         }
-        Ok(Asked::Run(args)) => start(args),
+        Ok(CliAction::Run(args)) => start(args),
         Err(error) => {
             eprintln!("authd: {error}; see authd --help");
             return ExitCode::from(USAGE);
@@ -47,23 +47,24 @@ fn start(args: Args) -> Result<Exit, StartError> {
     let config = Config::load(&source)?;
     if args.check_config {
         authd::check(&config)?;
-        println!("{}: fine", source.path.display());
-        return Ok(Exit::Asked);
+        println!("{}: valid", source.path.display());
+        return Ok(Exit::Requested);
     }
-    let hygiene = authd::harden();
+    let hardening = authd::harden();
     let telemetry = Telemetry::start(&config.log);
-    tracing::debug!(?hygiene, "hardened");
-    // One thread serves everything: answers come from memory. Store calls have a thread of their own, and files and
-    // name lookups a bounded pool.
+    tracing::debug!(?hardening, "hardened");
+    // One thread serves all requests, because answers come from memory. The store has a thread of its own; files
+    // and name lookups use the blocking pool.
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(16).build()?;
-    let exit = runtime.block_on(App::new(paths, source, config, telemetry).run(Inherited::take(), announce));
-    // A name that is being looked up holds a thread for as long as the system's resolver likes.
+    let exit =
+        runtime.block_on(App::new(paths, source, config, telemetry).run(InheritedSockets::take(), announce));
+    // A name lookup can block its thread for a long time.
     runtime.shutdown_background();
     exit
 }
 
-/// A person who started the daemon at a terminal is told that it is up.
+/// Tells a user at a terminal that the daemon listens.
 fn announce(socket: &Path) {
     if std::io::stderr().is_terminal() {
         eprintln!("authd listens on {}; stop it with Ctrl-C", socket.display());

@@ -1,6 +1,6 @@
-//! The log: one writer, to stderr. It never holds a secret: our own types cannot be printed, and other
-//! people's crates, whose detail is headers, bodies and URLs, are not heard below a warning, whatever
-//! anybody asks for. It keeps no file and rotates nothing: that is the service manager's.
+//! The log, written to stderr; the service manager stores it. It never contains a secret: our secret types
+//! cannot be formatted, and messages of other crates below a warning are dropped whatever the filter says,
+//! because they can contain headers, bodies and URLs.
 
 use std::{
     env, io,
@@ -10,118 +10,117 @@ use std::{
 use tracing::{Level, Metadata, Subscriber, error, level_filters::LevelFilter, warn};
 use tracing_subscriber::{
     Layer, Registry,
-    filter::{FilterFn, ParseError, Targets, filter_fn},
+    filter::{FilterFn, Targets, filter_fn},
     fmt::{self, MakeWriter},
     layer::SubscriberExt,
     reload,
     util::SubscriberInitExt,
 };
 
-use crate::config::{Log, LogFormat};
+use crate::config::{LogConfig, LogFormat};
 
-/// The crates that may say more than warnings: ours, which have no way to print a secret. It is a list
-/// of those that may, and not of those that may not, so that a new dependency changes nothing.
-const OURS: [&str; 4] = ["authd", "authd_api", "authd_oauth", "authd_store"];
+/// The crates that may log below a warning. An allow list, so that a new dependency changes nothing.
+const OWN_CRATES: [&str; 5] = ["authd", "authd_api", "authd_broker", "authd_oauth", "authd_store"];
 
-/// The log, and the handle that changes its filter.
+/// The running log.
 pub struct Telemetry {
-    filter: Handle,
+    filter: FilterHandle,
 }
 
-type Handle = reload::Handle<Targets, Registry>;
+type FilterHandle = reload::Handle<Targets, Registry>;
 
-/// What a line of the log looks like.
+/// The format of a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Look {
-    Timed,
-    Untimed,
+enum LineFormat {
+    WithTime,
+    WithoutTime,
     Json,
 }
 
 impl Telemetry {
-    /// Starts the log, and sends panics there. To be called once.
-    pub fn start(log: &Log) -> Self {
-        let (subscriber, filter) = subscriber(&asked(log), look(log.format, is_journal()), io::stderr);
+    /// Starts the log and sends panics to it. Must be called once.
+    pub fn start(log: &LogConfig) -> Self {
+        let (subscriber, filter) =
+            subscriber(&requested_filter(log), line_format(log.format, is_journal()), io::stderr);
         subscriber.init();
         panic::set_hook(Box::new(log_panic));
         Self { filter }
     }
 
-    /// Takes over another filter; the look stays.
-    pub fn reload(&self, log: &Log) {
-        if let Err(error) = self.filter.reload(filter(&asked(log))) {
-            warn!(%error, "the log's filter was not changed");
+    /// Replaces the filter. The format stays.
+    pub fn reload(&self, log: &LogConfig) {
+        if let Err(error) = self.filter.reload(filter(&requested_filter(log))) {
+            warn!(%error, "log filter not changed");
         }
     }
 }
 
-/// Whether a text is a filter.
-pub(crate) fn check(filter: &str) -> Result<(), ParseError> {
-    filter.parse::<Targets>().map(drop)
+/// The filter of `RUST_LOG`, else of the configuration.
+fn requested_filter(log: &LogConfig) -> String {
+    env::var("RUST_LOG").ok().filter(|filter| !filter.trim().is_empty()).unwrap_or_else(|| log.filter.clone())
 }
 
-/// The filter that was asked for: what `RUST_LOG` says, else the configuration.
-fn asked(log: &Log) -> String {
-    env::var("RUST_LOG").ok().filter(|asked| !asked.trim().is_empty()).unwrap_or_else(|| log.filter.clone())
-}
-
-fn look(format: LogFormat, journal: bool) -> Look {
+fn line_format(format: LogFormat, journal: bool) -> LineFormat {
     match (format, journal) {
-        (LogFormat::Json, _) => Look::Json,
-        (LogFormat::Plain, _) | (LogFormat::Auto, true) => Look::Untimed,
-        (LogFormat::Auto, false) => Look::Timed,
+        (LogFormat::Json, _) => LineFormat::Json,
+        (LogFormat::Plain, _) | (LogFormat::Auto, true) => LineFormat::WithoutTime,
+        (LogFormat::Auto, false) => LineFormat::WithTime,
     }
 }
 
-/// Whether stderr is the journal: systemd names the stream by its device and inode, because programs
-/// started from a service inherit the variable, but not always the stream.
+/// Whether stderr is the journal. systemd sets `JOURNAL_STREAM` to device and inode of the stream, because a
+/// program started by a service inherits the variable, but not always the stream.
 fn is_journal() -> bool {
-    let Ok(named) = env::var("JOURNAL_STREAM") else { return false };
+    let Ok(journal) = env::var("JOURNAL_STREAM") else { return false };
     rustix::fs::fstat(io::stderr())
-        .is_ok_and(|stream| named == format!("{}:{}", stream.st_dev, stream.st_ino))
+        .is_ok_and(|stream| journal == format!("{}:{}", stream.st_dev, stream.st_ino))
 }
 
-fn subscriber<W>(asked: &str, look: Look, writer: W) -> (impl Subscriber + Send + Sync, Handle)
+fn subscriber<W>(
+    requested: &str,
+    line_format: LineFormat,
+    writer: W,
+) -> (impl Subscriber + Send + Sync, FilterHandle)
 where
     W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
 {
-    let (filter, handle) = reload::Layer::new(filter(asked));
+    let (filter, handle) = reload::Layer::new(filter(requested));
     let lines = fmt::layer().with_writer(writer).with_ansi(false).with_target(false);
-    let lines = match look {
-        Look::Timed => lines.boxed(),
-        Look::Untimed => lines.without_time().boxed(),
-        Look::Json => lines.json().boxed(),
+    let lines = match line_format {
+        LineFormat::WithTime => lines.boxed(),
+        LineFormat::WithoutTime => lines.without_time().boxed(),
+        LineFormat::Json => lines.json().boxed(),
     };
-    (tracing_subscriber::registry().with(filter).with(clamp()).with(lines), handle)
+    (tracing_subscriber::registry().with(filter).with(own_crates_or_warnings()).with(lines), handle)
 }
 
-/// What can be read of a filter; where that is nothing, what is worth knowing. `RUST_LOG` may be meant for
-/// other programs, and may hold words that are only theirs.
-fn filter(asked: &str) -> Targets {
-    let reads = |part: &&str| !part.trim().is_empty() && part.parse::<Targets>().is_ok();
-    let parts: Vec<&str> = asked.split(',').filter(reads).collect();
-    let read = parts.join(",").parse::<Targets>().ok().filter(|_| !parts.is_empty());
-    read.unwrap_or_else(|| Targets::new().with_default(LevelFilter::INFO))
+/// Parses the valid parts of a filter; without any, the level is `info`. `RUST_LOG` may be set for other
+/// programs, with a syntax that only they know.
+fn filter(requested: &str) -> Targets {
+    let is_valid = |part: &&str| !part.trim().is_empty() && part.parse::<Targets>().is_ok();
+    let parts: Vec<&str> = requested.split(',').filter(is_valid).collect();
+    let parsed = parts.join(",").parse::<Targets>().ok().filter(|_| !parts.is_empty());
+    parsed.unwrap_or_else(|| Targets::new().with_default(LevelFilter::INFO))
 }
 
-/// The rule above all filters. It is a layer of its own because no directive in a filter is safe from a
-/// longer one.
-fn clamp() -> FilterFn {
-    filter_fn(|metadata: &Metadata<'_>| *metadata.level() <= Level::WARN || is_ours(metadata.target()))
+/// The rule above all filters. It is a layer of its own because a longer directive could override one in a
+/// filter.
+fn own_crates_or_warnings() -> FilterFn {
+    filter_fn(|metadata: &Metadata<'_>| *metadata.level() <= Level::WARN || is_own(metadata.target()))
 }
 
-fn is_ours(target: &str) -> bool {
-    target.split("::").next().is_some_and(|name| OURS.contains(&name))
+fn is_own(target: &str) -> bool {
+    target.split("::").next().is_some_and(|name| OWN_CRATES.contains(&name))
 }
 
 fn log_panic(panic: &PanicHookInfo<'_>) {
     let payload = panic.payload();
-    let said = payload
+    let message = payload
         .downcast_ref::<&str>()
         .copied()
         .or_else(|| payload.downcast_ref::<String>().map(String::as_str));
-    let place = panic.location().map(ToString::to_string).unwrap_or_default();
-    error!(place, "panicked: {}", said.unwrap_or("for no reason that can be shown"));
+    let location = panic.location().map(ToString::to_string).unwrap_or_default();
+    error!(location, "panicked: {}", message.unwrap_or("no message"));
 }
 
 #[cfg(test)]

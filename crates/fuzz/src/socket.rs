@@ -15,7 +15,7 @@ use std::{
     time::Duration,
 };
 
-use authd::{App, Config, Inherited, Source, Telemetry};
+use authd::{App, Config, InheritedSockets, Source, Telemetry};
 use authd_api::{ErrorCode, Paths, Problem, VERSION_HEADER};
 use httparse::{EMPTY_HEADER, Response, Status};
 use tokio::signal::unix::{SignalKind, signal};
@@ -201,9 +201,9 @@ fn live(paths: Paths) {
         let _handled = signal(SignalKind::pipe()).expect("a handler");
         // A reload is asked for by a signal only, which nobody sends.
         let source = Source { path: paths.config.clone(), named: false };
-        App::new(paths, source, config, telemetry).run(Inherited::take(), |_| ()).await
+        App::new(paths, source, config, telemetry).run(InheritedSockets::take(), |_| ()).await
     });
-    assert!(ended.is_ok_and(|exit| exit == authd::Exit::Asked), "the daemon ended by itself");
+    assert!(ended.is_ok_and(|exit| exit == authd::Exit::Requested), "the daemon ended by itself");
 }
 
 fn find(text: &[u8], part: &[u8]) -> Option<usize> {

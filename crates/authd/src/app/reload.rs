@@ -1,82 +1,87 @@
-//! What a reload takes over, and what it leaves as it was.
+//! Reloads the configuration.
 
 use std::sync::Arc;
 
+use authd_broker::{LoginSettings, RenderContext};
 use authd_oauth::Provider;
 use tokio::sync::watch;
 use tracing::{error, info};
 
 use crate::{
-    config::{Callback, Config, Source},
-    facts::Rendering,
-    logins::Settings,
-    notify,
-    server::Limits,
+    config::{CallbackConfig, Config, Source},
+    http::RequestSettings,
+    platform::{notify_reloaded, notify_reloading},
     telemetry::Telemetry,
 };
 
-/// The parts of the configuration that a reload replaces, each where its reader watches it.
-pub(super) struct Reloadable {
+/// Replaces the settings that can change while the daemon runs.
+pub(super) struct Reload {
     source: Source,
     telemetry: Telemetry,
-    /// As it was at the start: what speaks to the provider was made with it.
+    /// As of the start: the endpoints were created with it.
     provider: Provider,
-    callback: Callback,
-    rendering: watch::Sender<Arc<Rendering>>,
-    settings: watch::Sender<Arc<Settings>>,
-    limits: watch::Sender<Limits>,
+    /// As of the start: the callback server was created with it.
+    callback: CallbackConfig,
+    render_context: watch::Sender<Arc<RenderContext>>,
+    logins: watch::Sender<Arc<LoginSettings>>,
+    requests: watch::Sender<RequestSettings>,
 }
 
-impl Reloadable {
-    #[expect(clippy::type_complexity, reason = "three channels, taken apart where it is called")]
-    pub(super) fn new(
-        source: Source,
-        telemetry: Telemetry,
-        config: &Config,
-    ) -> (Self, watch::Receiver<Arc<Rendering>>, watch::Receiver<Arc<Settings>>, watch::Receiver<Limits>)
-    {
-        let (rendering, seen_rendering) = watch::channel(Arc::new(rendering(config, 0)));
-        let (settings, seen_settings) = watch::channel(Arc::new(settings(config)));
-        let (limits, seen_limits) = watch::channel(limits(config));
+/// The receivers of the reloadable settings.
+pub(super) struct Settings {
+    pub(super) render_context: watch::Receiver<Arc<RenderContext>>,
+    pub(super) logins: watch::Receiver<Arc<LoginSettings>>,
+    pub(super) requests: watch::Receiver<RequestSettings>,
+}
+
+impl Reload {
+    pub(super) fn new(source: Source, telemetry: Telemetry, config: &Config) -> (Self, Settings) {
+        let (render_context, render_context_receiver) = watch::channel(Arc::new(render_context(config, 0)));
+        let (logins, logins_receiver) = watch::channel(Arc::new(login_settings(config)));
+        let (requests, requests_receiver) = watch::channel(request_settings(config));
+        let settings = Settings {
+            render_context: render_context_receiver,
+            logins: logins_receiver,
+            requests: requests_receiver,
+        };
         let (provider, callback) = (config.provider.clone(), config.callback.clone());
-        let reloadable = Self { source, telemetry, provider, callback, rendering, settings, limits };
-        (reloadable, seen_rendering, seen_settings, seen_limits)
+        (Self { source, telemetry, provider, callback, render_context, logins, requests }, settings)
     }
 
-    /// Takes over what a running daemon can take over. A file that cannot be used changes nothing.
-    pub(super) async fn reload(&self) {
-        notify::reloading();
+    /// Reads the configuration again and applies what a running daemon can apply. An invalid file changes
+    /// nothing.
+    pub(super) async fn run(&self) {
+        notify_reloading();
         let source = self.source.clone();
         let read = tokio::task::spawn_blocking(move || Config::load(&source)).await;
         match read.unwrap_or_else(|panicked| std::panic::resume_unwind(panicked.into_panic())) {
-            Ok(read) => {
-                let Callback { login_lifetime, .. } = read.callback;
-                let callback = Callback { login_lifetime, ..self.callback.clone() };
-                let config = Config { provider: self.provider.clone(), callback, ..read };
-                self.telemetry.reload(&config.log);
-                self.rendering.send_if_modified(|now| {
-                    let read = rendering(&config, now.revision);
-                    let changed = **now != read;
-                    if changed {
-                        *now = Arc::new(Rendering { revision: now.revision + 1, ..read });
-                    }
-                    changed
-                });
-                self.settings.send_replace(Arc::new(settings(&config)));
-                self.limits.send_replace(limits(&config));
-                info!(
-                    "reloaded; provider, ports, store, network, the socket's bounds and hooks take effect at \
-                     the next start"
-                );
-            }
-            Err(error) => error!(%error, "the configuration was not reloaded"),
+            Ok(config) => self.apply(config),
+            Err(error) => error!(%error, "configuration not reloaded"),
         }
-        notify::reloaded();
+        notify_reloaded();
+    }
+
+    fn apply(&self, read: Config) {
+        let CallbackConfig { login_lifetime, .. } = read.callback;
+        let callback = CallbackConfig { login_lifetime, ..self.callback.clone() };
+        let config = Config { provider: self.provider.clone(), callback, ..read };
+        self.telemetry.reload(&config.log);
+        self.render_context.send_if_modified(|current| {
+            let new = render_context(&config, current.revision);
+            let changed = **current != new;
+            if changed {
+                *current = Arc::new(RenderContext { revision: current.revision + 1, ..new });
+            }
+            changed
+        });
+        self.logins.send_replace(Arc::new(login_settings(&config)));
+        self.requests.send_replace(request_settings(&config));
+        info!("reloaded; provider, ports, store, network, socket and hooks take effect at the next start");
     }
 }
 
-fn rendering(config: &Config, revision: u32) -> Rendering {
-    Rendering {
+fn render_context(config: &Config, revision: u32) -> RenderContext {
+    RenderContext {
         revision,
         provider: config.provider.clone(),
         client: config.client.clone(),
@@ -85,8 +90,8 @@ fn rendering(config: &Config, revision: u32) -> Rendering {
     }
 }
 
-fn settings(config: &Config) -> Settings {
-    Settings {
+fn login_settings(config: &Config) -> LoginSettings {
+    LoginSettings {
         lifetime: config.callback.login_lifetime,
         mode: config.login.mode,
         workspaces: config.login.workspaces.clone(),
@@ -95,6 +100,10 @@ fn settings(config: &Config) -> Settings {
     }
 }
 
-fn limits(config: &Config) -> Limits {
-    Limits { min_ttl: config.refresh.min_ttl, patience: config.refresh.wait, model: config.model.clone() }
+fn request_settings(config: &Config) -> RequestSettings {
+    RequestSettings {
+        min_ttl: config.refresh.min_ttl,
+        wait: config.refresh.wait,
+        model: config.model.clone(),
+    }
 }

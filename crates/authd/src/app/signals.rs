@@ -1,16 +1,16 @@
-//! The signals, and what each asks for.
+//! Unix signals.
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-/// What a signal asks for.
-pub(super) enum Asked {
-    /// SIGTERM, SIGINT: the end, in good order.
+/// What a signal requests.
+pub(super) enum SignalAction {
+    /// SIGTERM, SIGINT: a shutdown.
     Stop,
-    /// SIGHUP: another look at the configuration.
+    /// SIGHUP: a reload of the configuration.
     Reload,
 }
 
-/// Those that are heard.
+/// The handled signals.
 pub(super) struct Signals {
     terminate: Signal,
     interrupt: Signal,
@@ -18,7 +18,7 @@ pub(super) struct Signals {
 }
 
 impl Signals {
-    /// Hears them from now on.
+    /// Handles the signals from now on.
     pub(super) fn install() -> std::io::Result<Self> {
         Ok(Self {
             terminate: signal(SignalKind::terminate())?,
@@ -27,17 +27,17 @@ impl Signals {
         })
     }
 
-    /// What the next one asks for.
-    pub(super) async fn next(&mut self) -> Asked {
+    /// Waits for the next signal.
+    pub(super) async fn next(&mut self) -> SignalAction {
         tokio::select! {
-            _ = self.terminate.recv() => Asked::Stop,
-            _ = self.interrupt.recv() => Asked::Stop,
-            _ = self.hang_up.recv() => Asked::Reload,
+            _ = self.terminate.recv() => SignalAction::Stop,
+            _ = self.interrupt.recv() => SignalAction::Stop,
+            _ = self.hang_up.recv() => SignalAction::Reload,
         }
     }
 
-    /// Whoever asks for the end once more is in a hurry.
+    /// Waits for another request to stop.
     pub(super) async fn second_stop(&mut self) {
-        while let Asked::Reload = self.next().await {}
+        while let SignalAction::Reload = self.next().await {}
     }
 }

@@ -1,5 +1,5 @@
-//! The pages a browser sees, as pure functions: who is signed in, or what went wrong and what to do. No
-//! script, no resource from anywhere, and every word that is not ours is escaped.
+//! The pages for browsers: the signed-in user, or the error and its remedy. They contain no script and
+//! load nothing, and all variable text is escaped.
 
 use std::sync::LazyLock;
 
@@ -7,87 +7,41 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use http::HeaderValue;
 use sha2::{Digest, Sha256};
 
-/// What a browser's return came to.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Arrival {
-    /// Signed in.
-    SignedIn(Who),
-    /// Signed in before; the same URL was opened again.
-    AlreadySignedIn(Who),
-    /// Not signed in.
-    Failed {
-        /// In a few words.
-        title: String,
-        /// What happened.
-        sentence: String,
-        /// What to do.
-        remedy: String,
-    },
-    /// No login knows this return.
-    UnknownState,
-}
-
-/// Where the link to a login's authorize URL leads.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Link {
-    /// To this URL, and not again.
-    To(String),
-    /// Nowhere: it was used.
-    Used,
-    /// Nowhere: no pending login has it.
-    Unknown,
-}
-
-/// Who is signed in.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Who {
-    /// The e-mail address.
-    pub(crate) email: Option<String>,
-    /// The plan's name.
-    pub(crate) plan: Option<String>,
-    /// The workspace.
-    pub(crate) workspace: Option<String>,
-    /// The mode's name.
-    pub(crate) mode: String,
-    /// Why that one.
-    pub(crate) mode_reason: String,
-    /// The profile.
-    pub(crate) profile: String,
-}
+use super::handler::{CallbackOutcome, SignedInUser};
 
 /// A page.
 #[derive(Debug)]
 pub(super) struct Page {
-    /// Whether it tells of a success.
+    /// Whether the login succeeded.
     pub(super) good: bool,
-    /// The whole document.
+    /// The HTML document.
     pub(super) html: String,
 }
 
-/// The page for an arrival.
-pub(super) fn of(arrival: &Arrival) -> Page {
-    match arrival {
-        Arrival::SignedIn(who) => signed_in("You are signed in", who),
-        Arrival::AlreadySignedIn(who) => signed_in("You are already signed in", who),
-        Arrival::Failed { title, sentence, remedy } => failed(title, sentence, remedy),
-        Arrival::UnknownState => failed(
+/// The page for the outcome of a redirect.
+pub(super) fn outcome_page(outcome: &CallbackOutcome) -> Page {
+    match outcome {
+        CallbackOutcome::SignedIn(user) => signed_in("You are signed in", user),
+        CallbackOutcome::AlreadySignedIn(user) => signed_in("You are already signed in", user),
+        CallbackOutcome::Failed { title, detail, hint } => failed(title, detail, hint),
+        CallbackOutcome::UnknownState => failed(
             "This sign-in link does not work",
-            "It is not one of ours, it has been used, or it has run out of time. Nothing was changed.",
+            "It is unknown, was used before, or has expired. Nothing was changed.",
             "run: authctl login",
         ),
     }
 }
 
-/// The page for a link that was used.
-pub(super) fn used() -> Page {
+/// The page for a link that was used before.
+pub(super) fn used_link_page() -> Page {
     failed(
         "This sign-in link was used",
-        "It works once. If that was not you, another program on this machine has opened it.",
+        "It works once. If you did not open it, another program on this machine did.",
         "run: authctl login",
     )
 }
 
-/// The policy that lets the page's own style in, and nothing else.
+/// The content security policy: the page's own style, and nothing else.
 pub(super) fn policy() -> HeaderValue {
     static POLICY: LazyLock<HeaderValue> = LazyLock::new(|| {
         let hash = STANDARD.encode(Sha256::digest(STYLE));
@@ -99,44 +53,49 @@ pub(super) fn policy() -> HeaderValue {
     POLICY.clone()
 }
 
-fn signed_in(title: &str, who: &Who) -> Page {
+fn signed_in(title: &str, user: &SignedInUser) -> Page {
     let rows = [
-        ("Account", who.email.as_deref()),
-        ("Plan", who.plan.as_deref()),
-        ("Workspace", who.workspace.as_deref()),
-        ("Mode", Some(who.mode.as_str())),
-        ("Profile", Some(who.profile.as_str())),
+        ("Account", user.email.as_deref()),
+        ("Plan", user.plan.as_deref()),
+        ("Workspace", user.workspace.as_deref()),
+        ("Mode", Some(user.mode.as_str())),
+        ("Profile", Some(user.profile.as_str())),
     ];
     let rows: String = rows
         .iter()
-        .filter_map(|(name, value)| Some(format!("<dt>{name}</dt><dd>{}</dd>", escaped((*value)?))))
+        .filter_map(|(name, value)| Some(format!("<dt>{name}</dt><dd>{}</dd>", escape_html((*value)?))))
         .collect();
-    let reason = match who.mode_reason.as_str() {
+    let reason = match user.mode_reason.as_str() {
         "" => String::new(),
-        reason => format!("<p class=\"quiet\">{} mode, because {}.</p>", escaped(&who.mode), escaped(reason)),
+        reason => format!(
+            "<p class=\"quiet\">{} mode, because {}.</p>",
+            escape_html(&user.mode),
+            escape_html(reason)
+        ),
     };
     let body = format!("<dl>{rows}</dl>{reason}<p>You can close this tab and go back to your terminal.</p>");
     Page { good: true, html: document(title, "good", "status", "✓", &body) }
 }
 
-fn failed(title: &str, sentence: &str, remedy: &str) -> Page {
-    let (words, command) = match remedy.split_once("authctl") {
-        Some((words, rest)) => (words.trim_end(), Some(format!("authctl{rest}"))),
-        None => (remedy, None),
+fn failed(title: &str, detail: &str, hint: &str) -> Page {
+    let (text, command) = match hint.split_once("authctl") {
+        Some((text, rest)) => (text.trim_end(), Some(format!("authctl{rest}"))),
+        None => (hint, None),
     };
-    let words = match words {
+    let text = match text {
         "" => String::new(),
-        words => format!("<p>{}</p>", escaped(&sentence_case(words))),
+        text => format!("<p>{}</p>", escape_html(&sentence_case(text))),
     };
-    let command =
-        command.map(|command| format!("<pre><code>{}</code></pre>", escaped(&command))).unwrap_or_default();
-    let sentence = escaped(&sentence_case(sentence));
-    let body = format!("<p>{sentence}</p>{words}{command}<p class=\"quiet\">You can close this tab.</p>");
+    let command = command
+        .map(|command| format!("<pre><code>{}</code></pre>", escape_html(&command)))
+        .unwrap_or_default();
+    let detail = escape_html(&sentence_case(detail));
+    let body = format!("<p>{detail}</p>{text}{command}<p class=\"quiet\">You can close this tab.</p>");
     Page { good: false, html: document(title, "bad", "alert", "!", &body) }
 }
 
 fn document(title: &str, kind: &str, role: &str, mark: &str, body: &str) -> String {
-    let title = escaped(title);
+    let title = escape_html(title);
     format!(
         "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\
          <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\
@@ -151,19 +110,19 @@ fn sentence_case(text: &str) -> String {
     letters.next().map(|first| first.to_uppercase().chain(letters).collect()).unwrap_or_default()
 }
 
-fn escaped(text: &str) -> String {
-    let mut safe = String::with_capacity(text.len());
+fn escape_html(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
     for letter in text.chars() {
         match letter {
-            '&' => safe.push_str("&amp;"),
-            '<' => safe.push_str("&lt;"),
-            '>' => safe.push_str("&gt;"),
-            '"' => safe.push_str("&quot;"),
-            '\'' => safe.push_str("&#39;"),
-            other => safe.push(other),
+            '&' => escaped.push_str("&amp;"),
+            '<' => escaped.push_str("&lt;"),
+            '>' => escaped.push_str("&gt;"),
+            '"' => escaped.push_str("&quot;"),
+            '\'' => escaped.push_str("&#39;"),
+            other => escaped.push(other),
         }
     }
-    safe
+    escaped
 }
 
 const STYLE: &str = "\

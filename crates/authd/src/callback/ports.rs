@@ -1,5 +1,4 @@
-//! Which port the callback server gets: the first of the configured ones that is free on both loopback
-//! addresses. Nothing is served here.
+//! Binds the callback server's port: the first configured one that is free on both loopback addresses.
 
 use std::{
     io,
@@ -8,34 +7,34 @@ use std::{
 
 use tokio::net::{TcpListener, TcpStream};
 
-/// How often a free port is looked for that is free on both addresses.
-const TRIES: usize = 16;
+/// Attempts to find an ephemeral port that is free on both addresses.
+const ATTEMPTS: usize = 16;
 
-/// A port that is ours.
+/// A bound port.
 #[derive(Debug)]
-pub(super) struct Bound {
+pub(super) struct BoundPort {
     v4: Option<TcpListener>,
     v6: Option<TcpListener>,
     port: u16,
-    /// Why it is not the first one.
-    pub(super) trouble: Option<Trouble>,
-    /// The service manager listens on it, too: leaving it would give it to nobody.
-    pub(super) held: bool,
+    /// Why it is not the first configured port.
+    pub(super) fallback_reason: Option<BindError>,
+    /// Whether the service manager opened it. Such a port cannot be yielded: closing it here does not free it.
+    pub(super) manager_owned: bool,
 }
 
-/// Why a port is not ours.
+/// Why a port was not bound.
 #[derive(Clone, Debug)]
-pub(super) struct Trouble {
-    /// In words.
+pub(super) struct BindError {
+    /// The reason.
     pub(super) detail: String,
     /// The port, if another program has it.
     pub(super) taken: Option<u16>,
 }
 
-impl Bound {
-    /// What the service manager opened for us; none, if it opened nothing.
+impl BoundPort {
+    /// The listeners that the service manager opened; `None` without any.
     pub(super) fn inherited(listeners: Vec<std::net::TcpListener>) -> Option<Self> {
-        let mut bound = Self { v4: None, v6: None, port: 0, trouble: None, held: true };
+        let mut bound = Self { v4: None, v6: None, port: 0, fallback_reason: None, manager_owned: true };
         for listener in listeners {
             let Ok(address) = listener.local_addr() else { continue };
             let loopback = address.ip().is_loopback();
@@ -46,7 +45,7 @@ impl Bound {
             match address {
                 SocketAddr::V4(_) if loopback => bound.v4 = Some(listener),
                 SocketAddr::V6(_) if loopback => bound.v6 = Some(listener),
-                // Nobody but this machine has business here.
+                // Only loopback is served.
                 SocketAddr::V4(_) | SocketAddr::V6(_) => continue,
             }
             bound.port = address.port();
@@ -61,7 +60,7 @@ impl Bound {
 
     /// Whether a better port may become free.
     pub(super) fn is_fallback(&self) -> bool {
-        self.trouble.is_some()
+        self.fallback_reason.is_some()
     }
 
     /// The addresses.
@@ -78,7 +77,7 @@ impl Bound {
     }
 }
 
-/// The next connection of a listener that may not be there.
+/// The next connection of a listener; never without one.
 async fn accept(listener: Option<&TcpListener>) -> io::Result<TcpStream> {
     match listener {
         Some(listener) => listener.accept().await.map(|(stream, _)| stream),
@@ -86,45 +85,45 @@ async fn accept(listener: Option<&TcpListener>) -> io::Result<TcpStream> {
     }
 }
 
-/// The first of these ports that is free; else why none is.
-pub(super) fn bind_first(ports: &[u16]) -> Result<Bound, Trouble> {
-    let mut troubles = Vec::new();
+/// Binds the first free one of these ports.
+pub(super) fn bind_first(ports: &[u16]) -> Result<BoundPort, BindError> {
+    let mut errors = Vec::new();
     for port in ports {
         match bind(*port) {
             Ok(bound) => {
-                let trouble = troubles.into_iter().next();
-                return Ok(Bound { trouble, ..bound });
+                let fallback_reason = errors.into_iter().next();
+                return Ok(BoundPort { fallback_reason, ..bound });
             }
-            Err(error) => troubles.push(trouble(*port, &error)),
+            Err(error) => errors.push(bind_error(*port, &error)),
         }
     }
-    let taken = troubles.first().and_then(|first| first.taken);
-    let details: Vec<String> = troubles.into_iter().map(|trouble| trouble.detail).collect();
-    Err(Trouble { detail: details.join("; "), taken })
+    let taken = errors.first().and_then(|first| first.taken);
+    let details: Vec<String> = errors.into_iter().map(|error| error.detail).collect();
+    Err(BindError { detail: details.join("; "), taken })
 }
 
-fn bind(port: u16) -> io::Result<Bound> {
-    let mut tries = 0;
+fn bind(port: u16) -> io::Result<BoundPort> {
+    let mut attempts = 0;
     loop {
         let v4 = listen(SocketAddr::from((Ipv4Addr::LOCALHOST, port)))?;
         let bound_port = v4.local_addr()?.port();
         match listen(SocketAddr::from((Ipv6Addr::LOCALHOST, bound_port))) {
-            Ok(v6) => return Ok(ours(v4, Some(v6), bound_port)),
-            // A stranger on the other address would get the browsers that resolve localhost to it.
+            Ok(v6) => return Ok(bound(v4, Some(v6), bound_port)),
+            // Another program on this address would get the browsers that resolve localhost to it.
             Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
-                tries += 1;
-                if port != 0 || tries == TRIES {
+                attempts += 1;
+                if port != 0 || attempts == ATTEMPTS {
                     return Err(error);
                 }
             }
-            // A machine without IPv6.
-            Err(_) => return Ok(ours(v4, None, bound_port)),
+            // The machine has no IPv6.
+            Err(_) => return Ok(bound(v4, None, bound_port)),
         }
     }
 }
 
-fn ours(v4: TcpListener, v6: Option<TcpListener>, port: u16) -> Bound {
-    Bound { v4: Some(v4), v6, port, trouble: None, held: false }
+fn bound(v4: TcpListener, v6: Option<TcpListener>, port: u16) -> BoundPort {
+    BoundPort { v4: Some(v4), v6, port, fallback_reason: None, manager_owned: false }
 }
 
 fn listen(address: SocketAddr) -> io::Result<TcpListener> {
@@ -133,18 +132,18 @@ fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     TcpListener::from_std(listener)
 }
 
-fn trouble(port: u16, error: &io::Error) -> Trouble {
+fn bind_error(port: u16, error: &io::Error) -> BindError {
     let taken = (error.kind() == io::ErrorKind::AddrInUse).then_some(port);
     let detail = match error.kind() {
         io::ErrorKind::AddrInUse => {
             format!("port {port} is in use by another program (authctl doctor names it)")
         }
         io::ErrorKind::PermissionDenied => {
-            format!("port {port} may not be used here: the system reserves it")
+            format!("port {port} is reserved by the system")
         }
         _ => format!("port {port} cannot be used: {error}"),
     };
-    Trouble { detail, taken }
+    BindError { detail, taken }
 }
 
 #[cfg(test)]
@@ -152,10 +151,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_port_is_another_programs_only_if_the_system_says_so() {
-        let of = |kind: io::ErrorKind| trouble(80, &kind.into());
+    fn port_counts_as_taken_only_if_the_system_reports_it() {
+        let of = |kind: io::ErrorKind| bind_error(80, &kind.into());
         assert_eq!(of(io::ErrorKind::AddrInUse).taken, Some(80));
         let reserved = of(io::ErrorKind::PermissionDenied);
-        assert!(reserved.taken.is_none() && reserved.detail.contains("reserves it"), "{reserved:?}");
+        assert!(reserved.taken.is_none() && reserved.detail.contains("reserved"), "{reserved:?}");
     }
 }

@@ -2,14 +2,18 @@
 
 use std::{collections::BTreeSet, fs};
 
-use super::*;
+use std::time::Duration;
+
+use authd_oauth::{Network, Provider};
+
+use super::{environment::Environment, load::MAX_FILE, raw::RawConfig, *};
 
 const REFERENCE: &str = include_str!("../../../../config/authd.toml");
 
 #[test]
 fn the_reference_file_is_the_defaults() {
     for text in [REFERENCE, ""] {
-        assert_eq!(Config::meant_in(&Surroundings::default(), text), Ok(Config::default()));
+        assert_eq!(Config::parse_in(&Environment::default(), text), Ok(Config::default()));
     }
 }
 
@@ -27,7 +31,7 @@ fn the_reference_file_names_every_key_and_no_other() {
             assert!(named.insert(format!("{section}.{key}")), "{section}.{key} is named twice");
         }
     }
-    assert_eq!(named, Written::keys().into_iter().collect());
+    assert_eq!(named, RawConfig::keys().into_iter().collect());
 }
 
 #[test]
@@ -62,16 +66,16 @@ fn times_are_read_with_their_unit() {
 
 #[test]
 fn the_environment_names_the_organization_unless_the_file_does() {
-    let named = |name: &str| Surroundings {
+    let named = |name: &str| Environment {
         organization: Some(name.to_owned()),
         project: Some("  ".to_owned()),
-        ..Surroundings::default()
+        ..Environment::default()
     };
-    let config = Config::meant_in(&named("org-env"), "client.organization = ''").unwrap();
+    let config = Config::parse_in(&named("org-env"), "client.organization = ''").unwrap();
     assert_eq!((config.organization.as_deref(), config.project), (Some("org-env"), None));
-    let config = Config::meant_in(&named("org-env"), "client.organization = 'org-file'").unwrap();
+    let config = Config::parse_in(&named("org-env"), "client.organization = 'org-file'").unwrap();
     assert_eq!(config.organization.as_deref(), Some("org-file"));
-    let error = Config::meant_in(&named("a\nb"), "").unwrap_err().to_string();
+    let error = Config::parse_in(&named("a\nb"), "").unwrap_err().to_string();
     assert_eq!(error, "OPENAI_ORGANIZATION must be printable ASCII, not empty, and 512 letters at most");
 }
 

@@ -1,14 +1,13 @@
-//! Notifications on the desktop (the specification of `org.freedesktop.Notifications`), where there is
-//! one. Nobody waits for them, and without a desktop nothing happens.
+//! Desktop notifications (`org.freedesktop.Notifications`). Without a desktop nothing happens.
 
-/// Puts a notification up.
+/// Shows a notification. Returns at once.
 #[cfg(target_os = "linux")]
 pub(super) fn notify(summary: &'static str, body: &str) {
     let body = body.to_owned();
-    // A bus that does not answer holds up this thread and nothing else.
+    // A bus that does not answer blocks only this thread.
     let work = move || {
         if let Err(error) = send(summary, &body) {
-            tracing::debug!(%error, "no notification could be put up");
+            tracing::debug!(%error, "notification not shown");
         }
     };
     drop(std::thread::Builder::new().name("notification".to_owned()).spawn(work));
@@ -22,12 +21,12 @@ fn send(summary: &str, body: &str) -> zbus::Result<()> {
 
     let hints = HashMap::from([("desktop-entry", Value::from("authd"))]);
     let message = ("authd", 0_u32, "dialog-password", summary, body, Vec::<&str>::new(), hints, -1_i32);
-    let place = "/org/freedesktop/Notifications";
+    let path = "/org/freedesktop/Notifications";
     let service = "org.freedesktop.Notifications";
-    Connection::session()?.call_method(Some(service), place, Some(service), "Notify", &message)?;
+    Connection::session()?.call_method(Some(service), path, Some(service), "Notify", &message)?;
     Ok(())
 }
 
-/// Not built for this system.
+/// Not implemented on this system.
 #[cfg(not(target_os = "linux"))]
 pub(super) fn notify(_: &'static str, _: &str) {}

@@ -1,4 +1,4 @@
-//! What of a request's body has gone by, in case it has to be sent again.
+//! Records a request's body while it is sent, for a retry after a 401.
 
 use std::{
     pin::Pin,
@@ -11,31 +11,31 @@ use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, header};
 use http_body::{Frame, SizeHint};
 
-/// The longest body that is kept to be sent again after a 401. A prompt with a few images fits.
-const REPLAYABLE: usize = 8 << 20;
+/// Longest body that is recorded, in bytes. A prompt with a few images fits.
+const LONGEST: usize = 8 << 20;
 
-/// A body's record, shared by who sends the body and who may want to send it again.
+/// The recording of a body, shared by the body and its possible retry.
 pub(super) struct Recording(Arc<Mutex<Replay>>);
 
 impl Recording {
-    /// The record of a body that these headers announce.
+    /// A recording for a body with these headers.
     pub(super) fn new(headers: &HeaderMap) -> Self {
-        let announced = headers.get(header::CONTENT_LENGTH);
-        let announced = announced.and_then(|length| length.to_str().ok()?.parse().ok());
-        Self(Arc::new(Mutex::new(Replay::new(announced))))
+        let length = headers.get(header::CONTENT_LENGTH);
+        let length = length.and_then(|length| length.to_str().ok()?.parse().ok());
+        Self(Arc::new(Mutex::new(Replay::new(length))))
     }
 
-    /// The body, recorded from now on. What was taken out of a record is not recorded again.
-    pub(super) fn of(&self, body: Body) -> Recorded {
-        Recorded { inner: body, replay: self.0.clone() }
+    /// Records the body while it is read.
+    pub(super) fn record(&self, body: Body) -> RecordedBody {
+        RecordedBody { inner: body, replay: self.0.clone() }
     }
 
-    /// The body, if all of it has gone by and can be sent again.
-    pub(super) fn whole(&self) -> Option<Bytes> {
-        lock(&self.0).whole()
+    /// Takes the recorded body, if it is complete.
+    pub(super) fn take_complete(&self) -> Option<Bytes> {
+        lock(&self.0).take_complete()
     }
 
-    /// Whether the client's body broke off, or is malformed.
+    /// Whether the client's body ended early or is malformed.
     pub(super) fn failed(&self) -> bool {
         lock(&self.0).failed
     }
@@ -45,60 +45,58 @@ fn lock(replay: &Mutex<Replay>) -> MutexGuard<'_, Replay> {
     replay.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// A body as far as it has gone by.
+/// The part of a body that was read.
 struct Replay {
-    /// Its bytes, copied: a piece as it came would keep the whole buffer that it was read into. `None` once
-    /// there are too many, or something came that cannot be sent again.
-    kept: Option<BytesMut>,
-    /// The length that was announced. Who sends a body of known length stops there, and never sees its
+    /// A copy of its bytes: a frame would keep alive the whole buffer that it was read into. `None` once
+    /// the body is too long, has trailers or has failed.
+    bytes: Option<BytesMut>,
+    /// The length that was length. SignedInUser sends a body of known length stops there, and never sees its
     /// end.
-    announced: Option<usize>,
+    length: Option<usize>,
     ended: bool,
     failed: bool,
 }
 
 impl Replay {
-    fn new(announced: Option<usize>) -> Self {
-        // Of a body that says itself that it is too long, nothing is copied.
-        let kept = announced.is_none_or(|length| length <= REPLAYABLE).then(BytesMut::new);
-        Self { kept, announced, ended: false, failed: false }
+    fn new(length: Option<usize>) -> Self {
+        // Nothing is copied of a body that announces to be too long.
+        let bytes = length.is_none_or(|length| length <= LONGEST).then(BytesMut::new);
+        Self { bytes, length, ended: false, failed: false }
     }
 
-    fn push(&mut self, piece: &[u8]) {
-        match &mut self.kept {
-            Some(kept) if piece.len() <= REPLAYABLE - kept.len() => kept.extend_from_slice(piece),
-            _ => self.kept = None,
+    fn push(&mut self, data: &[u8]) {
+        match &mut self.bytes {
+            Some(bytes) if data.len() <= LONGEST - bytes.len() => bytes.extend_from_slice(data),
+            _ => self.bytes = None,
         }
     }
 
-    /// Trailers came. They cannot be sent again, so neither can the body.
-    fn trailed(&mut self) {
-        self.kept = None;
+    /// Drops the recording: trailers cannot be sent again.
+    fn add_trailers(&mut self) {
+        self.bytes = None;
     }
 
-    /// Nothing more comes.
     fn end(&mut self) {
         self.ended = true;
     }
 
-    /// Nothing more comes, and what came is not all.
     fn fail(&mut self) {
-        (self.kept, self.failed) = (None, true);
+        (self.bytes, self.failed) = (None, true);
     }
 
-    fn whole(&mut self) -> Option<Bytes> {
-        let complete = |kept: &mut BytesMut| self.ended || self.announced == Some(kept.len());
-        self.kept.take_if(complete).map(BytesMut::freeze)
+    fn take_complete(&mut self) -> Option<Bytes> {
+        let complete = |bytes: &mut BytesMut| self.ended || self.length == Some(bytes.len());
+        self.bytes.take_if(complete).map(BytesMut::freeze)
     }
 }
 
-/// A body that is recorded while it goes by.
-pub(super) struct Recorded {
+/// A body that is recorded while it is read.
+pub(super) struct RecordedBody {
     inner: Body,
     replay: Arc<Mutex<Replay>>,
 }
 
-impl http_body::Body for Recorded {
+impl http_body::Body for RecordedBody {
     type Data = Bytes;
     type Error = axum::Error;
 
@@ -111,8 +109,8 @@ impl http_body::Body for Recorded {
             Some(Ok(frame)) => {
                 let mut replay = lock(&self.replay);
                 match frame.data_ref() {
-                    Some(piece) => replay.push(piece),
-                    None => replay.trailed(),
+                    Some(data) => replay.push(data),
+                    None => replay.add_trailers(),
                 }
             }
             Some(Err(_)) => lock(&self.replay).fail(),
@@ -134,37 +132,37 @@ impl http_body::Body for Recorded {
 mod tests {
     use super::*;
 
-    /// A record of so many pieces of this length, each cut out of a buffer that is far larger.
-    fn recorded(announced: Option<usize>, pieces: usize, length: usize) -> Replay {
+    /// A recording of so many frames of this length, each a slice of a much larger buffer.
+    fn recorded(announced: Option<usize>, frames: usize, length: usize) -> Replay {
         let mut replay = Replay::new(announced);
         let buffer = Bytes::from(vec![b'x'; length.max(64 << 10)]);
-        for _ in 0..pieces {
+        for _ in 0..frames {
             replay.push(&buffer.slice(..length));
         }
         replay
     }
 
     #[test]
-    fn a_body_is_whole_when_it_has_ended_or_is_as_long_as_it_said() {
-        assert_eq!(recorded(Some(0), 0, 0).whole(), Some(Bytes::new()));
-        assert_eq!(recorded(Some(6), 2, 3).whole(), Some(Bytes::from("xxxxxx")));
-        assert_eq!(recorded(Some(7), 2, 3).whole(), None);
+    fn body_is_complete_at_its_end_or_announced_length() {
+        assert_eq!(recorded(Some(0), 0, 0).take_complete(), Some(Bytes::new()));
+        assert_eq!(recorded(Some(6), 2, 3).take_complete(), Some(Bytes::from("xxxxxx")));
+        assert_eq!(recorded(Some(7), 2, 3).take_complete(), None);
         let mut chunked = recorded(None, 2, 3);
-        assert_eq!(chunked.whole(), None);
+        assert_eq!(chunked.take_complete(), None);
         chunked.end();
-        assert_eq!(chunked.whole(), Some(Bytes::from("xxxxxx")));
+        assert_eq!(chunked.take_complete(), Some(Bytes::from("xxxxxx")));
         let mut trailed = recorded(None, 2, 3);
-        trailed.trailed();
+        trailed.add_trailers();
         trailed.end();
-        assert_eq!(trailed.whole(), None);
+        assert_eq!(trailed.take_complete(), None);
     }
 
     #[test]
-    fn a_record_takes_up_little_more_than_its_body_and_none_for_one_too_long() {
-        let kept = recorded(None, 1000, 1).kept.unwrap();
-        assert!(kept.len() == 1000 && kept.capacity() <= 4096, "{}", kept.capacity());
-        assert!(recorded(None, 8, 1 << 20).kept.is_some());
-        assert!(recorded(None, 9, 1 << 20).kept.is_none());
-        assert!(recorded(Some(REPLAYABLE + 1), 1, 1).kept.is_none());
+    fn recording_is_as_large_as_its_body_and_empty_for_a_long_one() {
+        let bytes = recorded(None, 1000, 1).bytes.unwrap();
+        assert!(bytes.len() == 1000 && bytes.capacity() <= 4096, "{}", bytes.capacity());
+        assert!(recorded(None, 8, 1 << 20).bytes.is_some());
+        assert!(recorded(None, 9, 1 << 20).bytes.is_none());
+        assert!(recorded(Some(LONGEST + 1), 1, 1).bytes.is_none());
     }
 }

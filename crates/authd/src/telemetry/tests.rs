@@ -29,10 +29,10 @@ impl Write for Heard {
 }
 
 /// What is heard of `say` when this filter was asked for.
-fn heard(asked: &str, look: Look, say: impl FnOnce()) -> String {
+fn heard(asked: &str, line_format: LineFormat, say: impl FnOnce()) -> String {
     let heard = Heard::default();
     let writer = heard.clone();
-    let (subscriber, _handle) = subscriber(asked, look, move || writer.clone());
+    let (subscriber, _handle) = subscriber(asked, line_format, move || writer.clone());
     with_default(subscriber, say);
     heard.text()
 }
@@ -48,7 +48,7 @@ fn nothing_turns_on_what_sees_secrets() {
         "trace,[]=trace",
         "trace,hyper[inner]=trace",
     ] {
-        let text = heard(asked, Look::Untimed, || {
+        let text = heard(asked, LineFormat::WithoutTime, || {
             let _request = trace_span!(target: "authd::server", "request", name = "default").entered();
             let _inner = trace_span!(target: "hyper", "inner", secret = "sk-span").entered();
             trace!(target: "authd::server", "ours");
@@ -69,7 +69,7 @@ fn nothing_turns_on_what_sees_secrets() {
 fn a_filter_can_be_changed() {
     let heard = Heard::default();
     let writer = heard.clone();
-    let (subscriber, handle) = subscriber("info", Look::Untimed, move || writer.clone());
+    let (subscriber, handle) = subscriber("info", LineFormat::WithoutTime, move || writer.clone());
     with_default(subscriber, || {
         debug!(target: "authd", "before");
         handle.reload(filter("authd=debug")).unwrap();
@@ -87,7 +87,7 @@ fn a_filter_is_what_can_be_read_of_it() {
             debug!(target: "authd", "d");
             info!(target: "authd", "i");
         };
-        heard(asked, Look::Untimed, say).lines().count()
+        heard(asked, LineFormat::WithoutTime, say).lines().count()
     };
     assert_eq!(["", ",", "authd=loud", "[]=[],=loud"].map(level), [1; 4]);
     assert_eq!(["info", "debug", "trace", "off"].map(level), [1, 2, 3, 0]);
@@ -96,22 +96,22 @@ fn a_filter_is_what_can_be_read_of_it() {
 
 #[test]
 fn it_looks_as_its_reader_likes_it() {
-    let line = |look| heard("info", look, || info!(target: "authd", answer = 42, "hello"));
-    assert_eq!(line(Look::Untimed), " INFO hello answer=42\n");
-    assert!(line(Look::Timed).ends_with("Z  INFO hello answer=42\n"));
-    let json: serde_json::Value = serde_json::from_str(&line(Look::Json)).unwrap();
+    let line = |line_format| heard("info", line_format, || info!(target: "authd", answer = 42, "hello"));
+    assert_eq!(line(LineFormat::WithoutTime), " INFO hello answer=42\n");
+    assert!(line(LineFormat::WithTime).ends_with("Z  INFO hello answer=42\n"));
+    let json: serde_json::Value = serde_json::from_str(&line(LineFormat::Json)).unwrap();
     assert_eq!(json["fields"], serde_json::json!({"message": "hello", "answer": 42}));
 }
 
 #[test]
 fn journald_knows_the_time() {
     for (format, journal, expected) in [
-        (LogFormat::Auto, false, Look::Timed),
-        (LogFormat::Auto, true, Look::Untimed),
-        (LogFormat::Plain, false, Look::Untimed),
-        (LogFormat::Plain, true, Look::Untimed),
-        (LogFormat::Json, true, Look::Json),
+        (LogFormat::Auto, false, LineFormat::WithTime),
+        (LogFormat::Auto, true, LineFormat::WithoutTime),
+        (LogFormat::Plain, false, LineFormat::WithoutTime),
+        (LogFormat::Plain, true, LineFormat::WithoutTime),
+        (LogFormat::Json, true, LineFormat::Json),
     ] {
-        assert_eq!(look(format, journal), expected, "{format:?}");
+        assert_eq!(line_format(format, journal), expected, "{format:?}");
     }
 }

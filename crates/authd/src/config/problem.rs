@@ -1,0 +1,74 @@
+//! The messages about an invalid configuration.
+
+use std::fmt;
+
+use toml::de::Error;
+
+use super::spans::Spans;
+
+/// What is wrong in a configuration, and in which line.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConfigProblem {
+    pub(super) line: Option<usize>,
+    pub(super) message: String,
+}
+
+impl fmt::Display for ConfigProblem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(line) = self.line {
+            write!(f, "line {line}: ")?;
+        }
+        f.write_str(&self.message)
+    }
+}
+
+/// A value that is not allowed. `{key} {reason}` is a sentence.
+#[derive(Debug)]
+pub(super) struct InvalidValue {
+    /// The key, or the environment variable.
+    pub(super) key: String,
+    /// What is wrong, and what is allowed.
+    pub(super) reason: String,
+}
+
+/// A text that is not TOML.
+pub(super) fn not_toml(text: &str, error: &Error) -> ConfigProblem {
+    let line = error.span().map(|span| Spans::line_at(text, span.start));
+    ConfigProblem { line, message: format!("this is not TOML: {}", error.message()) }
+}
+
+/// TOML with an unknown key or a value of the wrong type.
+pub(super) fn not_config(
+    spans: &Spans<'_>,
+    error: &Error,
+    sections: &[&str],
+    keys: &[String],
+) -> ConfigProblem {
+    let Some((line, path)) = error.span().and_then(|span| spans.at(span.start)) else {
+        return ConfigProblem { line: None, message: error.message().to_owned() };
+    };
+    let message = if keys.iter().any(|key| key == path) {
+        format!("{path} cannot be used: {}", error.message())
+    } else {
+        format!("{path} is not a key of authd; {}", suggestion(path, sections, keys))
+    };
+    ConfigProblem { line: Some(line), message }
+}
+
+/// Suggests the nearest key; without a near one, lists the allowed keys.
+fn suggestion(path: &str, sections: &[&str], keys: &[String]) -> String {
+    let last = |path: &str| path.rsplit('.').next().unwrap_or_default().to_owned();
+    let distance = |key: &String| strsim::damerau_levenshtein(&last(key), &last(path));
+    let near = keys.iter().filter(|key| distance(key) * 3 <= last(path).len());
+    // Among equally near keys, the one in the same section wins.
+    let nearest = near.min_by_key(|key| (distance(key), strsim::damerau_levenshtein(key, path)));
+    match (nearest, path.split_once('.')) {
+        (Some(key), _) => format!("did you mean {key}?"),
+        (None, Some((section, _))) => {
+            let inside = format!("{section}.");
+            let keys: Vec<_> = keys.iter().filter_map(|key| key.strip_prefix(&inside)).collect();
+            format!("[{section}] takes {}", keys.join(", "))
+        }
+        (None, None) => format!("the sections are {}", sections.join(", ")),
+    }
+}

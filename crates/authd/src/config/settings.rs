@@ -1,0 +1,148 @@
+//! The validated configuration.
+
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use authd_oauth::{ClientIdentity, ModePreference, Network, Provider};
+use serde::Deserialize;
+
+/// The validated configuration.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// The provider.
+    pub(crate) provider: Provider,
+    /// The client that requests name.
+    pub(crate) client: ClientIdentity,
+    /// The model of a question that names none.
+    pub(crate) model: Option<String>,
+    /// The `OpenAI-Organization` header.
+    pub(crate) organization: Option<String>,
+    /// The `OpenAI-Project` header.
+    pub(crate) project: Option<String>,
+    /// The callback server.
+    pub(crate) callback: CallbackConfig,
+    /// Logins.
+    pub(crate) login: LoginConfig,
+    /// Refreshes.
+    pub(crate) refresh: RefreshConfig,
+    /// The store.
+    pub(crate) store: StoreConfig,
+    /// The network.
+    pub(crate) network: Network,
+    /// The socket.
+    pub(crate) socket: SocketConfig,
+    /// The hooks.
+    pub(crate) hooks: HookConfig,
+    /// The log.
+    pub log: LogConfig,
+}
+
+/// The callback server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct CallbackConfig {
+    /// Its ports, in the order they are tried; 0 is any free one.
+    pub(crate) ports: Vec<u16>,
+    /// How long its port is left to another program that asks for it.
+    pub(crate) yield_for: Duration,
+    /// How long a person has for a login.
+    pub(crate) login_lifetime: Duration,
+}
+
+/// Logins.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct LoginConfig {
+    /// The mode, when a login asks for none.
+    pub(crate) mode: ModePreference,
+    /// The workspaces that are accepted; empty for any.
+    pub(crate) workspaces: Vec<String>,
+}
+
+/// Refreshes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct RefreshConfig {
+    /// How much longer a credential must last when a request says nothing.
+    pub(crate) min_ttl: Duration,
+    /// Longest time a request waits for a refresh.
+    pub(crate) wait: Duration,
+}
+
+/// The store.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct StoreConfig {
+    pub(super) kind: authd_store::StorePreference,
+    pub(super) deadline: Duration,
+    pub(super) service: String,
+    pub(super) passphrase_file: Option<PathBuf>,
+    pub(super) key_file: Option<PathBuf>,
+    pub(super) memory_control: Option<PathBuf>,
+}
+
+/// The socket.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct SocketConfig {
+    /// How many connections one process may hold.
+    pub(crate) max_connections: usize,
+    /// Longest idle time of a connection.
+    pub(crate) header_timeout: Duration,
+}
+
+/// The log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogConfig {
+    /// The filter, in the syntax of tracing-subscriber's `Targets`.
+    pub(crate) filter: String,
+    /// The format.
+    pub(crate) format: LogFormat,
+}
+
+/// The format of the log.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum LogFormat {
+    /// Without timestamps under journald, which adds them; else with timestamps.
+    #[default]
+    Auto,
+    /// Without timestamps.
+    Plain,
+    /// One JSON object a line.
+    Json,
+}
+
+/// What to do when a user has to act.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct HookConfig {
+    /// The command for a profile that needs a new sign-in; empty for none.
+    pub(crate) login_required: Vec<String>,
+    /// The command for a profile whose newest credential cannot be saved; empty for none.
+    pub(crate) unsaved: Vec<String>,
+    /// Whether to show desktop notifications.
+    pub(crate) notify: bool,
+}
+
+impl StoreConfig {
+    /// Logs a warning if another store than the configured one holds the credentials. The first write chose it.
+    pub(crate) fn warn_if_other(&self, remembered: Option<authd_store::Kind>) {
+        if let (Some(wanted), Some(held)) = (self.kind.kind(), remembered)
+            && wanted != held
+        {
+            tracing::warn!(%held, %wanted, "another store holds the credentials; to move them: authctl store migrate");
+        }
+    }
+
+    /// The configuration of the store crate, with files below this state directory.
+    pub(crate) fn for_state_dir(&self, state_dir: &Path) -> authd_store::Config {
+        authd_store::Config {
+            kind: self.kind,
+            service: self.service.clone(),
+            key: authd_store::KeySource {
+                credentials_directory: std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from),
+                passphrase_file: self.passphrase_file.clone(),
+                key_file: self.key_file.clone().unwrap_or_else(|| state_dir.join("store.key")),
+            },
+            deadline: self.deadline,
+            memory_control: self.memory_control.clone(),
+        }
+    }
+}

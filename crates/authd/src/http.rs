@@ -1,0 +1,23 @@
+//! The HTTP API on the Unix socket.
+
+mod access;
+mod body_tracking;
+mod connections;
+pub(crate) mod convert;
+mod diagnosis;
+mod event_stream;
+mod extract;
+mod metrics;
+mod peer;
+mod port_owner;
+mod problem;
+mod respond;
+mod routes;
+mod state;
+
+pub(crate) use self::{
+    connections::{ConnectionSettings, serve},
+    metrics::Metrics,
+    routes::router,
+    state::{AppState, RequestSettings},
+};

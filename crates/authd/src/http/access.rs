@@ -1,0 +1,95 @@
+//! The middleware of every route: checks the peer and the request's origin, and records the response.
+
+use std::sync::Arc;
+
+use authd_api::{ErrorCode, Problem, REQUEST_HEADER, route};
+use axum::{
+    Extension,
+    extract::{MatchedPath, Request, State},
+    middleware::Next,
+    response::{IntoResponse, Response},
+};
+use http::{HeaderName, StatusCode, header};
+use tracing::Instrument;
+
+use super::{
+    extract::contains_any,
+    peer::Peer,
+    respond::{ApiError, set_version_header},
+    state::AppState,
+};
+
+const REQUEST_ID: HeaderName = HeaderName::from_static(REQUEST_HEADER);
+
+/// Routes whose responses a shutdown may interrupt: they can last long, and the daemon saves nothing for them.
+const INTERRUPTIBLE: [&str; 4] = [route::RELAY, route::RELAY_BACKEND, route::DIAGNOSIS, route::EVENTS];
+
+/// Runs the handler of an allowed request.
+pub(super) async fn check(
+    State(state): State<Arc<AppState>>,
+    Extension(peer): Extension<Arc<Peer>>,
+    matched: Option<MatchedPath>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let route = matched.as_ref().map(MatchedPath::as_str);
+    peer.set_interruptible(route.is_some_and(|route| INTERRUPTIBLE.contains(&route)));
+    let method = request.method().clone();
+    let id = state.metrics.next_request();
+    let path = request.uri().path().split("/relay").next();
+    let span = tracing::debug_span!("request", id, %method, path);
+    let mut response = match forbidden(&peer, &request) {
+        Some(problem) => ApiError(problem).into_response(),
+        None => next.run(request).instrument(span.clone()).await,
+    };
+    set_version_header(&mut response);
+    let status = response.status();
+    if status.is_client_error() || status.is_server_error() {
+        let problem = response.extensions_mut().remove();
+        span.in_scope(|| log(id, route, status, problem.as_ref()));
+        response.headers_mut().insert(REQUEST_ID, id.into());
+    }
+    state.metrics.record_request(route, &method, status);
+    response
+}
+
+/// Logs an error response. A client's own error is a debug line; a failure here or upstream is a warning
+/// with the request id that the response carries. A relayed response has no problem.
+fn log(id: u64, route: Option<&str>, status: StatusCode, problem: Option<&Problem>) {
+    let (code, detail) = problem.map(|problem| (problem.code.as_str(), problem.detail.as_str())).unzip();
+    let status = status.as_u16();
+    if status < 500 {
+        tracing::debug!(status, "request refused");
+    } else {
+        tracing::warn!(id, route, status, code, detail, "request failed");
+    }
+}
+
+/// Why the request is not allowed. A web page can make a browser send a request to a Unix socket through
+/// a proxy, but it cannot make the browser omit `Origin` or send this socket's `Host`.
+fn forbidden(peer: &Peer, request: &Request) -> Option<Problem> {
+    let forbidden = |detail: &str| Some(Problem::new(ErrorCode::Forbidden, detail));
+    if !peer.is_own() {
+        return forbidden("this socket serves only the user who runs authd");
+    }
+    if !peer.is_within_limit() {
+        let problem = Problem::new(ErrorCode::TooManyRequests, "this program holds too many connections");
+        return Some(problem.hint("close some").retry_after(1));
+    }
+    let headers = request.headers();
+    if contains_any(headers, &[header::ORIGIN, header::REFERER]) {
+        return forbidden("this socket does not serve web pages");
+    }
+    // A target in absolute form names the host, and then Host is ignored (RFC 9112, section 3.2.2).
+    let is_own_target = request.uri().authority().is_none_or(|target| is_own_host(target.as_str()));
+    let mut hosts = headers.get_all(header::HOST).iter();
+    let host = hosts.next().and_then(|host| host.to_str().ok());
+    match (host, hosts.next()) {
+        (Some(host), None) if is_own_target && is_own_host(host) => None,
+        _ => forbidden("the request's Host must be authd or localhost"),
+    }
+}
+
+fn is_own_host(host: &str) -> bool {
+    matches!(host, "authd" | "authd:80" | "localhost" | "localhost:80")
+}

@@ -1,0 +1,125 @@
+//! Maps the broker's types to API messages.
+
+use authd_api::{
+    CallbackStatus, Login, Profile, ProfileName, ProfileState, StoreKind, StoreState, StoreStatus,
+};
+use authd_broker::{
+    CallbackServerState, LoginSnapshot, ProfileSnapshot, ProfileView, RegistrySnapshot, mode_message,
+};
+use authd_oauth::{Credential, Plan, ProfileStatus};
+use authd_store::{Kind, State};
+use jiff::Timestamp;
+
+use super::problem;
+
+/// The profile of that name, if it exists.
+pub(crate) fn profile_of(snapshot: &RegistrySnapshot, name: &ProfileName, now: Timestamp) -> Option<Profile> {
+    let view = snapshot.profiles.get(name)?.view();
+    Some(profile(name, &view, snapshot.default.as_ref() == Some(name), now))
+}
+
+/// A profile.
+pub(crate) fn profile(name: &ProfileName, view: &ProfileView, default: bool, now: Timestamp) -> Profile {
+    let blank = Profile {
+        name: name.clone(),
+        default,
+        state: ProfileState::Expired,
+        mode: None,
+        mode_reason: None,
+        email: None,
+        plan: None,
+        account_id: None,
+        organization_id: None,
+        project_id: None,
+        generation: 0,
+        expires_at: None,
+        refresh_at: None,
+        last_refresh: None,
+        last_error: None,
+    };
+    match view {
+        ProfileView::StoreUnavailable(error) => Profile {
+            state: ProfileState::Unread,
+            last_error: Some(problem::store(error).about(name)),
+            ..blank
+        },
+        ProfileView::Unreadable(_) => Profile {
+            state: ProfileState::LoginRequired,
+            last_error: Some(problem::not_loaded(name, view)),
+            ..blank
+        },
+        ProfileView::Loaded(snapshot) => loaded(snapshot, blank, now),
+    }
+}
+
+fn loaded(snapshot: &ProfileSnapshot, blank: Profile, now: Timestamp) -> Profile {
+    let text = |text: &Option<Box<str>>| text.as_deref().map(str::to_owned);
+    let Credential { identity, mode_reason, generation, issued_at, expires_at, .. } = &*snapshot.credential;
+    Profile {
+        state: match snapshot.status(now) {
+            ProfileStatus::Ready => ProfileState::Ready,
+            ProfileStatus::Refreshing => ProfileState::Refreshing,
+            ProfileStatus::Unsaved => ProfileState::Unsaved,
+            ProfileStatus::Expired => ProfileState::Expired,
+            ProfileStatus::LoginRequired => ProfileState::LoginRequired,
+        },
+        mode: Some(mode_message(snapshot.mode())),
+        mode_reason: Some(mode_reason.to_string()),
+        email: text(&identity.email),
+        plan: identity.plan.as_ref().map(Plan::to_string),
+        account_id: text(&identity.account_id),
+        organization_id: text(&identity.organization_id),
+        project_id: text(&identity.project_id),
+        generation: *generation,
+        expires_at: *expires_at,
+        refresh_at: snapshot.refresh_at,
+        last_refresh: Some(*issued_at),
+        last_error: problem::last_error(snapshot, now),
+        ..blank
+    }
+}
+
+/// A login.
+pub(crate) fn login(login: LoginSnapshot, now: Timestamp) -> Login {
+    Login {
+        id: login.id,
+        profile: login.profile,
+        flow: login.flow,
+        state: login.state,
+        authorize_url: login.authorize_url,
+        open_url: login.open_url,
+        redirect_uri: login.redirect_uri,
+        verification_url: login.verification_url,
+        user_code: login.user_code,
+        created_at: login.created_at,
+        expires_at: login.expires_at,
+        error: login.error.map(|error| problem::login(&error, now)),
+        result: login.result.map(|result| profile(&result.name, &result.view, result.is_default, result.at)),
+    }
+}
+
+/// The callback server.
+pub(crate) fn callback(server: &CallbackServerState) -> CallbackStatus {
+    CallbackStatus {
+        state: server.state,
+        addresses: server.addresses.iter().map(ToString::to_string).collect(),
+        detail: server.detail.clone(),
+    }
+}
+
+/// The store.
+pub(crate) fn store(status: authd_store::Status) -> StoreStatus {
+    StoreStatus {
+        kind: status.kind.map(|kind| match kind {
+            Kind::Keychain => StoreKind::Keychain,
+            Kind::File => StoreKind::File,
+            Kind::Memory => StoreKind::Memory,
+        }),
+        state: match status.state {
+            State::Ready => StoreState::Ready,
+            State::Locked => StoreState::Locked,
+            State::Unavailable => StoreState::Unavailable,
+        },
+        detail: Some(status.detail).filter(|detail| !detail.is_empty()),
+    }
+}

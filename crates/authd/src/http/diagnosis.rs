@@ -1,0 +1,153 @@
+//! `GET /v1/diagnosis`: checks everything that a sign-in or a credential depends on, and names a remedy
+//! for each problem. It spends no token and changes nothing.
+
+use std::time::Duration;
+
+use authd_api::{CallbackState, Diagnosis, ErrorCode, Finding, FindingState, Profile, StoreState};
+use authd_broker::{CallbackServerState, now};
+use authd_oauth::HostProbe;
+use futures_util::future::join_all;
+use jiff::Timestamp;
+
+use super::{convert, port_owner::port_owner, state::AppState};
+
+/// A clock that is off by more than this makes valid tokens look expired.
+const MAX_SKEW: Duration = Duration::from_secs(60);
+
+/// Runs all checks.
+pub(super) async fn diagnose(state: &AppState) -> Diagnosis {
+    let endpoint = &state.endpoint;
+    let server = state.callback.borrow().clone();
+    let owner = match server.taken {
+        // Reads the tables of all processes.
+        Some(port) => tokio::task::spawn_blocking(move || port_owner(port)).await.unwrap_or_default(),
+        None => None,
+    };
+    let mut findings = vec![store(state), callback(&server, |_| owner.clone())];
+    findings.push(ok("network", endpoint.egress_summary()));
+    let visits = join_all(endpoint.hosts().into_iter().map(|host| endpoint.visit(host))).await;
+    let at = now();
+    findings.extend(visits.iter().map(host));
+    findings.extend(visits.iter().find_map(|visit| visit.date).map(|date| clock(date, at)));
+    let registry = state.broker.registry.snapshot();
+    let profiles = registry.profiles.keys().filter_map(|name| convert::profile_of(&registry, name, at));
+    findings.extend(profiles.map(|profile| self::profile(&profile)));
+    Diagnosis { findings }
+}
+
+fn store(state: &AppState) -> Finding {
+    let status = convert::store(state.store.borrow().clone());
+    let detail = status.detail.unwrap_or_else(|| "not tried yet".to_owned());
+    match status.state {
+        StoreState::Ready => ok("store", detail),
+        StoreState::Locked => failed("store", detail, ErrorCode::StoreLocked)
+            .remedy("unlock the keychain; authd continues by itself"),
+        StoreState::Unavailable | StoreState::Unknown => failed("store", detail, ErrorCode::StoreUnavailable)
+            .remedy("start the keychain; or for files: authctl store migrate --to file"),
+    }
+}
+
+/// The callback server. `owner` names the program that listens on a port. It is called only if the system
+/// reported the port as used: a port can also be reserved.
+fn callback(server: &CallbackServerState, owner: impl Fn(u16) -> Option<String>) -> Finding {
+    let reason = || match (server.taken, &server.detail) {
+        (Some(port), _) => {
+            let owner = owner(port);
+            format!("port {port} is used by {}", owner.as_deref().unwrap_or("another program"))
+        }
+        (None, Some(detail)) => detail.clone(),
+        (None, None) => "it has not started yet".to_owned(),
+    };
+    match server.state {
+        CallbackState::Listening if server.detail.is_some() => {
+            let port = server.port().unwrap_or_default();
+            warning("callback", format!("browsers return to port {port}, because {}", reason()))
+                .remedy("no action needed; authd takes the first port back when it is free")
+        }
+        CallbackState::Listening => {
+            let addresses: Vec<String> = server.addresses.iter().map(ToString::to_string).collect();
+            ok("callback", format!("browsers return to {}", addresses.join(" and ")))
+        }
+        CallbackState::Yielded => {
+            warning("callback", "its port is yielded to another program for a while".to_owned())
+                .remedy("wait, or sign in with: authctl login --paste")
+        }
+        CallbackState::Unavailable | CallbackState::Unknown => {
+            let remedy = if server.taken.is_some() {
+                "end that program, or sign in with: authctl login --device, or --paste"
+            } else {
+                "name other ports in [callback] of authd.toml, or sign in with: authctl login --device, or --paste"
+            };
+            failed("callback", reason(), ErrorCode::CallbackUnavailable).remedy(remedy)
+        }
+    }
+}
+
+fn host(visit: &HostProbe) -> Finding {
+    match &visit.answer {
+        Ok(status) => ok(&visit.host, format!("answers ({status}) after {} ms", visit.took.as_millis())),
+        Err(failure) => failed(&visit.host, failure.to_string(), ErrorCode::ProviderUnreachable)
+            .remedy("check the network; behind a proxy or a CA of your own, see [network] in authd.toml"),
+    }
+}
+
+/// Compares the clock with the `Date` of the provider's responses (RFC 9110, section 6.6.1).
+fn clock(date: Timestamp, now: Timestamp) -> Finding {
+    let skew = Duration::try_from(now.duration_since(date).abs()).unwrap_or_default();
+    let detail = format!("this machine's clock and the provider's are {} s apart", skew.as_secs());
+    if skew <= MAX_SKEW {
+        ok("clock", detail)
+    } else {
+        warning("clock", detail).remedy("set the clock: timedatectl set-ntp true")
+    }
+}
+
+fn profile(profile: &Profile) -> Finding {
+    let name = format!("profile {}", profile.name);
+    match &profile.last_error {
+        None => ok(&name, profile.email.clone().unwrap_or_else(|| "a key".to_owned())),
+        Some(problem) => {
+            let finding = failed(&name, problem.detail.clone(), problem.code);
+            problem.hint.as_ref().map_or(finding.clone(), |hint| finding.remedy(hint))
+        }
+    }
+}
+
+fn finding(check: &str, state: FindingState, detail: String) -> Finding {
+    Finding { check: check.to_owned(), state, detail, remedy: None, code: None }
+}
+
+fn ok(check: &str, detail: String) -> Finding {
+    finding(check, FindingState::Ok, detail)
+}
+
+fn warning(check: &str, detail: String) -> Finding {
+    finding(check, FindingState::Warning, detail)
+}
+
+fn failed(check: &str, detail: String, code: ErrorCode) -> Finding {
+    Finding { code: Some(code), ..finding(check, FindingState::Failed, detail) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn owner_is_named_only_for_a_used_port() {
+        let owner = |_: u16| Some("nc (process 7)".to_owned());
+        let reserved = "port 80 may not be used here: the system reserves it";
+        for (taken, owner, detail) in [
+            (Some(1455), &owner as &dyn Fn(u16) -> Option<String>, "port 1455 is used by nc (process 7)"),
+            (Some(1455), &|_| None, "port 1455 is used by another program"),
+            (None, &owner, reserved),
+        ] {
+            let mut server = CallbackServerState::default();
+            (server.taken, server.detail) = (taken, Some(reserved.to_owned()));
+            let finding = callback(&server, owner);
+            assert_eq!(finding.detail, detail);
+            let remedy = finding.remedy.unwrap_or_default();
+            assert_eq!(remedy.starts_with("end that program"), taken.is_some(), "{remedy}");
+        }
+    }
+}

@@ -1,0 +1,156 @@
+//! `GET /v1/events`: server-sent events, first the current state, then every change. An event is rendered
+//! when the client reads it, so a stream holds only its position.
+
+use std::{convert::Infallible, ops::Bound, sync::Arc};
+
+use authd_api::{ErrorCode, Login, Problem, ProfileName};
+use authd_broker::{CallbackServerState, ChangeEvent, LoginOrder, LoginSnapshot, now};
+use axum::{
+    Extension,
+    body::{Body, Bytes},
+    extract::State,
+    response::Response,
+};
+use futures_util::stream;
+use http::{HeaderValue, header};
+use serde::Serialize;
+use tokio::sync::{
+    broadcast::{Receiver, error::RecvError},
+    watch,
+};
+
+use super::{
+    convert,
+    peer::Peer,
+    respond::{ApiError, no_store},
+    state::AppState,
+};
+use crate::platform::Permit;
+
+struct EventStream {
+    state: Arc<AppState>,
+    events: Receiver<ChangeEvent>,
+    store: watch::Receiver<authd_store::Status>,
+    callback: watch::Receiver<CallbackServerState>,
+    /// The next part of the current state, until all of it was sent.
+    next: Option<Next>,
+    _permit: Permit,
+}
+
+/// The parts of the current state.
+enum Next {
+    Store,
+    Callback,
+    /// The first profile after this one, by name.
+    Profile(Bound<ProfileName>),
+    /// The first login that started after this one.
+    Login(Option<LoginOrder>),
+}
+
+pub(super) async fn events(
+    State(state): State<Arc<AppState>>,
+    Extension(peer): Extension<Arc<Peer>>,
+) -> Result<Response, ApiError> {
+    let permit = state.event_streams.permit(peer.pid());
+    if !permit.take() {
+        let problem =
+            Problem::new(ErrorCode::TooManyRequests, "this program holds too many event streams open");
+        return Err(problem.hint("close some").retry_after(1).into());
+    }
+    let events = state.broker.events.subscribe();
+    let (mut store, mut callback) = (state.store.clone(), state.callback.clone());
+    store.mark_unchanged();
+    callback.mark_unchanged();
+    let event_stream =
+        EventStream { state, events, store, callback, next: Some(Next::Store), _permit: permit };
+    let stream = stream::unfold(event_stream, async |mut event_stream| {
+        let event = event_stream.next().await?;
+        Some((Ok::<_, Infallible>(event), event_stream))
+    });
+    let mut response = no_store(Response::new(Body::from_stream(stream)));
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
+    Ok(response)
+}
+
+impl EventStream {
+    /// The next event; `None` when the daemon stops.
+    async fn next(&mut self) -> Option<Bytes> {
+        while !self.state.stopping.is_cancelled() {
+            if let Some(event) = self.next_of_current_state() {
+                return Some(event);
+            }
+            tokio::select! {
+                () = self.state.stopping.cancelled() => return None,
+                event = self.events.recv() => match event {
+                    Ok(ChangeEvent::Profile(name)) => return Some(self.profile(&name)),
+                    Ok(ChangeEvent::Login(id)) => if let Ok(login) = self.state.broker.logins.get(&id) {
+                        return Some(event_of_login(login));
+                    },
+                    // A client that fell behind gets the current state again.
+                    Err(RecvError::Lagged(_)) => self.next = Some(Next::Store),
+                    Err(RecvError::Closed) => return None,
+                },
+                Ok(()) = self.store.changed() => return Some(self.store()),
+                Ok(()) = self.callback.changed() => return Some(self.callback()),
+            }
+        }
+        None
+    }
+
+    /// The next event of the current state; `None` once all of it was sent.
+    fn next_of_current_state(&mut self) -> Option<Bytes> {
+        loop {
+            match self.next.take()? {
+                Next::Store => {
+                    self.next = Some(Next::Callback);
+                    return Some(self.store());
+                }
+                Next::Callback => {
+                    self.next = Some(Next::Profile(Bound::Unbounded));
+                    return Some(self.callback());
+                }
+                Next::Profile(after) => {
+                    let registry = self.state.broker.registry.snapshot();
+                    let mut names = registry.profiles.range((after, Bound::Unbounded)).map(|(name, _)| name);
+                    if let Some(name) = names.next() {
+                        self.next = Some(Next::Profile(Bound::Excluded(name.clone())));
+                        return Some(self.profile(name));
+                    }
+                    self.next = Some(Next::Login(None));
+                }
+                Next::Login(after) => {
+                    let (order, login) = self.state.broker.logins.next_after(after)?;
+                    self.next = Some(Next::Login(Some(order)));
+                    return Some(event_of_login(login));
+                }
+            }
+        }
+    }
+
+    fn store(&mut self) -> Bytes {
+        event("store", &convert::store(self.store.borrow_and_update().clone()))
+    }
+
+    fn callback(&mut self) -> Bytes {
+        event("callback", &convert::callback(&self.callback.borrow_and_update()))
+    }
+
+    fn profile(&self, name: &ProfileName) -> Bytes {
+        match convert::profile_of(&self.state.broker.registry.snapshot(), name, now()) {
+            Some(profile) => event("profile", &profile),
+            None => event("profile_gone", &serde_json::json!({"name": name})),
+        }
+    }
+}
+
+/// A login without its URLs and its code. They act for a user, and only the client that started the login
+/// may have them.
+fn event_of_login(login: LoginSnapshot) -> Bytes {
+    let login = convert::login(login, now());
+    event("login", &Login { authorize_url: None, open_url: None, user_code: None, ..login })
+}
+
+fn event(kind: &str, message: &impl Serialize) -> Bytes {
+    let data = serde_json::to_string(message).expect("messages serialize");
+    format!("event: {kind}\ndata: {data}\n\n").into()
+}

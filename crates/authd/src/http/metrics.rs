@@ -1,0 +1,202 @@
+//! The daemon's metrics in OpenMetrics 1.0. No label names a user, a profile or a workspace.
+
+use std::{
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use authd_api::route;
+use authd_broker::{ProfileHandle, RefreshCounters, RegistrySnapshot};
+use authd_oauth::ProfileStatus;
+use authd_store::{Call, Store, StoreError};
+use http::{Method, StatusCode};
+use jiff::Timestamp;
+use prometheus_client::{
+    encoding::{EncodeLabelSet, text},
+    metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
+    registry::{Registry, Unit},
+};
+
+/// Bucket bounds of the store's latencies, in seconds: from a file's latency to the longest wait of a client.
+const STORE_BUCKETS: [f64; 9] = [0.0001, 0.0004, 0.0016, 0.0064, 0.0256, 0.1024, 0.4096, 1.6384, 6.5536];
+
+/// The media type of the text.
+pub(super) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// A cheap handle of the metrics.
+#[derive(Clone)]
+pub(crate) struct Metrics(Arc<Families>);
+
+struct Families {
+    registry: Registry,
+    requests: Family<RequestLabels, Counter>,
+    credentials: Family<[Label; 1], Counter>,
+    /// The same counters, in the order of [`CredentialSource`].
+    by_source: [Counter; 3],
+    refreshes: Family<[Label; 1], Counter>,
+    store: Family<[Label; 2], Histogram, fn() -> Histogram>,
+    profiles: Family<[Label; 1], Gauge>,
+    age: Family<[Label; 1], Gauge>,
+    pending: Gauge,
+    numbers: AtomicU64,
+}
+
+type Label = (&'static str, &'static str);
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct RequestLabels {
+    route: &'static str,
+    method: &'static str,
+    code: u16,
+}
+
+/// Where the credential of a response came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum CredentialSource {
+    /// From memory.
+    Cache,
+    /// From a refresh that the client waited for.
+    Renewal,
+    /// There is none.
+    Nowhere,
+}
+
+impl Metrics {
+    /// Starts at zero and counts the calls of the store from now on.
+    pub(crate) fn new(started_at: Timestamp, store: &Store) -> Self {
+        let (requests, credentials) = (Family::default(), Family::default());
+        let mut metrics = Families {
+            registry: Registry::with_prefix("authd"),
+            requests,
+            by_source: ["cache", "renewal", "nowhere"]
+                .map(|source| credentials.get_or_create_owned(&[("from", source)])),
+            credentials,
+            refreshes: Family::default(),
+            store: Family::new_with_constructor(|| Histogram::new(STORE_BUCKETS)),
+            profiles: Family::default(),
+            age: Family::default(),
+            pending: Gauge::default(),
+            numbers: AtomicU64::new(0),
+        };
+        let Families {
+            registry, requests, credentials, refreshes, store: calls, profiles, age, pending, ..
+        } = &mut metrics;
+        let started: Gauge = Gauge::default();
+        started.set(started_at.as_second());
+        registry.register("requests", "Requests on the socket", requests.clone());
+        registry.register(
+            "credentials",
+            "Credentials asked for, by where they came from",
+            credentials.clone(),
+        );
+        registry.register("refreshes", "Refreshes sent to the provider, by their end", refreshes.clone());
+        registry.register_with_unit("store_call", "How long the store took", Unit::Seconds, calls.clone());
+        registry.register("profiles", "Profiles, by state", profiles.clone());
+        registry.register_with_unit("token_age", "Ages of what is served", Unit::Seconds, age.clone());
+        registry.register("pending_logins", "Logins that nobody has finished", pending.clone());
+        registry.register_with_unit(
+            "start_time",
+            "When the daemon started, since 1970",
+            Unit::Seconds,
+            started,
+        );
+        let metrics = Self(Arc::new(metrics));
+        let counting = metrics.clone();
+        store.observe(move |call, taken, error| counting.record_store_call(call, taken, error));
+        metrics
+    }
+
+    /// The number of a new request, starting with 1.
+    pub(super) fn next_request(&self) -> u64 {
+        self.0.numbers.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    /// Counts a response by route; `None` is a path that is no route.
+    pub(super) fn record_request(&self, route: Option<&str>, method: &Method, status: StatusCode) {
+        let route = route.and_then(|route| route::ALL.into_iter().find(|known| *known == route));
+        let labels = RequestLabels {
+            route: route.unwrap_or("other"),
+            method: method_label(method),
+            code: status.as_u16(),
+        };
+        self.0.requests.get_or_create(&labels).inc();
+    }
+
+    /// Counts a request for a credential.
+    pub(super) fn record_credential(&self, source: CredentialSource) {
+        self.0.by_source[source as usize].inc();
+    }
+
+    /// Records a call of the store.
+    fn record_store_call(&self, call: Call, taken: Duration, error: Option<&StoreError>) {
+        let result = match error {
+            None => "ok",
+            Some(StoreError::Locked { .. }) => "locked",
+            Some(StoreError::Unavailable { .. }) => "unavailable",
+            Some(StoreError::Refused { .. }) => "refused",
+            Some(StoreError::Damaged { .. }) => "damaged",
+        };
+        let labels = [("call", call.name()), ("result", result)];
+        self.0.store.get_or_create(&labels).observe(taken.as_secs_f64());
+    }
+
+    /// The metrics as OpenMetrics text, with the current gauges.
+    pub(super) fn render(
+        &self,
+        registry: &RegistrySnapshot,
+        refreshes: &RefreshCounters,
+        pending_logins: usize,
+        now: Timestamp,
+    ) -> Result<String, fmt::Error> {
+        for (result, count) in refreshes.counts().filter(|(_, count)| *count > 0) {
+            let counter = self.0.refreshes.get_or_create(&[("result", result)]);
+            counter.inner().store(count, Ordering::Relaxed);
+        }
+        self.set_gauges(registry, pending_logins, now);
+        let mut text = String::new();
+        text::encode(&mut text, &self.0.registry)?;
+        Ok(text)
+    }
+
+    fn set_gauges(&self, registry: &RegistrySnapshot, pending_logins: usize, now: Timestamp) {
+        let Families { profiles, age, .. } = &*self.0;
+        self.0.pending.set(i64::try_from(pending_logins).unwrap_or(i64::MAX));
+        let views: Vec<_> = registry.profiles.values().map(ProfileHandle::view).collect();
+        profiles.clear();
+        for view in &views {
+            let status = view.snapshot().map(|snapshot| snapshot.status(now));
+            profiles.get_or_create(&[("state", status_label(status))]).inc();
+        }
+        let snapshots = views.iter().filter_map(|view| view.snapshot());
+        let ages = snapshots.map(|snapshot| now.duration_since(snapshot.credential.issued_at).as_secs());
+        let ages: Vec<_> = ages.collect();
+        age.clear();
+        for (which, seconds) in [("newest", ages.iter().min()), ("oldest", ages.iter().max())] {
+            if let Some(seconds) = seconds {
+                age.get_or_create(&[("which", which)]).set(*seconds);
+            }
+        }
+    }
+}
+
+/// The label of a profile's status; `None` before its record was read.
+fn status_label(status: Option<ProfileStatus>) -> &'static str {
+    match status {
+        None => "unread",
+        Some(ProfileStatus::Ready) => "ready",
+        Some(ProfileStatus::Refreshing) => "refreshing",
+        Some(ProfileStatus::Unsaved) => "unsaved",
+        Some(ProfileStatus::Expired) => "expired",
+        Some(ProfileStatus::LoginRequired) => "login_required",
+    }
+}
+
+/// The label of a method. Unknown methods share one label, so that a client cannot create metrics.
+fn method_label(method: &Method) -> &'static str {
+    const KNOWN: [&str; 7] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"];
+    KNOWN.into_iter().find(|known| method.as_str() == *known).unwrap_or("other")
+}

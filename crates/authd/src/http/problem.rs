@@ -1,0 +1,260 @@
+//! Maps every error to a problem with its code, its detail and its hint.
+
+mod codex;
+mod login;
+mod relay;
+
+use std::time::Duration;
+
+use authd_api::{ErrorCode, Problem, ProfileName};
+use authd_broker::{ProfileSnapshot, ProfileView, RegistryError, SignOutError};
+use authd_oauth::{
+    GrantEnd, LastError, ProviderError, RecordError, Rejected, SaveError,
+    schedule::{self, Jitter},
+};
+use authd_store::StoreError;
+use jiff::Timestamp;
+
+pub(crate) use self::login::login;
+pub(super) use self::{codex::codex_home, relay::relay};
+
+const UNLOCK: &str = "unlock the keychain; authd continues by itself";
+const DOCTOR: &str = "run: authctl doctor";
+
+/// A profile whose record has not been read or cannot be used.
+pub(crate) fn not_loaded(name: &ProfileName, view: &ProfileView) -> Problem {
+    let problem = match view {
+        ProfileView::Loaded(_) => {
+            Problem::new(ErrorCode::Timeout, format!("profile \"{name}\" has not been read yet"))
+                .hint("try again")
+        }
+        ProfileView::StoreUnavailable(error) => store(error),
+        ProfileView::Unreadable(error) => {
+            let detail = format!("the record of profile \"{name}\" cannot be used: {error}");
+            Problem::new(ErrorCode::LoginRequired, detail).hint(match **error {
+                RecordError::TooNew(_) | RecordError::UnknownIntent => {
+                    "upgrade authd; a new sign-in would replace the record".to_owned()
+                }
+                RecordError::Damaged { .. } => login_command(name),
+            })
+        }
+    };
+    problem.about(name)
+}
+
+/// A requested refresh that did not happen; `None` if it did or was not needed any more.
+pub(super) fn refresh(
+    before: &ProfileSnapshot,
+    after: &ProfileSnapshot,
+    rejected: Option<&Rejected>,
+    now: Timestamp,
+) -> Option<Problem> {
+    let name = &after.name;
+    if !after.renewable {
+        let detail = format!("nothing to refresh: profile \"{name}\" has no refresh token");
+        return Some(Problem::new(ErrorCode::Conflict, detail).hint(login_command(name)).about(name));
+    }
+    let replaced = rejected.is_some_and(|rejected| {
+        let is_other = |id: &str| *id != *after.credential.grant_id;
+        rejected.generation != after.credential.generation
+            || rejected.grant_id.as_deref().is_some_and(is_other)
+    });
+    if replaced {
+        return None;
+    }
+    if let Some(problem) = last_error(after, now) {
+        return Some(problem);
+    }
+    let refreshed =
+        after.renewals > before.renewals || after.credential.grant_id != before.credential.grant_id;
+    if refreshed {
+        return None;
+    }
+    if rejected.is_none() {
+        return Some(not_in_time(name));
+    }
+    let detail = format!("profile \"{name}\" was just refreshed after a 401; another refresh would not help");
+    let hint = format!("if the 401 persists, {}", login_command(name));
+    Some(Problem::new(ErrorCode::Conflict, detail).hint(hint).about(name))
+}
+
+/// A profile without a usable credential.
+pub(crate) fn no_credential(snapshot: &ProfileSnapshot, now: Timestamp) -> Problem {
+    let name = &snapshot.name;
+    match last_error(snapshot, now) {
+        Some(problem) => problem,
+        None if snapshot.renewable => not_in_time(name),
+        None => {
+            let detail = format!("the token of profile \"{name}\" expires, and it has no refresh token");
+            Problem::new(ErrorCode::LoginRequired, detail).hint(login_command(name)).about(name)
+        }
+    }
+}
+
+fn not_in_time(name: &ProfileName) -> Problem {
+    let detail = format!("profile \"{name}\" was not refreshed in time");
+    Problem::new(ErrorCode::Timeout, detail).hint("try again; authctl status shows the progress").about(name)
+}
+
+/// The last failure of a profile, while it still matters.
+pub(crate) fn last_error(snapshot: &ProfileSnapshot, now: Timestamp) -> Option<Problem> {
+    let name = &snapshot.name;
+    if let Some(ended) = &snapshot.ended {
+        return Some(signed_out(name, ended));
+    }
+    if snapshot.pinned && snapshot.last_error.is_none() {
+        let detail = format!("a rename or export of profile \"{name}\" is not finished; authd retries it");
+        return Some(Problem::new(ErrorCode::StoreUnavailable, detail).hint(DOCTOR).about(name));
+    }
+    let problem = match snapshot.last_error.as_deref()? {
+        LastError::Store(SaveError { locked, message }) => {
+            let detail = format!("the newest credential is not saved: {message}");
+            if *locked {
+                Problem::new(ErrorCode::StoreLocked, detail).hint(UNLOCK)
+            } else {
+                Problem::new(ErrorCode::StoreUnavailable, detail).hint(DOCTOR)
+            }
+        }
+        LastError::Provider(error, next_attempt) => {
+            let problem = provider(error);
+            let retry_after = problem.retry_after.map(|_| seconds_until(*next_attempt, now));
+            Problem { retry_after, ..problem }
+        }
+    };
+    Some(problem.about(name))
+}
+
+fn signed_out(name: &ProfileName, ended: &GrantEnd) -> Problem {
+    let reason = match ended.answer_lost_at {
+        Some(at) => {
+            format!(
+                "the response to a refresh was lost at {}, and its token is used",
+                at.strftime("%H:%M UTC")
+            )
+        }
+        None => ended.code.sentence().to_owned(),
+    };
+    Problem::new(ErrorCode::LoginRequired, format!("profile \"{name}\" is signed out: {reason}"))
+        .hint(login_command(name))
+        .about(name)
+}
+
+/// A failed call to the provider.
+pub(crate) fn provider(error: &ProviderError) -> Problem {
+    // The same wait as the daemon's own after a first failure.
+    let unreachable = |detail: String, requested: Option<Duration>| {
+        let wait = schedule::back_off(1, requested, Jitter::NONE);
+        Problem::new(ErrorCode::ProviderUnreachable, detail).retry_after(wait.as_secs())
+    };
+    match error {
+        ProviderError::NotSent { detail } => {
+            unreachable(format!("the provider cannot be reached: {detail}"), None)
+                .hint("check the network; for details: authctl doctor")
+        }
+        ProviderError::NoResponse { detail } => {
+            unreachable(format!("the provider did not answer: {detail}"), None).hint("try again in a moment")
+        }
+        ProviderError::Unavailable { status, retry_after } => {
+            unreachable(format!("the provider is unavailable (status {status})"), *retry_after)
+                .hint("try again after that time")
+        }
+        ProviderError::InvalidResponse { detail } => {
+            unreachable(format!("the response is not the provider's: {detail}"), None)
+                .hint("is a captive portal or a proxy in between? for details: authctl doctor")
+        }
+        ProviderError::Rejected { code, .. } => {
+            Problem::new(ErrorCode::ProviderRefused, format!("the provider refused: {}", code.sentence()))
+        }
+    }
+}
+
+/// A failed call to the store.
+pub(crate) fn store(error: &StoreError) -> Problem {
+    let detail = error.to_string();
+    match error {
+        StoreError::Locked { .. } => Problem::new(ErrorCode::StoreLocked, detail).hint(UNLOCK),
+        StoreError::Unavailable { .. } => Problem::new(ErrorCode::StoreUnavailable, detail).hint(DOCTOR),
+        StoreError::Refused { .. } => Problem::new(ErrorCode::Conflict, detail),
+        StoreError::Damaged { .. } => {
+            Problem::new(ErrorCode::StoreUnavailable, detail).hint("sign in again: authctl login --replace")
+        }
+    }
+}
+
+/// A failed change of a profile.
+pub(super) fn registry(error: &RegistryError, name: &ProfileName) -> Problem {
+    let problem = match error {
+        RegistryError::Unknown => return profile_unknown(name),
+        RegistryError::Taken => {
+            Problem::new(ErrorCode::Conflict, format!("another user is signed in as \"{name}\""))
+                .hint(format!("choose another name, or first: authctl logout {name}"))
+        }
+        RegistryError::Unread(view) => not_loaded(name, view),
+        RegistryError::Store(error) | RegistryError::SignOut(SignOutError::Store(error)) => store(error),
+        RegistryError::SignOut(SignOutError::Provider(error)) => {
+            let problem = provider(error);
+            let detail =
+                format!("\"{name}\" is still signed in: it could not be revoked: {}", problem.detail);
+            Problem { detail, ..problem }.hint(forget_command(name))
+        }
+        RegistryError::SignOut(SignOutError::Unread(view)) => {
+            let problem = not_loaded(name, view);
+            let detail = format!("\"{name}\" cannot be revoked and is unchanged: {}", problem.detail);
+            Problem { detail, ..problem }.hint(forget_command(name))
+        }
+        RegistryError::ExportTarget(error) => {
+            let detail = format!("\"{name}\" was not exported: the file cannot be written: {error}");
+            Problem::new(ErrorCode::BadRequest, detail)
+                .hint("name another file: authctl export codex --path FILE")
+        }
+        RegistryError::Stopping => return stopping(),
+    };
+    problem.about(name)
+}
+
+/// A failed migration or rekey of the store.
+pub(super) fn migration(error: &RegistryError) -> Problem {
+    match error {
+        RegistryError::Store(error) => store(error),
+        RegistryError::Unknown
+        | RegistryError::Taken
+        | RegistryError::Unread(_)
+        | RegistryError::SignOut(_)
+        | RegistryError::ExportTarget(_)
+        | RegistryError::Stopping => stopping(),
+    }
+}
+
+/// A profile that does not exist.
+pub(super) fn profile_unknown(name: &ProfileName) -> Problem {
+    Problem::new(ErrorCode::ProfileUnknown, format!("there is no profile \"{name}\""))
+        .hint(login_command(name))
+        .about(name)
+}
+
+/// A request that names no profile while there is no default.
+pub(super) fn no_default(profiles: usize) -> Problem {
+    if profiles == 0 {
+        return Problem::new(ErrorCode::ProfileUnknown, "no profile is signed in").hint("run: authctl login");
+    }
+    Problem::new(ErrorCode::ProfileUnknown, "no profile is named, and there is no default")
+        .hint("name one with -p, or run: authctl use PROFILE")
+}
+
+/// A request during the shutdown.
+pub(super) fn stopping() -> Problem {
+    Problem::new(ErrorCode::ShuttingDown, "authd is stopping").hint("try again in a moment").retry_after(1)
+}
+
+/// At least 1, because something that is due may still take a moment.
+fn seconds_until(then: Timestamp, now: Timestamp) -> u64 {
+    u64::try_from(then.duration_since(now).as_secs()).unwrap_or(0).max(1)
+}
+
+fn login_command(name: &ProfileName) -> String {
+    format!("run: authctl login {name}")
+}
+
+fn forget_command(name: &ProfileName) -> String {
+    format!("to delete it only on this machine: authctl logout {name}")
+}

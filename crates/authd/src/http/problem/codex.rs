@@ -1,0 +1,70 @@
+//! Maps the errors of Codex homes to problems.
+
+use std::path::Path;
+
+use authd_api::{ErrorCode, Problem};
+use authd_broker::{CodexHomeError, now};
+
+use super::{no_credential, registry, stopping, store};
+
+/// A login that was not imported from Codex, exported to it, or kept up to date in its home.
+pub(in crate::http) fn codex_home(error: &CodexHomeError) -> Problem {
+    let invalid = |detail: String| Problem::new(ErrorCode::BadRequest, detail);
+    let conflict = |detail: String| Problem::new(ErrorCode::Conflict, detail);
+    match error {
+        CodexHomeError::NoHome => invalid("this user has no home directory".to_owned()).hint("name the path"),
+        CodexHomeError::Relative(path) => invalid(format!("{} is not an absolute path", path.display())),
+        CodexHomeError::File(path, error) => invalid(with_path(path, &error.to_string()))
+            .hint("name the file of Codex's login, usually ~/.codex/auth.json"),
+        CodexHomeError::Homes(error) => {
+            Problem::new(ErrorCode::StoreUnavailable, format!("the list of Codex homes: {error}"))
+                .hint("fix the named cause; authd continues by itself")
+        }
+        CodexHomeError::Interrupted(home) => {
+            conflict(format!("an earlier change of {} is not finished", home.display()))
+                .hint("try again in a moment; authd's log names the cause")
+        }
+        CodexHomeError::Login(path, error) => invalid(format!("{}: {error}", path.display())),
+        CodexHomeError::Nobody(path) => {
+            invalid(format!("Codex is not signed in in {}", path.display())).hint("run: authctl login")
+        }
+        CodexHomeError::External(path) => {
+            conflict(format!("another program owns the login in {}", path.display()))
+        }
+        CodexHomeError::Already(name) => conflict(format!("the same user is signed in as \"{name}\""))
+            .hint(format!("to let Codex use that profile: authctl codex install -p {name}"))
+            .about(name),
+        CodexHomeError::Unusable(path, snapshot) => {
+            let problem = no_credential(snapshot, now());
+            let detail = format!("the login in {} was not imported: {}", path.display(), problem.detail);
+            Problem { detail, ..problem }
+        }
+        CodexHomeError::NotManaged(home) => conflict(format!("authd does not manage {}", home.display())),
+        CodexHomeError::Taken(path, name) => {
+            let path = path.display();
+            conflict(format!("the login of {path} became profile \"{name}\", so there is nothing to restore"))
+                .hint(format!("to export it again: authctl export codex -p {name}"))
+        }
+        CodexHomeError::Occupied(path) => {
+            conflict(format!("{} holds a login, which would be lost", path.display()))
+                .hint("move it away, or name another file: authctl export codex --path FILE")
+        }
+        CodexHomeError::Unrestored(home) => {
+            let home = home.display();
+            conflict(format!("the earlier login of {home} is in the store and would be lost"))
+                .hint(format!("first restore it: authctl codex uninstall --home {home}"))
+        }
+        CodexHomeError::NoWorkspace(name) => {
+            conflict(format!("profile \"{name}\" has no workspace id, which Codex needs"))
+        }
+        CodexHomeError::Registry(name, error) => registry(error, name),
+        CodexHomeError::Store(error) => store(error),
+        CodexHomeError::Stopping => stopping(),
+    }
+}
+
+/// The text of an error, with the path unless it contains the path already.
+fn with_path(path: &Path, error: &str) -> String {
+    let path = path.display().to_string();
+    if error.contains(&path) { error.to_owned() } else { format!("{path}: {error}") }
+}

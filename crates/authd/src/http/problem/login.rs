@@ -1,0 +1,73 @@
+//! Maps the errors of logins to problems.
+
+use authd_api::{ErrorCode, Problem, ProfileName};
+use authd_broker::LoginError;
+use authd_oauth::{LoginFailure, ProviderError};
+use authd_store::StoreError;
+use jiff::Timestamp;
+
+use super::{login_command, provider, registry, seconds_until, store};
+
+/// A login, or a command about one, that failed.
+pub(crate) fn login(error: &LoginError, now: Timestamp) -> Problem {
+    match error {
+        LoginError::Unknown(id) => {
+            let id: String = id.chars().filter(char::is_ascii_graphic).take(32).collect();
+            Problem::new(ErrorCode::LoginUnknown, format!("there is no login {id}"))
+                .hint("start one: authctl login")
+        }
+        LoginError::NotRead => {
+            let detail = "the pending logins have not been read yet".to_owned();
+            store(&StoreError::Unavailable { detail })
+        }
+        LoginError::TooMany { pending, first_expires_at } => {
+            Problem::new(ErrorCode::TooManyRequests, format!("{pending} logins are already pending"))
+                .hint("finish or cancel some")
+                .retry_after(seconds_until(*first_expires_at, now))
+        }
+        LoginError::WorkspaceNotAccepted { requested, accepted } => {
+            let detail =
+                format!("the workspace {requested:?} is not among the workspaces that [login] accepts");
+            let accepted = accepted.join(", ");
+            Problem::new(ErrorCode::LoginDenied, detail)
+                .hint(format!("request one of {accepted}, or add it to workspaces in [login]"))
+        }
+        LoginError::CallbackUnavailable(reason) => {
+            let reason = reason.as_deref().unwrap_or("it has not started yet");
+            Problem::new(ErrorCode::CallbackUnavailable, format!("no browser can return: {reason}"))
+                .hint("free the port, or run: authctl login --paste, or: authctl login --device")
+        }
+        LoginError::NotBrowser => Problem::new(ErrorCode::Conflict, "a device login takes no redirect URL"),
+        LoginError::InvalidRedirect(error) => {
+            Problem::new(ErrorCode::BadRequest, format!("not a redirect URL: {error}"))
+                .hint("paste the whole address that the browser ended on")
+        }
+        LoginError::ForeignRedirect => {
+            Problem::new(ErrorCode::BadRequest, "this redirect URL belongs to another login")
+                .hint("open the URL of this login again")
+        }
+        LoginError::Device(profile, ProviderError::Rejected { .. }) => {
+            let detail = "the provider does not offer device login to this account";
+            Problem::new(ErrorCode::LoginDenied, detail)
+                .hint("enable device code in ChatGPT's settings (Security), or run: authctl login")
+                .about(profile)
+        }
+        LoginError::Device(profile, error) => provider(error).about(profile),
+        LoginError::Expired(profile) | LoginError::Rejected(profile, LoginFailure::Expired) => {
+            expired(profile)
+        }
+        LoginError::Rejected(profile, LoginFailure::Exchange(error)) if !error.is_permanent() => {
+            provider(error).about(profile)
+        }
+        LoginError::Rejected(profile, failure) => {
+            Problem::new(ErrorCode::LoginDenied, failure.sentence()).hint(failure.remedy()).about(profile)
+        }
+        LoginError::Registry(profile, error) => registry(error, profile),
+    }
+}
+
+fn expired(profile: &ProfileName) -> Problem {
+    Problem::new(ErrorCode::LoginExpired, "the sign-in was not finished in time")
+        .hint(login_command(profile))
+        .about(profile)
+}

@@ -1,0 +1,51 @@
+//! The routes. Handlers read a snapshot or send a command and wait; none touches the store.
+
+mod codex;
+mod credentials;
+mod logins;
+mod profiles;
+mod relay;
+mod status;
+mod store;
+
+use std::sync::Arc;
+
+use authd_api::{ErrorCode, Problem, route};
+use axum::{
+    Router, middleware,
+    routing::{any, get, post, put},
+};
+
+use super::{access, event_stream, respond::ApiError, state::AppState};
+
+/// The router of the socket.
+pub(crate) fn router(state: AppState) -> Router {
+    let state = Arc::new(state);
+    Router::new()
+        .route(route::STATUS, get(status::status))
+        .route(route::DIAGNOSIS, get(status::diagnosis))
+        .route(route::METRICS, get(status::metrics))
+        .route(route::OPENAPI, get(status::openapi))
+        .route(route::EVENTS, get(event_stream::events))
+        .route(route::LOGINS, post(logins::start))
+        .route(route::LOGIN, get(logins::get).delete(logins::cancel))
+        .route(route::LOGIN_CALLBACK, post(logins::callback))
+        .route(route::PROFILES, get(profiles::list))
+        .route(route::PROFILE, get(profiles::get).patch(profiles::patch).delete(profiles::delete))
+        .route(route::API_KEY, put(credentials::put_api_key))
+        .route(route::HEADERS, get(credentials::headers))
+        .route(route::REFRESH, post(credentials::refresh))
+        .route(route::STORE_MIGRATE, post(store::migrate))
+        .route(route::STORE_REKEY, post(store::rekey))
+        .route(route::IMPORT, post(codex::import))
+        .route(route::EXPORT, post(codex::export))
+        .route(route::CODEX, put(codex::install).delete(codex::uninstall))
+        .route(route::RELAY, any(relay::to_model).connect(relay::refuse).trace(relay::refuse))
+        .route(route::RELAY_BACKEND, any(relay::to_backend).connect(relay::refuse).trace(relay::refuse))
+        .fallback(|| async { ApiError(Problem::new(ErrorCode::NotFound, "there is no such route")) })
+        .method_not_allowed_fallback(|| async {
+            ApiError(Problem::new(ErrorCode::MethodNotAllowed, "this route does not allow that method"))
+        })
+        .layer(middleware::from_fn_with_state(state.clone(), access::check))
+        .with_state(state)
+}

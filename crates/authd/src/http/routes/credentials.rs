@@ -1,0 +1,84 @@
+//! Credentials: ready headers, refreshes, and a user's own API key.
+
+use std::time::Duration;
+
+use authd_api::{ApiKeyBody, ErrorCode, Problem, ProfileName, RefreshBody};
+use authd_broker::{Placement, SignIn, now};
+use authd_oauth::{ApiKey, Grant, Rejected, new_grant_id};
+use axum::{
+    body::Body,
+    extract::State,
+    response::{IntoResponse, Response},
+};
+use http::{HeaderValue, StatusCode, header};
+use serde::Deserialize;
+
+use crate::http::{
+    extract::{IfNoneMatch, Json, PathParam, QueryParams, profile_name},
+    problem,
+    respond::{ApiError, SegmentedBody, json, no_store},
+    state::SharedState,
+};
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct HeadersQuery {
+    min_ttl: Option<u64>,
+}
+
+pub(super) async fn headers(
+    State(state): SharedState,
+    PathParam(param): PathParam<String>,
+    QueryParams(HeadersQuery { min_ttl }): QueryParams<HeadersQuery>,
+    IfNoneMatch(known_etag): IfNoneMatch,
+) -> Result<Response, ApiError> {
+    let profile = state.resolve(&param).await?;
+    let snapshot = state.get_or_refresh(&profile, min_ttl.map(Duration::from_secs)).await?;
+    let etag = snapshot.headers.etag();
+    let mut response = if known_etag.is_some_and(|known| known == etag) {
+        StatusCode::NOT_MODIFIED.into_response()
+    } else {
+        let mut response = Response::new(Body::new(SegmentedBody::from(snapshot.headers_json())));
+        response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        response
+    };
+    response.headers_mut().insert(header::ETAG, etag);
+    Ok(no_store(response))
+}
+
+pub(super) async fn refresh(
+    State(state): SharedState,
+    PathParam(param): PathParam<String>,
+    Json(RefreshBody { rejected_generation, grant_id }): Json<RefreshBody>,
+) -> Result<Response, ApiError> {
+    let profile = state.resolve(&param).await?;
+    let grant_id = grant_id.map(String::into_boxed_str);
+    let rejected = rejected_generation.map(|generation| Rejected { generation, grant_id });
+    let (before, after) = state.refresh(&profile, rejected.clone()).await?;
+    match problem::refresh(&before, &after, rejected.as_ref(), now()) {
+        Some(problem) => Err(problem.into()),
+        None => Ok(json(StatusCode::OK, &state.profile_message(&profile.name)?)),
+    }
+}
+
+pub(super) async fn put_api_key(
+    State(state): SharedState,
+    PathParam(param): PathParam<String>,
+    Json(ApiKeyBody { api_key }): Json<ApiKeyBody>,
+) -> Result<Response, ApiError> {
+    let wanted = match profile_name(&param)? {
+        Some(name) => name,
+        None => state.registry().await?.default.clone().unwrap_or_else(ProfileName::first),
+    };
+    let key = api_key.trim().to_owned();
+    if key.is_empty() || !key.bytes().all(|b| b.is_ascii_graphic()) {
+        let detail = "an API key is one word of printable ASCII characters";
+        return Err(Problem::new(ErrorCode::BadRequest, detail).about(&wanted).into());
+    }
+    let grant = Grant::own_key(ApiKey::new(key), "a key of your own", now());
+    let (placement, grant_id) = (Placement::Own, new_grant_id());
+    let sign_in = SignIn { wanted: wanted.clone(), placement, grant, grant_id, intent: None };
+    let name = state.broker.registry.sign_in(sign_in).await;
+    let name = name.map_err(|error| problem::registry(&error, &wanted))?;
+    Ok(json(StatusCode::OK, &state.profile_message(&name)?))
+}

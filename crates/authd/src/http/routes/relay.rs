@@ -1,0 +1,77 @@
+//! The relay.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use authd_api::{ErrorCode, Problem};
+use authd_broker::{ProfileSnapshot, now};
+use axum::{
+    extract::{Request, State},
+    response::{IntoResponse, Response},
+};
+use http::{HeaderValue, Method, header};
+
+use crate::http::{
+    extract::PathParam,
+    problem,
+    respond::ApiError,
+    state::{ResolvedProfile, SharedState},
+};
+use crate::relay::Target;
+
+/// Refuses CONNECT, which asks for a tunnel to another host, and TRACE, whose response would contain the
+/// credential (RFC 9110, sections 9.3.6 and 9.3.8).
+pub(super) async fn refuse(method: Method) -> Response {
+    let detail = format!("the relay does not forward {method}");
+    let mut response = ApiError(Problem::new(ErrorCode::MethodNotAllowed, detail)).into_response();
+    let allowed = HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS");
+    response.headers_mut().insert(header::ALLOW, allowed);
+    response
+}
+
+pub(super) async fn to_model(
+    state: SharedState,
+    path: PathParam<(String, String)>,
+    request: Request,
+) -> Result<Response, ApiError> {
+    relay(state, path, Target::Model, request).await
+}
+
+pub(super) async fn to_backend(
+    state: SharedState,
+    path: PathParam<(String, String)>,
+    request: Request,
+) -> Result<Response, ApiError> {
+    relay(state, path, Target::Backend, request).await
+}
+
+async fn relay(
+    State(state): SharedState,
+    PathParam((param, _)): PathParam<(String, String)>,
+    target: Target,
+    request: Request,
+) -> Result<Response, ApiError> {
+    let profile = state.resolve(&param).await?;
+    let snapshot = state.get_or_refresh(&profile, None).await?;
+    let sent = AtomicU64::new(snapshot.credential.generation);
+    let refresh = async |rejected| match state.refresh(&profile, Some(rejected)).await {
+        Ok((_, after)) => {
+            sent.store(after.credential.generation, Ordering::Relaxed);
+            Some(after)
+        }
+        Err(problem) => {
+            tracing::warn!(code = problem.code.as_str(), "credential not refreshed after the upstream's 401");
+            None
+        }
+    };
+    let response = state.relay.forward(target, request, snapshot, refresh).await;
+    let response = response.map_err(|error| problem::relay(&error, &profile.name, now()))?;
+    if is_on_probation(&profile) && (response.status().is_success() || response.status().is_informational()) {
+        profile.handle.report_accepted(sent.load(Ordering::Relaxed));
+    }
+    Ok(response)
+}
+
+fn is_on_probation(profile: &ResolvedProfile) -> bool {
+    let on_probation = |snapshot: &std::sync::Arc<ProfileSnapshot>| snapshot.on_probation;
+    profile.handle.view().snapshot().is_some_and(on_probation)
+}

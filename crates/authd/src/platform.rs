@@ -1,0 +1,28 @@
+//! The operating system: process hardening, the socket and its lock, socket activation, the service manager,
+//! and limits on connections.
+
+mod connection_limiter;
+mod hardening;
+mod locks;
+mod socket;
+mod socket_activation;
+mod systemd;
+
+pub(crate) use self::{
+    connection_limiter::{
+        ConnectionLimiter, Permit, ProcessLimiter, Slot, callback_connections, socket_connections,
+    },
+    hardening::{open_file_limit, raise_open_files},
+    locks::SocketLock,
+    socket::{Socket, peer_is_own, peer_pid},
+    systemd::{
+        Health, feed_watchdog, notify_ready, notify_reloaded, notify_reloading, notify_stopping,
+        update_status, watchdog_timeout,
+    },
+};
+pub use self::{
+    hardening::{Hardening, MemoryLock, harden},
+    locks::LockError,
+    socket::SocketError,
+    socket_activation::InheritedSockets,
+};

@@ -1,0 +1,309 @@
+//! RequestSettings on open connections: what one client process may hold, and what all clients of a listener may hold
+//! together. When a listener is full, a new connection takes the place of the one that has been idle longest.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+};
+
+use tokio::sync::Notify;
+
+/// Descriptors reserved for the store, calls to the provider, and files that are always open.
+const RESERVED: usize = 48;
+
+/// The least and the most connections on the socket, whatever the limit on descriptors is.
+const SOCKET: (usize, usize) = (8, 1 << 16);
+
+/// How many connections the socket may hold: at most half of the descriptors that this process may have open.
+pub(crate) fn socket_connections(descriptors: usize) -> usize {
+    let (least, most) = SOCKET;
+    (descriptors / 2).min(descriptors.saturating_sub(RESERVED)).clamp(least, most)
+}
+
+/// How many connections the callback server may hold.
+pub(crate) fn callback_connections(descriptors: usize) -> usize {
+    (descriptors / 8).clamp(4, 64)
+}
+
+/// Bounds the connections of one listener; a cheap handle.
+#[derive(Clone)]
+pub(crate) struct ConnectionLimiter(Arc<Connections>);
+
+struct Connections {
+    limit: usize,
+    slots: Mutex<BTreeMap<u64, Arc<SlotState>>>,
+    /// Counts events: the number of the last one is the time.
+    clock: AtomicU64,
+    /// Whether a new connection waits for a place.
+    waiting: AtomicBool,
+    /// Notified when a connection has closed, and while one waits, whenever one becomes idle.
+    changed: Notify,
+}
+
+/// The place of one connection; given back when dropped. A connection is idle while no request of it is being
+/// answered, also before its first request.
+pub(crate) struct Slot {
+    id: u64,
+    state: Arc<SlotState>,
+    connections: Arc<Connections>,
+}
+
+struct SlotState {
+    /// Since when it is idle, by the clock of its listener; [`BUSY`] while it is not.
+    idle_since: AtomicU64,
+    evicted: AtomicBool,
+    evict: Notify,
+}
+
+const BUSY: u64 = u64::MAX;
+
+impl ConnectionLimiter {
+    /// At most this many connections.
+    pub(crate) fn new(limit: usize) -> Self {
+        Self(Arc::new(Connections {
+            limit,
+            slots: Mutex::default(),
+            clock: AtomicU64::new(0),
+            waiting: AtomicBool::new(false),
+            changed: Notify::new(),
+        }))
+    }
+
+    /// A place for a connection that was accepted. Returns once there is room, for which the connections that have
+    /// been idle longest are evicted. Only one task may wait at a time.
+    pub(crate) async fn admit(&self) -> Slot {
+        let slot = self.0.clone().slot();
+        self.0.waiting.store(true, Ordering::SeqCst);
+        while let Some(excess) = self.excess() {
+            self.0.evict(excess);
+            self.0.changed.notified().await;
+        }
+        self.0.waiting.store(false, Ordering::SeqCst);
+        slot.set_idle();
+        slot
+    }
+
+    /// Evicts the connection that has been idle longest, and returns when a connection has closed. If none is idle,
+    /// that may take long.
+    pub(crate) async fn close_one(&self) {
+        self.0.evict(1);
+        self.0.changed.notified().await;
+    }
+
+    fn excess(&self) -> Option<usize> {
+        self.0.slots().len().checked_sub(self.0.limit).filter(|excess| *excess > 0)
+    }
+}
+
+impl Connections {
+    fn slot(self: Arc<Self>) -> Slot {
+        let (id, state) = (self.tick(), Arc::new(SlotState::busy()));
+        self.slots().insert(id, state.clone());
+        Slot { id, state, connections: self }
+    }
+
+    /// Evicts idle connections until so many are about to close.
+    fn evict(&self, wanted: usize) {
+        let slots = self.slots();
+        let closing = slots.values().filter(|slot| slot.evicted.load(Ordering::SeqCst)).count();
+        for _ in closing..wanted {
+            let idle = slots.values().filter(|slot| slot.is_idle() && !slot.evicted.load(Ordering::SeqCst));
+            let Some(oldest) = idle.min_by_key(|slot| slot.idle_since.load(Ordering::SeqCst)) else { return };
+            oldest.evicted.store(true, Ordering::SeqCst);
+            oldest.evict.notify_one();
+        }
+    }
+
+    fn tick(&self) -> u64 {
+        self.clock.fetch_add(1, Ordering::SeqCst)
+    }
+
+    fn slots(&self) -> MutexGuard<'_, BTreeMap<u64, Arc<SlotState>>> {
+        self.slots.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl SlotState {
+    fn busy() -> Self {
+        Self { idle_since: AtomicU64::new(BUSY), evicted: AtomicBool::new(false), evict: Notify::new() }
+    }
+
+    fn is_idle(&self) -> bool {
+        self.idle_since.load(Ordering::SeqCst) != BUSY
+    }
+}
+
+impl Slot {
+    /// A request of this connection is being answered from now on. If the connection was evicted, it no longer is.
+    pub(crate) fn set_busy(&self) {
+        self.state.idle_since.store(BUSY, Ordering::SeqCst);
+        if self.state.evicted.swap(false, Ordering::SeqCst) {
+            self.connections.changed.notify_one();
+        }
+    }
+
+    /// The connection is idle from now on.
+    pub(crate) fn set_idle(&self) {
+        self.state.idle_since.store(self.connections.tick(), Ordering::SeqCst);
+        if self.connections.waiting.load(Ordering::SeqCst) {
+            self.connections.changed.notify_one();
+        }
+    }
+
+    /// Whether no request of this connection is being answered.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.state.is_idle()
+    }
+
+    /// Returns when this connection was evicted and is idle still. It must close then.
+    pub(crate) async fn evicted(&self) {
+        loop {
+            self.state.evict.notified().await;
+            if self.state.evicted.load(Ordering::SeqCst) {
+                return;
+            }
+        }
+    }
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        self.connections.slots().remove(&self.id);
+        self.connections.changed.notify_one();
+    }
+}
+
+/// Bounds what each client process may hold at once.
+#[derive(Clone)]
+pub(crate) struct ProcessLimiter {
+    limit: usize,
+    counts: Arc<Mutex<HashMap<Option<i32>, usize>>>,
+}
+
+/// One process's claim to one of its places; a place it holds is given back when dropped.
+pub(crate) struct Permit {
+    limiter: ProcessLimiter,
+    pid: Option<i32>,
+    held: AtomicBool,
+}
+
+impl ProcessLimiter {
+    /// At most this many for each process.
+    pub(crate) fn new(limit: usize) -> Self {
+        Self { limit, counts: Arc::default() }
+    }
+
+    /// A claim of this process. It takes a place now if one is free.
+    pub(crate) fn permit(&self, pid: Option<i32>) -> Permit {
+        let permit = Permit { limiter: self.clone(), pid, held: AtomicBool::new(false) };
+        permit.take();
+        permit
+    }
+
+    fn counts(&self) -> MutexGuard<'_, HashMap<Option<i32>, usize>> {
+        self.counts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Permit {
+    /// Whether this claim has a place; takes one if the process has one free by now.
+    pub(crate) fn take(&self) -> bool {
+        if self.held.load(Ordering::Relaxed) {
+            return true;
+        }
+        let mut counts = self.limiter.counts();
+        let count = counts.entry(self.pid).or_default();
+        let free = *count < self.limiter.limit;
+        if free {
+            *count += 1;
+            self.held.store(true, Ordering::Relaxed);
+        }
+        free
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        if !self.held.load(Ordering::Relaxed) {
+            return;
+        }
+        let mut counts = self.limiter.counts();
+        if let Some(count) = counts.get_mut(&self.pid) {
+            *count -= 1;
+            if *count == 0 {
+                counts.remove(&self.pid);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Whether a future is not ready yet.
+    async fn waits<T>(future: impl Future<Output = T>) -> bool {
+        tokio::time::timeout(std::time::Duration::from_millis(20), future).await.is_err()
+    }
+
+    #[tokio::test]
+    async fn a_new_connection_takes_the_place_of_the_one_that_is_idle_longest() {
+        let limiter = ConnectionLimiter::new(2);
+        let (first, second) = (limiter.admit().await, limiter.admit().await);
+        first.set_busy();
+        first.set_idle();
+        let (third, ()) = tokio::join!(limiter.admit(), async {
+            second.evicted().await;
+            assert!(waits(first.evicted()).await);
+            drop(second);
+        });
+        drop((first, third));
+        assert!(limiter.0.slots().is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_connection_with_a_request_is_not_evicted() {
+        let limiter = ConnectionLimiter::new(1);
+        let first = limiter.admit().await;
+        first.set_busy();
+        assert!(waits(limiter.admit()).await);
+        // Neither is one whose request comes after the eviction, but before it was carried out.
+        first.set_idle();
+        let (second, ()) = tokio::join!(limiter.admit(), async {
+            while !first.state.evicted.load(Ordering::SeqCst) {
+                tokio::task::yield_now().await;
+            }
+            first.set_busy();
+            assert!(waits(first.evicted()).await);
+            first.set_idle();
+            first.evicted().await;
+            drop(first);
+        });
+        drop(second);
+    }
+
+    #[test]
+    fn half_of_the_descriptors_are_left_to_everything_else() {
+        for (descriptors, connections) in
+            [(0, 8), (64, 16), (256, 128), (1024, 512), (1 << 20, 1 << 16), (usize::MAX, 1 << 16)]
+        {
+            assert_eq!(socket_connections(descriptors), connections, "{descriptors}");
+        }
+    }
+
+    #[test]
+    fn a_place_that_one_claim_gives_back_goes_to_another() {
+        let limiter = ProcessLimiter::new(2);
+        let (first, second, third) =
+            (limiter.permit(Some(1)), limiter.permit(Some(1)), limiter.permit(Some(1)));
+        assert!(first.take() && second.take() && !third.take());
+        assert!(limiter.permit(Some(2)).take(), "another process has its own places");
+        drop(first);
+        assert!(third.take() && !limiter.permit(Some(1)).take());
+        drop((second, third));
+        assert!(limiter.counts().is_empty());
+    }
+}

@@ -1,0 +1,92 @@
+//! The Unix socket, bound with mode 0600 or inherited from systemd, and the peer of a connection.
+
+use std::{
+    fs, io,
+    os::unix::{fs::FileTypeExt, net::UnixListener as StdListener},
+    path::{Path, PathBuf},
+};
+
+use authd_store::private;
+use tokio::net::{UnixListener, UnixStream};
+
+use super::locks::SocketLock;
+
+/// The listening socket; removed when dropped.
+#[derive(Debug)]
+pub(crate) struct Socket {
+    pub(crate) listener: UnixListener,
+    path: PathBuf,
+    /// An inherited socket is removed by systemd.
+    inherited: bool,
+}
+
+/// Why the socket was not opened. Each message contains the remedy.
+#[derive(Debug, thiserror::Error)]
+pub enum SocketError {
+    /// Another file has the path.
+    #[error("{} is not a socket, and authd does not remove other files; move it away", .0.display())]
+    Occupied(PathBuf),
+    /// The system refused.
+    #[error("cannot listen on {}: {source}", path.display())]
+    Io {
+        /// The socket.
+        path: PathBuf,
+        /// The error.
+        source: io::Error,
+    },
+}
+
+impl Socket {
+    /// Listens on `path`, or on an inherited socket. The owner of the lock may remove an existing socket,
+    /// because its daemon has ended.
+    pub(crate) fn open(
+        path: &Path,
+        inherited: Option<StdListener>,
+        _: &SocketLock,
+    ) -> Result<Self, SocketError> {
+        let io = |source| SocketError::Io { path: path.to_path_buf(), source };
+        let is_inherited = inherited.is_some();
+        let listener = if let Some(listener) = inherited {
+            listener
+        } else {
+            remove_stale(path)?;
+            // The directory is private, so no other user can connect between the two calls.
+            let listener = StdListener::bind(path).map_err(io)?;
+            fs::set_permissions(path, private::mode(0o600)).map_err(io)?;
+            listener
+        };
+        listener.set_nonblocking(true).map_err(io)?;
+        let listener = UnixListener::from_std(listener).map_err(io)?;
+        Ok(Self { listener, path: path.to_path_buf(), inherited: is_inherited })
+    }
+}
+
+impl Drop for Socket {
+    fn drop(&mut self) {
+        if !self.inherited {
+            drop(fs::remove_file(&self.path));
+        }
+    }
+}
+
+/// Whether the peer runs as the daemon's user.
+pub(crate) fn peer_is_own(stream: &UnixStream) -> bool {
+    let own = rustix::process::geteuid().as_raw();
+    stream.peer_cred().is_ok_and(|peer| peer.uid() == own)
+}
+
+/// The process id of the peer, if the system reports it.
+pub(crate) fn peer_pid(stream: &UnixStream) -> Option<i32> {
+    stream.peer_cred().ok()?.pid()
+}
+
+/// Removes the socket of a daemon that has ended.
+fn remove_stale(path: &Path) -> Result<(), SocketError> {
+    match fs::symlink_metadata(path) {
+        Ok(metadata) if metadata.file_type().is_socket() => {
+            fs::remove_file(path).map_err(|source| SocketError::Io { path: path.to_path_buf(), source })
+        }
+        Ok(_) => Err(SocketError::Occupied(path.to_path_buf())),
+        Err(_) => Ok(()),
+    }
+}

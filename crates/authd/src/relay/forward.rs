@@ -1,0 +1,181 @@
+//! Forwards a request with the profile's headers, and returns the response as it arrives. Bodies are
+//! streamed; only a short request body is kept, for the retry after a 401.
+
+use std::{sync::Arc, time::Duration};
+
+use authd_api::RENEWED_HEADER;
+use authd_broker::{Freshness, ProfileSnapshot, now};
+use authd_oauth::{Mode, Network, NetworkError, Rejected, Upstream};
+use axum::{body::Body, extract::Request, response::Response};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
+use hyper::body::Incoming;
+use tracing::debug;
+
+use super::{
+    error::RelayError,
+    headers,
+    replay::{RecordedBody, Recording},
+    upgrade::UpgradeRequest,
+};
+
+/// Where a relayed request goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Target {
+    /// The base URL of the profile's mode.
+    Model,
+    /// The ChatGPT backend.
+    Backend,
+}
+
+/// A cheap handle of the relay.
+#[derive(Clone)]
+pub(crate) struct Relay {
+    upstream: Upstream<RecordedBody>,
+}
+
+impl Relay {
+    /// A relay over this network.
+    pub(crate) fn new(network: Network) -> Result<Self, NetworkError> {
+        Ok(Self { upstream: Upstream::new(network)? })
+    }
+
+    /// Forwards a request and returns the response. If the upstream accepts a WebSocket that the client
+    /// requests, the connection becomes a tunnel. After a 401, `refresh` replaces the credential.
+    pub(crate) async fn forward(
+        &self,
+        target: Target,
+        mut request: Request,
+        snapshot: Arc<ProfileSnapshot>,
+        refresh: impl AsyncFnOnce(Rejected) -> Option<Arc<ProfileSnapshot>>,
+    ) -> Result<Response, RelayError> {
+        let upgrade = UpgradeRequest::take(&mut request);
+        let response = self.exchange(target, request, upgrade.is_some(), &snapshot, refresh).await?;
+        match (response.status(), upgrade) {
+            (StatusCode::SWITCHING_PROTOCOLS, Some(upgrade))
+                if headers::name_websocket(response.headers()) =>
+            {
+                let failed = |error| RelayError::Upstream(self.upstream.not_upgraded(&error));
+                upgrade.accept(response).await.map_err(failed)
+            }
+            (StatusCode::SWITCHING_PROTOCOLS, _) => Err(RelayError::UnrequestedUpgrade),
+            _ => Ok(to_client(response)),
+        }
+    }
+
+    /// The upstream's response. After a 401 the credential is refreshed once, and the request is sent once
+    /// more if its whole body was recorded.
+    async fn exchange(
+        &self,
+        target: Target,
+        request: Request,
+        websocket: bool,
+        snapshot: &Arc<ProfileSnapshot>,
+        refresh: impl AsyncFnOnce(Rejected) -> Option<Arc<ProfileSnapshot>>,
+    ) -> Result<http::Response<Incoming>, RelayError> {
+        let (parts, body) = request.into_parts();
+        let tail = tail(parts.uri.path())?;
+        let query = parts.uri.query();
+        let url = Self::url(target, snapshot, tail, query)?;
+        let mut headers = headers::forwarded(parts.headers, websocket);
+        let has_length = headers.contains_key(header::CONTENT_LENGTH);
+        let has_body = has_length || !http_body::Body::is_end_stream(&body);
+        if has_body && !has_length {
+            // hyper sends a GET without a body of unknown length unless the header says that it is chunked.
+            headers.insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+        }
+        let recording = Recording::new(&headers);
+        let sent = self.send(&parts.method, url, headers.clone(), snapshot, recording.record(body)).await;
+        let mut response = match sent {
+            Err(_) if recording.failed() => return Err(RelayError::BrokenBody),
+            sent => sent?,
+        };
+        if response.status() != StatusCode::UNAUTHORIZED {
+            return Ok(response);
+        }
+        let generation = snapshot.credential.generation;
+        let grant_id = Some((*snapshot.credential.grant_id).into());
+        let Some(refreshed) = refresh(Rejected { generation, grant_id }).await else { return Ok(response) };
+        if refreshed.freshness(Duration::ZERO, now()) == Freshness::LoginRequired {
+            return Err(RelayError::NoCredential(refreshed));
+        }
+        let is_same_grant = refreshed.credential.grant_id == snapshot.credential.grant_id;
+        if is_same_grant && refreshed.credential.generation == generation {
+            return Ok(response);
+        }
+        // An upstream may reject a request before it has read the body. The rest arrived during the refresh.
+        let body = if has_body { recording.take_complete().map(Body::from) } else { Some(Body::empty()) };
+        let Some(body) = body else {
+            response.extensions_mut().insert(RenewedGeneration(refreshed.credential.generation));
+            return Ok(response);
+        };
+        debug!("request sent again with the refreshed credential");
+        let url = Self::url(target, &refreshed, tail, query)?;
+        self.send(&parts.method, url, headers, &refreshed, recording.record(body)).await
+    }
+
+    fn url(
+        target: Target,
+        snapshot: &ProfileSnapshot,
+        tail: &str,
+        query: Option<&str>,
+    ) -> Result<String, RelayError> {
+        let base = match (target, snapshot.mode()) {
+            (Target::Model, _) => snapshot.base_url(),
+            (Target::Backend, Mode::ChatGpt) => snapshot.backend_url(),
+            (Target::Backend, Mode::ApiKey) => return Err(RelayError::NoBackend),
+        };
+        let (separator, query) = query.map(|query| ("?", query)).unwrap_or_default();
+        Ok([base.trim_end_matches('/'), "/", tail, separator, query].concat())
+    }
+
+    async fn send(
+        &self,
+        method: &Method,
+        url: String,
+        mut headers: HeaderMap,
+        snapshot: &ProfileSnapshot,
+        body: RecordedBody,
+    ) -> Result<http::Response<Incoming>, RelayError> {
+        for (name, value) in snapshot.headers() {
+            headers.insert(name, value);
+        }
+        let mut request = http::Request::new(body);
+        *request.method_mut() = method.clone();
+        *request.uri_mut() = self.upstream.uri(url).map_err(RelayError::Upstream)?;
+        *request.headers_mut() = headers;
+        self.upstream.send(request).await.map_err(RelayError::Upstream)
+    }
+}
+
+/// The part of the path after the relay's own prefix. It must not leave the base URL.
+fn tail(path: &str) -> Result<&str, RelayError> {
+    let tail = path.splitn(6, '/').nth(5).unwrap_or_default();
+    if tail.split('/').any(is_dot_segment) || tail.contains('\\') {
+        return Err(RelayError::PathOutsideBaseUrl);
+    }
+    Ok(tail)
+}
+
+/// Whether a segment is `.` or `..`, in any percent-encoding.
+fn is_dot_segment(segment: &str) -> bool {
+    let strip_dot = |text| [".", "%2e", "%2E"].iter().find_map(|dot| str::strip_prefix(text, dot));
+    strip_dot(segment).is_some_and(|rest| rest.is_empty() || strip_dot(rest).is_some_and(str::is_empty))
+}
+
+/// The generation of the credential that replaced the rejected one, for a response whose request could not
+/// be sent again.
+#[derive(Clone, Copy)]
+struct RenewedGeneration(u64);
+
+/// The upstream's response as the client gets it.
+fn to_client(response: http::Response<Incoming>) -> Response {
+    const RENEWED: HeaderName = HeaderName::from_static(RENEWED_HEADER);
+    let (head, body) = response.into_parts();
+    let mut response = Response::new(Body::new(body));
+    *response.status_mut() = head.status;
+    *response.headers_mut() = headers::returned(head.headers, false);
+    if let Some(RenewedGeneration(generation)) = head.extensions.get() {
+        response.headers_mut().insert(RENEWED, (*generation).into());
+    }
+    response
+}

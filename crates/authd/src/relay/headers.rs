@@ -1,0 +1,136 @@
+//! Removes the headers that belong to one hop (RFC 9110, section 7.6.1). All others are forwarded
+//! unchanged, and none is added.
+
+use http::{HeaderMap, HeaderName, HeaderValue, header};
+
+/// The only protocol that a connection may switch to. Others, such as `h2c`, belong to one hop, and a client
+/// that requests an upgrade must work without it.
+pub(super) const WEBSOCKET: HeaderValue = HeaderValue::from_static("websocket");
+
+/// The headers of one hop. `Trailer` is not among them: trailers are forwarded.
+static HOP_BY_HOP: [HeaderName; 9] = [
+    header::CONNECTION,
+    header::PROXY_AUTHENTICATE,
+    header::PROXY_AUTHORIZATION,
+    header::TE,
+    header::TRANSFER_ENCODING,
+    header::UPGRADE,
+    HeaderName::from_static("keep-alive"),
+    HeaderName::from_static("proxy-connection"),
+    HeaderName::from_static("proxy-authentication-info"),
+];
+
+/// Prefix of the daemon's own headers. Only the daemon may set them.
+const OWN_PREFIX: &str = "authd-";
+
+/// The cookies of RFC 2965. It is obsolete, but some clients still store them.
+const SET_COOKIE2: HeaderName = HeaderName::from_static("set-cookie2");
+const COOKIE2: HeaderName = HeaderName::from_static("cookie2");
+
+/// Whether a message requests or accepts a WebSocket.
+pub(super) fn name_websocket(headers: &HeaderMap) -> bool {
+    listed(headers, &header::CONNECTION).any(|option| option.eq_ignore_ascii_case("upgrade"))
+        && listed(headers, &header::UPGRADE).any(|protocol| protocol.eq_ignore_ascii_case("websocket"))
+}
+
+/// The headers of a request to the upstream: without those of the hop, the client's own credential, and
+/// `Host`.
+pub(super) fn forwarded(mut headers: HeaderMap, websocket: bool) -> HeaderMap {
+    // `trailers` takes no weight (RFC 9110, section 10.1.4).
+    let takes_trailers = listed(&headers, &header::TE).any(|coding| coding.eq_ignore_ascii_case("trailers"));
+    strip(&mut headers, &[header::AUTHORIZATION, header::HOST, header::COOKIE, COOKIE2, header::EXPECT]);
+    if websocket {
+        set_upgrade(&mut headers);
+    } else if takes_trailers {
+        headers.insert(header::CONNECTION, HeaderValue::from_static("te"));
+        headers.insert(header::TE, HeaderValue::from_static("trailers"));
+    }
+    headers
+}
+
+/// The headers of a response to the client: without those of the hop and without cookies, because all
+/// upstreams share the host `authd`. Caches must not store it.
+pub(super) fn returned(mut headers: HeaderMap, websocket: bool) -> HeaderMap {
+    strip(&mut headers, &[header::SET_COOKIE, SET_COOKIE2]);
+    headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
+    if websocket {
+        set_upgrade(&mut headers);
+    }
+    headers
+}
+
+fn set_upgrade(headers: &mut HeaderMap) {
+    headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
+    headers.insert(header::UPGRADE, WEBSOCKET);
+}
+
+/// Removes the headers of the hop, the daemon's own, and `others`. Comparing the few names of a message is
+/// faster than hashing every name that could be there.
+fn strip(headers: &mut HeaderMap, others: &[HeaderName]) {
+    let named: Vec<HeaderName> =
+        listed(headers, &header::CONNECTION).filter_map(|name| name.parse().ok()).collect();
+    let is_removed = |name: &&HeaderName| {
+        name.as_str().starts_with(OWN_PREFIX)
+            || [&HOP_BY_HOP, others, &named].iter().any(|all| all.contains(name))
+    };
+    let removed: Vec<HeaderName> = headers.keys().filter(is_removed).cloned().collect();
+    for name in &removed {
+        headers.remove(name);
+    }
+}
+
+/// The members of a list header, over all its lines.
+fn listed<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item = &'a str> {
+    let lines = headers.get_all(name).iter().filter_map(|value| value.to_str().ok());
+    lines.flat_map(|value| value.split(',')).map(str::trim)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers(text: &str) -> HeaderMap {
+        let pairs = text.split_terminator('\n').filter_map(|line| line.split_once(": "));
+        pairs.map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap())).fold(
+            HeaderMap::new(),
+            |mut all, (name, value): (HeaderName, HeaderValue)| {
+                all.append(name, value);
+                all
+            },
+        )
+    }
+
+    #[test]
+    fn hop_headers_are_removed_and_all_others_forwarded() {
+        let request = headers(
+            "Host: authd\nConnection: close, X-Hop\nconnection: X-Other\nX-Hop: 1\nX-Other: 2\nX-End: 3\n\
+             Keep-Alive: timeout=5\nProxy-Authorization: Basic eA==\nProxy-Connection: keep-alive\n\
+             TE: gzip;q=0.5, trailers\nTrailer: X-Sum\nUpgrade: h2c\nTransfer-Encoding: chunked\n\
+             Authorization: Bearer own\nCookie: a=b\nCookie2: $Version=1\nAuthd-Renewed: 7\n\
+             Expect: 100-continue\nContent-Encoding: zstd\n",
+        );
+        let expected =
+            headers("Connection: te\nTE: trailers\nTrailer: X-Sum\nX-End: 3\nContent-Encoding: zstd\n");
+        assert_eq!(forwarded(request, false), expected);
+        let response = headers(
+            "Connection: X-Hop\nX-Hop: 1\nKeep-Alive: timeout=5\nProxy-Authenticate: Basic\nSet-Cookie: a=b\n\
+             Set-Cookie2: a=b\nAuthd-Renewed: 7\nauthd-other: 1\n\
+             Proxy-Authentication-Info: x\nTrailer: X-Sum\nContent-Encoding: br\nCache-Control: no-cache\n",
+        );
+        let expected = headers("Trailer: X-Sum\nContent-Encoding: br\nCache-Control: no-cache\n");
+        assert_eq!(returned(response, false), expected);
+    }
+
+    #[test]
+    fn websocket_needs_two_headers() {
+        let both = "Connection: keep-alive, Upgrade\nUpgrade: WebSocket\n";
+        assert!(name_websocket(&headers(both)));
+        for other in ["Upgrade: websocket\n", "Connection: Upgrade\n", "Connection: Upgrade\nUpgrade: h2c\n"]
+        {
+            assert!(!name_websocket(&headers(other)), "{other}");
+        }
+        let key = "Sec-WebSocket-Key: x\n";
+        let request = forwarded(headers(&format!("{both}{key}")), true);
+        assert_eq!(request, headers(&format!("Connection: upgrade\nUpgrade: websocket\n{key}")));
+    }
+}

@@ -1,0 +1,148 @@
+//! Starts and stops the owners of profiles, logins and Codex homes.
+
+use std::sync::Arc;
+
+use authd_oauth::Endpoint;
+use authd_store::{StateDir, Store};
+use tokio::{
+    sync::{mpsc, watch},
+    task::{JoinHandle, JoinSet},
+};
+use tokio_util::sync::CancellationToken;
+use tracing::{error, warn};
+
+use crate::{
+    clock,
+    codex::{CodexManager, ManagedHomes, codex_manager},
+    events::EventBus,
+    login::{CallbackServerState, LoginSettings, Logins},
+    metrics::RefreshCounters,
+    profile::ProfileDeps,
+    registry::{ProfileRegistry, registry},
+    snapshot::RenderContext,
+};
+
+/// What a broker is made of.
+pub struct BrokerConfig {
+    /// The provider's endpoints.
+    pub endpoint: Endpoint,
+    /// The store of the credentials.
+    pub store: Store,
+    /// The state directory, which holds the list of Codex homes.
+    pub state_dir: StateDir,
+    /// The settings of rendered credentials; a reload replaces them.
+    pub render_context: watch::Receiver<Arc<RenderContext>>,
+    /// The settings of logins; a reload replaces them.
+    pub login_settings: watch::Receiver<Arc<LoginSettings>>,
+    /// The state of the callback server.
+    pub callback: watch::Receiver<CallbackServerState>,
+    /// Cancelled when the shutdown starts. The broker cancels it after a panic.
+    pub stopping: CancellationToken,
+}
+
+/// Cheap handles of everything that the broker owns.
+#[derive(Clone)]
+pub struct Broker {
+    /// The profiles.
+    pub registry: ProfileRegistry,
+    /// The logins.
+    pub logins: Logins,
+    /// The Codex homes.
+    pub codex: CodexManager,
+    /// The change events.
+    pub events: EventBus,
+    /// The refresh counters.
+    pub refreshes: RefreshCounters,
+}
+
+/// The broker's tasks.
+pub struct BrokerTasks {
+    tasks: JoinSet<()>,
+    /// Wakes every sleeping task. Ends by itself on systems without such a timer.
+    timer: JoinHandle<()>,
+    logins: Logins,
+    closing: CancellationToken,
+}
+
+impl Broker {
+    /// Starts the broker. It answers at once; the profiles are known once the store was listed.
+    pub async fn start(config: BrokerConfig) -> (Self, BrokerTasks) {
+        let BrokerConfig { endpoint, store, state_dir, render_context, login_settings, callback, stopping } =
+            config;
+        if let Err(error) = store.probe().await {
+            warn!(%error, "store not available; retrying");
+        }
+        let timer = tokio::spawn(clock::run_timer());
+        let (events, refreshes) = (EventBus::new(), RefreshCounters::default());
+        let closing = CancellationToken::new();
+        let homes = ManagedHomes::new(state_dir);
+        let (notices, notice_receiver) = mpsc::unbounded_channel();
+        let deps = ProfileDeps {
+            endpoint: endpoint.clone(),
+            store: store.clone(),
+            render_context,
+            refreshes: refreshes.clone(),
+            events: events.clone(),
+            stopping: stopping.clone(),
+            closing: closing.clone(),
+        };
+        let (registry, registry_task) = registry(deps, homes.clone(), notices);
+        let (codex, codex_task) = codex_manager(
+            homes,
+            notice_receiver,
+            registry.clone(),
+            store.clone(),
+            events.clone(),
+            stopping.clone(),
+        );
+        let logins = Logins::new(
+            login_settings,
+            endpoint,
+            registry.clone(),
+            store.clone(),
+            callback,
+            events.clone(),
+            stopping.clone(),
+        );
+        let mut tasks = JoinSet::new();
+        tasks.spawn(registry_task);
+        tasks.spawn(codex_task);
+        tasks.spawn(recover_store(store, stopping.clone()));
+        tasks.spawn(restore_logins(logins.clone(), stopping));
+        let broker = Self { registry, logins: logins.clone(), codex, events, refreshes };
+        (broker, BrokerTasks { tasks, timer, logins, closing })
+    }
+}
+
+impl BrokerTasks {
+    /// Waits until a task has ended. Before a shutdown, that is a fault.
+    pub async fn ended(&mut self) {
+        let ended = self.tasks.join_next().await;
+        error!(?ended, "broker task exited unexpectedly");
+    }
+
+    /// Finishes what must not be interrupted: code exchanges, then the refreshes and saves that they may
+    /// wait for. The caller has cancelled [`BrokerConfig::stopping`], and no request is in progress.
+    pub async fn drain(mut self) {
+        self.logins.drain().await;
+        self.closing.cancel();
+        while self.tasks.join_next().await.is_some() {}
+        self.timer.abort();
+    }
+}
+
+/// Retries a store that does not answer.
+async fn recover_store(store: Store, stopping: CancellationToken) {
+    tokio::select! {
+        () = store.recover_loop() => error!("store thread ended; it cannot be restarted in this process"),
+        () = stopping.cancelled() => {}
+    }
+}
+
+/// Restores the pending logins once the store can be listed.
+async fn restore_logins(logins: Logins, stopping: CancellationToken) {
+    tokio::select! {
+        () = logins.restore() => stopping.cancelled().await,
+        () = stopping.cancelled() => {}
+    }
+}

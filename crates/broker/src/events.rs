@@ -1,0 +1,37 @@
+//! Announces changes to event streams, hooks and Codex homes. An event names what changed and carries
+//! no state: each subscriber reads the current snapshot, so no event is stale and none holds a secret.
+
+use authd_api::ProfileName;
+use tokio::sync::broadcast;
+
+/// Events kept for a slow subscriber. One that falls further behind gets `RecvError::Lagged`.
+const BACKLOG: usize = 256;
+
+/// What changed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ChangeEvent {
+    /// A profile was added, changed or removed.
+    Profile(ProfileName),
+    /// The login with this id changed.
+    Login(String),
+}
+
+/// Publishes change events to any number of subscribers.
+#[derive(Clone, Debug)]
+pub struct EventBus(broadcast::Sender<ChangeEvent>);
+
+impl EventBus {
+    pub(crate) fn new() -> Self {
+        Self(broadcast::channel(BACKLOG).0)
+    }
+
+    pub(crate) fn publish(&self, event: ChangeEvent) {
+        // Sending fails only without subscribers.
+        drop(self.0.send(event));
+    }
+
+    /// Receives every event from now on.
+    pub fn subscribe(&self) -> broadcast::Receiver<ChangeEvent> {
+        self.0.subscribe()
+    }
+}

@@ -1,0 +1,38 @@
+//! The token broker: profiles, logins and Codex homes, each owned by one task, over the protocol of
+//! `authd-oauth` and the storage of `authd-store`. It has no socket, no configuration file and no service
+//! manager.
+//!
+//! Commands go to the owner of a state; readers take published snapshots:
+//!
+//! ```text
+//! Logins ──► ProfileRegistry ──► profile actors ──► authd-oauth, authd-store
+//!   CodexManager ──┘                  │
+//!                                     ▼
+//!       EventBus (what changed) · ProfileSnapshot (the current state)
+//! ```
+
+mod blocking;
+mod broker;
+mod clock;
+mod codex;
+mod events;
+mod login;
+mod metrics;
+mod profile;
+mod registry;
+mod snapshot;
+
+pub use self::{
+    broker::{Broker, BrokerConfig, BrokerTasks},
+    clock::now,
+    codex::{CodexHomeError, CodexManager},
+    events::{ChangeEvent, EventBus},
+    login::{
+        CallbackServerState, LINK_PATH, LinkTarget, LoginError, LoginOrder, LoginSettings, LoginSnapshot,
+        Logins, SignedInProfile,
+    },
+    metrics::RefreshCounters,
+    profile::{ActorStopped, ProfileHandle, SignOutError},
+    registry::{Names, Placement, ProfileRegistry, RegistryError, RegistrySnapshot, SignIn},
+    snapshot::{Freshness, ProfileSnapshot, ProfileView, RenderContext, RenderedHeaders, mode_message},
+};

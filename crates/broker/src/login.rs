@@ -1,0 +1,24 @@
+//! Logins in progress, from the authorize URL to the profile.
+
+mod callback;
+mod callback_state;
+mod cleanup;
+mod code_exchange;
+mod device;
+mod error;
+mod failed_deletes;
+mod manager;
+mod pending;
+mod restore;
+mod settings;
+mod snapshot;
+mod stored;
+
+pub use self::{
+    callback_state::{CallbackServerState, LINK_PATH},
+    error::LoginError,
+    manager::Logins,
+    pending::{LinkTarget, LoginOrder},
+    settings::LoginSettings,
+    snapshot::{LoginSnapshot, SignedInProfile},
+};

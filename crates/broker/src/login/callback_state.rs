@@ -1,0 +1,37 @@
+//! The state of the callback server, which the daemon runs and logins depend on.
+
+use std::net::SocketAddr;
+
+use authd_api::CallbackState;
+
+/// Path prefix of the callback server's links to authorize URLs. A random token follows it.
+pub const LINK_PATH: &str = "/go/";
+
+/// Whether and where the callback server listens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CallbackServerState {
+    /// Whether a browser would get an answer.
+    pub state: CallbackState,
+    /// The addresses it listens on.
+    pub addresses: Vec<SocketAddr>,
+    /// Why it does not listen, or not on the first configured port.
+    pub detail: Option<String>,
+    /// The first configured port, if another program has it.
+    pub taken: Option<u16>,
+    /// Whether the server has tried to listen since the start.
+    pub settled: bool,
+}
+
+impl CallbackServerState {
+    /// The port that a redirect URI may name.
+    pub fn port(&self) -> Option<u16> {
+        self.addresses.first().map(SocketAddr::port)
+    }
+}
+
+impl Default for CallbackServerState {
+    fn default() -> Self {
+        let (state, addresses) = (CallbackState::Unavailable, Vec::new());
+        Self { state, addresses, detail: None, taken: None, settled: false }
+    }
+}

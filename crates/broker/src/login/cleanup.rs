@@ -1,0 +1,54 @@
+//! Deletes the stored copies of logins that have ended. A failed delete is retried while the daemon runs;
+//! the next start deletes the rest.
+
+use std::time::Duration;
+
+use authd_store::{Key, State};
+use tracing::{debug, warn};
+
+use super::manager::Logins;
+
+/// Wait before a retry once the store is ready, at first and at most. A ready store can still refuse to
+/// delete.
+const PAUSE: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(5 * 60));
+
+/// Longest wait for the store to be ready.
+const STORE_WAIT: Duration = Duration::from_secs(15 * 60);
+
+impl Logins {
+    /// Deletes the stored copy of a login that has ended.
+    pub(super) fn delete_stored(&self, id: &str) {
+        self.publish_change(id);
+        let (logins, id) = (self.clone(), id.to_owned());
+        self.0.tasks.spawn(async move {
+            let Err(error) = logins.0.store.delete(&Key::login(&id)).await else { return };
+            warn!(%error, login = id, "stored copy of an ended login not deleted; retrying");
+            if logins.0.failed_deletes.add(id) {
+                logins.retry_deletes().await;
+            }
+        });
+    }
+
+    async fn retry_deletes(&self) {
+        let mut status = self.0.store.watch();
+        let (mut pause, longest) = PAUSE;
+        while self.0.failed_deletes.first().is_some() {
+            let ready = status.wait_for(|status| status.state == State::Ready);
+            tokio::select! {
+                () = self.0.stopping.cancelled() => return,
+                _ = tokio::time::timeout(STORE_WAIT, ready) => {}
+            }
+            tokio::select! {
+                () = self.0.stopping.cancelled() => return,
+                () = tokio::time::sleep(pause) => pause = (pause * 2).min(longest),
+            }
+            while let Some(id) = self.0.failed_deletes.first() {
+                if let Err(error) = self.0.store.delete(&Key::login(&id)).await {
+                    debug!(%error, "stored copy of an ended login still not deleted");
+                    break;
+                }
+                self.0.failed_deletes.remove(&id);
+            }
+        }
+    }
+}

@@ -1,0 +1,60 @@
+//! Why a login, or a command about one, failed.
+
+use std::sync::Arc;
+
+use authd_api::ProfileName;
+use authd_oauth::{CallbackError, LoginFailure, ProviderError};
+use jiff::Timestamp;
+
+use crate::registry::RegistryError;
+
+/// Why a login, or a command about one, failed.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum LoginError {
+    /// No login has this id.
+    #[error("no such login")]
+    Unknown(String),
+    /// The pending logins of the last run have not been read yet.
+    #[error("the pending logins have not been read")]
+    NotRead,
+    /// Too many logins are pending.
+    #[error("too many pending logins")]
+    TooMany {
+        /// How many are pending.
+        pending: usize,
+        /// When the first of them expires.
+        first_expires_at: Timestamp,
+    },
+    /// The login requests a workspace that the configuration does not accept.
+    #[error("workspace not accepted")]
+    WorkspaceNotAccepted {
+        /// The requested workspace.
+        requested: String,
+        /// The accepted ones.
+        accepted: Vec<String>,
+    },
+    /// The callback server does not listen, for this reason.
+    #[error("callback server not listening")]
+    CallbackUnavailable(Option<String>),
+    /// A pasted redirect URL was sent to a device login.
+    #[error("a device login takes no redirect URL")]
+    NotBrowser,
+    /// The pasted text is not a redirect URL.
+    #[error("not a redirect URL: {0}")]
+    InvalidRedirect(CallbackError),
+    /// The pasted redirect URL belongs to another login.
+    #[error("redirect URL of another login")]
+    ForeignRedirect,
+    /// The provider did not start a device login for this profile.
+    #[error("device login not started: {1}")]
+    Device(ProfileName, ProviderError),
+    /// The user did not finish the login for this profile in time.
+    #[error("expired")]
+    Expired(ProfileName),
+    /// The provider or a rule rejected the login for this profile.
+    #[error("{1}")]
+    Rejected(ProfileName, LoginFailure),
+    /// The registry did not accept the sign-in for this profile.
+    #[error("sign-in not added: {1:?}")]
+    Registry(ProfileName, Arc<RegistryError>),
+}

@@ -1,0 +1,363 @@
+//! Starts logins and finishes them. Each login has one verifier, which is used once. A pending browser
+//! login is in the store, so that a restart does not lose it.
+
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use authd_api::{Flow, LoginBody, LoginState, ProfileName};
+use authd_oauth::{Attempt, Callback, Endpoint, Exchange, State, schedule::later};
+use authd_store::{Key, Store};
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use jiff::Timestamp;
+use tokio::{sync::watch, time::Instant};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tracing::{Instrument, info, info_span, warn};
+
+use super::{
+    callback_state::{CallbackServerState, LINK_PATH},
+    code_exchange::{self, LoginPreferences},
+    error::LoginError,
+    failed_deletes::FailedDeletes,
+    pending::{Entry, LoginOrder, PendingLogins},
+    settings::LoginSettings,
+    snapshot::{LoginSnapshot, SignedInProfile},
+    stored::StoredLogin,
+};
+use crate::{
+    clock,
+    events::{ChangeEvent, EventBus},
+    registry::{Placement, ProfileRegistry, SignIn},
+};
+
+/// How many logins can be pending.
+const MOST_PENDING: usize = 256;
+
+/// A cheap handle of the logins.
+#[derive(Clone)]
+pub struct Logins(pub(super) Arc<LoginManager>);
+
+/// What the logins share.
+pub(super) struct LoginManager {
+    pub(super) settings: watch::Receiver<Arc<LoginSettings>>,
+    pub(super) endpoint: Endpoint,
+    pub(super) registry: ProfileRegistry,
+    pub(super) store: Store,
+    pub(super) tasks: TaskTracker,
+    pub(super) stopping: CancellationToken,
+    pub(super) failed_deletes: FailedDeletes,
+    /// Whether the logins of the last run are known.
+    pub(super) restored: watch::Sender<bool>,
+    callback: watch::Receiver<CallbackServerState>,
+    events: EventBus,
+    logins: Mutex<PendingLogins>,
+}
+
+impl Logins {
+    pub(crate) fn new(
+        settings: watch::Receiver<Arc<LoginSettings>>,
+        endpoint: Endpoint,
+        registry: ProfileRegistry,
+        store: Store,
+        callback: watch::Receiver<CallbackServerState>,
+        events: EventBus,
+        stopping: CancellationToken,
+    ) -> Self {
+        Self(Arc::new(LoginManager {
+            settings,
+            endpoint,
+            registry,
+            store,
+            tasks: TaskTracker::new(),
+            stopping,
+            failed_deletes: FailedDeletes::default(),
+            restored: watch::Sender::new(false),
+            callback,
+            events,
+            logins: Mutex::default(),
+        }))
+    }
+
+    /// Starts a login. A browser login is saved before its URL is returned.
+    pub async fn start(&self, body: LoginBody) -> Result<LoginSnapshot, LoginError> {
+        let _reservation = self.reserve()?;
+        self.workspaces(body.workspace.as_deref())?;
+        match body.flow {
+            Flow::Browser => self.start_browser(body).await,
+            Flow::Device => self.start_device(body).await,
+        }
+    }
+
+    /// Counts the starting login before the first await, so that logins that start at the same time cannot
+    /// exceed the limit together.
+    fn reserve(&self) -> Result<Reservation<'_>, LoginError> {
+        let mut logins = self.logins();
+        if logins.reserve(MOST_PENDING) {
+            return Ok(Reservation(self));
+        }
+        // A starting login has no expiry yet.
+        let latest = later(clock::now(), self.0.settings.borrow().lifetime);
+        let first_expires_at = logins.expiries().min().unwrap_or(latest);
+        Err(LoginError::TooMany { pending: logins.pending(), first_expires_at })
+    }
+
+    async fn start_browser(&self, body: LoginBody) -> Result<LoginSnapshot, LoginError> {
+        let settings = self.0.settings.borrow().clone();
+        let port = self.redirect_port(body.paste, settings.first_port)?;
+        let (now, deadline) = (clock::now(), Instant::now() + settings.lifetime);
+        let (mode, redirect_uri) = (settings.mode(body.mode), settings.provider.redirect_uri(port));
+        let attempt = Attempt::new(redirect_uri.clone(), mode, body.workspace, now, settings.lifetime);
+        let profile = body.profile.unwrap_or_else(ProfileName::first);
+        let (id, state, expires_at) = (new_id(), LoginState::Pending, attempt.expires_at);
+        let login = LoginSnapshot {
+            authorize_url: Some(attempt.authorize_url(&settings.provider)),
+            redirect_uri: Some(redirect_uri),
+            ..LoginSnapshot::new(id, profile, Flow::Browser, state, now, expires_at)
+        };
+        let stored = StoredLogin::to_secret_json(&login, body.replace, &attempt);
+        if let Err(error) = self.0.store.save(&Key::login(&login.id), "authd: pending sign-in", stored).await
+        {
+            warn!(%error, "pending login not saved; it would not survive a restart");
+        }
+        // The link is not stored: after a restart it would not be known whether it was used.
+        let login = LoginSnapshot { open_url: (!body.paste).then(|| self.link(port)).flatten(), ..login };
+        self.add_browser(deadline, login.clone(), body.replace, attempt);
+        Ok(login)
+    }
+
+    /// A new link to an authorize URL, if the callback server listens on this port.
+    fn link(&self, port: u16) -> Option<String> {
+        let listens = self.0.callback.borrow().port() == Some(port);
+        let token = URL_SAFE_NO_PAD.encode(rand::random::<[u8; 16]>());
+        listens.then(|| format!("http://localhost:{port}{LINK_PATH}{token}"))
+    }
+
+    /// The current state of a login.
+    pub fn get(&self, id: &str) -> Result<LoginSnapshot, LoginError> {
+        let logins = self.logins();
+        logins.entries.get(id).map(|entry| entry.login.borrow().clone()).ok_or_else(|| unknown(id))
+    }
+
+    /// The first login that started after this one. Pending and recently ended logins count.
+    pub fn next_after(&self, order: Option<LoginOrder>) -> Option<(LoginOrder, LoginSnapshot)> {
+        let mut logins = self.logins();
+        logins.purge();
+        logins.next_after(order).map(|entry| (entry.order, entry.login.borrow().clone()))
+    }
+
+    /// The state of a login once it has changed, or after `wait`.
+    pub async fn wait(&self, id: &str, wait: Duration) -> Result<LoginSnapshot, LoginError> {
+        let mut login = self.watch(id)?;
+        let before = login.borrow_and_update().state;
+        if !before.is_final() {
+            let changed = login.wait_for(|login| login.state != before);
+            tokio::select! {
+                _ = tokio::time::timeout(wait, changed) => {}
+                // A shutdown finishes an exchange that has started.
+                () = self.0.stopping.cancelled(), if before == LoginState::Pending => {}
+            }
+        }
+        let login = login.borrow().clone();
+        Ok(login)
+    }
+
+    /// Cancels a login. An exchange that has started runs to its end.
+    pub fn cancel(&self, id: &str) -> Result<(), LoginError> {
+        let mut logins = self.logins();
+        let entry = logins.entries.get_mut(id).ok_or_else(|| unknown(id))?;
+        if entry.login.borrow().state == LoginState::Pending {
+            entry.attempt = None;
+            entry.end(LoginState::Cancelled, None);
+            logins.purge();
+            drop(logins);
+            self.delete_stored(id);
+        }
+        Ok(())
+    }
+
+    /// The workspaces that a login may end in; empty accepts any.
+    pub(super) fn workspaces(&self, requested: Option<&str>) -> Result<Vec<String>, LoginError> {
+        let settings = self.0.settings.borrow();
+        settings.workspaces(requested).ok_or_else(|| LoginError::WorkspaceNotAccepted {
+            requested: requested.unwrap_or_default().to_owned(),
+            accepted: settings.workspaces.clone(),
+        })
+    }
+
+    /// Waits for every exchange in flight.
+    pub(crate) async fn drain(&self) {
+        self.0.tasks.close();
+        self.0.tasks.wait().await;
+    }
+
+    fn redirect_port(&self, paste: bool, first: u16) -> Result<u16, LoginError> {
+        let callback = self.0.callback.borrow();
+        match callback.port() {
+            Some(port) => Ok(port),
+            None if paste => Ok(first),
+            None => Err(LoginError::CallbackUnavailable(callback.detail.clone())),
+        }
+    }
+
+    /// Adds a login of the last run, which expires after `left`, or after the lifetime of a new login if
+    /// that is sooner.
+    pub(super) fn add_restored(&self, left: Duration, login: LoginSnapshot, replace: bool, attempt: Attempt) {
+        let deadline = Instant::now() + left.min(self.0.settings.borrow().lifetime);
+        self.add_browser(deadline, login, replace, attempt);
+    }
+
+    fn add_browser(&self, deadline: Instant, login: LoginSnapshot, replace: bool, attempt: Attempt) {
+        let (id, state) = (login.id.clone(), attempt.state.clone());
+        self.add(Entry::new(login, replace, Some(attempt), deadline), Some(state));
+        let (logins, stopping) = (self.clone(), self.0.stopping.clone());
+        self.0.tasks.spawn(async move {
+            tokio::select! {
+                () = tokio::time::sleep_until(deadline) => logins.expire(&id),
+                () = stopping.cancelled() => {}
+            }
+        });
+    }
+
+    pub(super) fn add(&self, entry: Entry, state: Option<State>) {
+        let id = entry.login.borrow().id.clone();
+        self.logins().add(entry, state);
+        self.publish_change(&id);
+    }
+
+    pub(super) fn publish_change(&self, id: &str) {
+        self.0.events.publish(ChangeEvent::Login(id.to_owned()));
+    }
+
+    fn expire(&self, id: &str) {
+        let mut logins = self.logins();
+        let Some(entry) = logins.entries.get_mut(id) else { return };
+        if entry.attempt.take().is_none() {
+            return;
+        }
+        let error = LoginError::Expired(entry.login.borrow().profile.clone());
+        entry.end(LoginState::Expired, Some(error));
+        logins.purge();
+        drop(logins);
+        self.delete_stored(id);
+    }
+
+    /// Uses the login's attempt, if it has not been used, and redeems the code in a task of its own: a
+    /// browser that disconnects cancels nothing.
+    pub(super) fn redeem_callback(&self, id: &str, callback: Callback) {
+        let mut logins = self.logins();
+        let Some(entry) = logins.entries.get_mut(id) else { return };
+        if entry.is_overdue() {
+            drop(logins);
+            return self.expire(id);
+        }
+        let Some(attempt) = entry.attempt.take() else { return };
+        entry.claim();
+        let (profile, replace) = (entry.login.borrow().profile.clone(), entry.replace);
+        drop(logins);
+        self.publish_change(id);
+        let (logins, id) = (self.clone(), id.to_owned());
+        let span = info_span!("login", %id);
+        let task = async move {
+            let outcome = logins.redeem(&id, attempt, callback, profile, replace).await;
+            logins.end(&id, outcome);
+        };
+        self.0.tasks.spawn(task.instrument(span));
+    }
+
+    async fn redeem(
+        &self,
+        id: &str,
+        attempt: Attempt,
+        callback: Callback,
+        profile: ProfileName,
+        replace: bool,
+    ) -> Result<ProfileName, LoginError> {
+        let workspaces = self.workspaces(attempt.workspace.as_deref())?;
+        let preferences = LoginPreferences { mode: attempt.mode, workspaces };
+        // The deadline was checked before, on a clock that cannot be set.
+        let exchange = attempt.accept(callback, Timestamp::MIN);
+        let exchange = exchange.map_err(|failure| LoginError::Rejected(profile.clone(), failure))?;
+        self.sign_in(id, exchange, &preferences, profile, replace).await
+    }
+
+    /// Redeems a code and saves the grant.
+    pub(super) async fn sign_in(
+        &self,
+        id: &str,
+        exchange: Exchange,
+        preferences: &LoginPreferences,
+        profile: ProfileName,
+        replace: bool,
+    ) -> Result<ProfileName, LoginError> {
+        let grant = code_exchange::redeem(&self.0.endpoint, exchange, preferences).await;
+        let grant = grant.map_err(|failure| LoginError::Rejected(profile.clone(), failure))?;
+        let placement = if replace { Placement::Replace } else { Placement::OwnOrOther };
+        // The grant id is the login's id: the next start finds a record with it, and knows that the login
+        // is finished.
+        let grant_id = id.into();
+        let sign_in = SignIn { wanted: profile.clone(), placement, grant, grant_id, intent: None };
+        let signed_in = self.0.registry.sign_in(sign_in).await;
+        signed_in.map_err(|error| LoginError::Registry(profile, error.into()))
+    }
+
+    pub(super) fn end(&self, id: &str, outcome: Result<ProfileName, LoginError>) {
+        let result = outcome.map(|name| {
+            info!(profile = %name, "login finished");
+            let snapshot = self.0.registry.snapshot();
+            let handle = snapshot.profiles.get(&name)?;
+            let is_default = snapshot.default.as_ref() == Some(&name);
+            Some(SignedInProfile { view: handle.view(), is_default, at: clock::now(), name })
+        });
+        let mut logins = self.logins();
+        // A login that was cancelled during its exchange stays cancelled.
+        if let Some(entry) = logins.entries.get_mut(id).filter(|entry| !entry.is_final()) {
+            match result {
+                Ok(profile) => {
+                    entry.login.send_modify(|login| login.result = profile);
+                    entry.end(LoginState::Succeeded, None);
+                }
+                Err(error) => {
+                    warn!(%error, "login failed");
+                    entry.end(LoginState::Failed, Some(error));
+                }
+            }
+        }
+        logins.purge();
+        drop(logins);
+        self.delete_stored(id);
+    }
+
+    pub(super) async fn wait_until_final(&self, id: &str) -> Result<LoginSnapshot, LoginError> {
+        let mut login = self.watch(id)?;
+        let login = login.wait_for(|login| login.state.is_final()).await;
+        login.map(|login| login.clone()).map_err(|_| unknown(id))
+    }
+
+    fn watch(&self, id: &str) -> Result<watch::Receiver<LoginSnapshot>, LoginError> {
+        self.logins().entries.get(id).map(|entry| entry.login.subscribe()).ok_or_else(|| unknown(id))
+    }
+
+    pub(super) fn logins(&self) -> MutexGuard<'_, PendingLogins> {
+        // No code that holds the lock can leave a half-made change.
+        self.0.logins.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The count of a starting login; ends when dropped.
+struct Reservation<'l>(&'l Logins);
+
+impl Drop for Reservation<'_> {
+    fn drop(&mut self) {
+        self.0.logins().release();
+    }
+}
+
+/// A login's id: 72 random bits. It is no secret, but must not be guessable.
+pub(super) fn new_id() -> String {
+    format!("lg_{}", URL_SAFE_NO_PAD.encode(rand::random::<[u8; 9]>()))
+}
+
+fn unknown(id: &str) -> LoginError {
+    LoginError::Unknown(id.to_owned())
+}

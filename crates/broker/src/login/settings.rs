@@ -1,0 +1,44 @@
+//! The settings of logins.
+
+use std::time::Duration;
+
+use authd_oauth::{ModePreference, Provider};
+
+/// What a login needs from the configuration. A reload replaces it for later logins.
+#[derive(Clone, Debug)]
+pub struct LoginSettings {
+    /// Time that a user has to finish a browser login.
+    pub lifetime: Duration,
+    /// The mode of a login that names none.
+    pub mode: ModePreference,
+    /// The accepted workspaces; empty accepts any.
+    pub workspaces: Vec<String>,
+    /// The port of the redirect URI of a pasted login while the callback server does not listen.
+    pub first_port: u16,
+    /// The provider.
+    pub provider: Provider,
+}
+
+impl LoginSettings {
+    /// The mode that a login requests, or the configured one.
+    pub(super) fn mode(&self, requested: authd_api::ModePreference) -> ModePreference {
+        match requested {
+            authd_api::ModePreference::Auto => self.mode,
+            authd_api::ModePreference::ChatGpt => ModePreference::ChatGpt,
+            authd_api::ModePreference::ApiKey => ModePreference::ApiKey,
+        }
+    }
+
+    /// The workspaces that a login may end in; empty accepts any. `None` if the requested one is not accepted.
+    pub(super) fn workspaces(&self, requested: Option<&str>) -> Option<Vec<String>> {
+        match requested {
+            None => Some(self.workspaces.clone()),
+            Some(id)
+                if self.workspaces.is_empty() || self.workspaces.iter().any(|accepted| accepted == id) =>
+            {
+                Some(vec![id.to_owned()])
+            }
+            Some(_) => None,
+        }
+    }
+}

@@ -1,0 +1,21 @@
+//! Profiles: each is an actor that owns its grant, and a handle that everything else uses.
+
+mod actor;
+mod command;
+mod deps;
+mod handle;
+mod log;
+mod persist;
+mod relocate;
+mod routing;
+
+pub(crate) use self::{
+    actor::{InitialState, spawn},
+    command::{ExportError, ExportRequest, ExportWrite, Mailbox, RenameError, Rollback, WriteError},
+    deps::ProfileDeps,
+    persist::{delete, load},
+};
+pub use self::{
+    command::SignOutError,
+    handle::{ActorStopped, ProfileHandle},
+};

@@ -1,0 +1,114 @@
+//! The commands of a profile's actor and their errors.
+
+use std::{io, path::PathBuf, sync::Arc, time::Duration};
+
+use authd_api::ProfileName;
+use authd_oauth::{Annotation, Grant, ProviderError, Rejected};
+use authd_store::StoreError;
+use futures_util::future::BoxFuture;
+use tokio::sync::{mpsc, oneshot};
+
+use crate::snapshot::ProfileView;
+
+/// The receiving end of a profile's commands.
+pub(crate) type Mailbox = mpsc::Receiver<Command>;
+
+/// A command. A reply without a value means that the actor is done with it; the view shows the result.
+#[derive(Debug)]
+pub(crate) enum Command {
+    /// A client needs a credential that lasts this long.
+    Want(Duration, oneshot::Sender<()>),
+    /// A caller needs a refresh, unless the rejected credential has been replaced.
+    Refresh(Option<Rejected>, oneshot::Sender<()>),
+    /// A new sign-in with this grant id replaces the grant.
+    SignIn(Box<Grant>, Arc<str>, oneshot::Sender<()>),
+    /// The store may have lost the record.
+    SaveAgain,
+    /// An upstream accepted the credential of this generation.
+    Accepted(u64),
+    /// Changes the default rank or the intent of the record. The session saves it later.
+    Annotate(Annotation),
+    /// Runs alone, while no call is in flight.
+    Exclusive(ExclusiveCommand),
+}
+
+/// A command that changes the record or where it is kept. It runs while no call is in flight.
+#[derive(Debug)]
+pub(crate) enum ExclusiveCommand {
+    /// Saves the record with another default rank or intent.
+    Annotate(Annotation, oneshot::Sender<Result<(), StoreError>>),
+    /// Copies the record to another name. The caller deletes the old record.
+    Rename(ProfileName, oneshot::Sender<Result<(), RenameError>>),
+    /// Writes the grant to the target, then deletes the record.
+    Export(ExportRequest, oneshot::Sender<Result<(), ExportError>>),
+    /// Deletes the record; with `revoke`, after the provider has revoked the grant.
+    SignOut { revoke: bool, done: oneshot::Sender<Result<(), SignOutError>> },
+}
+
+/// Why a profile was not renamed. It keeps its old name.
+#[derive(Debug)]
+pub(crate) enum RenameError {
+    /// Nothing was written under the new name.
+    NotCopied(StoreError),
+    /// There may be a copy under the new name. The caller deletes it.
+    CopyInDoubt(StoreError),
+}
+
+/// Why a profile was not signed out. It still exists.
+#[derive(Debug)]
+pub enum SignOutError {
+    /// The provider did not revoke the grant.
+    Provider(ProviderError),
+    /// The store did not delete the record.
+    Store(StoreError),
+    /// The record could not be read, so there is no token to revoke.
+    Unread(ProfileView),
+}
+
+/// Where an exported grant goes, and how it is written.
+pub(crate) struct ExportRequest {
+    /// The Codex home.
+    pub(crate) home: PathBuf,
+    /// The login file, or the home whose keychain item holds the login.
+    pub(crate) path: PathBuf,
+    /// Whether the login is a keychain item.
+    pub(crate) item: bool,
+    /// Prepares the write of the grant.
+    pub(crate) prepare: ExportFn,
+}
+
+/// Prepares the write of a grant to the target. Fails if the grant cannot be exported.
+pub(crate) type ExportFn = Box<dyn FnOnce(&Grant) -> io::Result<ExportWrite> + Send + Sync>;
+
+/// Writes a grant to the target, durably.
+pub(crate) type ExportWrite = BoxFuture<'static, Result<Rollback, WriteError>>;
+
+/// Why a grant was not written to the target.
+#[derive(Debug)]
+pub(crate) enum WriteError {
+    /// Nothing was written.
+    NotWritten(io::Error),
+    /// It may have been written: the target could not be read or not be restored.
+    InDoubt(io::Error),
+}
+
+/// Removes an exported grant from the target. After an error it may still be there.
+pub(crate) type Rollback = BoxFuture<'static, io::Result<()>>;
+
+impl std::fmt::Debug for ExportRequest {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ExportRequest").field("path", &self.path).finish_non_exhaustive()
+    }
+}
+
+/// Why a profile was not exported.
+#[derive(Debug)]
+pub(crate) enum ExportError {
+    /// The target did not take it. The profile is unchanged.
+    Target(io::Error),
+    /// The store did not load it or did not delete it. The profile is unchanged.
+    Store(StoreError),
+    /// The target may have it. The record keeps its intent, and its refresh token is not used, until the
+    /// target can be read.
+    InDoubt(StoreError),
+}

@@ -1,0 +1,23 @@
+//! What every profile actor uses.
+
+use std::sync::Arc;
+
+use authd_oauth::Endpoint;
+use authd_store::Store;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use crate::{events::EventBus, metrics::RefreshCounters, snapshot::RenderContext};
+
+pub(crate) struct ProfileDeps {
+    pub(crate) endpoint: Endpoint,
+    pub(crate) store: Store,
+    /// Replaced by a reload.
+    pub(crate) render_context: watch::Receiver<Arc<RenderContext>>,
+    pub(crate) refreshes: RefreshCounters,
+    pub(crate) events: EventBus,
+    /// Cancelled when the shutdown starts: finish what must not be interrupted, start nothing.
+    pub(crate) stopping: CancellationToken,
+    /// Cancelled when no sign-in can arrive any more: an actor that has saved everything may end.
+    pub(crate) closing: CancellationToken,
+}

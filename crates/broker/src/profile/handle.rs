@@ -1,0 +1,161 @@
+//! The handle of a profile: reads its view and sends commands to its actor.
+
+use std::{
+    sync::{
+        Arc, PoisonError, RwLock,
+        atomic::{AtomicI64, Ordering},
+    },
+    time::Duration,
+};
+
+use authd_api::ProfileName;
+use authd_oauth::{Annotation, Grant, Rejected};
+use authd_store::StoreError;
+use jiff::Timestamp;
+use tokio::sync::{Notify, mpsc, oneshot};
+
+use super::command::{
+    Command, ExclusiveCommand, ExportError, ExportRequest, Mailbox, RenameError, SignOutError,
+};
+use crate::{
+    clock,
+    snapshot::{ProfileSnapshot, ProfileView},
+};
+
+/// Commands that can wait for one profile: as many as the socket can have connections. The channel
+/// allocates as it fills.
+const COMMANDS: usize = 1 << 16;
+
+/// A cheap handle of one profile.
+#[derive(Clone, Debug)]
+pub struct ProfileHandle(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    commands: mpsc::Sender<Command>,
+    /// Locked only to copy or to replace a pointer.
+    view: RwLock<ProfileView>,
+    used_at: AtomicI64,
+    reminder: Notify,
+}
+
+/// The actor has ended: the daemon stops, or the profile was removed.
+#[derive(Debug)]
+pub struct ActorStopped;
+
+impl ProfileHandle {
+    /// A handle, and the mailbox for its actor.
+    pub(crate) fn new(view: ProfileView) -> (Self, Mailbox) {
+        let (commands, mailbox) = mpsc::channel(COMMANDS);
+        let used_at = AtomicI64::new(clock::now().as_second());
+        let shared = Shared { commands, view: RwLock::new(view), used_at, reminder: Notify::new() };
+        (Self(Arc::new(shared)), mailbox)
+    }
+
+    /// The current view of the profile.
+    pub fn view(&self) -> ProfileView {
+        self.0.view.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Replaces the view.
+    pub(crate) fn set_view(&self, view: ProfileView) {
+        *self.0.view.write().unwrap_or_else(PoisonError::into_inner) = view;
+    }
+
+    /// Replaces the snapshot with one built from it. Returns whether it changed.
+    pub(super) fn publish(
+        &self,
+        build: impl FnOnce(Option<&Arc<ProfileSnapshot>>) -> ProfileSnapshot,
+    ) -> bool {
+        let before = self.view();
+        let snapshot = build(before.snapshot());
+        let changed = before.snapshot().is_none_or(|old| **old != snapshot);
+        if changed {
+            self.set_view(ProfileView::Loaded(Arc::new(snapshot)));
+        }
+        changed
+    }
+
+    /// Records that a client uses the profile, without waking the actor.
+    pub fn record_use(&self, now: Timestamp) {
+        self.0.used_at.store(now.as_second(), Ordering::Relaxed);
+    }
+
+    pub(super) fn last_used(&self) -> Timestamp {
+        Timestamp::from_second(self.0.used_at.load(Ordering::Relaxed)).unwrap_or(Timestamp::UNIX_EPOCH)
+    }
+
+    /// Wakes the actor because a refresh is due. Many reminders count as one.
+    pub fn remind(&self) {
+        self.0.reminder.notify_one();
+    }
+
+    pub(super) async fn reminded(&self) {
+        self.0.reminder.notified().await;
+    }
+
+    /// Waits until there is a credential that lasts this long, or there will be none.
+    pub async fn want(&self, span: Duration) -> Result<(), ActorStopped> {
+        self.send(|done| Command::Want(span, done)).await
+    }
+
+    /// Waits for a refresh. With a rejected credential: only if that one is still current.
+    pub async fn refresh(&self, rejected: Option<Rejected>) -> Result<(), ActorStopped> {
+        self.send(|done| Command::Refresh(rejected, done)).await
+    }
+
+    /// Replaces the grant, and waits until it is saved or known not to be.
+    pub(crate) async fn sign_in(&self, grant: Grant, grant_id: Arc<str>) -> Result<(), ActorStopped> {
+        self.send(|done| Command::SignIn(Box::new(grant), grant_id, done)).await
+    }
+
+    /// Saves the record again, because the store may have lost it.
+    pub(crate) fn save_again(&self) {
+        // A stopped actor has no record any more.
+        drop(self.0.commands.try_send(Command::SaveAgain));
+    }
+
+    /// Reports that an upstream accepted the credential of this generation.
+    pub fn report_accepted(&self, generation: u64) {
+        // A stopped actor refreshes nothing any more.
+        drop(self.0.commands.try_send(Command::Accepted(generation)));
+    }
+
+    /// Changes the default rank or the intent of the record. It is saved later.
+    pub(crate) fn annotate_later(&self, annotation: Annotation) {
+        // A stopped actor has no record any more.
+        drop(self.0.commands.try_send(Command::Annotate(annotation)));
+    }
+
+    /// Saves the record with another default rank or intent.
+    pub(crate) async fn annotate(
+        &self,
+        annotation: Annotation,
+    ) -> Result<Result<(), StoreError>, ActorStopped> {
+        self.send(|done| Command::Exclusive(ExclusiveCommand::Annotate(annotation, done))).await
+    }
+
+    /// Copies the record to another name, under which the actor continues.
+    pub(crate) async fn rename(&self, to: ProfileName) -> Result<Result<(), RenameError>, ActorStopped> {
+        self.send(|done| Command::Exclusive(ExclusiveCommand::Rename(to, done))).await
+    }
+
+    /// Exports the grant, and ends the actor.
+    pub(crate) async fn export(
+        &self,
+        request: ExportRequest,
+    ) -> Result<Result<(), ExportError>, ActorStopped> {
+        self.send(|done| Command::Exclusive(ExclusiveCommand::Export(request, done))).await
+    }
+
+    /// Deletes the record, and ends the actor.
+    pub(crate) async fn sign_out(&self, revoke: bool) -> Result<Result<(), SignOutError>, ActorStopped> {
+        self.send(|done| Command::Exclusive(ExclusiveCommand::SignOut { revoke, done })).await
+    }
+
+    async fn send<T>(&self, command: impl FnOnce(oneshot::Sender<T>) -> Command) -> Result<T, ActorStopped> {
+        let (done, reply) = oneshot::channel();
+        self.0.commands.send(command(done)).await.map_err(|_| ActorStopped)?;
+        reply.await.map_err(|_| ActorStopped)
+    }
+}

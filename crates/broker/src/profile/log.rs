@@ -1,0 +1,34 @@
+//! Logs the events of a session.
+
+use authd_oauth::{Event, SaveError};
+use tracing::{debug, error, info, warn};
+
+pub(super) fn log(event: &Event) {
+    match event {
+        Event::Refreshed(_, Ok(_)) => info!("refreshed"),
+        Event::Refreshed(_, Err(error)) if error.is_permanent() => error!(%error, "sign-in required"),
+        Event::Refreshed(_, Err(error)) => warn!(%error, "refresh failed; it is retried"),
+        Event::Exchanged(_, Ok(_)) => info!("API key renewed"),
+        Event::Exchanged(_, Err(error)) => warn!(%error, "API key not renewed"),
+        Event::Saved(_, Err(SaveError { message, .. })) => {
+            error!(%message, "NEWEST CREDENTIAL NOT SAVED; kept in memory and retried");
+        }
+        Event::SignedIn(..) => info!("signed in"),
+        Event::Unkept(_) => warn!("store may have lost the record; saving it again"),
+        Event::Woke => {
+            info!("machine suspended or clock set; probing the network before the next refresh");
+        }
+        Event::ClockSet(by) => warn!(seconds = by.as_secs(), "clock set"),
+        Event::Saved(_, Ok(())) => debug!("saved"),
+        Event::Probed(_, reached) => debug!(reached, "probed"),
+        Event::Routed(_, routing) => debug!(?routing, "workspace routing"),
+        Event::Ticked
+        | Event::Used(_)
+        | Event::Wanted(_)
+        | Event::RefreshAsked(_)
+        | Event::Annotated(_)
+        | Event::Accepted(_)
+        | Event::StoreReady
+        | Event::Stopping => {}
+    }
+}

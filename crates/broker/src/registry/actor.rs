@@ -1,0 +1,214 @@
+//! The task that owns the list of profiles. The records in the store are the truth: the names are those
+//! that the store lists, and a mark in a record names the default. While the store cannot be listed, no
+//! name is known.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use authd_api::ProfileName;
+use authd_store::{State, Store};
+use tokio::{
+    sync::{mpsc, watch},
+    task::JoinSet,
+    time::Instant,
+};
+use tracing::error;
+
+use super::{
+    handle::{Command, ProfileRegistry, RegistryError},
+    pending_change::PendingChange,
+    recovery,
+    snapshot::{Names, RegistrySnapshot, not_read},
+};
+use crate::{
+    codex::{CodexNotice, ManagedHomes},
+    events::ChangeEvent,
+    profile::{self, InitialState, Mailbox, ProfileDeps, ProfileHandle},
+    snapshot::ProfileView,
+};
+
+/// Wait before the first retry of failed work on the store, and the longest wait.
+const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
+
+/// The registry's handle and its task, which ends when the daemon stops and every profile has saved.
+pub(crate) fn registry(
+    deps: ProfileDeps,
+    homes: ManagedHomes,
+    notices: mpsc::UnboundedSender<CodexNotice>,
+) -> (ProfileRegistry, impl Future<Output = ()> + Send) {
+    let (commands, mailbox) = mpsc::channel(16);
+    let (published, receiver) = watch::channel(Arc::default());
+    let registry = RegistryActor {
+        deps: Arc::new(deps),
+        homes,
+        notices,
+        snapshot: Arc::default(),
+        published,
+        actors: JoinSet::new(),
+        unread: BTreeMap::new(),
+        ranks: BTreeMap::new(),
+        default_chosen: false,
+        pending_changes: Vec::new(),
+        last_generation: 0,
+    };
+    (ProfileRegistry { commands, published: receiver }, registry.run(mailbox))
+}
+
+pub(super) struct RegistryActor {
+    pub(super) deps: Arc<ProfileDeps>,
+    pub(super) homes: ManagedHomes,
+    pub(super) notices: mpsc::UnboundedSender<CodexNotice>,
+    /// The next snapshot to publish.
+    pub(super) snapshot: Arc<RegistrySnapshot>,
+    published: watch::Sender<Arc<RegistrySnapshot>>,
+    actors: JoinSet<ProfileName>,
+    /// The profiles whose record has not been read, each with the mailbox of its later actor.
+    pub(super) unread: BTreeMap<ProfileName, Mailbox>,
+    /// The default ranks of the records that have one.
+    pub(super) ranks: BTreeMap<ProfileName, u64>,
+    /// Whether the user chose the default in this run: then a record that is read later does not change it.
+    pub(super) default_chosen: bool,
+    /// Changes that have started and must be finished, however often the store fails.
+    pub(super) pending_changes: Vec<PendingChange>,
+    /// The highest generation of a profile that was removed in this run. A new profile continues from it.
+    pub(super) last_generation: u64,
+}
+
+impl RegistryActor {
+    async fn run(mut self, mut mailbox: mpsc::Receiver<Command>) {
+        let closing = self.deps.closing.clone();
+        let mut store = self.deps.store.watch();
+        let mut recreated = self.homes.state_dir().recreated();
+        let mut pause = RETRY.0;
+        self.do_open_work().await;
+        loop {
+            let open = self.has_open_work();
+            let retry_at = Instant::now() + pause;
+            tokio::select! {
+                () = closing.cancelled() => break,
+                command = mailbox.recv() => match command {
+                    Some(command) => self.handle_command(command).await,
+                    None => break,
+                },
+                Some(ended) = self.actors.join_next() => self.ended(ended),
+                // The state directory was removed with its records: save those in memory again.
+                Ok(()) = recreated.changed() => {
+                    self.snapshot.profiles.values().for_each(ProfileHandle::save_again);
+                    self.homes.unsettle();
+                    // The receiver is gone while the daemon stops.
+                    self.notices.send(CodexNotice::HomesChanged).ok();
+                }
+                () = tokio::time::sleep_until(retry_at), if open => {
+                    pause = (pause * 2).min(RETRY.1);
+                    self.do_open_work().await;
+                    // This work caused the change of the store's state.
+                    store.mark_unchanged();
+                }
+                Ok(()) = store.changed(), if open => {
+                    if store.borrow_and_update().state == State::Ready {
+                        pause = RETRY.0;
+                        self.do_open_work().await;
+                        store.mark_unchanged();
+                    }
+                }
+            }
+            if !self.has_open_work() {
+                pause = RETRY.0;
+            }
+        }
+        while let Some(ended) = self.actors.join_next().await {
+            self.ended(ended);
+        }
+    }
+
+    /// Whether work waits for the store.
+    fn has_open_work(&self) -> bool {
+        !matches!(self.snapshot.names, Names::Known)
+            || !self.unread.is_empty()
+            || !self.pending_changes.is_empty()
+    }
+
+    /// Does the work that waits for the store, as far as the store allows.
+    pub(super) async fn do_open_work(&mut self) {
+        if matches!(self.snapshot.names, Names::Known) {
+            for name in self.unread.keys().cloned().collect::<Vec<_>>() {
+                self.read_again(&name).await;
+            }
+        } else {
+            self.list().await;
+        }
+        self.finish_all().await;
+    }
+
+    async fn handle_command(&mut self, command: Command) {
+        match command {
+            Command::SignIn(sign_in, done) => drop(done.send(self.sign_in(*sign_in).await)),
+            Command::Read(name, done) => {
+                self.read_again(&name).await;
+                drop(done.send(Ok(())));
+            }
+            Command::Default(name, done) => drop(done.send(self.make_default(&name).await)),
+            Command::Rename(from, to, done) => drop(done.send(self.rename(&from, to).await)),
+            Command::SignOut { name, revoke, done } => drop(done.send(self.sign_out(&name, revoke).await)),
+            Command::Export(name, request, done) => drop(done.send(self.export(&name, request).await)),
+            Command::ClearIntent(name, done) => drop(done.send(self.clear_intent(&name).await)),
+            Command::Migrate(to, done) => {
+                drop(done.send(self.deps.store.migrate(to).await.map_err(RegistryError::Store)));
+            }
+            Command::Rekey(done) => {
+                drop(done.send(self.deps.store.rekey().await.map_err(RegistryError::Store)));
+            }
+        }
+    }
+
+    /// A profile whose actor panicked is lost until a restart, so the daemon shuts down in good order.
+    fn ended(&mut self, ended: Result<ProfileName, tokio::task::JoinError>) {
+        if let Err(failure) = ended {
+            error!(%failure, "profile actor ended unexpectedly; shutting down");
+            self.deps.stopping.cancel();
+        }
+    }
+
+    /// Starts the actor of a profile and adds it to the snapshot. The caller publishes the snapshot.
+    pub(super) fn start(&mut self, name: &ProfileName, state: InitialState) {
+        let (handle, mailbox) = match (self.snapshot.profiles.get(name), self.unread.remove(name)) {
+            (Some(handle), Some(mailbox)) => (handle.clone(), mailbox),
+            _ => ProfileHandle::new(ProfileView::StoreUnavailable(Arc::new(not_read()))),
+        };
+        let (name, deps) = (name.clone(), self.deps.clone());
+        profile::spawn(&mut self.actors, name.clone(), handle.clone(), mailbox, state, deps);
+        self.handles().insert(name, handle);
+    }
+
+    /// Removes a profile from the snapshot.
+    pub(super) fn remove(&mut self, name: &ProfileName) {
+        self.unread.remove(name);
+        self.ranks.remove(name);
+        if let Some(handle) = self.handles().remove(name) {
+            let last = handle.view().snapshot().map_or(0, |snapshot| snapshot.credential.generation);
+            self.last_generation = self.last_generation.max(last);
+        }
+    }
+
+    /// Publishes the snapshot.
+    pub(super) fn publish(&mut self) {
+        let default = recovery::default_profile(self.snapshot.profiles.keys(), &self.ranks);
+        Arc::make_mut(&mut self.snapshot).default = default;
+        self.published.send_replace(self.snapshot.clone());
+    }
+
+    pub(super) fn announce(&self, name: &ProfileName) {
+        self.deps.events.publish(ChangeEvent::Profile(name.clone()));
+    }
+
+    pub(super) fn handles(&mut self) -> &mut BTreeMap<ProfileName, ProfileHandle> {
+        &mut Arc::make_mut(&mut self.snapshot).profiles
+    }
+
+    pub(super) fn handle(&self, name: &ProfileName) -> Result<ProfileHandle, RegistryError> {
+        self.snapshot.profiles.get(name).cloned().ok_or(RegistryError::Unknown)
+    }
+
+    pub(super) fn store(&self) -> Store {
+        self.deps.store.clone()
+    }
+}

@@ -1,0 +1,93 @@
+//! Every intent against everything that can lie under the other name.
+
+use authd_oauth::{ApiKey, Grant, RefreshToken, Tokens};
+use jiff::Timestamp;
+
+use super::*;
+
+fn name(text: &str) -> ProfileName {
+    text.parse().unwrap()
+}
+
+/// A record of the grant `g` with this intent.
+fn record(intent: Option<Intent>) -> Record {
+    let grant = Grant::own_key(ApiKey::new("sk-1"), "a key of your own", Timestamp::UNIX_EPOCH);
+    Record { intent, ..Record::new(grant, "g".into(), 1) }
+}
+
+fn of(grant_id: &str, discards: Option<&str>) -> OtherRecord {
+    OtherRecord::Of { grant_id: grant_id.into(), discards: discards.map(name) }
+}
+
+#[test]
+fn an_interrupted_move_leaves_one_owner() {
+    let rename = || Some(Intent::RenameTo { name: "b".to_owned() });
+    let copy = || Some(Intent::CopyOf { name: "b".to_owned() });
+    let discard = || Some(Intent::DiscardCopy { name: "b".to_owned() });
+    let b = || name("b");
+    for (intent, other, expected) in [
+        (None, of("g", None), IntentResolution::Live),
+        (rename(), OtherRecord::Absent, IntentResolution::ClearIntent),
+        (rename(), OtherRecord::Unread, IntentResolution::Hold),
+        (rename(), OtherRecord::Unusable, IntentResolution::DiscardCopy { copy: b() }),
+        (copy(), OtherRecord::Unusable, IntentResolution::FinishRenameFrom { from: b() }),
+        (discard(), OtherRecord::Unusable, IntentResolution::DiscardCopy { copy: b() }),
+        (rename(), of("g", None), IntentResolution::FinishRename { to: b() }),
+        (rename(), of("another", None), IntentResolution::ClearIntent),
+        (copy(), OtherRecord::Absent, IntentResolution::ClearIntent),
+        (copy(), OtherRecord::Unread, IntentResolution::Hold),
+        (copy(), of("g", None), IntentResolution::FinishRenameFrom { from: b() }),
+        (copy(), of("g", Some("a")), IntentResolution::Discard),
+        (copy(), of("g", Some("c")), IntentResolution::FinishRenameFrom { from: b() }),
+        (copy(), of("another", None), IntentResolution::ClearIntent),
+        (discard(), OtherRecord::Absent, IntentResolution::ClearIntent),
+        (discard(), OtherRecord::Unread, IntentResolution::DiscardCopy { copy: b() }),
+        (discard(), of("g", None), IntentResolution::DiscardCopy { copy: b() }),
+        (discard(), of("another", None), IntentResolution::ClearIntent),
+    ] {
+        let shown = format!("{intent:?}");
+        let other = std::cell::Cell::new(Some(other));
+        let settled = resolve_intent(&name("a"), &record(intent), |asked| {
+            assert_eq!(*asked, b());
+            other.take().unwrap()
+        });
+        assert_eq!(settled, expected, "{shown}");
+    }
+}
+
+#[test]
+fn the_default_is_the_only_profile_or_the_one_with_the_highest_mark() {
+    let names: Vec<ProfileName> = ["a", "b", "c"].map(name).into();
+    let ranks = |ranks: &[(&str, u64)]| ranks.iter().map(|(name, rank)| (self::name(name), *rank)).collect();
+    let default = |count: usize, marks: &[(&str, u64)]| {
+        default_profile(names[..count].iter(), &ranks(marks)).map(|name| name.to_string())
+    };
+    assert_eq!(default(0, &[]), None);
+    assert_eq!(default(1, &[]).as_deref(), Some("a"));
+    assert_eq!(default(3, &[]), None);
+    assert_eq!(default(3, &[("b", 1)]).as_deref(), Some("b"));
+    assert_eq!(default(3, &[("a", 1), ("c", 2)]).as_deref(), Some("c"));
+    assert_eq!(default(3, &[("a", 0)]), None);
+}
+
+#[test]
+fn of_two_records_with_one_refresh_token_the_default_is_kept() {
+    let with = |token: &str, rank: u64| {
+        let mut record = record(None);
+        let tokens = Tokens {
+            access_token: authd_oauth::AccessToken::new("at"),
+            refresh_token: Some(RefreshToken::new(token)),
+            expires_at: Timestamp::UNIX_EPOCH,
+        };
+        record.grant.secrets = authd_oauth::GrantSecrets::ChatGpt(tokens, None);
+        record.default_rank = rank;
+        Ok::<_, ()>(record)
+    };
+    let records = BTreeMap::from([
+        (name("a"), with("one", 0)),
+        (name("b"), with("two", 0)),
+        (name("c"), with("one", 1)),
+        (name("d"), Err(())),
+    ]);
+    assert_eq!(duplicates(&records), [(name("c"), name("a"))]);
+}

@@ -1,0 +1,224 @@
+//! What a profile publishes: an immutable snapshot, built when the profile changes. Readers take it
+//! without a message to the actor, a lock held over an await, or a copy of a secret.
+
+use std::{sync::Arc, time::Duration};
+
+use authd_api::ProfileName;
+use authd_oauth::{
+    Credential, GrantEnd, LastError, Mode, ProfileStatus, ProviderError, RecordError, Session, StatusFlags,
+    schedule::{self, Jitter},
+};
+use authd_store::StoreError;
+use bytes::Bytes;
+use http::{HeaderName, HeaderValue, header};
+use jiff::Timestamp;
+
+use self::headers::HeaderContext;
+pub use self::headers::{RenderContext, RenderedHeaders, mode_message};
+
+mod headers;
+
+/// The state of a profile as readers see it.
+#[derive(Clone, Debug)]
+pub enum ProfileView {
+    /// The store did not return its record; the registry tries again.
+    StoreUnavailable(Arc<StoreError>),
+    /// Its record was read and cannot be used.
+    Unreadable(Arc<RecordError>),
+    /// Its record was read.
+    Loaded(Arc<ProfileSnapshot>),
+}
+
+impl ProfileView {
+    /// The snapshot, if the record was read.
+    pub fn snapshot(&self) -> Option<&Arc<ProfileSnapshot>> {
+        match self {
+            Self::Loaded(snapshot) => Some(snapshot),
+            Self::StoreUnavailable(_) | Self::Unreadable(_) => None,
+        }
+    }
+
+    /// Why the record has not been read, if a later read may succeed.
+    pub fn unread(&self) -> Option<&StoreError> {
+        match self {
+            Self::StoreUnavailable(error) if !matches!(**error, StoreError::Damaged { .. }) => Some(error),
+            Self::StoreUnavailable(_) | Self::Unreadable(_) | Self::Loaded(_) => None,
+        }
+    }
+
+    /// Whether no version of authd can use the record: no key opens it, or it is truncated.
+    pub fn is_damaged(&self) -> bool {
+        match self {
+            Self::StoreUnavailable(error) => matches!(**error, StoreError::Damaged { .. }),
+            Self::Unreadable(error) => matches!(**error, RecordError::Damaged { .. }),
+            Self::Loaded(_) => false,
+        }
+    }
+}
+
+/// One profile, as of its last change.
+#[derive(Clone, Debug)]
+pub struct ProfileSnapshot {
+    /// Its name.
+    pub name: ProfileName,
+    /// The parts of its status that do not depend on the time.
+    pub flags: StatusFlags,
+    /// The credential that clients get. Until a new sign-in is saved, this is the old one.
+    pub credential: Arc<Credential>,
+    /// Time of the next planned renewal.
+    pub refresh_at: Option<Timestamp>,
+    /// The end of the grant, if it has ended.
+    pub ended: Option<Arc<GrantEnd>>,
+    /// The last failure, while it still matters.
+    pub last_error: Option<Arc<LastError>>,
+    /// Whether there is a refresh token.
+    pub renewable: bool,
+    /// Whether an unfinished rename or export forbids the use of the refresh token.
+    pub pinned: bool,
+    /// Whether the credential replaced a rejected one, and no upstream has accepted it yet.
+    pub on_probation: bool,
+    /// Number of successful renewals since the actor started.
+    pub renewals: u64,
+    /// The rendered credential.
+    pub headers: RenderedHeaders,
+    render_context: Arc<RenderContext>,
+}
+
+/// Whether a credential may be handed out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Freshness {
+    /// Yes.
+    Fresh,
+    /// Yes, and a renewal is due.
+    Due,
+    /// Only after a renewal.
+    Expired,
+    /// Only after a new sign-in.
+    LoginRequired,
+}
+
+impl ProfileSnapshot {
+    /// The snapshot of a session. Reuses the rendered headers of `before` if they have not changed.
+    pub(crate) fn of(
+        name: &ProfileName,
+        session: &Session,
+        render_context: &Arc<RenderContext>,
+        before: Option<&Arc<Self>>,
+    ) -> Self {
+        let credential = session.credential();
+        let same = before.filter(|old| old.is_rendered_of(name, credential, render_context));
+        let headers = same
+            .map_or_else(|| RenderedHeaders::of(name, credential, render_context), |old| old.headers.clone());
+        Self {
+            name: name.clone(),
+            flags: session.flags(),
+            credential: credential.clone(),
+            refresh_at: session.refresh_at(),
+            ended: session.record().ended.clone(),
+            last_error: session.last_error().cloned(),
+            renewable: session.record().grant.secrets.refresh_token().is_some(),
+            pinned: session.is_pinned(),
+            on_probation: session.is_on_probation(),
+            renewals: session.renewals(),
+            headers,
+            render_context: render_context.clone(),
+        }
+    }
+
+    fn is_rendered_of(&self, name: &ProfileName, credential: &Credential, with: &Arc<RenderContext>) -> bool {
+        self.name == *name
+            && self.credential.generation == credential.generation
+            && self.credential.grant_id == credential.grant_id
+            && self.credential.identity == credential.identity
+            && Arc::ptr_eq(&self.render_context, with)
+    }
+
+    /// The credential's mode.
+    pub fn mode(&self) -> Mode {
+        self.credential.bearer.mode()
+    }
+
+    /// The base URL that accepts the credential.
+    pub fn base_url(&self) -> String {
+        self.context().base_url()
+    }
+
+    /// The URL of the ChatGPT backend that accepts the credential.
+    pub fn backend_url(&self) -> String {
+        self.context().backend_url()
+    }
+
+    /// The JSON of the headers message, in three parts; the secret is the middle one.
+    pub fn headers_json(&self) -> [Bytes; 3] {
+        self.headers.to_json(&self.credential.bearer)
+    }
+
+    /// The headers for a relayed request. The secret is not copied.
+    pub fn headers(&self) -> impl Iterator<Item = (HeaderName, HeaderValue)> + use<> {
+        let own = self.headers.authorization.clone().map(|value| (header::AUTHORIZATION, value));
+        let parsed = |(name, value): (String, String)| Some((name.parse().ok()?, value.try_into().ok()?));
+        own.into_iter().chain(self.context().headers().into_iter().filter_map(parsed))
+    }
+
+    fn context(&self) -> HeaderContext<'_> {
+        HeaderContext { credential: &self.credential, render_context: &self.render_context }
+    }
+
+    /// Whether a refresh got no response: the provider may have rotated the token.
+    pub fn is_in_doubt(&self) -> bool {
+        matches!(self.last_error.as_deref(), Some(LastError::Provider(ProviderError::NoResponse { .. }, _)))
+    }
+
+    /// Whether the profile can be used.
+    pub fn status(&self, now: Timestamp) -> ProfileStatus {
+        self.flags.status(&self.credential, now)
+    }
+
+    /// Whether the credential lasts for `span`, as far as any credential of its lifetime can.
+    pub fn lasts(&self, span: Duration, now: Timestamp) -> bool {
+        let Some(expires) = self.credential.expires_at else { return true };
+        let issued_at = self.credential.issued_at;
+        let planned = || schedule::refresh_at(issued_at, expires, Jitter::NONE);
+        let due = self.refresh_at.unwrap_or_else(planned);
+        schedule::lifetime(now, expires) > schedule::wish(span, issued_at, expires, due, now)
+    }
+
+    /// Whether the credential may be handed out to a client that needs it for `span`.
+    pub fn freshness(&self, span: Duration, now: Timestamp) -> Freshness {
+        if self.credential.expires_at.is_none() {
+            return if self.flags.spent { Freshness::LoginRequired } else { Freshness::Fresh };
+        }
+        // A credential without a refresh token is good until it expires.
+        let enough = self.refresh_at.is_none() || self.lasts(span, now);
+        match self.status(now) {
+            ProfileStatus::LoginRequired => Freshness::LoginRequired,
+            ProfileStatus::Expired => Freshness::Expired,
+            ProfileStatus::Ready | ProfileStatus::Refreshing | ProfileStatus::Unsaved if !enough => {
+                Freshness::Expired
+            }
+            ProfileStatus::Ready | ProfileStatus::Refreshing | ProfileStatus::Unsaved => {
+                match self.refresh_at {
+                    Some(due) if due <= now => Freshness::Due,
+                    _ => Freshness::Fresh,
+                }
+            }
+        }
+    }
+}
+
+/// A snapshot equal to the published one is not published.
+impl PartialEq for ProfileSnapshot {
+    fn eq(&self, other: &Self) -> bool {
+        self.is_rendered_of(&other.name, &other.credential, &other.render_context)
+            && self.flags == other.flags
+            && self.renewals == other.renewals
+            && self.pinned == other.pinned
+            && self.on_probation == other.on_probation
+            && self.credential.expires_at == other.credential.expires_at
+            && self.credential.mode_reason == other.credential.mode_reason
+            && self.credential.issued_at == other.credential.issued_at
+            && self.refresh_at == other.refresh_at
+            && self.ended == other.ended
+            && self.last_error == other.last_error
+    }
+}
