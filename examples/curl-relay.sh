@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# curl through the relay: no token in this process at all, and a refreshed one is tried by itself after a 401.
+# curl through the relay: this process has no token, and authd refreshes and retries after a 401.
 set -euo pipefail
 
 socket=${AUTHD_SOCKET:-$XDG_RUNTIME_DIR/authd/authd.sock}

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# curl with ready headers, straight to the provider. `<(…)` is bash's and zsh's: the token is in no argument,
-# where every user of the machine could read it.
+# curl with ready headers, directly to the provider. `<(…)` works in bash and zsh. It keeps the
+# token out of the arguments, which every user of the machine can read.
 set -euo pipefail
 
 curl --silent --show-error --fail-with-body --no-buffer \

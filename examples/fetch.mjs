@@ -1,4 +1,4 @@
-// Node's own fetch with ready headers, straight to the provider; no dependency.
+// The fetch of Node with ready headers, directly to the provider; no dependency.
 
 import process from "node:process";
 
@@ -8,7 +8,7 @@ const authd = new Authd();
 const profile = process.env.AUTHCTL_PROFILE; // undefined is the default profile
 
 const ask = async () => {
-  // Asked for before every request: a kept token is a token that expires.
+  // Before every request: a cached token expires.
   const ready = await authd.headers({ profile });
   const response = await fetch(ready.responsesUrl, {
     method: "POST",
@@ -26,7 +26,7 @@ const ask = async () => {
 
 let { response, ready } = await ask();
 if (response.status === 401) {
-  // Said once by everybody who sees it, it costs one refresh.
+  // Several programs may report the same headers: authd refreshes once.
   await authd.rejected(ready, profile);
   ({ response } = await ask());
 }

@@ -1,4 +1,4 @@
-"""httpx through the relay: `uds` is all it takes."""
+"""httpx through the relay, with its option `uds`."""
 
 import json
 import os

@@ -10,13 +10,13 @@ const profile = process.env.AUTHCTL_PROFILE ?? "-"; // "-" is the default profil
 
 const client = new OpenAI({
   baseURL: `http://authd/v1/profiles/${profile}/relay`,
-  // The dispatcher belongs to undici's own fetch. `new Authd().relay().fetch` of clients/node does as well.
+  // The dispatcher needs the fetch of undici. An alternative is `new Authd().relay().fetch`.
   fetch,
   fetchOptions: { dispatcher: new Agent({ connect: { socketPath } }) },
-  apiKey: "kept by authd", // the SDK wants one; the relay puts the real one in its place
+  apiKey: "unused", // the SDK requires one; the relay replaces it by the real one
 });
 
-// What the ChatGPT mode asks for and the API-key mode allows: instructions, a list as input, no store, a stream.
+// Required in ChatGPT mode, accepted in API-key mode: instructions, list input, no store, stream.
 const events = await client.responses.create({
   model: "gpt-5.5",
   instructions: "Be brief.",

@@ -1,4 +1,4 @@
-// The OpenAI SDK for Node with `authctl token` as its API key, straight to the provider.
+// The OpenAI SDK for Node with `authctl token` as its API key, directly to the provider.
 
 import { execFile } from "node:child_process";
 import process from "node:process";
@@ -9,18 +9,18 @@ import OpenAI from "openai";
 const run = promisify(execFile);
 const authctl = async (...args) => (await run("authctl", args)).stdout.trim();
 
-// In ChatGPT mode the backend wants to know the account, too: everything but the token goes in as it is.
+// ChatGPT mode requires the other headers, too: all but the token are the default headers.
 const { headers } = JSON.parse(await authctl("headers", "--json"));
 const others = Object.fromEntries(headers.filter(([name]) => name !== "Authorization"));
 
 const client = new OpenAI({
   baseURL: await authctl("url"),
   defaultHeaders: others,
-  // A function: the SDK calls it before every request, so that a long-lived client never holds a stale token.
+  // The SDK calls this function before every request, so the token is always fresh.
   apiKey: () => authctl("token"),
 });
 
-// What the ChatGPT mode asks for and the API-key mode allows: instructions, a list as input, no store, a stream.
+// Required in ChatGPT mode, accepted in API-key mode: instructions, list input, no store, stream.
 const events = await client.responses.create({
   model: "gpt-5.5",
   instructions: "Be brief.",

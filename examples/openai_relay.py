@@ -2,7 +2,7 @@
 
 import os
 
-import httpx2  # SDKs before 3.0 are built on httpx: the same words, without the 2
+import httpx2  # SDKs before 3.0 use httpx: the same names, without the 2
 from openai import OpenAI
 
 SOCKET = os.environ.get("AUTHD_SOCKET") or os.environ["XDG_RUNTIME_DIR"] + "/authd/authd.sock"
@@ -11,10 +11,10 @@ PROFILE = os.environ.get("AUTHCTL_PROFILE", "-")  # "-" is the default profile
 client = OpenAI(
     base_url=f"http://authd/v1/profiles/{PROFILE}/relay",
     http_client=httpx2.Client(transport=httpx2.HTTPTransport(uds=SOCKET)),
-    api_key="kept by authd",  # the SDK wants one; the relay puts the real one in its place
+    api_key="unused",  # the SDK requires one; the relay replaces it by the real one
 )
 
-# What the ChatGPT mode asks for and the API-key mode allows: instructions, a list as input, no store, a stream.
+# Required in ChatGPT mode, accepted in API-key mode: instructions, list input, no store, stream.
 events = client.responses.create(
     model="gpt-5.5",
     instructions="Be brief.",

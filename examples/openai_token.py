@@ -1,4 +1,4 @@
-"""The OpenAI SDK for Python with `authctl token` as its API key, straight to the provider."""
+"""The OpenAI SDK for Python with `authctl token` as its API key, directly to the provider."""
 
 import json
 import subprocess
@@ -10,18 +10,18 @@ def authctl(*arguments: str) -> str:
     return subprocess.run(["authctl", *arguments], check=True, stdout=subprocess.PIPE, text=True).stdout.strip()
 
 
-# In ChatGPT mode the backend wants to know the account, too: everything but the token goes in as it is.
+# ChatGPT mode requires the other headers, too: all but the token are the default headers.
 ready = json.loads(authctl("headers", "--json"))
 others = {name: value for name, value in ready["headers"] if name != "Authorization"}
 
 client = OpenAI(
     base_url=authctl("url"),
     default_headers=others,
-    # A function: the SDK calls it before every request, so that a long-lived client never holds a stale token.
+    # The SDK calls this function before every request, so the token is always fresh.
     api_key=lambda: authctl("token"),
 )
 
-# What the ChatGPT mode asks for and the API-key mode allows: instructions, a list as input, no store, a stream.
+# Required in ChatGPT mode, accepted in API-key mode: instructions, list input, no store, stream.
 events = client.responses.create(
     model="gpt-5.5",
     instructions="Be brief.",

@@ -1,4 +1,4 @@
-"""requests through the relay. It knows no Unix sockets, so it is taught them here, in twenty lines."""
+"""requests through the relay. It has no support for Unix sockets, so this file adds an adapter."""
 
 import json
 import os
@@ -31,7 +31,7 @@ class UnixAdapter(HTTPAdapter):
         return self.pool
 
     def request_url(self, request, proxies):
-        return request.path_url  # whatever proxy the environment names is not for this socket
+        return request.path_url  # without the proxy of the environment
 
 
 authd = requests.Session()

@@ -1,4 +1,4 @@
-// undici through the relay: its Agent knows Unix sockets, and its fetch takes the Agent.
+// undici through the relay: its Agent supports Unix sockets, and its fetch takes the Agent.
 
 import process from "node:process";
 

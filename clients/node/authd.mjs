@@ -1,21 +1,21 @@
 /**
  * A client of authd, the local daemon that owns OpenAI logins and hands out ready headers.
  *
- * One file, nothing but Node (18 or newer): copy it into your program, or import it from here.
+ * One file without dependencies, for Node 18 or newer. Copy it into your program, or import it.
  *
  *     import { Authd } from "./authd.mjs";
  *
  *     const authd = new Authd();
- *     const ready = await authd.headers();            // ask before every request: authd keeps it fresh
+ *     const ready = await authd.headers();   // before every request: authd keeps it fresh
  *     await fetch(ready.responsesUrl, { method: "POST", headers: ready.headers, body });
  *
  *     await authd.token();                            // the bare bearer token
  *     await authd.login({ onStarted: (login) => console.log(login.authorizeUrl) });
- *     const relay = authd.relay();                    // no token at all: authd puts the headers in
+ *     const relay = authd.relay();                    // without a token: authd adds the headers
  *     await relay.fetch(`${relay.url}/responses`, { method: "POST", body });
  *
- * What goes wrong is an `AuthdError`; `NoDaemon` if nobody listens. Nothing is cached here: authd answers from
- * memory, and a kept token is a token that expires.
+ * Errors are of the type `AuthdError`, or `NoDaemon` if the daemon does not run. The client caches
+ * nothing: authd answers from memory, and a cached token expires.
  */
 
 import fs from "node:fs";
@@ -24,53 +24,53 @@ import os from "node:os";
 import path from "node:path";
 import { Readable } from "node:stream";
 
-/** How long an answer may take, in milliseconds: longer than authd gives a refresh at the provider. */
+/** How long a response may take, in milliseconds: longer than the refresh deadline of authd. */
 const TIMEOUT = 90_000;
-/** How long one look at a login lasts, in seconds; authd allows 60. */
+/** The duration of a long poll for a login, in seconds; authd allows 60. */
 const LONG_POLL = 50;
-/** The longest path of a socket, in bytes, on every platform: macOS holds 104 with the closing NUL. */
+/** The longest path of a socket, in bytes: macOS allows 104 with the NUL at the end. */
 const MAX_SOCKET_PATH = 103;
 
 /**
- * Ready-to-use headers and where they are good.
+ * Ready-to-use headers, and the URLs that they are valid for.
  * @typedef {object} Headers
  * @property {string} profile
  * @property {"chatgpt" | "api-key"} mode
  * @property {string} baseUrl
  * @property {string} responsesUrl
- * @property {[string, string][]} headers - ordered pairs, which `fetch` takes as they are
- * @property {number} generation - counts up; hand the headers to `rejected` if the provider answers 401
- * @property {string} grantId - random id of the grant, made at sign-in; empty if authd is older than this field
+ * @property {[string, string][]} headers - ordered pairs, in the format of `fetch`
+ * @property {number} generation - increases with every change of the credential
+ * @property {string} grantId - random id of the grant, made at sign-in; empty with an older authd
  * @property {string | null} expiresAt - RFC 3339; null if it never expires
  */
 
 /**
- * A sign-in under way or over.
+ * A login, pending or ended.
  * @typedef {object} Login
  * @property {string} id
  * @property {string} profile
  * @property {"browser" | "device"} flow
  * @property {"pending" | "exchanging" | "succeeded" | "failed" | "expired" | "cancelled"} state
  * @property {string} [authorizeUrl] - browser flow: the page to open
- * @property {string} [openUrl] - browser flow: an address of one use that leads there, for a command line
- * @property {string} [verificationUrl] - device flow: the page to open on any device, …
- * @property {string} [userCode] - … and the code to type there
+ * @property {string} [openUrl] - browser flow: a URL that redirects there once, for a command line
+ * @property {string} [verificationUrl] - device flow: the page to open on any device
+ * @property {string} [userCode] - device flow: the code to enter on that page
  * @property {string} [expiresAt]
  * @property {Problem | null} error
- * @property {Record<string, unknown> | null} result - the profile that is signed in now
+ * @property {Record<string, unknown> | null} result - the profile of the new login
  */
 
 /**
- * RFC 9457, as authd writes it.
+ * A problem of authd (RFC 9457).
  * @typedef {{ code?: string, title?: string, detail?: string, hint?: string, status?: number }} Problem
  */
 
 /**
- * Which credential: of which profile (the default one unless named), and good for how many more seconds.
- * @typedef {{ profile?: string, minTtl?: number }} Wish
+ * The profile (the default one if absent), and how many more seconds the credential must be valid.
+ * @typedef {{ profile?: string, minTtl?: number }} HeadersOptions
  */
 
-/** What authd refused, or why it could not be asked. */
+/** An error response of authd, or the reason why there is no response. */
 export class AuthdError extends Error {
   /**
    * @param {Problem} problem
@@ -82,16 +82,16 @@ export class AuthdError extends Error {
     this.name = "AuthdError";
     /** One of the codes in docs/api.md, for example `login_required`. */
     this.code = code ?? "unknown";
-    /** What happened, in a sentence. */
+    /** What failed, and why. */
     this.detail = reason;
-    /** What to do about it, if authd knows. */
+    /** What to do next, if authd knows. */
     this.hint = hint;
-    /** The HTTP status; 0 if there was no answer. */
+    /** The HTTP status; 0 if there is no response. */
     this.status = status ?? 0;
   }
 }
 
-/** Nobody listens on the socket. */
+/** No daemon listens on the socket. */
 export class NoDaemon extends AuthdError {
   /**
    * @param {string} detail
@@ -103,7 +103,7 @@ export class NoDaemon extends AuthdError {
   }
 }
 
-/** Where to send requests that authd puts the headers into. */
+/** The base of requests to which authd adds the headers. */
 export class RelayBase {
   /**
    * @param {string} socketPath
@@ -112,16 +112,17 @@ export class RelayBase {
   constructor(socketPath, basePath) {
     this.socketPath = socketPath;
     this.basePath = basePath;
-    /** The base URL for an HTTP library that has been told to use the socket. */
+    /** The base URL, for an HTTP library that uses the socket. */
     this.url = `http://authd${basePath}`;
-    // Handed to libraries as a bare function.
+    // Libraries take it as a function without its object.
     this.fetch = this.fetch.bind(this);
   }
 
   /**
-   * `fetch` over the socket, for programs and libraries that take one. The answer streams; the request's body
-   * is read whole first, so that authd can send it again after a 401. One that is too long for that is answered
-   * with a 401 that has an `Authd-Renewed` header: send it again yourself.
+   * `fetch` over the socket, for programs and libraries that accept one. It streams the response,
+   * but reads the whole request body first, so that authd can send it again after a 401. If the
+   * body is too long for that, authd returns the 401 with an `Authd-Renewed` header: send the
+   * request again.
    * @param {string | URL | Request} input
    * @param {RequestInit} [init]
    * @returns {Promise<Response>}
@@ -132,17 +133,17 @@ export class RelayBase {
     const body = request.body ? Buffer.from(await request.arrayBuffer()) : undefined;
     const headers = Object.fromEntries(request.headers);
     const options = { method: request.method, headers, signal: request.signal };
-    const answer = await send(this.socketPath, pathname + search, options, body);
-    const status = answer.statusCode ?? 0;
+    const response = await send(this.socketPath, pathname + search, options, body);
+    const status = response.statusCode ?? 0;
     const empty = request.method === "HEAD" || [204, 205, 304].includes(status);
-    if (empty) answer.resume();
-    const content = empty ? null : /** @type {ReadableStream<Uint8Array>} */ (Readable.toWeb(answer));
+    if (empty) response.resume();
+    const content = empty ? null : /** @type {ReadableStream<Uint8Array>} */ (Readable.toWeb(response));
     /** @type {[string, string][]} */
     const pairs = [];
-    for (let at = 0; at < answer.rawHeaders.length; at += 2) {
-      pairs.push([answer.rawHeaders[at] ?? "", answer.rawHeaders[at + 1] ?? ""]);
+    for (let at = 0; at < response.rawHeaders.length; at += 2) {
+      pairs.push([response.rawHeaders[at] ?? "", response.rawHeaders[at + 1] ?? ""]);
     }
-    return new Response(content, { status, statusText: answer.statusMessage, headers: pairs });
+    return new Response(content, { status, statusText: response.statusMessage, headers: pairs });
   }
 }
 
@@ -150,98 +151,100 @@ export class RelayBase {
 export class Authd {
   /** @param {string} [socketPath] */
   constructor(socketPath = defaultSocket()) {
-    this.socketPath = checked(socketPath);
+    this.socketPath = checkPath(socketPath);
   }
 
   /**
-   * Headers that are good for at least `minTtl` more seconds; authd refreshes first if need be.
-   * @param {Wish} [wish]
+   * Headers that are valid for at least `minTtl` more seconds; authd refreshes first if necessary.
+   * @param {HeadersOptions} [options]
    * @returns {Promise<Headers>}
    */
   async headers({ profile, minTtl } = {}) {
     const query = minTtl === undefined ? "" : `?min_ttl=${minTtl}`;
-    const answer = await this.#ask("GET", `${of(profile)}/headers${query}`);
+    const response = await this.#request("GET", `${profilePath(profile)}/headers${query}`);
     return {
-      profile: answer.profile,
-      mode: answer.mode,
-      baseUrl: answer.base_url,
-      responsesUrl: answer.responses_url,
-      headers: answer.headers,
-      generation: answer.generation,
-      grantId: answer.grant_id ?? "",
-      expiresAt: answer.expires_at ?? null,
+      profile: response.profile,
+      mode: response.mode,
+      baseUrl: response.base_url,
+      responsesUrl: response.responses_url,
+      headers: response.headers,
+      generation: response.generation,
+      grantId: response.grant_id ?? "",
+      expiresAt: response.expires_at ?? null,
     };
   }
 
   /**
-   * The bare bearer token, for libraries that build the header themselves.
-   * @param {Wish} [wish]
+   * The bare bearer token, for libraries that create the header.
+   * @param {HeadersOptions} [options]
    * @returns {Promise<string>}
    */
-  async token(wish) {
-    const { headers } = await this.headers(wish);
+  async token(options) {
+    const { headers } = await this.headers(options);
     const [, value = ""] = headers.find(([name]) => name.toLowerCase() === "authorization") ?? [];
     if (!value.startsWith("Bearer ")) throw new AuthdError({ detail: "authd's headers hold no bearer token" });
     return value.slice("Bearer ".length);
   }
 
   /**
-   * Starts a sign-in; only a person can finish it. `onStarted` gets the login with the address to open, before
-   * the waiting begins. With `wait: false` the login is returned as it started: hand it to `wait` later.
-   * @param {object} [wish]
-   * @param {string} [wish.profile]
-   * @param {"browser" | "device"} [wish.flow]
-   * @param {"auto" | "chatgpt" | "api-key"} [wish.mode]
-   * @param {string} [wish.workspace]
-   * @param {boolean} [wish.replace]
-   * @param {boolean} [wish.wait]
-   * @param {(login: Login) => unknown} [wish.onStarted]
+   * Starts a login, which the user has to finish in a browser. Calls `onStarted` with the login and
+   * its URL, then waits for the end. With `wait: false` it returns the pending login: pass it to
+   * `wait` later.
+   * @param {object} [options]
+   * @param {string} [options.profile]
+   * @param {"browser" | "device"} [options.flow]
+   * @param {"auto" | "chatgpt" | "api-key"} [options.mode]
+   * @param {string} [options.workspace]
+   * @param {boolean} [options.replace]
+   * @param {boolean} [options.wait]
+   * @param {(login: Login) => unknown} [options.onStarted]
    * @returns {Promise<Login>}
    */
   async login({ wait = true, onStarted, ...body } = {}) {
-    const login = asLogin(await this.#ask("POST", "/v1/logins", body));
+    const login = toLogin(await this.#request("POST", "/v1/logins", body));
     await onStarted?.(login);
     return wait ? this.wait(login) : login;
   }
 
   /**
-   * Waits until a login is over, and throws unless somebody is signed in.
+   * Waits for the end of a login, and throws if it did not succeed.
    * @param {Login | string} login
    * @returns {Promise<Login>}
    */
   async wait(login) {
     const id = encodeURIComponent(typeof login === "string" ? login : login.id);
     for (;;) {
-      const now = asLogin(await this.#ask("GET", `/v1/logins/${id}?wait=${LONG_POLL}`));
+      const now = toLogin(await this.#request("GET", `/v1/logins/${id}?wait=${LONG_POLL}`));
       if (now.state === "succeeded") return now;
       if (now.state !== "pending" && now.state !== "exchanging") {
-        throw new AuthdError(now.error ?? { detail: `the login is over: ${now.state}` });
+        throw new AuthdError(now.error ?? { detail: `the login has ended: ${now.state}` });
       }
     }
   }
 
   /**
-   * Where to send requests without any token: authd puts the headers in, and retries after a 401.
+   * The base of requests without a token: authd adds the headers, and retries after a 401.
    * @param {string} [profile]
    * @returns {RelayBase}
    */
   relay(profile) {
-    return new RelayBase(this.socketPath, `${of(profile)}/relay`);
+    return new RelayBase(this.socketPath, `${profilePath(profile)}/relay`);
   }
 
   /**
-   * Says that the provider answered 401 to these headers; ask for new ones afterwards. authd refreshes only if they
-   * are still the current ones, so every program may say it. A bare generation does not tell one sign-in from the next.
-   * @param {Headers | number} refused
+   * Reports that the provider answered 401 to these headers. Call `headers` for new ones
+   * afterwards. authd refreshes only if they are still current, so several programs may report
+   * them. A bare generation does not identify the login.
+   * @param {Headers | number} rejected
    * @param {string} [profile]
    * @returns {Promise<void>}
    */
-  async rejected(refused, profile) {
-    const headers = typeof refused === "number" ? { generation: refused, grantId: "", profile } : refused;
-    // An older authd tells no grant, and refuses a field that it does not know.
+  async rejected(rejected, profile) {
+    const headers = typeof rejected === "number" ? { generation: rejected, grantId: "", profile } : rejected;
+    // An older authd sends no grant id, and rejects unknown fields.
     const grant = headers.grantId ? { grant_id: headers.grantId } : {};
     const body = { rejected_generation: headers.generation, ...grant };
-    await this.#ask("POST", `${of(profile ?? headers.profile)}/refresh`, body);
+    await this.#request("POST", `${profilePath(profile ?? headers.profile)}/refresh`, body);
   }
 
   /**
@@ -250,36 +253,36 @@ export class Authd {
    * @param {object} [body]
    * @returns {Promise<any>}
    */
-  async #ask(method, target, body) {
+  async #request(method, target, body) {
     const sent = body && JSON.stringify(body);
     const headers = sent ? { "content-type": "application/json" } : {};
     const signal = AbortSignal.timeout(TIMEOUT);
     let status = 0;
     let version;
-    let said = "";
+    let text = "";
     try {
-      const answer = await send(this.socketPath, target, { method, headers, signal }, sent);
-      status = answer.statusCode ?? 0;
-      version = answer.headers["authd-version"];
-      for await (const chunk of answer.setEncoding("utf8")) said += chunk;
+      const response = await send(this.socketPath, target, { method, headers, signal }, sent);
+      status = response.statusCode ?? 0;
+      version = response.headers["authd-version"];
+      for await (const chunk of response.setEncoding("utf8")) text += chunk;
     } catch (cause) {
       if (cause instanceof AuthdError) throw cause;
       if (signal.aborted) throw new AuthdError({ code: "timeout", detail: "authd did not answer" }, { cause });
-      throw new AuthdError({ detail: `authd broke off: ${reason(cause)}` }, { cause });
+      throw new AuthdError({ detail: `the connection to authd broke: ${reason(cause)}` }, { cause });
     }
-    const answer = parsed(said);
-    if (version === undefined || answer === null || typeof answer !== "object") {
-      const detail = `whoever answers on ${this.socketPath} is not authd`;
-      throw new AuthdError({ detail, hint: "name authd's own socket with AUTHD_SOCKET", status });
+    const response = parseJson(text);
+    if (version === undefined || response === null || typeof response !== "object") {
+      const detail = `the program on ${this.socketPath} is not authd`;
+      throw new AuthdError({ detail, hint: "set AUTHD_SOCKET to the socket of authd", status });
     }
-    if (status >= 400) throw new AuthdError({ status, ...answer });
-    return answer;
+    if (status >= 400) throw new AuthdError({ status, ...response });
+    return response;
   }
 }
 
 /**
- * Where authd listens unless it was told otherwise.
- * @param {{ env?: NodeJS.ProcessEnv, platform?: string, home?: string }} [place]
+ * The socket of the environment, else the default one.
+ * @param {{ env?: NodeJS.ProcessEnv, platform?: string, home?: string }} [options]
  * @returns {string}
  */
 export function defaultSocket({ env = process.env, platform = process.platform, home = os.homedir() } = {}) {
@@ -292,16 +295,16 @@ export function defaultSocket({ env = process.env, platform = process.platform, 
   return path.join(base, "authd/authd.sock");
 }
 
-/** @param {string} socketPath - returned if a system takes it */
-function checked(socketPath) {
+/** @param {string} socketPath - returned if it is valid on every platform */
+function checkPath(socketPath) {
   const length = Buffer.byteLength(socketPath);
   let detail, hint;
   if (!path.isAbsolute(socketPath)) {
-    detail = `the socket's path must be absolute: ${socketPath}`;
-    hint = "name it from the root with AUTHD_SOCKET";
+    detail = `the path of the socket must be absolute: ${socketPath}`;
+    hint = "set AUTHD_SOCKET to an absolute path";
   } else if (length > MAX_SOCKET_PATH) {
-    detail = `the socket's path is ${length} bytes long, and the system allows ${MAX_SOCKET_PATH}: ${socketPath}`;
-    hint = "choose a shorter one with AUTHD_SOCKET";
+    detail = `the path of the socket is ${length} bytes long, and the system allows ${MAX_SOCKET_PATH}: ${socketPath}`;
+    hint = "set AUTHD_SOCKET to a shorter path";
   } else {
     return socketPath;
   }
@@ -309,35 +312,36 @@ function checked(socketPath) {
 }
 
 /**
- * The socket's path without symbolic links, if no other user can have put a socket of theirs there: the socket and
- * its directory are this user's, and nobody else may write to that, nor to one further up unless it is sticky, as
- * /tmp is. Node cannot ask the kernel for the listener's user, as authd's other clients do.
+ * The path of the socket without symbolic links. Throws if another user could have created the
+ * socket: the socket and its directory must belong to this user, and other users must not be able
+ * to write to the directory, nor to a parent without the sticky bit (/tmp has it). Node has no API
+ * for the user of the listener, which authd's other clients check.
  * @param {string} socketPath
  */
-function own(socketPath) {
+function resolveOwn(socketPath) {
   const uid = process.geteuid?.();
-  let place;
+  let resolved;
   try {
-    place = fs.realpathSync(socketPath);
+    resolved = fs.realpathSync(socketPath);
   } catch (cause) {
-    throw new NoDaemon(`nobody listens on ${socketPath}: ${reason(cause)}`, { cause });
+    throw new NoDaemon(`no daemon listens on ${socketPath}: ${reason(cause)}`, { cause });
   }
-  for (let at = place, depth = 0; ; at = path.dirname(at), depth += 1) {
-    const found = fs.statSync(at);
+  for (let at = resolved, depth = 0; ; at = path.dirname(at), depth += 1) {
+    const stat = fs.statSync(at);
     let why;
-    if (depth < 2 && found.uid !== uid) why = `belongs to uid ${found.uid}, not to uid ${uid}`;
-    if (depth === 1 && found.mode & 0o022) why = "is writable by others";
-    if (depth > 1 && (found.mode & 0o1002) === 0o002) why = "is writable by others";
+    if (depth < 2 && stat.uid !== uid) why = `belongs to uid ${stat.uid}, not to uid ${uid}`;
+    if (depth === 1 && stat.mode & 0o022) why = "is writable by others";
+    if (depth > 1 && (stat.mode & 0o1002) === 0o002) why = "is writable by others";
     if (why) {
       const detail = `${socketPath} may be served by another user: ${at} ${why}; nothing was sent`;
-      throw new AuthdError({ code: "forbidden", detail, hint: "name your own daemon's socket with AUTHD_SOCKET" });
+      throw new AuthdError({ code: "forbidden", detail, hint: "set AUTHD_SOCKET to the socket of your own daemon" });
     }
-    if (at === path.dirname(at)) return checked(place);
+    if (at === path.dirname(at)) return checkPath(resolved);
   }
 }
 
 /**
- * One request; resolves when the answer's head is there.
+ * Sends a request; resolves with the head of the response.
  * @param {string} socketPath
  * @param {string} target
  * @param {http.RequestOptions} options
@@ -346,14 +350,15 @@ function own(socketPath) {
  */
 function send(socketPath, target, { headers, ...options }, body) {
   return new Promise((resolve, reject) => {
-    // authd answers to no other name, and a connection of its own per request keeps the process free to end.
-    // Of some methods' bodies Node says nothing by itself, and whoever reads them takes them for the next request.
+    // authd accepts no other Host. A pooled connection would keep the process from ending. For some
+    // methods Node sends no length of the body, and the server would parse the body as the next
+    // request.
     const length = body === undefined ? {} : { "content-length": Buffer.byteLength(body) };
-    const fixed = { socketPath: own(socketPath), path: target, headers: { ...headers, ...length, host: "authd" }, agent: false };
+    const fixed = { socketPath: resolveOwn(socketPath), path: target, headers: { ...headers, ...length, host: "authd" }, agent: false };
     const request = http.request({ ...options, ...fixed }, resolve);
     request.on("error", (/** @type {NodeJS.ErrnoException} */ error) => {
       const connecting = error.syscall === "connect";
-      const detail = `nobody listens on ${socketPath}: ${error.message}`;
+      const detail = `no daemon listens on ${socketPath}: ${error.message}`;
       reject(connecting ? new NoDaemon(detail, { cause: error }) : error);
     });
     request.end(body);
@@ -361,29 +366,29 @@ function send(socketPath, target, { headers, ...options }, body) {
 }
 
 /** @param {string} [profile] */
-function of(profile) {
+function profilePath(profile) {
   return `/v1/profiles/${profile === undefined ? "-" : encodeURIComponent(profile)}`;
 }
 
-/** @type {(answer: any) => Login} */
-function asLogin(answer) {
+/** @type {(response: any) => Login} */
+function toLogin(response) {
   return {
-    id: answer.id,
-    profile: answer.profile,
-    flow: answer.flow,
-    state: answer.state,
-    authorizeUrl: answer.authorize_url,
-    openUrl: answer.open_url,
-    verificationUrl: answer.verification_url,
-    userCode: answer.user_code,
-    expiresAt: answer.expires_at,
-    error: answer.error ?? null,
-    result: answer.result ?? null,
+    id: response.id,
+    profile: response.profile,
+    flow: response.flow,
+    state: response.state,
+    authorizeUrl: response.authorize_url,
+    openUrl: response.open_url,
+    verificationUrl: response.verification_url,
+    userCode: response.user_code,
+    expiresAt: response.expires_at,
+    error: response.error ?? null,
+    result: response.result ?? null,
   };
 }
 
 /** @type {(text: string) => any} */
-function parsed(text) {
+function parseJson(text) {
   try {
     return JSON.parse(text);
   } catch {

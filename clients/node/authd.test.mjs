@@ -1,6 +1,6 @@
 /**
- * Tests of the client against a real daemon: the one on $AUTHD_SOCKET, where `default` and `work` are signed in.
- * Run them with `cargo xtask test ways`, which brings up such a daemon with a stand-in for OpenAI behind it.
+ * Tests of the client with a real daemon: the one on $AUTHD_SOCKET, with the profiles `default` and
+ * `work`. Run them with `cargo xtask test ways`, which starts the daemon and a sandbox provider.
  */
 
 import assert from "node:assert/strict";
@@ -21,7 +21,7 @@ const QUESTION = JSON.stringify({
   stream: true,
 });
 
-test("headers are ready, and the default profile is the default", async () => {
+test("headers are ready to use, and the profile defaults to the default one", async () => {
   const ready = await authd.headers();
   assert.deepEqual([ready.profile, ready.mode], ["default", "chatgpt"]);
   assert.equal(ready.responsesUrl, `${ready.baseUrl}/responses`);
@@ -31,13 +31,13 @@ test("headers are ready, and the default profile is the default", async () => {
   assert.deepEqual([work.profile, work.mode, work.expiresAt], ["work", "api-key", null]);
 });
 
-test("the token is the headers' token", async () => {
+test("the token is the one in the headers", async () => {
   const token = await authd.token({ profile: "work" });
   const { headers } = await authd.headers({ profile: "work" });
   assert.equal(new Headers(headers).get("authorization"), `Bearer ${token}`);
 });
 
-test("the headers are good for a question", async () => {
+test("the provider accepts the headers", async () => {
   for (const profile of ["default", "work"]) {
     const { headers, responsesUrl } = await authd.headers({ profile });
     const sent = [...headers, ["content-type", "application/json"]];
@@ -46,7 +46,7 @@ test("the headers are good for a question", async () => {
       headers: /** @type {[string, string][]} */ (sent),
       body: QUESTION,
     });
-    assert.match(said(await response.text()), / 4/);
+    assert.match(answerText(await response.text()), / 4/);
   }
 });
 
@@ -59,25 +59,25 @@ test("the relay needs no token", async () => {
       body: QUESTION,
     });
     assert.match(response.headers.get("content-type") ?? "", /^text\/event-stream/);
-    assert.match(said(await response.text()), / 4/);
+    assert.match(answerText(await response.text()), / 4/);
   }
   assert.equal(authd.relay("work").url, "http://authd/v1/profiles/work/relay");
 });
 
-test("a relayed request can be called off", async () => {
+test("a relayed request can be aborted", async () => {
   const relay = authd.relay();
   await assert.rejects(relay.fetch(`${relay.url}/models`, { signal: AbortSignal.abort() }), { name: "AbortError" });
 });
 
-test("a rejected generation is refreshed once, however often it is said", async () => {
+test("several reports of a rejected generation cause one refresh", async () => {
   const ready = await authd.headers();
   const { generation } = ready;
   await Promise.all([ready, ready, generation].map((refused) => authd.rejected(refused)));
   assert.equal((await authd.headers()).generation, generation + 1);
 });
 
-test("a login is started, shown and waited for", async () => {
-  // The stand-in for OpenAI signs in whoever is named, without asking.
+test("login calls onStarted and waits for the end", async () => {
+  // The sandbox signs in the named account without a password.
   const login = await authd.login({
     profile: "from-node",
     onStarted: (started) => fetch(`${started.authorizeUrl}&account=plus`),
@@ -86,67 +86,67 @@ test("a login is started, shown and waited for", async () => {
   assert.equal(login.result?.name, "from-node");
 });
 
-test("a login that nobody waits for can be waited for later", async () => {
+test("a login started without waiting can be waited for later", async () => {
   const login = await authd.login({ profile: "later", wait: false });
   assert.equal(login.state, "pending");
   await fetch(`${login.authorizeUrl}&decision=deny`);
   await assert.rejects(authd.wait(login.id), { name: "AuthdError", code: "login_denied" });
 });
 
-test("a refusal says what, and what to do", async () => {
+test("an error has a code, a reason and a hint", async () => {
   const refusal = { code: "profile_unknown", status: 404, message: /nobody.*authctl login nobody/ };
   await assert.rejects(authd.headers({ profile: "nobody" }), refusal);
-  // A name that is none is refused by authd, and does not become another path.
+  // authd rejects an invalid name; it does not become another path.
   await assert.rejects(authd.headers({ profile: "../../v1/status" }), AuthdError);
 });
 
-test("nobody there is an error of its own", async () => {
-  const nobody = new Authd("/nowhere/authd.sock");
-  await assert.rejects(nobody.token(), (error) => error instanceof NoDaemon && error.code === "no_daemon");
-  await assert.rejects(nobody.relay().fetch("http://authd/x"), NoDaemon);
+test("a missing daemon is a NoDaemon error", async () => {
+  const noDaemon = new Authd("/nowhere/authd.sock");
+  await assert.rejects(noDaemon.token(), (error) => error instanceof NoDaemon && error.code === "no_daemon");
+  await assert.rejects(noDaemon.relay().fetch("http://authd/x"), NoDaemon);
 });
 
-test("somebody else on the socket is told apart", async () => {
-  const strange = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n";
-  await withSomebodyElse([`${strange}hi`, `${strange}{}`, ""], async (socketPath) => {
+test("another program on the socket is an error", async () => {
+  const foreign = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n";
+  await withServer([`${foreign}hi`, `${foreign}{}`, ""], async (socketPath) => {
     await assert.rejects(new Authd(socketPath).headers(), /not authd.*AUTHD_SOCKET/);
     await assert.rejects(new Authd(socketPath).headers(), /not authd/);
-    await assert.rejects(new Authd(socketPath).headers(), /broke off/);
+    await assert.rejects(new Authd(socketPath).headers(), /connection to authd broke/);
   });
 });
 
-test("every body is framed, whatever the method", async () => {
-  const none = "HTTP/1.1 204 No Content\r\n\r\n";
+test("every request body has a length", async () => {
+  const noContent = "HTTP/1.1 204 No Content\r\n\r\n";
   const methods = ["POST", "PATCH", "DELETE", "OPTIONS"];
-  await withSomebodyElse(methods.map(() => none), async (socketPath, heard) => {
+  await withServer(methods.map(() => noContent), async (socketPath, requests) => {
     const relay = new Authd(socketPath).relay();
     for (const method of methods) {
       await relay.fetch(`${relay.url}/things`, { method, body: "héllo" });
-      assert.match(heard.at(-1) ?? "", /^content-length: 6\r$/im, method);
-      assert.doesNotMatch(heard.at(-1) ?? "", /transfer-encoding/i, method);
+      assert.match(requests.at(-1) ?? "", /^content-length: 6\r$/im, method);
+      assert.doesNotMatch(requests.at(-1) ?? "", /transfer-encoding/i, method);
     }
   });
 });
 
-test("nothing is sent to a socket that another user may have put there", async () => {
-  await withSomebodyElse([], async (socketPath, heard) => {
-    const place = path.dirname(socketPath);
-    const refused = (/** @type {RegExp} */ message) => Promise.all([
+test("nothing is sent to a socket that another user may have created", async () => {
+  await withServer([], async (socketPath, requests) => {
+    const directory = path.dirname(socketPath);
+    const assertRefused = (/** @type {RegExp} */ message) => Promise.all([
       assert.rejects(new Authd(socketPath).headers(), { code: "forbidden", message }),
       assert.rejects(new Authd(socketPath).relay().fetch("http://authd/x"), { code: "forbidden", message }),
     ]);
-    await chmod(place, 0o777);
-    await refused(/may be served by another user.*writable by others.*AUTHD_SOCKET/);
-    await chmod(place, 0o700);
-    // Only root can give files away.
+    await chmod(directory, 0o777);
+    await assertRefused(/may be served by another user.*writable by others.*AUTHD_SOCKET/);
+    await chmod(directory, 0o700);
+    // Only root can change the owner of a file.
     if (process.geteuid?.() === 0) {
-      for (const at of [socketPath, place]) {
+      for (const at of [socketPath, directory]) {
         await chown(at, 65534, 65534);
-        await refused(/belongs to uid 65534, not to uid 0.*AUTHD_SOCKET/);
+        await assertRefused(/belongs to uid 65534, not to uid 0.*AUTHD_SOCKET/);
         await chown(at, 0, 0);
       }
     }
-    assert.deepEqual(heard, []);
+    assert.deepEqual(requests, []);
   });
   const open = await mkdtemp(path.join(os.tmpdir(), "authd-test-"));
   try {
@@ -157,54 +157,54 @@ test("nothing is sent to a socket that another user may have put there", async (
     await assert.rejects(new Authd(path.join(own, "other.sock")).token(), { code: "forbidden" });
     await chmod(open, 0o1777);
     other.once("connection", (client) => client.end());
-    await assert.rejects(new Authd(path.join(own, "other.sock")).token(), /broke off/);
+    await assert.rejects(new Authd(path.join(own, "other.sock")).token(), /connection to authd broke/);
     other.close();
   } finally {
     await rm(open, { recursive: true });
   }
 });
 
-test("a rejection names the grant if authd tells one", async () => {
-  const answer = (/** @type {object} */ body) => {
+test("a rejection contains the grant id if authd sends one", async () => {
+  const response = (/** @type {object} */ body) => {
     const text = JSON.stringify(body);
     return `HTTP/1.1 200 OK\r\nAuthd-Version: 1\r\nContent-Length: ${text.length}\r\n\r\n${text}`;
   };
   const ready = { profile: "work", mode: "chatgpt", base_url: "", responses_url: "", headers: [], generation: 7 };
-  const done = answer({ name: "work" });
-  const answers = [answer({ ...ready, grant_id: "g1" }), done, answer(ready), done, done];
-  await withSomebodyElse(answers, async (socketPath, heard) => {
+  const done = response({ name: "work" });
+  const responses = [response({ ...ready, grant_id: "g1" }), done, response(ready), done, done];
+  await withServer(responses, async (socketPath, requests) => {
     const client = new Authd(socketPath);
     await client.rejected(await client.headers());
     await client.rejected(await client.headers());
     await client.rejected(7, "home");
-    const posts = heard.filter((request) => request.startsWith("POST"));
+    const posts = requests.filter((request) => request.startsWith("POST"));
     const bodies = posts.map((request) => JSON.parse(request.split("\r\n\r\n")[1] ?? ""));
-    const told = { rejected_generation: 7 };
-    assert.deepEqual(bodies, [{ ...told, grant_id: "g1" }, told, told]);
+    const expected = { rejected_generation: 7 };
+    assert.deepEqual(bodies, [{ ...expected, grant_id: "g1" }, expected, expected]);
     assert.deepEqual(posts.map((request) => request.split("/")[3]), ["work", "work", "home"]);
   });
 });
 
-test("an answer is read though the body was not", async () => {
-  const refusal = "HTTP/1.1 413 Content Too Large\r\nContent-Length: 2\r\n\r\nno";
-  await withSomebodyElse([refusal, ""], async (socketPath) => {
+test("the response is read even if the server does not read the body", async () => {
+  const tooLarge = "HTTP/1.1 413 Content Too Large\r\nContent-Length: 2\r\n\r\nno";
+  await withServer([tooLarge, ""], async (socketPath) => {
     const relay = new Authd(socketPath).relay();
     const long = { method: "POST", body: "x".repeat(8 << 20) };
-    const answer = await relay.fetch(`${relay.url}/responses`, long);
-    assert.deepEqual([answer.status, await answer.text()], [413, "no"]);
-    // Where there is no answer, that is told.
+    const response = await relay.fetch(`${relay.url}/responses`, long);
+    assert.deepEqual([response.status, await response.text()], [413, "no"]);
+    // No response is an error.
     await assert.rejects(relay.fetch(`${relay.url}/responses`, long));
   });
 });
 
-test("a socket that no system takes is refused at once", () => {
+test("an invalid socket path is an error at once", () => {
   assert.throws(() => new Authd("authd.sock"), { code: "bad_request", message: /must be absolute.*AUTHD_SOCKET/ });
   const long = `/${"ü".repeat(52)}`;
   assert.throws(() => new Authd(long), { code: "bad_request", message: /105 bytes long.*103.*AUTHD_SOCKET/ });
   assert.equal(new Authd(`/${"x".repeat(102)}`).socketPath.length, 103);
 });
 
-test("the socket is where the environment says", () => {
+test("the environment determines the default socket", () => {
   const linux = (/** @type {Record<string, string>} */ env) =>
     defaultSocket({ env, platform: "linux", home: "/home/me" });
   assert.equal(linux({ AUTHD_SOCKET: "/a/b", XDG_RUNTIME_DIR: "/run/u" }), "/a/b");
@@ -220,38 +220,39 @@ test("the socket is where the environment says", () => {
 });
 
 /**
- * Runs something while somebody on a socket says these, one to each client, and reads no more than the beginning.
+ * Runs a function with a server that reads the first part of each request and sends these
+ * responses.
  *
- * @param {string[]} answers
- * @param {(socketPath: string, heard: string[]) => Promise<void>} run
+ * @param {string[]} responses
+ * @param {(socketPath: string, requests: string[]) => Promise<void>} run
  */
-async function withSomebodyElse(answers, run) {
-  const place = await mkdtemp(path.join(os.tmpdir(), "authd-test-"));
-  const socketPath = path.join(place, "other.sock");
+async function withServer(responses, run) {
+  const directory = await mkdtemp(path.join(os.tmpdir(), "authd-test-"));
+  const socketPath = path.join(directory, "other.sock");
   /** @type {string[]} */
-  const heard = [];
+  const requests = [];
   const other = net.createServer((client) => {
-    client.once("data", (beginning) => {
-      heard.push(beginning.toString());
+    client.once("data", (request) => {
+      requests.push(request.toString());
       client.pause();
-      client.end(answers[heard.length - 1] ?? "", () => client.destroy());
+      client.end(responses[requests.length - 1] ?? "", () => client.destroy());
     });
   });
   await new Promise((listening) => other.listen(socketPath, () => listening(undefined)));
   try {
-    await run(socketPath, heard);
+    await run(socketPath, requests);
   } finally {
     other.close();
-    await rm(place, { recursive: true });
+    await rm(directory, { recursive: true });
   }
 }
 
 /**
- * The text of a streamed answer.
+ * The text of a streamed response.
  *
  * @param {string} stream
  */
-function said(stream) {
+function answerText(stream) {
   const lines = stream.split("\n").filter((line) => line.startsWith("data: {"));
   const events = lines.map((line) => JSON.parse(line.slice(6)));
   return events.map(({ type, delta }) => (type === "response.output_text.delta" ? delta : "")).join("");

@@ -1,6 +1,6 @@
-"""Tests of the client against a real daemon: the one on $AUTHD_SOCKET, where `default` and `work` are signed in.
+"""Tests of the client with a real daemon on $AUTHD_SOCKET.
 
-Run them with `cargo xtask test ways`, which brings up such a daemon with a stand-in for OpenAI behind it.
+It has the profiles `default` and `work`. Run them with `cargo xtask test ways`, which starts the daemon and a sandbox provider.
 """
 
 import contextlib
@@ -30,7 +30,7 @@ class WithDaemon(unittest.TestCase):
     def setUp(self) -> None:
         self.authd = Authd()
 
-    def test_headers_are_ready_and_the_default_profile_is_the_default(self) -> None:
+    def test_headers_are_ready_and_profile_defaults_to_the_default_one(self) -> None:
         ready = self.authd.headers()
         self.assertEqual((ready.profile, ready.mode), ("default", "chatgpt"))
         self.assertEqual(ready.responses_url, ready.base_url + "/responses")
@@ -40,42 +40,42 @@ class WithDaemon(unittest.TestCase):
         work = self.authd.headers("work", min_ttl=300)
         self.assertEqual((work.profile, work.mode, work.expires_at), ("work", "api-key", None))
 
-    def test_the_token_is_the_headers_token_and_no_repr_shows_it(self) -> None:
+    def test_token_is_the_one_in_the_headers_and_repr_hides_it(self) -> None:
         token = self.authd.token("work")
         ready = self.authd.headers("work")
         self.assertEqual(dict(ready.headers)["Authorization"], "Bearer " + token)
         self.assertNotIn(token, repr(ready))
 
-    def test_the_headers_are_good_for_a_question(self) -> None:
+    def test_provider_accepts_the_headers(self) -> None:
         for profile in ("default", "work"):
             ready = self.authd.headers(profile)
             sent = dict(ready.headers, **{"Content-Type": "application/json"})
             request = urllib.request.Request(ready.responses_url, json.dumps(QUESTION).encode(), sent)
             with urllib.request.urlopen(request, timeout=30) as response:
-                self.assertIn(" 4", said(response.read()))
+                self.assertIn(" 4", answer_text(response.read()))
 
-    def test_the_relay_needs_no_token(self) -> None:
+    def test_relay_needs_no_token(self) -> None:
         for profile in (None, "work"):
             base = self.authd.relay(profile)
             connection = base.connection(timeout=30)
             sent = {"Content-Type": "application/json"}
             connection.request("POST", base.base_path + "/responses", json.dumps(QUESTION), sent)
-            self.assertIn(" 4", said(connection.getresponse().read()))
+            self.assertIn(" 4", answer_text(connection.getresponse().read()))
             connection.close()
         self.assertEqual(self.authd.relay("work").url, "http://authd/v1/profiles/work/relay")
 
-    def test_a_rejected_generation_is_refreshed_once_however_often_it_is_said(self) -> None:
+    def test_several_reports_of_a_rejected_generation_cause_one_refresh(self) -> None:
         before = self.authd.headers()
         for refused in (before, before, before.generation):
             self.authd.rejected(refused)
         self.assertEqual(self.authd.headers().generation, before.generation + 1)
 
-    def test_a_login_is_started_shown_and_waited_for(self) -> None:
+    def test_login_calls_on_started_and_waits_for_the_end(self) -> None:
         shown = []
 
         def browse(login: Login) -> None:
             shown.append(login)
-            # The stand-in for OpenAI signs in whoever is named, without asking.
+            # The sandbox signs in the named account without a password.
             open_page(f"{login.authorize_url}&account=plus")
 
         login = self.authd.login("from-python", on_started=browse)
@@ -83,7 +83,7 @@ class WithDaemon(unittest.TestCase):
         self.assertEqual(login.state, "succeeded")
         self.assertEqual((login.result or {})["name"], "from-python")
 
-    def test_a_login_that_nobody_waits_for_can_be_waited_for_later(self) -> None:
+    def test_login_started_without_waiting_can_be_waited_for_later(self) -> None:
         login = self.authd.login("later", wait=False)
         self.assertTrue(login.pending)
         open_page(f"{login.authorize_url}&decision=deny")
@@ -91,7 +91,7 @@ class WithDaemon(unittest.TestCase):
             self.authd.wait(login.id)
         self.assertEqual(caught.exception.code, "login_denied")
 
-    def test_a_refusal_says_what_and_what_to_do(self) -> None:
+    def test_error_has_a_code_a_reason_and_a_hint(self) -> None:
         with self.assertRaises(AuthdError) as caught:
             self.authd.headers("nobody")
         error = caught.exception
@@ -99,30 +99,30 @@ class WithDaemon(unittest.TestCase):
         self.assertIn("nobody", error.detail)
         self.assertIn("authctl login nobody", str(error))
 
-        # A name that is none is refused by authd, and does not become another path.
+        # authd rejects an invalid name; it does not become another path.
         with self.assertRaises(AuthdError):
             self.authd.headers("../../v1/status")
 
 
 class WithoutDaemon(unittest.TestCase):
-    def test_nobody_there_is_an_error_of_its_own(self) -> None:
+    def test_missing_daemon_is_a_no_daemon_error(self) -> None:
         with tempfile.TemporaryDirectory() as empty:
             with self.assertRaises(NoDaemon) as caught:
                 Authd(os.path.join(empty, "no.sock")).token()
         self.assertEqual((caught.exception.code, caught.exception.status), ("no_daemon", 0))
 
-    def test_somebody_else_on_the_socket_is_told_apart(self) -> None:
-        strange = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n"
-        with somebody_else(strange + b"hi", strange + b"{}", b"") as path:
-            for what in ("not authd.*AUTHD_SOCKET", "not authd", "broke off"):
-                with self.assertRaisesRegex(AuthdError, what):
+    def test_another_program_on_the_socket_is_an_error(self) -> None:
+        foreign = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n"
+        with serve(foreign + b"hi", foreign + b"{}", b"") as path:
+            for message in ("not authd.*AUTHD_SOCKET", "not authd", "connection to authd broke"):
+                with self.assertRaisesRegex(AuthdError, message):
                     Authd(path).headers()
 
     @unittest.skipUnless(os.geteuid() == 0, "only root can change its user for a moment")
-    def test_nothing_is_sent_to_another_users_listener(self) -> None:
-        with tempfile.TemporaryDirectory() as place, socket.socket(socket.AF_UNIX) as other:
-            os.chmod(place, 0o777)
-            path = os.path.join(place, "other.sock")
+    def test_nothing_is_sent_to_a_listener_of_another_user(self) -> None:
+        with tempfile.TemporaryDirectory() as directory, socket.socket(socket.AF_UNIX) as other:
+            os.chmod(directory, 0o777)
+            path = os.path.join(directory, "other.sock")
             os.seteuid(65534)
             try:
                 other.bind(path)
@@ -130,56 +130,56 @@ class WithoutDaemon(unittest.TestCase):
             finally:
                 os.seteuid(0)
             authd = Authd(path)
-            for ask in (authd.headers, authd.login, lambda: authd.relay().connection(30).request("GET", "/")):
+            for request in (authd.headers, authd.login, lambda: authd.relay().connection(30).request("GET", "/")):
                 with self.assertRaisesRegex(AuthdError, "another user .uid 65534.*AUTHD_SOCKET") as caught:
-                    ask()
+                    request()
                 self.assertEqual(caught.exception.code, "forbidden")
                 client, _ = other.accept()
                 with client:
                     self.assertEqual(client.recv(1), b"")
 
-    def test_a_rejection_names_the_grant_if_authd_tells_one(self) -> None:
-        heard: List[bytes] = []
+    def test_rejection_contains_the_grant_id_if_authd_sends_one(self) -> None:
+        requests: List[bytes] = []
         body = {"profile": "work", "mode": "chatgpt", "base_url": "", "responses_url": "", "headers": []}
         old, new = dict(body, generation=7), dict(body, generation=7, grant_id="g1")
-        done = answer({"name": "work"})
-        with somebody_else(answer(new), done, answer(old), done, done, heard=heard) as path:
+        done = response({"name": "work"})
+        with serve(response(new), done, response(old), done, done, requests=requests) as path:
             authd = Authd(path)
             authd.rejected(authd.headers())
             authd.rejected(authd.headers())
             authd.rejected(7, "home")
-        said = [json.loads(request.partition(b"\r\n\r\n")[2]) for request in heard if b"POST" in request]
-        told = {"rejected_generation": 7}
-        self.assertEqual(said, [dict(told, grant_id="g1"), told, told])
-        paths = [request.split()[1] for request in heard if b"POST" in request]
+        bodies = [json.loads(request.partition(b"\r\n\r\n")[2]) for request in requests if b"POST" in request]
+        expected = {"rejected_generation": 7}
+        self.assertEqual(bodies, [dict(expected, grant_id="g1"), expected, expected])
+        paths = [request.split()[1] for request in requests if b"POST" in request]
         self.assertEqual(paths, [b"/v1/profiles/%s/refresh" % name for name in (b"work", b"work", b"home")])
 
-    def test_an_answer_is_read_though_the_body_was_not(self) -> None:
-        with somebody_else(b"HTTP/1.1 413 Content Too Large\r\nContent-Length: 2\r\n\r\nno", b"") as path:
+    def test_response_is_read_even_if_the_server_does_not_read_the_body(self) -> None:
+        with serve(b"HTTP/1.1 413 Content Too Large\r\nContent-Length: 2\r\n\r\nno", b"") as path:
             base = Authd(path).relay()
             connection = base.connection(timeout=30)
             connection.request("POST", base.base_path + "/responses", b"x" * (8 << 20))
-            answer = connection.getresponse()
-            self.assertEqual((answer.status, answer.read()), (413, b"no"))
+            response = connection.getresponse()
+            self.assertEqual((response.status, response.read()), (413, b"no"))
             connection.close()
-            # Where there is no answer, that is told.
+            # No response is an error.
             connection.request("POST", base.base_path + "/responses", b"x" * (8 << 20))
             with self.assertRaises(OSError):
                 connection.getresponse()
             connection.close()
 
-    def test_a_socket_that_no_system_takes_is_refused_at_once(self) -> None:
-        for path, what in (
+    def test_invalid_socket_path_is_an_error_at_once(self) -> None:
+        for path, message in (
             ("authd.sock", "must be absolute: authd.sock .*AUTHD_SOCKET"),
             ("/" + "\u00fc" * 52, "105 bytes long, and the system allows 103.*AUTHD_SOCKET"),
         ):
-            with mock.patch.dict(os.environ, {"AUTHD_SOCKET": path}), self.assertRaisesRegex(AuthdError, what):
+            with mock.patch.dict(os.environ, {"AUTHD_SOCKET": path}), self.assertRaisesRegex(AuthdError, message):
                 Authd()
-            with self.assertRaisesRegex(AuthdError, what):
+            with self.assertRaisesRegex(AuthdError, message):
                 Authd(path)
         self.assertEqual(Authd("/" + "x" * 102).socket_path, "/" + "x" * 102)
 
-    def test_the_socket_is_where_the_environment_says(self) -> None:
+    def test_environment_determines_the_default_socket(self) -> None:
         xdg = {"XDG_RUNTIME_DIR": "/run/u", "XDG_CACHE_HOME": "/c"}
         for platform, env, expected in (
             ("linux", {"AUTHD_SOCKET": "/a/b", "XDG_RUNTIME_DIR": "/run/u"}, "/a/b"),
@@ -194,45 +194,45 @@ class WithoutDaemon(unittest.TestCase):
 
 
 @contextlib.contextmanager
-def somebody_else(*answers: bytes, heard: Optional[List[bytes]] = None) -> Iterator[str]:
-    """A socket on which somebody says these, one to each client, and reads no more than the beginning."""
-    with tempfile.TemporaryDirectory() as place, socket.socket(socket.AF_UNIX) as other:
-        path = os.path.join(place, "other.sock")
+def serve(*responses: bytes, requests: Optional[List[bytes]] = None) -> Iterator[str]:
+    """A server that reads the first part of each request and sends these responses."""
+    with tempfile.TemporaryDirectory() as directory, socket.socket(socket.AF_UNIX) as other:
+        path = os.path.join(directory, "other.sock")
         other.bind(path)
         other.listen()
 
-        def answer() -> None:
-            for said in answers:
+        def run() -> None:
+            for content in responses:
                 client, _ = other.accept()
                 request = client.recv(65536)
-                # The body may come in a piece of its own.
-                if request.startswith(b"POST") and request.endswith(b"\r\n\r\n") and heard is not None:
+                # The body may arrive separately.
+                if request.startswith(b"POST") and request.endswith(b"\r\n\r\n") and requests is not None:
                     request += client.recv(65536)
-                if heard is not None:
-                    heard.append(request)
-                client.sendall(said)
+                if requests is not None:
+                    requests.append(request)
+                client.sendall(content)
                 client.close()
 
-        threading.Thread(target=answer, daemon=True).start()
+        threading.Thread(target=run, daemon=True).start()
         yield path
 
 
-def answer(body: Any) -> bytes:
-    """An answer as authd gives it."""
+def response(body: Any) -> bytes:
+    """A response of authd."""
     text = json.dumps(body).encode()
     return b"HTTP/1.1 200 OK\r\nAuthd-Version: 1\r\nContent-Length: %d\r\n\r\n" % len(text) + text
 
 
 def open_page(url: str) -> None:
-    """Plays the browser; a page that tells of a refusal is a page, too."""
+    """Opens a page as a browser does; an error page is not an error."""
     try:
         urllib.request.urlopen(url, timeout=30).close()
     except urllib.error.HTTPError as page:
         page.close()
 
 
-def said(stream: bytes) -> str:
-    """The text of a streamed answer."""
+def answer_text(stream: bytes) -> str:
+    """The text of a streamed response."""
     lines = [line[6:] for line in stream.decode().splitlines() if line.startswith("data: ")]
     events = [json.loads(line) for line in lines if line != "[DONE]"]
     return "".join(event["delta"] for event in events if event["type"] == "response.output_text.delta")

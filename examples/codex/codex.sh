@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# The Codex CLI, signed in by authd. It wants the config.toml beside this file in $CODEX_HOME (by default
-# ~/.codex). The base URL is taken from authd, so that the same configuration serves both modes, and so is the
-# account, which is no secret. No token is in Codex's environment, nor in that of the commands it runs.
+# The Codex CLI, signed in by authd. Copy the config.toml beside this file to $CODEX_HOME (by
+# default ~/.codex). The base URL and the account id, which is not a secret, come from authd, so the
+# same configuration works in both modes. The environment of Codex and of its commands has no token.
 set -euo pipefail
 
 CHATGPT_ACCOUNT_ID=$(authctl headers | sed -n 's/^chatgpt-account-id: //p')

@@ -1,66 +1,60 @@
-//! Whether to open a browser, and opening it. It opens nothing but https pages and pages of this machine,
-//! and never where nobody sits in front of it.
+//! Decides whether a login opens a browser, and opens it: https pages and pages of this machine
+//! only, and only for a user at the screen.
 
 use http::Uri;
 
-use crate::hardening;
+use crate::{env, hardening};
 
-/// What is known about where this program runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Surroundings {
-    /// The person came over SSH.
-    pub(crate) remote: bool,
-    /// There is a screen to show a browser on.
-    pub(crate) screen: bool,
-    /// A person asked for this and watches.
-    pub(crate) watched: bool,
+pub(crate) struct Environment {
+    /// The session came over SSH.
+    is_remote: bool,
+    has_display: bool,
+    is_interactive: bool,
 }
 
-/// How the person gets to the page.
+/// How the user gets to the page.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Way {
-    /// Open it.
+pub(crate) enum Action {
     Open,
-    /// Show it, with the way back to this machine: the browser is on another one.
-    ShowWithTunnel(u16),
-    /// Show it.
     Show,
+    /// Show it with the `ssh -L` command for this port: the browser is on another machine.
+    ShowWithTunnel(u16),
 }
 
-impl Surroundings {
-    /// As the environment tells; whether somebody watches is the caller's to say.
-    pub(crate) fn from_env(watched: bool) -> Self {
-        let set = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
-        let remote = set("SSH_CONNECTION") || set("SSH_TTY");
-        // macOS always has a screen; elsewhere it says where it is. In WSL it is the one of Windows.
-        let screen = cfg!(target_os = "macos")
-            || ["DISPLAY", "WAYLAND_DISPLAY", "WSL_DISTRO_NAME", "BROWSER"].into_iter().any(set);
-        Self { remote, screen, watched }
+impl Environment {
+    pub(crate) fn detect(is_interactive: bool) -> Self {
+        let is_set = |name: &str| env::var(name).is_some();
+        // macOS always has a display. WSL uses the one of Windows.
+        let has_display = cfg!(target_os = "macos")
+            || ["DISPLAY", "WAYLAND_DISPLAY", "WSL_DISTRO_NAME", "BROWSER"].into_iter().any(is_set);
+        let is_remote = is_set("SSH_CONNECTION") || is_set("SSH_TTY");
+        Self { is_remote, has_display, is_interactive }
     }
 }
 
-/// How to get the person to the page of a login that returns to this redirect URI.
-pub(crate) fn way(surroundings: Surroundings, unwanted: bool, redirect_uri: Option<&str>) -> Way {
+pub(crate) fn action(environment: Environment, no_browser: bool, redirect_uri: Option<&str>) -> Action {
     let port = redirect_uri.and_then(|uri| uri.parse::<Uri>().ok()?.port_u16());
-    match (surroundings, port) {
-        (Surroundings { remote: true, .. }, Some(port)) => Way::ShowWithTunnel(port),
-        (Surroundings { remote: false, screen: true, watched: true }, _) if !unwanted => Way::Open,
-        _ => Way::Show,
+    match (environment, port) {
+        (Environment { is_remote: true, .. }, Some(port)) => Action::ShowWithTunnel(port),
+        (Environment { is_remote: false, has_display: true, is_interactive: true }, _) if !no_browser => {
+            Action::Open
+        }
+        _ => Action::Show,
     }
 }
 
-/// Opens the page in the person's browser; false if there is none, or the page is not one to open.
+/// Opens the page; returns false if there is no browser, or the URL is not one to open.
 pub(crate) fn open(url: &str) -> bool {
     is_openable(url) && hardening::with_inherited_limit(|| open::that_detached(url)).is_ok()
 }
 
-/// Whether a browser may be sent there: a URL with any other scheme could start any program.
+/// Other schemes could start any program, and plain http could be read on the network.
 fn is_openable(url: &str) -> bool {
     let Ok(uri) = url.parse::<Uri>() else { return false };
-    let loopback = matches!(uri.host(), Some("localhost" | "127.0.0.1" | "[::1]"));
-    match uri.scheme_str() {
-        Some("https") => uri.host().is_some_and(|host| !host.is_empty()),
-        Some("http") => loopback,
+    match (uri.scheme_str(), uri.host()) {
+        (Some("https"), Some(host)) => !host.is_empty(),
+        (Some("http"), host) => matches!(host, Some("localhost" | "127.0.0.1" | "[::1]")),
         _ => false,
     }
 }
@@ -69,36 +63,34 @@ fn is_openable(url: &str) -> bool {
 mod tests {
     use super::*;
 
-    const DESK: Surroundings = Surroundings { remote: false, screen: true, watched: true };
-    const BACK: Option<&str> = Some("http://localhost:1457/auth/callback");
+    const DESKTOP: Environment = Environment { is_remote: false, has_display: true, is_interactive: true };
+    const REDIRECT_URI: Option<&str> = Some("http://localhost:1457/auth/callback");
 
     #[test]
-    fn a_browser_is_opened_only_for_a_person_at_the_screen() {
-        assert_eq!(way(DESK, false, BACK), Way::Open);
-        assert_eq!(way(DESK, true, BACK), Way::Show);
-        assert_eq!(way(Surroundings { screen: false, ..DESK }, false, BACK), Way::Show);
-        assert_eq!(way(Surroundings { watched: false, ..DESK }, false, BACK), Way::Show);
-        assert_eq!(way(Surroundings { remote: true, ..DESK }, false, BACK), Way::ShowWithTunnel(1457));
-        assert_eq!(way(Surroundings { remote: true, ..DESK }, true, None), Way::Show);
+    fn browser_opens_only_for_a_user_at_the_screen() {
+        let remote = Environment { is_remote: true, ..DESKTOP };
+        for (environment, no_browser, redirect_uri, expected) in [
+            (DESKTOP, false, REDIRECT_URI, Action::Open),
+            (DESKTOP, true, REDIRECT_URI, Action::Show),
+            (Environment { has_display: false, ..DESKTOP }, false, REDIRECT_URI, Action::Show),
+            (Environment { is_interactive: false, ..DESKTOP }, false, REDIRECT_URI, Action::Show),
+            (remote, false, REDIRECT_URI, Action::ShowWithTunnel(1457)),
+            (remote, true, None, Action::Show),
+        ] {
+            assert_eq!(action(environment, no_browser, redirect_uri), expected, "{environment:?}");
+        }
     }
 
     #[test]
     fn only_web_pages_are_opened() {
-        for good in
-            ["https://auth.openai.com/oauth/authorize?a=b", "http://localhost:1/x", "http://[::1]:80/"]
+        for url in ["https://auth.openai.com/oauth/authorize?a=b", "http://localhost:1/x", "http://[::1]:80/"]
         {
-            assert!(is_openable(good), "{good}");
+            assert!(is_openable(url), "{url}");
         }
-        for bad in [
-            "http://example.com/",
-            "file:///etc/passwd",
-            "--help",
-            "mailto:a@b",
-            "x-app://y",
-            "",
-            "https://a b/",
-        ] {
-            assert!(!is_openable(bad), "{bad}");
+        for url in
+            "http://example.com/|file:///etc/passwd|--help|mailto:a@b|x-app://y||https://a b/".split('|')
+        {
+            assert!(!is_openable(url), "{url}");
         }
     }
 }

@@ -1,22 +1,23 @@
-//! What keeps tokens in this process: no core dump, and no debugger of the same user. A child gets the
-//! limit on core dumps that the user set.
+//! Keeps tokens inside this process: no core dump, and no debugger of the same user. Children get
+//! the user's own limit on core dumps back.
 
 use std::sync::OnceLock;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// The limit on core dumps that this process was started with.
+/// The limit on core dumps at the start of this process.
 static INHERITED: OnceLock<Rlimit> = OnceLock::new();
 
-/// Hardens this process. Call it before any token is there. What the system refuses stays as it was.
+/// Hardens this process; must run before it holds any token. Errors of the system are ignored.
 pub(crate) fn harden() {
     let inherited = *INHERITED.get_or_init(|| getrlimit(Resource::Core));
     limit_core(Some(0), inherited);
-    make_undumpable();
+    #[cfg(target_os = "linux")]
+    let _ = rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable);
 }
 
-/// Starts a child with the inherited limit on core dumps. Linux makes the child dumpable by itself, in
-/// execve(2); this process stays undumpable meanwhile.
+/// Starts a child with the inherited limit on core dumps. On Linux execve(2) makes the child
+/// dumpable; this process stays undumpable.
 pub(crate) fn with_inherited_limit<T>(start: impl FnOnce() -> T) -> T {
     let Some(inherited) = INHERITED.get().copied() else { return start() };
     limit_core(inherited.current, inherited);
@@ -25,22 +26,13 @@ pub(crate) fn with_inherited_limit<T>(start: impl FnOnce() -> T) -> T {
     started
 }
 
-/// Sets the soft limit only: a hard limit that was lowered cannot be raised again for a child.
+/// Sets the soft limit only: a lowered hard limit could not be raised again for a child.
 fn limit_core(current: Option<u64>, inherited: Rlimit) {
     if inherited.current != Some(0) {
-        // Nothing better is left to do, and on Linux the process is undumpable all the same.
+        // On failure Linux still keeps the process undumpable.
         let _ = setrlimit(Resource::Core, Rlimit { current, maximum: inherited.maximum });
     }
 }
-
-#[cfg(target_os = "linux")]
-fn make_undumpable() {
-    use rustix::process::{DumpableBehavior, set_dumpable_behavior};
-    let _ = set_dumpable_behavior(DumpableBehavior::NotDumpable);
-}
-
-#[cfg(not(target_os = "linux"))]
-fn make_undumpable() {}
 
 #[cfg(test)]
 #[cfg(target_os = "linux")]
@@ -50,7 +42,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn no_core_is_dumped_and_a_child_gets_the_limit_back() {
+    fn process_dumps_no_core_and_child_gets_the_limit_back() {
         let maximum = getrlimit(Resource::Core).maximum;
         let wanted = Rlimit { current: Some(maximum.unwrap_or(u64::MAX).min(4096)), maximum };
         setrlimit(Resource::Core, wanted).unwrap();

@@ -1,4 +1,4 @@
-//! What of `authctl` somebody else may use: the reader of an answer's events. The rest is the command line,
-//! in `main.rs`.
+//! The part of `authctl` that other crates may use: the reader of server-sent events. The command
+//! line itself is the binary.
 
 pub mod sse;

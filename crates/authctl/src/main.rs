@@ -1,41 +1,43 @@
-//! `authctl`: asks the daemon, for people and for programs. It keeps nothing, decides nothing about
-//! logins, and never sees a refresh token.
+//! `authctl`: the command line client of the daemon, for people and for programs. It stores nothing
+//! and never handles a refresh token.
 
 mod browser;
 #[expect(clippy::doc_markdown, reason = "doc comments there are help texts, which have no backticks")]
 mod cli;
-mod failure;
+mod env;
+mod error;
 mod hardening;
-mod out;
-mod printable;
-mod private;
-mod refusal;
+mod launch;
+mod output;
+mod owned_file;
+mod render;
 mod run;
+mod sanitize;
 mod service;
-mod show;
-mod start;
 mod time;
+mod upstream_error;
 
 use std::process::ExitCode;
 
 use authctl::sse;
 
-use crate::{cli::Cli, out::Out};
+use crate::{cli::Cli, output::Output};
 
-/// musl's own asks the system for memory again and again; a program that lives for a millisecond feels it.
+/// musl's own allocator requests memory from the kernel far more often, which costs a program that
+/// runs for a millisecond a measurable part of its time.
 #[cfg(target_env = "musl")]
 #[global_allocator]
 static ALLOCATOR: dlmalloc::GlobalDlmalloc = dlmalloc::GlobalDlmalloc;
 
 fn main() -> ExitCode {
     hardening::harden();
-    let cli = Cli::read();
-    let out = Out::new(&cli.common);
+    let cli = Cli::from_args();
+    let out = Output::new(&cli.common);
     match run::run(cli, out) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(failure) => {
-            out.fail(&failure);
-            failure.exit_code()
+        Err(error) => {
+            out.failure(&error);
+            error.exit_code()
         }
     }
 }

@@ -1,4 +1,4 @@
-//! One function per verb: ask the daemon, show the answer. The longer verbs have a file each.
+//! Executes the commands. Those with more code have a file each.
 
 mod ask;
 mod check;
@@ -9,13 +9,11 @@ mod service;
 mod status;
 mod store;
 
-use std::{
-    ffi::OsString, io, os::unix::process::CommandExt, path::Path, pin::Pin, process::Command, time::Duration,
-};
+use std::{ffi::OsString, io, os::unix::process::CommandExt, path::Path, pin::Pin, process, time::Duration};
 
 use authd_api::{
-    Answer, Client, ClientError, ErrorCode, Headers, Paths, Problem, Profile, ProfileName, ProfilePatch,
-    RefreshBody, route,
+    Answer, Client, ClientError, ErrorCode, Headers, Paths, Problem, ProfileName, ProfilePatch, RefreshBody,
+    route,
 };
 use bytes::Bytes;
 use clap::CommandFactory;
@@ -23,277 +21,248 @@ use http::{HeaderMap, Method};
 use serde_json::json;
 
 use crate::{
-    cli::{Cli, Common, CredentialArgs, LogoutArgs, One, Verb},
-    failure::Failure,
+    cli::{Cli, Command, Common, CredentialArgs, LogoutArgs, ProfileArg},
+    env,
+    error::{CliError, CliResult},
     hardening,
-    out::Out,
-    private, show, time,
+    output::Output,
+    owned_file, render, time,
 };
 
-/// How long an answer may take. The daemon has deadlines of its own and says why it was late; this one is
-/// only against a daemon that hangs.
-const PATIENCE: Duration = Duration::from_secs(120);
+/// How long the daemon may take to respond. It has its own, shorter deadlines and reports them;
+/// this one is for a daemon that hangs.
+const TIMEOUT: Duration = Duration::from_secs(120);
 
-/// What every verb works with.
-struct Ctl {
+/// What the commands that talk to the daemon need.
+struct Context {
     client: Client,
     paths: Paths,
-    /// Whether the socket was named on the command line.
-    own_socket: bool,
-    /// The profile that `--profile` or the environment names.
+    /// The command line names the socket.
+    is_own_socket: bool,
+    /// The profile of `--profile`, else of the environment.
     profile: Option<ProfileName>,
-    out: Out,
+    out: Output,
 }
 
-/// Does what the command line says. What programs run for a credential needs no runtime, which would take
-/// longer to begin and to end than the rest of it.
-pub(crate) fn run(cli: Cli, out: Out) -> Result<(), Failure> {
-    let own_socket = cli.common.socket.is_some();
-    let ctl = || Ctl::new(cli.common, out);
-    match cli.verb {
-        Verb::Headers(args) => headers(&ctl()?, args),
-        Verb::Token(args) => token(&ctl()?, args),
-        Verb::Url(one) => url(&ctl()?, one),
-        Verb::Exec { command } => exec(&ctl()?, &command),
-        Verb::Login(args) => wait(Box::pin(login::login(&ctl()?, args))),
-        Verb::Status(args) => wait(Box::pin(status::status(&ctl()?, args))),
-        Verb::Profiles => wait(Box::pin(profiles(&ctl()?))),
-        Verb::Use { profile } => wait(Box::pin(use_profile(&ctl()?, &profile))),
-        Verb::Rename { profile, new_name } => wait(Box::pin(rename(&ctl()?, &profile, new_name))),
-        Verb::Refresh(one) => wait(Box::pin(refresh(&ctl()?, one))),
-        Verb::Logout(args) => wait(Box::pin(logout(&ctl()?, args))),
-        Verb::Ask(args) => wait(Box::pin(ask::ask(&ctl()?, args))),
-        Verb::Import { source, path } => wait(Box::pin(codex::import(&ctl()?, source, path))),
-        Verb::Export { target, path } => wait(Box::pin(codex::export(&ctl()?, target, path))),
-        Verb::Codex { deed } => wait(Box::pin(codex::codex(&ctl()?, deed))),
-        Verb::Doctor => wait(Box::pin(doctor::doctor(&ctl()?))),
-        Verb::Store { deed } => wait(Box::pin(store::store(&ctl()?, deed))),
-        Verb::Service { deed } => wait(Box::pin(service::service(own_socket, deed, out))),
-        Verb::Check(one) => wait(Box::pin(check::check(&ctl()?, one))),
-        Verb::Completions { shell } => completions(shell, out),
-        Verb::Man { directory } => manual(directory.as_deref(), out),
+/// Executes the command. The commands that programs run for a credential do without an async
+/// runtime: its start and end would take longer than the request.
+pub(crate) fn run(cli: Cli, out: Output) -> CliResult {
+    let is_own_socket = cli.common.socket.is_some();
+    let ctx = || Context::new(cli.common, out);
+    match cli.command {
+        Command::Headers(args) => headers(&ctx()?, args),
+        Command::Token(args) => token(&ctx()?, args),
+        Command::Url(profile) => url(&ctx()?, profile),
+        Command::Exec { command } => exec(&ctx()?, &command),
+        Command::Login(args) => block_on(Box::pin(login::login(&ctx()?, args))),
+        Command::Status(args) => block_on(Box::pin(status::status(&ctx()?, args))),
+        Command::Profiles => block_on(Box::pin(profiles(&ctx()?))),
+        Command::Use { profile } => block_on(Box::pin(use_profile(&ctx()?, &profile))),
+        Command::Rename { profile, new_name } => block_on(Box::pin(rename(&ctx()?, &profile, new_name))),
+        Command::Refresh(profile) => block_on(Box::pin(refresh(&ctx()?, profile))),
+        Command::Logout(args) => block_on(Box::pin(logout(&ctx()?, args))),
+        Command::Ask(args) => block_on(Box::pin(ask::ask(&ctx()?, args))),
+        Command::Import { source, path } => block_on(Box::pin(codex::import(&ctx()?, source, path))),
+        Command::Export { target, path } => block_on(Box::pin(codex::export(&ctx()?, target, path))),
+        Command::Codex(command) => block_on(Box::pin(codex::codex(&ctx()?, command))),
+        Command::Doctor => block_on(Box::pin(doctor::doctor(&ctx()?))),
+        Command::Store(command) => block_on(Box::pin(store::store(&ctx()?, command))),
+        Command::Service(command) => block_on(Box::pin(service::service(is_own_socket, command, out))),
+        Command::Check(profile) => block_on(Box::pin(check::check(&ctx()?, profile))),
+        Command::Completions { shell } => completions(shell, out),
+        Command::Man { directory } => manual(directory.as_deref(), out),
     }
 }
 
-/// Runs what waits for more than one thing. It has one peer: a pool of threads would only cost its start.
-fn wait(work: Pin<Box<dyn Future<Output = Result<(), Failure>> + '_>>) -> Result<(), Failure> {
-    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(work)
+/// Runs a future on this thread. It is boxed so that the runtime is compiled once, and not for each
+/// command.
+fn block_on(future: Pin<Box<dyn Future<Output = CliResult> + '_>>) -> CliResult {
+    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(future)
 }
 
-fn headers(ctl: &Ctl, args: CredentialArgs) -> Result<(), Failure> {
-    let headers = ctl.credential(args)?;
-    if ctl.out.wants_json() {
-        return ctl.out.json(&headers);
-    }
-    let lines: String = headers.headers.iter().map(|(name, value)| format!("{name}: {value}\n")).collect();
-    ctl.out.answer(&lines)
+fn headers(ctx: &Context, args: CredentialArgs) -> CliResult {
+    let headers = ctx.headers(args.profile, args.min_ttl)?;
+    ctx.out.result(&headers, || {
+        headers.headers.iter().map(|(name, value)| format!("{name}: {value}\n")).collect()
+    })
 }
 
-fn token(ctl: &Ctl, args: CredentialArgs) -> Result<(), Failure> {
-    let headers = ctl.credential(args)?;
-    let token = bearer(&headers)?;
-    if ctl.out.wants_json() {
-        let Headers { profile, expires_at, generation, grant_id, .. } = &headers;
-        return ctl.out.json(&json!({"profile": profile, "token": token, "expires_at": expires_at,
-            "generation": generation, "grant_id": grant_id}));
-    }
-    ctl.out.answer(&format!("{token}\n"))
+fn token(ctx: &Context, args: CredentialArgs) -> CliResult {
+    let headers = ctx.headers(args.profile, args.min_ttl)?;
+    let token = bearer_token(&headers)?;
+    let Headers { profile, expires_at, generation, grant_id, .. } = &headers;
+    let json = json!({"profile": profile, "token": token, "expires_at": expires_at,
+        "generation": generation, "grant_id": grant_id});
+    ctx.out.result(&json, || format!("{token}\n"))
 }
 
-fn url(ctl: &Ctl, one: One) -> Result<(), Failure> {
-    let Headers { profile, base_url, responses_url, .. } =
-        ctl.credential(CredentialArgs { one, min_ttl: None })?;
-    if ctl.out.wants_json() {
-        return ctl
-            .out
-            .json(&json!({"profile": profile, "base_url": base_url, "responses_url": responses_url}));
-    }
-    ctl.out.answer(&format!("{base_url}\n"))
+fn url(ctx: &Context, profile: ProfileArg) -> CliResult {
+    let Headers { profile, base_url, responses_url, .. } = ctx.headers(profile, None)?;
+    let json = json!({"profile": profile, "base_url": base_url, "responses_url": responses_url});
+    ctx.out.result(&json, || format!("{base_url}\n"))
 }
 
-async fn profiles(ctl: &Ctl) -> Result<(), Failure> {
-    let profiles = within(ctl.client.profiles()).await?;
-    if ctl.out.wants_json() {
-        return ctl.out.json(&profiles);
-    }
-    if ctl.out.is_quiet() {
-        return ctl.out.answer(
-            &profiles.profiles.iter().map(|profile| format!("{}\n", profile.name)).collect::<String>(),
-        );
-    }
-    ctl.out.answer(&show::profiles(&profiles.profiles, time::now(), ctl.out.paint()))
+async fn profiles(ctx: &Context) -> CliResult {
+    let profiles = with_timeout(ctx.client.profiles()).await?;
+    ctx.out.result(&profiles, || {
+        if ctx.out.quiet {
+            profiles.profiles.iter().map(|profile| format!("{}\n", profile.name)).collect()
+        } else {
+            render::profiles(&profiles.profiles, time::now(), ctx.out.stdout_style)
+        }
+    })
 }
 
-async fn use_profile(ctl: &Ctl, name: &ProfileName) -> Result<(), Failure> {
+async fn use_profile(ctx: &Context, name: &ProfileName) -> CliResult {
     let patch = ProfilePatch { default: Some(true), name: None };
-    let profile = within(ctl.client.patch_profile(Some(name), &patch)).await?;
-    ctl.changed(&profile, &format!("\"{name}\" is the default profile now"))
+    let profile = with_timeout(ctx.client.patch_profile(Some(name), &patch)).await?;
+    ctx.out.done(&format!("\"{name}\" is the default profile now"), &profile)
 }
 
-async fn rename(ctl: &Ctl, name: &ProfileName, new_name: ProfileName) -> Result<(), Failure> {
+async fn rename(ctx: &Context, name: &ProfileName, new_name: ProfileName) -> CliResult {
     let patch = ProfilePatch { default: None, name: Some(new_name) };
-    let profile = within(ctl.client.patch_profile(Some(name), &patch)).await?;
-    ctl.changed(&profile, &format!("\"{name}\" is called \"{}\" now", profile.name))
+    let profile = with_timeout(ctx.client.patch_profile(Some(name), &patch)).await?;
+    ctx.out.done(&format!("renamed \"{name}\" to \"{}\"", profile.name), &profile)
 }
 
-async fn refresh(ctl: &Ctl, one: One) -> Result<(), Failure> {
-    let profile = within(ctl.client.refresh(ctl.named(one).as_ref(), &RefreshBody::default())).await?;
-    let until =
+async fn refresh(ctx: &Context, profile: ProfileArg) -> CliResult {
+    let name = ctx.profile_name(profile);
+    let profile = with_timeout(ctx.client.refresh(name.as_ref(), &RefreshBody::default())).await?;
+    let expiry =
         profile.expires_at.map(|at| format!("; its token expires {}", time::relative(at, time::now())));
-    ctl.changed(&profile, &format!("\"{}\" is refreshed{}", profile.name, until.unwrap_or_default()))
+    ctx.out.done(&format!("refreshed \"{}\"{}", profile.name, expiry.unwrap_or_default()), &profile)
 }
 
-/// With `--all` one profile's trouble does not keep the others signed in; the first trouble is told last.
-async fn logout(ctl: &Ctl, args: LogoutArgs) -> Result<(), Failure> {
+/// With `--all` it continues after an error. The first error ends the program, further ones are
+/// printed.
+async fn logout(ctx: &Context, args: LogoutArgs) -> CliResult {
     let names: Vec<ProfileName> = if args.all {
-        within(ctl.client.profiles()).await?.profiles.into_iter().map(|profile| profile.name).collect()
+        with_timeout(ctx.client.profiles()).await?.profiles.into_iter().map(|profile| profile.name).collect()
     } else {
-        vec![within(ctl.client.profile(ctl.named(args.one).as_ref())).await?.name]
+        vec![with_timeout(ctx.client.profile(ctx.profile_name(args.profile).as_ref())).await?.name]
     };
     if args.revoke {
-        ctl.out.say("Revoking: the provider may end this person's sessions on other machines, too.");
+        ctx.out.info("Revoking the login. The provider may end sessions on other machines, too.");
     }
     let mut signed_out = Vec::new();
-    let mut failed = None;
+    let mut first_error = None;
     for name in names {
-        match within(ctl.client.delete_profile(Some(&name), args.revoke)).await {
+        match with_timeout(ctx.client.delete_profile(Some(&name), args.revoke)).await {
             Ok(()) => {
-                let how = if args.revoke { "signed out and revoked" } else { "signed out" };
-                ctl.out.say(&format!("\"{name}\" is {how}"));
+                let revoked = if args.revoke { " and revoked" } else { "" };
+                ctx.out.info(&format!("\"{name}\" is signed out{revoked}"));
                 signed_out.push(name);
             }
-            Err(failure) => {
-                if let (Some(_), Some(problem)) = (&failed, failure.problem()) {
-                    ctl.out.complain(problem);
+            Err(error) => {
+                if let (Some(_), Some(problem)) = (&first_error, error.problem()) {
+                    ctx.out.error(problem);
                 }
-                failed = failed.or(Some(failure));
+                first_error = first_error.or(Some(error));
             }
         }
     }
-    match failed {
-        Some(failure) => Err(failure),
-        None if ctl.out.wants_json() => ctl.out.json(&json!({"signed_out": signed_out})),
+    match first_error {
+        Some(error) => Err(error),
+        None if ctx.out.json => ctx.out.print_json(&json!({"signed_out": signed_out})),
         None => Ok(()),
     }
 }
 
-/// Becomes the command. The token leaves in the environment of that command, as the person asked.
-fn exec(ctl: &Ctl, command: &[OsString]) -> Result<(), Failure> {
-    let headers = ctl.credential(CredentialArgs { one: One { name: None }, min_ttl: None })?;
+/// Replaces this process by the command, which has the token in its environment.
+fn exec(ctx: &Context, command: &[OsString]) -> CliResult {
+    let headers = ctx.headers(ProfileArg::default(), None)?;
     let Some((program, args)) = command.split_first() else {
-        return Err(Failure::new(ErrorCode::BadRequest, "there is no command to run"));
+        return Err(CliError::new(ErrorCode::BadRequest, "there is no command to run"));
     };
-    let mut command = Command::new(program);
+    let mut command = process::Command::new(program);
     command.args(args);
-    command.env("OPENAI_API_KEY", bearer(&headers)?).env("OPENAI_BASE_URL", &headers.base_url);
-    command.env("AUTHD_SOCKET", &ctl.paths.socket);
+    command.env("OPENAI_API_KEY", bearer_token(&headers)?).env("OPENAI_BASE_URL", &headers.base_url);
+    command.env("AUTHD_SOCKET", &ctx.paths.socket);
     match headers.value("chatgpt-account-id") {
         Some(account) => command.env("CHATGPT_ACCOUNT_ID", account),
         None => command.env_remove("CHATGPT_ACCOUNT_ID"),
     };
     let error = hardening::with_inherited_limit(|| command.exec());
-    let problem =
-        Problem::new(ErrorCode::BadRequest, format!("{} cannot be run: {error}", program.to_string_lossy()));
-    // As shells say: 127, there is no such command; 126, there is, but it cannot be run.
+    let detail = format!("cannot run {}: {error}", program.to_string_lossy());
+    // The exit codes of a shell: 127 for a command that does not exist, 126 for one that cannot
+    // run.
     let code = if error.kind() == io::ErrorKind::NotFound { 127 } else { 126 };
-    Err(Failure::Exit(code, Box::new(problem)))
+    Err(CliError::WithExitCode(code, Box::new(Problem::new(ErrorCode::BadRequest, detail))))
 }
 
-fn completions(shell: clap_complete::Shell, out: Out) -> Result<(), Failure> {
+fn completions(shell: clap_complete::Shell, out: Output) -> CliResult {
     let mut script = Vec::new();
     clap_complete::generate(shell, &mut Cli::command(), "authctl", &mut script);
-    out.bytes(&script)
+    out.write(&script)
 }
 
-fn manual(directory: Option<&Path>, out: Out) -> Result<(), Failure> {
+fn manual(directory: Option<&Path>, out: Output) -> CliResult {
     let Some(directory) = directory else {
         let mut page = Vec::new();
         clap_mangen::Man::new(Cli::command()).render(&mut page)?;
-        return out.bytes(&page);
+        return out.write(&page);
     };
     let mut command = Cli::command().disable_help_subcommand(true);
     command.build();
-    let written = std::fs::create_dir_all(directory).and_then(|()| pages(&command, directory));
-    written.map_err(|error| {
-        Failure::new(ErrorCode::BadRequest, format!("{} cannot be written: {error}", directory.display()))
+    std::fs::create_dir_all(directory).and_then(|()| write_pages(&command, directory)).map_err(|error| {
+        CliError::new(ErrorCode::BadRequest, format!("cannot write {}: {error}", directory.display()))
     })?;
-    out.say(&format!("the manual pages are in {}", directory.display()));
+    out.info(&format!("the manual pages are in {}", directory.display()));
     Ok(())
 }
 
-/// As `clap_mangen::generate_to` does, which follows any symbolic link.
-fn pages(command: &clap::Command, directory: &Path) -> io::Result<()> {
-    command.get_subcommands().try_for_each(|command| pages(command, directory))?;
+/// Replaces `clap_mangen::generate_to`, which follows symbolic links.
+fn write_pages(command: &clap::Command, directory: &Path) -> io::Result<()> {
+    command.get_subcommands().try_for_each(|command| write_pages(command, directory))?;
     let page = clap_mangen::Man::new(command.clone());
-    page.render(&mut private::create_public(&directory.join(page.get_filename()))?)
+    page.render(&mut owned_file::create_public(&directory.join(page.get_filename()))?)
 }
 
-impl Ctl {
-    fn new(common: Common, out: Out) -> Result<Self, Failure> {
-        let own_socket = common.socket.is_some();
+impl Context {
+    fn new(common: Common, out: Output) -> CliResult<Self> {
+        let is_own_socket = common.socket.is_some();
         let paths = Paths::from_env()?.with_socket(common.socket)?;
-        let profile = match common.profile {
-            Some(name) => Some(name),
-            None => profile_from_env()?,
-        };
-        out.explain(&format!("socket: {}", paths.socket.display()));
-        Ok(Self { client: Client::new(&paths.socket), paths, own_socket, profile, out })
+        let profile = common.profile.map_or_else(profile_from_env, |name| Ok(Some(name)))?;
+        out.verbose(&format!("socket: {}", paths.socket.display()));
+        Ok(Self { client: Client::new(&paths.socket), paths, is_own_socket, profile, out })
     }
 
-    /// The profile that a verb is about: the name given to the verb itself goes first.
-    fn named(&self, one: One) -> Option<ProfileName> {
-        one.name.or_else(|| self.profile.clone())
+    /// The argument of the command, else the profile of the context.
+    fn profile_name(&self, arg: ProfileArg) -> Option<ProfileName> {
+        arg.name.or_else(|| self.profile.clone())
     }
 
-    /// One answer of the relay, read whole, whatever its status.
-    async fn get(&self, profile: &ProfileName, below: &str) -> Result<Answer, Failure> {
-        let path = route::below_profile(Some(profile), below);
-        let answer = async {
+    /// Sends a GET to a path below a profile, and returns the response whatever its status.
+    async fn get(&self, profile: &ProfileName, path: &str) -> CliResult<Answer> {
+        let path = route::below_profile(Some(profile), path);
+        with_timeout(async {
             self.client.stream(Method::GET, &path, &HeaderMap::new(), Bytes::new()).await?.whole().await
-        };
-        within(answer).await
+        })
+        .await
     }
 
-    fn credential(&self, args: CredentialArgs) -> Result<Headers, Failure> {
-        Ok(self.client.headers_blocking(self.named(args.one).as_ref(), args.min_ttl, PATIENCE)?)
-    }
-
-    /// A change is told to people in words, and to programs as the profile it left.
-    fn changed(&self, profile: &Profile, words: &str) -> Result<(), Failure> {
-        self.out.say(words);
-        if self.out.wants_json() { self.out.json(profile) } else { Ok(()) }
+    fn headers(&self, profile: ProfileArg, min_ttl: Option<u64>) -> CliResult<Headers> {
+        Ok(self.client.headers_blocking(self.profile_name(profile).as_ref(), min_ttl, TIMEOUT)?)
     }
 }
 
-/// The answer, unless it takes longer than any daemon that lives.
-async fn within<T>(answer: impl Future<Output = Result<T, ClientError>>) -> Result<T, Failure> {
-    match tokio::time::timeout(PATIENCE, answer).await {
-        Ok(answer) => Ok(answer?),
-        Err(_) => Err(Problem::new(ErrorCode::Timeout, "authd does not answer")
-            .hint("is it stuck? see its log")
-            .into()),
+/// Limits a request to [`TIMEOUT`].
+async fn with_timeout<T>(response: impl Future<Output = Result<T, ClientError>>) -> CliResult<T> {
+    match tokio::time::timeout(TIMEOUT, response).await {
+        Ok(response) => Ok(response?),
+        Err(_) => {
+            Err(Problem::new(ErrorCode::Timeout, "authd does not answer").hint("see the log of authd").into())
+        }
     }
 }
 
-fn bearer(headers: &Headers) -> Result<&str, Failure> {
-    headers
-        .token()
-        .ok_or_else(|| Failure::new(ErrorCode::Internal, "authd's headers have no bearer token in them"))
+fn bearer_token(headers: &Headers) -> CliResult<&str> {
+    let error = || CliError::new(ErrorCode::Internal, "the headers of authd contain no bearer token");
+    headers.token().ok_or_else(error)
 }
 
-/// An empty variable counts as unset, as everywhere in authd.
-fn profile_from_env() -> Result<Option<ProfileName>, Failure> {
-    let Some(name) = std::env::var_os("AUTHCTL_PROFILE").filter(|name| !name.is_empty()) else {
-        return Ok(None);
-    };
-    name.to_string_lossy()
-        .parse()
-        .map(Some)
-        .map_err(|error| Failure::new(ErrorCode::BadRequest, format!("AUTHCTL_PROFILE is {error}")))
-}
-
-fn unknown_profile(name: &ProfileName) -> Problem {
-    Problem::new(ErrorCode::ProfileUnknown, format!("there is no profile \"{name}\""))
-        .hint(format!("run: authctl login {name}"))
-        .about(name)
+fn profile_from_env() -> CliResult<Option<ProfileName>> {
+    let Some(name) = env::var("AUTHCTL_PROFILE") else { return Ok(None) };
+    let error = |error| CliError::new(ErrorCode::BadRequest, format!("AUTHCTL_PROFILE is {error}"));
+    name.to_string_lossy().parse().map(Some).map_err(error)
 }

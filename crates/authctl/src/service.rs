@@ -1,5 +1,6 @@
-//! authd under the user's service manager: what is there, what should be, and the steps from the one to
-//! the other. It decides and does nothing; `manager` looks and acts, `files` has the units' texts.
+//! authd as a service of the user: the state, and the steps that install or remove it. This module
+//! only computes; `manager` reads the state and executes the steps, `files` has the texts of the
+//! units.
 
 use std::{
     fmt,
@@ -12,78 +13,64 @@ pub(crate) mod files;
 pub(crate) mod manager;
 mod unit_file;
 
-use self::files::File;
+use self::files::UnitFile;
 
 /// A service manager of users.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub(crate) enum Manager {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ServiceManager {
     /// `systemd --user`.
     Systemd,
-    /// launchd, and the user's number in the name of its domain.
-    Launchd {
-        /// The user's number.
-        uid: u32,
-    },
+    /// launchd. The user id is part of the name of its domain.
+    Launchd { uid: u32 },
 }
 
-/// A unit, as the manager has it.
+/// A unit as the service manager reports it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub(crate) struct Unit {
-    /// Its name.
     pub(crate) name: String,
     /// The manager knows it.
     pub(crate) loaded: bool,
-    /// It is started when the person signs in to the machine.
+    /// It starts when the user signs in to the machine.
     pub(crate) enabled: bool,
-    /// How it is now, in the manager's word.
+    /// Its state, in the words of the manager.
     pub(crate) state: String,
-    /// Its process.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) pid: Option<i32>,
-    /// What the daemon says of itself.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) says: Option<String>,
+    /// The status text that the daemon sent to the manager.
+    #[serde(rename = "says", skip_serializing_if = "Option::is_none")]
+    pub(crate) status_text: Option<String>,
 }
 
-/// What is there.
 #[derive(Clone, Debug)]
-pub(crate) struct Facts {
-    /// Whose units they are.
-    pub(crate) manager: Manager,
+pub(crate) struct ServiceState {
+    pub(crate) manager: ServiceManager,
     /// The directory of the user's own units.
     pub(crate) directory: PathBuf,
-    /// Those of our files that lie there, as they are.
-    pub(crate) files: Vec<File>,
-    /// A directory where a package has put the units.
+    /// The files of authd in that directory.
+    pub(crate) files: Vec<UnitFile>,
+    /// The directory of the units that a package installed.
     pub(crate) packaged: Option<PathBuf>,
-    /// The units that should be, whether they are there or not.
+    /// All units of authd, whether they exist or not.
     pub(crate) units: Vec<Unit>,
-    /// The process of a daemon that serves the service's socket and is not the service's.
-    pub(crate) stranger: Option<i32>,
+    /// The process of a daemon that runs outside the service and has the socket of the service.
+    pub(crate) unmanaged_pid: Option<i32>,
 }
 
-/// One step from what is there to what should be.
+/// A step of an installation or removal.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Step {
-    /// A file is written, whatever is there.
     Write {
-        /// Where.
         path: PathBuf,
-        /// What.
         text: String,
     },
-    /// A file is removed.
     Remove(PathBuf),
-    /// A daemon is asked to stop, and waited for.
+    /// Stop a daemon, and wait for its end.
     Stop(i32),
-    /// A command is run.
     Run(Vec<String>),
 }
 
-impl Manager {
-    /// The one of this platform.
+impl ServiceManager {
     pub(crate) fn of_this_platform() -> Self {
         if cfg!(target_os = "macos") {
             Self::Launchd { uid: rustix::process::getuid().as_raw() }
@@ -92,7 +79,6 @@ impl Manager {
         }
     }
 
-    /// Its name.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Systemd => "systemd",
@@ -100,7 +86,7 @@ impl Manager {
         }
     }
 
-    /// The units' names, the daemon's last.
+    /// The names of the units, the one of the daemon last.
     pub(crate) fn units(self) -> &'static [&'static str] {
         match self {
             Self::Systemd => &["authd.socket", "authd.service"],
@@ -108,7 +94,7 @@ impl Manager {
         }
     }
 
-    /// A command of its own, word by word.
+    /// The program and the arguments of a command to the manager.
     fn command(self, args: &[&str]) -> Vec<String> {
         let program: &[&str] = match self {
             Self::Systemd => &["systemctl", "--user"],
@@ -119,104 +105,90 @@ impl Manager {
 }
 
 impl Unit {
-    /// It does what it is for, in systemd's word or launchd's.
     pub(crate) fn is_running(&self) -> bool {
         ["active", "running"].contains(&self.state.as_str())
     }
 
-    /// It runs, or is about to, or is tried again and again, or waits for its turn.
+    /// It runs, or the manager is going to start it.
     fn is_up(&self) -> bool {
         !["", "inactive", "failed"].contains(&self.state.as_str())
     }
-
-    fn has_failed(&self) -> bool {
-        self.state == "failed"
-    }
 }
 
-impl Facts {
-    /// Whether there is anything of ours.
+impl ServiceState {
     pub(crate) fn is_installed(&self) -> bool {
         !self.files.is_empty() || self.packaged.is_some() || self.units.iter().any(|unit| unit.loaded)
     }
 
-    /// Whether everything is started when the person signs in to the machine.
     pub(crate) fn is_enabled(&self) -> bool {
         self.units.iter().all(|unit| unit.enabled)
     }
 
-    /// Whether everything runs.
     pub(crate) fn is_running(&self) -> bool {
         self.units.iter().all(Unit::is_running)
     }
 
-    /// The daemon's own unit.
-    pub(crate) fn daemon(&self) -> Option<&Unit> {
+    /// The unit of the daemon.
+    pub(crate) fn daemon_unit(&self) -> Option<&Unit> {
         self.units.last()
     }
 
-    /// What has to be done so that these files are there, and what they describe runs; nothing, where that
-    /// is so. A package's units are enabled and started, and no second ones written.
-    pub(crate) fn install(&self, wanted: &[File]) -> Vec<Step> {
-        let unwritten: Vec<&File> = match self.packaged {
+    /// The steps after which these files exist and their units run; none if that is the state
+    /// already. Units of a package are enabled and started, but not written.
+    pub(crate) fn install(&self, wanted: &[UnitFile]) -> Vec<Step> {
+        let changed: Vec<&UnitFile> = match self.packaged {
             Some(_) => Vec::new(),
             None => wanted.iter().filter(|file| !self.files.contains(file)).collect(),
         };
-        let changed = !unwritten.is_empty();
-        if !changed && self.is_enabled() && self.is_running() && self.stranger.is_none() {
+        let is_changed = !changed.is_empty();
+        let is_up = self.units.iter().any(Unit::is_up);
+        if !is_changed && self.is_enabled() && self.is_running() && self.unmanaged_pid.is_none() {
             return Vec::new();
         }
         let mut steps = Vec::new();
-        // What runs by the old files would go on by them.
-        if changed && self.units.iter().any(Unit::is_up) {
+        // A running unit would continue with its old file.
+        if is_changed && is_up {
             steps.push(self.stop());
         }
-        steps.extend(
-            unwritten
-                .into_iter()
-                .map(|file| Step::Write { path: self.directory.join(file.name), text: file.text.clone() }),
-        );
-        steps.extend(self.stranger.map(Step::Stop));
+        let write =
+            |file: &UnitFile| Step::Write { path: self.directory.join(file.name), text: file.text.clone() };
+        steps.extend(changed.into_iter().map(write));
+        steps.extend(self.unmanaged_pid.map(Step::Stop));
         match self.manager {
-            Manager::Systemd => {
+            ServiceManager::Systemd => {
                 steps.push(self.run(&["daemon-reload"]));
                 steps.push(self.run(&["enable", "--now", "authd.socket", "authd.service"]));
             }
-            Manager::Launchd { uid } => {
-                let at = self.packaged.as_deref().unwrap_or(&self.directory).join(files::AGENT);
-                steps.push(self.run(&["enable", &service(uid)]));
-                steps.push(if changed || !self.units.iter().any(Unit::is_up) {
-                    self.run(&["bootstrap", &domain(uid), &at.to_string_lossy()])
+            ServiceManager::Launchd { uid } => {
+                let agent = self.packaged.as_deref().unwrap_or(&self.directory).join(files::AGENT);
+                steps.push(self.run(&["enable", &launchd_service(uid)]));
+                steps.push(if is_changed || !is_up {
+                    self.run(&["bootstrap", &launchd_domain(uid), &agent.to_string_lossy()])
                 } else {
-                    self.run(&["kickstart", &service(uid)])
+                    self.run(&["kickstart", &launchd_service(uid)])
                 });
             }
         }
         steps
     }
 
-    /// What has to be done so that nothing of it is left; a package's files are the package's to remove.
+    /// The steps that remove the service. Files of a package stay.
     pub(crate) fn uninstall(&self) -> Vec<Step> {
         let mut steps = Vec::new();
         if self.units.iter().any(|unit| unit.is_up() || (unit.loaded && unit.enabled)) {
-            match self.manager {
-                Manager::Systemd => {
-                    let known = self.units.iter().filter(|unit| unit.loaded).map(|unit| unit.name.as_str());
-                    let args: Vec<&str> = ["disable", "--now"].into_iter().chain(known).collect();
-                    steps.push(self.run(&args));
-                }
-                Manager::Launchd { .. } => steps.push(self.stop()),
-            }
+            steps.push(match self.manager {
+                ServiceManager::Systemd => self.run_on(&["disable", "--now"], |unit| unit.loaded),
+                ServiceManager::Launchd { .. } => self.stop(),
+            });
         }
         steps.extend(self.files.iter().map(|file| Step::Remove(self.directory.join(file.name))));
-        if self.manager == Manager::Systemd {
+        if self.manager == ServiceManager::Systemd {
             if !self.files.is_empty() {
                 steps.push(self.run(&["daemon-reload"]));
             }
-            // A failed unit is remembered although its file is gone.
-            for unit in self.units.iter().filter(|unit| unit.has_failed()) {
-                steps.push(self.run(&["reset-failed", &unit.name]));
-            }
+            // systemd remembers a failed unit without a file.
+            let failed = self.units.iter().filter(|unit| unit.state == "failed");
+            steps.extend(failed.map(|unit| self.run(&["reset-failed", &unit.name])));
         }
         steps
     }
@@ -225,87 +197,88 @@ impl Facts {
         Step::Run(self.manager.command(args))
     }
 
+    /// A command whose last arguments are the names of some units.
+    fn run_on(&self, args: &[&str], filter: impl Fn(&Unit) -> bool) -> Step {
+        let units = self.units.iter().filter(|unit| filter(unit)).map(|unit| unit.name.as_str());
+        self.run(&args.iter().copied().chain(units).collect::<Vec<_>>())
+    }
+
     fn stop(&self) -> Step {
         match self.manager {
-            Manager::Systemd => {
-                let up = self.units.iter().filter(|unit| unit.is_up()).map(|unit| unit.name.as_str());
-                self.run(&["stop"].into_iter().chain(up).collect::<Vec<_>>())
-            }
-            Manager::Launchd { uid } => self.run(&["bootout", &service(uid)]),
+            ServiceManager::Systemd => self.run_on(&["stop"], Unit::is_up),
+            ServiceManager::Launchd { uid } => self.run(&["bootout", &launchd_service(uid)]),
         }
     }
 }
 
-/// Where a person's own agents live.
-fn domain(uid: u32) -> String {
+/// The domain of the user's agents.
+fn launchd_domain(uid: u32) -> String {
     format!("gui/{uid}")
 }
 
-/// Our agent in that place.
-fn service(uid: u32) -> String {
+/// The agent of authd in that domain.
+fn launchd_service(uid: u32) -> String {
     format!("gui/{uid}/{}", files::LABEL)
 }
 
 impl fmt::Display for Step {
-    /// What the step is going to do, as a person would do it.
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+    /// The step as a command to type.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Write { path, text } => {
                 let indented = text.lines().map(|line| format!("    {line}").trim_end().to_owned() + "\n");
-                write!(out, "write {}:\n{}", path.display(), indented.collect::<String>())
+                write!(f, "write {}:\n{}", path.display(), indented.collect::<String>())
             }
-            Self::Remove(path) => write!(out, "rm {}", path.display()),
-            Self::Stop(pid) => write!(out, "kill {pid}    # a daemon that is not the service's"),
-            Self::Run(words) => write!(out, "{}", words.join(" ")),
+            Self::Remove(path) => write!(f, "rm {}", path.display()),
+            Self::Stop(pid) => write!(f, "kill {pid}    # a daemon outside the service"),
+            Self::Run(command) => write!(f, "{}", command.join(" ")),
         }
     }
 }
 
 impl Step {
-    /// The same, once it is done; a file's text needs no repeating.
+    /// The message after the step.
     pub(crate) fn done(&self) -> String {
         match self {
             Self::Write { path, .. } => format!("wrote {}", path.display()),
             Self::Remove(path) => format!("removed {}", path.display()),
-            Self::Stop(pid) => format!("stopped authd (process {pid}), which was not the service's"),
-            Self::Run(words) => format!("ran: {}", words.join(" ")),
+            Self::Stop(pid) => format!("stopped authd (process {pid}), which ran outside the service"),
+            Self::Run(command) => format!("ran: {}", command.join(" ")),
         }
     }
 }
 
-/// Why no service manager can be asked.
+/// Why the service manager cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Unreachable {
-    /// Its program is not there.
-    Missing(&'static str),
-    /// It is there, and something else runs this machine, as in a container.
-    Idle(&'static str),
-    /// It does not run for this person, and says why.
-    Silent(String),
+    /// Its program is not installed.
+    NotInstalled(&'static str),
+    /// It is installed, but does not run this machine, for example in a container.
+    NotInCharge(&'static str),
+    /// It does not answer this user. The text is its own message.
+    NoAnswer(String),
 }
 
 impl Unreachable {
-    /// What happened, and what to do instead. `runtime` is the runtime directory of this person's manager if
-    /// there is one that this shell was not told of.
-    pub(crate) fn words(&self, runtime: Option<&Path>) -> (String, String) {
-        match (self, runtime) {
-            (Self::Missing(program), _) => (
-                format!("there is no service manager here: {program} is not installed"),
-                "run the daemon without one: authd &".to_owned(),
+    /// The detail and the hint. `runtime_dir` is the runtime directory of the user's manager, if it
+    /// exists and `XDG_RUNTIME_DIR` is not set.
+    pub(crate) fn explain(&self, runtime_dir: Option<&Path>) -> (String, String) {
+        let run_directly = "run the daemon without one: authd &";
+        match (self, runtime_dir) {
+            (Self::NotInstalled(program), _) => {
+                (format!("no service manager: {program} is not installed"), run_directly.to_owned())
+            }
+            (Self::NotInCharge(name), _) => (
+                format!("no service manager: {name} is installed, but does not run"),
+                run_directly.to_owned(),
             ),
-            (Self::Idle(name), _) => (
-                format!("there is no service manager here: {name} is installed, but does not run"),
-                "run the daemon without one: authd &".to_owned(),
+            (Self::NoAnswer(_), Some(directory)) => (
+                "XDG_RUNTIME_DIR is not set, so the service manager cannot be found".to_owned(),
+                format!("run: export XDG_RUNTIME_DIR={}", directory.display()),
             ),
-            (Self::Silent(_), Some(runtime)) => (
-                "this shell was not told where your service manager is".to_owned(),
-                format!("run: export XDG_RUNTIME_DIR={}", runtime.display()),
-            ),
-            (Self::Silent(why), None) => (
-                format!("no service manager runs for you: {why}"),
-                "have one started: sudo loginctl enable-linger \"$(id -un)\"; \
-                 or run the daemon without one: authd &"
-                    .to_owned(),
+            (Self::NoAnswer(message), None) => (
+                format!("no service manager runs for this user: {message}"),
+                format!("start one: sudo loginctl enable-linger \"$(id -un)\"; or {run_directly}"),
             ),
         }
     }

@@ -1,71 +1,71 @@
-//! Server-sent events as the Responses API streams them: bytes in, in whatever pieces they come, events
-//! out. It reads no socket, and decides nothing about an event's meaning.
+//! A parser of the server-sent events that the Responses API streams: takes bytes in chunks of any
+//! size, and returns events.
 
-use serde::Deserialize;
 use serde_json::Value;
 
-/// The longest line and the longest event, in bytes. The last event repeats the whole answer, which is
-/// below a megabyte for the longest one a model gives.
-const MAX: usize = 16 << 20;
+/// The longest line and the longest event, in bytes. The last event repeats the whole answer, and
+/// no model writes an answer of a megabyte.
+const MAX_LENGTH: usize = 16 << 20;
 
-/// An event, by the `type` in its JSON. The event's own name is not trusted: not every server sends it.
+/// An event, by the `type` in its JSON: not every server sends the `event` field.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Event {
-    /// The next piece of the answer.
+    /// The next part of the answer.
     Delta(String),
-    /// One finished message, whole.
+    /// A complete message.
     Message(String),
-    /// The answer is complete; the stream ends here and nowhere else.
+    /// The answer is complete. A stream that ends without this event was cut short.
     Completed {
-        /// The response's id.
+        /// The id of the response.
         id: Option<String>,
         /// The model that answered.
         model: Option<String>,
-        /// What it cost in tokens.
+        /// The number of tokens used.
         usage: Option<Value>,
     },
-    /// The provider gave up.
+    /// The provider reports an error.
     Failed {
-        /// The provider's code.
+        /// The error code of the provider.
         code: Option<String>,
-        /// The provider's words.
+        /// The error message of the provider.
         message: Option<String>,
     },
-    /// The model stopped before its end.
+    /// The model stopped before the end of the answer.
     Incomplete {
-        /// Why.
+        /// The reason of the provider.
         reason: Option<String>,
     },
 }
 
-/// The stream has a line or an event longer than any honest one.
+/// A line or an event is longer than 16 MiB.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TooLong;
 
-/// Reads events out of a stream.
+/// Parses a stream into events.
 #[derive(Debug, Default)]
 pub struct Reader {
     line: Vec<u8>,
     data: Vec<u8>,
-    /// A line ended with CR as the last byte so far: an LF that follows belongs to it.
+    /// The last byte was the CR of a line end: an LF that follows belongs to it.
     after_cr: bool,
-    /// A first line has begun: from now on a byte order mark is just text.
-    begun: bool,
+    /// The first line has ended: from now on a byte order mark is text.
+    has_first_line: bool,
 }
 
 impl Reader {
-    /// The events that these bytes complete. Events of no interest, and those that are no JSON, are left out.
+    /// Returns the events that these bytes complete, without unknown ones and those that are not
+    /// JSON.
     pub fn push(&mut self, bytes: &[u8]) -> Result<Vec<Event>, TooLong> {
         let mut events = Vec::new();
         for &byte in bytes {
-            let second_half = std::mem::take(&mut self.after_cr) && byte == b'\n';
+            let is_lf_of_crlf = std::mem::take(&mut self.after_cr) && byte == b'\n';
             match byte {
-                _ if second_half => {}
+                _ if is_lf_of_crlf => {}
                 b'\n' | b'\r' => {
                     self.after_cr = byte == b'\r';
                     events.extend(self.end_line()?);
                 }
-                _ if self.line.len() == MAX => return Err(TooLong),
+                _ if self.line.len() == MAX_LENGTH => return Err(TooLong),
                 _ => self.line.push(byte),
             }
         }
@@ -74,14 +74,15 @@ impl Reader {
 
     fn end_line(&mut self) -> Result<Option<Event>, TooLong> {
         let line = std::mem::take(&mut self.line);
-        let first = !std::mem::replace(&mut self.begun, true);
-        let line = if first { line.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&line) } else { &line };
+        let is_first = !std::mem::replace(&mut self.has_first_line, true);
+        let line = if is_first { line.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&line) } else { &line };
         if line.is_empty() {
             return Ok(parse(&std::mem::take(&mut self.data)));
         }
-        // Comments, names, ids and retry times are of no use here.
-        if let Some(data) = field(line, b"data") {
-            if self.data.len() + data.len() >= MAX {
+        // Ignores comments and the fields `event`, `id` and `retry`.
+        if let Some(data) = line.strip_prefix(b"data:") {
+            let data = data.strip_prefix(b" ").unwrap_or(data);
+            if self.data.len() + data.len() >= MAX_LENGTH {
                 return Err(TooLong);
             }
             if !self.data.is_empty() {
@@ -93,99 +94,37 @@ impl Reader {
     }
 }
 
-/// The value of a line with this field's name; the one space after the colon is not part of it.
-fn field<'a>(line: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {
-    let value = line.strip_prefix(name)?.strip_prefix(b":")?;
-    Some(value.strip_prefix(b" ").unwrap_or(value))
-}
-
-/// What an event's JSON may hold, as sent.
-#[derive(Deserialize)]
-struct Sent {
-    r#type: String,
-    delta: Option<Value>,
-    item: Option<Item>,
-    response: Option<Response>,
-    /// A bare `error` event has these at the top.
-    code: Option<Value>,
-    message: Option<Value>,
-    error: Option<Error>,
-}
-
-#[derive(Deserialize)]
-struct Item {
-    r#type: Option<String>,
-    #[serde(default)]
-    content: Vec<Part>,
-}
-
-#[derive(Deserialize)]
-struct Part {
-    r#type: Option<String>,
-    text: Option<String>,
-}
-
-#[derive(Default, Deserialize)]
-struct Response {
-    id: Option<String>,
-    model: Option<String>,
-    usage: Option<Value>,
-    error: Option<Error>,
-    incomplete_details: Option<Incomplete>,
-}
-
-#[derive(Deserialize)]
-struct Error {
-    code: Option<String>,
-    message: Option<String>,
-}
-
-#[derive(Deserialize)]
-struct Incomplete {
-    reason: Option<String>,
-}
-
 fn parse(data: &[u8]) -> Option<Event> {
-    let sent: Sent = serde_json::from_slice(data).ok()?;
-    match sent.r#type.as_str() {
-        "response.output_text.delta" => sent.delta.and_then(text).map(Event::Delta),
-        "response.output_item.done" => sent.item.and_then(message).map(Event::Message),
-        "response.completed" => {
-            let Response { id, model, usage, .. } = sent.response.unwrap_or_default();
-            Some(Event::Completed { id, model, usage })
-        }
-        "response.failed" => {
-            let error = sent.response.and_then(|response| response.error);
-            let (code, message) = error.map_or((None, None), |error| (error.code, error.message));
-            Some(Event::Failed { code, message })
-        }
-        "error" => {
-            let (code, message) = match sent.error {
-                Some(error) => (error.code, error.message),
-                None => (sent.code.and_then(text), sent.message.and_then(text)),
-            };
-            Some(Event::Failed { code, message })
-        }
-        "response.incomplete" => {
-            let details = sent.response.and_then(|response| response.incomplete_details);
-            Some(Event::Incomplete { reason: details.and_then(|details| details.reason) })
-        }
-        // The provider has dozens of other events, and coins new ones.
-        _ => None,
-    }
+    let payload: Value = serde_json::from_slice(data).ok()?;
+    let value = |pointer: &str| payload.pointer(pointer).filter(|value| !value.is_null());
+    let text = |pointer: &str| value(pointer).and_then(Value::as_str).map(str::to_owned);
+    let failed = |parent: &str| Event::Failed {
+        code: text(&format!("{parent}/code")),
+        message: text(&format!("{parent}/message")),
+    };
+    Some(match payload.get("type")?.as_str()? {
+        "response.output_text.delta" => Event::Delta(text("/delta")?),
+        "response.output_item.done" => Event::Message(message(payload.get("item")?)?),
+        "response.completed" => Event::Completed {
+            id: text("/response/id"),
+            model: text("/response/model"),
+            usage: value("/response/usage").cloned(),
+        },
+        "response.failed" => failed("/response/error"),
+        // The error is an object, or its fields are at the top level.
+        "error" if value("/error").is_some() => failed("/error"),
+        "error" => failed(""),
+        "response.incomplete" => Event::Incomplete { reason: text("/response/incomplete_details/reason") },
+        // The provider has dozens of other events.
+        _ => return None,
+    })
 }
 
-fn text(value: Value) -> Option<String> {
-    if let Value::String(text) = value { Some(text) } else { None }
-}
-
-/// The text of a finished message; `None` for items of another kind.
-fn message(item: Item) -> Option<String> {
-    if item.r#type.as_deref() != Some("message") {
-        return None;
-    }
-    let is_text = |part: &Part| part.r#type.as_deref() == Some("output_text");
-    Some(item.content.into_iter().filter(is_text).filter_map(|part| part.text).collect())
+/// The text of a complete message; `None` for items of other types.
+fn message(item: &Value) -> Option<String> {
+    let parts = item["content"].as_array().into_iter().flatten();
+    let texts = parts.filter(|part| part["type"] == "output_text").filter_map(|part| part["text"].as_str());
+    (item["type"] == "message").then(|| texts.collect())
 }
 
 #[cfg(test)]
@@ -195,7 +134,7 @@ mod tests {
 
     use super::*;
 
-    fn read(bytes: &[u8]) -> Vec<Event> {
+    fn parse_all(bytes: &[u8]) -> Vec<Event> {
         Reader::default().push(bytes).unwrap()
     }
 
@@ -203,7 +142,7 @@ mod tests {
         Event::Delta(text.to_owned())
     }
 
-    /// An answer as the provider sends it, with all line endings there are.
+    /// An answer as the provider sends it, with every kind of line end.
     fn stream() -> Vec<u8> {
         let events = [
             (json!({"type": "response.created", "response": {"id": "resp_1"}}), "\n"),
@@ -228,26 +167,26 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_is_its_pieces_and_its_end() {
-        let whole = "2+2 is vier — 4";
+    fn answer_has_deltas_and_a_completion() {
+        let text = "2+2 is vier — 4";
         let completed = Event::Completed {
             id: Some("resp_1".into()),
             model: Some("gpt-5.5".into()),
             usage: Some(json!({"total_tokens": 9})),
         };
-        let expected = [delta("2+2 is "), delta("vier — 4"), Event::Message(whole.into()), completed];
-        assert_eq!(read(&stream()), expected);
+        let expected = [delta("2+2 is "), delta("vier — 4"), Event::Message(text.into()), completed];
+        assert_eq!(parse_all(&stream()), expected);
     }
 
     #[test]
-    fn data_lines_are_joined_and_an_unfinished_event_is_none() {
+    fn data_lines_are_joined_and_unfinished_events_are_ignored() {
         let split =
             b"data: {\"type\":\ndata:\"response.output_text.delta\",\"delta\":\"x\"}\n\ndata: {\"type\"";
-        assert_eq!(read(split), [delta("x")]);
+        assert_eq!(parse_all(split), [delta("x")]);
     }
 
     #[test]
-    fn the_ways_to_end_badly_are_told_apart() {
+    fn each_kind_of_error_event_is_recognized() {
         let failed = json!({"type": "response.failed",
             "response": {"error": {"code": "server_is_overloaded", "message": "try later"}}});
         let error =
@@ -256,29 +195,29 @@ mod tests {
         let incomplete = json!({"type": "response.incomplete",
             "response": {"incomplete_details": {"reason": "max_output_tokens"}}});
         let some = |text: &str| Some(text.to_owned());
-        let told = |event: &Value| read(format!("data: {event}\n\n").as_bytes());
+        let parsed = |event: &Value| parse_all(format!("data: {event}\n\n").as_bytes());
         let failure = |code, message| [Event::Failed { code: some(code), message: some(message) }];
-        assert_eq!(told(&failed), failure("server_is_overloaded", "try later"));
-        assert_eq!(told(&error), failure("rate_limit_exceeded", "slow down"));
-        assert_eq!(told(&nested), failure("c", "m"));
-        assert_eq!(told(&incomplete), [Event::Incomplete { reason: some("max_output_tokens") }]);
+        assert_eq!(parsed(&failed), failure("server_is_overloaded", "try later"));
+        assert_eq!(parsed(&error), failure("rate_limit_exceeded", "slow down"));
+        assert_eq!(parsed(&nested), failure("c", "m"));
+        assert_eq!(parsed(&incomplete), [Event::Incomplete { reason: some("max_output_tokens") }]);
     }
 
     #[test]
-    fn what_never_ends_is_refused() {
+    fn endless_lines_and_events_are_errors() {
         let mut reader = Reader::default();
-        let piece = vec![b'x'; 1 << 20];
-        let refused = (0..17).find_map(|_| reader.push(&piece).err());
-        assert_eq!(refused, Some(TooLong));
+        let chunk = vec![b'x'; 1 << 20];
+        let error = (0..17).find_map(|_| reader.push(&chunk).err());
+        assert_eq!(error, Some(TooLong));
         let mut reader = Reader::default();
-        let line = [b"data: ".as_slice(), &piece, b"\n"].concat();
-        let refused = (0..17).find_map(|_| reader.push(&line).err());
-        assert_eq!(refused, Some(TooLong));
+        let line = [b"data: ".as_slice(), &chunk, b"\n"].concat();
+        let error = (0..17).find_map(|_| reader.push(&line).err());
+        assert_eq!(error, Some(TooLong));
     }
 
     proptest! {
         #[test]
-        fn any_chunking_gives_the_same_events(cuts in prop::collection::vec(0usize..2000, 0..40)) {
+        fn chunking_does_not_change_the_events(cuts in prop::collection::vec(0usize..2000, 0..40)) {
             let stream = stream();
             let mut cuts: Vec<usize> = cuts.into_iter().map(|cut| cut % stream.len()).collect();
             cuts.sort_unstable();
@@ -289,16 +228,19 @@ mod tests {
                 events.extend(reader.push(&stream[start..cut]).unwrap());
                 start = cut;
             }
-            prop_assert_eq!(events, read(&stream));
+            prop_assert_eq!(events, parse_all(&stream));
         }
 
         #[test]
-        fn any_bytes_are_survived_however_they_come(bytes in prop::collection::vec(any::<u8>(), 0..400), cut in 0usize..400) {
+        fn arbitrary_bytes_parse_the_same_in_two_chunks(
+            bytes in prop::collection::vec(any::<u8>(), 0..400),
+            cut in 0usize..400,
+        ) {
             let (head, tail) = bytes.split_at(cut.min(bytes.len()));
             let mut reader = Reader::default();
             let mut events = reader.push(head).unwrap();
             events.extend(reader.push(tail).unwrap());
-            prop_assert_eq!(events, read(&bytes));
+            prop_assert_eq!(events, parse_all(&bytes));
         }
     }
 }

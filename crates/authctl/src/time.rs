@@ -1,55 +1,52 @@
-//! Moments as people say them: how long from now, and what the clock on the wall will show.
+//! Points in time as text: relative to now, and as the local clock time.
 
 use jiff::{Timestamp, tz::TimeZone};
 
-/// As they are told. What prints by a pattern would print by any, and all of that would be linked.
+/// jiff's own formatting of a pattern would link code for every possible pattern.
 const MONTHS: [&str; 12] =
     ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
 
-/// This moment: the one place where this program reads the clock.
 #[expect(clippy::disallowed_methods, reason = "the one place where this program reads the clock")]
 pub(crate) fn now() -> Timestamp {
     Timestamp::now()
 }
 
-/// How far a moment is from now, in its two largest units: `in 52 min`, `3 d 4 h ago`, `now`.
-pub(crate) fn relative(moment: Timestamp, now: Timestamp) -> String {
-    let seconds = moment.as_second() - now.as_second();
+/// The distance from now in its two largest units: `in 52 min`, `3 d 4 h ago`, `now`.
+pub(crate) fn relative(time: Timestamp, now: Timestamp) -> String {
+    let seconds = time.as_second() - now.as_second();
     match seconds {
         0 => "now".to_owned(),
-        1.. => format!("in {}", length(seconds.unsigned_abs())),
-        ..0 => format!("{} ago", length(seconds.unsigned_abs())),
+        1.. => format!("in {}", duration(seconds.unsigned_abs())),
+        ..0 => format!("{} ago", duration(seconds.unsigned_abs())),
     }
 }
 
-/// A length of time in its two largest units, rounded down: `45 s`, `52 min`, `2 h 5 min`, `3 d 4 h`.
-pub(crate) fn length(seconds: u64) -> String {
+/// A duration in its two largest units, rounded down: `45 s`, `52 min`, `2 h 5 min`, `3 d 4 h`.
+pub(crate) fn duration(seconds: u64) -> String {
     let (minutes, hours, days) = (seconds / 60, seconds / 3600, seconds / 86_400);
-    let two = |large: u64, unit: &str, small: u64, small_unit: &str| match small {
-        0 => format!("{large} {unit}"),
-        _ => format!("{large} {unit} {small} {small_unit}"),
-    };
     match (days, hours, minutes) {
         (0, 0, 0) => format!("{seconds} s"),
         (0, 0, _) => format!("{minutes} min"),
-        (0, _, _) => two(hours, "h", minutes % 60, "min"),
-        _ => two(days, "d", hours % 24, "h"),
+        (0, _, _) if minutes % 60 == 0 => format!("{hours} h"),
+        (0, _, _) => format!("{hours} h {} min", minutes % 60),
+        _ if hours % 24 == 0 => format!("{days} d"),
+        _ => format!("{days} d {} h", hours % 24),
     }
 }
 
-/// What is left until a moment, as a countdown shows it: `14:32`. Nothing is left of the past.
+/// The time left, in minutes and seconds: `14:32`. Never negative.
 pub(crate) fn countdown(until: Timestamp, now: Timestamp) -> String {
     let left = (until.as_second() - now.as_second()).max(0);
     format!("{}:{:02}", left / 60, left % 60)
 }
 
-/// A moment on the wall clock of a place: `15:04` within half a day, else `25 Nov 15:04`.
-pub(crate) fn on_the_clock(moment: Timestamp, now: Timestamp, zone: &TimeZone) -> String {
-    let near = moment.as_second().abs_diff(now.as_second()) < 86_400 / 2;
-    let there = moment.to_zoned_datetime(zone.clone());
-    let time = format!("{:02}:{:02}", there.hour(), there.minute());
-    let month = MONTHS[usize::from(there.month().unsigned_abs()) - 1];
-    if near { time } else { format!("{} {month} {time}", there.day()) }
+/// The time in a zone: `15:04` if it is less than half a day away, else `25 Nov 15:04`.
+pub(crate) fn clock_time(time: Timestamp, now: Timestamp, zone: &TimeZone) -> String {
+    let is_near = time.as_second().abs_diff(now.as_second()) < 86_400 / 2;
+    let local = time.to_zoned_datetime(zone.clone());
+    let clock = format!("{:02}:{:02}", local.hour(), local.minute());
+    let month = MONTHS[usize::from(local.month().unsigned_abs()) - 1];
+    if is_near { clock } else { format!("{} {month} {clock}", local.day()) }
 }
 
 #[cfg(test)]
@@ -61,7 +58,7 @@ mod tests {
     }
 
     #[test]
-    fn moments_are_told_from_now() {
+    fn relative_time_has_two_units() {
         let cases = [
             (0, "now"),
             (1, "in 1 s"),
@@ -77,26 +74,26 @@ mod tests {
             (-3 * 60, "3 min ago"),
             (-(86_400 + 3600), "1 d 1 h ago"),
         ];
-        for (seconds, words) in cases {
-            assert_eq!(relative(at(seconds), at(0)), words);
+        for (seconds, expected) in cases {
+            assert_eq!(relative(at(seconds), at(0)), expected);
         }
         assert!(relative(Timestamp::MAX, Timestamp::MIN).starts_with("in "));
     }
 
     #[test]
-    fn a_countdown_ends_at_nothing() {
+    fn countdown_stops_at_zero() {
         assert_eq!(countdown(at(14 * 60 + 32), at(0)), "14:32");
         assert_eq!(countdown(at(5), at(0)), "0:05");
         assert_eq!(countdown(at(-5), at(0)), "0:00");
     }
 
     #[test]
-    fn the_clock_shows_the_day_only_when_it_is_another() {
+    fn clock_time_shows_the_date_only_when_far_away() {
         let zone = TimeZone::fixed(jiff::tz::offset(1));
         let now = "2026-11-23T14:00:00Z".parse().unwrap();
         let near = "2026-11-23T16:30:00Z".parse().unwrap();
         let far = "2026-11-25T08:05:00Z".parse().unwrap();
-        assert_eq!(on_the_clock(near, now, &zone), "17:30");
-        assert_eq!(on_the_clock(far, now, &zone), "25 Nov 09:05");
+        assert_eq!(clock_time(near, now, &zone), "17:30");
+        assert_eq!(clock_time(far, now, &zone), "25 Nov 09:05");
     }
 }

@@ -30,7 +30,7 @@ const QUIET: Duration = Duration::from_millis(20);
 /// How long the daemon may take to hang up on a client that has said all: a bound against hanging.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// The codes with a status above 499 that an honest daemon has to say in this house.
+/// The codes with a status above 499 that an honest daemon has to say here.
 const HONEST: [ErrorCode; 5] = [
     ErrorCode::ProviderUnreachable,
     ErrorCode::StoreUnavailable,
@@ -44,7 +44,7 @@ static PANICKED: AtomicBool = AtomicBool::new(false);
 
 /// The bytes as everything that a client says.
 pub fn check(data: &[u8]) {
-    let socket = house();
+    let socket = daemon_socket();
     let answer = exchange(socket, data);
     assert!(!PANICKED.load(Ordering::SeqCst), "a thread of the daemon panicked");
     let shown = find(&answer, SECRET.as_bytes()).is_some();
@@ -136,14 +136,14 @@ fn goes_on(answer: &[u8]) -> bool {
 /// Removes what the daemon would leave, a few hundred bytes; it answers nobody from now on. libFuzzer ends
 /// its process without a word, and leaves them.
 pub fn clear_up() {
-    let dir = house().parent().expect("a socket is in a directory");
+    let dir = daemon_socket().parent().expect("a socket is in a directory");
     fs::remove_dir_all(dir).expect("the directory is ours");
 }
 
 /// The daemon, started at the first use, as long as this process lives.
-fn house() -> &'static PathBuf {
-    static HOUSE: OnceLock<PathBuf> = OnceLock::new();
-    HOUSE.get_or_init(|| {
+fn daemon_socket() -> &'static PathBuf {
+    static SOCKET: OnceLock<PathBuf> = OnceLock::new();
+    SOCKET.get_or_init(|| {
         let dir = tempfile::Builder::new().prefix("authd-fuzz-").tempdir();
         let dir = dir.expect("a temporary directory").keep();
         fs::set_permissions(&dir, fs::Permissions::from_mode(0o700)).expect("it is ours");

@@ -15,7 +15,7 @@
 //! ```
 //!
 //! One server plays all three hosts by path. With [`Config::tls`] it also plays them by name: see
-//! [`Sandbox::proxy_url`]. [`house`] runs the daemon itself against a sandbox.
+//! [`Sandbox::proxy_url`]. [`test_daemon`] runs the daemon itself against a sandbox.
 
 mod account;
 mod authorize;
@@ -25,7 +25,6 @@ mod control;
 mod device;
 mod faults;
 mod gate;
-pub mod house;
 mod ledger;
 mod network;
 mod params;
@@ -37,6 +36,7 @@ mod responses;
 mod route;
 mod router;
 mod shared;
+pub mod test_daemon;
 mod tls;
 mod token;
 mod tokens;

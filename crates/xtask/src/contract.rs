@@ -7,7 +7,7 @@ use std::{fs, io, net::SocketAddr, path::PathBuf, process::Stdio, time::Duration
 use anyhow::{Context, bail, ensure};
 use authd_sandbox::{
     Account, Config, Sandbox,
-    house::{House, HouseConfig},
+    test_daemon::{TestDaemon, TestDaemonConfig},
 };
 use serde_json::Value;
 use tokio::{
@@ -58,17 +58,18 @@ async fn rounds(tools: &Tools) -> anyhow::Result<()> {
     let (mut contract, mut figures) = (Value::Null, String::new());
     for (name, ids) in ROUNDS {
         title(name);
-        let house = House::start(HouseConfig::new(shell::binary("authd")?, &sandbox).store("file")).await;
+        let daemon =
+            TestDaemon::start(TestDaemonConfig::new(shell::binary("authd")?, &sandbox).store("file")).await;
         for (profile, account) in PROFILES {
-            house.sign_in(profile, account).await;
+            daemon.sign_in(profile, account).await;
         }
         // Where Codex keeps its login; nobody else would make it.
-        fs::create_dir(house.dir().join("home/.codex"))?;
-        contract = house.get("/v1/openapi.json").await;
-        tried(ids, tools, &house, &contract).await?;
+        fs::create_dir(daemon.dir().join("home/.codex"))?;
+        contract = daemon.get("/v1/openapi.json").await;
+        tried(ids, tools, &daemon, &contract).await?;
         // Whatever was asked, the daemon is well.
-        figures += &house.request("GET", "/v1/metrics", &[], "").await.text();
-        ensure!(!house.log().contains("panicked"), "a task of the daemon panicked:\n{}", house.log());
+        figures += &daemon.request("GET", "/v1/metrics", &[], "").await.text();
+        ensure!(!daemon.log().contains("panicked"), "a task of the daemon panicked:\n{}", daemon.log());
     }
     let (reached, missed) = reached(&contract, &figures);
     say(&format!("answered with success: {reached} operations; never: {}", missed.join(", ")));
@@ -101,10 +102,10 @@ fn reached(contract: &Value, figures: &str) -> (usize, Vec<String>) {
     (reached, missed)
 }
 
-async fn tried(ids: &[&str], tools: &Tools, house: &House, contract: &Value) -> anyhow::Result<()> {
+async fn tried(ids: &[&str], tools: &Tools, daemon: &TestDaemon, contract: &Value) -> anyhow::Result<()> {
     let document = tools.dir().join("openapi.json");
     fs::write(&document, contract.to_string())?;
-    let address = bridge(house.socket()).await?;
+    let address = bridge(daemon.socket()).await?;
     let mut command = Command::new(tools.dir().join("venv/bin/schemathesis"));
     let ours = shell::root().join("crates/xtask/src/contract");
     command.arg("--config-file").arg(ours.join("schemathesis.toml")).arg("run").arg(document);
@@ -116,7 +117,7 @@ async fn tried(ids: &[&str], tools: &Tools, house: &House, contract: &Value) -> 
         command.args(ids.iter().flat_map(|id| ["--include-operation-id", id]));
     }
     command.current_dir(tools.dir()).stdin(Stdio::null()).kill_on_drop(true);
-    command.env("PYTHONPATH", ours).env("SCHEMATHESIS_HOOKS", "hooks").env("AUTHD_HOUSE", house.dir());
+    command.env("PYTHONPATH", ours).env("SCHEMATHESIS_HOOKS", "hooks").env("AUTHD_HOUSE", daemon.dir());
     command.env("PYTHONDONTWRITEBYTECODE", "1").env("NO_PROXY", "*");
     let output = timeout(PATIENCE, command.output()).await.context("schemathesis does not end")??;
     let said = String::from_utf8_lossy(&output.stdout);

@@ -6,7 +6,7 @@ use std::{path::Path, process::Stdio};
 use anyhow::{Context, ensure};
 use authd_sandbox::{
     Account, Config, Sandbox,
-    house::{House, HouseConfig},
+    test_daemon::{TestDaemon, TestDaemonConfig},
 };
 use serde_json::{Value, json};
 use tokio::process::Command;
@@ -29,14 +29,15 @@ async fn story() -> anyhow::Result<()> {
         Sandbox::start(Config::with_accounts(accounts)).await.context("the sandbox does not start")?;
     say(&format!("A stand-in for OpenAI listens on {}. It is strict: every token works", sandbox.url()));
     say("once or not at all, as with the real one. Nothing leaves this machine.");
-    let house = House::start(HouseConfig::new(shell::binary("authd")?, &sandbox).store("file")).await;
-    let authctl = Authctl { program: shell::binary("authctl")?, house: &house };
+    let daemon =
+        TestDaemon::start(TestDaemonConfig::new(shell::binary("authd")?, &sandbox).store("file")).await;
+    let authctl = Authctl { program: shell::binary("authctl")?, daemon: &daemon };
     say("authd runs. It alone holds the credentials, encrypted in a directory of its own, and");
     say("answers other programs on a Unix socket.");
 
     title("Signing in two people, in a browser that a script plays");
     for (profile, account) in [("personal", &personal), ("work", &business)] {
-        let login = house.sign_in(profile, &account.name).await;
+        let login = daemon.sign_in(profile, &account.name).await;
         let result = &login["result"];
         say(&format!(
             "{profile}: {} is signed in, plan {}, in {} mode, because {}",
@@ -65,11 +66,11 @@ async fn story() -> anyhow::Result<()> {
 
     title("A refresh: the old refresh token dies, and nobody notices");
     let generation = async || -> anyhow::Result<u64> {
-        let profile: Value = house.get("/v1/profiles/personal").await;
+        let profile: Value = daemon.get("/v1/profiles/personal").await;
         profile["generation"].as_u64().context("a profile has a generation")
     };
     let before = generation().await?;
-    house.post("/v1/profiles/personal/refresh", json!({})).await;
+    daemon.post("/v1/profiles/personal/refresh", json!({})).await;
     let after = generation().await?;
     ensure!(after > before, "the refresh changed nothing");
     say(&format!("generation {before} → {after}; the next program to ask gets the new token."));
@@ -79,11 +80,11 @@ async fn story() -> anyhow::Result<()> {
 
     title("Stopping");
     drop(authctl);
-    let directory = house.dir().to_owned();
-    let mut house = house;
-    let ended = house.sigterm_and_wait().await;
+    let directory = daemon.dir().to_owned();
+    let mut daemon = daemon;
+    let ended = daemon.sigterm_and_wait().await;
     ensure!(ended.success(), "authd ended with {ended}");
-    drop(house);
+    drop(daemon);
     ensure!(!directory.exists(), "something is left behind");
     say("authd has stopped, and everything it wrote is gone.");
     Ok(())
@@ -92,14 +93,14 @@ async fn story() -> anyhow::Result<()> {
 /// The command line client, as a person would call it.
 struct Authctl<'a> {
     program: std::path::PathBuf,
-    house: &'a House,
+    daemon: &'a TestDaemon,
 }
 
 impl Authctl<'_> {
     async fn run(&self, args: &[&str]) -> anyhow::Result<String> {
         let program: &Path = &self.program;
         let mut command = Command::new(program);
-        command.args(args).env_clear().envs(self.house.env().iter().cloned()).stdin(Stdio::null());
+        command.args(args).env_clear().envs(self.daemon.env().iter().cloned()).stdin(Stdio::null());
         let output = command.output().await.with_context(|| format!("cannot start {}", program.display()))?;
         let said = String::from_utf8_lossy(&output.stderr);
         ensure!(output.status.success(), "authctl {} failed: {}", args.join(" "), said.trim());

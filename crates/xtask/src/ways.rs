@@ -13,7 +13,7 @@ use std::{
 use anyhow::{Context, ensure};
 use authd_sandbox::{
     Account, Config, Sandbox,
-    house::{House, HouseConfig},
+    test_daemon::{TestDaemon, TestDaemonConfig},
 };
 use tokio::{process::Command as Child, time::timeout};
 
@@ -136,44 +136,44 @@ pub(crate) fn check() -> anyhow::Result<()> {
 
 async fn walk(cache: &Cache, ways: &[&Way]) -> anyhow::Result<()> {
     let sandbox = Sandbox::start(Config::with_accounts(Account::presets())).await?;
-    let house = House::start(HouseConfig::new(shell::binary("authd")?, &sandbox)).await;
+    let daemon = TestDaemon::start(TestDaemonConfig::new(shell::binary("authd")?, &sandbox)).await;
     for (profile, account) in PROFILES {
-        house.sign_in(profile, account).await;
+        daemon.sign_in(profile, account).await;
     }
     // Where codex.sh says that the configuration belongs.
-    let codex = house.dir().join("home/.codex");
+    let codex = daemon.dir().join("home/.codex");
     fs::create_dir(&codex)?;
     fs::copy(shell::root().join("examples/codex/config.toml"), codex.join("config.toml"))?;
     for way in ways {
         if way.task == Succeed {
-            run(way, cache, &house, PROFILES[0].0).await?;
+            run(way, cache, &daemon, PROFILES[0].0).await?;
             continue;
         }
         for (profile, _) in PROFILES {
-            ask(way, cache, &house, profile).await?;
+            ask(way, cache, &daemon, profile).await?;
         }
         if way.task == AskAndHeal {
             say("       and with a token that the provider refuses:");
             sandbox.expire_access_tokens();
-            ask(way, cache, &house, PROFILES[0].0).await?;
+            ask(way, cache, &daemon, PROFILES[0].0).await?;
         }
     }
     Ok(())
 }
 
-async fn ask(way: &Way, cache: &Cache, house: &House, profile: &str) -> anyhow::Result<()> {
-    let said = run(way, cache, house, profile).await?;
+async fn ask(way: &Way, cache: &Cache, daemon: &TestDaemon, profile: &str) -> anyhow::Result<()> {
+    let said = run(way, cache, daemon, profile).await?;
     ensure!(said.contains(ANSWER), "{} got no answer, but: {said}", way.line.join(" "));
     Ok(())
 }
 
-/// Runs a way to its end, with the environment of a client of the house; returns what it wrote to stdout.
-async fn run(way: &Way, cache: &Cache, house: &House, profile: &str) -> anyhow::Result<String> {
+/// Runs a way to its end, with the environment of a client of the daemon; returns what it wrote to stdout.
+async fn run(way: &Way, cache: &Cache, daemon: &TestDaemon, profile: &str) -> anyhow::Result<String> {
     let (program, args) = way.line.split_first().context("a way has a program")?;
     let started = Instant::now();
     let mut child = Child::new(program);
     child.args(args).current_dir(cache.tools.dir()).stdin(Stdio::null()).kill_on_drop(true);
-    child.env_clear().envs(house.env().iter().cloned());
+    child.env_clear().envs(daemon.env().iter().cloned());
     child.env("PATH", cache.path()?).env("AUTHCTL_PROFILE", profile).env("PYTHONDONTWRITEBYTECODE", "1");
     let shown = format!("{} ({profile})", way.line.join(" "));
     let output = timeout(PATIENCE, child.output()).await.with_context(|| format!("{shown} does not end"))?;

@@ -1,4 +1,4 @@
-//! The command line as people type it, and the help they read.
+//! Tests of the grammar and of the help text.
 
 use clap::{CommandFactory, Parser, error::ErrorKind};
 use proptest::prelude::*;
@@ -9,33 +9,32 @@ fn parse(line: &str) -> Result<Cli, clap::Error> {
     Cli::try_parse_from(line.split_whitespace())
 }
 
-fn refused(line: &str) -> ErrorKind {
-    parse(line).map(|cli| cli.verb).unwrap_err().kind()
+fn parse_fast(line: &str) -> Option<Cli> {
+    fast_path::parse(line.split_whitespace().map(OsString::from))
 }
 
 #[test]
-fn the_definition_is_sound() {
+fn definition_is_valid() {
     Cli::command().debug_assert();
 }
 
 #[test]
-fn help_is_pinned() {
+fn help_text_matches_snapshot() {
     let mut command = Cli::command();
     command.build();
     insta::assert_snapshot!("authctl", command.render_help());
     let all: String = command
         .get_subcommands_mut()
-        .filter(|verb| verb.get_name() != "help")
-        .map(|verb| {
-            let help = verb.render_help();
-            format!("$ authctl {} --help\n{help}\n", verb.get_name())
+        .filter(|command| command.get_name() != "help")
+        .map(|command| {
+            format!("$ authctl {} --help\n{}\n", command.get_name().to_owned(), command.render_help())
         })
         .collect();
-    insta::assert_snapshot!("verbs", all);
+    insta::assert_snapshot!("commands", all);
 }
 
 #[test]
-fn options_go_before_and_after_the_verb() {
+fn common_options_work_before_and_after_the_command() {
     for line in ["authctl -p work --json token", "authctl token --json --profile work"] {
         let cli = parse(line).unwrap();
         assert_eq!(cli.common.profile.as_ref().map(ProfileName::as_str), Some("work"), "{line}");
@@ -44,96 +43,61 @@ fn options_go_before_and_after_the_verb() {
 }
 
 #[test]
-fn exec_leaves_the_command_its_own_options() {
-    let Verb::Exec { command } = parse("authctl exec -p work -- env -p --json").unwrap().verb else {
+fn exec_passes_options_to_its_command() {
+    let Command::Exec { command } = parse("authctl exec -p work -- env -p --json").unwrap().command else {
         panic!()
     };
     assert_eq!(command, ["env", "-p", "--json"]);
-    assert_eq!(refused("authctl exec"), ErrorKind::MissingRequiredArgument);
 }
 
 #[test]
-fn contradictions_are_bad_usage() {
-    assert_eq!(refused("authctl login --device --paste"), ErrorKind::ArgumentConflict);
-    assert_eq!(refused("authctl login --no-wait --resume lg_1"), ErrorKind::ArgumentConflict);
-    assert_eq!(refused("authctl logout work --all"), ErrorKind::ArgumentConflict);
-    assert_eq!(refused("authctl -q -v status"), ErrorKind::ArgumentConflict);
-    assert_eq!(refused("authctl login ../etc"), ErrorKind::ValueValidation);
-    assert_eq!(refused("authctl login --resume ../../status"), ErrorKind::ValueValidation);
-    assert_eq!(refused("authctl token --min-ttl -5"), ErrorKind::UnknownArgument);
+fn invalid_lines_are_usage_errors() {
+    for (line, kind) in [
+        ("authctl exec", ErrorKind::MissingRequiredArgument),
+        ("authctl login --device --paste", ErrorKind::ArgumentConflict),
+        ("authctl login --no-wait --resume lg_1", ErrorKind::ArgumentConflict),
+        ("authctl logout work --all", ErrorKind::ArgumentConflict),
+        ("authctl -q -v status", ErrorKind::ArgumentConflict),
+        ("authctl login ../etc", ErrorKind::ValueValidation),
+        ("authctl login --resume ../../status", ErrorKind::ValueValidation),
+        ("authctl token --min-ttl -5", ErrorKind::UnknownArgument),
+    ] {
+        assert_eq!(parse(line).map(|cli| cli.command).unwrap_err().kind(), kind, "{line}");
+    }
 }
 
 #[test]
-fn what_programs_run_is_parsed_by_itself() {
+fn fast_path_takes_valid_credential_commands_only() {
     for line in [
         "authctl token",
         "authctl headers work",
         "authctl token --min-ttl 300 -p work -q",
         "a token --socket=/s",
     ] {
-        assert!(brief(line).is_some(), "{line}");
+        assert!(parse_fast(line).is_some(), "{line}");
     }
     for line in ["authctl", "authctl status", "authctl -q token", "authctl token --help", "authctl token a b"]
     {
-        assert!(brief(line).is_none(), "{line}");
+        assert!(parse_fast(line).is_none(), "{line}");
     }
 }
 
 proptest! {
     #[test]
-    fn what_is_parsed_by_itself_means_the_same(line in lines()) {
-        if let Some(cli) = brief::parse(line.iter().map(OsString::from)) {
+    fn fast_path_agrees_with_clap(line in credential_lines()) {
+        if let Some(cli) = fast_path::parse(line.iter().map(OsString::from)) {
             prop_assert_eq!(format!("{cli:?}"), format!("{:?}", Cli::try_parse_from(&line).unwrap()));
         }
     }
 }
 
-fn brief(line: &str) -> Option<Cli> {
-    brief::parse(line.split_whitespace().map(OsString::from))
-}
-
-/// Lines that begin with a credential verb, of words that mean something to it, or nearly.
-fn lines() -> impl Strategy<Value = Vec<&'static str>> {
-    let word = prop::sample::select(vec![
-        "work",
-        "a b",
-        "",
-        "..",
-        "help",
-        "token",
-        "-",
-        "--",
-        "-h",
-        "--help",
-        "-V",
-        "-=",
-        "--js",
-        "-1",
-        "7",
-        "+7",
-        "0x7",
-        "-p",
-        "-pwork",
-        "-p=w",
-        "-p-q",
-        "--profile",
-        "--profile=a",
-        "--profile=",
-        "--min-ttl",
-        "--min-ttl=5",
-        "--socket",
-        "--socket=",
-        "/s",
-        "--json",
-        "--json=",
-        "-q",
-        "--quiet",
-        "-qp",
-        "-v",
-        "-qv",
-        "--verbose",
-    ]);
-    let verb = prop::sample::select(vec!["token", "headers"]);
-    (verb, prop::collection::vec(word, 0..6))
-        .prop_map(|(verb, words)| [vec!["authctl", verb], words].concat())
+/// Lines that begin with a credential command, followed by arguments of it and by invalid ones.
+fn credential_lines() -> impl Strategy<Value = Vec<&'static str>> {
+    const ARGS: &str = "work|a b||..|help|token|-|--|-h|--help|-V|-=|--js|-1|7|+7|0x7|-p|-pwork|-p=w|-p-q|\
+        --profile|--profile=a|--profile=|--min-ttl|--min-ttl=5|--socket|--socket=|/s|--json|--json=|-q|\
+        --quiet|-qp|-v|-qv|--verbose";
+    let arg = prop::sample::select(ARGS.split('|').collect::<Vec<_>>());
+    let command = prop::sample::select(vec!["token", "headers"]);
+    (command, prop::collection::vec(arg, 0..6))
+        .prop_map(|(command, args)| [vec!["authctl", command], args].concat())
 }

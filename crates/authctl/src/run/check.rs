@@ -1,59 +1,62 @@
-//! `authctl check`: calls the account's endpoints through the relay, and says in a line each what came
-//! back. It changes nothing, and spends no tokens.
+//! `authctl check`: calls the endpoints of the account through the relay. It changes nothing and
+//! uses no tokens.
 
 use std::time::{Duration, Instant};
 
 use authd_api::{Answer, ErrorCode, Headers, Mode, Problem};
 use http::StatusCode;
-use jiff::tz::TimeZone;
 use serde_json::{Value, json};
 
-use super::{Ctl, ask::models_path};
+use super::{Context, ask::models_path};
 use crate::{
-    cli::{CredentialArgs, One},
-    failure::Failure,
-    printable, refusal, time,
+    cli::ProfileArg,
+    error::{CliError, CliResult},
+    sanitize, upstream_error,
 };
 
-/// An endpoint: its name, its path below the profile, and what its answer says in a word.
+/// The name of an endpoint, its path below the profile, and a function that summarizes its
+/// response.
 type Endpoint = (&'static str, String, fn(&Value) -> Option<String>);
 
-/// What came of one call.
-struct Finding {
+struct EndpointResult {
     name: &'static str,
     status: Option<StatusCode>,
-    took: Duration,
-    words: String,
-    trouble: Option<Problem>,
+    duration: Duration,
+    summary: String,
+    problem: Option<Problem>,
 }
 
-/// Calls them one after another: so each one's time is its own.
-pub(super) async fn check(ctl: &Ctl, one: One) -> Result<(), Failure> {
-    let headers = ctl.credential(CredentialArgs { one, min_ttl: None })?;
-    let mut findings = Vec::new();
+/// Calls one endpoint after another, so that each duration is that of one request.
+pub(super) async fn check(ctx: &Context, profile: ProfileArg) -> CliResult {
+    let headers = ctx.headers(profile, None)?;
+    let mut results = Vec::new();
     for endpoint in endpoints(&headers) {
-        let finding = call(ctl, &headers, endpoint).await;
-        if !ctl.out.wants_json() {
-            ctl.out.answer(&finding.line())?;
+        let result = call(ctx, &headers, endpoint).await?;
+        if !ctx.out.json {
+            ctx.out.print(&result.line())?;
         }
-        findings.push(finding);
+        results.push(result);
     }
-    if ctl.out.wants_json() {
-        let endpoints: Vec<Value> = findings.iter().map(Finding::json).collect();
-        ctl.out.json(&json!({"profile": headers.profile, "mode": headers.mode, "base_url": headers.base_url, "endpoints": endpoints}))?;
+    if ctx.out.json {
+        let endpoints: Vec<Value> = results.iter().map(EndpointResult::json).collect();
+        ctx.out.print_json(&json!({"profile": headers.profile, "mode": headers.mode,
+            "base_url": headers.base_url, "endpoints": endpoints}))?;
     }
-    // Without a working sign-in nothing else is worth mending.
-    let mut troubles: Vec<Problem> = findings.into_iter().filter_map(|finding| finding.trouble).collect();
-    troubles.sort_by_key(|problem| problem.code.exit_code() != ErrorCode::LoginRequired.exit_code());
-    match troubles.into_iter().next() {
+    // A sign-in problem first: it is the one to solve before the others.
+    let is_sign_in = |problem: &Problem| problem.code.exit_code() == ErrorCode::LoginRequired.exit_code();
+    let mut problems: Vec<Problem> = results.into_iter().filter_map(|result| result.problem).collect();
+    problems.sort_by_key(|problem| !is_sign_in(problem));
+    match problems.into_iter().next() {
         None => Ok(()),
-        Some(first) if first.code.exit_code() == ErrorCode::LoginRequired.exit_code() => Err(first.into()),
-        // A refused question is the provider's business here: nobody typed one.
-        Some(first) => Err(Failure::Exit(ErrorCode::ProviderRefused.exit_code(), Box::new(first))),
+        Some(problem) if is_sign_in(&problem) => Err(problem.into()),
+        // A rejected request is not an error of the user, as its own exit code would say.
+        Some(problem) => {
+            Err(CliError::WithExitCode(ErrorCode::ProviderRefused.exit_code(), Box::new(problem)))
+        }
     }
 }
 
-/// With an API key the public API is all there is.
+/// An API key is valid for the public API only.
 fn endpoints(headers: &Headers) -> Vec<Endpoint> {
     let models: Endpoint = ("models", models_path(headers), models);
     if headers.mode == Mode::ApiKey {
@@ -69,49 +72,44 @@ fn endpoints(headers: &Headers) -> Vec<Endpoint> {
     ]
 }
 
-async fn call(ctl: &Ctl, headers: &Headers, (name, path, in_words): Endpoint) -> Finding {
+async fn call(ctx: &Context, headers: &Headers, endpoint: Endpoint) -> CliResult<EndpointResult> {
+    let (name, path, summarize) = endpoint;
     let started = Instant::now();
-    let answer = ctl.get(&headers.profile, &path).await;
-    let took = started.elapsed();
-    let (status, words, trouble) = match answer {
+    let response = ctx.get(&headers.profile, &path).await;
+    let duration = started.elapsed();
+    let (status, problem) = match response {
         Ok(Answer { status, body, .. }) if status.is_success() => {
-            let said = serde_json::from_slice(&body).ok().and_then(|body| in_words(&body));
-            (Some(status), said.unwrap_or_else(|| "answered in an unknown form".to_owned()), None)
+            let summary = serde_json::from_slice(&body).ok().and_then(|body| summarize(&body));
+            let summary = summary.unwrap_or_else(|| "answered in an unknown form".to_owned());
+            return Ok(EndpointResult { name, status: Some(status), duration, summary, problem: None });
         }
-        Ok(Answer { status, headers, body }) => {
-            let problem = refusal::problem(status, &headers, &body, time::now(), &TimeZone::system());
-            (Some(status), problem.detail.clone(), Some(problem))
-        }
-        Err(failure) => {
-            let problem = failure.into_problem();
-            (None, problem.detail.clone(), Some(problem))
-        }
+        Ok(response) => (Some(response.status), upstream_error::problem(&response)),
+        Err(error) => match error.problem() {
+            Some(problem) => (None, problem.clone()),
+            None => return Err(error),
+        },
     };
-    Finding { name, status, took, words, trouble }
+    Ok(EndpointResult { name, status, duration, summary: problem.detail.clone(), problem: Some(problem) })
 }
 
-impl Finding {
+impl EndpointResult {
     fn line(&self) -> String {
-        let status = self.status.map_or_else(|| "---".to_owned(), |status| status.as_u16().to_string());
-        format!(
-            "{:<14} {status}  {:>5} ms  {}\n",
-            self.name,
-            self.took.as_millis(),
-            printable::value(&self.words)
-        )
+        let status = self.status.map_or("---".to_owned(), |status| status.as_u16().to_string());
+        let (milliseconds, summary) = (self.duration.as_millis(), sanitize::line(&self.summary));
+        format!("{:<14} {status}  {milliseconds:>5} ms  {summary}\n", self.name)
     }
 
     fn json(&self) -> Value {
         json!({
             "endpoint": self.name, "status": self.status.map(|status| status.as_u16()),
-            "milliseconds": u64::try_from(self.took.as_millis()).unwrap_or(u64::MAX),
-            "ok": self.trouble.is_none(), "summary": self.words,
+            "milliseconds": u64::try_from(self.duration.as_millis()).unwrap_or(u64::MAX),
+            "ok": self.problem.is_none(), "summary": self.summary,
         })
     }
 }
 
-fn counted(count: usize, one: &str) -> String {
-    if count == 1 { format!("1 {one}") } else { format!("{count} {one}s") }
+fn counted(count: usize, noun: &str) -> String {
+    if count == 1 { format!("1 {noun}") } else { format!("{count} {noun}s") }
 }
 
 fn models(body: &Value) -> Option<String> {
@@ -120,32 +118,35 @@ fn models(body: &Value) -> Option<String> {
 
 /// The accounts are a list, or a map by id.
 fn accounts(body: &Value) -> Option<String> {
-    let accounts = body.get("accounts")?;
-    let count =
-        accounts.as_array().map(Vec::len).or_else(|| accounts.as_object().map(serde_json::Map::len))?;
+    let count = match body.get("accounts")? {
+        Value::Array(accounts) => accounts.len(),
+        Value::Object(accounts) => accounts.len(),
+        _ => return None,
+    };
     Some(counted(count, "account"))
 }
 
 fn me(body: &Value) -> Option<String> {
-    let who = body.get("email").or_else(|| body.get("id"))?.as_str()?;
-    Some(refusal::quote(who))
+    Some(upstream_error::quote(body.get("email").or_else(|| body.get("id"))?.as_str()?))
 }
 
 fn conversations(body: &Value) -> Option<String> {
+    let total = body.get("total").and_then(Value::as_u64).and_then(|total| usize::try_from(total).ok());
     let listed = || body.get("items").and_then(Value::as_array).map(Vec::len);
-    let count = body.get("total").and_then(Value::as_u64).and_then(|total| usize::try_from(total).ok());
-    Some(counted(count.or_else(listed)?, "conversation"))
+    Some(counted(total.or_else(listed)?, "conversation"))
 }
 
 fn usage(body: &Value) -> Option<String> {
     let limits = body.get("rate_limit")?;
-    let left = |window: &str| {
-        let used = limits.get(window)?.get("used_percent")?.as_f64()?;
-        let hours = limits.get(window)?.get("limit_window_seconds")?.as_u64()? / 3600;
-        let span = if hours >= 48 { counted_days(hours) } else { format!("{hours} h") };
+    let remaining = |window: &str| {
+        let window = limits.get(window)?;
+        let used = window.get("used_percent")?.as_f64()?;
+        let hours = window.get("limit_window_seconds")?.as_u64()? / 3600;
+        let span = if hours >= 48 { format!("{} d", hours / 24) } else { format!("{hours} h") };
         Some(format!("{:.0} % left of {span}", (100.0 - used).clamp(0.0, 100.0)))
     };
-    let windows: Vec<String> = ["primary_window", "secondary_window"].into_iter().filter_map(left).collect();
+    let windows: Vec<String> =
+        ["primary_window", "secondary_window"].into_iter().filter_map(remaining).collect();
     match (windows.is_empty(), limits.get("limit_reached").and_then(Value::as_bool)) {
         (_, Some(true)) => Some("the limit is reached".to_owned()),
         (true, _) => None,
@@ -153,17 +154,13 @@ fn usage(body: &Value) -> Option<String> {
     }
 }
 
-fn counted_days(hours: u64) -> String {
-    format!("{} d", hours / 24)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn answers_are_told_in_a_word() {
-        let some = |words: &str| Some(words.to_owned());
+    fn responses_are_summarized() {
+        let some = |summary: &str| Some(summary.to_owned());
         assert_eq!(models(&json!({"models": [1, 2]})), some("2 models"));
         assert_eq!(models(&json!({"data": [1]})), some("1 model"));
         assert_eq!(accounts(&json!({"accounts": {"a": {}}})), some("1 account"));
@@ -171,20 +168,21 @@ mod tests {
         assert_eq!(me(&json!({"email": "a@b"})), some("a@b"));
         assert_eq!(conversations(&json!({"items": [1], "total": 3})), some("3 conversations"));
         let window = |used: f64, seconds: u64| json!({"used_percent": used, "limit_window_seconds": seconds});
-        let limits = json!({"rate_limit": {"primary_window": window(12.0, 18_000), "secondary_window": window(34.0, 604_800)}});
+        let limits = json!({"rate_limit": {"primary_window": window(12.0, 18_000),
+            "secondary_window": window(34.0, 604_800)}});
         assert_eq!(usage(&limits), some("88 % left of 5 h, 66 % left of 7 d"));
         assert_eq!(usage(&json!({"rate_limit": {"limit_reached": true}})), some("the limit is reached"));
     }
 
     #[test]
-    fn another_form_is_no_word() {
-        for in_words in [models, accounts, me, conversations, usage] {
+    fn unknown_responses_have_no_summary() {
+        for summarize in [models, accounts, me, conversations, usage] {
             for body in [
                 json!(null),
                 json!([]),
                 json!({"models": 1, "accounts": 1, "email": 1, "total": "x", "rate_limit": 1}),
             ] {
-                assert_eq!(in_words(&body), None, "{body}");
+                assert_eq!(summarize(&body), None, "{body}");
             }
         }
     }

@@ -1,88 +1,74 @@
-//! `authctl import`, `export` and `codex`: the verbs that share a login with the Codex CLI.
+//! `authctl import`, `export` and `codex`: a login shared with the Codex CLI.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use authd_api::{CodexBody, ErrorCode, ExportBody, ImportBody, LoginFile, LoginFileOutcome};
 
-use super::{Ctl, within};
+use super::{Context, with_timeout};
 use crate::{
-    cli::{CodexDeed, CodexHome, ProgramArg},
-    failure::Failure,
-    printable, show,
+    cli::{CodexCommand, CodexHome, ProgramArg},
+    env,
+    error::{CliError, CliResult},
+    render, sanitize,
 };
 
-/// Takes over a login.
-pub(super) async fn import(ctl: &Ctl, source: ProgramArg, path: Option<PathBuf>) -> Result<(), Failure> {
-    let path = from_root(path.or_else(|| codex_home().map(|home| home.join("auth.json"))))?;
-    let body = ImportBody { source: source.into(), path, profile: ctl.profile.clone() };
-    let profile = within(ctl.client.import(&body)).await?;
-    let who = printable::value(profile.email.as_deref().unwrap_or("a key"));
-    let mode = show::mode(profile.mode);
-    ctl.out.say(&format!("{who} is profile \"{}\" now, in {mode} mode; Codex goes on working", profile.name));
-    if ctl.out.wants_json() { ctl.out.json(&profile) } else { Ok(()) }
+pub(super) async fn import(ctx: &Context, source: ProgramArg, path: Option<PathBuf>) -> CliResult {
+    let body = ImportBody { source: source.into(), path: login_file(path)?, profile: ctx.profile.clone() };
+    let profile = with_timeout(ctx.client.import(&body)).await?;
+    let account = sanitize::line(profile.email.as_deref().unwrap_or("the API key"));
+    let (name, mode) = (&profile.name, render::mode(profile.mode));
+    let message = format!("{account} is profile \"{name}\" now, in {mode} mode; Codex continues to work");
+    ctx.out.done(&message, &profile)
 }
 
-/// Gives a login back.
-pub(super) async fn export(ctl: &Ctl, target: ProgramArg, path: Option<PathBuf>) -> Result<(), Failure> {
-    let path = from_root(path.or_else(|| codex_home().map(|home| home.join("auth.json"))))?;
-    let body = ExportBody { target: target.into(), path };
-    let given = within(ctl.client.export(ctl.profile.as_ref(), &body)).await?;
-    ctl.out.say(&format!(
-        "the login of \"{}\" is in {} now, and forgotten here",
-        given.profile,
-        given.path.display()
-    ));
-    if ctl.out.wants_json() { ctl.out.json(&given) } else { Ok(()) }
+pub(super) async fn export(ctx: &Context, target: ProgramArg, path: Option<PathBuf>) -> CliResult {
+    let body = ExportBody { target: target.into(), path: login_file(path)? };
+    let file = with_timeout(ctx.client.export(ctx.profile.as_ref(), &body)).await?;
+    let message = format!("moved the login of \"{}\" to {}", file.profile, file.path.display());
+    ctx.out.done(&message, &file)
 }
 
-/// Supplies a home of Codex, or no more.
-pub(super) async fn codex(ctl: &Ctl, deed: CodexDeed) -> Result<(), Failure> {
+pub(super) async fn codex(ctx: &Context, command: CodexCommand) -> CliResult {
     let body = |CodexHome { home }: CodexHome| {
-        Ok::<_, Failure>(CodexBody { home: from_root(home.or_else(codex_home))? })
+        CliResult::Ok(CodexBody { home: absolute(home.or_else(codex_home))? })
     };
-    let (file, words) = match deed {
-        CodexDeed::Install(home) => {
-            let file = within(ctl.client.install_codex(ctl.profile.as_ref(), &body(home)?)).await?;
-            let words = format!(
-                "Codex uses \"{}\" through {}, which authd keeps fresh",
-                file.profile,
-                file.path.display()
-            );
-            (file, words)
+    match command {
+        CodexCommand::Install(home) => {
+            let file = with_timeout(ctx.client.install_codex(ctx.profile.as_ref(), &body(home)?)).await?;
+            let (name, path) = (&file.profile, file.path.display());
+            ctx.out.done(&format!("Codex uses \"{name}\" through {path}, which authd keeps fresh"), &file)
         }
-        CodexDeed::Uninstall(home) => {
-            let file = within(ctl.client.uninstall_codex(ctl.profile.as_ref(), &body(home)?)).await?;
-            let words = uninstalled(&file);
-            (file, words)
+        CodexCommand::Uninstall(home) => {
+            let file = with_timeout(ctx.client.uninstall_codex(ctx.profile.as_ref(), &body(home)?)).await?;
+            ctx.out.done(&uninstalled(&file), &file)
         }
-    };
-    ctl.out.say(&words);
-    if ctl.out.wants_json() { ctl.out.json(&file) } else { Ok(()) }
-}
-
-/// What came of a home that is supplied no more.
-fn uninstalled(file: &LoginFile) -> String {
-    let path = file.path.display();
-    match file.outcome {
-        Some(LoginFileOutcome::Restored) => format!("{path} is as it was"),
-        Some(LoginFileOutcome::Removed) => format!("there is no login in {path} any more"),
-        Some(LoginFileOutcome::LeftAlone) => {
-            format!("{path} is left as it is: somebody signed in to Codex there meanwhile")
-        }
-        Some(LoginFileOutcome::Unknown) | None => format!("{path} is not kept fresh any more"),
     }
 }
 
-/// The daemon works in another directory, so it is told paths from the root.
-fn from_root(path: Option<PathBuf>) -> Result<Option<PathBuf>, Failure> {
+fn uninstalled(file: &LoginFile) -> String {
+    let path = file.path.display();
+    match file.outcome {
+        Some(LoginFileOutcome::Restored) => format!("restored {path}"),
+        Some(LoginFileOutcome::Removed) => format!("removed the login from {path}"),
+        Some(LoginFileOutcome::LeftAlone) => {
+            format!("{path} is left as it is: it has a newer login that Codex made")
+        }
+        Some(LoginFileOutcome::Unknown) | None => format!("authd does not update {path} any more"),
+    }
+}
+
+fn login_file(path: Option<PathBuf>) -> CliResult<Option<PathBuf>> {
+    absolute(path.or_else(|| codex_home().map(|home| home.join("auth.json"))))
+}
+
+/// The daemon has another working directory, so it needs absolute paths.
+fn absolute(path: Option<PathBuf>) -> CliResult<Option<PathBuf>> {
     let Some(path) = path else { return Ok(None) };
     std::path::absolute(&path)
         .map(Some)
-        .map_err(|error| Failure::new(ErrorCode::BadRequest, format!("{}: {error}", path.display())))
+        .map_err(|error| CliError::new(ErrorCode::BadRequest, format!("{}: {error}", path.display())))
 }
 
-/// Where Codex keeps its things, if this shell says so or has a home.
 fn codex_home() -> Option<PathBuf> {
-    let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
-    set("CODEX_HOME").map(PathBuf::from).or_else(|| Some(Path::new(&set("HOME")?).join(".codex")))
+    env::path("CODEX_HOME").or_else(|| env::path("HOME").map(|home| home.join(".codex")))
 }

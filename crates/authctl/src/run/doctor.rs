@@ -1,95 +1,80 @@
-//! `authctl doctor`: what could keep things from working, a line each with its remedy. What only the
-//! daemon can see, it is asked; what it cannot say of itself, is looked at here.
+//! `authctl doctor`: prints the findings of the daemon, and those about the daemon itself.
 
 use std::{os::unix::fs::MetadataExt, path::Path};
 
-use authd_api::{ErrorCode, Finding, FindingState};
+use authd_api::{ErrorCode, Finding, FindingState, Status};
 use serde_json::json;
 
-use super::{Ctl, within};
-use crate::{failure::Failure, private, show, start};
+use super::{Context, with_timeout};
+use crate::{
+    error::{CliError, CliResult},
+    launch, owned_file, render,
+};
 
-/// Looks at everything, and fails as the first thing that does.
-pub(super) async fn doctor(ctl: &Ctl) -> Result<(), Failure> {
-    let mut findings = vec![socket(&ctl.paths.socket), service()];
-    let daemon = within(ctl.client.status()).await;
-    let absent = match &daemon {
-        Ok(status) if status.version == env!("CARGO_PKG_VERSION") => {
-            findings.push(found(
-                "daemon",
-                FindingState::Ok,
-                format!("version {}, process {}", status.version, status.pid),
-            ));
-            None
-        }
+/// Prints all findings. The exit code is the one of the unreachable daemon, else of the first
+/// failed check.
+pub(super) async fn doctor(ctx: &Context) -> CliResult {
+    let mut findings = vec![check_socket(&ctx.paths.socket), check_service()];
+    let exit_code = match with_timeout(ctx.client.status()).await {
         Ok(status) => {
-            let detail =
-                format!("authd has version {}, and authctl {}", status.version, env!("CARGO_PKG_VERSION"));
-            findings.push(found("daemon", FindingState::Warning, detail).remedy("restart authd"));
-            None
+            findings.push(check_version(&status));
+            findings.extend(with_timeout(ctx.client.diagnosis()).await?.findings);
+            let failed = findings.iter().find(|finding| finding.state == FindingState::Failed);
+            failed.map(|failed| failed.code.unwrap_or(ErrorCode::Internal).exit_code())
         }
-        Err(failure) => failure.problem().cloned(),
+        Err(error) => {
+            let Some(problem) = error.problem() else { return Err(error) };
+            let hint = problem.hint.as_deref().unwrap_or("start it: authd &");
+            findings.push(finding("daemon", FindingState::Failed, problem.detail.clone()).remedy(hint));
+            Some(problem.code.exit_code())
+        }
     };
-    if let Some(problem) = absent {
-        let finding = found("daemon", FindingState::Failed, problem.detail.clone());
-        findings.push(finding.remedy(problem.hint.as_deref().unwrap_or("start it: authd &")));
-        tell(ctl, &findings)?;
-        return Err(Failure::Told(problem.code.exit_code()));
-    }
-    findings.extend(within(ctl.client.diagnosis()).await?.findings);
-    tell(ctl, &findings)?;
-    match findings.iter().find(|finding| finding.state == FindingState::Failed) {
-        None => Ok(()),
-        Some(failed) => Err(Failure::Told(failed.code.unwrap_or(ErrorCode::Internal).exit_code())),
+    ctx.out.result(&json!({"findings": findings}), || render::findings(&findings, ctx.out.stdout_style))?;
+    exit_code.map_or(Ok(()), |code| Err(CliError::Reported(code)))
+}
+
+fn check_version(daemon: &Status) -> Finding {
+    let (version, own) = (&daemon.version, env!("CARGO_PKG_VERSION"));
+    if version == own {
+        finding("daemon", FindingState::Ok, format!("version {version}, process {}", daemon.pid))
+    } else {
+        let detail = format!("authd has version {version}, and authctl {own}");
+        finding("daemon", FindingState::Warning, detail).remedy("restart authd")
     }
 }
 
-fn tell(ctl: &Ctl, findings: &[Finding]) -> Result<(), Failure> {
-    if ctl.out.wants_json() {
-        return ctl.out.json(&json!({"findings": findings}));
-    }
-    ctl.out.answer(&show::findings(findings, ctl.out.paint()))
-}
-
-/// The socket must be there, ours, and private.
-fn socket(path: &Path) -> Finding {
+/// The socket must exist, belong to this user and be private.
+fn check_socket(path: &Path) -> Finding {
     let shown = path.display();
-    let own = rustix::process::geteuid().as_raw();
+    let warning = |detail| finding("socket", FindingState::Warning, detail);
     match std::fs::metadata(path) {
-        Ok(there) if there.uid() != own => {
-            let detail = format!("{shown} belongs to another user (uid {})", there.uid());
-            let finding = found("socket", FindingState::Failed, detail);
+        Ok(socket) if socket.uid() != rustix::process::geteuid().as_raw() => {
+            let detail = format!("{shown} belongs to another user (uid {})", socket.uid());
+            let finding = finding("socket", FindingState::Failed, detail);
             Finding { code: Some(ErrorCode::Forbidden), ..finding }
                 .remedy("name the socket of your own daemon with --socket or AUTHD_SOCKET")
         }
-        Ok(there) if there.mode() & 0o077 != 0 => {
-            found("socket", FindingState::Warning, format!("{shown} is open to other users"))
-                .remedy("restart authd; it makes its socket private")
-        }
-        Ok(_) => {
-            match path.parent().map_or(Ok(()), |directory| private::check_own_directory(directory, 0o022)) {
-                Ok(()) => found("socket", FindingState::Ok, shown.to_string()),
-                Err(error) => found("socket", FindingState::Warning, format!("{shown}: {error}"))
-                    .remedy("have the socket in a directory of your own: chmod 700 it, or name another"),
-            }
-        }
-        Err(error) => found("socket", FindingState::Warning, format!("{shown}: {error}"))
-            .remedy("no daemon has made it; see below"),
+        Ok(socket) if socket.mode() & 0o077 != 0 => warning(format!("{shown} is open to other users"))
+            .remedy("restart authd, which makes its socket private"),
+        Ok(_) => match path.parent().map(|directory| owned_file::check_own_directory(directory, 0o022)) {
+            Some(Err(error)) => warning(format!("{shown}: {error}"))
+                .remedy("run chmod 700 on the directory, or put the socket into a directory of your own"),
+            Some(Ok(())) | None => finding("socket", FindingState::Ok, shown.to_string()),
+        },
+        Err(error) => warning(format!("{shown}: {error}")).remedy("the daemon creates it; see below"),
     }
 }
 
-fn service() -> Finding {
-    match start::installed_unit() {
-        Some(unit) => found("service", FindingState::Ok, format!("{unit} is installed")),
-        None => found(
-            "service",
-            FindingState::Ok,
-            "not installed; authctl login starts authd when it is needed, authctl service install for good"
-                .to_owned(),
-        ),
-    }
+fn check_service() -> Finding {
+    let detail = match launch::installed_unit() {
+        Some(unit) => format!("{unit} is installed"),
+        None => "not installed; authctl login starts authd when it does not run, \
+                 authctl service install keeps it running"
+            .to_owned(),
+    };
+    finding("service", FindingState::Ok, detail)
 }
 
-fn found(check: &str, state: FindingState, detail: String) -> Finding {
+fn finding(check: &str, state: FindingState, detail: String) -> Finding {
     Finding { check: check.to_owned(), state, detail, remedy: None, code: None }
 }

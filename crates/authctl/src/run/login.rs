@@ -1,288 +1,270 @@
-//! `authctl login`: starts a sign-in, gets the person to its page, and waits for the end of it: by the
-//! callback, a pasted address or a device code, whichever comes first.
+//! `authctl login`: starts a login, shows its page to the user, and waits for the end: by the
+//! callback, a pasted address or a device code.
 
 use std::{
     io::{self, BufRead, IsTerminal},
-    iter::Cycle,
-    str::Chars,
     time::{Duration, Instant},
 };
 
-use authd_api::{
-    CallbackBody, ClientError, ErrorCode, Flow, Login, LoginBody, LoginState, Problem, ProfileName, route,
-};
+use authd_api::{CallbackBody, ClientError, ErrorCode, Flow, Login, LoginBody, LoginState, Problem, route};
 use http::Method;
-use jiff::Timestamp;
 use signal_hook::{
     consts::{SIGINT, SIGTERM},
     low_level::pipe,
 };
 use tokio::{io::AsyncReadExt, net::UnixStream, sync::mpsc};
 
-use super::{Ctl, within};
+use super::{Context, with_timeout};
 use crate::{
-    browser::{self, Surroundings, Way},
+    browser::{self, Action, Environment},
     cli::LoginArgs,
-    failure::Failure,
-    out::Out,
-    printable::value,
-    show, start, time,
+    error::{CliError, CliResult},
+    launch,
+    output::Output,
+    render,
+    sanitize::line,
+    time,
 };
 
-/// How long one long poll waits, in seconds: short enough that a vanished daemon is noticed.
+/// The duration of one long poll, in seconds.
 const POLL: u64 = 20;
 
-/// How long a daemon that went away during a login may take to come back. The login survives it.
-const ABSENCE: Duration = Duration::from_secs(20);
+/// How long a daemon that stopped may take to start again. The login survives the restart.
+const RESTART_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// The pause between two looks at a daemon that went away.
+/// The pause between two attempts to reach a daemon that stopped.
 const PAUSE: Duration = Duration::from_millis(250);
 
-/// How long the daemon may take to hear that a login is called off.
-const LAST_WORD: Duration = Duration::from_secs(2);
+const CANCEL_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// How often the countdown moves.
-const TICK: Duration = Duration::from_millis(120);
-
-/// What turns in front of it.
 const SPINNER: &str = "⠁⠂⠄⡀⢀⠠⠐⠈";
+const SPINNER_INTERVAL: Duration = Duration::from_millis(120);
 
-/// The longest line taken from stdin, in bytes: no redirect URL is longer.
+/// The longest line read from stdin, in bytes: more than any redirect URL.
 const MAX_LINE: usize = 64 << 10;
 
-/// Signs somebody in.
-pub(super) async fn login(ctl: &Ctl, args: LoginArgs) -> Result<(), Failure> {
+pub(super) async fn login(ctx: &Context, args: LoginArgs) -> CliResult {
     let login = match &args.resume {
-        Some(id) => within(ctl.client.login(id.as_str(), None)).await?,
-        None => begin(ctl, &args).await?,
+        Some(id) => with_timeout(ctx.client.login(id, None)).await?,
+        None => start(ctx, &args).await?,
     };
     if args.no_wait {
-        return hand_over(ctl, &login);
+        return print_pending(ctx, &login);
     }
-    // Before anything is shown: whoever has seen the page's address may call it off.
-    let mut calling_off = CallingOff::new()?;
+    // Before the first output: a user who sees the address may press Ctrl-C at once.
+    let mut cancel = CancelSignal::new()?;
     if !login.state.is_final() {
-        guide(ctl, &args, &login);
+        show_page(ctx, &args, &login);
     }
     let id = login.id.clone();
-    let ended = tokio::select! {
-        ended = wait(ctl, login, args.paste || io::stdin().is_terminal()) => Some(ended?),
-        () = calling_off.wished() => None,
-    };
-    match ended {
-        Some(login) => finish(ctl, &login),
-        None => Err(call_off(ctl, &id, calling_off).await),
+    tokio::select! {
+        ended = wait_for_end(ctx, login, args.paste || io::stdin().is_terminal()) => finish(ctx, &ended?),
+        () = cancel.received() => {
+            cancel_login(ctx, &id, cancel).await;
+            Err(CliError::Cancelled)
+        }
     }
 }
 
-/// Starts a login, and the daemon before it if none runs.
-async fn begin(ctl: &Ctl, args: &LoginArgs) -> Result<Login, Failure> {
+/// Starts the login, and the daemon if it does not run.
+async fn start(ctx: &Context, args: &LoginArgs) -> CliResult<Login> {
     let body = LoginBody {
-        profile: ctl.named(args.one.clone()),
+        profile: ctx.profile_name(args.profile.clone()),
         flow: if args.device { Flow::Device } else { Flow::Browser },
         mode: args.mode.into(),
         workspace: args.workspace.clone(),
         replace: args.replace,
         paste: args.paste,
     };
-    match within(ctl.client.start_login(&body)).await {
-        Err(failure) if failure.is_no_daemon() => {
-            start::daemon(&ctl.paths, ctl.own_socket, ctl.out).await?;
-            within(ctl.client.start_login(&body)).await
+    match with_timeout(ctx.client.start_login(&body)).await {
+        Err(error) if error.is_no_daemon() => {
+            launch::start_daemon(&ctx.paths, ctx.is_own_socket, ctx.out).await?;
+            with_timeout(ctx.client.start_login(&body)).await
         }
-        started => started,
+        result => result,
     }
 }
 
-/// Start now, authorize elsewhere, confirm later: what that takes, and nothing else.
-fn hand_over(ctl: &Ctl, login: &Login) -> Result<(), Failure> {
-    if ctl.out.wants_json() {
-        return ctl.out.json(login);
+/// Prints what `--no-wait` promises: the URL, the device code if any, and the login id.
+fn print_pending(ctx: &Context, login: &Login) -> CliResult {
+    if ctx.out.json {
+        return ctx.out.print_json(login);
     }
     let url = login.authorize_url.as_ref().or(login.verification_url.as_ref());
-    let lines = [url, login.user_code.as_ref(), Some(&login.id)].into_iter().flatten();
-    ctl.out.answer(&lines.map(|line| format!("{}\n", value(line))).collect::<String>())?;
-    ctl.out.say(&format!("sign in there, then run: authctl login --resume {}", value(&login.id)));
+    let values = [url, login.user_code.as_ref(), Some(&login.id)].into_iter().flatten();
+    ctx.out.print(&values.map(|value| format!("{}\n", line(value))).collect::<String>())?;
+    ctx.out.info(&format!("sign in there, then run: authctl login --resume {}", line(&login.id)));
     Ok(())
 }
 
-/// Gets the person to the page.
-fn guide(ctl: &Ctl, args: &LoginArgs, login: &Login) {
-    let out = ctl.out;
+/// Opens the page, or shows where it is.
+fn show_page(ctx: &Context, args: &LoginArgs, login: &Login) {
+    let out = ctx.out;
     if let (Some(url), Some(code)) = (&login.verification_url, &login.user_code) {
-        let (url, code) = (value(url), value(code));
-        out.insist(&format!(
-            "On any device, go to:\n\n  {url}\n\nand enter the code:  {}\n",
-            out.words().bold(&code)
-        ));
-        out.say("Never give this code to anybody else: it signs in whoever asked for it.");
+        let (url, code) = (line(url), out.stderr_style.bold(&line(code)));
+        out.always(&format!("On any device, open:\n\n  {url}\n\nand enter the code:  {code}\n"));
+        out.info("Do not share this code: the account of the user that enters it is signed in here.");
         return;
     }
     let Some(authorize_url) = &login.authorize_url else { return };
-    let url = value(authorize_url);
+    let url = line(authorize_url);
     if args.paste {
-        out.insist(&format!("Open this page in a browser, on any machine:\n\n  {url}\n"));
-        out.insist("It ends on an address that may not load. Paste that address here, and press Enter:");
+        out.always(&format!("Open this page in a browser, on any machine:\n\n  {url}\n"));
+        out.always("The last page may not load. Paste its address here, and press Enter:");
         return;
     }
-    let watched = io::stderr().is_terminal();
-    let way = browser::way(Surroundings::from_env(watched), args.no_browser, login.redirect_uri.as_deref());
-    match way {
-        // The address of one use, so that the process list shows none that signs a person in. An older
-        // daemon tells none.
-        Way::Open if browser::open(login.open_url.as_ref().unwrap_or(authorize_url)) => {
-            out.say(&format!(
-                "A browser was opened to sign in. If none came up, open this page:\n\n  {url}\n"
-            ));
-        }
-        Way::Open | Way::Show => out.insist(&format!("Open this page to sign in:\n\n  {url}\n")),
-        Way::ShowWithTunnel(port) => {
-            out.insist(&format!("You came over SSH, so open this page on your own machine:\n\n  {url}\n"));
-            out.insist(&format!(
-                "To bring the browser back here, first run there:  ssh -L {port}:localhost:{port} THIS-HOST"
+    let environment = Environment::detect(io::stderr().is_terminal());
+    match browser::action(environment, args.no_browser, login.redirect_uri.as_deref()) {
+        // `open_url` is valid once, so the process list shows no reusable address. Older daemons
+        // have none.
+        Action::Open if browser::open(login.open_url.as_ref().unwrap_or(authorize_url)) => out.info(
+            &format!("A browser was opened to sign in. If you do not see it, open this page:\n\n  {url}\n"),
+        ),
+        Action::Open | Action::Show => out.always(&format!("Open this page to sign in:\n\n  {url}\n")),
+        Action::ShowWithTunnel(port) => {
+            out.always(&format!("This is an SSH session. Open this page on your own machine:\n\n  {url}\n"));
+            out.always(&format!(
+                "Run this there first, for the way back:  ssh -L {port}:localhost:{port} THIS-HOST"
             ));
         }
     }
     if io::stdin().is_terminal() {
-        out.say("Or paste the address that the browser ended on, and press Enter.");
+        out.info("Or paste the address of the last page here, and press Enter.");
     }
 }
 
-/// The person's wish to call it off: Ctrl-C, or the signal that ends a program. It is not tokio that hears
-/// them, for it would prepare to with every verb.
-struct CallingOff(UnixStream);
+/// Ctrl-C or SIGTERM. Without tokio's signal driver, which would slow down the start of every
+/// command.
+struct CancelSignal(UnixStream);
 
-impl CallingOff {
-    /// From now on, the wish is heard.
-    fn new() -> Result<Self, Failure> {
-        let (heard, told) = UnixStream::pair()?;
-        let told = told.into_std()?;
-        pipe::register(SIGINT, told.try_clone()?)?;
-        pipe::register(SIGTERM, told)?;
-        Ok(Self(heard))
+impl CancelSignal {
+    fn new() -> CliResult<Self> {
+        let (receiver, sender) = UnixStream::pair()?;
+        let sender = sender.into_std()?;
+        pipe::register(SIGINT, sender.try_clone()?)?;
+        pipe::register(SIGTERM, sender)?;
+        Ok(Self(receiver))
     }
 
-    async fn wished(&mut self) {
-        // It cannot fail or end: the other side is kept as long as this program runs.
+    async fn received(&mut self) {
+        // Cannot fail: the sender lives as long as the process.
         let _ = self.0.read_u8().await;
     }
 }
 
-/// Waits for the end, while pasted addresses are taken and the countdown runs.
-async fn wait(ctl: &Ctl, mut login: Login, takes_lines: bool) -> Result<Login, Failure> {
-    let mut countdown = Countdown::new(ctl, &login);
+/// Waits for the end of the login, takes pasted addresses, and shows the countdown.
+async fn wait_for_end(ctx: &Context, mut login: Login, reads_stdin: bool) -> CliResult<Login> {
+    let countdown = Countdown(ctx.out);
+    let mut spinner = SPINNER.chars().cycle();
     let mut lines =
-        if takes_lines && login.flow == Flow::Browser { stdin_lines() } else { mpsc::channel(1).1 };
-    let mut ticks = tokio::time::interval(TICK);
-    let mut missed: Option<Instant> = None;
+        if reads_stdin && login.flow == Flow::Browser { stdin_lines() } else { mpsc::channel(1).1 };
+    let mut ticks = tokio::time::interval(SPINNER_INTERVAL);
+    let mut unreachable_since: Option<Instant> = None;
     while !login.state.is_final() {
-        // Made anew only when it has answered: a tick does not start it over.
+        // The poll continues through ticks and pasted lines.
         let id = login.id.clone();
-        let poll = ctl.client.login(&id, Some(POLL));
+        let poll = ctx.client.login(&id, Some(POLL));
         tokio::pin!(poll);
-        let now = loop {
+        let updated = loop {
             tokio::select! {
-                answer = &mut poll => match answer {
-                    Ok(now) => {
-                        missed = None;
-                        break Some(now);
+                response = &mut poll => match response {
+                    Ok(login) => {
+                        unreachable_since = None;
+                        break Some(login);
                     }
                     Err(error) => {
-                        back_again(ctl, error, &mut missed).await?;
+                        pause_before_retry(ctx, error, &mut unreachable_since).await?;
                         break None;
                     }
                 },
                 Some(line) = lines.recv() => {
-                    if let Some(now) = paste(ctl, &login, &line).await? {
-                        break Some(now);
+                    if let Some(login) = send_pasted(ctx, &login, &line).await? {
+                        break Some(login);
                     }
                 }
-                _ = ticks.tick() => countdown.tick(time::now()),
+                _ = ticks.tick() => {
+                    let left = time::countdown(login.expires_at, time::now());
+                    let spinner = spinner.next().unwrap_or_default();
+                    countdown.0.transient(&format!("{spinner} waiting for the sign-in, {left} left"));
+                }
             }
         };
-        login = now.unwrap_or(login);
+        login = updated.unwrap_or(login);
     }
     Ok(login)
 }
 
-/// A daemon that went away may come back: a service manager restarts it, and the login is still pending.
-async fn back_again(ctl: &Ctl, error: ClientError, missed: &mut Option<Instant>) -> Result<(), Failure> {
-    let gone = match &error {
+/// Pauses if the daemon stopped a short time ago: the service manager restarts it, and the login is
+/// still pending. Other errors are returned.
+async fn pause_before_retry(ctx: &Context, error: ClientError, since: &mut Option<Instant>) -> CliResult {
+    let is_stopped = match &error {
         ClientError::NoDaemon { .. } | ClientError::Broken { .. } => true,
         ClientError::OtherUser { .. } => false,
         ClientError::Problem(problem) => problem.code == ErrorCode::ShuttingDown,
     };
-    let since = *missed.get_or_insert_with(|| {
-        if gone {
-            ctl.out.say("authd went away; waiting for it to come back");
-        }
-        Instant::now()
-    });
-    if !gone || since.elapsed() > ABSENCE {
+    if is_stopped && since.is_none() {
+        ctx.out.info("authd stopped; waiting for it to start again");
+    }
+    if !is_stopped || since.get_or_insert_with(Instant::now).elapsed() > RESTART_TIMEOUT {
         return Err(error.into());
     }
     tokio::time::sleep(PAUSE).await;
     Ok(())
 }
 
-/// Brings a pasted address to the daemon. An address that does not fit is told, and another may follow.
-async fn paste(ctl: &Ctl, login: &Login, line: &str) -> Result<Option<Login>, Failure> {
+/// Sends a pasted address to the daemon. A wrong one is reported, and the user may paste another.
+async fn send_pasted(ctx: &Context, login: &Login, line: &str) -> CliResult<Option<Login>> {
     let url = line.trim();
     if url.is_empty() {
         return Ok(None);
     }
     let path = format!("{}/callback", route::login(&login.id));
     let body = CallbackBody { url: url.to_owned() };
-    match within(ctl.client.ask(Method::POST, &path, Some(&body))).await {
+    match with_timeout(ctx.client.ask(Method::POST, &path, Some(&body))).await {
         Ok(login) => Ok(Some(login)),
-        Err(Failure::Problem(problem)) if problem.code == ErrorCode::BadRequest => {
-            ctl.out.complain(&problem);
+        Err(CliError::Problem(problem)) if problem.code == ErrorCode::BadRequest => {
+            ctx.out.error(&problem);
             Ok(None)
         }
-        Err(failure) => Err(failure),
+        Err(error) => Err(error),
     }
 }
 
-/// Tells the daemon, if it listens; a person who wishes it once more does not wait for that either.
-async fn call_off(ctl: &Ctl, id: &str, mut calling_off: CallingOff) -> Failure {
-    let telling = async {
-        ctl.client.cancel_login(id).await?;
-        ctl.client.login(id, None).await
+/// Cancels the login at the daemon, for a short time or until a second signal.
+async fn cancel_login(ctx: &Context, id: &str, mut cancel: CancelSignal) {
+    let request = async {
+        ctx.client.cancel_login(id).await?;
+        ctx.client.login(id, None).await
     };
-    let told = tokio::select! {
-        told = tokio::time::timeout(LAST_WORD, telling) => told,
-        () = calling_off.wished() => return Failure::CalledOff,
+    let result = tokio::select! {
+        result = tokio::time::timeout(CANCEL_TIMEOUT, request) => result,
+        () = cancel.received() => return,
     };
-    ctl.out.say(match told.map(|told| told.map(|login| login.state)) {
-        Ok(Ok(LoginState::Cancelled)) => "the sign-in is called off",
-        Ok(Ok(_)) => "it is too late to call the sign-in off; what came of it: authctl status",
-        Ok(Err(_)) | Err(_) => "authd did not hear that; a sign-in that nobody finishes ends by itself",
+    ctx.out.info(match result.map(|response| response.map(|login| login.state)) {
+        Ok(Ok(LoginState::Cancelled)) => "the login is cancelled",
+        Ok(Ok(_)) => "it is too late to cancel the login; see the result with: authctl status",
+        Ok(Err(_)) | Err(_) => "authd did not answer; an unfinished login expires by itself",
     });
-    Failure::CalledOff
 }
 
-/// Who is signed in now, or why nobody is.
-fn finish(ctl: &Ctl, login: &Login) -> Result<(), Failure> {
-    let again = |name: &ProfileName| format!("run: authctl login {name}");
-    match (login.state, &login.result, &login.error) {
+/// Reports the result of a login.
+fn finish(ctx: &Context, login: &Login) -> CliResult {
+    let problem = match (login.state, &login.result, &login.error) {
         (_, Some(profile), _) => {
-            ctl.out.say(&show::signed_in(profile, &login.profile, ctl.out.words()));
-            if ctl.out.wants_json() { ctl.out.json(login) } else { Ok(()) }
+            let message = render::signed_in(profile, &login.profile, ctx.out.stderr_style);
+            return ctx.out.done(&message, login);
         }
-        (_, None, Some(problem)) => Err(problem.clone().into()),
+        (_, None, Some(problem)) => return Err(problem.clone().into()),
         (LoginState::Expired, None, None) => {
-            let problem = Problem::new(ErrorCode::LoginExpired, "nobody finished this sign-in in time");
-            Err(problem.hint(again(&login.profile)).into())
+            Problem::new(ErrorCode::LoginExpired, "the login was not finished in time")
         }
-        (_, None, None) => {
-            let problem = Problem::new(ErrorCode::LoginDenied, "this sign-in was called off");
-            Err(problem.hint(again(&login.profile)).into())
-        }
-    }
+        (_, None, None) => Problem::new(ErrorCode::LoginDenied, "the login was cancelled"),
+    };
+    Err(problem.hint(format!("run: authctl login {}", login.profile)).into())
 }
 
-/// Lines from stdin. They are read on a thread of their own that the program's end does not wait for: a
-/// read of a terminal cannot be called off.
+/// Reads lines from stdin on a thread, which the end of the program does not wait for: a read from
+/// a terminal cannot be cancelled.
 fn stdin_lines() -> mpsc::Receiver<String> {
     let (sender, lines) = mpsc::channel(1);
     std::thread::spawn(move || {
@@ -290,8 +272,8 @@ fn stdin_lines() -> mpsc::Receiver<String> {
         loop {
             let mut line = Vec::new();
             let read = io::Read::take(&mut stdin, MAX_LINE as u64).read_until(b'\n', &mut line);
-            let over = !matches!(read, Ok(1..));
-            if over || sender.blocking_send(String::from_utf8_lossy(&line).into_owned()).is_err() {
+            let is_end = !matches!(read, Ok(1..));
+            if is_end || sender.blocking_send(String::from_utf8_lossy(&line).into_owned()).is_err() {
                 return;
             }
         }
@@ -299,27 +281,11 @@ fn stdin_lines() -> mpsc::Receiver<String> {
     lines
 }
 
-/// A spinner with the time that is left, on a terminal; elsewhere nothing.
-struct Countdown {
-    out: Out,
-    until: Timestamp,
-    turns: Cycle<Chars<'static>>,
-}
-
-impl Countdown {
-    fn new(ctl: &Ctl, login: &Login) -> Self {
-        Self { out: ctl.out, until: login.expires_at, turns: SPINNER.chars().cycle() }
-    }
-
-    fn tick(&mut self, now: Timestamp) {
-        let turn = self.turns.next().unwrap_or_default();
-        let left = time::countdown(self.until, now);
-        self.out.pass(&format!("{turn} waiting for you to sign in, {left} left"));
-    }
-}
+/// Clears the countdown at the end of the wait.
+struct Countdown(Output);
 
 impl Drop for Countdown {
     fn drop(&mut self) {
-        self.out.pass("");
+        self.0.transient("");
     }
 }

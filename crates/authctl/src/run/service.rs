@@ -1,238 +1,234 @@
-//! `authctl service`: puts the daemon under the user's service manager, and takes it away again. What has
-//! to be done is decided in `crate::service`; here it is shown, done and told.
+//! `authctl service`: shows and executes the steps that [`crate::service`] computes.
 
 use std::path::{Path, PathBuf};
 
 use authd_api::{Client, ErrorCode, Paths, Problem, Status};
 use serde_json::json;
 
-use super::within;
+use super::with_timeout;
 use crate::{
-    cli::{Rehearsal, ServiceDeed},
-    failure::Failure,
-    out::Out,
+    cli::{DryRun, ServiceCommand},
+    error::{CliError, CliResult},
+    launch,
+    output::Output,
     service::{
-        Facts, Manager, Step, Unit,
-        files::{self, File},
+        ServiceManager, ServiceState, Step, Unit,
+        files::{self, UnitFile},
         manager,
     },
-    start,
 };
 
-/// The exit code of a status that says no.
+/// The exit code of `status` if the service does not run.
 const NOT_RUNNING: u8 = 9;
 
-/// Does what is asked of the service.
-pub(super) async fn service(own_socket: bool, deed: ServiceDeed, out: Out) -> Result<(), Failure> {
-    if own_socket {
-        let detail = "the service has its socket in the usual place: --socket is not for it";
-        let hint = "run a daemon elsewhere by hand: authd --socket PATH";
+pub(super) async fn service(is_own_socket: bool, command: ServiceCommand, out: Output) -> CliResult {
+    if is_own_socket {
+        let detail = "--socket cannot be used here: the service has the default socket";
+        let hint = "to use another socket, run the daemon without the service: authd --socket PATH";
         return Err(Problem::new(ErrorCode::BadRequest, detail).hint(hint).into());
     }
-    let manager = Manager::of_this_platform();
-    let reached = manager::reach(manager);
-    let rehearsed = matches!(&deed, ServiceDeed::Install(how) | ServiceDeed::Uninstall(how) if how.print);
+    let manager = ServiceManager::of_this_platform();
+    let reached = manager::check_reachable(manager);
+    let dry_run = match &command {
+        ServiceCommand::Install(DryRun { print }) | ServiceCommand::Uninstall(DryRun { print }) => {
+            Some(*print)
+        }
+        ServiceCommand::Status | ServiceCommand::Logs { .. } => None,
+    };
     match &reached {
-        Err(why) if !rehearsed => return Err(manager::unreachable(why)),
-        Err(why) => out.say(&format!("note: {}", why.words(None).0)),
+        Err(unreachable) if dry_run != Some(true) => return Err(manager::unreachable_error(unreachable)),
+        Err(unreachable) => out.info(&format!("note: {}", unreachable.explain(None).0)),
         Ok(()) => {}
     }
-    let facts = manager::look(manager, reached.is_ok())?;
-    if matches!(&deed, ServiceDeed::Install(how) | ServiceDeed::Uninstall(how) if !how.print) {
-        manager::remove_left_over(&facts);
+    let state = manager::read_state(manager, reached.is_ok())?;
+    if dry_run == Some(false) {
+        manager::remove_temp_files(&state);
     }
-    match deed {
-        ServiceDeed::Install(Rehearsal { print }) => {
-            let steps = facts.install(&wanted(&facts)?);
-            warn(&facts, out);
-            if print { show(&steps, out) } else { install(&facts, &steps, out).await }
+    match command {
+        ServiceCommand::Install(DryRun { print }) => {
+            let steps = state.install(&wanted_files(&state)?);
+            print_notes(&state, out);
+            if print { print_steps(&steps, out) } else { install(&state, &steps, out).await }
         }
-        ServiceDeed::Uninstall(Rehearsal { print }) => {
-            let steps = facts.uninstall();
-            if print { show(&steps, out) } else { uninstall(&facts, &steps, out) }
+        ServiceCommand::Uninstall(DryRun { print }) => {
+            let steps = state.uninstall();
+            if print { print_steps(&steps, out) } else { uninstall(&state, &steps, out) }
         }
-        ServiceDeed::Status => status(&facts, out).await,
-        ServiceDeed::Logs { follow, lines } => Err(logs(&facts, follow, lines, out)),
+        ServiceCommand::Status => status(&state, out).await,
+        ServiceCommand::Logs { follow, lines } => Err(logs(&state, follow, lines, out)),
     }
 }
 
-/// The units for the daemon that belongs to this program; a package brings its own.
-fn wanted(facts: &Facts) -> Result<Vec<File>, Failure> {
-    if facts.packaged.is_some() {
+/// The units for the installed daemon; none if a package has installed them.
+fn wanted_files(state: &ServiceState) -> CliResult<Vec<UnitFile>> {
+    if state.packaged.is_some() {
         return Ok(Vec::new());
     }
-    let program = start::installed_program().ok_or_else(|| {
-        let detail = "there is no authd beside this authctl, and none in PATH";
+    let program = launch::installed_program().ok_or_else(|| {
+        let detail = "cannot find authd, neither beside authctl nor in PATH";
         Problem::new(ErrorCode::NotFound, detail).hint("install it: cargo install --path crates/authd")
     })?;
-    files::files(facts.manager, &program, &manager::home()?).ok_or_else(|| {
-        let detail = format!("no unit can name {}", program.display());
-        Problem::new(ErrorCode::BadRequest, detail).hint("put authd and authctl elsewhere").into()
+    files::files(state.manager, &program, &manager::home()?).ok_or_else(|| {
+        let detail = format!("a unit cannot contain the path {}", program.display());
+        Problem::new(ErrorCode::BadRequest, detail).hint("move authd and authctl to another directory").into()
     })
 }
 
-/// What a person may not expect.
-fn warn(facts: &Facts, out: Out) {
-    if let Some(name) = start::moved() {
-        out.say(&format!("note: {name} is set in this shell, and the service does not know it"));
+fn print_notes(state: &ServiceState, out: Output) {
+    if let Some(name) = launch::path_variable() {
+        out.info(&format!("note: {name} is set in this shell, but the service does not see it"));
     }
-    if let (Some(place), Some(File { name, .. })) = (&facts.packaged, facts.files.first()) {
-        let own = facts.directory.join(name);
-        out.say(&format!("note: {} hides the package's in {}", own.display(), place.display()));
-        out.say("      authctl service uninstall removes it");
+    if let (Some(packaged), Some(UnitFile { name, .. })) = (&state.packaged, state.files.first()) {
+        let (own, packaged) = (state.directory.join(name), packaged.display());
+        out.info(&format!("note: {} overrides the unit of the package in {packaged}", own.display()));
+        out.info("      to remove it, run: authctl service uninstall");
     }
 }
 
-/// What would be done, in the form that a person could do it.
-fn show(steps: &[Step], out: Out) -> Result<(), Failure> {
-    if out.wants_json() {
-        return out.json(&json!({"would": steps}));
+/// Prints the steps of a dry run.
+fn print_steps(steps: &[Step], out: Output) -> CliResult {
+    if steps.is_empty() && !out.json {
+        out.info("nothing to do");
     }
-    if steps.is_empty() {
-        out.say("nothing is to be done");
-    }
-    out.answer(&steps.iter().map(|step| format!("{}\n", step.to_string().trim_end())).collect::<String>())
+    out.result(&json!({"would": steps}), || {
+        steps.iter().map(|step| format!("{}\n", step.to_string().trim_end())).collect()
+    })
 }
 
-fn take(steps: &[Step], out: Out) -> Result<(), Failure> {
+fn execute(steps: &[Step], out: Output) -> CliResult {
     steps.iter().try_for_each(|step| {
-        manager::act(step)?;
-        out.say(&step.done());
+        manager::execute(step)?;
+        out.info(&step.done());
         Ok(())
     })
 }
 
-async fn install(facts: &Facts, steps: &[Step], out: Out) -> Result<(), Failure> {
-    take(steps, out)?;
+async fn install(state: &ServiceState, steps: &[Step], out: Output) -> CliResult {
+    execute(steps, out)?;
     let client = Client::new(Paths::of_service()?.socket);
-    let daemon = match facts.manager {
-        Manager::Systemd => within(client.status()).await?,
-        // Its commands return before the daemon has begun.
-        Manager::Launchd { .. } => {
-            start::comes(&client, &agent_log()?).await?;
-            within(client.status()).await?
+    if matches!(state.manager, ServiceManager::Launchd { .. }) {
+        // The commands of launchd return before the daemon runs.
+        launch::wait_until_ready(&client, None, &agent_log()?).await?;
+    }
+    let daemon = with_timeout(client.status()).await?;
+    let units = match &state.packaged {
+        Some(directory) => format!("the package's units in {}", directory.display()),
+        None => format!("units in {}", state.directory.display()),
+    };
+    let already = if steps.is_empty() { "already " } else { "" };
+    let message = format!("authd is {already}installed, with {units}, and runs as process {}", daemon.pid);
+    out.done(&message, &json!({"done": steps, "daemon": daemon}))
+}
+
+fn uninstall(state: &ServiceState, steps: &[Step], out: Output) -> CliResult {
+    execute(steps, out)?;
+    let result = if steps.is_empty() { "was not installed" } else { "is not a service any more" };
+    out.info(&format!("authd {result}; the logins are unchanged"));
+    match &state.packaged {
+        Some(directory) => {
+            out.info(&format!("the package's units stay in {}, disabled", directory.display()));
         }
-    };
-    let whose = match &facts.packaged {
-        Some(place) => format!("with the package's units in {}", place.display()),
-        None => format!("with units in {}", facts.directory.display()),
-    };
-    let already = if steps.is_empty() { "already installed" } else { "installed" };
-    out.say(&format!("authd is {already}, {whose}, and runs as process {}", daemon.pid));
-    if out.wants_json() { out.json(&json!({"done": steps, "daemon": daemon})) } else { Ok(()) }
-}
-
-fn uninstall(facts: &Facts, steps: &[Step], out: Out) -> Result<(), Failure> {
-    take(steps, out)?;
-    let how = if steps.is_empty() { "was not installed" } else { "is no service any more" };
-    out.say(&format!("authd {how}; logins are where they were"));
-    if let Some(place) = &facts.packaged {
-        out.say(&format!("the package's units stay in {}, disabled", place.display()));
+        None => drop_in_directories(state)
+            .iter()
+            .for_each(|path| out.info(&format!("kept your own settings in {}", path.display()))),
     }
-    for kept in additions(facts).iter().filter(|_| facts.packaged.is_none()) {
-        out.say(&format!("kept, because it is yours: {}", kept.display()));
-    }
-    if out.wants_json() { out.json(&json!({"done": steps})) } else { Ok(()) }
+    if out.json { out.print_json(&json!({"done": steps})) } else { Ok(()) }
 }
 
-/// What a person has added to the units.
-fn additions(facts: &Facts) -> Vec<PathBuf> {
-    let names = facts.manager.units().iter();
-    names.map(|name| facts.directory.join(format!("{name}.d"))).filter(|place| place.is_dir()).collect()
+/// The directories in which the user has changed settings of the units.
+fn drop_in_directories(state: &ServiceState) -> Vec<PathBuf> {
+    let paths = state.manager.units().iter().map(|name| state.directory.join(format!("{name}.d")));
+    paths.filter(|path| path.is_dir()).collect()
 }
 
-/// Asks the daemon only if that does not start it: a status that changes what it shows is none.
-async fn status(facts: &Facts, out: Out) -> Result<(), Failure> {
-    let runs = facts.daemon().is_some_and(Unit::is_running) || facts.stranger.is_some();
+/// Sends no request to a daemon that does not run: socket activation would start it.
+async fn status(state: &ServiceState, out: Output) -> CliResult {
+    let has_daemon = state.daemon_unit().is_some_and(Unit::is_running) || state.unmanaged_pid.is_some();
     let client = Client::new(Paths::of_service()?.socket);
-    let daemon = if runs { within(client.status()).await.ok() } else { None };
-    if out.wants_json() {
-        out.json(&json!({
-            "manager": facts.manager.name(),
-            "installed": facts.is_installed(),
-            "enabled": facts.is_enabled(),
-            "running": facts.is_running(),
-            "packaged": facts.packaged,
-            "directory": facts.directory,
-            "files": files_in_use(facts),
-            "additions": additions(facts),
-            "units": facts.units,
-            "stranger": facts.stranger,
-            "daemon": daemon,
-        }))?;
-    } else {
-        out.answer(&words(facts, daemon.as_ref()))?;
-    }
-    if facts.is_installed() && facts.is_running() { Ok(()) } else { Err(Failure::Told(NOT_RUNNING)) }
+    let daemon = if has_daemon { with_timeout(client.status()).await.ok() } else { None };
+    let json = json!({
+        "manager": state.manager.name(),
+        "installed": state.is_installed(),
+        "enabled": state.is_enabled(),
+        "running": state.is_running(),
+        "packaged": state.packaged,
+        "directory": state.directory,
+        "files": active_files(state),
+        "additions": drop_in_directories(state),
+        "units": state.units,
+        "stranger": state.unmanaged_pid,
+        "daemon": daemon,
+    });
+    out.result(&json, || status_text(state, daemon.as_ref()))?;
+    if state.is_installed() && state.is_running() { Ok(()) } else { Err(CliError::Reported(NOT_RUNNING)) }
 }
 
 /// The unit files that the manager reads.
-fn files_in_use(facts: &Facts) -> Vec<PathBuf> {
-    let own = facts.files.iter().map(|file| facts.directory.join(file.name));
-    let place = facts.packaged.iter().filter(|_| facts.files.is_empty());
-    own.chain(place.flat_map(|place| files::names(facts.manager).iter().map(|name| place.join(name))))
-        .collect()
+fn active_files(state: &ServiceState) -> Vec<PathBuf> {
+    match &state.packaged {
+        Some(directory) if state.files.is_empty() => {
+            files::names(state.manager).iter().map(|name| directory.join(name)).collect()
+        }
+        _ => state.files.iter().map(|file| state.directory.join(file.name)).collect(),
+    }
 }
 
-fn words(facts: &Facts, daemon: Option<&Status>) -> String {
+fn status_text(state: &ServiceState, daemon: Option<&Status>) -> String {
     let mut text = String::new();
-    if !facts.is_installed() {
+    if !state.is_installed() {
         text += "not installed; run: authctl service install\n";
     }
-    for unit in facts.units.iter().filter(|unit| unit.loaded) {
+    for unit in state.units.iter().filter(|unit| unit.loaded) {
         let enabled = if unit.enabled { "enabled" } else { "not enabled" };
         let process = unit.pid.map(|pid| format!(", process {pid}")).unwrap_or_default();
         text += &format!("{}: {enabled}, {}{process}\n", unit.name, unit.state);
-        text += &unit.says.as_deref().map(|says| format!("  {says}\n")).unwrap_or_default();
+        text += &unit.status_text.as_deref().map(|status| format!("  {status}\n")).unwrap_or_default();
     }
-    match daemon {
-        Some(daemon) => text += &format!("the daemon answers: version {}\n", daemon.version),
-        None => text += "no daemon answers\n",
+    text += &match daemon {
+        Some(daemon) => format!("the daemon answers: version {}\n", daemon.version),
+        None => "the daemon does not answer\n".to_owned(),
+    };
+    if let Some(pid) = state.unmanaged_pid {
+        text += &format!("process {pid} is a daemon outside the service; authctl service install stops it\n");
     }
-    if let Some(pid) = facts.stranger {
-        text += &format!(
-            "process {pid} is a daemon that is not the service's; authctl service install stops it\n"
-        );
-    }
-    for file in files_in_use(facts).iter().chain(&additions(facts)) {
-        text += &format!("{}\n", file.display());
+    for path in active_files(state).iter().chain(&drop_in_directories(state)) {
+        text += &format!("{}\n", path.display());
     }
     text
 }
 
-/// Becomes the program that shows the log; returns only if that cannot be.
-fn logs(facts: &Facts, follow: bool, lines: u32, out: Out) -> Failure {
-    if !facts.is_installed() {
-        let log = Paths::of_service().map(|paths| paths.state_dir.join("authd.log"));
-        let log = log.map(|log| log.display().to_string()).unwrap_or_default();
-        let problem = Problem::new(ErrorCode::NotFound, "the service is not installed, and has no log");
-        return problem.hint(format!("a daemon that authctl login has started writes to {log}")).into();
+/// Replaces this process by the program that shows the log; returns on an error only.
+fn logs(state: &ServiceState, follow: bool, lines: u32, out: Output) -> CliError {
+    if !state.is_installed() {
+        let log = Paths::of_service().map(|paths| paths.state_dir.join("authd.log")).unwrap_or_default();
+        let problem = Problem::new(ErrorCode::NotFound, "the service is not installed, so it has no log");
+        let hint = format!("a daemon that authctl login started writes to {}", log.display());
+        return problem.hint(hint).into();
     }
-    let command = match (facts.manager, agent_log()) {
-        (Manager::Systemd, _) => journal(follow, lines, out.wants_json()),
-        (Manager::Launchd { .. }, Ok(log)) => tail(&log, follow, lines),
-        (Manager::Launchd { .. }, Err(failure)) => return failure,
+    let command = match (state.manager, agent_log()) {
+        (ServiceManager::Systemd, _) => journalctl(follow, lines, out.json),
+        (ServiceManager::Launchd { .. }, Ok(log)) => tail(&log, follow, lines),
+        (ServiceManager::Launchd { .. }, Err(error)) => return error,
     };
-    out.explain(&format!("run: {}", command.join(" ")));
-    manager::become_program(&command)
+    out.verbose(&format!("run: {}", command.join(" ")));
+    manager::exec(&command)
 }
 
-/// What shows the journal of the service.
-fn journal(follow: bool, lines: u32, json: bool) -> Vec<String> {
+fn journalctl(follow: bool, lines: u32, json: bool) -> Vec<String> {
     let (lines, output) = (lines.to_string(), if json { "json" } else { "short" });
-    let words = ["journalctl", "--user", "--no-pager", "-o", output, "-u", "authd", "-n", &lines];
-    words.into_iter().chain(follow.then_some("-f")).map(ToOwned::to_owned).collect()
+    let args = ["journalctl", "--user", "--no-pager", "-o", output, "-u", "authd", "-n", &lines];
+    args.into_iter().chain(follow.then_some("-f")).map(ToOwned::to_owned).collect()
 }
 
-/// What shows the agent's file. Options come before a file.
+/// The options come first: the `tail` of macOS ignores those after the file.
 fn tail(log: &Path, follow: bool, lines: u32) -> Vec<String> {
     let (lines, log) = (lines.to_string(), log.display().to_string());
-    let words = ["tail"].into_iter().chain(follow.then_some("-f")).chain(["-n", &lines, &log]);
-    words.map(ToOwned::to_owned).collect()
+    let args = ["tail"].into_iter().chain(follow.then_some("-f")).chain(["-n", &lines, &log]);
+    args.map(ToOwned::to_owned).collect()
 }
 
-/// Where the agent of launchd writes.
-fn agent_log() -> Result<PathBuf, Failure> {
+/// The log of the launchd agent.
+fn agent_log() -> CliResult<PathBuf> {
     Ok(manager::home()?.join("Library/Logs/authd.log"))
 }
 
@@ -241,15 +237,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_log_is_shown_by_whoever_has_it() {
-        let said = |words: Vec<String>| words.join(" ");
+    fn log_is_shown_by_journalctl_or_tail() {
+        let text = |command: Vec<String>| command.join(" ");
         assert_eq!(
-            said(journal(true, 100, false)),
+            text(journalctl(true, 100, false)),
             "journalctl --user --no-pager -o short -u authd -n 100 -f"
         );
-        assert_eq!(said(journal(false, 7, true)), "journalctl --user --no-pager -o json -u authd -n 7");
+        assert_eq!(text(journalctl(false, 7, true)), "journalctl --user --no-pager -o json -u authd -n 7");
         let log = Path::new("/home/u/Library/Logs/authd.log");
-        assert_eq!(said(tail(log, true, 100)), "tail -f -n 100 /home/u/Library/Logs/authd.log");
-        assert_eq!(said(tail(log, false, 7)), "tail -n 7 /home/u/Library/Logs/authd.log");
+        assert_eq!(text(tail(log, true, 100)), "tail -f -n 100 /home/u/Library/Logs/authd.log");
+        assert_eq!(text(tail(log, false, 7)), "tail -n 7 /home/u/Library/Logs/authd.log");
     }
 }

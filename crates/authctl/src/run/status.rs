@@ -1,76 +1,80 @@
-//! `authctl status`: how the daemon and its profiles are, once or for as long as somebody watches.
+//! `authctl status`.
 
 use std::{io::IsTerminal, time::Duration};
 
-use authd_api::{ProfileName, Profiles, Status, route};
+use authd_api::{ErrorCode, Problem, ProfileName, Profiles, Status, route};
 use bytes::Bytes;
 use http::{HeaderMap, Method};
 use serde_json::json;
 
-use super::{Ctl, unknown_profile, within};
-use crate::{cli::StatusArgs, failure::Failure, show, time};
+use super::{Context, with_timeout};
+use crate::{cli::StatusArgs, error::CliResult, render, time};
 
-/// Changes that follow each other this closely are shown together.
-const TOGETHER: Duration = Duration::from_millis(100);
+/// Clears the screen and moves to its top.
+const CLEAR_SCREEN: &[u8] = b"\x1b[2J\x1b[H";
 
-/// How often a watched status is shown although nothing changed: its relative times go stale.
-const STALE: Duration = Duration::from_secs(30);
+/// Events within this time cause one update.
+const DEBOUNCE: Duration = Duration::from_millis(100);
 
-/// The pause before a daemon that went away is looked for again.
+/// The time between updates without an event: the relative times change.
+const UPDATE_INTERVAL: Duration = Duration::from_secs(30);
+
+/// The pause between two attempts to reach a daemon that stopped.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// Shows it.
-pub(super) async fn status(ctl: &Ctl, args: StatusArgs) -> Result<(), Failure> {
-    let name = ctl.named(args.one);
-    show(ctl, name.as_ref(), None).await?;
-    if args.watch { watch(ctl, name.as_ref()).await } else { Ok(()) }
+pub(super) async fn status(ctx: &Context, args: StatusArgs) -> CliResult {
+    let name = ctx.profile_name(args.profile);
+    print(ctx, name.as_ref(), None).await?;
+    if args.watch { watch(ctx, name.as_ref()).await } else { Ok(()) }
 }
 
-/// Shows it once; the second time and later on a screen, or below an empty line.
-async fn show(ctl: &Ctl, name: Option<&ProfileName>, screen: Option<bool>) -> Result<(), Failure> {
-    let daemon: Status = within(ctl.client.status()).await?;
-    let mut profiles: Profiles = within(ctl.client.profiles()).await?;
+/// Prints the status after a separator.
+async fn print(ctx: &Context, name: Option<&ProfileName>, separator: Option<&[u8]>) -> CliResult {
+    let daemon: Status = with_timeout(ctx.client.status()).await?;
+    let mut profiles: Profiles = with_timeout(ctx.client.profiles()).await?;
     if let Some(name) = name {
         profiles.profiles.retain(|profile| profile.name == *name);
         if profiles.profiles.is_empty() {
-            return Err(unknown_profile(name).into());
+            let detail = format!("there is no profile \"{name}\"");
+            let problem = Problem::new(ErrorCode::ProfileUnknown, detail).about(name);
+            return Err(problem.hint(format!("run: authctl login {name}")).into());
         }
     }
-    if ctl.out.wants_json() {
-        return ctl.out.json(&json!({"daemon": daemon, "profiles": profiles}));
+    if ctx.out.json {
+        return ctx.out.print_json(&json!({"daemon": daemon, "profiles": profiles}));
     }
-    let text = show::status(&daemon, &profiles.profiles, time::now(), ctl.out.paint());
-    if let Some(screen) = screen {
-        ctl.out.clear(screen)?;
-    }
-    ctl.out.answer(&text)
+    ctx.out.write(separator.unwrap_or_default())?;
+    ctx.out.print(&render::status(&daemon, &profiles.profiles, time::now(), ctx.out.stdout_style))
 }
 
-/// The event stream says when to look again; what is shown is always asked for anew.
-async fn watch(ctl: &Ctl, name: Option<&ProfileName>) -> Result<(), Failure> {
-    let screen = std::io::stdout().is_terminal();
+/// Prints the status after each event. The events only trigger the update: it reads the state
+/// again.
+async fn watch(ctx: &Context, name: Option<&ProfileName>) -> CliResult {
+    let is_terminal = std::io::stdout().is_terminal();
+    let separator = if is_terminal { CLEAR_SCREEN } else { b"\n" };
+    let update = || print(ctx, name, Some(separator));
     loop {
         let headers = HeaderMap::new();
-        let stream = ctl.client.stream(Method::GET, route::EVENTS, &headers, Bytes::new());
-        if let Ok(mut stream) = within(stream).await {
-            // The first events tell what is shown already.
-            let mut news = tokio::time::timeout(PAUSE, stream.chunk()).await.is_ok();
-            while news {
-                match tokio::time::timeout(STALE, stream.chunk()).await {
+        let stream = ctx.client.stream(Method::GET, route::EVENTS, &headers, Bytes::new());
+        if let Ok(mut stream) = with_timeout(stream).await {
+            // The first events report the state that is shown already.
+            let mut is_open = tokio::time::timeout(PAUSE, stream.chunk()).await.is_ok();
+            while is_open {
+                match tokio::time::timeout(UPDATE_INTERVAL, stream.chunk()).await {
                     Ok(Ok(Some(_))) => {
-                        while let Ok(Ok(Some(_))) = tokio::time::timeout(TOGETHER, stream.chunk()).await {}
-                        show(ctl, name, Some(screen)).await?;
+                        while let Ok(Ok(Some(_))) = tokio::time::timeout(DEBOUNCE, stream.chunk()).await {}
+                        update().await?;
                     }
-                    Ok(_) => news = false,
-                    Err(_) if screen => show(ctl, name, Some(screen)).await?,
+                    Ok(_) => is_open = false,
+                    Err(_) if is_terminal => update().await?,
                     Err(_) => {}
                 }
             }
         }
-        ctl.out.say("authd went away; waiting for it to come back");
-        while within(ctl.client.status()).await.is_err() {
+        ctx.out.info("authd stopped; waiting for it to start again");
+        while with_timeout(ctx.client.status()).await.is_err() {
             tokio::time::sleep(PAUSE).await;
         }
-        show(ctl, name, Some(screen)).await?;
+        update().await?;
     }
 }

@@ -1,48 +1,38 @@
-//! `authctl store`: where the credentials are, and their move to another place.
+//! `authctl store`.
 
 use authd_api::StoreState;
 use serde_json::json;
 
-use super::{Ctl, within};
-use crate::{cli::StoreDeed, failure::Failure, show};
+use super::{Context, with_timeout};
+use crate::{cli::StoreCommand, error::CliResult, render};
 
-/// Does what is asked of the store.
-pub(super) async fn store(ctl: &Ctl, deed: StoreDeed) -> Result<(), Failure> {
-    match deed {
-        StoreDeed::Status => {
-            let status = within(ctl.client.status()).await?;
-            if ctl.out.wants_json() {
-                return ctl.out.json(&json!({"store": status.store, "profiles": status.profiles}));
-            }
-            let line = show::store(&status.store, ctl.out.paint());
-            ctl.out.answer(&format!("{line}\n"))?;
-            if status.store.state != StoreState::Ready {
-                ctl.out
-                    .say("Cached credentials are served meanwhile; authd tries the store again by itself.");
+pub(super) async fn store(ctx: &Context, command: StoreCommand) -> CliResult {
+    match command {
+        StoreCommand::Status => {
+            let status = with_timeout(ctx.client.status()).await?;
+            ctx.out.result(&json!({"store": status.store, "profiles": status.profiles}), || {
+                render::store(&status.store, ctx.out.stdout_style) + "\n"
+            })?;
+            if status.store.state != StoreState::Ready && !ctx.out.json {
+                ctx.out.info("authd serves cached credentials and retries the store by itself");
             }
             Ok(())
         }
-        StoreDeed::Migrate { to } => {
-            let moved = within(ctl.client.migrate_store(to.into())).await?;
-            if ctl.out.wants_json() {
-                return ctl.out.json(&moved);
+        StoreCommand::Migrate { to } => {
+            let report = with_timeout(ctx.client.migrate_store(to.into())).await?;
+            if ctx.out.json {
+                return ctx.out.print_json(&report);
             }
-            ctl.out.say(&format!(
-                "{} records moved: {}",
-                moved.records,
-                show::store(&moved.store, ctl.out.words())
-            ));
-            if let Some(left) = moved.left_behind {
-                ctl.out.insist(&format!(
-                    "The old store still holds its copies, until authd starts anew: {left}"
-                ));
+            let store = render::store(&report.store, ctx.out.stderr_style);
+            ctx.out.info(&format!("moved {} records: {store}", report.records));
+            if let Some(reason) = report.left_behind {
+                ctx.out.always(&format!("the old store keeps its copies until authd restarts: {reason}"));
             }
             Ok(())
         }
-        StoreDeed::Rekey => {
-            let store = within(ctl.client.rekey_store()).await?;
-            ctl.out.say("everything is sealed with a new key");
-            if ctl.out.wants_json() { ctl.out.json(&store) } else { Ok(()) }
+        StoreCommand::Rekey => {
+            let store = with_timeout(ctx.client.rekey_store()).await?;
+            ctx.out.done("all credentials are encrypted with a new key", &store)
         }
     }
 }

@@ -1,138 +1,132 @@
-//! The units' texts: the repository's own files, with the daemon's path put in.
+//! The texts of the units: the files of the repository, with the path of the daemon in them.
 
 use std::path::Path;
 
-/// launchd's name for the agent.
+use super::ServiceManager;
+
+/// The name of the agent in launchd.
 pub(crate) const LABEL: &str = "io.authd.authd";
 
-/// The file that describes the agent.
+/// The file of the agent.
 pub(crate) const AGENT: &str = "io.authd.authd.plist";
 
 const SERVICE: &str = include_str!("../../../../systemd/authd.service");
 const SOCKET: &str = include_str!("../../../../systemd/authd.socket");
 const PLIST: &str = include_str!("../../../../launchd/io.authd.authd.plist");
 
-/// Where the repository's files expect the daemon, in the words of each format.
-const IN_SERVICE: &str = "ExecStart=%h/.cargo/bin/authd\n";
-const IN_PLIST: &str = r#"exec "$HOME/.cargo/bin/authd" "#;
-
-use super::Manager;
+/// The commands in the repository's files that start the daemon.
+const SERVICE_COMMAND: &str = "ExecStart=%h/.cargo/bin/authd\n";
+const PLIST_COMMAND: &str = r#"exec "$HOME/.cargo/bin/authd" "#;
 
 /// A file in the directory of the user's own units.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct File {
-    /// Its name.
+pub(crate) struct UnitFile {
     pub(crate) name: &'static str,
-    /// What is in it.
     pub(crate) text: String,
 }
 
-/// The files' names.
-pub(crate) fn names(manager: Manager) -> &'static [&'static str] {
+pub(crate) fn names(manager: ServiceManager) -> &'static [&'static str] {
     match manager {
-        Manager::Systemd => &["authd.socket", "authd.service"],
-        Manager::Launchd { .. } => &[AGENT],
+        ServiceManager::Systemd => manager.units(),
+        ServiceManager::Launchd { .. } => &[AGENT],
     }
 }
 
-/// The files for a daemon at `program`; nothing, if no unit can say such a path.
-pub(crate) fn files(manager: Manager, program: &Path, home: &Path) -> Option<Vec<File>> {
-    let below = program.strip_prefix(home).ok().map(Path::to_str);
-    let (below, path) = match below {
-        Some(rest) => (true, rest?),
-        None => (false, program.to_str()?),
-    };
+/// The files for a daemon at `program`; `None` if a unit cannot contain its path.
+pub(crate) fn files(manager: ServiceManager, program: &Path, home: &Path) -> Option<Vec<UnitFile>> {
+    let below_home = program.strip_prefix(home).ok();
+    let path = below_home.unwrap_or(program).to_str()?;
     if path.chars().any(char::is_control) {
         return None;
     }
-    let file = |name, text| File { name, text };
+    let file = |name, text| UnitFile { name, text };
     Some(match manager {
-        Manager::Systemd => {
-            let line = format!("ExecStart={}\n", in_service(below, path));
+        ServiceManager::Systemd => {
+            let command = format!("ExecStart={}\n", systemd_path(below_home.is_some(), path));
             vec![
                 file("authd.socket", SOCKET.to_owned()),
-                file("authd.service", SERVICE.replacen(IN_SERVICE, &line, 1)),
+                file("authd.service", SERVICE.replacen(SERVICE_COMMAND, &command, 1)),
             ]
         }
-        Manager::Launchd { .. } => {
-            let command = format!("exec {} ", in_plist(below, path));
-            vec![file(AGENT, PLIST.replacen(IN_PLIST, &command, 1))]
+        ServiceManager::Launchd { .. } => {
+            let command = escape_xml(&format!("exec {} ", shell_path(below_home.is_some(), path)));
+            vec![file(AGENT, PLIST.replacen(PLIST_COMMAND, &command, 1))]
         }
     })
 }
 
-/// A path as systemd reads it (systemd.service(5), "Command lines"; systemd.unit(5), "Specifiers").
-fn in_service(below_home: bool, path: &str) -> String {
+/// systemd.service(5), "Command lines"; systemd.unit(5), "Specifiers".
+fn systemd_path(is_below_home: bool, path: &str) -> String {
     let escaped = path.replace('\\', r"\\").replace('"', "\\\"").replace('%', "%%");
-    let whole = if below_home { format!("%h/{escaped}") } else { escaped };
-    let plain = |c: char| c.is_alphanumeric() || "/%._-+@:".contains(c);
-    if whole.chars().all(plain) { whole } else { format!("\"{whole}\"") }
+    let escaped = if is_below_home { format!("%h/{escaped}") } else { escaped };
+    let is_plain = |c: char| c.is_alphanumeric() || "/%._-+@:".contains(c);
+    if escaped.chars().all(is_plain) { escaped } else { format!("\"{escaped}\"") }
 }
 
-/// A path as the shell of the agent reads it, inside of XML.
-fn in_plist(below_home: bool, path: &str) -> String {
-    let mut escaped = String::new();
+/// A path in double quotes for a POSIX shell.
+fn shell_path(is_below_home: bool, path: &str) -> String {
+    let mut quoted = if is_below_home { "\"$HOME/" } else { "\"" }.to_owned();
     for c in path.chars() {
         if matches!(c, '\\' | '"' | '$' | '`') {
-            escaped.push('\\');
+            quoted.push('\\');
         }
-        match c {
-            '&' => escaped += "&amp;",
-            '<' => escaped += "&lt;",
-            '>' => escaped += "&gt;",
-            _ => escaped.push(c),
-        }
+        quoted.push(c);
     }
-    if below_home { format!("\"$HOME/{escaped}\"") } else { format!("\"{escaped}\"") }
+    quoted + "\""
+}
+
+/// Escapes text for the content of an XML element.
+fn escape_xml(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    const LAUNCHD: Manager = Manager::Launchd { uid: 501 };
+    const LAUNCHD: ServiceManager = ServiceManager::Launchd { uid: 501 };
 
-    fn line(manager: Manager, program: &str) -> String {
+    fn command_line(manager: ServiceManager, program: &str) -> String {
         let files = files(manager, Path::new(program), Path::new("/home/me")).unwrap();
         let text = &files.last().unwrap().text;
-        let mark = if manager == Manager::Systemd { "ExecStart=" } else { "<string>umask" };
-        text.lines().map(str::trim).find(|line| line.starts_with(mark)).unwrap().to_owned()
+        let prefix = if manager == ServiceManager::Systemd { "ExecStart=" } else { "<string>umask" };
+        text.lines().map(str::trim).find(|line| line.starts_with(prefix)).unwrap().to_owned()
     }
 
     #[test]
-    fn where_cargo_installs_the_files_are_as_they_are() {
+    fn files_for_the_cargo_directory_are_those_of_the_repository() {
         let program = Path::new("/home/me/.cargo/bin/authd");
         let texts = |manager| {
             let files = files(manager, program, Path::new("/home/me")).unwrap();
             files.into_iter().map(|file| file.text).collect::<Vec<_>>()
         };
-        assert_eq!(texts(Manager::Systemd), [SOCKET, SERVICE]);
+        assert_eq!(texts(ServiceManager::Systemd), [SOCKET, SERVICE]);
         assert_eq!(texts(LAUNCHD), [PLIST]);
-        assert_eq!((SERVICE.matches(IN_SERVICE).count(), PLIST.matches(IN_PLIST).count()), (1, 1));
+        assert_eq!((SERVICE.matches(SERVICE_COMMAND).count(), PLIST.matches(PLIST_COMMAND).count()), (1, 1));
     }
 
     #[test]
-    fn a_path_is_put_in_as_each_format_writes_it() {
+    fn path_is_escaped_for_each_format() {
         for (program, expected) in [
             ("/usr/bin/authd", "ExecStart=/usr/bin/authd"),
             ("/home/me/bin/authd", "ExecStart=%h/bin/authd"),
             ("/opt/100% mine/authd", r#"ExecStart="/opt/100%% mine/authd""#),
             (r#"/home/me/a "b"\c/authd"#, r#"ExecStart="%h/a \"b\"\\c/authd""#),
         ] {
-            assert_eq!(line(Manager::Systemd, program), expected);
+            assert_eq!(command_line(ServiceManager::Systemd, program), expected);
         }
         for (program, expected) in [
             ("/usr/local/bin/authd", r#"exec "/usr/local/bin/authd" 2"#),
             ("/home/me/R&D $1/authd", r#"exec "$HOME/R&amp;D \$1/authd" 2"#),
         ] {
-            let line = line(LAUNCHD, program);
+            let line = command_line(LAUNCHD, program);
             assert!(line.contains(expected), "{line}");
         }
     }
 
     #[test]
-    fn a_path_that_would_break_the_line_is_refused() {
+    fn path_with_a_line_feed_is_refused() {
         let home = Path::new("/home/me");
-        assert_eq!(files(Manager::Systemd, Path::new("/tmp/a\nb/authd"), home), None);
+        assert_eq!(files(ServiceManager::Systemd, Path::new("/tmp/a\nb/authd"), home), None);
     }
 }

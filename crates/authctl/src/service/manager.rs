@@ -1,4 +1,4 @@
-//! The service manager itself: asked what is there, and told to take a step. It decides nothing.
+//! Reads the state of the service, and executes steps.
 
 use std::{
     collections::BTreeMap,
@@ -14,157 +14,166 @@ use authd_api::{ErrorCode, Paths, Problem};
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::{
-    Facts, Manager, Step, Unit, Unreachable, domain,
-    files::{self, File},
-    service, unit_file,
+    ServiceManager, ServiceState, Step, Unit, Unreachable,
+    files::{self, UnitFile},
+    launchd_domain, launchd_service, unit_file,
 };
-use crate::{failure::Failure, hardening::with_inherited_limit, private};
+use crate::{
+    env,
+    error::{self, CliError, CliResult},
+    hardening::with_inherited_limit,
+    owned_file,
+};
 
-/// How long a daemon may take to stop: it gives what is under way ten seconds.
-const STOP: Duration = Duration::from_secs(15);
+/// How long a daemon may take to stop. It gives open requests ten seconds.
+const STOP_TIMEOUT: Duration = Duration::from_secs(15);
 
-/// The pause between two looks at the lock of a daemon that stops.
+/// The pause between two checks of the lock of a daemon that stops.
 const PAUSE: Duration = Duration::from_millis(20);
 
-/// Whether there is a manager to ask. systemd's word counts, not the exit code: one that is degraded says so
-/// with a failure, and is there all the same.
-pub(crate) fn reach(manager: Manager) -> Result<(), Unreachable> {
+/// Checks that the service manager answers. For systemd the text counts and not the exit code,
+/// which is a failure for a degraded manager, too.
+pub(crate) fn check_reachable(manager: ServiceManager) -> Result<(), Unreachable> {
     let (program, args): (_, &[&str]) = match manager {
-        Manager::Systemd => ("systemctl", &["--user", "is-system-running"]),
-        Manager::Launchd { uid } => ("launchctl", &["print", &domain(uid)]),
+        ServiceManager::Systemd => ("systemctl", &["--user", "is-system-running"]),
+        ServiceManager::Launchd { uid } => ("launchctl", &["print", &launchd_domain(uid)]),
     };
     let output = with_inherited_limit(|| Command::new(program).args(args).stdin(Stdio::null()).output());
-    let output = output.map_err(|_| Unreachable::Missing(program))?;
-    let said = String::from_utf8_lossy(&output.stdout);
-    let there = match manager {
-        Manager::Systemd => !["", "offline", "unknown"].contains(&said.trim()),
-        Manager::Launchd { .. } => output.status.success(),
+    let output = output.map_err(|_| Unreachable::NotInstalled(program))?;
+    let (stdout, stderr) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    let (is_reachable, is_in_charge) = match manager {
+        // sd_booted(3): the directory exists if systemd runs the machine.
+        ServiceManager::Systemd => {
+            (!["", "offline", "unknown"].contains(&stdout.trim()), Path::new("/run/systemd/system").is_dir())
+        }
+        ServiceManager::Launchd { .. } => (output.status.success(), true),
     };
-    // sd_booted(3): systemd's own sign that it runs this machine.
-    let in_charge = manager != Manager::Systemd || Path::new("/run/systemd/system").is_dir();
-    let why = String::from_utf8_lossy(&output.stderr);
-    let why = why.lines().next().unwrap_or("it is offline");
-    match there {
-        true => Ok(()),
-        false if !in_charge => Err(Unreachable::Idle(manager.name())),
-        false => Err(Unreachable::Silent(why.to_owned())),
+    match (is_reachable, is_in_charge) {
+        (true, _) => Ok(()),
+        (false, false) => Err(Unreachable::NotInCharge(manager.name())),
+        (false, true) => {
+            Err(Unreachable::NoAnswer(stderr.lines().next().unwrap_or("it is offline").to_owned()))
+        }
     }
 }
 
-/// The failure of a verb that needs a manager where there is none.
-pub(crate) fn unreachable(unreachable: &Unreachable) -> Failure {
-    let own = PathBuf::from(format!("/run/user/{}", rustix::process::getuid().as_raw()));
-    let untold = std::env::var_os("XDG_RUNTIME_DIR").is_none() && own.join("systemd").is_dir();
-    let (detail, hint) = unreachable.words(untold.then_some(own.as_path()));
+/// The error of a command that needs the service manager.
+pub(crate) fn unreachable_error(unreachable: &Unreachable) -> CliError {
+    let runtime_dir = PathBuf::from(format!("/run/user/{}", rustix::process::getuid().as_raw()));
+    let is_unset = std::env::var_os("XDG_RUNTIME_DIR").is_none() && runtime_dir.join("systemd").is_dir();
+    let (detail, hint) = unreachable.explain(is_unset.then_some(runtime_dir.as_path()));
     let problem = Problem::new(ErrorCode::ShuttingDown, detail).hint(hint);
     let kind = "urn:authd:problem:no_service_manager".to_owned();
-    Failure::from(Problem { kind, title: "No service manager".to_owned(), ..problem })
+    Problem { kind, title: "No service manager".to_owned(), ..problem }.into()
 }
 
-/// The home directory.
-pub(crate) fn home() -> Result<PathBuf, Failure> {
-    let home = std::env::var_os("HOME").filter(|home| !home.is_empty()).map(PathBuf::from);
-    home.ok_or_else(|| Failure::new(ErrorCode::BadRequest, "no home directory: set HOME"))
+pub(crate) fn home() -> CliResult<PathBuf> {
+    env::path("HOME").ok_or_else(|| CliError::new(ErrorCode::BadRequest, "no home directory: set HOME"))
 }
 
-/// Looks at everything; without a manager, at the files alone.
-pub(crate) fn look(manager: Manager, reachable: bool) -> Result<Facts, Failure> {
-    let directory = directory(manager, &home()?);
+/// Reads the state of the service. Without a reachable manager, of the files only.
+pub(crate) fn read_state(manager: ServiceManager, is_reachable: bool) -> CliResult<ServiceState> {
+    let directory = unit_directory(manager, &home()?);
     let names = files::names(manager);
     let read = |name: &&'static str| {
         let text = fs::read_to_string(directory.join(name)).ok()?;
-        Some(File { name, text })
+        Some(UnitFile { name, text })
     };
-    let files: Vec<File> = names.iter().filter_map(read).collect();
-    let all_there = |place: &PathBuf| names.iter().all(|name| place.join(name).is_file());
+    let files: Vec<UnitFile> = names.iter().filter_map(read).collect();
+    let has_all_files = |directory: &PathBuf| names.iter().all(|name| directory.join(name).is_file());
     let packaged = match manager {
-        Manager::Systemd if reachable => ask(manager, &["show", "--property=UnitPath", "--value"])
-            .split_whitespace()
-            .map(PathBuf::from)
-            .find(|place| *place != directory && all_there(place)),
-        Manager::Systemd => None,
-        Manager::Launchd { .. } => Some(PathBuf::from("/Library/LaunchAgents")).filter(all_there),
+        ServiceManager::Systemd if is_reachable => {
+            query(manager, &["show", "--property=UnitPath", "--value"])
+                .split_whitespace()
+                .map(PathBuf::from)
+                .find(|path| *path != directory && has_all_files(path))
+        }
+        ServiceManager::Systemd => None,
+        ServiceManager::Launchd { .. } => Some("/Library/LaunchAgents".into()).filter(has_all_files),
     };
     let units = match manager {
-        Manager::Systemd if reachable => {
-            let shown = "--property=Id,LoadState,UnitFileState,ActiveState,MainPID,StatusText";
-            shown_by_systemd(&ask(manager, &["show", shown, "authd.socket", "authd.service"]))
+        ServiceManager::Systemd if is_reachable => {
+            let properties = "--property=Id,LoadState,UnitFileState,ActiveState,MainPID,StatusText";
+            parse_systemctl_show(&query(manager, &["show", properties, "authd.socket", "authd.service"]))
         }
-        Manager::Launchd { uid } if reachable => {
-            vec![shown_by_launchd(&ask(manager, &["print", &service(uid)]))]
+        ServiceManager::Launchd { uid } if is_reachable => {
+            vec![parse_launchctl_print(&query(manager, &["print", &launchd_service(uid)]))]
         }
-        Manager::Systemd | Manager::Launchd { .. } => {
-            manager.units().iter().map(|name| Unit { name: (*name).to_owned(), ..Unit::default() }).collect()
+        _ => {
+            let names = manager.units().iter();
+            names.map(|name| Unit { name: (*name).to_owned(), ..Unit::default() }).collect()
         }
     };
-    let own = units.last().and_then(|unit| unit.pid);
-    let stranger = holder(&lock()?).filter(|pid| Some(*pid) != own);
-    Ok(Facts { manager, directory, files, packaged, units, stranger })
+    let service_pid = units.last().and_then(|unit| unit.pid);
+    let unmanaged_pid = lock_owner(&lock_path()?).filter(|pid| Some(*pid) != service_pid);
+    Ok(ServiceState { manager, directory, files, packaged, units, unmanaged_pid })
 }
 
-/// Where the person's own units belong.
-fn directory(manager: Manager, home: &Path) -> PathBuf {
-    let config = std::env::var_os("XDG_CONFIG_HOME").filter(|place| !place.is_empty()).map(PathBuf::from);
+/// The directory of the user's own units.
+fn unit_directory(manager: ServiceManager, home: &Path) -> PathBuf {
     match manager {
-        Manager::Systemd => config.unwrap_or_else(|| home.join(".config")).join("systemd/user"),
-        Manager::Launchd { .. } => home.join("Library/LaunchAgents"),
+        ServiceManager::Systemd => {
+            env::path("XDG_CONFIG_HOME").unwrap_or_else(|| home.join(".config")).join("systemd/user")
+        }
+        ServiceManager::Launchd { .. } => home.join("Library/LaunchAgents"),
     }
 }
 
-/// What the manager says; nothing, where it says that it knows nothing.
-fn ask(manager: Manager, args: &[&str]) -> String {
-    let output = with_inherited_limit(|| command(&manager.command(args)).output());
+/// The output of a command to the manager; empty on an error.
+fn query(manager: ServiceManager, args: &[&str]) -> String {
+    let output = with_inherited_limit(|| to_command(&manager.command(args)).output());
     output.map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).unwrap_or_default()
 }
 
-fn command(words: &[String]) -> Command {
-    let mut command = Command::new(words.first().map(String::as_str).unwrap_or_default());
-    command.args(words.iter().skip(1)).stdin(Stdio::null());
+fn to_command(command: &[String]) -> Command {
+    let (program, args) = command.split_first().expect("every command has a program");
+    let mut command = Command::new(program);
+    command.args(args).stdin(Stdio::null());
     command
 }
 
-/// The blocks of `systemctl show`, one for each unit, with an empty line between them.
-fn shown_by_systemd(text: &str) -> Vec<Unit> {
-    let block = |block: &str| {
-        let facts: BTreeMap<&str, &str> = block.lines().filter_map(|line| line.split_once('=')).collect();
-        let fact = |name: &str| facts.get(name).copied().unwrap_or_default();
+/// Parses the output of `systemctl show`: one block for each unit, separated by empty lines.
+fn parse_systemctl_show(text: &str) -> Vec<Unit> {
+    let parse_block = |block: &str| {
+        let properties: BTreeMap<_, _> = block.lines().filter_map(|line| line.split_once('=')).collect();
+        let property = |name: &str| properties.get(name).copied().unwrap_or_default();
         Unit {
-            name: fact("Id").to_owned(),
-            loaded: fact("LoadState") == "loaded",
-            enabled: fact("UnitFileState") == "enabled",
-            state: fact("ActiveState").to_owned(),
-            pid: fact("MainPID").parse().ok().filter(|pid| *pid != 0),
-            says: Some(fact("StatusText").to_owned()).filter(|text| !text.is_empty()),
+            name: property("Id").to_owned(),
+            loaded: property("LoadState") == "loaded",
+            enabled: property("UnitFileState") == "enabled",
+            state: property("ActiveState").to_owned(),
+            pid: property("MainPID").parse().ok().filter(|pid| *pid != 0),
+            status_text: Some(property("StatusText").to_owned()).filter(|text| !text.is_empty()),
         }
     };
-    text.split("\n\n").map(block).collect()
+    text.split("\n\n").map(parse_block).collect()
 }
 
-/// What `launchctl print` says of an agent, which is nothing if there is none. Never seen on a Mac.
-fn shown_by_launchd(text: &str) -> Unit {
-    let fact = |name: &str| {
+/// Parses the output of `launchctl print`, which is empty if there is no agent. Not tested on a
+/// Mac.
+fn parse_launchctl_print(text: &str) -> Unit {
+    let property = |name: &str| {
         text.lines().find_map(|line| line.trim().strip_prefix(name)?.strip_prefix(" = ")).map(str::to_owned)
     };
-    let loaded = !text.is_empty();
     Unit {
         name: files::LABEL.to_owned(),
-        loaded,
-        enabled: loaded,
-        state: fact("state").unwrap_or_default(),
-        pid: fact("pid").and_then(|pid| pid.parse().ok()),
-        says: None,
+        loaded: !text.is_empty(),
+        enabled: !text.is_empty(),
+        state: property("state").unwrap_or_default(),
+        pid: property("pid").and_then(|pid| pid.parse().ok()),
+        status_text: None,
     }
 }
 
-/// The lock of whoever serves the socket that the service has.
-fn lock() -> Result<PathBuf, Failure> {
+/// The lock of the daemon that serves the socket of the service.
+fn lock_path() -> CliResult<PathBuf> {
     Ok(Paths::of_service()?.socket.with_extension("lock"))
 }
 
-/// The process that holds a daemon's lock, if one does.
-fn holder(lock: &Path) -> Option<i32> {
-    // Another user's file would have this program stop a process of that user's choice.
-    let mut file = private::open_own(lock).ok()?;
+/// The process of the daemon that holds this lock.
+fn lock_owner(lock: &Path) -> Option<i32> {
+    // Another user could write any process id into a file of their own.
+    let mut file = owned_file::open_own(lock).ok()?;
     match file.try_lock_shared() {
         Err(fs::TryLockError::WouldBlock) => {
             let mut text = String::new();
@@ -175,35 +184,34 @@ fn holder(lock: &Path) -> Option<i32> {
     }
 }
 
-/// Removes the temporary files that earlier runs left, if they were killed.
-pub(crate) fn remove_left_over(facts: &Facts) {
-    unit_file::remove_left_over(&facts.directory, files::names(facts.manager));
+/// Removes the temporary files of earlier runs that were killed.
+pub(crate) fn remove_temp_files(state: &ServiceState) {
+    unit_file::remove_temp_files(&state.directory, files::names(state.manager));
 }
 
-/// Takes a step.
-pub(crate) fn act(step: &Step) -> Result<(), Failure> {
-    let failed = |path: &Path, error: &io::Error| {
-        Failure::new(ErrorCode::BadRequest, format!("{} cannot be changed: {error}", path.display()))
+pub(crate) fn execute(step: &Step) -> CliResult {
+    let file_error = |path: &Path, error: &io::Error| {
+        CliError::new(ErrorCode::BadRequest, format!("cannot change {}: {error}", path.display()))
     };
     match step {
-        Step::Write { path, text } => unit_file::write(path, text).map_err(|error| failed(path, &error)),
-        Step::Remove(path) => fs::remove_file(path).map_err(|error| failed(path, &error)),
+        Step::Write { path, text } => unit_file::write(path, text).map_err(|error| file_error(path, &error)),
+        Step::Remove(path) => fs::remove_file(path).map_err(|error| file_error(path, &error)),
         Step::Stop(pid) => stop(*pid),
-        Step::Run(words) => run(words),
+        Step::Run(command) => run(command),
     }
 }
 
-/// Asks a daemon to stop, and returns when it has given up its lock: its process may not be ours to wait
-/// for.
-fn stop(pid: i32) -> Result<(), Failure> {
-    let lock = lock()?;
-    let process = Pid::from_raw(pid).ok_or_else(|| Failure::new(ErrorCode::Internal, "no such process"))?;
-    // It may have ended by itself meanwhile: whether it goes is seen by its lock.
+/// Stops a daemon, and returns when it has released its lock: it need not be a child of this
+/// process.
+fn stop(pid: i32) -> CliResult {
+    let lock = lock_path()?;
+    let process = Pid::from_raw(pid).ok_or_else(|| CliError::new(ErrorCode::Internal, "no such process"))?;
+    // An error means that it has ended already.
     kill_process(process, Signal::TERM).ok();
     let started = Instant::now();
-    while holder(&lock) == Some(pid) {
-        if started.elapsed() > STOP {
-            let detail = format!("the authd that runs apart from the service does not stop (process {pid})");
+    while lock_owner(&lock) == Some(pid) {
+        if started.elapsed() > STOP_TIMEOUT {
+            let detail = format!("the authd outside the service does not stop (process {pid})");
             return Err(Problem::new(ErrorCode::Conflict, detail).hint(format!("run: kill -9 {pid}")).into());
         }
         std::thread::sleep(PAUSE);
@@ -211,24 +219,22 @@ fn stop(pid: i32) -> Result<(), Failure> {
     Ok(())
 }
 
-fn run(words: &[String]) -> Result<(), Failure> {
-    let shown = words.join(" ");
-    let output = with_inherited_limit(|| command(words).output());
-    let output =
-        output.map_err(|error| Failure::new(ErrorCode::Internal, format!("{shown}: cannot run: {error}")))?;
+fn run(command: &[String]) -> CliResult {
+    let text = command.join(" ");
+    let output = with_inherited_limit(|| to_command(command).output())
+        .map_err(|error| CliError::new(ErrorCode::Internal, format!("cannot run {text}: {error}")))?;
     if output.status.success() {
         return Ok(());
     }
-    let said = String::from_utf8_lossy(&output.stderr);
-    let said = said.lines().find(|line| !line.trim().is_empty()).unwrap_or("it failed without a word");
-    let problem = crate::failure::no_daemon(format!("{shown}: {said}"));
-    Err(problem.hint("see: authctl service logs").into())
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    let message = stderr.lines().find(|line| !line.trim().is_empty()).unwrap_or("failed without a message");
+    Err(error::no_daemon(format!("{text}: {message}")).hint("see: authctl service logs").into())
 }
 
-/// Becomes the program that shows the log.
-pub(crate) fn become_program(words: &[String]) -> Failure {
-    let error = with_inherited_limit(|| command(words).exec());
-    Failure::new(ErrorCode::Internal, format!("{} cannot be run: {error}", words.join(" ")))
+/// Replaces this process by another program; returns on an error only.
+pub(crate) fn exec(command: &[String]) -> CliError {
+    let error = with_inherited_limit(|| to_command(command).exec());
+    CliError::new(ErrorCode::Internal, format!("cannot run {}: {error}", command.join(" ")))
 }
 
 #[cfg(test)]
@@ -236,41 +242,42 @@ mod tests {
     use super::*;
 
     #[test]
-    fn systemds_words_are_read() {
+    fn output_of_systemctl_show_is_parsed() {
         let text = "Id=authd.socket\nLoadState=loaded\nActiveState=active\nUnitFileState=enabled\n\n\
                     MainPID=42\nId=authd.service\nLoadState=loaded\nStatusText=listening on /s=1\n\
                     ActiveState=activating\nUnitFileState=disabled\n";
-        let units = shown_by_systemd(text);
+        let units = parse_systemctl_show(text);
         let [socket, service] = units.as_slice() else { panic!("{units:?}") };
         assert!(socket.loaded && socket.enabled && socket.is_running() && socket.pid.is_none(), "{socket:?}");
         assert!(service.loaded && !service.enabled && !service.is_running(), "{service:?}");
-        assert_eq!((service.pid, service.says.as_deref()), (Some(42), Some("listening on /s=1")));
-        let unknown = shown_by_systemd("Id=authd.service\nLoadState=not-found\nMainPID=0\nStatusText=\n");
+        assert_eq!((service.pid, service.status_text.as_deref()), (Some(42), Some("listening on /s=1")));
+        let unknown = parse_systemctl_show("Id=authd.service\nLoadState=not-found\nMainPID=0\nStatusText=\n");
         assert_eq!(unknown, [Unit { name: "authd.service".to_owned(), ..Unit::default() }]);
     }
 
     #[test]
-    fn launchds_words_are_read() {
-        let running = shown_by_launchd("gui/501/io.authd.authd = {\n\tstate = running\n\n\tpid = 42\n}\n");
+    fn output_of_launchctl_print_is_parsed() {
+        let running =
+            parse_launchctl_print("gui/501/io.authd.authd = {\n\tstate = running\n\n\tpid = 42\n}\n");
         assert!(running.loaded && running.enabled && running.is_running(), "{running:?}");
         assert_eq!(running.pid, Some(42));
-        let waiting = shown_by_launchd("gui/501/io.authd.authd = {\n\tstate = not running\n}\n");
+        let waiting = parse_launchctl_print("gui/501/io.authd.authd = {\n\tstate = not running\n}\n");
         assert!(waiting.loaded && !waiting.is_running(), "{waiting:?}");
-        assert!(!shown_by_launchd("").loaded);
+        assert!(!parse_launchctl_print("").loaded);
     }
 
     #[test]
-    fn only_a_lock_that_is_held_names_its_holder() {
-        let place = tempfile::tempdir().unwrap();
-        let path = place.path().join("authd.lock");
-        assert_eq!(holder(&path), None);
+    fn lock_has_an_owner_only_while_it_is_held() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("authd.lock");
+        assert_eq!(lock_owner(&path), None);
         fs::write(&path, "42\n").unwrap();
-        assert_eq!(holder(&path), None);
-        let held = fs::File::open(&path).unwrap();
-        held.lock().unwrap();
-        assert_eq!(holder(&path), Some(42));
-        let link = place.path().join("link.lock");
+        assert_eq!(lock_owner(&path), None);
+        let file = fs::File::open(&path).unwrap();
+        file.lock().unwrap();
+        assert_eq!(lock_owner(&path), Some(42));
+        let link = directory.path().join("link.lock");
         std::os::unix::fs::symlink(&path, &link).unwrap();
-        assert_eq!(holder(&link), None, "a link may lead to another user's file");
+        assert_eq!(lock_owner(&link), None, "a link may lead to another user's file");
     }
 }

@@ -1,203 +1,167 @@
-//! What is done in each situation, pinned.
+//! The steps for each state of the service.
 
 use super::*;
 
-const LAUNCHD: Manager = Manager::Launchd { uid: 501 };
+const LAUNCHD: ServiceManager = ServiceManager::Launchd { uid: 501 };
+const SYSTEMD: ServiceManager = ServiceManager::Systemd;
 
-fn wanted(manager: Manager) -> Vec<File> {
+const RELOAD: &str = "ran: systemctl --user daemon-reload";
+const START: &str = "ran: systemctl --user enable --now authd.socket authd.service";
+const ENABLE_AGENT: &str = "ran: launchctl enable gui/501/io.authd.authd";
+const LOAD_AGENT: &str = "ran: launchctl bootstrap gui/501 ~/io.authd.authd.plist";
+
+fn wanted(manager: ServiceManager) -> Vec<UnitFile> {
     files::files(manager, Path::new("/usr/bin/authd"), Path::new("/home/me")).unwrap()
 }
 
-fn nothing(manager: Manager) -> Facts {
+fn not_installed(manager: ServiceManager) -> ServiceState {
     let units = manager.units().iter();
-    Facts {
+    ServiceState {
         manager,
         directory: "/home/me/units".into(),
         files: Vec::new(),
         packaged: None,
         units: units.map(|name| Unit { name: (*name).to_owned(), ..Unit::default() }).collect(),
-        stranger: None,
+        unmanaged_pid: None,
     }
 }
 
-fn settled(manager: Manager) -> Facts {
-    let mut facts = Facts { files: wanted(manager), ..nothing(manager) };
-    for unit in &mut facts.units {
+fn installed(manager: ServiceManager) -> ServiceState {
+    let mut state = ServiceState { files: wanted(manager), ..not_installed(manager) };
+    for unit in &mut state.units {
         (unit.loaded, unit.enabled, unit.state) = (true, true, "active".to_owned());
     }
-    facts
+    state
 }
 
-/// The steps in a word or a line each: the texts are pinned where they are made.
-fn brief(steps: &[Step]) -> Vec<String> {
-    let words = |step: &Step| step.done().replace("/home/me/units", "~");
-    steps.iter().map(words).collect()
+fn messages(steps: &[Step]) -> Vec<String> {
+    steps.iter().map(|step| step.done().replace("/home/me/units", "~")).collect()
 }
 
 #[test]
-fn on_a_fresh_machine_everything_is_written_enabled_and_started() {
+fn first_installation_writes_enables_and_starts_the_units() {
     assert_eq!(
-        brief(&nothing(Manager::Systemd).install(&wanted(Manager::Systemd))),
-        [
-            "wrote ~/authd.socket",
-            "wrote ~/authd.service",
-            "ran: systemctl --user daemon-reload",
-            "ran: systemctl --user enable --now authd.socket authd.service",
-        ]
+        messages(&not_installed(SYSTEMD).install(&wanted(SYSTEMD))),
+        ["wrote ~/authd.socket", "wrote ~/authd.service", RELOAD, START]
     );
     assert_eq!(
-        brief(&nothing(LAUNCHD).install(&wanted(LAUNCHD))),
-        [
-            "wrote ~/io.authd.authd.plist",
-            "ran: launchctl enable gui/501/io.authd.authd",
-            "ran: launchctl bootstrap gui/501 ~/io.authd.authd.plist",
-        ]
+        messages(&not_installed(LAUNCHD).install(&wanted(LAUNCHD))),
+        ["wrote ~/io.authd.authd.plist", ENABLE_AGENT, LOAD_AGENT]
     );
 }
 
 #[test]
-fn where_all_is_well_nothing_is_done() {
-    for manager in [Manager::Systemd, LAUNCHD] {
-        assert_eq!(settled(manager).install(&wanted(manager)), []);
-        assert_eq!(nothing(manager).uninstall(), []);
+fn nothing_is_done_in_the_wanted_state() {
+    for manager in [SYSTEMD, LAUNCHD] {
+        assert_eq!(installed(manager).install(&wanted(manager)), []);
+        assert_eq!(not_installed(manager).uninstall(), []);
     }
 }
 
 #[test]
-fn a_daemon_that_was_started_by_hand_makes_way_before_the_service_starts() {
-    let mut facts = settled(Manager::Systemd);
-    facts.stranger = Some(42);
+fn unmanaged_daemon_is_stopped_before_the_service_starts() {
+    let mut state = installed(SYSTEMD);
+    state.unmanaged_pid = Some(42);
     assert_eq!(
-        brief(&facts.install(&wanted(Manager::Systemd))),
-        [
-            "stopped authd (process 42), which was not the service's",
-            "ran: systemctl --user daemon-reload",
-            "ran: systemctl --user enable --now authd.socket authd.service",
-        ]
+        messages(&state.install(&wanted(SYSTEMD))),
+        ["stopped authd (process 42), which ran outside the service", RELOAD, START]
     );
 }
 
 #[test]
-fn what_is_there_and_does_not_run_is_started() {
+fn installed_unit_that_does_not_run_is_started() {
     for (manager, states, steps) in [
-        (
-            Manager::Systemd,
-            ["inactive", "activating"],
-            [
-                "ran: systemctl --user daemon-reload",
-                "ran: systemctl --user enable --now authd.socket authd.service",
-            ],
-        ),
+        (SYSTEMD, ["inactive", "activating"], [RELOAD, START]),
         (
             LAUNCHD,
             ["not running", "spawn scheduled"],
-            [
-                "ran: launchctl enable gui/501/io.authd.authd",
-                "ran: launchctl kickstart gui/501/io.authd.authd",
-            ],
+            [ENABLE_AGENT, "ran: launchctl kickstart gui/501/io.authd.authd"],
         ),
     ] {
-        for state in states {
-            let mut facts = settled(manager);
-            facts.units.last_mut().unwrap().state = state.to_owned();
-            assert_eq!(brief(&facts.install(&wanted(manager))), steps, "{state}");
+        for unit_state in states {
+            let mut state = installed(manager);
+            state.units.last_mut().unwrap().state = unit_state.to_owned();
+            assert_eq!(messages(&state.install(&wanted(manager))), steps, "{unit_state}");
         }
     }
 }
 
 #[test]
-fn what_ran_by_other_files_is_stopped_and_only_those_are_written() {
+fn unit_with_a_changed_file_is_stopped_and_rewritten() {
+    let stop_units = "ran: systemctl --user stop authd.socket authd.service";
+    let stop_agent = "ran: launchctl bootout gui/501/io.authd.authd";
     for (manager, steps) in [
-        (
-            Manager::Systemd,
-            &[
-                "ran: systemctl --user stop authd.socket authd.service",
-                "wrote ~/authd.service",
-                "ran: systemctl --user daemon-reload",
-                "ran: systemctl --user enable --now authd.socket authd.service",
-            ][..],
-        ),
-        (
-            LAUNCHD,
-            &[
-                "ran: launchctl bootout gui/501/io.authd.authd",
-                "wrote ~/io.authd.authd.plist",
-                "ran: launchctl enable gui/501/io.authd.authd",
-                "ran: launchctl bootstrap gui/501 ~/io.authd.authd.plist",
-            ],
-        ),
+        (SYSTEMD, [stop_units, "wrote ~/authd.service", RELOAD, START]),
+        (LAUNCHD, [stop_agent, "wrote ~/io.authd.authd.plist", ENABLE_AGENT, LOAD_AGENT]),
     ] {
-        let mut facts = settled(manager);
-        facts.files.last_mut().unwrap().text.push_str("# an older version\n");
-        assert_eq!(brief(&facts.install(&wanted(manager))), steps);
+        let mut state = installed(manager);
+        state.files.last_mut().unwrap().text.push_str("# an older version\n");
+        assert_eq!(messages(&state.install(&wanted(manager))), steps);
     }
 }
 
 #[test]
-fn a_packages_units_are_started_and_never_doubled_or_removed() {
+fn packaged_units_are_started_but_not_written_or_removed() {
     let packaged = Some(PathBuf::from("/usr/lib/systemd/user"));
-    let mut facts = Facts { packaged, ..nothing(Manager::Systemd) };
-    facts.units.iter_mut().for_each(|unit| unit.loaded = true);
-    let started = [
-        "ran: systemctl --user daemon-reload",
-        "ran: systemctl --user enable --now authd.socket authd.service",
-    ];
-    assert_eq!(brief(&facts.install(&[])), started);
-    assert_eq!(facts.uninstall(), []);
-    facts.units.iter_mut().for_each(|unit| unit.enabled = true);
+    let mut state = ServiceState { packaged, ..not_installed(SYSTEMD) };
+    state.units.iter_mut().for_each(|unit| unit.loaded = true);
+    assert_eq!(messages(&state.install(&[])), [RELOAD, START]);
+    assert_eq!(state.uninstall(), []);
+    state.units.iter_mut().for_each(|unit| unit.enabled = true);
     let stopped = ["ran: systemctl --user disable --now authd.socket authd.service"];
-    assert_eq!(brief(&facts.uninstall()), stopped);
+    assert_eq!(messages(&state.uninstall()), stopped);
 }
 
 #[test]
-fn everything_goes_that_came_and_half_of_it_too() {
-    let mut facts = settled(Manager::Systemd);
+fn complete_and_partial_installations_are_removed() {
+    let mut state = installed(SYSTEMD);
     assert_eq!(
-        brief(&facts.uninstall()),
+        messages(&state.uninstall()),
         [
             "ran: systemctl --user disable --now authd.socket authd.service",
             "removed ~/authd.socket",
             "removed ~/authd.service",
-            "ran: systemctl --user daemon-reload",
+            RELOAD,
         ]
     );
-    facts.files.remove(0);
-    facts.units[0] = Unit { name: "authd.socket".to_owned(), ..Unit::default() };
-    facts.units[1].state = "failed".to_owned();
+    state.files.remove(0);
+    state.units[0] = Unit { name: "authd.socket".to_owned(), ..Unit::default() };
+    state.units[1].state = "failed".to_owned();
     assert_eq!(
-        brief(&facts.uninstall()),
+        messages(&state.uninstall()),
         [
             "ran: systemctl --user disable --now authd.service",
             "removed ~/authd.service",
-            "ran: systemctl --user daemon-reload",
+            RELOAD,
             "ran: systemctl --user reset-failed authd.service",
         ]
     );
     assert_eq!(
-        brief(&settled(LAUNCHD).uninstall()),
+        messages(&installed(LAUNCHD).uninstall()),
         ["ran: launchctl bootout gui/501/io.authd.authd", "removed ~/io.authd.authd.plist"]
     );
 }
 
 #[test]
-fn without_a_manager_the_remedy_is_told() {
-    let (detail, hint) = Unreachable::Missing("systemctl").words(None);
+fn unreachable_manager_has_a_hint() {
+    let (detail, hint) = Unreachable::NotInstalled("systemctl").explain(None);
     assert!(detail.contains("systemctl is not installed") && hint.contains("authd &"), "{detail}: {hint}");
-    let (detail, hint) = Unreachable::Idle("systemd").words(None);
+    let (detail, hint) = Unreachable::NotInCharge("systemd").explain(None);
     assert!(detail.contains("does not run") && !hint.contains("linger"), "{detail}: {hint}");
-    let none = Unreachable::Silent("Failed to connect to bus".to_owned());
-    let (detail, hint) = none.words(None);
+    let no_answer = Unreachable::NoAnswer("Failed to connect to bus".to_owned());
+    let (detail, hint) = no_answer.explain(None);
     assert!(detail.contains("Failed to connect to bus"), "{detail}");
     assert!(hint.contains("loginctl enable-linger \"$(id -un)\"") && hint.contains("authd &"), "{hint}");
-    let (_, hint) = none.words(Some(Path::new("/run/user/1000")));
+    let (_, hint) = no_answer.explain(Some(Path::new("/run/user/1000")));
     assert_eq!(hint, "run: export XDG_RUNTIME_DIR=/run/user/1000");
 }
 
 #[test]
-fn a_rehearsal_reads_as_what_a_person_would_do() {
-    let mut facts = nothing(Manager::Systemd);
-    facts.stranger = Some(42);
-    let steps = facts.install(&[File { name: "authd.service", text: "[Unit]\n\n[Service]\n".to_owned() }]);
-    let shown: String = steps.iter().map(|step| format!("{}\n", step.to_string().trim_end())).collect();
-    insta::assert_snapshot!(shown);
+fn dry_run_shows_commands() {
+    let mut state = not_installed(SYSTEMD);
+    state.unmanaged_pid = Some(42);
+    let steps =
+        state.install(&[UnitFile { name: "authd.service", text: "[Unit]\n\n[Service]\n".to_owned() }]);
+    let text: String = steps.iter().map(|step| format!("{}\n", step.to_string().trim_end())).collect();
+    insta::assert_snapshot!(text);
 }

@@ -1,15 +1,15 @@
-//! The client as people and programs use it: the real binary against the real daemon.
+//! Tests of the `authctl` binary with a real daemon.
 #![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 mod ask;
-// What a process shows to others is read from Linux's /proc.
-#[cfg(target_os = "linux")]
-mod child;
-mod hostile;
+mod commands;
+// These tests read /proc.
+mod fake_daemon;
 mod login;
+#[cfg(target_os = "linux")]
+mod process;
+mod security;
 mod service;
-mod stand_in;
-mod verbs;
 
 use std::{
     path::{Path, PathBuf},
@@ -18,7 +18,7 @@ use std::{
 
 use authd_sandbox::{
     Account, Config, Sandbox,
-    house::{House, HouseConfig},
+    test_daemon::{TestDaemon, TestDaemonConfig},
 };
 use serde_json::Value;
 use tokio::{
@@ -26,10 +26,9 @@ use tokio::{
     process::{Child, ChildStderr, ChildStdin, Command},
 };
 
-/// The client's binary.
 const AUTHCTL: &str = env!("CARGO_BIN_EXE_authctl");
 
-/// The daemon's binary, which lies beside the client's, as it does where they are installed.
+/// The daemon in the directory of the client, as in an installation.
 fn authd() -> PathBuf {
     let path = Path::new(AUTHCTL).with_file_name("authd");
     assert!(path.is_file(), "build the daemon first: cargo build --bin authd");
@@ -37,48 +36,48 @@ fn authd() -> PathBuf {
 }
 
 /// A sandbox with all accounts, and a daemon.
-async fn household() -> (Sandbox, House) {
+async fn start_daemon() -> (Sandbox, TestDaemon) {
     let sandbox = Sandbox::start(Config::with_accounts(Account::presets())).await.unwrap();
-    let house = House::start(HouseConfig::new(authd(), &sandbox)).await;
-    (sandbox, house)
+    let daemon = TestDaemon::start(TestDaemonConfig::new(authd(), &sandbox)).await;
+    (sandbox, daemon)
 }
 
-/// What one call of the client came to.
-struct Said {
+/// The result of one run of the client.
+struct Outcome {
     code: i32,
     stdout: String,
     stderr: String,
 }
 
-impl Said {
+impl Outcome {
     #[track_caller]
     fn json(&self) -> Value {
         serde_json::from_str(&self.stdout).unwrap_or_else(|error| panic!("{error}: {self}"))
     }
 
-    /// The same, which must have worked.
+    /// Asserts success.
     #[track_caller]
     fn ok(self) -> Self {
         assert_eq!(self.code, 0, "{self}");
         self
     }
 
-    /// The same, which must have failed so.
+    /// Asserts an exit code and a part of the error message.
     #[track_caller]
-    fn failed(self, code: i32, words: &str) -> Self {
+    fn failed(self, code: i32, message: &str) -> Self {
         assert_eq!(self.code, code, "{self}");
-        assert!(self.stderr.contains(words), "no {words:?} in {self}");
+        assert!(self.stderr.contains(message), "no {message:?} in {self}");
         self
     }
 }
 
-impl std::fmt::Display for Said {
+impl std::fmt::Display for Outcome {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "exit {}\nstdout: {}\nstderr: {}", self.code, self.stdout, self.stderr)
     }
 }
 
-impl From<Output> for Said {
+impl From<Output> for Outcome {
     fn from(output: Output) -> Self {
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         Self {
@@ -89,47 +88,47 @@ impl From<Output> for Said {
     }
 }
 
-/// The client, with the environment of the house and nothing else.
-fn command(house: &House, args: &[&str]) -> Command {
+/// The client, with no environment but that of the daemon.
+fn command(daemon: &TestDaemon, args: &[&str]) -> Command {
     let mut command = Command::new(AUTHCTL);
-    command.args(args).env_clear().envs(house.env().iter().cloned()).stdin(Stdio::null()).kill_on_drop(true);
+    command.args(args).env_clear().envs(daemon.env().iter().cloned()).stdin(Stdio::null()).kill_on_drop(true);
     command
 }
 
-async fn run(house: &House, args: &[&str]) -> Said {
-    command(house, args).output().await.unwrap().into()
+async fn run(daemon: &TestDaemon, args: &[&str]) -> Outcome {
+    command(daemon, args).output().await.unwrap().into()
 }
 
-/// A client that waits for its person.
-struct Waiting {
+/// A client that waits for input.
+struct InteractiveClient {
     child: Child,
     stdin: ChildStdin,
     stderr: Lines<BufReader<ChildStderr>>,
-    heard: String,
+    stderr_text: String,
 }
 
-impl Waiting {
-    fn start(house: &House, args: &[&str]) -> Self {
-        let mut command = command(house, args);
+impl InteractiveClient {
+    fn start(daemon: &TestDaemon, args: &[&str]) -> Self {
+        let mut command = command(daemon, args);
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
         let (stdin, stderr) = (child.stdin.take().unwrap(), child.stderr.take().unwrap());
-        Self { child, stdin, stderr: BufReader::new(stderr).lines(), heard: String::new() }
+        Self { child, stdin, stderr: BufReader::new(stderr).lines(), stderr_text: String::new() }
     }
 
-    /// The first word that begins so.
-    async fn hear(&mut self, beginning: &str) -> String {
+    /// Reads stderr until a word begins with `prefix`, and returns the word.
+    async fn wait_for_word(&mut self, prefix: &str) -> String {
         while let Some(line) = self.stderr.next_line().await.unwrap() {
-            self.heard += &line;
-            self.heard.push('\n');
-            if let Some(word) = line.split_whitespace().find(|word| word.starts_with(beginning)) {
+            self.stderr_text += &line;
+            self.stderr_text.push('\n');
+            if let Some(word) = line.split_whitespace().find(|word| word.starts_with(prefix)) {
                 return word.to_owned();
             }
         }
-        panic!("no {beginning:?} in {}", self.heard);
+        panic!("no {prefix:?} in {}", self.stderr_text);
     }
 
-    async fn type_in(&mut self, line: &str) {
+    async fn send_line(&mut self, line: &str) {
         self.stdin.write_all(format!("{line}\n").as_bytes()).await.unwrap();
     }
 
@@ -138,13 +137,13 @@ impl Waiting {
         assert!(Command::new("kill").args(["-INT", &pid]).status().await.unwrap().success());
     }
 
-    async fn end(mut self) -> Said {
+    async fn end(mut self) -> Outcome {
         while let Some(line) = self.stderr.next_line().await.unwrap() {
-            self.heard += &line;
-            self.heard.push('\n');
+            self.stderr_text += &line;
+            self.stderr_text.push('\n');
         }
-        let mut said = Said::from(self.child.wait_with_output().await.unwrap());
-        said.stderr = self.heard;
-        said
+        let mut outcome = Outcome::from(self.child.wait_with_output().await.unwrap());
+        outcome.stderr = self.stderr_text;
+        outcome
     }
 }

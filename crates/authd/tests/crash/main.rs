@@ -13,7 +13,7 @@ use std::{collections::BTreeMap, fs, path::Path, time::Duration};
 
 use authd_sandbox::{
     Config, Sandbox,
-    house::{House, HouseConfig},
+    test_daemon::{TestDaemon, TestDaemonConfig},
 };
 
 use crate::{
@@ -53,11 +53,11 @@ impl Tally {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_login_is_lost_to_a_kill() {
     let kills = std::env::var("AUTHD_CRASHES").ok().and_then(|text| text.parse().ok()).unwrap_or(KILLS);
-    let houses: Vec<_> =
+    let daemons: Vec<_> =
         (0..DAEMONS).map(|n| tokio::spawn(kill_repeatedly(kills / DAEMONS, n as u64))).collect();
     let mut total = Tally::default();
-    for house in houses {
-        let tally = house.await.unwrap();
+    for daemon in daemons {
+        let tally = daemon.await.unwrap();
         total.finished += tally.finished;
         total.kept += tally.kept;
         total.unheard += tally.unheard;
@@ -84,21 +84,21 @@ async fn no_login_is_lost_to_a_kill() {
 async fn kill_repeatedly(kills: usize, seed: u64) -> Tally {
     let mut random = Random(seed);
     let mut tally = Tally::default();
-    let (mut sandbox, mut house, mut model) = new_house().await;
+    let (mut sandbox, mut daemon, mut model) = new_daemon().await;
     for _ in 0..kills {
-        let (committed, logged) = (sandbox.rotations(), house.log().len());
+        let (committed, logged) = (sandbox.rotations(), daemon.log().len());
         let request = model.request(&mut random);
         let after = model.after(&request);
         let moment = tokio::time::sleep(Duration::from_micros(random.below(LATEST)));
         let reply = tokio::select! {
-            reply = request.ask(&house, &sandbox, &mut random) => reply,
+            reply = request.ask(&daemon, &sandbox, &mut random) => reply,
             () = moment => Reply::NoAnswer,
         };
-        house.kill9().await;
+        daemon.kill9().await;
         sandbox.faults().clear();
-        house.start_again().await;
+        daemon.start_again().await;
         let context = CheckContext {
-            house: &house,
+            daemon: &daemon,
             sandbox: &sandbox,
             keychain: None,
             before: &model.now,
@@ -106,7 +106,7 @@ async fn kill_repeatedly(kills: usize, seed: u64) -> Tally {
             may_be_lost: true,
         };
         // The log of the killed daemon only: the checks cause refreshes, too.
-        let (heard, saved) = answers(&house.log()[logged..]);
+        let (heard, saved) = answers(&daemon.log()[logged..]);
         let outcome = verify(context, reply).await;
         let committed = match outcome {
             Ok(Outcome::Lost(_)) | Err(_) => sandbox.rotations() - committed,
@@ -127,30 +127,30 @@ async fn kill_repeatedly(kills: usize, seed: u64) -> Tally {
                 if outcome == Outcome::Finished {
                     model = after;
                 }
-                assert_nothing_in_clear(&sandbox, &house.state());
+                assert_nothing_in_clear(&sandbox, &daemon.state());
                 continue;
             }
         }
-        (sandbox, house, model) = new_house().await;
+        (sandbox, daemon, model) = new_daemon().await;
     }
     tally
 }
 
 /// A daemon with two logins.
-async fn new_house() -> (Sandbox, House, Model) {
+async fn new_daemon() -> (Sandbox, TestDaemon, Model) {
     let sandbox = Sandbox::start(Config::with_accounts(accounts())).await.unwrap();
-    let house = House::start(
-        HouseConfig::new(env!("CARGO_BIN_EXE_authd"), &sandbox)
+    let daemon = TestDaemon::start(
+        TestDaemonConfig::new(env!("CARGO_BIN_EXE_authd"), &sandbox)
             .store("file")
             .toml("[log]\nfilter = \"debug\""),
     )
     .await;
-    fs::create_dir(codex_home(&house)).unwrap();
-    house.sign_in("default", "plus").await;
-    house.sign_in("work", "business").await;
+    fs::create_dir(codex_home(&daemon)).unwrap();
+    daemon.sign_in("default", "plus").await;
+    daemon.sign_in("work", "business").await;
     let nothing = Snapshot::default();
     let context = CheckContext {
-        house: &house,
+        daemon: &daemon,
         sandbox: &sandbox,
         keychain: None,
         before: &nothing,
@@ -161,7 +161,7 @@ async fn new_house() -> (Sandbox, House, Model) {
     now.profiles.values_mut().for_each(|person| person.family = None);
     now.files.clear();
     let under = now.codex.clone();
-    (sandbox, house, Model { now, under })
+    (sandbox, daemon, Model { now, under })
 }
 
 /// The number of refresh answers in a log, and how many of them were saved. A save after a new start belongs to

@@ -2,7 +2,7 @@
 
 use std::{fmt, io, time::Duration};
 
-use authd_sandbox::{Account, Fault, Route, Sandbox, house::House};
+use authd_sandbox::{Account, Fault, Route, Sandbox, test_daemon::TestDaemon};
 use serde_json::{Value, json};
 
 use crate::{
@@ -185,35 +185,35 @@ impl Model {
 
 impl Request {
     /// Sends the request. The caller may drop this future, as a client that ends does.
-    pub(crate) async fn ask(&self, house: &House, sandbox: &Sandbox, random: &mut Random) -> Reply {
-        let home = codex_home(house);
+    pub(crate) async fn ask(&self, daemon: &TestDaemon, sandbox: &Sandbox, random: &mut Random) -> Reply {
+        let home = codex_home(daemon);
         let file = home.join("auth.json");
         let reply = match self {
-            Self::Refresh(name) => ask(house, "POST", &format!("{name}/refresh"), json!({})).await,
+            Self::Refresh(name) => ask(daemon, "POST", &format!("{name}/refresh"), json!({})).await,
             Self::SlowRefresh(name) => {
                 let delay = Duration::from_micros(random.below(15_000));
                 sandbox.faults().push(Route::Refresh, Fault::delay(delay));
-                ask(house, "POST", &format!("{name}/refresh"), json!({})).await
+                ask(daemon, "POST", &format!("{name}/refresh"), json!({})).await
             }
             Self::SignInAgain(name, account) | Self::SignInNew(name, account) => {
-                sign_in(house, sandbox, json!({"profile": name}), account).await
+                sign_in(daemon, sandbox, json!({"profile": name}), account).await
             }
             Self::Replace(name, account) => {
-                sign_in(house, sandbox, json!({"profile": name, "replace": true}), account).await
+                sign_in(daemon, sandbox, json!({"profile": name, "replace": true}), account).await
             }
-            Self::Rename(from, to) => ask(house, "PATCH", from, json!({"name": to})).await,
-            Self::Default(name) => ask(house, "PATCH", name, json!({"default": true})).await,
-            Self::Logout(name) => ask(house, "DELETE", name, Value::Null).await,
-            Self::ApiKey => ask(house, "PUT", "own/api-key", json!({"api_key": "sk-of-my-own"})).await,
+            Self::Rename(from, to) => ask(daemon, "PATCH", from, json!({"name": to})).await,
+            Self::Default(name) => ask(daemon, "PATCH", name, json!({"default": true})).await,
+            Self::Logout(name) => ask(daemon, "DELETE", name, Value::Null).await,
+            Self::ApiKey => ask(daemon, "PUT", "own/api-key", json!({"api_key": "sk-of-my-own"})).await,
             Self::Export(name) => {
-                ask(house, "POST", &format!("{name}/export"), json!({"target": "codex", "path": file})).await
+                ask(daemon, "POST", &format!("{name}/export"), json!({"target": "codex", "path": file})).await
             }
             Self::Import(name) => {
-                ask(house, "POST", "../import", json!({"source": "codex", "path": file, "profile": name}))
+                ask(daemon, "POST", "../import", json!({"source": "codex", "path": file, "profile": name}))
                     .await
             }
-            Self::Install(name) => ask(house, "PUT", &format!("{name}/codex"), json!({"home": home})).await,
-            Self::Uninstall => ask(house, "DELETE", "-/codex", json!({"home": home})).await,
+            Self::Install(name) => ask(daemon, "PUT", &format!("{name}/codex"), json!({"home": home})).await,
+            Self::Uninstall => ask(daemon, "DELETE", "-/codex", json!({"home": home})).await,
         };
         reply.unwrap_or(Reply::NoAnswer)
     }
@@ -238,18 +238,23 @@ impl fmt::Display for Request {
     }
 }
 
-async fn ask(house: &House, method: &str, path: &str, body: Value) -> io::Result<Reply> {
+async fn ask(daemon: &TestDaemon, method: &str, path: &str, body: Value) -> io::Result<Reply> {
     let path = match path.strip_prefix("../") {
         Some(path) => format!("/v1/{path}"),
         None => format!("/v1/profiles/{path}"),
     };
     let body = if body.is_null() { String::new() } else { body.to_string() };
-    let reply = house.try_request(method, &path, &[], body).await?;
+    let reply = daemon.try_request(method, &path, &[], body).await?;
     Ok(if reply.status.is_success() { Reply::Success } else { Reply::Refused(reply.text()) })
 }
 
-async fn sign_in(house: &House, sandbox: &Sandbox, body: Value, account: &Account) -> io::Result<Reply> {
-    let started = house.try_request("POST", "/v1/logins", &[], body.to_string()).await?;
+async fn sign_in(
+    daemon: &TestDaemon,
+    sandbox: &Sandbox,
+    body: Value,
+    account: &Account,
+) -> io::Result<Reply> {
+    let started = daemon.try_request("POST", "/v1/logins", &[], body.to_string()).await?;
     if !started.status.is_success() {
         return Ok(Reply::Refused(started.text()));
     }
@@ -257,7 +262,7 @@ async fn sign_in(house: &House, sandbox: &Sandbox, body: Value, account: &Accoun
     let url = started["authorize_url"].as_str().unwrap_or_default();
     drop(sandbox.browser().sign_in(url, &account.name).await);
     let path = format!("/v1/logins/{}?wait=5", started["id"].as_str().unwrap_or_default());
-    let login = house.try_request("GET", &path, &[], "").await?.json();
+    let login = daemon.try_request("GET", &path, &[], "").await?.json();
     Ok(if login["state"] == "succeeded" { Reply::Success } else { Reply::Refused(login.to_string()) })
 }
 

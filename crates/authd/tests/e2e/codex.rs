@@ -10,23 +10,23 @@ use std::{
 
 use authd_sandbox::{
     Fault, Route, Sandbox,
-    house::{House, HouseConfig},
+    test_daemon::{TestDaemon, TestDaemonConfig},
 };
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-use crate::support::{AUTHD, house, sandbox, value};
+use crate::support::{AUTHD, daemon, sandbox, value};
 
 /// A login file as the Codex CLI writes it, for an account of the sandbox.
-async fn codex_login(house: &House, sandbox: &Sandbox, account: &str) -> (std::path::PathBuf, String) {
+async fn codex_login(daemon: &TestDaemon, sandbox: &Sandbox, account: &str) -> (std::path::PathBuf, String) {
     // Whoever holds tokens got them by a sign-in; this one's are given away to Codex at once.
     let before = sandbox.issued_secrets().len();
-    let home = house.dir().join("codex");
+    let home = daemon.dir().join("codex");
     fs::create_dir_all(&home).unwrap();
     let path = home.join("auth.json");
-    house.sign_in("for-codex", account).await;
+    daemon.sign_in("for-codex", account).await;
     let body = json!({"target": "codex", "path": path});
-    house.post("/v1/profiles/for-codex/export", body).await;
+    daemon.post("/v1/profiles/for-codex/export", body).await;
     assert!(sandbox.issued_secrets().len() > before);
     let text = fs::read_to_string(&path).unwrap();
     (path, text)
@@ -36,22 +36,26 @@ fn read(path: &Path) -> Value {
     serde_json::from_str(&fs::read_to_string(path).unwrap()).unwrap()
 }
 
-async fn current_token(house: &House, profile: &str) -> String {
-    let headers = house.get(&format!("/v1/profiles/{profile}/headers")).await;
+async fn current_token(daemon: &TestDaemon, profile: &str) -> String {
+    let headers = daemon.get(&format!("/v1/profiles/{profile}/headers")).await;
     value(&headers, "Authorization").trim_start_matches("Bearer ").to_owned()
 }
 
 #[tokio::test]
 async fn a_login_of_codex_is_taken_over_kept_fresh_and_given_back() {
     let sandbox = sandbox().await;
-    let mut house = house(&sandbox).await;
-    let (path, original) = codex_login(&house, &sandbox, "plus").await;
-    assert!(house.get("/v1/profiles").await["profiles"].as_array().unwrap().is_empty(), "given away is gone");
+    let mut daemon = daemon(&sandbox).await;
+    let (path, original) = codex_login(&daemon, &sandbox, "plus").await;
+    assert!(
+        daemon.get("/v1/profiles").await["profiles"].as_array().unwrap().is_empty(),
+        "given away is gone"
+    );
     let file: Value = serde_json::from_str(&original).unwrap();
     let old_refresh = file["tokens"]["refresh_token"].as_str().unwrap().to_owned();
     assert!(!old_refresh.is_empty());
 
-    let profile = house.post("/v1/import", json!({"source": "codex", "path": path, "profile": "mine"})).await;
+    let profile =
+        daemon.post("/v1/import", json!({"source": "codex", "path": path, "profile": "mine"})).await;
     assert_eq!(
         (&profile["name"], &profile["state"], &profile["mode"]),
         (&json!("mine"), &json!("ready"), &json!("chatgpt"))
@@ -62,18 +66,18 @@ async fn a_login_of_codex_is_taken_over_kept_fresh_and_given_back() {
         (&external["auth_mode"], &external["tokens"]["refresh_token"]),
         (&json!("chatgptAuthTokens"), &json!(""))
     );
-    assert_eq!(external["tokens"]["access_token"], current_token(&house, "mine").await);
+    assert_eq!(external["tokens"]["access_token"], current_token(&daemon, "mine").await);
     assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
     assert!(!fs::read_to_string(&path).unwrap().contains(&old_refresh));
 
-    house.post("/v1/profiles/mine/refresh", json!({})).await;
-    let fresh = current_token(&house, "mine").await;
+    daemon.post("/v1/profiles/mine/refresh", json!({})).await;
+    let fresh = current_token(&daemon, "mine").await;
     while read(&path)["tokens"]["access_token"] != fresh {
         tokio::task::yield_now().await;
     }
-    let renamed = house.request("PATCH", "/v1/profiles/mine", &[], r#"{"name":"ours"}"#).await;
+    let renamed = daemon.request("PATCH", "/v1/profiles/mine", &[], r#"{"name":"ours"}"#).await;
     assert!(renamed.status.is_success(), "{}", renamed.text());
-    house.restart().await;
+    daemon.restart().await;
     // The memory store forgets, so the login is gone; what is left is for a store that keeps.
     assert_eq!(read(&path)["tokens"]["refresh_token"], "");
 }
@@ -81,34 +85,34 @@ async fn a_login_of_codex_is_taken_over_kept_fresh_and_given_back() {
 #[tokio::test]
 async fn it_survives_a_restart_and_goes_back_whole() {
     let sandbox = sandbox().await;
-    let config = HouseConfig::new(crate::support::AUTHD, &sandbox).store("file");
-    let mut house = House::start(config).await;
-    let (path, _) = codex_login(&house, &sandbox, "plus").await;
-    house.post("/v1/import", json!({"source": "codex", "path": path})).await;
-    house.restart().await;
-    house.post("/v1/profiles/default/refresh", json!({})).await;
-    let fresh = current_token(&house, "default").await;
+    let config = TestDaemonConfig::new(crate::support::AUTHD, &sandbox).store("file");
+    let mut daemon = TestDaemon::start(config).await;
+    let (path, _) = codex_login(&daemon, &sandbox, "plus").await;
+    daemon.post("/v1/import", json!({"source": "codex", "path": path})).await;
+    daemon.restart().await;
+    daemon.post("/v1/profiles/default/refresh", json!({})).await;
+    let fresh = current_token(&daemon, "default").await;
     while read(&path)["tokens"]["access_token"] != fresh {
         tokio::task::yield_now().await;
     }
     let home = path.parent().unwrap();
     let refused =
-        house.request("DELETE", "/v1/profiles/-/codex", &[], json!({"home": home}).to_string()).await;
+        daemon.request("DELETE", "/v1/profiles/-/codex", &[], json!({"home": home}).to_string()).await;
     assert_eq!(refused.json()["code"], "conflict", "{}", refused.text());
-    house.post("/v1/profiles/-/export", json!({"target": "codex", "path": path})).await;
+    daemon.post("/v1/profiles/-/export", json!({"target": "codex", "path": path})).await;
     let back = read(&path);
     assert_eq!(back["auth_mode"], "chatgpt");
     // The one that works: it can be taken over again.
-    house.post("/v1/import", json!({"source": "codex", "path": path})).await;
+    daemon.post("/v1/import", json!({"source": "codex", "path": path})).await;
 }
 
 #[tokio::test]
 async fn a_login_that_cannot_be_taken_over_is_left_as_it_is() {
     let sandbox = sandbox().await;
-    let house = house(&sandbox).await;
-    let (path, original) = codex_login(&house, &sandbox, "plus").await;
+    let daemon = daemon(&sandbox).await;
+    let (path, original) = codex_login(&daemon, &sandbox, "plus").await;
     let import = || async {
-        house.request("POST", "/v1/import", &[], json!({"source": "codex", "path": path}).to_string()).await
+        daemon.request("POST", "/v1/import", &[], json!({"source": "codex", "path": path}).to_string()).await
     };
     sandbox.faults().push(Route::Refresh, Fault::status(503, ""));
     let unreachable = import().await;
@@ -117,7 +121,7 @@ async fn a_login_that_cannot_be_taken_over_is_left_as_it_is() {
     let dead = import().await;
     assert_eq!(dead.json()["code"], "login_required", "{}", dead.text());
     assert_eq!(fs::read_to_string(&path).unwrap(), original);
-    assert!(house.get("/v1/profiles").await["profiles"].as_array().unwrap().is_empty());
+    assert!(daemon.get("/v1/profiles").await["profiles"].as_array().unwrap().is_empty());
     for (text, words) in [
         ("{", "not a login"),
         ("{}", "nobody is signed in"),
@@ -127,7 +131,8 @@ async fn a_login_that_cannot_be_taken_over_is_left_as_it_is() {
         let refused = import().await;
         assert!(refused.status == 400 && refused.text().contains(words), "{}", refused.text());
     }
-    let relative = house.request("POST", "/v1/import", &[], r#"{"source":"codex","path":"auth.json"}"#).await;
+    let relative =
+        daemon.request("POST", "/v1/import", &[], r#"{"source":"codex","path":"auth.json"}"#).await;
     assert_eq!(relative.json()["code"], "bad_request");
 }
 
@@ -135,68 +140,68 @@ async fn a_login_that_cannot_be_taken_over_is_left_as_it_is() {
 #[tokio::test]
 async fn a_dead_login_of_the_same_person_changes_nothing() {
     let sandbox = sandbox().await;
-    let mut house = House::start(HouseConfig::new(AUTHD, &sandbox).store("file")).await;
-    let (path, _) = codex_login(&house, &sandbox, "plus").await;
+    let mut daemon = TestDaemon::start(TestDaemonConfig::new(AUTHD, &sandbox).store("file")).await;
+    let (path, _) = codex_login(&daemon, &sandbox, "plus").await;
     let dead = read(&path);
-    house.sign_in("default", "plus").await;
+    daemon.sign_in("default", "plus").await;
     let spent = dead["tokens"]["refresh_token"].as_str().unwrap().to_owned();
     for name in ["default", "imported"] {
-        house.restart().await;
+        daemon.restart().await;
         let body = json!({"source": "codex", "path": path, "profile": name}).to_string();
-        let refused = house.request("POST", "/v1/import", &[], body).await;
+        let refused = daemon.request("POST", "/v1/import", &[], body).await;
         assert_eq!(refused.json()["code"], "conflict", "{}", refused.text());
         assert_eq!(refused.json()["profile"], "default", "{}", refused.text());
-        assert_eq!(house.get("/v1/profiles").await["profiles"].as_array().unwrap().len(), 1);
-        house.get("/v1/profiles/default/headers").await;
+        assert_eq!(daemon.get("/v1/profiles").await["profiles"].as_array().unwrap().len(), 1);
+        daemon.get("/v1/profiles/default/headers").await;
     }
     // A record that cannot be read could be the same person's.
-    house.sigterm_and_wait().await;
-    let record = house.state().join("store/profile.default.age");
+    daemon.sigterm_and_wait().await;
+    let record = daemon.state().join("store/profile.default.age");
     let whole = fs::read(&record).unwrap();
     fs::remove_file(&record).unwrap();
     fs::create_dir(&record).unwrap();
-    house.start_again().await;
+    daemon.start_again().await;
     let body = json!({"source": "codex", "path": path, "profile": "imported"}).to_string();
-    let refused = house.request("POST", "/v1/import", &[], body).await;
+    let refused = daemon.request("POST", "/v1/import", &[], body).await;
     assert_eq!(refused.json()["code"], "store_unavailable", "{}", refused.text());
     assert_eq!(read(&path)["tokens"]["refresh_token"], spent, "it is left as it is");
     fs::remove_dir(&record).unwrap();
     fs::write(&record, whole).unwrap();
-    house.get("/v1/profiles/default/headers").await;
-    house.post("/v1/profiles/default/refresh", json!({})).await;
+    daemon.get("/v1/profiles/default/headers").await;
+    daemon.post("/v1/profiles/default/refresh", json!({})).await;
 }
 
 #[tokio::test]
 async fn a_codex_home_is_supplied_and_restored() {
     let sandbox = sandbox().await;
-    let house = house(&sandbox).await;
-    house.sign_in("default", "plus").await;
-    house.sign_in("work", "business").await;
-    let (path, original) = codex_login(&house, &sandbox, "business-without-organization").await;
+    let daemon = daemon(&sandbox).await;
+    daemon.sign_in("default", "plus").await;
+    daemon.sign_in("work", "business").await;
+    let (path, original) = codex_login(&daemon, &sandbox, "business-without-organization").await;
     let home = json!({"home": path.parent().unwrap()}).to_string();
-    let installed = house.request("PUT", "/v1/profiles/default/codex", &[], home.clone()).await;
+    let installed = daemon.request("PUT", "/v1/profiles/default/codex", &[], home.clone()).await;
     assert!(installed.status.is_success(), "{}", installed.text());
-    assert_eq!(read(&path)["tokens"]["access_token"], current_token(&house, "default").await);
-    let twice = house.request("PUT", "/v1/profiles/work/codex", &[], home.clone()).await;
+    assert_eq!(read(&path)["tokens"]["access_token"], current_token(&daemon, "default").await);
+    let twice = daemon.request("PUT", "/v1/profiles/work/codex", &[], home.clone()).await;
     assert!(twice.status.is_success(), "{}", twice.text());
-    assert_eq!(read(&path)["OPENAI_API_KEY"], current_token(&house, "work").await);
-    let restored = house.request("DELETE", "/v1/profiles/-/codex", &[], home.clone()).await;
+    assert_eq!(read(&path)["OPENAI_API_KEY"], current_token(&daemon, "work").await);
+    let restored = daemon.request("DELETE", "/v1/profiles/-/codex", &[], home.clone()).await;
     assert!(restored.status.is_success(), "{}", restored.text());
     assert_eq!(fs::read_to_string(&path).unwrap(), original);
-    let again = house.request("DELETE", "/v1/profiles/-/codex", &[], home.clone()).await;
+    let again = daemon.request("DELETE", "/v1/profiles/-/codex", &[], home.clone()).await;
     assert_eq!(again.json()["code"], "conflict");
     // Where nothing was, nothing is left.
     fs::remove_file(&path).unwrap();
-    house.request("PUT", "/v1/profiles/default/codex", &[], home.clone()).await;
+    daemon.request("PUT", "/v1/profiles/default/codex", &[], home.clone()).await;
     assert!(path.exists());
-    house.request("DELETE", "/v1/profiles/-/codex", &[], home.clone()).await;
+    daemon.request("DELETE", "/v1/profiles/-/codex", &[], home.clone()).await;
     assert!(!path.exists());
     // A login that somebody makes there meanwhile is theirs.
-    house.request("PUT", "/v1/profiles/default/codex", &[], home.clone()).await;
+    daemon.request("PUT", "/v1/profiles/default/codex", &[], home.clone()).await;
     fs::write(&path, &original).unwrap();
-    house.post("/v1/profiles/default/refresh", json!({})).await;
+    daemon.post("/v1/profiles/default/refresh", json!({})).await;
     assert_eq!(fs::read_to_string(&path).unwrap(), original);
-    let left = house.request("DELETE", "/v1/profiles/-/codex", &[], home).await;
+    let left = daemon.request("DELETE", "/v1/profiles/-/codex", &[], home).await;
     assert_eq!(left.json()["outcome"], "left_alone", "{}", left.text());
     assert_eq!(fs::read_to_string(&path).unwrap(), original);
 }
@@ -204,17 +209,17 @@ async fn a_codex_home_is_supplied_and_restored() {
 #[tokio::test]
 async fn a_login_that_is_there_is_never_written_over() {
     let sandbox = sandbox().await;
-    let house = house(&sandbox).await;
-    house.sign_in("default", "plus").await;
-    let (path, original) = codex_login(&house, &sandbox, "business-without-organization").await;
+    let daemon = daemon(&sandbox).await;
+    daemon.sign_in("default", "plus").await;
+    let (path, original) = codex_login(&daemon, &sandbox, "business-without-organization").await;
     let export = async |words: &str| {
         let before = fs::read_to_string(&path).unwrap();
         let body = json!({"target": "codex", "path": path}).to_string();
-        let refused = house.request("POST", "/v1/profiles/-/export", &[], body).await;
+        let refused = daemon.request("POST", "/v1/profiles/-/export", &[], body).await;
         assert_eq!(refused.json()["code"], "conflict", "{}", refused.text());
         assert!(refused.json()["hint"].as_str().unwrap().contains(words), "{}", refused.text());
         assert_eq!(fs::read_to_string(&path).unwrap(), before);
-        house.get("/v1/profiles/default/headers").await;
+        daemon.get("/v1/profiles/default/headers").await;
     };
     let key = "{\"OPENAI_API_KEY\": \"sk-of-somebody\"}\n";
     for there in [&*original, key, "what is this?"] {
@@ -224,29 +229,29 @@ async fn a_login_that_is_there_is_never_written_over() {
     // What is sealed while the home is supplied would be lost as well.
     fs::write(&path, &original).unwrap();
     let home = json!({"home": path.parent().unwrap()}).to_string();
-    house.request("PUT", "/v1/profiles/default/codex", &[], home.clone()).await;
+    daemon.request("PUT", "/v1/profiles/default/codex", &[], home.clone()).await;
     export("authctl codex uninstall").await;
     // Somebody signs in to Codex meanwhile: that is what comes back in the end.
     let newer = original.replace('\n', " ");
     fs::write(&path, &newer).unwrap();
-    let again = house.request("PUT", "/v1/profiles/default/codex", &[], home.clone()).await;
+    let again = daemon.request("PUT", "/v1/profiles/default/codex", &[], home.clone()).await;
     assert!(again.status.is_success(), "{}", again.text());
-    assert_eq!(read(&path)["tokens"]["access_token"], current_token(&house, "default").await);
-    house.request("DELETE", "/v1/profiles/-/codex", &[], home).await;
+    assert_eq!(read(&path)["tokens"]["access_token"], current_token(&daemon, "default").await);
+    daemon.request("DELETE", "/v1/profiles/-/codex", &[], home).await;
     assert_eq!(fs::read_to_string(&path).unwrap(), newer);
 }
 
 #[tokio::test]
 async fn what_was_in_a_home_comes_back_after_the_last_profile_is_gone() {
     let sandbox = sandbox().await;
-    let house = house(&sandbox).await;
-    let (path, original) = codex_login(&house, &sandbox, "plus").await;
-    house.sign_in("default", "business").await;
+    let daemon = daemon(&sandbox).await;
+    let (path, original) = codex_login(&daemon, &sandbox, "plus").await;
+    daemon.sign_in("default", "business").await;
     let home = json!({"home": path.parent().unwrap()}).to_string();
-    house.request("PUT", "/v1/profiles/-/codex", &[], home.clone()).await;
+    daemon.request("PUT", "/v1/profiles/-/codex", &[], home.clone()).await;
     assert_ne!(fs::read_to_string(&path).unwrap(), original);
-    house.request("DELETE", "/v1/profiles/default", &[], "").await;
-    let restored = house.request("DELETE", "/v1/profiles/-/codex", &[], home).await;
+    daemon.request("DELETE", "/v1/profiles/default", &[], "").await;
+    let restored = daemon.request("DELETE", "/v1/profiles/-/codex", &[], home).await;
     assert_eq!(restored.json()["outcome"], "restored", "{}", restored.text());
     assert_eq!(restored.json()["profile"], "default");
     assert_eq!(fs::read_to_string(&path).unwrap(), original);
@@ -255,12 +260,12 @@ async fn what_was_in_a_home_comes_back_after_the_last_profile_is_gone() {
 #[tokio::test]
 async fn a_login_that_was_taken_over_and_signed_out_leaves_nothing_to_restore() {
     let sandbox = sandbox().await;
-    let house = house(&sandbox).await;
-    let (path, _) = codex_login(&house, &sandbox, "plus").await;
-    house.post("/v1/import", json!({"source": "codex", "path": path})).await;
-    house.request("DELETE", "/v1/profiles/default", &[], "").await;
+    let daemon = daemon(&sandbox).await;
+    let (path, _) = codex_login(&daemon, &sandbox, "plus").await;
+    daemon.post("/v1/import", json!({"source": "codex", "path": path})).await;
+    daemon.request("DELETE", "/v1/profiles/default", &[], "").await;
     let home = json!({"home": path.parent().unwrap()}).to_string();
-    let removed = house.request("DELETE", "/v1/profiles/-/codex", &[], home).await;
+    let removed = daemon.request("DELETE", "/v1/profiles/-/codex", &[], home).await;
     assert_eq!(removed.json()["outcome"], "removed", "{}", removed.text());
     assert!(!path.exists());
 }
@@ -268,23 +273,23 @@ async fn a_login_that_was_taken_over_and_signed_out_leaves_nothing_to_restore() 
 #[tokio::test]
 async fn what_is_no_login_file_is_not_read() {
     let sandbox = sandbox().await;
-    let house = house(&sandbox).await;
-    house.sign_in("default", "plus").await;
-    let (pipe, large) = (house.dir().join("auth.json"), house.dir().join("large.json"));
+    let daemon = daemon(&sandbox).await;
+    daemon.sign_in("default", "plus").await;
+    let (pipe, large) = (daemon.dir().join("auth.json"), daemon.dir().join("large.json"));
     assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
     fs::write(&large, " ".repeat((1 << 20) + 1)).unwrap();
     for (path, words) in [
         (pipe.as_path(), "not a regular file"),
         (Path::new("/dev/zero"), "not a regular file"),
-        (house.dir(), "not a regular file"),
+        (daemon.dir(), "not a regular file"),
         (&large, "longer than 1048576 bytes"),
     ] {
         let body = json!({"source": "codex", "path": path}).to_string();
-        let refused = house.request("POST", "/v1/import", &[], body).await;
+        let refused = daemon.request("POST", "/v1/import", &[], body).await;
         assert!(refused.status == 400 && refused.text().contains(words), "{}", refused.text());
     }
-    let home = json!({"home": house.dir()}).to_string();
-    let refused = house.request("PUT", "/v1/profiles/-/codex", &[], home).await;
+    let home = json!({"home": daemon.dir()}).to_string();
+    let refused = daemon.request("PUT", "/v1/profiles/-/codex", &[], home).await;
     assert_eq!(refused.status, 400, "{}", refused.text());
 }
 
@@ -332,9 +337,9 @@ async fn a_login_in_codexs_own_keychain_item_is_taken_over_too() {
 
     let sandbox = sandbox().await;
     let bus = std::env::var("DBUS_SESSION_BUS_ADDRESS").unwrap();
-    let config = HouseConfig::new(crate::support::AUTHD, &sandbox).store("file");
-    let mut house = House::start(config.env("DBUS_SESSION_BUS_ADDRESS", &bus)).await;
-    let (path, original) = codex_login(&house, &sandbox, "plus").await;
+    let config = TestDaemonConfig::new(crate::support::AUTHD, &sandbox).store("file");
+    let mut daemon = TestDaemon::start(config.env("DBUS_SESSION_BUS_ADDRESS", &bus)).await;
+    let (path, original) = codex_login(&daemon, &sandbox, "plus").await;
     fs::remove_file(&path).unwrap();
     // As Codex 0.169 leaves it: no file, and an item that keyring 3.6.3 made.
     let home = fs::canonicalize(path.parent().unwrap()).unwrap();
@@ -348,35 +353,35 @@ async fn a_login_in_codexs_own_keychain_item_is_taken_over_too() {
         serde_json::from_str(&secret_tool(&[["lookup"].as_slice(), &item].concat(), "")).unwrap()
     };
 
-    house.post("/v1/import", json!({"source": "codex", "path": path})).await;
+    daemon.post("/v1/import", json!({"source": "codex", "path": path})).await;
     let external = lookup();
     assert_eq!(external["auth_mode"], "chatgptAuthTokens");
     assert_eq!(external["tokens"]["refresh_token"], "");
-    assert_eq!(external["tokens"]["access_token"], current_token(&house, "default").await);
+    assert_eq!(external["tokens"]["access_token"], current_token(&daemon, "default").await);
     assert!(!path.exists(), "Codex reads its item, and so no file");
 
     // It is kept fresh, after a restart, too.
-    house.restart().await;
-    house.post("/v1/profiles/default/refresh", json!({})).await;
-    let fresh = current_token(&house, "default").await;
+    daemon.restart().await;
+    daemon.post("/v1/profiles/default/refresh", json!({})).await;
+    let fresh = current_token(&daemon, "default").await;
     while lookup()["tokens"]["access_token"] != fresh {
         tokio::task::yield_now().await;
     }
     // And it goes back where it was: one item, whole.
-    house.post("/v1/profiles/default/export", json!({"target": "codex", "path": path})).await;
+    daemon.post("/v1/profiles/default/export", json!({"target": "codex", "path": path})).await;
     assert_ne!(lookup()["tokens"]["refresh_token"], "");
     let found = secret_tool(&["search", "--all", "service", "Codex Auth"], "");
     assert_eq!(found.matches("[/").count(), 1, "{found}");
     assert!(found.contains("keyring v3.6.3"), "the item is Codex's: {found}");
-    assert!(house.get("/v1/profiles").await["profiles"].as_array().unwrap().is_empty());
+    assert!(daemon.get("/v1/profiles").await["profiles"].as_array().unwrap().is_empty());
 
     // Another login of ours is lent to it, and what was there comes back.
-    house.sign_in("ours", "business").await;
+    daemon.sign_in("ours", "business").await;
     let before = lookup();
     let body = json!({"home": home});
-    let installed = house.request("PUT", "/v1/profiles/ours/codex", &[], body.to_string()).await;
+    let installed = daemon.request("PUT", "/v1/profiles/ours/codex", &[], body.to_string()).await;
     assert_eq!(installed.json()["path"], json!(home), "{}", installed.text());
     assert_ne!(lookup(), before);
-    house.request("DELETE", "/v1/profiles/ours/codex", &[], body.to_string()).await;
+    daemon.request("DELETE", "/v1/profiles/ours/codex", &[], body.to_string()).await;
     assert_eq!(lookup(), before);
 }

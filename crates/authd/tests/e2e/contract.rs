@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use authd_sandbox::house::House;
+use authd_sandbox::test_daemon::TestDaemon;
 use http_body_util::BodyExt as _;
 use serde_json::{Value, json};
 use tokio::{
@@ -10,7 +10,7 @@ use tokio::{
     net::UnixStream,
 };
 
-use crate::support::{house, sandbox};
+use crate::support::{daemon, sandbox};
 
 /// Every method that OpenAPI has a word for, and one that nobody has.
 const METHODS: [&str; 9] = ["GET", "PUT", "POST", "DELETE", "OPTIONS", "HEAD", "PATCH", "TRACE", "BREW"];
@@ -18,8 +18,8 @@ const METHODS: [&str; 9] = ["GET", "PUT", "POST", "DELETE", "OPTIONS", "HEAD", "
 #[tokio::test]
 async fn the_router_knows_what_is_documented_and_nothing_else() {
     let sandbox = sandbox().await;
-    let house = house(&sandbox).await;
-    let document = house.get("/v1/openapi.json").await;
+    let daemon = daemon(&sandbox).await;
+    let document = daemon.get("/v1/openapi.json").await;
     for (path, item) in document["paths"].as_object().unwrap() {
         let mut documented: BTreeSet<String> =
             item.as_object().unwrap().keys().map(|key| key.to_uppercase()).collect();
@@ -31,7 +31,7 @@ async fn the_router_knows_what_is_documented_and_nothing_else() {
         let at = path.replace("{profile}", "nobody").replace("{id}", "lg_none").replace("{path}", "models");
         for method in METHODS {
             let known = documented.contains(method) || is_relay && method != "TRACE";
-            let answer = house.open(method, &at, &[], "").await.unwrap();
+            let answer = daemon.open(method, &at, &[], "").await.unwrap();
             assert_eq!(answer.status() != 405, known, "{method} {path}");
             let allow = answer.headers().get("allow").map(|allow| allow.to_str().unwrap().to_owned());
             if !known {
@@ -58,7 +58,7 @@ async fn the_router_knows_what_is_documented_and_nothing_else() {
 #[tokio::test]
 async fn every_refusal_is_a_problem_however_odd_the_request() {
     let sandbox = sandbox().await;
-    let house = house(&sandbox).await;
+    let daemon = daemon(&sandbox).await;
     for (method, path, code) in [
         // A place in the path that is no text once it is decoded.
         ("GET", "/v1/profiles/%FF", "bad_request"),
@@ -72,20 +72,20 @@ async fn every_refusal_is_a_problem_however_odd_the_request() {
         ("GET", "//v1/status", "not_found"),
         ("OPTIONS", "*", "not_found"),
     ] {
-        refused(&house, method, path, "", code).await;
+        refused(&daemon, method, path, "", code).await;
     }
     for body in ["[]", " [\"work\"]", "null", "7", "{", "{\"profile\":\"Work\"}", "\u{feff}{}"] {
-        refused(&house, "POST", "/v1/logins", body, "bad_request").await;
+        refused(&daemon, "POST", "/v1/logins", body, "bad_request").await;
     }
-    assert_eq!(house.get("/v1/status").await["pending_logins"], 0);
+    assert_eq!(daemon.get("/v1/status").await["pending_logins"], 0);
 }
 
 #[tokio::test]
 async fn a_connection_that_ends_with_an_answer_is_said_to() {
     let sandbox = sandbox().await;
-    let house = house(&sandbox).await;
+    let daemon = daemon(&sandbox).await;
     let ask = async |head: &str, body: &str| {
-        let mut stream = UnixStream::connect(house.socket()).await.unwrap();
+        let mut stream = UnixStream::connect(daemon.socket()).await.unwrap();
         stream.write_all(format!("{head}\r\nHost: authd\r\n\r\n{body}").as_bytes()).await.unwrap();
         let mut answer = Vec::new();
         while !answer.windows(4).any(|end| end == b"\r\n\r\n") {
@@ -108,8 +108,8 @@ async fn a_connection_that_ends_with_an_answer_is_said_to() {
     }
 }
 
-async fn refused(house: &House, method: &str, path: &str, body: &str, code: &str) {
-    let answer = house.request(method, path, &[], body.to_owned()).await;
+async fn refused(daemon: &TestDaemon, method: &str, path: &str, body: &str, code: &str) {
+    let answer = daemon.request(method, path, &[], body.to_owned()).await;
     assert_eq!(
         answer.header("content-type"),
         "application/problem+json",
@@ -139,8 +139,8 @@ async fn a_refused_body_is_never_quoted() {
         "to",
     ];
     let sandbox = sandbox().await;
-    let house = house(&sandbox).await;
-    let document = house.get("/v1/openapi.json").await;
+    let daemon = daemon(&sandbox).await;
+    let document = daemon.get("/v1/openapi.json").await;
     let mut refused = 0;
     for (path, item) in document["paths"].as_object().unwrap() {
         let at = path.replace("{profile}", "nobody").replace("{id}", "lg_none");
@@ -158,7 +158,7 @@ async fn a_refused_body_is_never_quoted() {
             let mut bodies: Vec<String> = bodies.iter().map(Value::to_string).collect();
             bodies.extend([SECRET.to_owned(), format!("{{\"{SECRET}"), format!("{{\"path\":\"{SECRET}")]);
             for body in bodies {
-                let answer = house.request(&method.to_uppercase(), &at, &[], body.clone()).await;
+                let answer = daemon.request(&method.to_uppercase(), &at, &[], body.clone()).await;
                 let text = answer.text();
                 assert_eq!(answer.json()["code"], "bad_request", "{method} {path} {body}: {text}");
                 assert!(!text.contains("SECRET"), "{method} {path} {body}: {text}");
@@ -172,18 +172,18 @@ async fn a_refused_body_is_never_quoted() {
 #[tokio::test]
 async fn an_unknown_field_is_named_however_odd_it_is() {
     let sandbox = sandbox().await;
-    let house = house(&sandbox).await;
+    let daemon = daemon(&sandbox).await;
     for (body, named) in [
         (json!({"profil": 1}), "unknown field \"profil\" (line 1, column 9)"),
         (json!({"`, expected `": 1}), "unknown field \"\""),
         (json!({"a\u{1b}[31m\nb ä": 1}), "unknown field \"a?[31m?b ?\""),
         (json!({"x".repeat(10_000): 1}), &format!("unknown field \"{}\"", "x".repeat(64))),
     ] {
-        let problem = house.request("POST", "/v1/logins", &[], body.to_string()).await.json();
+        let problem = daemon.request("POST", "/v1/logins", &[], body.to_string()).await.json();
         let detail = problem["detail"].as_str().unwrap();
         assert!(detail.contains(named), "{detail}");
         assert!(problem["hint"].is_string(), "{problem}");
     }
-    let problem = house.request("POST", "/v1/store/migrate", &[], "{}").await.json();
+    let problem = daemon.request("POST", "/v1/store/migrate", &[], "{}").await.json();
     assert!(problem["detail"].as_str().unwrap().contains("missing field \"to\""), "{problem}");
 }

@@ -2,15 +2,15 @@
 
 use authd_sandbox::{
     Fault, Route,
-    house::{House, HouseConfig},
+    test_daemon::{TestDaemon, TestDaemonConfig},
 };
 use serde_json::{Value, json};
 
-use crate::support::{AUTHD, finished, house, sandbox};
+use crate::support::{AUTHD, daemon, finished, sandbox};
 
 /// Starts a device login; answers it with its path and the code to type.
-async fn start(house: &House, profile: &str) -> (Value, String, String) {
-    let login = house.post("/v1/logins", json!({"flow": "device", "profile": profile})).await;
+async fn start(daemon: &TestDaemon, profile: &str) -> (Value, String, String) {
+    let login = daemon.post("/v1/logins", json!({"flow": "device", "profile": profile})).await;
     let path = format!("/v1/logins/{}", login["id"].as_str().unwrap());
     let code = login["user_code"].as_str().unwrap().to_owned();
     (login, path, code)
@@ -19,65 +19,65 @@ async fn start(house: &House, profile: &str) -> (Value, String, String) {
 #[tokio::test]
 async fn a_device_login_that_is_over_cannot_be_called_off() {
     let sandbox = sandbox().await;
-    let house = house(&sandbox).await;
-    let (login, path, code) = start(&house, "default").await;
+    let daemon = daemon(&sandbox).await;
+    let (login, path, code) = start(&daemon, "default").await;
     assert!(sandbox.approve_device(&code, "plus"));
-    assert_eq!(finished_device(&house, &login).await["state"], "succeeded");
-    assert_eq!(house.request("DELETE", &path, &[], "").await.status, 204);
-    let after = house.get(&path).await;
+    assert_eq!(finished_device(&daemon, &login).await["state"], "succeeded");
+    assert_eq!(daemon.request("DELETE", &path, &[], "").await.status, 204);
+    let after = daemon.get(&path).await;
     assert_eq!((&after["state"], &after["result"]["name"]), (&json!("succeeded"), &json!("default")));
 }
 
 #[tokio::test]
 async fn a_device_login_that_was_called_off_during_a_poll_is_not_redeemed() {
     let sandbox = sandbox().await;
-    let house = house(&sandbox).await;
+    let daemon = daemon(&sandbox).await;
     sandbox.faults().push(Route::DevicePoll, Fault::Stall);
-    let (_, path, code) = start(&house, "unwanted").await;
+    let (_, path, code) = start(&daemon, "unwanted").await;
     sandbox.wait_for(Route::DevicePoll, 1).await;
     assert!(sandbox.approve_device(&code, "plus"));
-    assert_eq!(house.request("DELETE", &path, &[], "").await.status, 204);
+    assert_eq!(daemon.request("DELETE", &path, &[], "").await.status, 204);
     sandbox.faults().release();
     // Another whole login takes longer than what would follow from that poll.
-    let (login, _, code) = start(&house, "wanted").await;
+    let (login, _, code) = start(&daemon, "wanted").await;
     assert!(sandbox.approve_device(&code, "business"));
-    assert_eq!(finished_device(&house, &login).await["state"], "succeeded");
+    assert_eq!(finished_device(&daemon, &login).await["state"], "succeeded");
     assert_eq!(sandbox.count(Route::CodeExchange), 1, "one code was redeemed");
-    assert_eq!(house.get(&path).await["state"], "cancelled");
-    let profiles = house.get("/v1/profiles").await;
+    assert_eq!(daemon.get(&path).await["state"], "cancelled");
+    let profiles = daemon.get("/v1/profiles").await;
     assert_eq!(profiles["profiles"].as_array().unwrap().len(), 1, "{profiles}");
 }
 
 #[tokio::test]
 async fn a_code_that_is_being_redeemed_signs_in_although_the_daemon_stops() {
     let sandbox = sandbox().await;
-    let mut house = House::start(HouseConfig::new(AUTHD, &sandbox).store("file")).await;
+    let mut daemon = TestDaemon::start(TestDaemonConfig::new(AUTHD, &sandbox).store("file")).await;
     // One profile is there already, and ends as soon as the daemon stops; the other is new.
-    house.sign_in("old", "plus").await;
+    daemon.sign_in("old", "plus").await;
     sandbox.faults().push_times(Route::CodeExchange, Fault::StallAfterCommit, 2);
     for (profile, account) in [("old", "plus"), ("new", "business")] {
-        let (_, _, code) = start(&house, profile).await;
+        let (_, _, code) = start(&daemon, profile).await;
         assert!(sandbox.approve_device(&code, account));
     }
     sandbox.wait_for(Route::CodeExchange, 3).await;
-    house.signal(rustix::process::Signal::TERM);
-    while house.try_request("GET", "/v1/status", &[], "").await.is_ok() {
+    daemon.signal(rustix::process::Signal::TERM);
+    while daemon.try_request("GET", "/v1/status", &[], "").await.is_ok() {
         tokio::task::yield_now().await;
     }
     sandbox.faults().release();
-    assert!(house.wait().await.success());
-    house.start_again().await;
+    assert!(daemon.wait().await.success());
+    daemon.start_again().await;
     for (profile, generation) in [("old", 2), ("new", 1)] {
-        house.get(&format!("/v1/profiles/{profile}/headers")).await;
-        let there = house.get(&format!("/v1/profiles/{profile}")).await;
+        daemon.get(&format!("/v1/profiles/{profile}/headers")).await;
+        let there = daemon.get(&format!("/v1/profiles/{profile}")).await;
         assert!(there["generation"].as_u64().unwrap() >= generation, "{there}");
     }
 }
 
 /// A device login when it is over: it goes over to exchanging first.
-async fn finished_device(house: &House, login: &Value) -> Value {
+async fn finished_device(daemon: &TestDaemon, login: &Value) -> Value {
     loop {
-        let login = finished(house, login).await;
+        let login = finished(daemon, login).await;
         if !["pending", "exchanging"].contains(&login["state"].as_str().unwrap()) {
             return login;
         }

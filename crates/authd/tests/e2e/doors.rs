@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use authd_sandbox::house::{House, HouseConfig};
+use authd_sandbox::test_daemon::{TestDaemon, TestDaemonConfig};
 use rustix::process::Signal;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -18,14 +18,14 @@ use tokio::{
 };
 
 use crate::{
-    support::{AUTHD, house, sandbox},
+    support::{AUTHD, daemon, sandbox},
     upstream::{PATH, Upstream, head, say},
 };
 
 /// Runs a daemon that is to end by itself.
-async fn run(house: &House, args: &[&str], env: &[(&str, &str)]) -> (i32, String) {
+async fn run(daemon: &TestDaemon, args: &[&str], env: &[(&str, &str)]) -> (i32, String) {
     let mut command = Command::new(AUTHD);
-    command.args(args).env_clear().envs(house.env().iter().cloned()).envs(env.iter().copied());
+    command.args(args).env_clear().envs(daemon.env().iter().cloned()).envs(env.iter().copied());
     let Output { status, stderr, stdout } = command.kill_on_drop(true).output().await.unwrap();
     let said = [stdout, stderr].concat();
     (status.code().unwrap_or(-1), String::from_utf8_lossy(&said).into_owned())
@@ -38,21 +38,21 @@ fn set_mode(path: &Path, mode: u32) {
 #[tokio::test]
 async fn a_taken_socket_is_left_to_its_holder() {
     let sandbox = sandbox().await;
-    let mut house = house(&sandbox).await;
-    let (code, said) = run(&house, &[], &[]).await;
+    let mut daemon = daemon(&sandbox).await;
+    let (code, said) = run(&daemon, &[], &[]).await;
     assert_eq!(code, 69, "{said}");
-    assert!(said.contains(&format!("process {}", house.pid().unwrap())), "{said}");
-    house.get("/v1/status").await;
+    assert!(said.contains(&format!("process {}", daemon.pid().unwrap())), "{said}");
+    daemon.get("/v1/status").await;
     // A daemon that was killed leaves its socket; the next one takes it over.
-    house.kill9().await;
-    assert!(house.socket().exists());
-    house.start_again().await;
+    daemon.kill9().await;
+    assert!(daemon.socket().exists());
+    daemon.start_again().await;
     // What is no socket is not ours to remove.
-    let file = house.dir().join("a-file.sock");
+    let file = daemon.dir().join("a-file.sock");
     fs::write(&file, "precious").unwrap();
-    let state = house.dir().join("other-state");
+    let state = daemon.dir().join("other-state");
     let elsewhere = [("AUTHD_STATE_DIR", state.to_str().unwrap())];
-    let (code, said) = run(&house, &["--socket", file.to_str().unwrap()], &elsewhere).await;
+    let (code, said) = run(&daemon, &["--socket", file.to_str().unwrap()], &elsewhere).await;
     assert!(code == 69 && said.contains("is not a socket"), "{code} {said}");
     assert_eq!(fs::read_to_string(&file).unwrap(), "precious");
 }
@@ -63,16 +63,16 @@ type Case<'a> = (&'a [&'a str], &'a [(&'a str, &'a str)], i32, &'a str);
 #[tokio::test]
 async fn bad_places_are_refused_before_anything_is_changed() {
     let sandbox = sandbox().await;
-    let mut house = house(&sandbox).await;
-    house.sigterm_and_wait().await;
+    let mut daemon = daemon(&sandbox).await;
+    daemon.sigterm_and_wait().await;
     let long = format!("/tmp/{}.sock", "x".repeat(120));
-    let open = house.dir().join("open");
+    let open = daemon.dir().join("open");
     fs::create_dir(&open).unwrap();
     set_mode(&open, 0o755);
     let open = open.to_str().unwrap();
     let beside = format!("{open}/authd.sock");
-    let nothing = house.dir().join("no-such.toml");
-    let config = house.config();
+    let nothing = daemon.dir().join("no-such.toml");
+    let config = daemon.config();
     let config = config.to_str().unwrap();
     let cases: [Case<'_>; 8] = [
         (&["--socket", &long], &[], 64, "the system allows 103"),
@@ -85,7 +85,7 @@ async fn bad_places_are_refused_before_anything_is_changed() {
         (&["--check-config"], &[("AUTHD_CONFIG", config)], 0, "fine"),
     ];
     for (args, env, code, words) in cases {
-        let (came, said) = run(&house, args, env).await;
+        let (came, said) = run(&daemon, args, env).await;
         assert_eq!(came, code, "{args:?} {env:?}: {said}");
         assert!(said.contains(words), "no {words:?} in {said}");
     }
@@ -95,51 +95,51 @@ async fn bad_places_are_refused_before_anything_is_changed() {
 #[tokio::test]
 async fn a_bad_configuration_is_told_with_its_line_and_a_reload_of_one_changes_nothing() {
     let sandbox = sandbox().await;
-    let house = house(&sandbox).await;
-    house.sign_in("default", "plus").await;
-    let good = fs::read_to_string(house.config()).unwrap();
+    let daemon = daemon(&sandbox).await;
+    daemon.sign_in("default", "plus").await;
+    let good = fs::read_to_string(daemon.config()).unwrap();
     for (bad, words) in [
         ("[client]\nmodle = 'x'\n", "client.modle is not a key of authd; did you mean client.model?"),
         ("[refresh]\nmin_ttl = 'soon'\n", "refresh.min_ttl must be a time"),
         ("[refresh\n", "this is not TOML"),
         ("[network]\nca_file = '/no/such.pem'\n", "/no/such.pem"),
     ] {
-        fs::write(house.config(), format!("{good}\n{bad}")).unwrap();
-        let (code, said) = run(&house, &["--check-config"], &[]).await;
+        fs::write(daemon.config(), format!("{good}\n{bad}")).unwrap();
+        let (code, said) = run(&daemon, &["--check-config"], &[]).await;
         assert!(code == 64 && said.contains(words), "{code} {said}");
     }
-    fs::write(house.config(), format!("{good}\n[client]\nversion = ''\n")).unwrap();
-    house.signal(Signal::HUP);
-    while !house.log().contains("the configuration was not reloaded") {
-        house.get("/v1/status").await;
+    fs::write(daemon.config(), format!("{good}\n[client]\nversion = ''\n")).unwrap();
+    daemon.signal(Signal::HUP);
+    while !daemon.log().contains("the configuration was not reloaded") {
+        daemon.get("/v1/status").await;
     }
-    assert_eq!(version(&house).await, "0.34.0");
-    fs::write(house.config(), format!("{good}\n[client]\nversion = '9.9.9'\n")).unwrap();
-    house.signal(Signal::HUP);
-    while version(&house).await != "9.9.9" {}
+    assert_eq!(version(&daemon).await, "0.34.0");
+    fs::write(daemon.config(), format!("{good}\n[client]\nversion = '9.9.9'\n")).unwrap();
+    daemon.signal(Signal::HUP);
+    while version(&daemon).await != "9.9.9" {}
 }
 
-async fn version(house: &House) -> String {
-    let headers = house.get("/v1/profiles/-/headers").await;
+async fn version(daemon: &TestDaemon) -> String {
+    let headers = daemon.get("/v1/profiles/-/headers").await;
     crate::support::value(&headers, "version")
 }
 
 #[tokio::test]
 async fn half_open_connections_hold_up_neither_answers_nor_the_stop() {
     let sandbox = sandbox().await;
-    let mut house = house(&sandbox).await;
-    house.sign_in("default", "plus").await;
+    let mut daemon = daemon(&sandbox).await;
+    daemon.sign_in("default", "plus").await;
     let mut held = Vec::new();
     for beginning in ["", "G", "GET /v1/status HTTP/1.1\r\nHost: au", "POST /v1/logins HTTP/1.1\r\n"] {
         for _ in 0..50 {
-            let mut stream = UnixStream::connect(house.socket()).unwrap();
+            let mut stream = UnixStream::connect(daemon.socket()).unwrap();
             stream.write_all(beginning.as_bytes()).unwrap();
             held.push(stream);
         }
     }
-    house.get("/v1/profiles/-/headers").await;
-    assert!(house.sigterm_and_wait().await.success());
-    assert!(!house.log().contains("still under way"), "{}", house.log());
+    daemon.get("/v1/profiles/-/headers").await;
+    assert!(daemon.sigterm_and_wait().await.success());
+    assert!(!daemon.log().contains("still under way"), "{}", daemon.log());
 }
 
 #[tokio::test]
@@ -149,25 +149,25 @@ async fn idle_connections_give_way_to_new_ones_where_descriptors_are_few() {
     let few = directory.path().join("authd-with-few-descriptors");
     fs::write(&few, format!("#!/bin/sh\nulimit -n 64\nexec {AUTHD} \"$@\"\n")).unwrap();
     set_mode(&few, 0o700);
-    let house = House::start(HouseConfig::new(&few, &sandbox).store("file")).await;
+    let daemon = TestDaemon::start(TestDaemonConfig::new(&few, &sandbox).store("file")).await;
     let mut held = Vec::new();
     for _ in 0..4 {
         for beginning in
             ["", "GET /v1/status HTTP/1.1\r\nHost: au", "GET /v1/status HTTP/1.1\r\nHost: authd\r\n\r\n"]
         {
             for _ in 0..16 {
-                let mut stream = UnixStream::connect(house.socket()).unwrap();
+                let mut stream = UnixStream::connect(daemon.socket()).unwrap();
                 stream.write_all(beginning.as_bytes()).unwrap();
                 held.push(stream);
             }
         }
         // Everything works that needs descriptors: the store, the callback server, calls to the provider, the relay.
-        house.sign_in("default", "plus").await;
+        daemon.sign_in("default", "plus").await;
         let question = crate::support::question("What is 2+2?").to_string();
-        let answer = house.request("POST", "/v1/profiles/-/relay/responses", &[], question).await;
+        let answer = daemon.request("POST", "/v1/profiles/-/relay/responses", &[], question).await;
         assert!(answer.status.is_success(), "{}", answer.text());
     }
-    assert!(!house.log().contains("could not be accepted"), "{}", house.log());
+    assert!(!daemon.log().contains("could not be accepted"), "{}", daemon.log());
 }
 
 /// The status of a request on a connection that is kept.
@@ -182,8 +182,9 @@ async fn status_on(client: &mut tokio::net::UnixStream) -> String {
 #[tokio::test]
 async fn a_connection_over_the_limit_is_served_once_another_has_closed() {
     let sandbox = sandbox().await;
-    let house = House::start(HouseConfig::new(AUTHD, &sandbox).toml("[socket]\nmax_connections = 2")).await;
-    let connect = async || tokio::net::UnixStream::connect(house.socket()).await.unwrap();
+    let daemon =
+        TestDaemon::start(TestDaemonConfig::new(AUTHD, &sandbox).toml("[socket]\nmax_connections = 2")).await;
+    let connect = async || tokio::net::UnixStream::connect(daemon.socket()).await.unwrap();
     let (mut first, mut second, mut third) = (connect().await, connect().await, connect().await);
     while status_on(&mut first).await != "200" || status_on(&mut second).await != "200" {}
     assert_eq!(status_on(&mut third).await, "429");
@@ -194,7 +195,7 @@ async fn a_connection_over_the_limit_is_served_once_another_has_closed() {
 #[tokio::test]
 async fn connect_and_trace_are_refused_and_reach_no_upstream() {
     let (sandbox, upstream) = (sandbox().await, Upstream::start().await);
-    let house = upstream.house(&sandbox).await;
+    let daemon = upstream.daemon(&sandbox).await;
     for method in ["CONNECT", "TRACE"] {
         for (path, status) in [
             (PATH, "405"),
@@ -202,7 +203,7 @@ async fn connect_and_trace_are_refused_and_reach_no_upstream() {
             ("/v1/status", "405"),
             ("/v1/nothing", "404"),
         ] {
-            let mut client = say(&house, &format!("{method} {path}"), &["Connection: close"]).await;
+            let mut client = say(&daemon, &format!("{method} {path}"), &["Connection: close"]).await;
             let answered = head(&mut client).await;
             assert!(answered.starts_with(&format!("http/1.1 {status}")), "{method} {path}: {answered}");
             assert_eq!(answered.contains("\r\nallow: get,"), status == "405", "{answered}");
@@ -215,7 +216,7 @@ async fn connect_and_trace_are_refused_and_reach_no_upstream() {
 #[tokio::test]
 async fn a_target_that_names_another_host_is_refused_like_a_wrong_host() {
     let sandbox = sandbox().await;
-    let house = house(&sandbox).await;
+    let daemon = daemon(&sandbox).await;
     for (target, status) in [
         ("http://authd/v1/status", "200"),
         ("http://localhost:80/v1/status", "200"),
@@ -224,7 +225,7 @@ async fn a_target_that_names_another_host_is_refused_like_a_wrong_host() {
         ("http://evil@authd/v1/status", "403"),
         ("http://authd:81/v1/status", "403"),
     ] {
-        let mut client = say(&house, &format!("GET {target}"), &["Connection: close"]).await;
+        let mut client = say(&daemon, &format!("GET {target}"), &["Connection: close"]).await;
         let answered = head(&mut client).await;
         assert!(answered.starts_with(&format!("http/1.1 {status}")), "{target}: {answered}");
     }
@@ -240,11 +241,11 @@ async fn another_user_is_turned_away_even_if_the_doors_stand_open() {
         return; // Only root can be somebody else for a moment.
     }
     let sandbox = sandbox().await;
-    let house = house(&sandbox).await;
-    house.sign_in("default", "plus").await;
-    set_mode(house.dir(), 0o755);
-    set_mode(&house.socket(), 0o666);
-    let socket = house.socket();
+    let daemon = daemon(&sandbox).await;
+    daemon.sign_in("default", "plus").await;
+    set_mode(daemon.dir(), 0o755);
+    set_mode(&daemon.socket(), 0o666);
+    let socket = daemon.socket();
     let answer = tokio::task::spawn_blocking(move || {
         // Of this thread alone: the connection carries the credentials of whoever makes it.
         let nobody = rustix::process::Uid::from_raw(65_534);
@@ -267,9 +268,9 @@ async fn another_user_is_turned_away_even_if_the_doors_stand_open() {
 #[tokio::test]
 async fn nothing_secret_is_swapped_dumped_or_told_to_other_processes() {
     let sandbox = sandbox().await;
-    let house = house(&sandbox).await;
-    house.sign_in("default", "plus").await;
-    let about = |file: &str| fs::read_to_string(format!("/proc/{}/{file}", house.pid().unwrap())).unwrap();
+    let daemon = daemon(&sandbox).await;
+    daemon.sign_in("default", "plus").await;
+    let about = |file: &str| fs::read_to_string(format!("/proc/{}/{file}", daemon.pid().unwrap())).unwrap();
     let status = about("status");
     let locked = status.lines().find_map(|line| line.strip_prefix("VmLck:")).unwrap().trim().to_owned();
     assert_ne!(locked, "0 kB", "the pages with secrets are locked in memory");
@@ -283,13 +284,13 @@ async fn nothing_secret_is_swapped_dumped_or_told_to_other_processes() {
 #[tokio::test]
 async fn everything_is_private_from_the_moment_it_is_there() {
     let sandbox = sandbox().await;
-    let config = HouseConfig::new(AUTHD, &sandbox).store("file");
-    let house = House::start(config).await;
-    house.sign_in("default", "plus").await;
-    house.post("/v1/logins", serde_json::json!({"profile": "pending"})).await;
+    let config = TestDaemonConfig::new(AUTHD, &sandbox).store("file");
+    let daemon = TestDaemon::start(config).await;
+    daemon.sign_in("default", "plus").await;
+    daemon.post("/v1/logins", serde_json::json!({"profile": "pending"})).await;
     let mode = |path: &Path| fs::symlink_metadata(path).unwrap().permissions().mode() & 0o777;
-    assert_eq!(mode(&house.socket()), 0o600);
-    let mut places = vec![house.state()];
+    assert_eq!(mode(&daemon.socket()), 0o600);
+    let mut places = vec![daemon.state()];
     while let Some(place) = places.pop() {
         if place.is_dir() {
             assert_eq!(mode(&place), 0o700, "{}", place.display());

@@ -2,26 +2,26 @@
 
 use authd_sandbox::{
     Fault, Route,
-    house::{House, HouseConfig},
+    test_daemon::{TestDaemon, TestDaemonConfig},
 };
 use serde_json::json;
 
-use crate::support::{AUTHD, house, sandbox};
+use crate::support::{AUTHD, daemon, sandbox};
 
 #[tokio::test]
 async fn what_happened_is_counted_and_nobody_is_named() {
     let sandbox = sandbox().await;
-    let house = house(&sandbox).await;
-    house.sign_in("somebody", "plus").await;
-    house.get("/v1/profiles/somebody/headers").await;
-    house.get("/v1/profiles/-/headers").await;
-    house.post("/v1/profiles/-/refresh", json!({})).await;
+    let daemon = daemon(&sandbox).await;
+    daemon.sign_in("somebody", "plus").await;
+    daemon.get("/v1/profiles/somebody/headers").await;
+    daemon.get("/v1/profiles/-/headers").await;
+    daemon.post("/v1/profiles/-/refresh", json!({})).await;
     sandbox.faults().push(Route::Refresh, Fault::Garbage);
-    house.request("POST", "/v1/profiles/-/refresh", &[], "{}").await;
-    house.request("GET", "/v1/profiles/nobody/headers", &[], "").await;
-    house.request("BREW", "/v1/somewhere", &[], "").await;
+    daemon.request("POST", "/v1/profiles/-/refresh", &[], "{}").await;
+    daemon.request("GET", "/v1/profiles/nobody/headers", &[], "").await;
+    daemon.request("BREW", "/v1/somewhere", &[], "").await;
 
-    let answer = house.request("GET", "/v1/metrics", &[], "").await;
+    let answer = daemon.request("GET", "/v1/metrics", &[], "").await;
     assert_eq!(answer.header("content-type"), "application/openmetrics-text; version=1.0.0; charset=utf-8");
     let text = answer.text();
     for line in [
@@ -49,32 +49,33 @@ async fn what_happened_is_counted_and_nobody_is_named() {
 #[tokio::test]
 async fn a_refusal_has_the_number_that_the_log_has() {
     let sandbox = sandbox().await;
-    let house = House::start(HouseConfig::new(AUTHD, &sandbox).env("RUST_LOG", "authd=debug")).await;
-    let refused = house.request("GET", "/v1/profiles/nobody", &[], "").await;
+    let daemon =
+        TestDaemon::start(TestDaemonConfig::new(AUTHD, &sandbox).env("RUST_LOG", "authd=debug")).await;
+    let refused = daemon.request("GET", "/v1/profiles/nobody", &[], "").await;
     let number = refused.header("authd-request").to_owned();
-    let again = house.request("GET", "/v1/profiles/nobody", &[], "").await;
+    let again = daemon.request("GET", "/v1/profiles/nobody", &[], "").await;
     assert_ne!(again.header("authd-request"), number);
-    let log = house.log();
+    let log = daemon.log();
     assert!(log.contains(&format!("id={number}")) && log.contains("refused status=404"), "{log}");
-    let fine = house.request("GET", "/v1/status", &[], "").await;
+    let fine = daemon.request("GET", "/v1/status", &[], "").await;
     assert_eq!(fine.header("authd-request"), "", "only refusals have one");
 }
 
 #[tokio::test]
 async fn a_failure_that_is_not_the_clients_is_in_the_log_with_its_number() {
     let sandbox = sandbox().await;
-    let house = house(&sandbox).await;
-    house.sign_in("default", "plus").await;
+    let daemon = daemon(&sandbox).await;
+    daemon.sign_in("default", "plus").await;
     sandbox.faults().push(Route::Refresh, Fault::status(503, "a provider's own words"));
-    let failed = house.request("POST", "/v1/profiles/-/refresh", &[], "{}").await;
+    let failed = daemon.request("POST", "/v1/profiles/-/refresh", &[], "{}").await;
     let line = format!(
         "WARN failed id={} route=\"/v1/profiles/{{profile}}/refresh\" status=503",
         failed.header("authd-request")
     );
-    let log = house.log();
+    let log = daemon.log();
     let line = log.lines().find(|found| found.contains(&line)).unwrap_or_else(|| panic!("{line}\n{log}"));
     let detail = failed.json()["detail"].as_str().unwrap().to_owned();
     assert!(line.contains("code=\"provider_unreachable\"") && line.contains(&detail), "{line}");
-    let refused = house.request("GET", "/v1/profiles/nobody", &[], "").await;
-    assert!(!house.log().contains(&format!("id={}", refused.header("authd-request"))), "{}", house.log());
+    let refused = daemon.request("GET", "/v1/profiles/nobody", &[], "").await;
+    assert!(!daemon.log().contains(&format!("id={}", refused.header("authd-request"))), "{}", daemon.log());
 }

@@ -4,22 +4,23 @@ use std::time::Duration;
 
 use authd_sandbox::{
     Account, Config, Fault, Route, Routing, Sandbox,
-    house::{House, HouseConfig},
+    test_daemon::{TestDaemon, TestDaemonConfig},
 };
 use secrecy::ExposeSecret;
 use serde_json::json;
 
-use crate::support::{AUTHD, finished, house, names, question, sandbox, start, value};
+use crate::support::{AUTHD, daemon, finished, names, question, sandbox, start, value};
 
 #[tokio::test]
 async fn both_header_lists_are_those_of_the_contract() {
     let sandbox = sandbox().await;
-    let config =
-        HouseConfig::new(AUTHD, &sandbox).env("OPENAI_ORGANIZATION", "org-1").env("OPENAI_PROJECT", "proj-1");
-    let house = House::start(config).await;
-    house.sign_in("personal", "plus").await;
-    house.sign_in("work", "business").await;
-    let personal = house.get("/v1/profiles/personal/headers").await;
+    let config = TestDaemonConfig::new(AUTHD, &sandbox)
+        .env("OPENAI_ORGANIZATION", "org-1")
+        .env("OPENAI_PROJECT", "proj-1");
+    let daemon = TestDaemon::start(config).await;
+    daemon.sign_in("personal", "plus").await;
+    daemon.sign_in("work", "business").await;
+    let personal = daemon.get("/v1/profiles/personal/headers").await;
     let order = [
         "Authorization",
         "chatgpt-account-id",
@@ -35,7 +36,7 @@ async fn both_header_lists_are_those_of_the_contract() {
     assert!(value(&personal, "User-Agent").starts_with("codex_cli_rs/0.34.0 ("));
     assert!(personal["responses_url"].as_str().unwrap().ends_with("/backend-api/codex/responses"));
     assert!(personal["expires_at"].is_string());
-    let work = house.get("/v1/profiles/work/headers").await;
+    let work = daemon.get("/v1/profiles/work/headers").await;
     assert_eq!(names(&work), ["Authorization", "version", "OpenAI-Organization", "OpenAI-Project"]);
     assert!(value(&work, "Authorization").starts_with("Bearer sk-"));
     assert!(work["expires_at"].is_null());
@@ -44,70 +45,70 @@ async fn both_header_lists_are_those_of_the_contract() {
 #[tokio::test]
 async fn an_etag_saves_the_answer_and_a_refresh_changes_it() {
     let sandbox = sandbox().await;
-    let house = house(&sandbox).await;
-    house.sign_in("default", "plus").await;
-    let first = house.request("GET", "/v1/profiles/-/headers", &[], "").await;
+    let daemon = daemon(&sandbox).await;
+    daemon.sign_in("default", "plus").await;
+    let first = daemon.request("GET", "/v1/profiles/-/headers", &[], "").await;
     assert_eq!(first.header("cache-control"), "no-store");
     let etag = first.header("etag").to_owned();
-    let same = house.request("GET", "/v1/profiles/-/headers", &[("If-None-Match", &etag)], "").await;
+    let same = daemon.request("GET", "/v1/profiles/-/headers", &[("If-None-Match", &etag)], "").await;
     assert_eq!((same.status.as_u16(), same.body.len()), (304, 0));
-    let profile = house.post("/v1/profiles/-/refresh", json!({})).await;
+    let profile = daemon.post("/v1/profiles/-/refresh", json!({})).await;
     assert_eq!(profile["generation"], 2);
-    let other = house.request("GET", "/v1/profiles/-/headers", &[("If-None-Match", &etag)], "").await;
+    let other = daemon.request("GET", "/v1/profiles/-/headers", &[("If-None-Match", &etag)], "").await;
     assert_eq!(other.status, 200);
     // Somebody reports the old generation: it is replaced already.
-    house.post("/v1/profiles/-/refresh", json!({"rejected_generation": 1})).await;
+    daemon.post("/v1/profiles/-/refresh", json!({"rejected_generation": 1})).await;
     assert_eq!(sandbox.count(Route::Refresh), 1);
 }
 
 #[tokio::test]
 async fn a_restart_needs_no_new_login() {
     let sandbox = sandbox().await;
-    let mut house = House::start(HouseConfig::new(AUTHD, &sandbox).store("file")).await;
-    house.sign_in("default", "plus").await;
-    let before = house.get("/v1/profiles/-/headers").await;
-    house.restart().await;
-    assert_eq!(house.get("/v1/profiles/-/headers").await, before);
-    house.post("/v1/profiles/-/refresh", json!({})).await;
-    house.kill9().await;
-    house.start_again().await;
-    assert_eq!(house.get("/v1/profiles/-/headers").await["generation"], 2);
-    house.post("/v1/profiles/-/refresh", json!({})).await;
-    assert_eq!(house.get("/v1/status").await["store"]["kind"], "file");
+    let mut daemon = TestDaemon::start(TestDaemonConfig::new(AUTHD, &sandbox).store("file")).await;
+    daemon.sign_in("default", "plus").await;
+    let before = daemon.get("/v1/profiles/-/headers").await;
+    daemon.restart().await;
+    assert_eq!(daemon.get("/v1/profiles/-/headers").await, before);
+    daemon.post("/v1/profiles/-/refresh", json!({})).await;
+    daemon.kill9().await;
+    daemon.start_again().await;
+    assert_eq!(daemon.get("/v1/profiles/-/headers").await["generation"], 2);
+    daemon.post("/v1/profiles/-/refresh", json!({})).await;
+    assert_eq!(daemon.get("/v1/status").await["store"]["kind"], "file");
 }
 
 #[tokio::test]
 async fn an_expired_token_costs_a_herd_one_refresh() {
     let accounts = [Account::plus().with_lifetime(Duration::from_secs(2))];
     let sandbox = Sandbox::start(Config::with_accounts(accounts)).await.unwrap();
-    let house = house(&sandbox).await;
-    house.sign_in("default", "plus").await;
+    let daemon = daemon(&sandbox).await;
+    daemon.sign_in("default", "plus").await;
     sandbox.put_account(Account::plus());
-    let expires = house.get("/v1/profiles/-").await["expires_at"].as_str().unwrap().to_owned();
-    while house.get("/v1/profiles/-").await["state"] != "expired" {
+    let expires = daemon.get("/v1/profiles/-").await["expires_at"].as_str().unwrap().to_owned();
+    while daemon.get("/v1/profiles/-").await["state"] != "expired" {
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
-    let asks = (0..1_000).map(|_| house.request("GET", "/v1/profiles/-/headers", &[], ""));
+    let asks = (0..1_000).map(|_| daemon.request("GET", "/v1/profiles/-/headers", &[], ""));
     for answer in futures_util::future::join_all(asks).await {
         assert_eq!(answer.status, 200, "{}", answer.text());
         assert!(answer.json()["expires_at"].as_str().unwrap() > expires.as_str());
     }
     assert_eq!(sandbox.count(Route::Refresh), 1);
-    let figures = house.request("GET", "/v1/metrics", &[], "").await.text();
+    let figures = daemon.request("GET", "/v1/metrics", &[], "").await.text();
     assert!(figures.contains("authd_credentials_total{from=\"renewal\"} 1000\n"), "{figures}");
 }
 
 #[tokio::test]
 async fn the_relay_streams_and_after_a_401_refreshes_and_tries_again() {
     let sandbox = sandbox().await;
-    let house = house(&sandbox).await;
-    house.sign_in("default", "plus").await;
-    house.sign_in("work", "business").await;
+    let daemon = daemon(&sandbox).await;
+    daemon.sign_in("default", "plus").await;
+    daemon.sign_in("work", "business").await;
     for (profile, route) in [("default", Route::ChatGptResponses), ("work", Route::ApiResponses)] {
         let body = question("What is 17+25?").to_string();
         let own = [("Authorization", "Bearer of-the-client"), ("X-Own", "kept")];
         let answer =
-            house.request("POST", &format!("/v1/profiles/{profile}/relay/responses"), &own, body).await;
+            daemon.request("POST", &format!("/v1/profiles/{profile}/relay/responses"), &own, body).await;
         assert!(answer.status.is_success(), "{}", answer.text());
         assert!(
             answer.text().contains("42") && answer.text().contains("response.completed"),
@@ -119,84 +120,85 @@ async fn the_relay_streams_and_after_a_401_refreshes_and_tries_again() {
         assert_ne!(seen.header("authorization"), Some("Bearer of-the-client"));
     }
     sandbox.expire_access_tokens();
-    let answer =
-        house.request("POST", "/v1/profiles/default/relay/responses", &[], question("2+2").to_string()).await;
+    let answer = daemon
+        .request("POST", "/v1/profiles/default/relay/responses", &[], question("2+2").to_string())
+        .await;
     assert!(answer.status.is_success(), "{}", answer.text());
     assert_eq!(sandbox.count(Route::Refresh), 1);
-    let me = house.request("GET", "/v1/profiles/default/relay-backend/me", &[], "").await;
+    let me = daemon.request("GET", "/v1/profiles/default/relay-backend/me", &[], "").await;
     assert!(me.status.is_success(), "{}", me.text());
-    let none = house.request("GET", "/v1/profiles/work/relay-backend/me", &[], "").await;
+    let none = daemon.request("GET", "/v1/profiles/work/relay-backend/me", &[], "").await;
     assert_eq!(none.json()["code"], "conflict");
-    let climbing = house.request("GET", "/v1/profiles/default/relay/%2e%2e/me", &[], "").await;
+    let climbing = daemon.request("GET", "/v1/profiles/default/relay/%2e%2e/me", &[], "").await;
     assert_eq!(climbing.json()["code"], "bad_request");
 }
 
 #[tokio::test]
 async fn a_dead_refresh_token_is_tried_once_and_says_what_to_do() {
     let sandbox = sandbox().await;
-    let house = house(&sandbox).await;
-    house.sign_in("default", "plus").await;
+    let daemon = daemon(&sandbox).await;
+    daemon.sign_in("default", "plus").await;
     sandbox.expire_refresh_tokens();
-    let refused = house.request("POST", "/v1/profiles/-/refresh", &[], "{}").await;
+    let refused = daemon.request("POST", "/v1/profiles/-/refresh", &[], "{}").await;
     assert_eq!(refused.status, 409, "{}", refused.text());
     let problem = refused.json();
     assert_eq!(problem["code"], "login_required");
     assert_eq!(problem["hint"], "run: authctl login default");
     assert!(problem["detail"].as_str().unwrap().contains("expired"), "{problem}");
-    house.request("POST", "/v1/profiles/-/refresh", &[], "{}").await;
+    daemon.request("POST", "/v1/profiles/-/refresh", &[], "{}").await;
     assert_eq!(sandbox.count(Route::Refresh), 1, "one attempt, no loop");
     // What is valid still is served.
-    assert_eq!(house.request("GET", "/v1/profiles/-/headers", &[], "").await.status, 200);
+    assert_eq!(daemon.request("GET", "/v1/profiles/-/headers", &[], "").await.status, 200);
 }
 
 #[tokio::test]
 async fn a_lost_answer_loses_no_valid_token_and_is_told_honestly() {
     let sandbox = sandbox().await;
-    let house = house(&sandbox).await;
-    house.sign_in("default", "plus").await;
+    let daemon = daemon(&sandbox).await;
+    daemon.sign_in("default", "plus").await;
     sandbox.faults().push(Route::Refresh, Fault::DropAfterCommit);
     // The stored token is tried once more when the network answers, and the caller waits for that.
-    let lost = house.request("POST", "/v1/profiles/-/refresh", &[], "{}").await.json();
+    let lost = daemon.request("POST", "/v1/profiles/-/refresh", &[], "{}").await.json();
     assert_eq!(lost["code"], "login_required", "{lost}");
     let told = lost["detail"].as_str().unwrap();
     assert!(told.contains("the answer to a refresh was lost at"), "{told}");
     assert_eq!(sandbox.count(Route::Refresh), 2);
-    assert_eq!(house.request("GET", "/v1/profiles/-/headers", &[], "").await.status, 200);
+    assert_eq!(daemon.request("GET", "/v1/profiles/-/headers", &[], "").await.status, 200);
 }
 
 #[tokio::test]
 async fn a_key_of_ones_own_is_kept_and_forgotten() {
     let sandbox = sandbox().await;
-    let house = house(&sandbox).await;
+    let daemon = daemon(&sandbox).await;
     let key = json!({"api_key": sandbox.issue_api_key("business")}).to_string();
-    let put = house.request("PUT", "/v1/profiles/own/api-key", &[], key).await;
+    let put = daemon.request("PUT", "/v1/profiles/own/api-key", &[], key).await;
     assert_eq!(put.json()["mode"], "api-key", "{}", put.text());
-    let nothing = house.request("POST", "/v1/profiles/own/refresh", &[], "{}").await;
+    let nothing = daemon.request("POST", "/v1/profiles/own/refresh", &[], "{}").await;
     assert_eq!(nothing.json()["code"], "conflict");
-    let bad = house.request("PUT", "/v1/profiles/own/api-key", &[], r#"{"api_key":"a b"}"#).await;
+    let bad = daemon.request("PUT", "/v1/profiles/own/api-key", &[], r#"{"api_key":"a b"}"#).await;
     assert_eq!(bad.json()["code"], "bad_request");
-    assert_eq!(house.request("DELETE", "/v1/profiles/own", &[], "").await.status, 204);
-    assert_eq!(house.request("GET", "/v1/profiles/own", &[], "").await.json()["code"], "profile_unknown");
+    assert_eq!(daemon.request("DELETE", "/v1/profiles/own", &[], "").await.status, 204);
+    assert_eq!(daemon.request("GET", "/v1/profiles/own", &[], "").await.json()["code"], "profile_unknown");
 }
 
 #[tokio::test]
 async fn profiles_are_renamed_made_default_and_revoked() {
     let sandbox = sandbox().await;
-    let mut house = House::start(HouseConfig::new(AUTHD, &sandbox).store("file")).await;
-    house.sign_in("default", "plus").await;
-    house.sign_in("work", "business").await;
-    let renamed = house.request("PATCH", "/v1/profiles/default", &[], r#"{"name":"home"}"#).await;
+    let mut daemon = TestDaemon::start(TestDaemonConfig::new(AUTHD, &sandbox).store("file")).await;
+    daemon.sign_in("default", "plus").await;
+    daemon.sign_in("work", "business").await;
+    let renamed = daemon.request("PATCH", "/v1/profiles/default", &[], r#"{"name":"home"}"#).await;
     assert_eq!(
         (renamed.json()["name"].as_str(), renamed.json()["default"].as_bool()),
         (Some("home"), Some(true))
     );
-    house.request("PATCH", "/v1/profiles/work", &[], r#"{"default":true}"#).await;
-    house.restart().await;
-    assert_eq!(house.get("/v1/profiles").await["default"], "work");
-    assert_eq!(house.request("GET", "/v1/profiles/home/headers", &[], "").await.status, 200);
-    let taken = house.request("PATCH", "/v1/profiles/home", &[], r#"{"name":"work"}"#).await;
+    daemon.request("PATCH", "/v1/profiles/work", &[], r#"{"default":true}"#).await;
+    daemon.restart().await;
+    assert_eq!(daemon.get("/v1/profiles").await["default"], "work");
+    assert_eq!(daemon.request("GET", "/v1/profiles/home/headers", &[], "").await.status, 200);
+    let taken = daemon.request("PATCH", "/v1/profiles/home", &[], r#"{"name":"work"}"#).await;
     assert_eq!(taken.json()["code"], "conflict");
-    assert_eq!(house.request("DELETE", "/v1/profiles/home?revoke=true", &[], "").await.status, 204);
+    assert_eq!(daemon.request("DELETE", "/v1/profiles/home?revoke=true", &[], "").await.status, 204);
     assert_eq!(sandbox.count(Route::Revoke), 1);
 }
 
@@ -206,8 +208,8 @@ type Case<'a> = (&'a str, &'a str, &'a [(&'a str, &'a str)], Vec<u8>, &'a str);
 #[tokio::test]
 async fn the_socket_serves_no_web_page_and_bad_input_changes_nothing() {
     let sandbox = sandbox().await;
-    let house = house(&sandbox).await;
-    house.sign_in("default", "plus").await;
+    let daemon = daemon(&sandbox).await;
+    daemon.sign_in("default", "plus").await;
     let large = vec![b'x'; (1 << 20) + 1];
     let cases: [Case<'_>; 12] = [
         ("GET", "/v1/status", &[("Origin", "http://evil.example")], vec![], "forbidden"),
@@ -224,36 +226,37 @@ async fn the_socket_serves_no_web_page_and_bad_input_changes_nothing() {
         ("PATCH", "/v1/profiles/-", &[], b"{}".to_vec(), "bad_request"),
     ];
     for (method, path, headers, body, code) in cases {
-        let answer = house.request(method, path, headers, body).await;
+        let answer = daemon.request(method, path, headers, body).await;
         let problem = answer.json();
         assert_eq!(problem["code"], code, "{method} {path}: {problem}");
         assert_eq!(problem["status"], answer.status.as_u16());
         assert_eq!(answer.header("content-type"), "application/problem+json");
         assert!(!answer.header("authd-version").is_empty());
     }
-    let unknown = house.request("POST", "/v1/logins", &[], r#"{"profil":"x"}"#).await;
+    let unknown = daemon.request("POST", "/v1/logins", &[], r#"{"profil":"x"}"#).await;
     assert!(unknown.json()["detail"].as_str().unwrap().contains("profil"), "{}", unknown.text());
-    assert_eq!(house.get("/v1/profiles").await["profiles"].as_array().unwrap().len(), 1);
+    assert_eq!(daemon.get("/v1/profiles").await["profiles"].as_array().unwrap().len(), 1);
 }
 
 #[tokio::test]
 async fn no_issued_secret_is_ever_logged() {
     let sandbox = sandbox().await;
-    let mut house =
-        House::start(HouseConfig::new(AUTHD, &sandbox).store("file").env("RUST_LOG", "trace")).await;
-    house.sign_in("default", "plus").await;
-    house.sign_in("work", "business").await;
-    house.post("/v1/profiles/default/refresh", json!({})).await;
+    let mut daemon =
+        TestDaemon::start(TestDaemonConfig::new(AUTHD, &sandbox).store("file").env("RUST_LOG", "trace"))
+            .await;
+    daemon.sign_in("default", "plus").await;
+    daemon.sign_in("work", "business").await;
+    daemon.post("/v1/profiles/default/refresh", json!({})).await;
     sandbox.faults().push(Route::Refresh, Fault::Garbage);
-    house.request("POST", "/v1/profiles/default/refresh", &[], "{}").await;
-    house.request("POST", "/v1/profiles/default/relay/responses", &[], question("2+2").to_string()).await;
-    house.sigterm_and_wait().await;
-    let (log, secrets) = (house.log(), sandbox.issued_secrets());
+    daemon.request("POST", "/v1/profiles/default/refresh", &[], "{}").await;
+    daemon.request("POST", "/v1/profiles/default/relay/responses", &[], question("2+2").to_string()).await;
+    daemon.sigterm_and_wait().await;
+    let (log, secrets) = (daemon.log(), sandbox.issued_secrets());
     assert!(secrets.len() > 8 && log.len() > 200);
     for secret in &secrets {
         assert!(!log.contains(secret.as_str()), "a secret is in the log");
     }
-    for entry in walk(&house.state()) {
+    for entry in walk(&daemon.state()) {
         let content = std::fs::read(&entry).unwrap();
         for secret in &secrets {
             let found = content.windows(secret.len()).any(|window| window == secret.as_bytes());
@@ -273,13 +276,13 @@ async fn a_new_sign_ins_workspace_is_asked_for_with_its_own_token() {
     let sandbox = sandbox().await;
     let routing = Some(Routing { backend_origin: "https://eu.chatgpt.com".into(), region: "eu".into() });
     sandbox.put_account(Account { routing, ..Account::business_without_organization() });
-    let house = house(&sandbox).await;
-    house.sign_in("default", "plus").await;
+    let daemon = daemon(&sandbox).await;
+    daemon.sign_in("default", "plus").await;
     sandbox.wait_for(Route::WhamAccountsCheck, 1).await;
-    let (login, url) = start(&house, json!({"replace": true})).await;
-    house.browse(&url, "business-without-organization").await;
-    assert_eq!(finished(&house, &login).await["result"]["name"], "default");
-    while !house.get("/v1/profiles/-/headers").await["base_url"].as_str().unwrap().starts_with("https://eu.")
+    let (login, url) = start(&daemon, json!({"replace": true})).await;
+    daemon.browse(&url, "business-without-organization").await;
+    assert_eq!(finished(&daemon, &login).await["result"]["name"], "default");
+    while !daemon.get("/v1/profiles/-/headers").await["base_url"].as_str().unwrap().starts_with("https://eu.")
     {
         tokio::task::yield_now().await;
     }
@@ -295,28 +298,28 @@ async fn a_workspace_with_a_host_of_its_own_is_routed_there() {
     sandbox.put_account(Account { routing, ..Account::plus() });
     let toml = format!("workspace_hosts = [\"localhost:{port}\"]");
     for (toml, routed) in [(toml.as_str(), true), ("", false)] {
-        let config = HouseConfig::new(AUTHD, &sandbox).provider(toml).store("file");
-        let mut house = House::start(config).await;
-        house.sign_in("default", "plus").await;
-        let mut headers = house.get("/v1/profiles/-/headers").await;
+        let config = TestDaemonConfig::new(AUTHD, &sandbox).provider(toml).store("file");
+        let mut daemon = TestDaemon::start(config).await;
+        daemon.sign_in("default", "plus").await;
+        let mut headers = daemon.get("/v1/profiles/-/headers").await;
         while headers["headers"]
             .as_array()
             .unwrap()
             .iter()
             .all(|pair| pair[0] != "x-openai-account-routing-override")
         {
-            headers = house.get("/v1/profiles/-/headers").await;
+            headers = daemon.get("/v1/profiles/-/headers").await;
         }
         assert_eq!(value(&headers, "x-openai-account-routing-override"), "eu");
         let base = headers["base_url"].as_str().unwrap();
         assert_eq!(base.starts_with(&own), routed, "a host that nobody named gets no token: {base}");
         let body = question("What is 2+2?").to_string();
-        let answer = house.request("POST", "/v1/profiles/-/relay/responses", &[], body).await;
+        let answer = daemon.request("POST", "/v1/profiles/-/relay/responses", &[], body).await;
         assert!(answer.status.is_success(), "{}", answer.text());
         // It is asked daily, however often the daemon is started.
         let asked = sandbox.count(Route::WhamAccountsCheck);
-        house.restart().await;
-        house.post("/v1/profiles/-/refresh", json!({})).await;
+        daemon.restart().await;
+        daemon.post("/v1/profiles/-/refresh", json!({})).await;
         assert_eq!(sandbox.count(Route::WhamAccountsCheck), asked);
     }
 }
@@ -324,30 +327,30 @@ async fn a_workspace_with_a_host_of_its_own_is_routed_there() {
 #[tokio::test]
 async fn a_reload_that_changes_the_headers_changes_their_tag() {
     let sandbox = sandbox().await;
-    let house = house(&sandbox).await;
-    house.sign_in("default", "plus").await;
+    let daemon = daemon(&sandbox).await;
+    daemon.sign_in("default", "plus").await;
     let path = "/v1/profiles/-/headers";
-    let tag = house.request("GET", path, &[], "").await.header("etag").to_owned();
-    let config = std::fs::read_to_string(house.config()).unwrap();
-    std::fs::write(house.config(), format!("{config}\n[client]\noriginator = 'another'\n")).unwrap();
-    house.signal(rustix::process::Signal::HUP);
-    let mut now = house.get(path).await;
+    let tag = daemon.request("GET", path, &[], "").await.header("etag").to_owned();
+    let config = std::fs::read_to_string(daemon.config()).unwrap();
+    std::fs::write(daemon.config(), format!("{config}\n[client]\noriginator = 'another'\n")).unwrap();
+    daemon.signal(rustix::process::Signal::HUP);
+    let mut now = daemon.get(path).await;
     while value(&now, "originator") != "another" {
-        now = house.get(path).await;
+        now = daemon.get(path).await;
     }
-    let asked = house.request("GET", path, &[("If-None-Match", &tag)], "").await;
+    let asked = daemon.request("GET", path, &[("If-None-Match", &tag)], "").await;
     assert_eq!((asked.status.as_u16(), &asked.json()), (200, &now));
     assert_eq!(now["generation"], 1, "the credential is the same");
     let tag = asked.header("etag").to_owned();
-    assert_eq!(house.request("GET", path, &[("If-None-Match", &tag)], "").await.status, 304);
+    assert_eq!(daemon.request("GET", path, &[("If-None-Match", &tag)], "").await.status, 304);
 }
 
 /// As if the profile's credential had been issued that long ago; the daemon must not run.
-async fn age(house: &House, past: Duration) {
+async fn age(daemon: &TestDaemon, past: Duration) {
     let key = authd_store::KeySource {
         credentials_directory: None,
         passphrase_file: None,
-        key_file: house.state().join("store.key"),
+        key_file: daemon.state().join("store.key"),
     };
     let config = authd_store::Config {
         kind: authd_store::StorePreference::File,
@@ -356,7 +359,7 @@ async fn age(house: &House, past: Duration) {
         deadline: Duration::from_secs(20),
         memory_control: None,
     };
-    let state_dir = authd_store::StateDir::open(house.state()).unwrap();
+    let state_dir = authd_store::StateDir::open(daemon.state()).unwrap();
     let (store, key) = (authd_store::Store::open(config, state_dir), authd_store::Key::profile("default"));
     let record = store.load(&key).await.unwrap().unwrap();
     let mut record: serde_json::Value = serde_json::from_str(record.expose_secret()).unwrap();
@@ -365,7 +368,7 @@ async fn age(house: &House, past: Duration) {
     store.save(&key, "", record.to_string().into()).await.unwrap();
     drop(store);
     // The store's thread gives the state directory back when it ends.
-    while authd_store::StateDir::open(house.state()).is_err() {
+    while authd_store::StateDir::open(daemon.state()).is_err() {
         tokio::task::yield_now().await;
     }
 }
@@ -374,14 +377,14 @@ async fn age(house: &House, past: Duration) {
 async fn a_wish_that_cannot_be_met_is_refused_and_the_old_token_goes_to_whoever_has_none() {
     let accounts = [Account::plus().with_lifetime(Duration::from_secs(3600))];
     let sandbox = Sandbox::start(Config::with_accounts(accounts)).await.unwrap();
-    let mut house = House::start(HouseConfig::new(AUTHD, &sandbox).store("file")).await;
-    house.sign_in("default", "plus").await;
-    house.sigterm_and_wait().await;
-    age(&house, Duration::from_secs(1800)).await;
-    house.start_again().await;
+    let mut daemon = TestDaemon::start(TestDaemonConfig::new(AUTHD, &sandbox).store("file")).await;
+    daemon.sign_in("default", "plus").await;
+    daemon.sigterm_and_wait().await;
+    age(&daemon, Duration::from_secs(1800)).await;
+    daemon.start_again().await;
     // A new token would last 5400 s, this one lasts 3600.
     let (wish, usual) = ("/v1/profiles/-/headers?min_ttl=4000", "/v1/profiles/-/headers");
-    let ask = async |path: &str| house.request("GET", path, &[], "").await;
+    let ask = async |path: &str| daemon.request("GET", path, &[], "").await;
     sandbox.faults().push_times(Route::Refresh, Fault::status(503, ""), usize::MAX);
     let refused = ask(wish).await;
     assert_eq!(refused.json()["code"], "provider_unreachable", "{}", refused.text());

@@ -7,12 +7,12 @@ use std::sync::{
 
 use authd_sandbox::{
     Fault, Route,
-    house::{House, HouseConfig},
+    test_daemon::{TestDaemon, TestDaemonConfig},
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::{
-    support::{AUTHD, house, question, sandbox},
+    support::{AUTHD, daemon, question, sandbox},
     upstream::{PATH, Upstream, gone, head, say, stalled, until},
 };
 
@@ -25,9 +25,9 @@ fn compressed() -> Vec<u8> {
 #[tokio::test]
 async fn compressed_bodies_pass_as_they_are_both_ways() {
     let (sandbox, upstream, body) = (sandbox().await, Upstream::start().await, compressed());
-    let house = upstream.house(&sandbox).await;
+    let daemon = upstream.daemon(&sandbox).await;
     let length = format!("Content-Length: {}", body.len());
-    let mut client = say(&house, &format!("POST {PATH}"), &["Content-Encoding: zstd", &length]).await;
+    let mut client = say(&daemon, &format!("POST {PATH}"), &["Content-Encoding: zstd", &length]).await;
     client.write_all(&body).await.unwrap();
     let (mut server, asked) = upstream.asked().await;
     assert!(asked.contains("\r\ncontent-encoding: zstd\r\n"), "{asked}");
@@ -50,9 +50,9 @@ async fn compressed_bodies_pass_as_they_are_both_ways() {
 #[tokio::test]
 async fn a_client_that_waits_for_100_is_told_to_go_on() {
     let (sandbox, upstream) = (sandbox().await, Upstream::start().await);
-    let house = upstream.house(&sandbox).await;
+    let daemon = upstream.daemon(&sandbox).await;
     let mut client =
-        say(&house, &format!("POST {PATH}"), &["Content-Length: 5", "Expect: 100-continue"]).await;
+        say(&daemon, &format!("POST {PATH}"), &["Content-Length: 5", "Expect: 100-continue"]).await;
     assert_eq!(head(&mut client).await, "http/1.1 100 continue\r\n\r\n");
     let (mut server, asked) = upstream.asked().await;
     assert!(!asked.contains("expect"), "the daemon has promised already: {asked}");
@@ -65,7 +65,7 @@ async fn a_client_that_waits_for_100_is_told_to_go_on() {
 #[tokio::test]
 async fn what_is_of_one_hop_ends_there() {
     let (sandbox, upstream) = (sandbox().await, Upstream::start().await);
-    let house = upstream.house(&sandbox).await;
+    let daemon = upstream.daemon(&sandbox).await;
     let fields = [
         "Connection: keep-alive, X-Hop",
         "X-Hop: 1",
@@ -77,7 +77,7 @@ async fn what_is_of_one_hop_ends_there() {
         "Cookie: a=b",
         "Authd-Renewed: 7",
     ];
-    let mut client = say(&house, &format!("GET {PATH}?q=1"), &fields).await;
+    let mut client = say(&daemon, &format!("GET {PATH}?q=1"), &fields).await;
     let (mut server, asked) = upstream.asked().await;
     assert!(asked.starts_with("get /v1/anything?q=1 http/1.1\r\n"), "{asked}");
     assert!(asked.contains("\r\nx-end: 1\r\n") && asked.contains("bearer sk-own"), "{asked}");
@@ -98,9 +98,9 @@ async fn what_is_of_one_hop_ends_there() {
 #[tokio::test]
 async fn what_is_asked_for_is_asked_for_letter_by_letter() {
     let (sandbox, upstream) = (sandbox().await, Upstream::start().await);
-    let house = upstream.house(&sandbox).await;
+    let daemon = upstream.daemon(&sandbox).await;
     let path = "/%7Ba%2fb%20{c}|d^e[f]\"/;g=h//i'?j='k'&l={m}&n=%27[o]?p`";
-    let mut client = say(&house, &format!("GET {PATH}{path}"), &[]).await;
+    let mut client = say(&daemon, &format!("GET {PATH}{path}"), &[]).await;
     let (mut server, asked) = upstream.asked().await;
     let (line, fields) = asked.split_once("\r\n").unwrap();
     assert_eq!(line, format!("get /v1/anything{path} http/1.1").to_ascii_lowercase());
@@ -118,9 +118,9 @@ async fn what_is_asked_for_is_asked_for_letter_by_letter() {
 #[tokio::test]
 async fn trailers_follow_a_body_through_both_ways() {
     let (sandbox, upstream) = (sandbox().await, Upstream::start().await);
-    let house = upstream.house(&sandbox).await;
+    let daemon = upstream.daemon(&sandbox).await;
     let fields = ["Transfer-Encoding: chunked", "Trailer: X-Sum", "TE: trailers", "Connection: TE"];
-    let mut client = say(&house, &format!("POST {PATH}"), &fields).await;
+    let mut client = say(&daemon, &format!("POST {PATH}"), &fields).await;
     client.write_all(b"5\r\nhello\r\n0\r\nX-Sum: 532\r\n\r\n").await.unwrap();
     let (mut server, asked) = upstream.asked().await;
     assert!(asked.contains("\r\ntrailer: x-sum\r\n") && asked.contains("\r\nte: trailers\r\n"), "{asked}");
@@ -137,8 +137,8 @@ async fn trailers_follow_a_body_through_both_ways() {
 #[tokio::test]
 async fn an_answer_without_its_body_keeps_the_length_it_tells() {
     let (sandbox, upstream) = (sandbox().await, Upstream::start().await);
-    let house = upstream.house(&sandbox).await;
-    let mut client = say(&house, &format!("HEAD {PATH}"), &["Connection: close"]).await;
+    let daemon = upstream.daemon(&sandbox).await;
+    let mut client = say(&daemon, &format!("HEAD {PATH}"), &["Connection: close"]).await;
     let (mut server, _) = upstream.asked().await;
     server.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 12\r\n\r\n").await.unwrap();
     let answered = head(&mut client).await;
@@ -149,10 +149,10 @@ async fn an_answer_without_its_body_keeps_the_length_it_tells() {
 #[tokio::test]
 async fn a_client_that_goes_takes_its_request_with_it() {
     let (sandbox, upstream) = (sandbox().await, Upstream::start().await);
-    let house = upstream.house(&sandbox).await;
+    let daemon = upstream.daemon(&sandbox).await;
     // Before there is an answer, and in the middle of one.
     for answer in ["", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\none\r\n"] {
-        let mut client = say(&house, &format!("GET {PATH}"), &[]).await;
+        let mut client = say(&daemon, &format!("GET {PATH}"), &[]).await;
         let (mut server, _) = upstream.asked().await;
         server.write_all(answer.as_bytes()).await.unwrap();
         if !answer.is_empty() {
@@ -166,9 +166,9 @@ async fn a_client_that_goes_takes_its_request_with_it() {
 #[tokio::test]
 async fn an_upstream_that_goes_leaves_no_answer_that_looks_whole() {
     let (sandbox, upstream) = (sandbox().await, Upstream::start().await);
-    let house = upstream.house(&sandbox).await;
+    let daemon = upstream.daemon(&sandbox).await;
     for (framing, piece) in [("Content-Length: 9", "one"), ("Transfer-Encoding: chunked", "3\r\none\r\n")] {
-        let mut client = say(&house, &format!("GET {PATH}"), &["Connection: close"]).await;
+        let mut client = say(&daemon, &format!("GET {PATH}"), &["Connection: close"]).await;
         let (mut server, _) = upstream.asked().await;
         server.write_all(format!("HTTP/1.1 200 OK\r\n{framing}\r\n\r\n{piece}").as_bytes()).await.unwrap();
         head(&mut client).await;
@@ -194,13 +194,13 @@ async fn flood<T: AsyncWriteExt + Unpin>(mut to: T, written: Arc<AtomicUsize>) -
 
 /// Floods one end of a relayed exchange, and reads the other end when no more goes in.
 async fn hold_up(
-    house: &House,
+    daemon: &TestDaemon,
     mut reader: impl AsyncReadExt + Unpin,
     writer: impl AsyncWriteExt + Unpin + Send + 'static,
 ) {
     let written = Arc::new(AtomicUsize::new(0));
     let writing = tokio::spawn(flood(writer, written.clone()));
-    let held = stalled(house, &written).await;
+    let held = stalled(daemon, &written).await;
     assert!(held < FLOOD / 4, "{held} bytes went in while nobody read");
     read(&mut reader, FLOOD).await;
     writing.await.unwrap();
@@ -209,26 +209,26 @@ async fn hold_up(
 #[tokio::test]
 async fn who_reads_slowly_holds_up_who_writes() {
     let (sandbox, upstream) = (sandbox().await, Upstream::start().await);
-    let house = upstream.house(&sandbox).await;
+    let daemon = upstream.daemon(&sandbox).await;
     let length = format!("Content-Length: {FLOOD}");
-    let mut client = say(&house, &format!("GET {PATH}"), &[]).await;
+    let mut client = say(&daemon, &format!("GET {PATH}"), &[]).await;
     let (mut server, _) = upstream.asked().await;
     server.write_all(format!("HTTP/1.1 200 OK\r\n{length}\r\n\r\n").as_bytes()).await.unwrap();
     head(&mut client).await;
-    hold_up(&house, client, server).await;
-    let client = say(&house, &format!("POST {PATH}"), &[&length]).await;
+    hold_up(&daemon, client, server).await;
+    let client = say(&daemon, &format!("POST {PATH}"), &[&length]).await;
     let (server, _) = upstream.asked().await;
-    hold_up(&house, server, client).await;
+    hold_up(&daemon, server, client).await;
 }
 
 #[tokio::test]
 async fn who_reads_slowly_holds_up_who_writes_in_a_tunnel_too() {
     let (sandbox, upstream) = (sandbox().await, Upstream::start().await);
-    let house = upstream.house(&sandbox).await;
-    let (client, server) = upstream.tunnel(&house).await;
-    hold_up(&house, client, server).await;
-    let (client, server) = upstream.tunnel(&house).await;
-    hold_up(&house, server, client).await;
+    let daemon = upstream.daemon(&sandbox).await;
+    let (client, server) = upstream.tunnel(&daemon).await;
+    hold_up(&daemon, client, server).await;
+    let (client, server) = upstream.tunnel(&daemon).await;
+    hold_up(&daemon, server, client).await;
 }
 
 async fn read(from: &mut (impl AsyncReadExt + Unpin), length: usize) {
@@ -239,31 +239,31 @@ async fn read(from: &mut (impl AsyncReadExt + Unpin), length: usize) {
 #[tokio::test]
 async fn a_body_too_long_to_keep_is_not_sent_again_and_the_401_is_the_upstreams() {
     let sandbox = sandbox().await;
-    let house = house(&sandbox).await;
-    house.sign_in("default", "plus").await;
+    let daemon = daemon(&sandbox).await;
+    daemon.sign_in("default", "plus").await;
     sandbox.expire_access_tokens();
     let path = "/v1/profiles/default/relay/responses";
     let long = question(&"x".repeat(9 << 20)).to_string();
-    let refused = house.request("POST", path, &[], long).await;
+    let refused = daemon.request("POST", path, &[], long).await;
     assert_eq!((refused.status.as_u16(), sandbox.count(Route::ChatGptResponses)), (401, 1));
     assert_eq!(refused.json()["detail"]["code"], "token_expired", "{}", refused.text());
     // It was renewed all the same: whoever sends the body again is served, and is told so.
     assert_eq!(sandbox.count(Route::Refresh), 1);
-    let renewed = house.get("/v1/profiles/default/headers").await["generation"].to_string();
+    let renewed = daemon.get("/v1/profiles/default/headers").await["generation"].to_string();
     assert_eq!(refused.header("authd-renewed"), renewed);
     let long = question(&format!("{} 2+2", "x".repeat(9 << 20))).to_string();
-    let answer = house.request("POST", path, &[], long).await;
+    let answer = daemon.request("POST", path, &[], long).await;
     assert!(answer.status.is_success(), "{}", answer.text());
 }
 
 #[tokio::test]
 async fn a_401_that_comes_before_the_end_of_the_body_is_answered_with_all_of_it() {
     let (sandbox, upstream) = (sandbox().await, Upstream::start().await);
-    let mut house = House::start(HouseConfig::new(AUTHD, &sandbox).store("file")).await;
-    house.sign_in("default", "plus").await;
-    upstream.replace(&mut house, &sandbox.endpoints().chatgpt_base_url).await;
+    let mut daemon = TestDaemon::start(TestDaemonConfig::new(AUTHD, &sandbox).store("file")).await;
+    daemon.sign_in("default", "plus").await;
+    upstream.replace(&mut daemon, &sandbox.endpoints().chatgpt_base_url).await;
     let line = "POST /v1/profiles/default/relay/anything";
-    let mut client = say(&house, line, &["Content-Length: 10"]).await;
+    let mut client = say(&daemon, line, &["Content-Length: 10"]).await;
     client.write_all(b"first").await.unwrap();
     let (mut server, before) = upstream.asked().await;
     until(&mut server, b"first").await;
@@ -285,9 +285,9 @@ async fn a_401_that_comes_before_the_end_of_the_body_is_answered_with_all_of_it(
 #[tokio::test]
 async fn nobody_is_switched_to_what_he_did_not_ask_for() {
     let (sandbox, upstream) = (sandbox().await, Upstream::start().await);
-    let house = upstream.house(&sandbox).await;
+    let daemon = upstream.daemon(&sandbox).await;
     // Another protocol would be another hop's business: it is asked without.
-    let mut client = say(&house, &format!("GET {PATH}"), &["Connection: Upgrade", "Upgrade: h2c"]).await;
+    let mut client = say(&daemon, &format!("GET {PATH}"), &["Connection: Upgrade", "Upgrade: h2c"]).await;
     let (mut server, asked) = upstream.asked().await;
     assert!(!asked.contains("upgrade"), "{asked}");
     server
@@ -299,7 +299,7 @@ async fn nobody_is_switched_to_what_he_did_not_ask_for() {
     // And what was asked for has to be what is agreed to.
     for agreed in ["", "Connection: Upgrade\r\nUpgrade: h2c\r\n", "Connection: Upgrade\r\n"] {
         let fields = ["Connection: Upgrade", "Upgrade: websocket"];
-        let mut client = say(&house, &format!("GET {PATH}"), &fields).await;
+        let mut client = say(&daemon, &format!("GET {PATH}"), &fields).await;
         let (mut server, _) = upstream.asked().await;
         let switched = format!("HTTP/1.1 101 Switching Protocols\r\n{agreed}\r\n");
         server.write_all(switched.as_bytes()).await.unwrap();

@@ -11,18 +11,18 @@ use http_body_util::BodyExt;
 use tokio::io::AsyncWriteExt;
 
 use crate::{
-    support::{house, question, sandbox},
+    support::{daemon, question, sandbox},
     upstream::{PATH, Upstream, gone, head, say, until},
 };
 
 #[tokio::test]
 async fn an_answer_is_passed_on_while_the_provider_still_speaks() {
     let sandbox = sandbox().await;
-    let house = house(&sandbox).await;
-    house.sign_in("default", "plus").await;
+    let daemon = daemon(&sandbox).await;
+    daemon.sign_in("default", "plus").await;
     sandbox.faults().push(Route::ChatGptResponses, Fault::HoldStream);
     let path = "/v1/profiles/-/relay/responses";
-    let answer = house.open("POST", path, &[], question("What is 2+2?").to_string()).await.unwrap();
+    let answer = daemon.open("POST", path, &[], question("What is 2+2?").to_string()).await.unwrap();
     assert_eq!(answer.headers()["content-type"], "text/event-stream; charset=utf-8");
     let mut body = answer.into_body();
     let mut text = String::new();
@@ -40,9 +40,9 @@ async fn an_answer_is_passed_on_while_the_provider_still_speaks() {
 #[tokio::test]
 async fn a_question_is_passed_on_while_the_client_still_speaks() {
     let sandbox = sandbox().await;
-    let house = house(&sandbox).await;
-    house.sign_in("default", "plus").await;
-    let socket = house.socket();
+    let daemon = daemon(&sandbox).await;
+    daemon.sign_in("default", "plus").await;
+    let socket = daemon.socket();
     let seen = tokio::task::spawn_blocking(move || {
         let mut stream = UnixStream::connect(socket).unwrap();
         let body = question("What is 17+25?").to_string();
@@ -70,21 +70,21 @@ async fn a_question_is_passed_on_while_the_client_still_speaks() {
 #[tokio::test]
 async fn an_answer_that_breaks_off_breaks_off_here_too() {
     let sandbox = sandbox().await;
-    let house = house(&sandbox).await;
-    house.sign_in("default", "plus").await;
+    let daemon = daemon(&sandbox).await;
+    daemon.sign_in("default", "plus").await;
     sandbox.faults().push(Route::ChatGptResponses, Fault::TruncateStream);
     let path = "/v1/profiles/-/relay/responses";
-    let answer = house.open("POST", path, &[], question("What is 2+2?").to_string()).await.unwrap();
+    let answer = daemon.open("POST", path, &[], question("What is 2+2?").to_string()).await.unwrap();
     assert!(answer.into_body().collect().await.is_err(), "a cut answer must not look whole");
 }
 
 #[tokio::test]
 async fn a_provider_out_of_reach_comes_with_a_time_to_try_again() {
     let sandbox = sandbox().await;
-    let house = house(&sandbox).await;
-    house.sign_in("default", "plus").await;
+    let daemon = daemon(&sandbox).await;
+    daemon.sign_in("default", "plus").await;
     let told = async |method: &str, path: &str, body: String| {
-        let answer = house.request(method, path, &[], body).await;
+        let answer = daemon.request(method, path, &[], body).await;
         let problem = answer.json();
         assert_eq!(problem["code"], "provider_unreachable", "{problem}");
         assert_eq!(problem["retry_after"].as_u64().unwrap().to_string(), answer.header("retry-after"));
@@ -103,23 +103,23 @@ async fn a_provider_out_of_reach_comes_with_a_time_to_try_again() {
 #[tokio::test]
 async fn a_stop_cuts_streams_and_uploads_soon_and_waits_for_a_refresh() {
     let (sandbox, upstream) = (sandbox().await, Upstream::start().await);
-    let mut house = upstream.house(&sandbox).await;
-    house.sign_in("default", "plus").await;
+    let mut daemon = upstream.daemon(&sandbox).await;
+    daemon.sign_in("default", "plus").await;
     // An answer that never ends, one that never begins, and two requests that never end.
-    let mut streaming = say(&house, &format!("GET {PATH}"), &[]).await;
+    let mut streaming = say(&daemon, &format!("GET {PATH}"), &[]).await;
     let (mut server, _) = upstream.asked().await;
     server.write_all(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\none\r\n").await.unwrap();
     until(&mut streaming, b"one\r\n").await;
-    let mut waiting = say(&house, &format!("GET {PATH}"), &[]).await;
+    let mut waiting = say(&daemon, &format!("GET {PATH}"), &[]).await;
     let _silent = upstream.asked().await;
-    let mut half_sent = say(&house, "POST /v1/logins", &["Content-Length: 100"]).await;
-    let mut uploading = say(&house, &format!("POST {PATH}"), &["Content-Length: 100"]).await;
+    let mut half_sent = say(&daemon, "POST /v1/logins", &["Content-Length: 100"]).await;
+    let mut uploading = say(&daemon, &format!("POST {PATH}"), &["Content-Length: 100"]).await;
     let _reading = upstream.asked().await;
     sandbox.faults().push(Route::Refresh, Fault::Stall);
-    let mut refreshing = say(&house, "POST /v1/profiles/default/refresh", &[]).await;
+    let mut refreshing = say(&daemon, "POST /v1/profiles/default/refresh", &[]).await;
     sandbox.wait_for(Route::Refresh, 1).await;
     let begun = Instant::now();
-    house.signal(rustix::process::Signal::TERM);
+    daemon.signal(rustix::process::Signal::TERM);
     for cut in [&mut streaming, &mut waiting, &mut half_sent, &mut uploading] {
         gone(cut).await;
     }
@@ -127,6 +127,6 @@ async fn a_stop_cuts_streams_and_uploads_soon_and_waits_for_a_refresh() {
     sandbox.faults().release();
     let answered = head(&mut refreshing).await;
     assert!(answered.starts_with("http/1.1 200"), "{answered}");
-    assert!(house.wait().await.success());
-    assert!(!house.log().contains("still under way"), "{}", house.log());
+    assert!(daemon.wait().await.success());
+    assert!(!daemon.log().contains("still under way"), "{}", daemon.log());
 }

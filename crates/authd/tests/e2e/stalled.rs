@@ -9,7 +9,7 @@ use std::{
     },
 };
 
-use authd_sandbox::house::House;
+use authd_sandbox::test_daemon::TestDaemon;
 use tokio::net::UnixStream;
 
 use crate::{
@@ -20,18 +20,18 @@ use crate::{
 #[tokio::test]
 async fn a_client_that_goes_ends_a_tunnel_whose_other_side_does_not_read() {
     let (sandbox, upstream) = (sandbox().await, Upstream::start().await);
-    let house = upstream.house(&sandbox).await;
-    let before = open(&house);
-    let (client, mut server) = upstream.tunnel(&house).await;
-    drop(stalled_upload(&house, client).await);
+    let daemon = upstream.daemon(&sandbox).await;
+    let before = open(&daemon);
+    let (client, mut server) = upstream.tunnel(&daemon).await;
+    drop(stalled_upload(&daemon, client).await);
     // The upstream neither reads nor writes: it sees nothing of that. Afterwards it sees an end; a connection
     // on which the system had given up would break off.
-    let_go(&house, before).await;
+    let_go(&daemon, before).await;
     tokio::io::copy(&mut server, &mut tokio::io::sink()).await.unwrap();
 }
 
 /// The client, when it has written so much that the daemon takes no more of it.
-async fn stalled_upload(house: &House, client: UnixStream) -> UnixStream {
+async fn stalled_upload(daemon: &TestDaemon, client: UnixStream) -> UnixStream {
     let (client, written) = (Arc::new(client), Arc::new(AtomicUsize::new(0)));
     let writing = tokio::spawn({
         let (client, written) = (client.clone(), written.clone());
@@ -43,20 +43,20 @@ async fn stalled_upload(house: &House, client: UnixStream) -> UnixStream {
             }
         }
     });
-    stalled(house, &written).await;
+    stalled(daemon, &written).await;
     writing.abort();
     assert!(writing.await.unwrap_err().is_cancelled());
     Arc::into_inner(client).unwrap()
 }
 
 /// How many files and connections the daemon has open.
-fn open(house: &House) -> usize {
-    fs::read_dir(format!("/proc/{}/fd", house.pid().unwrap())).unwrap().count()
+fn open(daemon: &TestDaemon) -> usize {
+    fs::read_dir(format!("/proc/{}/fd", daemon.pid().unwrap())).unwrap().count()
 }
 
 /// Returns when the daemon has no more open than it had.
-async fn let_go(house: &House, before: usize) {
-    while open(house) > before {
-        house.get("/v1/status").await;
+async fn let_go(daemon: &TestDaemon, before: usize) {
+    while open(daemon) > before {
+        daemon.get("/v1/status").await;
     }
 }

@@ -1,8 +1,8 @@
-//! What the tests share: a sandbox, a house with the daemon in it, and a few words.
+//! What the tests share: a sandbox, a test daemon, and a few words.
 
 use authd_sandbox::{
     Account, Config, Sandbox,
-    house::{House, HouseConfig},
+    test_daemon::{TestDaemon, TestDaemonConfig},
 };
 use serde_json::{Value, json};
 
@@ -14,21 +14,21 @@ pub(crate) async fn sandbox() -> Sandbox {
     Sandbox::start(Config::with_accounts(Account::presets())).await.unwrap()
 }
 
-/// A house with the memory store, against this sandbox.
-pub(crate) async fn house(sandbox: &Sandbox) -> House {
-    House::start(HouseConfig::new(AUTHD, sandbox)).await
+/// A test daemon with the memory store, against this sandbox.
+pub(crate) async fn daemon(sandbox: &Sandbox) -> TestDaemon {
+    TestDaemon::start(TestDaemonConfig::new(AUTHD, sandbox)).await
 }
 
 /// Starts a login, and returns it with the URL to open.
-pub(crate) async fn start(house: &House, body: Value) -> (Value, String) {
-    let login = house.post("/v1/logins", body).await;
+pub(crate) async fn start(daemon: &TestDaemon, body: Value) -> (Value, String) {
+    let login = daemon.post("/v1/logins", body).await;
     let url = login["authorize_url"].as_str().unwrap().to_owned();
     (login, url)
 }
 
 /// A login when it is over.
-pub(crate) async fn finished(house: &House, login: &Value) -> Value {
-    house.get(&format!("/v1/logins/{}?wait=30", login["id"].as_str().unwrap())).await
+pub(crate) async fn finished(daemon: &TestDaemon, login: &Value) -> Value {
+    daemon.get(&format!("/v1/logins/{}?wait=30", login["id"].as_str().unwrap())).await
 }
 
 /// The names of a header answer's pairs, in their order.

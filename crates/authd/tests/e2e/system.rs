@@ -6,7 +6,7 @@ use std::{fs, process::Command};
 
 use authd_sandbox::{
     Route,
-    house::{House, HouseConfig},
+    test_daemon::{TestDaemon, TestDaemonConfig},
 };
 use serde_json::json;
 use tempfile::TempDir;
@@ -63,43 +63,43 @@ fn library(source: &str) -> (TempDir, String, String) {
 async fn a_clock_that_is_set_neither_ends_a_login_nor_keeps_it() {
     let (_directory, library, shift) = library(SHIFTED_CLOCK);
     let sandbox = sandbox().await;
-    let config = HouseConfig::new(AUTHD, &sandbox).callback("ports = [0]\nlogin_lifetime = \"3s\"");
-    let house = House::start(config.env("LD_PRELOAD", &library).env("CONTROL", &shift)).await;
+    let config = TestDaemonConfig::new(AUTHD, &sandbox).callback("ports = [0]\nlogin_lifetime = \"3s\"");
+    let daemon = TestDaemon::start(config.env("LD_PRELOAD", &library).env("CONTROL", &shift)).await;
     let month = 30 * 24 * 3600;
-    let (login, url) = start(&house, json!({})).await;
+    let (login, url) = start(&daemon, json!({})).await;
     fs::write(&shift, format!("{month}")).unwrap();
     // The tokens look old by that clock. What matters is that the code was redeemed.
-    house.browse(&url, "plus").await;
-    assert_ne!(finished(&house, &login).await["error"]["code"], "login_expired");
+    daemon.browse(&url, "plus").await;
+    assert_ne!(finished(&daemon, &login).await["error"]["code"], "login_expired");
     assert_eq!(sandbox.count(Route::CodeExchange), 1);
-    let (login, _) = start(&house, json!({})).await;
+    let (login, _) = start(&daemon, json!({})).await;
     fs::write(&shift, format!("-{month}")).unwrap();
-    assert_eq!(finished(&house, &login).await["state"], "expired");
+    assert_eq!(finished(&daemon, &login).await["state"], "expired");
 }
 
 #[tokio::test]
 async fn a_disk_that_stalls_delays_no_answer_from_memory() {
     let (_directory, library, stall) = library(STALLED_DISK);
     let sandbox = sandbox().await;
-    let config = HouseConfig::new(AUTHD, &sandbox).store("file").toml("deadline = \"30s\"");
-    let house = House::start(config.env("LD_PRELOAD", &library).env("CONTROL", &stall)).await;
-    house.sign_in("default", "plus").await;
-    let home = house.dir().join("codex");
+    let config = TestDaemonConfig::new(AUTHD, &sandbox).store("file").toml("deadline = \"30s\"");
+    let daemon = TestDaemon::start(config.env("LD_PRELOAD", &library).env("CONTROL", &stall)).await;
+    daemon.sign_in("default", "plus").await;
+    let home = daemon.dir().join("codex");
     fs::create_dir(&home).unwrap();
     fs::write(&stall, "").unwrap();
     // A record, the list of Codex homes, and a login in one of them are on their way to the disk.
-    let refresh = house.request("POST", "/v1/profiles/default/refresh", &[], "{}");
+    let refresh = daemon.request("POST", "/v1/profiles/default/refresh", &[], "{}");
     let body = json!({"home": home}).to_string();
-    let install = house.request("PUT", "/v1/profiles/default/codex", &[], body);
+    let install = daemon.request("PUT", "/v1/profiles/default/codex", &[], body);
     let reads = async {
-        while !fs::read_dir(house.state())
+        while !fs::read_dir(daemon.state())
             .unwrap()
             .any(|entry| entry.unwrap().file_name().to_string_lossy().starts_with(".codex.json"))
         {
-            house.get("/v1/profiles/default/headers").await;
+            daemon.get("/v1/profiles/default/headers").await;
         }
         for _ in 0..100 {
-            house.get("/v1/profiles/default/headers").await;
+            daemon.get("/v1/profiles/default/headers").await;
         }
         assert_eq!(sandbox.count(Route::Refresh), 0, "the journal entry is not on the disk yet");
         fs::remove_file(&stall).unwrap();

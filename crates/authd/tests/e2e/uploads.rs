@@ -4,7 +4,7 @@
 use tokio::io::AsyncWriteExt;
 
 use crate::{
-    support::{house, sandbox},
+    support::{daemon, sandbox},
     upstream::{PATH, Upstream, gone, head, say, until},
 };
 
@@ -14,14 +14,14 @@ const LONG: usize = 12 << 20;
 #[tokio::test]
 async fn a_refusal_reaches_a_client_that_is_still_writing() {
     let sandbox = sandbox().await;
-    let house = house(&sandbox).await;
+    let daemon = daemon(&sandbox).await;
     for (path, status, code) in [
         ("/v1/profiles/nobody/relay/responses", "404", "profile_unknown"),
         ("/v1/logins", "413", "too_large"),
         ("/v1/nothing", "404", "not_found"),
     ] {
         for framing in [format!("Content-Length: {LONG}"), "Transfer-Encoding: chunked".to_owned()] {
-            let mut client = say(&house, &format!("POST {path}"), &[&framing]).await;
+            let mut client = say(&daemon, &format!("POST {path}"), &[&framing]).await;
             if framing.starts_with("Transfer") {
                 client.write_all(format!("{LONG:x}\r\n").as_bytes()).await.unwrap();
             }
@@ -39,8 +39,8 @@ async fn a_refusal_reaches_a_client_that_is_still_writing() {
 #[tokio::test]
 async fn an_upstream_that_answers_early_is_heard_by_a_client_that_is_still_writing() {
     let (sandbox, upstream) = (sandbox().await, Upstream::start().await);
-    let house = upstream.house(&sandbox).await;
-    let client = say(&house, &format!("POST {PATH}"), &[&format!("Content-Length: {LONG}")]).await;
+    let daemon = upstream.daemon(&sandbox).await;
+    let client = say(&daemon, &format!("POST {PATH}"), &[&format!("Content-Length: {LONG}")]).await;
     let (mut reader, mut writer) = client.into_split();
     let writing = tokio::spawn(async move { writer.write_all(&vec![b'x'; LONG]).await });
     let (mut server, _) = upstream.asked().await;
@@ -57,10 +57,10 @@ async fn an_upstream_that_answers_early_is_heard_by_a_client_that_is_still_writi
 #[tokio::test]
 async fn who_waits_for_100_and_is_refused_hears_the_refusal_alone() {
     let sandbox = sandbox().await;
-    let house = house(&sandbox).await;
+    let daemon = daemon(&sandbox).await;
     for path in ["/v1/profiles/nobody/relay/responses", "/v1/nothing"] {
         let fields = ["Content-Length: 1048576", "Expect: 100-continue"];
-        let mut client = say(&house, &format!("POST {path}"), &fields).await;
+        let mut client = say(&daemon, &format!("POST {path}"), &fields).await;
         let answered = head(&mut client).await;
         assert!(answered.starts_with("http/1.1 404"), "{answered}");
         until(&mut client, b"}").await;
@@ -72,9 +72,9 @@ async fn who_waits_for_100_and_is_refused_hears_the_refusal_alone() {
 #[tokio::test]
 async fn a_malformed_body_is_the_clients_fault() {
     let (sandbox, upstream) = (sandbox().await, Upstream::start().await);
-    let house = upstream.house(&sandbox).await;
+    let daemon = upstream.daemon(&sandbox).await;
     for malformed in ["zz\r\nhello\r\n", "5\r\nhelloXX", "ffffffffffffffffff\r\n"] {
-        let mut client = say(&house, &format!("POST {PATH}"), &["Transfer-Encoding: chunked"]).await;
+        let mut client = say(&daemon, &format!("POST {PATH}"), &["Transfer-Encoding: chunked"]).await;
         client.write_all(b"5\r\nfirst\r\n").await.unwrap();
         let (_server, _) = upstream.asked().await;
         client.write_all(malformed.as_bytes()).await.unwrap();
@@ -83,7 +83,7 @@ async fn a_malformed_body_is_the_clients_fault() {
         assert!(until(&mut client, b"}").await.contains("bad_request"), "{malformed:?}");
     }
     // An upstream that hangs up in the middle of a whole request is still at fault itself.
-    let mut client = say(&house, &format!("POST {PATH}"), &["Content-Length: 10"]).await;
+    let mut client = say(&daemon, &format!("POST {PATH}"), &["Content-Length: 10"]).await;
     client.write_all(b"first").await.unwrap();
     drop(upstream.asked().await);
     let answered = head(&mut client).await;

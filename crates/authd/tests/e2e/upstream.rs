@@ -7,7 +7,7 @@ use std::{
     sync::atomic::{AtomicUsize, Ordering},
 };
 
-use authd_sandbox::{Sandbox, house::House};
+use authd_sandbox::{Sandbox, test_daemon::TestDaemon};
 use serde_json::json;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -30,21 +30,21 @@ impl Upstream {
         self.0.local_addr().unwrap()
     }
 
-    /// A house that takes this for the API, with a key of one's own for it.
-    pub(crate) async fn house(&self, sandbox: &Sandbox) -> House {
-        let mut house = crate::support::house(sandbox).await;
-        self.replace(&mut house, &sandbox.endpoints().api_base_url).await;
+    /// A test daemon that takes this for the API, with a key of one's own for it.
+    pub(crate) async fn daemon(&self, sandbox: &Sandbox) -> TestDaemon {
+        let mut daemon = crate::support::daemon(sandbox).await;
+        self.replace(&mut daemon, &sandbox.endpoints().api_base_url).await;
         let key = json!({"api_key": "sk-own"}).to_string();
-        assert!(house.request("PUT", "/v1/profiles/own/api-key", &[], key).await.status.is_success());
-        house
+        assert!(daemon.request("PUT", "/v1/profiles/own/api-key", &[], key).await.status.is_success());
+        daemon
     }
 
     /// Starts the daemon anew, with this in the place of that base URL.
-    pub(crate) async fn replace(&self, house: &mut House, base_url: &str) {
-        let config = fs::read_to_string(house.config()).unwrap();
+    pub(crate) async fn replace(&self, daemon: &mut TestDaemon, base_url: &str) {
+        let config = fs::read_to_string(daemon.config()).unwrap();
         let here = format!("http://{}/v1", self.address());
-        fs::write(house.config(), config.replace(base_url, &here)).unwrap();
-        house.restart().await;
+        fs::write(daemon.config(), config.replace(base_url, &here)).unwrap();
+        daemon.restart().await;
     }
 
     /// The next connection, as far as the head of its first request.
@@ -55,9 +55,9 @@ impl Upstream {
     }
 
     /// Both ends of a connection that was switched: the client's, and the upstream's.
-    pub(crate) async fn tunnel(&self, house: &House) -> (UnixStream, TcpStream) {
+    pub(crate) async fn tunnel(&self, daemon: &TestDaemon) -> (UnixStream, TcpStream) {
         let fields = ["Connection: Upgrade", "Upgrade: websocket"];
-        let mut client = say(house, &format!("GET {PATH}"), &fields).await;
+        let mut client = say(daemon, &format!("GET {PATH}"), &fields).await;
         let (mut server, asked) = self.asked().await;
         assert!(asked.contains("\r\nupgrade: websocket\r\n"), "{asked}");
         let agreed = "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n";
@@ -70,8 +70,8 @@ impl Upstream {
 
 /// A connection to the daemon on which this was said: a request's first line without `HTTP/1.1`, and its
 /// fields without `Host`.
-pub(crate) async fn say(house: &House, line: &str, fields: &[&str]) -> UnixStream {
-    let mut stream = UnixStream::connect(house.socket()).await.unwrap();
+pub(crate) async fn say(daemon: &TestDaemon, line: &str, fields: &[&str]) -> UnixStream {
+    let mut stream = UnixStream::connect(daemon.socket()).await.unwrap();
     let fields: String = fields.iter().map(|field| format!("{field}\r\n")).collect();
     let head = format!("{line} HTTP/1.1\r\nHost: authd\r\n{fields}\r\n");
     stream.write_all(head.as_bytes()).await.unwrap();
@@ -104,11 +104,11 @@ pub(crate) async fn gone(stream: &mut (impl AsyncReadExt + Unpin)) {
 
 /// How much went out when no more does. The daemon has one thread: while it answers others, a writer that
 /// it does not hold up gets on.
-pub(crate) async fn stalled(house: &House, written: &AtomicUsize) -> usize {
+pub(crate) async fn stalled(daemon: &TestDaemon, written: &AtomicUsize) -> usize {
     loop {
         let before = written.load(Ordering::Relaxed);
         for _ in 0..40 {
-            house.get("/v1/status").await;
+            daemon.get("/v1/status").await;
         }
         if before > 0 && written.load(Ordering::Relaxed) == before {
             return before;

@@ -16,7 +16,7 @@ use std::{
 
 use authd_sandbox::{
     Account, Config, Fault, Route, Sandbox,
-    house::{House, HouseConfig},
+    test_daemon::{TestDaemon, TestDaemonConfig},
 };
 use serde_json::json;
 use tempfile::TempDir;
@@ -45,7 +45,7 @@ const DUE: Duration = Duration::from_secs(30);
 /// A daemon whose clock can be set.
 struct ClockTest {
     sandbox: Sandbox,
-    house: House,
+    daemon: TestDaemon,
     clock: PathBuf,
     offset: i64,
     passed: i64,
@@ -60,11 +60,11 @@ impl ClockTest {
         let dir = tempfile::tempdir().unwrap();
         let clock = dir.path().join("clock");
         fs::write(&clock, "0 0").unwrap();
-        let config = HouseConfig::new(env!("CARGO_BIN_EXE_authd"), &sandbox).store("file");
+        let config = TestDaemonConfig::new(env!("CARGO_BIN_EXE_authd"), &sandbox).store("file");
         let config = config.env("LD_PRELOAD", &library().display().to_string());
-        let house = House::start(config.env("FAULTPOINTS_CLOCK", &clock.display().to_string())).await;
-        house.sign_in("default", "plus").await;
-        Self { sandbox, house, clock, offset: 0, passed: 0, _dir: dir }
+        let daemon = TestDaemon::start(config.env("FAULTPOINTS_CLOCK", &clock.display().to_string())).await;
+        daemon.sign_in("default", "plus").await;
+        Self { sandbox, daemon, clock, offset: 0, passed: 0, _dir: dir }
     }
 
     fn jump(&mut self, jump: Jump) {
@@ -104,7 +104,7 @@ impl ClockTest {
     /// One refresh fails, and the daemon waits before it tries again.
     async fn refresh_fails(&self) {
         self.sandbox.faults().push(Route::Refresh, Fault::status(503, ""));
-        let refused = self.house.request("POST", "/v1/profiles/default/refresh", &[], "{}").await;
+        let refused = self.daemon.request("POST", "/v1/profiles/default/refresh", &[], "{}").await;
         assert!(!refused.status.is_success(), "{}", refused.text());
     }
 
@@ -124,7 +124,7 @@ impl ClockTest {
         let begun = Instant::now();
         let mut refused = String::new();
         while begun.elapsed() < SOON {
-            let reply = self.house.request("GET", "/v1/profiles/default/headers", &[], "").await;
+            let reply = self.daemon.request("GET", "/v1/profiles/default/headers", &[], "").await;
             let text = reply.text();
             let token =
                 text.split("Bearer ").nth(1).and_then(|rest| rest.split('"').next()).unwrap_or_default();
@@ -135,9 +135,9 @@ impl ClockTest {
             }
             refused = if reply.status.is_success() {
                 // A client that was refused by the provider says so.
-                let generation = &self.house.get("/v1/profiles/default").await["generation"];
+                let generation = &self.daemon.get("/v1/profiles/default").await["generation"];
                 let body = json!({"rejected_generation": generation}).to_string();
-                self.house.request("POST", "/v1/profiles/default/refresh", &[], body).await.text()
+                self.daemon.request("POST", "/v1/profiles/default/refresh", &[], body).await.text()
             } else {
                 text
             };
@@ -149,7 +149,7 @@ impl ClockTest {
 
     /// When the time comes that the daemon shows for its next refresh, it refreshes.
     async fn expect_refresh_when_due(&mut self, when: &str) {
-        let profile = self.house.get("/v1/profiles/default").await;
+        let profile = self.daemon.get("/v1/profiles/default").await;
         let due =
             profile["refresh_at"].as_str().unwrap_or_else(|| panic!("{when}: no refresh_at in {profile}"));
         let due = due.parse::<jiff::Timestamp>().unwrap().as_second();
@@ -160,9 +160,9 @@ impl ClockTest {
             assert!(
                 begun.elapsed() < DUE,
                 "{when}: not refreshed when due, {}",
-                self.house.get("/v1/profiles/default").await
+                self.daemon.get("/v1/profiles/default").await
             );
-            self.house.get("/v1/profiles").await;
+            self.daemon.get("/v1/profiles").await;
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
         println!("{when}: refreshed {} ms after it was due", begun.elapsed().as_millis());
@@ -199,9 +199,9 @@ jumps! {
 
 async fn before_a_start(jump: Jump) {
     let mut test = ClockTest::start(LONG).await;
-    test.house.sigterm_and_wait().await;
+    test.daemon.sigterm_and_wait().await;
     test.jump(jump);
-    test.house.start_again().await;
+    test.daemon.start_again().await;
     test.check_recovery(jump, "before a start").await;
 }
 
@@ -214,13 +214,13 @@ async fn while_idle(jump: Jump) {
 async fn during_a_refresh(jump: Jump) {
     let mut test = ClockTest::start(LONG).await;
     test.sandbox.faults().push(Route::Refresh, Fault::StallAfterCommit);
-    let refresh = test.house.try_request("POST", "/v1/profiles/default/refresh", &[], "{}");
+    let refresh = test.daemon.try_request("POST", "/v1/profiles/default/refresh", &[], "{}");
     tokio::select! {
         answer = refresh => panic!("answered before the provider: {answer:?}"),
         () = test.sandbox.wait_for(Route::Refresh, 1) => {}
     }
     test.jump(jump);
-    test.house.get("/v1/profiles").await;
+    test.daemon.get("/v1/profiles").await;
     test.sandbox.faults().release();
     test.check_recovery(jump, "during a refresh").await;
 }

@@ -5,7 +5,7 @@ use std::{fs, io, path::PathBuf, time::Duration};
 
 use authd_sandbox::{
     Account, Checkpoint, Config, Sandbox,
-    house::{House, HouseConfig},
+    test_daemon::{TestDaemon, TestDaemonConfig},
 };
 use tokio::time::timeout;
 
@@ -32,7 +32,7 @@ const ANSWER: Duration = Duration::from_secs(25);
 pub(crate) struct Fixture {
     operation: Operation,
     pub(crate) sandbox: Sandbox,
-    pub(crate) house: House,
+    pub(crate) daemon: TestDaemon,
     pub(crate) control: FaultControl,
     pub(crate) keyring: Option<Keyring>,
     prepared: PathBuf,
@@ -67,23 +67,23 @@ impl Fixture {
     /// Prepares the state, and runs the operation once without a fault to learn its calls.
     pub(crate) async fn new(operation: Operation, keyring: Option<Keyring>) -> (Self, Calls) {
         let sandbox = Sandbox::start(Config::with_accounts(Account::presets())).await.unwrap();
-        let mut config = HouseConfig::new(env!("CARGO_BIN_EXE_authd"), &sandbox);
+        let mut config = TestDaemonConfig::new(env!("CARGO_BIN_EXE_authd"), &sandbox);
         config = config.store(if keyring.is_some() { "auto" } else { "file" });
         let bus = keyring.as_ref().map(Keyring::bus_address);
         // Before a migration the records are in files: the daemon starts without a bus.
         if let Some(bus) = bus.as_deref().filter(|_| operation != Operation::Migrate) {
             config = config.env("DBUS_SESSION_BUS_ADDRESS", bus);
         }
-        let mut house = House::start(config).await;
-        operation.prepare(&house).await;
-        house.sigterm_and_wait().await;
+        let mut daemon = TestDaemon::start(config).await;
+        operation.prepare(&daemon).await;
+        daemon.sigterm_and_wait().await;
         if let Some(bus) = &bus {
-            house.set_env("DBUS_SESSION_BUS_ADDRESS", bus);
+            daemon.set_env("DBUS_SESSION_BUS_ADDRESS", bus);
         }
-        let prepared = house.dir().join("prepared");
-        let control = FaultControl::new(house.dir());
-        for (name, value) in control.env(&[house.state(), codex_home(&house)]) {
-            house.set_env(name, &value);
+        let prepared = daemon.dir().join("prepared");
+        let control = FaultControl::new(daemon.dir());
+        for (name, value) in control.env(&[daemon.state(), codex_home(&daemon)]) {
+            daemon.set_env(name, &value);
         }
         let checkpoint = sandbox.checkpoint();
         let nothing = Snapshot::default();
@@ -91,7 +91,7 @@ impl Fixture {
         let mut fixture = Self {
             operation,
             sandbox,
-            house,
+            daemon,
             control,
             keyring,
             prepared,
@@ -115,8 +115,8 @@ impl Fixture {
     /// The directories to restore, as source and target.
     fn directories(&self) -> [(PathBuf, PathBuf); 2] {
         [
-            (self.prepared.join("state"), self.house.state()),
-            (self.prepared.join("codex"), codex_home(&self.house)),
+            (self.prepared.join("state"), self.daemon.state()),
+            (self.prepared.join("codex"), codex_home(&self.daemon)),
         ]
     }
 
@@ -126,10 +126,10 @@ impl Fixture {
         if self.operation == Operation::Start {
             self.control.count();
         }
-        self.house.start_again().await;
+        self.daemon.start_again().await;
         self.before = Snapshot::take(self.context())
             .await
-            .unwrap_or_else(|error| panic!("{error}\n{}", self.house.log()));
+            .unwrap_or_else(|error| panic!("{error}\n{}", self.daemon.log()));
         self.control.quiet(Duration::from_millis(100)).await;
         if self.operation != Operation::Start {
             self.control.count();
@@ -137,7 +137,7 @@ impl Fixture {
         if let Some(keyring) = &self.keyring {
             keyring.control.count();
         }
-        let reply = self.operation.run(&self.house, &self.sandbox).await;
+        let reply = self.operation.run(&self.daemon, &self.sandbox).await;
         assert_eq!(reply, Reply::Success, "{:?} without a fault", self.operation);
         self.control.quiet(Duration::from_millis(300)).await;
         let service = self.keyring.as_ref().map(|keyring| keyring.control.calls()).unwrap_or_default();
@@ -145,21 +145,21 @@ impl Fixture {
         self.disarm();
         self.after = Snapshot::take(self.context())
             .await
-            .unwrap_or_else(|error| panic!("{error}\n{}", self.house.log()));
+            .unwrap_or_else(|error| panic!("{error}\n{}", self.daemon.log()));
         self.wanted = self.after.clone();
         // The invariants must hold without a fault, too.
         let outcome = verify(self.context(), Reply::Success).await;
         let files = Snapshot::take(self.context()).await.unwrap_or_default().files;
         self.wanted.files.extend(files);
-        assert!(outcome.is_ok(), "{:?} without a fault: {outcome:?}\n{}", self.operation, self.house.log());
+        assert!(outcome.is_ok(), "{:?} without a fault: {outcome:?}\n{}", self.operation, self.daemon.log());
         calls
     }
 
     /// Restores the prepared state. No daemon runs afterwards.
     async fn restore(&mut self) -> io::Result<()> {
         self.disarm();
-        if self.house.pid().is_some() {
-            self.house.kill9().await;
+        if self.daemon.pid().is_some() {
+            self.daemon.kill9().await;
         }
         for (from, to) in self.directories() {
             fs::remove_dir_all(&to)?;
@@ -184,7 +184,7 @@ impl Fixture {
         if starts {
             self.control.arm(point);
         }
-        let started = self.house.try_start_again().await;
+        let started = self.daemon.try_start_again().await;
         if !starts {
             if let Err(error) = started {
                 result.outcome = Err(format!("the daemon does not start: {error}"));
@@ -208,8 +208,8 @@ impl Fixture {
         }
         let kills = point.fault.is_kill();
         if kills {
-            if self.house.pid().is_some() && self.house.ended(BACKGROUND_WORK).await.is_none() {
-                self.house.kill9().await;
+            if self.daemon.pid().is_some() && self.daemon.ended(BACKGROUND_WORK).await.is_none() {
+                self.daemon.kill9().await;
             }
         } else if !point.fault.is_of_service() {
             self.wait_for_fault(point).await;
@@ -225,8 +225,8 @@ impl Fixture {
         if let Some(keyring) = self.keyring.as_mut().filter(|_| point.fault.is_of_service()) {
             keyring.start_service().await;
         }
-        if self.house.pid().is_none()
-            && let Err(error) = self.house.try_start_again().await
+        if self.daemon.pid().is_none()
+            && let Err(error) = self.daemon.try_start_again().await
         {
             result.outcome = Err(format!("the daemon does not start again: {error}"));
             return result;
@@ -238,7 +238,7 @@ impl Fixture {
     /// Requests the operation and waits for the answer. A lasting fault ends after [`OUTAGE`]: an operation may wait
     /// for that.
     async fn answer(&self, point: Point) -> Option<Reply> {
-        let mut run = Box::pin(self.operation.run(&self.house, &self.sandbox));
+        let mut run = Box::pin(self.operation.run(&self.daemon, &self.sandbox));
         if let Ok(reply) = timeout(OUTAGE, &mut run).await {
             return Some(reply);
         }
@@ -279,8 +279,8 @@ impl Fixture {
 
     fn context(&self) -> CheckContext<'_> {
         let keychain = self.keyring.as_ref().map(|keyring| keyring as &dyn Keychain);
-        let Self { house, sandbox, before, after, may_be_lost, .. } = self;
-        CheckContext { house, sandbox, keychain, before, after, may_be_lost: *may_be_lost }
+        let Self { daemon, sandbox, before, after, may_be_lost, .. } = self;
+        CheckContext { daemon, sandbox, keychain, before, after, may_be_lost: *may_be_lost }
     }
 
     /// Repeats the operation, unless it is complete.
@@ -294,7 +294,7 @@ impl Fixture {
                 person.family = None;
             }
         }
-        match self.operation.run(&self.house, &self.sandbox).await {
+        match self.operation.run(&self.daemon, &self.sandbox).await {
             Reply::Success => {}
             reply => return Err(format!("the operation cannot be repeated: {reply:?}")),
         }
@@ -313,8 +313,8 @@ impl Fixture {
         self.may_be_lost = false;
         self.repeat(&outcome).await?;
         if !killed {
-            self.house.sigterm_and_wait().await;
-            self.house.try_start_again().await.map_err(|error| format!("after a clean stop: {error}"))?;
+            self.daemon.sigterm_and_wait().await;
+            self.daemon.try_start_again().await.map_err(|error| format!("after a clean stop: {error}"))?;
             verify(self.context(), Reply::Success)
                 .await
                 .map_err(|error| format!("after a clean restart: {error}"))?;

@@ -172,7 +172,7 @@ async fn run_all_points(operation: Operation, faults: &'static [Fault]) {
                     let Some(point) = queue.lock().unwrap().pop_front() else { return results };
                     let result = fixture.run_point(point).await;
                     if std::env::var_os("AUTHD_FAULTPOINTS_ONLY").is_some() {
-                        println!("{result:?}\n{}", fixture.house.log());
+                        println!("{result:?}\n{}", fixture.daemon.log());
                     }
                     results.push(result);
                 }

@@ -2,7 +2,7 @@
 
 use std::{fs, io};
 
-use authd_sandbox::{Sandbox, house::House};
+use authd_sandbox::{Sandbox, test_daemon::TestDaemon};
 use serde_json::{Value, json};
 
 use crate::invariants::{Reply, codex_home};
@@ -69,55 +69,55 @@ impl Operation {
     }
 
     /// Prepares a new daemon: two logins, and what the operation needs in Codex's home.
-    pub(crate) async fn prepare(self, house: &House) {
-        house.sign_in("default", "plus").await;
-        house.sign_in("work", "business").await;
-        fs::create_dir(codex_home(house)).unwrap();
+    pub(crate) async fn prepare(self, daemon: &TestDaemon) {
+        daemon.sign_in("default", "plus").await;
+        daemon.sign_in("work", "business").await;
+        fs::create_dir(codex_home(daemon)).unwrap();
         match self {
             Self::Import | Self::Install | Self::Uninstall => {
-                house.sign_in("for-codex", "business-without-organization").await;
-                house.post("/v1/profiles/for-codex/export", codex_file(house, "target")).await;
+                daemon.sign_in("for-codex", "business-without-organization").await;
+                daemon.post("/v1/profiles/for-codex/export", codex_file(daemon, "target")).await;
             }
             _ => {}
         }
         if matches!(self, Self::Uninstall | Self::Refresh | Self::Rename | Self::Start) {
-            let body = json!({"home": codex_home(house)}).to_string();
-            let installed = house.request("PUT", "/v1/profiles/default/codex", &[], body).await;
+            let body = json!({"home": codex_home(daemon)}).to_string();
+            let installed = daemon.request("PUT", "/v1/profiles/default/codex", &[], body).await;
             assert!(installed.status.is_success(), "{}", installed.text());
         }
     }
 
     /// Sends the request of the operation; a start has none.
-    pub(crate) async fn run(self, house: &House, sandbox: &Sandbox) -> Reply {
+    pub(crate) async fn run(self, daemon: &TestDaemon, sandbox: &Sandbox) -> Reply {
         let reply = match self {
             Self::Start => Ok(Reply::Success),
-            Self::LoginNew => login(house, sandbox, json!({"profile": "third"}), GUEST).await,
-            Self::LoginAgain => login(house, sandbox, json!({"profile": "default"}), "plus").await,
+            Self::LoginNew => login(daemon, sandbox, json!({"profile": "third"}), GUEST).await,
+            Self::LoginAgain => login(daemon, sandbox, json!({"profile": "default"}), "plus").await,
             Self::LoginReplace => {
-                login(house, sandbox, json!({"profile": "default", "replace": true}), GUEST).await
+                login(daemon, sandbox, json!({"profile": "default", "replace": true}), GUEST).await
             }
-            Self::Refresh => ask(house, "POST", "/v1/profiles/default/refresh", json!({})).await,
-            Self::Rename => ask(house, "PATCH", "/v1/profiles/default", json!({"name": "main"})).await,
-            Self::MakeDefault => ask(house, "PATCH", "/v1/profiles/work", json!({"default": true})).await,
-            Self::Logout => ask(house, "DELETE", "/v1/profiles/default", Value::Null).await,
+            Self::Refresh => ask(daemon, "POST", "/v1/profiles/default/refresh", json!({})).await,
+            Self::Rename => ask(daemon, "PATCH", "/v1/profiles/default", json!({"name": "main"})).await,
+            Self::MakeDefault => ask(daemon, "PATCH", "/v1/profiles/work", json!({"default": true})).await,
+            Self::Logout => ask(daemon, "DELETE", "/v1/profiles/default", Value::Null).await,
             Self::ApiKey => {
-                ask(house, "PUT", "/v1/profiles/own/api-key", json!({"api_key": "sk-of-my-own"})).await
+                ask(daemon, "PUT", "/v1/profiles/own/api-key", json!({"api_key": "sk-of-my-own"})).await
             }
-            Self::Rekey => ask(house, "POST", "/v1/store/rekey", Value::Null).await,
-            Self::Migrate => ask(house, "POST", "/v1/store/migrate", json!({"to": "keychain"})).await,
+            Self::Rekey => ask(daemon, "POST", "/v1/store/rekey", Value::Null).await,
+            Self::Migrate => ask(daemon, "POST", "/v1/store/migrate", json!({"to": "keychain"})).await,
             Self::Export => {
-                ask(house, "POST", "/v1/profiles/default/export", codex_file(house, "target")).await
+                ask(daemon, "POST", "/v1/profiles/default/export", codex_file(daemon, "target")).await
             }
             Self::Import => {
-                let mut body = codex_file(house, "source");
+                let mut body = codex_file(daemon, "source");
                 body["profile"] = json!("imported");
-                ask(house, "POST", "/v1/import", body).await
+                ask(daemon, "POST", "/v1/import", body).await
             }
             Self::Install => {
-                ask(house, "PUT", "/v1/profiles/default/codex", json!({"home": codex_home(house)})).await
+                ask(daemon, "PUT", "/v1/profiles/default/codex", json!({"home": codex_home(daemon)})).await
             }
             Self::Uninstall => {
-                ask(house, "DELETE", "/v1/profiles/-/codex", json!({"home": codex_home(house)})).await
+                ask(daemon, "DELETE", "/v1/profiles/-/codex", json!({"home": codex_home(daemon)})).await
             }
         };
         reply.unwrap_or(Reply::NoAnswer)
@@ -127,19 +127,19 @@ impl Operation {
 /// The account of the third person.
 const GUEST: &str = "business-without-organization";
 
-fn codex_file(house: &House, role: &str) -> Value {
-    json!({role: "codex", "path": codex_home(house).join("auth.json")})
+fn codex_file(daemon: &TestDaemon, role: &str) -> Value {
+    json!({role: "codex", "path": codex_home(daemon).join("auth.json")})
 }
 
-async fn ask(house: &House, method: &str, path: &str, body: Value) -> io::Result<Reply> {
+async fn ask(daemon: &TestDaemon, method: &str, path: &str, body: Value) -> io::Result<Reply> {
     let body = if body.is_null() { String::new() } else { body.to_string() };
-    let reply = house.try_request(method, path, &[], body).await?;
+    let reply = daemon.try_request(method, path, &[], body).await?;
     Ok(if reply.status.is_success() { Reply::Success } else { Reply::Refused(reply.text()) })
 }
 
 /// Signs in through a browser, and waits for the end of the login.
-async fn login(house: &House, sandbox: &Sandbox, body: Value, account: &str) -> io::Result<Reply> {
-    let started = house.try_request("POST", "/v1/logins", &[], body.to_string()).await?;
+async fn login(daemon: &TestDaemon, sandbox: &Sandbox, body: Value, account: &str) -> io::Result<Reply> {
+    let started = daemon.try_request("POST", "/v1/logins", &[], body.to_string()).await?;
     if !started.status.is_success() {
         return Ok(Reply::Refused(started.text()));
     }
@@ -148,7 +148,7 @@ async fn login(house: &House, sandbox: &Sandbox, body: Value, account: &str) -> 
     // A page that does not come says nothing of the login.
     drop(sandbox.browser().sign_in(url, account).await);
     let path = format!("/v1/logins/{}?wait=5", started["id"].as_str().unwrap_or_default());
-    let login = house.try_request("GET", &path, &[], "").await?;
+    let login = daemon.try_request("GET", &path, &[], "").await?;
     if !login.status.is_success() {
         return Ok(Reply::Refused(login.text()));
     }

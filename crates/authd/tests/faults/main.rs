@@ -7,7 +7,7 @@ use std::{fs, path::Path, time::Duration};
 
 use authd_sandbox::{
     Account, Config, Fault, Route, Sandbox,
-    house::{House, HouseConfig},
+    test_daemon::{TestDaemon, TestDaemonConfig},
 };
 use futures_util::future::join_all;
 use serde_json::Value;
@@ -136,17 +136,17 @@ async fn end_of(strike: Strike, expired: bool) -> End {
     };
     let kind = if matches!(strike, Store(_)) { "memory" } else { "file" };
     let toml = format!("{store}\n[network]\ntimeout = \"1s\"");
-    let config = HouseConfig::new(env!("CARGO_BIN_EXE_authd"), &sandbox).store(kind).toml(&toml);
-    let mut house = House::start(config).await;
-    house.sign_in("default", "plus").await;
+    let config = TestDaemonConfig::new(env!("CARGO_BIN_EXE_authd"), &sandbox).store(kind).toml(&toml);
+    let mut daemon = TestDaemon::start(config).await;
+    daemon.sign_in("default", "plus").await;
     sandbox.put_account(Account::plus());
     if let Elsewhere(url) = strike {
-        house.sigterm_and_wait().await;
+        daemon.sigterm_and_wait().await;
         let url = url.replace("{sandbox}", &sandbox.address().to_string());
-        let toml = fs::read_to_string(house.config()).unwrap();
+        let toml = fs::read_to_string(daemon.config()).unwrap();
         let provider = format!("[provider]\ntoken_url = \"{url}\"");
-        fs::write(house.config(), toml.replacen("[provider]", &provider, 1)).unwrap();
-        house.start_again().await;
+        fs::write(daemon.config(), toml.replacen("[provider]", &provider, 1)).unwrap();
+        daemon.start_again().await;
     }
     if expired {
         tokio::time::sleep(SHORT + Duration::from_millis(100)).await;
@@ -160,12 +160,12 @@ async fn end_of(strike: Strike, expired: bool) -> End {
     }
     let clients = async {
         if expired {
-            return ask_all(&house).await;
+            return ask_all(&daemon).await;
         }
-        let asked = ask(&house, "POST", "/v1/profiles/-/refresh");
+        let asked = ask(&daemon, "POST", "/v1/profiles/-/refresh");
         let others = async {
             tokio::time::sleep(Duration::from_millis(100)).await;
-            ask_all(&house).await
+            ask_all(&daemon).await
         };
         tokio::join!(asked, others).1
     };
@@ -187,7 +187,7 @@ async fn end_of(strike: Strike, expired: bool) -> End {
                 } else {
                     rustix::process::Signal::KILL
                 };
-                house.signal(how);
+                daemon.signal(how);
                 // A provider notices that its client is gone, and then does not go on.
                 tokio::time::sleep(Duration::from_millis(300)).await;
                 sandbox.faults().release();
@@ -197,30 +197,30 @@ async fn end_of(strike: Strike, expired: bool) -> End {
     };
     let (answered, ()) = tokio::join!(clients, over);
     if matches!(strike, Stopped | Killed(_)) {
-        house.wait().await;
-        house.start_again().await;
+        daemon.wait().await;
+        daemon.start_again().await;
     }
-    let (after, lost) = settled(&house, !matches!(strike, Elsewhere(_))).await;
+    let (after, lost) = settled(&daemon, !matches!(strike, Elsewhere(_))).await;
     sandbox.faults().release();
     End { sent: sandbox.count(Route::Refresh), answered, after, lost }
 }
 
-async fn ask_all(house: &House) -> usize {
-    let answers = join_all((0..CLIENTS).map(|_| ask(house, "GET", "/v1/profiles/-/headers"))).await;
+async fn ask_all(daemon: &TestDaemon) -> usize {
+    let answers = join_all((0..CLIENTS).map(|_| ask(daemon, "GET", "/v1/profiles/-/headers"))).await;
     answers.into_iter().filter(|answered| *answered).count()
 }
 
 /// Whether the daemon answered with what was asked for.
-async fn ask(house: &House, method: &str, path: &str) -> bool {
+async fn ask(daemon: &TestDaemon, method: &str, path: &str) -> bool {
     let body = if method == "POST" { "{}" } else { "" };
-    house.try_request(method, path, &[], body).await.is_ok_and(|reply| reply.status.is_success())
+    daemon.try_request(method, path, &[], body).await.is_ok_and(|reply| reply.status.is_success())
 }
 
 /// The state when nothing more is to be expected, and whether a person has to sign in.
-async fn settled(house: &House, heals: bool) -> (String, bool) {
+async fn settled(daemon: &TestDaemon, heals: bool) -> (String, bool) {
     loop {
-        ask(house, "GET", "/v1/profiles/-/headers").await;
-        let profile: Value = house.get("/v1/profiles/-").await;
+        ask(daemon, "GET", "/v1/profiles/-/headers").await;
+        let profile: Value = daemon.get("/v1/profiles/-").await;
         let state = profile["state"].as_str().unwrap_or_default();
         let code = profile["last_error"]["code"].as_str().unwrap_or_default();
         let renewed = profile["generation"].as_u64() > Some(1);

@@ -9,7 +9,7 @@ use std::{
 };
 
 use age::{Decryptor, x25519};
-use authd_sandbox::{Sandbox, house::House};
+use authd_sandbox::{Sandbox, test_daemon::TestDaemon};
 use serde_json::Value;
 
 use super::{Keychain, codex_home};
@@ -94,8 +94,8 @@ impl CodexFile {
 
 impl AtRest {
     /// Reads it all; or says why the keychain cannot be read.
-    pub(crate) fn read(house: &House, keychain: Option<&dyn Keychain>) -> Result<Self, String> {
-        let (state, home) = (house.state(), codex_home(house));
+    pub(crate) fn read(daemon: &TestDaemon, keychain: Option<&dyn Keychain>) -> Result<Self, String> {
+        let (state, home) = (daemon.state(), codex_home(daemon));
         let keys = fs::read_to_string(state.join("store.key")).unwrap_or_default();
         let identities: Vec<x25519::Identity> =
             keys.lines().filter_map(|line| line.trim().parse().ok()).collect();

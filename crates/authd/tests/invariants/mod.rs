@@ -13,7 +13,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use authd_sandbox::{Sandbox, house::House};
+use authd_sandbox::{Sandbox, test_daemon::TestDaemon};
 use serde_json::{Value, json};
 
 mod at_rest;
@@ -29,7 +29,7 @@ pub(crate) trait Keychain: Sync {
 /// The daemon to check, and the two states that are allowed.
 #[derive(Clone, Copy)]
 pub(crate) struct CheckContext<'a> {
-    pub(crate) house: &'a House,
+    pub(crate) daemon: &'a TestDaemon,
     pub(crate) sandbox: &'a Sandbox,
     pub(crate) keychain: Option<&'a dyn Keychain>,
     pub(crate) before: &'a Snapshot,
@@ -50,8 +50,8 @@ pub(crate) enum Reply {
 }
 
 /// The Codex home of a test daemon.
-pub(crate) fn codex_home(house: &House) -> PathBuf {
-    house.dir().join("codex")
+pub(crate) fn codex_home(daemon: &TestDaemon) -> PathBuf {
+    daemon.dir().join("codex")
 }
 
 /// Longest time until the invariants hold after a fault. The daemon tries a failed store again after one second.
@@ -104,7 +104,7 @@ impl Snapshot {
         loop {
             let profiles = profiles(context).await?;
             if of(&profiles).all(|profile| profile["state"] == "ready") {
-                let at_rest = AtRest::read(context.house, context.keychain)?;
+                let at_rest = AtRest::read(context.daemon, context.keychain)?;
                 return Ok(Self::of(&profiles, &at_rest, context));
             }
             if Instant::now() > deadline {
@@ -208,7 +208,7 @@ pub(crate) async fn wait_until_consistent(
 /// Checks the invariants once. Of several violations the gravest is reported.
 async fn check_once(context: CheckContext<'_>, reply: &Reply) -> Result<Outcome, String> {
     let profiles = profiles(context).await?;
-    let at_rest = AtRest::read(context.house, context.keychain)?;
+    let at_rest = AtRest::read(context.daemon, context.keychain)?;
     if let Some(damaged) = at_rest.damaged.first() {
         return Err(damaged.clone());
     }
@@ -274,7 +274,7 @@ async fn check_once(context: CheckContext<'_>, reply: &Reply) -> Result<Outcome,
 async fn find_orphan(context: CheckContext<'_>, profiles: &Value, at_rest: &AtRest) -> Option<String> {
     let is_profile = |name: &str| of(profiles).any(|it| it["name"] == name);
     let logins = at_rest.records.iter().filter(|record| record.key.starts_with("login."));
-    let pending = context.house.get("/v1/status").await["pending_logins"].as_u64().unwrap_or_default();
+    let pending = context.daemon.get("/v1/status").await["pending_logins"].as_u64().unwrap_or_default();
     if logins.count() as u64 > pending {
         return Some("orphaned record: a login that is over".to_owned());
     }
@@ -325,7 +325,7 @@ async fn ask(
     body: Value,
 ) -> Result<Result<Value, String>, String> {
     let body = if body.is_null() { String::new() } else { body.to_string() };
-    let reply = context.house.try_request(method, path, &[], body).await;
+    let reply = context.daemon.try_request(method, path, &[], body).await;
     let reply = reply.map_err(|error| format!("{method} {path}: {error}"))?;
     Ok(if reply.status.is_success() {
         Ok(serde_json::from_slice(&reply.body).unwrap_or(Value::Null))

@@ -7,5 +7,5 @@ mod backend;
 mod common;
 mod device;
 mod faults;
-mod house;
+mod test_daemon;
 mod tls;

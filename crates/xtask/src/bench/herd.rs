@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use authd_sandbox::{
     Account, Config, Fault, Route, Sandbox,
-    house::{House, HouseConfig},
+    test_daemon::{TestDaemon, TestDaemonConfig},
 };
 
 use super::{
@@ -28,14 +28,14 @@ pub(crate) async fn measure(binaries: &Binaries) -> anyhow::Result<Vec<Figure>> 
     for _ in 0..ROUNDS {
         let short = [Account::plus().with_lifetime(Duration::from_secs(1))];
         let sandbox = Sandbox::start(Config::with_accounts(short)).await?;
-        let house = House::start(HouseConfig::new(&binaries.authd, &sandbox)).await;
-        house.sign_in("default", "plus").await;
+        let daemon = TestDaemon::start(TestDaemonConfig::new(&binaries.authd, &sandbox)).await;
+        daemon.sign_in("default", "plus").await;
         sandbox.put_account(Account::plus());
-        while house.get("/v1/profiles/-").await["state"] != "expired" {
+        while daemon.get("/v1/profiles/-").await["state"] != "expired" {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
         sandbox.faults().push(Route::Refresh, Fault::delay(LATENCY));
-        let socket = house.socket();
+        let socket = daemon.socket();
         let took = tokio::task::spawn_blocking(move || ask_all(&socket)).await??;
         late.push(took.saturating_sub(LATENCY).as_secs_f64() * 1e3);
         refreshes.push(f64::from(u32::try_from(sandbox.count(Route::Refresh))?));

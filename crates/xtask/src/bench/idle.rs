@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use authd_sandbox::{
     Sandbox,
-    house::{House, HouseConfig},
+    test_daemon::{TestDaemon, TestDaemonConfig},
 };
 
 use super::{
@@ -18,18 +18,18 @@ const SPAN: Duration = Duration::from_secs(60);
 
 pub(crate) async fn measure(binaries: &Binaries) -> anyhow::Result<Vec<Figure>> {
     let sandbox = Sandbox::start(authd_sandbox::Config::default()).await?;
-    let mut house = House::start(HouseConfig::new(&binaries.authd, &sandbox).store("file")).await;
+    let mut daemon = TestDaemon::start(TestDaemonConfig::new(&binaries.authd, &sandbox).store("file")).await;
     for number in 0..PROFILES {
-        house.sign_in(&format!("p{number}"), "plus").await;
+        daemon.sign_in(&format!("p{number}"), "plus").await;
     }
     // As it is every day: started with the profiles, not signed in to.
-    house.restart().await;
+    daemon.restart().await;
     for number in 0..PROFILES {
-        house.get(&format!("/v1/profiles/p{number}/headers")).await;
+        daemon.get(&format!("/v1/profiles/p{number}/headers")).await;
     }
     // What the first answers set off is done in a moment; that moment is not idle.
     tokio::time::sleep(Duration::from_secs(2)).await;
-    let pid = house.pid().unwrap_or_default();
+    let pid = daemon.pid().unwrap_or_default();
     let (switches, nanoseconds) = activity(pid)?;
     tokio::time::sleep(SPAN).await;
     let (later, spent) = activity(pid)?;

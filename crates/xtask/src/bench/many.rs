@@ -10,7 +10,7 @@ use std::{
 use anyhow::Context;
 use authd_sandbox::{
     Sandbox,
-    house::{House, HouseConfig},
+    test_daemon::{TestDaemon, TestDaemonConfig},
 };
 use serde_json::Value;
 
@@ -43,7 +43,7 @@ enum Kind {
 
 /// A daemon with so many profiles, all of them read.
 struct Populated {
-    house: House,
+    daemon: TestDaemon,
     starts: Rounds,
     memory: f64,
 }
@@ -61,8 +61,8 @@ pub(crate) async fn measure(binaries: &Binaries) -> anyhow::Result<Vec<Figure>> 
     let mut reads = vec![Rounds::default(); all.len()];
     for _ in 0..ROUNDS {
         for (one, rounds) in all.iter().zip(&mut reads) {
-            keep_on(one.house.pid().unwrap_or_default(), 0);
-            let socket = one.house.socket();
+            keep_on(one.daemon.pid().unwrap_or_default(), 0);
+            let socket = one.daemon.socket();
             let times =
                 on_core(0, || latencies(&mut [Link::open(&socket, "/v1/profiles/p0/headers")?], 5_000))?;
             rounds.push(quantile(&times, 50));
@@ -114,34 +114,34 @@ async fn populated(
     size: u32,
 ) -> anyhow::Result<Populated> {
     let readiness = Readiness::listen()?;
-    let config = readiness.told(HouseConfig::new(&binaries.authd, sandbox).store("file"));
-    let mut house = House::start(config).await;
+    let config = readiness.told(TestDaemonConfig::new(&binaries.authd, sandbox).store("file"));
+    let mut daemon = TestDaemon::start(config).await;
     match kind {
         Kind::SignedIn => {
-            house.sign_in("p0", "plus").await;
+            daemon.sign_in("p0", "plus").await;
         }
         Kind::Key => {
             let key = format!(r#"{{"api_key": "sk-{}"}}"#, "x".repeat(KEY_LENGTH - 3));
-            let put = house.request("PUT", "/v1/profiles/p0/api-key", &[], key).await;
+            let put = daemon.request("PUT", "/v1/profiles/p0/api-key", &[], key).await;
             anyhow::ensure!(put.status.is_success(), "{}", put.text());
         }
     }
-    house.sigterm_and_wait().await;
-    multiply(&house, size)?;
+    daemon.sigterm_and_wait().await;
+    multiply(&daemon, size)?;
     let mut starts = Rounds::default();
     for _ in 0..ROUNDS {
         readiness.forget()?;
-        let (took, ()) = tokio::join!(readiness.wait(), house.start_again());
+        let (took, ()) = tokio::join!(readiness.wait(), daemon.start_again());
         starts.push(took?.as_secs_f64() * 1e3);
-        house.sigterm_and_wait().await;
+        daemon.sigterm_and_wait().await;
     }
-    house.start_again().await;
-    let socket = house.socket();
+    daemon.start_again().await;
+    let socket = daemon.socket();
     // All have worked as much, the server and the store: the buffers that a daemon has from then on are in none of
     // the figures.
     for _ in 0..SAVES {
-        house.request("PUT", "/v1/profiles/spare/api-key", &[], r#"{"api_key": "sk-spare"}"#).await;
-        house.request("DELETE", "/v1/profiles/spare", &[], "").await;
+        daemon.request("PUT", "/v1/profiles/spare/api-key", &[], r#"{"api_key": "sk-spare"}"#).await;
+        daemon.request("DELETE", "/v1/profiles/spare", &[], "").await;
     }
     let asked = move || {
         on_core(last_core(), || {
@@ -156,14 +156,14 @@ async fn populated(
     };
     tokio::task::spawn_blocking(asked).await??;
     tokio::time::sleep(Duration::from_millis(500)).await;
-    let memory = anonymous(house.pid().unwrap_or_default())?;
-    Ok(Populated { house, starts, memory })
+    let memory = anonymous(daemon.pid().unwrap_or_default())?;
+    Ok(Populated { daemon, starts, memory })
 }
 
 /// Makes more records of the one that is there, each of a grant of its own: two records of one grant are not left as they
 /// are. The stock `age` program opens and seals them.
-fn multiply(house: &House, size: u32) -> anyhow::Result<()> {
-    let (store, key) = (house.state().join("store"), house.state().join("store.key"));
+fn multiply(daemon: &TestDaemon, size: u32) -> anyhow::Result<()> {
+    let (store, key) = (daemon.state().join("store"), daemon.state().join("store.key"));
     let opened =
         Command::new("age").arg("-d").arg("-i").arg(&key).arg(store.join("profile.p0.age")).output()?;
     anyhow::ensure!(opened.status.success(), "age cannot open the record");

@@ -2,7 +2,7 @@
 
 use authd_sandbox::{
     Sandbox,
-    house::{House, HouseConfig},
+    test_daemon::{TestDaemon, TestDaemonConfig},
 };
 
 use super::{
@@ -17,15 +17,15 @@ const RUNS: usize = 60;
 
 pub(crate) async fn measure(binaries: &Binaries) -> anyhow::Result<Vec<Figure>> {
     let sandbox = Sandbox::start(authd_sandbox::Config::default()).await?;
-    let house = House::start(HouseConfig::new(&binaries.authd, &sandbox)).await;
-    house.sign_in("default", "plus").await;
-    keep_on(house.pid().unwrap_or_default(), 0);
+    let daemon = TestDaemon::start(TestDaemonConfig::new(&binaries.authd, &sandbox)).await;
+    daemon.sign_in("default", "plus").await;
+    keep_on(daemon.pid().unwrap_or_default(), 0);
     let programs: [(_, &[&str]); 2] = [(&binaries.authctl, &["token"]), (&binaries.ask, &[])];
     let mut rounds = [Rounds::default(), Rounds::default()];
     for _ in 0..ROUNDS {
         for (which, (program, args)) in programs.iter().enumerate() {
             let times: anyhow::Result<Vec<_>> =
-                on_core(0, || (0..RUNS).map(|_| run_time(program, args, house.env())).collect());
+                on_core(0, || (0..RUNS).map(|_| run_time(program, args, daemon.env())).collect());
             let mut times = times?;
             times.sort();
             rounds[which].push(quantile(&times, 50) / 1e3);

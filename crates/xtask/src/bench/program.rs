@@ -1,4 +1,4 @@
-//! A process under measurement: a floor of ours, or the daemon of a house; what the system says of it.
+//! A process under measurement: a floor of ours, or a test daemon; what the system says of it.
 
 use std::{
     fs, io,

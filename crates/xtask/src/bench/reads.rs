@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use authd_sandbox::{
     Sandbox,
-    house::{House, HouseConfig},
+    test_daemon::{TestDaemon, TestDaemonConfig},
 };
 
 use super::{
@@ -22,13 +22,13 @@ const SPAN: Duration = Duration::from_millis(400);
 
 pub(crate) async fn measure(binaries: &Binaries) -> anyhow::Result<Vec<Figure>> {
     let sandbox = Sandbox::start(authd_sandbox::Config::default()).await?;
-    let house = House::start(HouseConfig::new(&binaries.authd, &sandbox)).await;
-    house.sign_in("default", "plus").await;
-    let answer = house.request("GET", PATH, &[], "").await;
+    let daemon = TestDaemon::start(TestDaemonConfig::new(&binaries.authd, &sandbox)).await;
+    daemon.sign_in("default", "plus").await;
+    let answer = daemon.request("GET", PATH, &[], "").await;
     let floor = Floor::start(&binaries.floors.join("floor-answer"), &[answer.body.len().to_string()])?;
-    keep_on(house.pid().unwrap_or_default(), 0);
+    keep_on(daemon.pid().unwrap_or_default(), 0);
     keep_on(floor.child.id(), 0);
-    let sockets = [house.socket(), floor.socket()];
+    let sockets = [daemon.socket(), floor.socket()];
 
     let mut kept = [Rounds::default(), Rounds::default()];
     let mut crowd = [Rounds::default(), Rounds::default()];

@@ -13,7 +13,7 @@ use std::{
 use anyhow::Context;
 use authd_sandbox::{
     Sandbox,
-    house::{House, HouseConfig},
+    test_daemon::{TestDaemon, TestDaemonConfig},
 };
 
 use super::{
@@ -52,19 +52,19 @@ pub(crate) async fn measure(binaries: &Binaries) -> anyhow::Result<Vec<Figure>> 
 
 async fn in_front_of(binaries: &Binaries, upstream: u32, address: &str) -> anyhow::Result<Vec<Figure>> {
     let sandbox = Sandbox::start(authd_sandbox::Config::default()).await?;
-    let mut house = House::start(HouseConfig::new(&binaries.authd, &sandbox)).await;
+    let mut daemon = TestDaemon::start(TestDaemonConfig::new(&binaries.authd, &sandbox)).await;
     let (own, there) = (sandbox.endpoints().api_base_url, format!("http://{address}/v1"));
-    let text = fs::read_to_string(house.config())?;
-    fs::write(house.config(), text.replace(&own, &there))?;
-    house.restart().await;
+    let text = fs::read_to_string(daemon.config())?;
+    fs::write(daemon.config(), text.replace(&own, &there))?;
+    daemon.restart().await;
     let key = r#"{"api_key": "sk-of-ones-own"}"#;
-    let put = house.request("PUT", "/v1/profiles/default/api-key", &[], key).await;
+    let put = daemon.request("PUT", "/v1/profiles/default/api-key", &[], key).await;
     anyhow::ensure!(put.status.is_success(), "{}", put.text());
     let proxy = Floor::start(&binaries.floors.join("floor-proxy"), &[address.to_owned()])?;
-    let pid = house.pid().context("the daemon runs")?;
+    let pid = daemon.pid().context("the daemon runs")?;
     keep_on(upstream, last_core());
     let sides = [
-        Side { pid, socket: house.socket(), base: "/v1/profiles/-/relay" },
+        Side { pid, socket: daemon.socket(), base: "/v1/profiles/-/relay" },
         Side { pid: proxy.child.id(), socket: proxy.socket(), base: "/v1" },
     ];
 

@@ -7,7 +7,7 @@ use std::{
 
 use authd_sandbox::{
     Sandbox,
-    house::{House, HouseConfig},
+    test_daemon::{TestDaemon, TestDaemonConfig},
 };
 use tempfile::TempDir;
 use tokio::net::UnixDatagram;
@@ -31,8 +31,8 @@ impl Readiness {
         Ok(Self { socket: UnixDatagram::bind(dir.path().join("notify"))?, dir })
     }
 
-    /// The house whose daemon tells us.
-    pub(crate) fn told<'a>(&self, config: HouseConfig<'a>) -> HouseConfig<'a> {
+    /// The daemon that is measured.
+    pub(crate) fn told<'a>(&self, config: TestDaemonConfig<'a>) -> TestDaemonConfig<'a> {
         config.env("NOTIFY_SOCKET", &self.dir.path().join("notify").to_string_lossy())
     }
 
@@ -65,10 +65,10 @@ pub(crate) async fn measure(binaries: &Binaries) -> anyhow::Result<Vec<Figure>> 
     let readiness = Readiness::listen()?;
     let mut starts = Rounds::default();
     for _ in 0..ROUNDS {
-        let config = readiness.told(HouseConfig::new(&binaries.authd, &sandbox).store("file"));
-        let (took, house) = tokio::join!(readiness.wait(), House::start(config));
+        let config = readiness.told(TestDaemonConfig::new(&binaries.authd, &sandbox).store("file"));
+        let (took, daemon) = tokio::join!(readiness.wait(), TestDaemon::start(config));
         starts.push(took?.as_secs_f64() * 1e3);
-        drop(house);
+        drop(daemon);
         readiness.forget()?;
     }
     let size = |path| -> anyhow::Result<Rounds> {

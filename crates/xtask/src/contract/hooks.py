@@ -9,7 +9,7 @@ HOUSE = os.environ["AUTHD_HOUSE"]
 
 @schemathesis.hook
 def before_call(context, case, kwargs):
-    """A path from the root becomes one below the house; everything else stays as it was made."""
+    """A path from the root becomes one below the directory of the daemon; everything else stays as it was made."""
     if isinstance(case.body, dict):
         for key in ("path", "home"):
             named = case.body.get(key)

@@ -1,4 +1,4 @@
-//! What other users of the machine, and hostile text of a provider, can do to the client: nothing.
+//! Attacks by other users of the machine, and by hostile text of a provider.
 
 use std::{
     fs::{self, Permissions},
@@ -7,9 +7,9 @@ use std::{
 
 use serde_json::{Value, json};
 
-use crate::{Said, household, run, stand_in::StandIn};
+use crate::{Outcome, fake_daemon::FakeDaemon, run, start_daemon};
 
-// Elsewhere a thread cannot have a user of its own.
+// On other systems a thread cannot have its own user.
 #[cfg(target_os = "linux")]
 #[tokio::test]
 async fn nothing_is_sent_to_a_daemon_of_another_user() {
@@ -35,14 +35,14 @@ async fn nothing_is_sent_to_a_daemon_of_another_user() {
     let received = std::thread::spawn(move || {
         let mut received = Vec::new();
         while !received.ends_with(b"end") {
-            // One reading each: a client that did send something would wait for its answer.
+            // One read for each: a client that had sent a request would wait for the response.
             let mut text = [0; 256];
             let length = listener.accept().unwrap().0.read(&mut text).unwrap();
             received.extend_from_slice(&text[..length]);
         }
         received
     });
-    let stand_in = StandIn::start(Vec::new());
+    let fake_daemon = FakeDaemon::start(Vec::new());
     let commands = [
         &["token"][..],
         &["headers"],
@@ -53,49 +53,52 @@ async fn nothing_is_sent_to_a_daemon_of_another_user() {
         &["exec", "true"],
     ];
     for args in commands {
-        let output = stand_in.command(args).env("AUTHD_SOCKET", &socket).output().await.unwrap();
-        let said = Said::from(output).failed(6, "served by another user (uid 65534)");
-        assert!(said.stderr.contains("hint: name the socket of your own daemon"), "{said}");
+        let output = fake_daemon.command(args).env("AUTHD_SOCKET", &socket).output().await.unwrap();
+        let outcome = Outcome::from(output).failed(6, "served by another user (uid 65534)");
+        assert!(outcome.stderr.contains("hint: name the socket of your own daemon"), "{outcome}");
     }
-    let output = stand_in.command(&["doctor"]).env("AUTHD_SOCKET", &socket).output().await.unwrap();
-    let said = Said::from(output);
-    assert_eq!(said.code, 6, "{said}");
-    assert!(said.stdout.contains("✗ socket") && said.stdout.contains("belongs to another user"), "{said}");
-    assert!(!stand_in.path("state").exists(), "no daemon was started");
+    let output = fake_daemon.command(&["doctor"]).env("AUTHD_SOCKET", &socket).output().await.unwrap();
+    let outcome = Outcome::from(output);
+    assert_eq!(outcome.code, 6, "{outcome}");
+    assert!(
+        outcome.stdout.contains("✗ socket") && outcome.stdout.contains("belongs to another user"),
+        "{outcome}"
+    );
+    assert!(!fake_daemon.path("state").exists(), "no daemon was started");
     std::io::Write::write_all(&mut std::os::unix::net::UnixStream::connect(&socket).unwrap(), b"end")
         .unwrap();
     assert_eq!(received.join().unwrap(), b"end");
 }
 
 #[tokio::test]
-async fn the_log_of_a_started_daemon_follows_no_link() {
-    let (_sandbox, mut house) = household().await;
-    house.sigterm_and_wait().await;
-    let (log, other) = (house.state().join("authd.log"), house.dir().join("precious"));
+async fn log_of_a_started_daemon_follows_no_link() {
+    let (_sandbox, mut daemon) = start_daemon().await;
+    daemon.sigterm_and_wait().await;
+    let (log, other) = (daemon.state().join("authd.log"), daemon.dir().join("precious"));
     fs::write(&other, "precious").unwrap();
     symlink(&other, &log).unwrap();
-    let said = run(&house, &["login", "--no-wait"]).await.failed(9, "it is a symbolic link");
-    assert!(said.stderr.contains("hint: ") && said.stderr.contains("AUTHD_STATE_DIR"), "{said}");
+    let outcome = run(&daemon, &["login", "--no-wait"]).await.failed(9, "it is a symbolic link");
+    assert!(outcome.stderr.contains("hint: ") && outcome.stderr.contains("AUTHD_STATE_DIR"), "{outcome}");
     assert_eq!(fs::read_to_string(&other).unwrap(), "precious");
     fs::remove_file(&log).unwrap();
-    fs::set_permissions(house.state(), Permissions::from_mode(0o777)).unwrap();
-    run(&house, &["login", "--no-wait"]).await.failed(9, "open to other users");
+    fs::set_permissions(daemon.state(), Permissions::from_mode(0o777)).unwrap();
+    run(&daemon, &["login", "--no-wait"]).await.failed(9, "open to other users");
     assert!(!log.exists());
 }
 
 #[tokio::test]
-async fn the_manual_follows_no_link() {
-    let (_sandbox, house) = household().await;
-    let (pages, other) = (house.dir().join("man"), house.dir().join("precious"));
+async fn manual_follows_no_link() {
+    let (_sandbox, daemon) = start_daemon().await;
+    let (pages, other) = (daemon.dir().join("man"), daemon.dir().join("precious"));
     fs::write(&other, "precious").unwrap();
     fs::create_dir(&pages).unwrap();
     symlink(&other, pages.join("authctl-login.1")).unwrap();
-    run(&house, &["man", pages.to_str().unwrap()]).await.failed(2, "it is a symbolic link");
+    run(&daemon, &["man", pages.to_str().unwrap()]).await.failed(2, "it is a symbolic link");
     assert_eq!(fs::read_to_string(&other).unwrap(), "precious");
 }
 
-/// A title for the terminal, a second line, and a deleted one.
-const HOSTILE: &str = "a\u{1b}]0;owned\u{7}\nauthctl: all is well\u{9b}2K";
+/// Sets the title of the terminal, begins a second line, and deletes it.
+const HOSTILE: &str = "a\u{1b}]0;owned\u{7}\nauthctl: fake\u{9b}2K";
 
 fn profile() -> Value {
     json!({"name": "work", "default": true, "state": "ready", "mode": "chatgpt", "mode_reason": HOSTILE,
@@ -118,7 +121,7 @@ fn login(state: &str) -> Value {
         "error": error, "result": result})
 }
 
-fn hostile(login_ends: &str) -> StandIn {
+fn hostile_daemon(final_state: &str) -> FakeDaemon {
     let status = json!({"version": HOSTILE, "pid": 1, "started_at": "2026-11-23T14:00:00Z",
         "callback": {"state": "listening", "addresses": [HOSTILE], "detail": HOSTILE},
         "store": {"kind": "file", "state": "ready", "detail": HOSTILE},
@@ -127,7 +130,7 @@ fn hostile(login_ends: &str) -> StandIn {
         "headers": [["Authorization", "Bearer t"], ["x", HOSTILE]], "generation": 7, "expires_at": null});
     let finding =
         json!({"check": HOSTILE, "state": "ok", "detail": HOSTILE, "remedy": HOSTILE, "code": null});
-    StandIn::start(vec![
+    FakeDaemon::start(vec![
         ("GET /v1/status", status),
         ("GET /v1/diagnosis", json!({"findings": [finding]})),
         ("GET /v1/profiles/-/headers", headers),
@@ -135,14 +138,14 @@ fn hostile(login_ends: &str) -> StandIn {
         ("GET /v1/profiles ", json!({"default": "work", "profiles": [profile()]})),
         ("POST /v1/import", profile()),
         ("POST /v1/logins", login("pending")),
-        ("GET /v1/logins/lg_1", login(login_ends)),
+        ("GET /v1/logins/lg_1", login(final_state)),
     ])
 }
 
 #[tokio::test]
-async fn no_control_character_of_somebody_else_reaches_a_terminal() {
-    for login_ends in ["succeeded", "failed"] {
-        let stand_in = hostile(login_ends);
+async fn no_foreign_control_character_reaches_a_terminal() {
+    for final_state in ["succeeded", "failed"] {
+        let fake_daemon = hostile_daemon(final_state);
         for args in [
             &["status"][..],
             &["profiles"],
@@ -156,13 +159,14 @@ async fn no_control_character_of_somebody_else_reaches_a_terminal() {
             &["login", "--no-wait"],
             &["-v", "ask", "What?"],
         ] {
-            let said = Said::from(stand_in.command(args).output().await.unwrap());
-            let all = said.stdout.clone() + &said.stderr;
-            assert!(all.contains("]0;owned"), "{args:?}: the text is not in {said}");
+            let outcome = Outcome::from(fake_daemon.command(args).output().await.unwrap());
+            let all = outcome.stdout.clone() + &outcome.stderr;
+            assert!(all.contains("]0;owned"), "{args:?}: the text is not in {outcome}");
             assert!(!all.contains(|c: char| c.is_control() && c != '\n'), "{args:?}: {all:?}");
         }
-        // Programs get what was sent.
-        let said = Said::from(stand_in.command(&["status", "--json"]).output().await.unwrap()).ok().json();
-        assert_eq!(said["profiles"]["profiles"][0]["email"], HOSTILE);
+        // JSON has the unchanged text.
+        let outcome =
+            Outcome::from(fake_daemon.command(&["status", "--json"]).output().await.unwrap()).ok().json();
+        assert_eq!(outcome["profiles"]["profiles"][0]["email"], HOSTILE);
     }
 }

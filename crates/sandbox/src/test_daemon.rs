@@ -1,4 +1,4 @@
-//! A house to live in: the daemon's binary, run against a sandbox in a directory of its own, and asked over its
+//! A test daemon to live in: the daemon's binary, run against a sandbox in a directory of its own, and asked over its
 //! socket. For end-to-end tests and demonstrations: what goes wrong here panics, with the daemon's log.
 //! It knows the daemon by its documented configuration, environment and socket only.
 
@@ -37,9 +37,9 @@ const PATIENCE: Duration = Duration::from_secs(90);
 /// The largest answer that is read whole, in bytes.
 const MAX_REPLY: usize = 64 * 1024 * 1024;
 
-/// How a house shall be.
+/// How a test daemon shall be.
 #[derive(Clone)]
-pub struct HouseConfig<'a> {
+pub struct TestDaemonConfig<'a> {
     /// The daemon's binary.
     pub authd: PathBuf,
     /// The OpenAI that it shall talk to.
@@ -57,7 +57,7 @@ pub struct HouseConfig<'a> {
 }
 
 /// A running daemon. Dropping it kills the daemon and removes its directory.
-pub struct House {
+pub struct TestDaemon {
     // The daemon goes before the directory it lives in.
     child: Child,
     authd: PathBuf,
@@ -66,8 +66,8 @@ pub struct House {
     dir: TempDir,
 }
 
-impl<'a> HouseConfig<'a> {
-    /// A house with the memory store and nothing extra.
+impl<'a> TestDaemonConfig<'a> {
+    /// A test daemon with the memory store and nothing extra.
     pub fn new(authd: impl Into<PathBuf>, sandbox: &'a Sandbox) -> Self {
         let (store, extra_toml, env) = ("memory".into(), String::new(), Vec::new());
         Self {
@@ -114,9 +114,9 @@ impl<'a> HouseConfig<'a> {
     }
 }
 
-impl House {
+impl TestDaemon {
     /// Starts the daemon, and returns when its socket answers.
-    pub async fn start(config: HouseConfig<'_>) -> Self {
+    pub async fn start(config: TestDaemonConfig<'_>) -> Self {
         let dir = tempfile::Builder::new().prefix("authd-").tempdir().expect("a temporary directory");
         fs::set_permissions(dir.path(), Permissions::from_mode(0o700)).expect("the directory is ours");
         write(&dir.path().join("authd.toml"), &setup::toml(&config));
@@ -124,9 +124,9 @@ impl House {
         env.extend(config.env);
         let child = spawn(&config.authd, &env, dir.path());
         let browser = config.sandbox.browser();
-        let mut house = Self { child, authd: config.authd, env, browser, dir };
-        house.ready().await;
-        house
+        let mut daemon = Self { child, authd: config.authd, env, browser, dir };
+        daemon.ready().await;
+        daemon
     }
 
     /// The directory that holds everything of this daemon, mode 0700.
@@ -139,7 +139,7 @@ impl House {
         self.dir().join("authd.sock")
     }
 
-    /// The daemon's configuration file; edit it before [`House::restart`] or a SIGHUP.
+    /// The daemon's configuration file; edit it before [`TestDaemon::restart`] or a SIGHUP.
     pub fn config(&self) -> PathBuf {
         self.dir().join("authd.toml")
     }
@@ -341,7 +341,7 @@ impl House {
     }
 }
 
-impl Drop for House {
+impl Drop for TestDaemon {
     /// A failing test shows what the daemon had to say.
     fn drop(&mut self) {
         if std::thread::panicking() {

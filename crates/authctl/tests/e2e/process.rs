@@ -1,4 +1,4 @@
-//! What the client's process shows to others, and what its children inherit.
+//! What other programs can see of the client's process, and what its children inherit.
 
 use std::{
     fs::{self, File, OpenOptions, Permissions},
@@ -12,14 +12,14 @@ use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use serde_json::{Value, json};
 use tokio::process::Command;
 
-use crate::{AUTHCTL, Said, household, run, stand_in::StandIn};
+use crate::{AUTHCTL, Outcome, fake_daemon::FakeDaemon, run, start_daemon};
 
 #[tokio::test]
-async fn the_process_leaves_no_core_and_lets_none_look_in() {
+async fn process_dumps_no_core_and_is_not_dumpable() {
     if !rustix::process::geteuid().is_root() {
-        return; // Only root can start a process as another user, whose files then tell.
+        return; // Only root can start a process as another user.
     }
-    // It waits for its question.
+    // `ask` waits for a question on stdin.
     let mut command = Command::new("sh");
     command.args(["-c", "ulimit -Sc 100; exec \"$0\" ask", AUTHCTL]).uid(65_534).env_clear();
     for name in ["HOME", "AUTHD_SOCKET", "AUTHD_CONFIG", "AUTHD_STATE_DIR"] {
@@ -27,53 +27,53 @@ async fn the_process_leaves_no_core_and_lets_none_look_in() {
     }
     let child = command.stdin(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true).spawn().unwrap();
     let about = |file: &str| format!("/proc/{}/{file}", child.id().unwrap());
-    // Such files belong to root as soon as the process is not dumpable (proc(5)).
+    // The files of an undumpable process belong to root (proc(5)).
     let undumpable = async {
         while fs::metadata(about("environ")).unwrap().uid() != 0 {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     };
-    tokio::time::timeout(Duration::from_secs(20), undumpable).await.expect("it stays dumpable");
+    tokio::time::timeout(Duration::from_secs(20), undumpable).await.expect("the process is still dumpable");
     let limits = fs::read_to_string(about("limits")).unwrap();
     let core = limits.lines().find(|line| line.starts_with("Max core file size")).unwrap();
     assert_eq!(core.split_whitespace().nth(4), Some("0"), "{core}");
 }
 
 #[tokio::test]
-async fn a_command_has_the_limits_that_the_user_set() {
-    let (_sandbox, house) = household().await;
-    house.sign_in("default", "plus").await;
+async fn exec_restores_the_limits_of_the_user() {
+    let (_sandbox, daemon) = start_daemon().await;
+    daemon.sign_in("default", "plus").await;
     for limit in ["0", "100"] {
         let mut command = Command::new("sh");
         let script = format!("ulimit -Sc {limit} && exec \"$0\" exec -- sh -c 'ulimit -Sc'");
-        command.args(["-c", &script, AUTHCTL]).env_clear().envs(house.env().iter().cloned());
-        let said = Said::from(command.output().await.unwrap());
-        if said.stderr.contains("ulimit") {
-            return; // The hard limit here is lower.
+        command.args(["-c", &script, AUTHCTL]).env_clear().envs(daemon.env().iter().cloned());
+        let outcome = Outcome::from(command.output().await.unwrap());
+        if outcome.stderr.contains("ulimit") {
+            return; // The hard limit of this machine is lower.
         }
-        assert_eq!(said.ok().stdout.trim(), limit);
+        assert_eq!(outcome.ok().stdout.trim(), limit);
     }
 }
 
 #[tokio::test]
-async fn a_started_daemon_has_no_token_in_its_environment() {
-    let (_sandbox, mut house) = household().await;
-    house.sign_in("default", "plus").await;
-    house.sigterm_and_wait().await;
-    let mut command = crate::command(&house, &["login", "--no-wait"]);
-    Said::from(command.env("OPENAI_API_KEY", "sk-of-the-shell").output().await.unwrap()).ok();
-    let daemon = run(&house, &["status", "--json"]).await.ok().json()["daemon"]["pid"].to_string();
-    let environment = fs::read(format!("/proc/{daemon}/environ")).unwrap();
-    assert!(Command::new("kill").arg(&daemon).status().await.unwrap().success());
+async fn started_daemon_has_no_token_in_its_environment() {
+    let (_sandbox, mut daemon) = start_daemon().await;
+    daemon.sign_in("default", "plus").await;
+    daemon.sigterm_and_wait().await;
+    let mut command = crate::command(&daemon, &["login", "--no-wait"]);
+    Outcome::from(command.env("OPENAI_API_KEY", "sk-of-the-shell").output().await.unwrap()).ok();
+    let daemon_pid = run(&daemon, &["status", "--json"]).await.ok().json()["daemon"]["pid"].to_string();
+    let environment = fs::read(format!("/proc/{daemon_pid}/environ")).unwrap();
+    assert!(Command::new("kill").arg(&daemon_pid).status().await.unwrap().success());
     let environment = String::from_utf8_lossy(&environment).into_owned();
     assert!(environment.contains("AUTHD_SOCKET=") && !environment.contains("sk-of-the-shell"));
-    while house.socket().exists() {
+    while daemon.socket().exists() {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
 }
 
-/// What a login prints at a terminal, and the arguments with which it starts a browser.
-async fn opened(open_url: Option<&str>) -> (String, String) {
+/// The output of a login at a terminal, and the arguments with which it starts a browser.
+async fn login_at_terminal(open_url: Option<&str>) -> (String, String) {
     let login = |state: &str| {
         let mut login = json!({"id": "lg_1", "profile": "work", "flow": "browser", "state": state,
             "authorize_url": "https://auth.example.com/authorize?state=s",
@@ -84,11 +84,11 @@ async fn opened(open_url: Option<&str>) -> (String, String) {
         }
         login
     };
-    let stand_in = StandIn::start(vec![
+    let fake_daemon = FakeDaemon::start(vec![
         ("POST /v1/logins", login("pending")),
         ("GET /v1/logins/lg_1", login("cancelled")),
     ]);
-    let (programs, record) = (stand_in.path("bin"), stand_in.path("opened"));
+    let (programs, record) = (fake_daemon.path("bin"), fake_daemon.path("opened"));
     fs::create_dir(&programs).unwrap();
     let browser = programs.join("xdg-open");
     fs::write(&browser, format!("#!/bin/sh\necho \"$@\" > {}\n", record.display())).unwrap();
@@ -99,24 +99,24 @@ async fn opened(open_url: Option<&str>) -> (String, String) {
     unlockpt(&terminal).unwrap();
     let name = ptsname(&terminal, Vec::new()).unwrap().into_string().unwrap();
     let screen = OpenOptions::new().read(true).write(true).open(name).unwrap();
-    let mut command = stand_in.command(&["login"]);
+    let mut command = fake_daemon.command(&["login"]);
     command.env("PATH", &programs).env("DISPLAY", ":0").stderr(screen);
     let status = command.status().await.unwrap();
-    assert_eq!(status.code(), Some(4), "the login was called off");
+    assert_eq!(status.code(), Some(4), "the login was cancelled");
     drop(command);
     let mut shown = Vec::new();
-    // It ends with an error, for there is no writer any more.
+    // The read ends with an error, because the last writer is closed.
     drop(File::from(terminal).read_to_end(&mut shown));
     (String::from_utf8(shown).unwrap(), fs::read_to_string(record).unwrap_or_default())
 }
 
 #[tokio::test]
-async fn the_process_list_shows_no_authorize_url() {
-    let (shown, opened_with) = opened(Some("http://localhost:1455/go/token")).await;
+async fn process_list_does_not_show_the_authorize_url() {
+    let (shown, opened_with) = login_at_terminal(Some("http://localhost:1455/go/token")).await;
     assert_eq!(opened_with, "http://localhost:1455/go/token\n", "{shown}");
     assert!(shown.contains("open this page:\r\n\r\n  https://auth.example.com/authorize?state=s"), "{shown}");
-    assert!(!shown.contains("/go/"), "what is shown can be opened more than once: {shown}");
-    // An older daemon tells none.
-    let (shown, opened_with) = opened(None).await;
+    assert!(!shown.contains("/go/"), "the printed URL can be opened more than once: {shown}");
+    // Older daemons send no `open_url`.
+    let (shown, opened_with) = login_at_terminal(None).await;
     assert_eq!(opened_with, "https://auth.example.com/authorize?state=s\n", "{shown}");
 }

@@ -1,10 +1,10 @@
-//! What people see is pinned: a change of it is a decision.
+//! Snapshots of the text that people read.
 
 use authd_api::{CallbackStatus, ErrorCode, Problem, StoreStatus};
 
 use super::*;
 
-const PLAIN: Paint = Paint(false);
+const PLAIN: Style = Style(false);
 
 fn now() -> Timestamp {
     "2026-11-23T14:00:00Z".parse().unwrap()
@@ -30,7 +30,7 @@ fn profile(name: &str) -> Profile {
     }
 }
 
-fn some_profiles() -> Vec<Profile> {
+fn example_profiles() -> Vec<Profile> {
     let signed_out = Problem::new(
         ErrorCode::LoginRequired,
         "profile \"old\" is signed out: the refresh token was used twice",
@@ -81,38 +81,35 @@ fn daemon() -> Status {
 }
 
 #[test]
-fn the_state_of_things_fits_a_terminal() {
-    let text = status(&daemon(), &some_profiles(), now(), PLAIN);
+fn status_fits_80_columns() {
+    let text = status(&daemon(), &example_profiles(), now(), PLAIN);
     assert!(text.lines().all(|line| line.chars().count() <= WIDTH), "{text}");
     insta::assert_snapshot!(text);
 }
 
 #[test]
-fn trouble_is_told() {
+fn status_shows_what_is_unavailable() {
     let mut daemon = daemon();
     daemon.store =
-        StoreStatus { kind: None, state: StoreState::Locked, detail: Some("it wants its password".into()) };
+        StoreStatus { kind: None, state: StoreState::Locked, detail: Some("it needs its password".into()) };
     daemon.callback.state = CallbackState::Unavailable;
     daemon.callback.detail = Some("ports 1455 and 1457 are taken".into());
     insta::assert_snapshot!(status(&daemon, &[], now(), PLAIN));
 }
 
 #[test]
-fn colours_take_no_room() {
-    let plain = profiles(&some_profiles(), now(), PLAIN);
-    let coloured = profiles(&some_profiles(), now(), Paint(true));
-    let mut stripped = String::new();
-    let mut parts = coloured.split('\x1b');
-    stripped += parts.next().unwrap();
-    for part in parts {
-        stripped += part.split_once('m').unwrap().1;
-    }
+fn colours_do_not_change_the_layout() {
+    let plain = profiles(&example_profiles(), now(), PLAIN);
+    let coloured = profiles(&example_profiles(), now(), Style(true));
+    let (first, rest) = coloured.split_once('\x1b').unwrap();
+    let rest = rest.split('\x1b').map(|part| part.split_once('m').unwrap().1);
+    let stripped = first.to_owned() + &rest.collect::<String>();
     assert_ne!(coloured, plain);
     assert_eq!(stripped, plain);
 }
 
 #[test]
-fn a_login_ends_in_a_sentence() {
+fn login_result_names_account_mode_and_profile() {
     let default = Profile { default: true, ..profile("default") };
     insta::assert_snapshot!(signed_in(&default, &ProfileName::first(), PLAIN), @r#"
     ✓ Signed in as user@example.com, plan plus, in ChatGPT mode, because plan plus is personal.
@@ -120,20 +117,20 @@ fn a_login_ends_in_a_sentence() {
     "#);
     insta::assert_snapshot!(signed_in(&profile("default-2"), &ProfileName::first(), PLAIN), @r#"
     ✓ Signed in as user@example.com, plan plus, in ChatGPT mode, because plan plus is personal.
-      Somebody else is signed in as "default", so this is profile "default-2".
+      Profile "default" belongs to another account, so this login is profile "default-2".
       Profile "default-2" is ready; try: authctl ask -p default-2 "What is 2+2?"
     "#);
 }
 
 #[test]
-fn an_unread_profile_is_shown_with_the_reason() {
+fn unread_profile_is_shown_with_the_reason() {
     let reason = Problem::new(ErrorCode::StoreLocked, "profile \"x\" is not read: the keychain is locked")
         .hint("unlock the keychain");
     let unread = Profile { state: ProfileState::Unread, email: None, plan: None, mode: None, ..profile("x") };
-    let told = Profile { last_error: Some(reason), ..unread.clone() };
-    insta::assert_snapshot!(profiles(&[Profile { expires_at: None, ..told }], now(), PLAIN), @r#"
-      PROFILE  WHO  PLAN  MODE  STATE   EXPIRES
-      x        -    -     ?     unread  -
+    let with_reason = Profile { last_error: Some(reason), ..unread.clone() };
+    insta::assert_snapshot!(profiles(&[Profile { expires_at: None, ..with_reason }], now(), PLAIN), @r#"
+      PROFILE  ACCOUNT  PLAN  MODE  STATE   EXPIRES
+      x        -        -     ?     unread  -
 
     ! profile "x" is not read: the keychain is locked
       unlock the keychain
@@ -143,27 +140,27 @@ fn an_unread_profile_is_shown_with_the_reason() {
 }
 
 #[test]
-fn no_text_of_the_daemon_or_the_provider_leaves_its_place() {
-    let hostile = "a\x1b]0;t\x07\nauthctl: all is well\u{202e}";
-    let harmless = "a\u{FFFD}]0;t\u{FFFD}\u{FFFD}authctl: all is well\u{FFFD}";
+fn text_of_daemon_and_provider_cannot_leave_its_line() {
+    let hostile = "a\x1b]0;t\x07\nauthctl: fake\u{202e}";
+    let sanitized = "a\u{FFFD}]0;t\u{FFFD}\u{FFFD}authctl: fake\u{FFFD}";
     let problem = Problem::new(ErrorCode::ProviderRefused, hostile).hint(hostile);
-    let some = || Some(hostile.to_owned());
+    let hostile_text = || Some(hostile.to_owned());
     let profile = Profile {
-        email: some(),
-        plan: some(),
-        mode_reason: some(),
+        email: hostile_text(),
+        plan: hostile_text(),
+        mode_reason: hostile_text(),
         last_error: Some(problem),
         ..profile("default")
     };
     let mut daemon = daemon();
     daemon.version = hostile.into();
-    (daemon.store.detail, daemon.callback.detail) = (some(), some());
+    (daemon.store.detail, daemon.callback.detail) = (hostile_text(), hostile_text());
     daemon.callback.addresses = vec![hostile.into()];
     let finding = Finding {
         check: hostile.into(),
         state: FindingState::Failed,
         detail: hostile.into(),
-        remedy: some(),
+        remedy: hostile_text(),
         code: None,
     };
     for text in [
@@ -171,7 +168,7 @@ fn no_text_of_the_daemon_or_the_provider_leaves_its_place() {
         signed_in(&profile, &ProfileName::first(), PLAIN),
         findings(&[finding], PLAIN),
     ] {
-        assert!(text.contains(harmless), "{text:?}");
+        assert!(text.contains(sanitized), "{text:?}");
         assert!(!text.contains(['\x1b', '\x07', '\u{202e}']), "{text:?}");
         assert!(!text.lines().any(|line| line.starts_with("authctl:")), "{text:?}");
     }

@@ -1,4 +1,4 @@
-//! A stand-in for the daemon that answers as a test needs it, where the real one does not.
+//! A fake daemon with fixed responses, for those that the real daemon does not send.
 
 use std::{
     fs::Permissions,
@@ -16,31 +16,31 @@ use serde_json::Value;
 use tempfile::TempDir;
 use tokio::process::Command;
 
-/// A directory with a socket in it, on which a thread answers until the test ends.
-pub(crate) struct StandIn {
+/// A directory with a socket, on which a thread answers until the test ends.
+pub(crate) struct FakeDaemon {
     dir: TempDir,
 }
 
-impl StandIn {
-    /// Answers a request, given as method and path, with the first answer whose key it begins with.
-    pub(crate) fn start(answers: Vec<(&'static str, Value)>) -> Self {
+impl FakeDaemon {
+    /// Answers a request with the first response whose key, method and path, it begins with.
+    pub(crate) fn start(responses: Vec<(&'static str, Value)>) -> Self {
         let dir = tempfile::tempdir().unwrap();
         std::fs::set_permissions(dir.path(), Permissions::from_mode(0o700)).unwrap();
         let listener = UnixListener::bind(dir.path().join("authd.sock")).unwrap();
         thread::spawn(move || {
             for stream in listener.incoming() {
-                answer(stream.unwrap(), &answers);
+                answer(stream.unwrap(), &responses);
             }
         });
         Self { dir }
     }
 
-    /// A path in its directory.
+    /// A path in the directory.
     pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
     }
 
-    /// The client, with an environment in which this is the daemon.
+    /// The client, in an environment with this daemon.
     pub(crate) fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(crate::AUTHCTL);
         command.args(args).env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default());
@@ -57,7 +57,7 @@ impl StandIn {
     }
 }
 
-fn answer(mut stream: UnixStream, answers: &[(&str, Value)]) {
+fn answer(mut stream: UnixStream, responses: &[(&str, Value)]) {
     let mut request = Vec::new();
     while !request.ends_with(b"\r\n\r\n") {
         let mut byte = [0];
@@ -67,10 +67,10 @@ fn answer(mut stream: UnixStream, answers: &[(&str, Value)]) {
         request.push(byte[0]);
     }
     let request = String::from_utf8(request).unwrap();
-    let found = answers.iter().find(|(begins, _)| request.starts_with(begins));
+    let found = responses.iter().find(|(prefix, _)| request.starts_with(prefix));
     let (status, body) =
         found.map_or(("404 Not Found", "{}".to_owned()), |(_, body)| ("200 OK", body.to_string()));
     let head = format!("HTTP/1.1 {status}\r\nauthd-version: 1\r\nconnection: close");
-    // The client may be gone already.
+    // The client may have ended already.
     drop(write!(stream, "{head}\r\ncontent-length: {}\r\n\r\n{body}", body.len()));
 }

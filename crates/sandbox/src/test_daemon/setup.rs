@@ -2,11 +2,11 @@
 
 use std::{fs, path::Path};
 
-use super::{HouseConfig, write};
+use super::{TestDaemonConfig, write};
 use crate::Sandbox;
 
 /// The configuration. In TLS mode the provider's own addresses are used, which are the defaults.
-pub(super) fn toml(config: &HouseConfig<'_>) -> String {
+pub(super) fn toml(config: &TestDaemonConfig<'_>) -> String {
     let provider = if config.sandbox.ca_pem().is_some() {
         String::new()
     } else {

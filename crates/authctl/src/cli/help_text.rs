@@ -1,0 +1,101 @@
+//! The last part of each `--help`: examples and exit codes.
+
+pub(super) const EXAMPLES: &str = "\
+Examples:
+  authctl login                       sign in
+  authctl login work                  sign in to another account, as profile \"work\"
+  authctl status                      all profiles, with account and expiry
+  authctl ask \"What is 2+2?\"          4
+  curl -H @<(authctl headers) …       any program, without a sign-in of its own
+
+Exit codes:
+  0 success · 1 internal error · 2 bad usage · 3 no such profile or login · 4 sign-in required or denied
+  5 provider error · 6 socket of another user · 7 credential store · 8 callback server · 9 no daemon
+  130 cancelled";
+
+pub(super) const LOGIN_EXAMPLES: &str = "\
+Examples:
+  authctl login                       open the browser, wait, and show the account
+  authctl login work --mode api-key   as profile \"work\", with an API key
+  authctl login --device              without a browser: enter a code on another device
+  authctl login --paste               paste the address of the last page in the browser
+In two steps, with the sign-in on another machine:
+  authctl login --no-wait             prints the URL and the login id (device: URL, code, id)
+  authctl login --resume lg_4fJ…      waits for it
+
+Over SSH no browser is opened: use the printed ssh -L command, or paste the address.
+Ctrl-C cancels the login.";
+
+pub(super) const HEADERS_EXAMPLES: &str = "\
+Examples:
+  curl -H @<(authctl headers) \"$(authctl url)/models?client_version=0.34.0\"
+  authctl headers work --json         {\"base_url\": …, \"headers\": [[\"Authorization\", …], …], …}";
+
+pub(super) const TOKEN_EXAMPLES: &str = "\
+Examples:
+  authctl token                       for programs that take a token command
+  authctl token work --min-ttl 300    valid for at least five minutes";
+
+pub(super) const LOGOUT_EXAMPLES: &str = "\
+Examples:
+  authctl logout                      delete the default profile on this machine
+  authctl logout work --revoke        revoke the login at the provider, too
+  authctl logout --all                delete all profiles";
+
+pub(super) const ASK_EXAMPLES: &str = "\
+Examples:
+  authctl ask \"What is 2+2?\"
+  authctl ask -p work --model gpt-5.5 \"What is 2+2?\"
+  git diff | authctl ask              reads the question from stdin
+  authctl ask -v \"What is 2+2?\"       shows request and response, secrets redacted";
+
+pub(super) const IMPORT_EXAMPLES: &str = "\
+authd refreshes the login once to test it. Then the file of Codex holds an access token only, and authd keeps
+it fresh. Codex continues to work, and cannot use up the refresh token.
+
+Examples:
+  authctl import codex                take over the login of the Codex CLI
+  authctl export codex                give it back";
+
+pub(super) const CODEX_EXAMPLES: &str = "\
+Examples:
+  authctl codex install               Codex uses the default profile
+  authctl codex install -p work --home ~/.codex-work
+  authctl codex uninstall             restores the previous login";
+
+pub(super) const STORE_EXAMPLES: &str = "\
+Examples:
+  authctl store status
+  authctl store migrate --to file     for a machine whose keychain is not always available
+  authctl store rekey
+
+The stock age tool opens the files: age -d -i store.key store/profile.default.age";
+
+pub(super) const SERVICE_EXAMPLES: &str = "\
+Examples:
+  authctl service install             now, and whenever you sign in to this machine
+  authctl service install --print     show the units and the commands, change nothing
+  authctl service status
+  authctl service logs -f
+
+The service uses the default paths. Variables of your shell (AUTHD_CONFIG, HTTPS_PROXY, …) do not reach it.
+
+Exit codes:
+  0 success; with status: it runs · 9 no service manager, or the service does not run";
+
+pub(super) const CHECK_EXIT_CODES: &str = "\
+Exit codes:
+  0 every endpoint answered 2xx · 4 one answered 401 or 403 · 5 another error";
+
+pub(super) const EXEC_EXAMPLES: &str = "\
+Sets OPENAI_API_KEY, OPENAI_BASE_URL, AUTHD_SOCKET and, if known, CHATGPT_ACCOUNT_ID.
+The token is not renewed: a command that runs for longer should request a new one from authd.
+
+Examples:
+  authctl exec -- python app.py
+  authctl exec -p work -- sh -c 'curl -H \"Authorization: Bearer $OPENAI_API_KEY\" …'";
+
+pub(super) const COMPLETIONS_EXAMPLES: &str = "\
+Examples:
+  authctl completions bash > ~/.local/share/bash-completion/completions/authctl
+  authctl completions fish > ~/.config/fish/completions/authctl.fish";

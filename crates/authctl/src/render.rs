@@ -1,0 +1,216 @@
+//! Renders the state of the daemon as text: tables of at most 80 columns, and messages.
+
+use authd_api::{
+    CallbackState, Finding, FindingState, Mode, Profile, ProfileName, ProfileState, Status, StoreKind,
+    StoreState, StoreStatus,
+};
+use jiff::Timestamp;
+
+use crate::{output::Style, sanitize::line, time};
+
+/// The width of a table, in columns.
+const WIDTH: usize = 80;
+
+const HEADINGS: [&str; 6] = ["PROFILE", "ACCOUNT", "PLAN", "MODE", "STATE", "EXPIRES"];
+
+/// The column of [`HEADINGS`] that has a colour.
+const STATE_COLUMN: usize = 4;
+
+/// The daemon and its profiles.
+pub(crate) fn status(daemon: &Status, all: &[Profile], now: Timestamp, style: Style) -> String {
+    let uptime = u64::try_from(now.as_second() - daemon.started_at.as_second()).unwrap_or(0);
+    let logins = match daemon.pending_logins {
+        0 => String::new(),
+        pending => format!("logins    {pending} pending\n"),
+    };
+    format!(
+        "{} {}, process {}, up {}\nstore     {}\ncallback  {}\n{logins}\n{}",
+        style.bold("authd"),
+        line(&daemon.version),
+        daemon.pid,
+        time::duration(uptime),
+        store(&daemon.store, style),
+        callback(daemon, style),
+        profiles(all, now, style)
+    )
+}
+
+/// A table of the profiles, the default one with a star, and their errors below it.
+pub(crate) fn profiles(all: &[Profile], now: Timestamp, style: Style) -> String {
+    if all.is_empty() {
+        return "no profile is signed in; run: authctl login\n".to_owned();
+    }
+    let rows: Vec<Row> = all.iter().map(|profile| row(profile, now)).collect();
+    let headings = HEADINGS.map(str::to_owned);
+    let widths = column_widths(&headings, &rows);
+    let mut text = format!("  {}\n", table_line(&headings, widths, str::to_owned));
+    for (profile, row) in all.iter().zip(&rows) {
+        text += if profile.default { "* " } else { "  " };
+        text += &table_line(row, widths, |text| state(profile.state).1(style, text));
+        text.push('\n');
+    }
+    for profile in all {
+        let (detail, hint) = match &profile.last_error {
+            Some(problem) => (line(&problem.detail), problem.hint.as_deref()),
+            None if profile.state == ProfileState::Unread => {
+                (format!("profile \"{}\" has not been read from the store yet", profile.name).into(), None)
+            }
+            None => continue,
+        };
+        text += &format!("\n{} {detail}\n", style.yellow("!"));
+        text += &hint.map(|hint| format!("  {}\n", line(hint))).unwrap_or_default();
+    }
+    text
+}
+
+/// The result of a login. `requested` is the profile that the login was started for.
+pub(crate) fn signed_in(profile: &Profile, requested: &ProfileName, style: Style) -> String {
+    let account = line(profile.email.as_deref().unwrap_or("an account without an email address"));
+    let plan = profile.plan.as_deref().map(|plan| format!(", plan {}", line(plan))).unwrap_or_default();
+    let reason = profile.mode_reason.as_deref().map(|reason| format!(", because {}", line(reason)));
+    let Profile { name, default, .. } = profile;
+    let other_account = if name == requested {
+        String::new()
+    } else {
+        format!(
+            "  Profile \"{requested}\" belongs to another account, so this login is profile \"{name}\".\n"
+        )
+    };
+    let option = if *default { String::new() } else { format!("-p {name} ") };
+    format!(
+        "{} Signed in as {}{plan}, in {} mode{}.\n{other_account}  \
+         Profile \"{name}\" is ready; try: authctl ask {option}\"What is 2+2?\"",
+        style.green("✓"),
+        style.bold(&account),
+        mode(profile.mode),
+        reason.unwrap_or_default(),
+    )
+}
+
+/// One line for each check of `authctl doctor`, with the remedy below it.
+pub(crate) fn findings(all: &[Finding], style: Style) -> String {
+    let width = all.iter().map(|finding| finding.check.chars().count()).max().unwrap_or(0);
+    all.iter()
+        .map(|Finding { check, state, detail, remedy, .. }| {
+            let mark = match state {
+                FindingState::Ok => style.green("✓"),
+                FindingState::Warning | FindingState::Unknown => style.yellow("!"),
+                FindingState::Failed => style.red("✗"),
+            };
+            let remedy = remedy.as_ref().map(|remedy| format!("  {:width$}    → {}\n", "", line(remedy)));
+            format!("{mark} {:width$}  {}\n{}", line(check), line(detail), remedy.unwrap_or_default())
+        })
+        .collect()
+}
+
+pub(crate) fn mode(mode: Option<Mode>) -> &'static str {
+    match mode {
+        Some(Mode::ChatGpt) => "ChatGPT",
+        Some(Mode::ApiKey) => "API key",
+        Some(Mode::Unknown) | None => "?",
+    }
+}
+
+/// The store in one line.
+pub(crate) fn store(store: &StoreStatus, style: Style) -> String {
+    let kind = match store.kind {
+        Some(StoreKind::Keychain) => "keychain",
+        Some(StoreKind::File) => "encrypted files",
+        Some(StoreKind::Memory) => "memory: nothing survives authd",
+        Some(StoreKind::Unknown) => "of a newer kind",
+        None => "none yet",
+    };
+    let state = match store.state {
+        StoreState::Ready => style.green("ready"),
+        StoreState::Locked => style.yellow("locked"),
+        StoreState::Unavailable => style.red("unavailable"),
+        StoreState::Unknown => "in an unknown state".to_owned(),
+    };
+    format!("{kind}, {state}{}", detail_suffix(store.detail.as_deref()))
+}
+
+fn callback(daemon: &Status, style: Style) -> String {
+    let state = match daemon.callback.state {
+        CallbackState::Listening => {
+            format!("{} on {}", style.green("listening"), line(&daemon.callback.addresses.join(", ")))
+        }
+        CallbackState::Yielded => style.yellow("has lent its port to another program"),
+        CallbackState::Unavailable => style.red("unavailable"),
+        CallbackState::Unknown => "in an unknown state".to_owned(),
+    };
+    format!("{state}{}", detail_suffix(daemon.callback.detail.as_deref()))
+}
+
+fn detail_suffix(detail: Option<&str>) -> String {
+    detail.map(|detail| format!(": {}", line(detail))).unwrap_or_default()
+}
+
+/// A state as text, and its colour.
+fn state(state: ProfileState) -> (&'static str, fn(Style, &str) -> String) {
+    match state {
+        ProfileState::Ready => ("ready", Style::green),
+        ProfileState::Refreshing => ("refreshing", Style::green),
+        ProfileState::Expired => ("expired", Style::yellow),
+        ProfileState::LoginRequired => ("signed out", Style::red),
+        ProfileState::Unsaved => ("not saved", Style::yellow),
+        ProfileState::Unread => ("unread", Style::yellow),
+        ProfileState::Unknown => ("?", |_, text| text.to_owned()),
+    }
+}
+
+type Row = [String; HEADINGS.len()];
+
+fn row(profile: &Profile, now: Timestamp) -> Row {
+    let or_dash = |text: &Option<String>| line(text.as_deref().unwrap_or("-")).into_owned();
+    let expires = match (profile.expires_at, profile.mode) {
+        (Some(at), _) => time::relative(at, now),
+        (None, Some(Mode::ApiKey)) => "never".to_owned(),
+        (None, _) => "-".to_owned(),
+    };
+    [
+        profile.name.to_string(),
+        or_dash(&profile.email),
+        or_dash(&profile.plan),
+        mode(profile.mode).to_owned(),
+        state(profile.state).0.to_owned(),
+        expires,
+    ]
+}
+
+/// The width of the widest cell. If the table is too wide, the account gets less, then the name,
+/// then the plan.
+fn column_widths(headings: &Row, rows: &[Row]) -> [usize; HEADINGS.len()] {
+    let mut widths = headings.each_ref().map(String::len);
+    for row in rows {
+        widths = std::array::from_fn(|column| widths[column].max(row[column].chars().count()));
+    }
+    for (column, min) in [(1, 12), (0, 12), (2, 8)] {
+        // The mark, and two spaces between the columns.
+        let total = 2 + widths.iter().sum::<usize>() + 2 * (widths.len() - 1);
+        let excess = total.saturating_sub(WIDTH);
+        widths[column] = widths[column].saturating_sub(excess).max(min.min(widths[column]));
+    }
+    widths
+}
+
+/// The cells in their columns. `colour_state` may add escape sequences, which have no width.
+fn table_line(cells: &Row, widths: [usize; HEADINGS.len()], colour_state: impl Fn(&str) -> String) -> String {
+    let mut text = String::new();
+    for (column, (cell, width)) in cells.iter().zip(widths).enumerate() {
+        let cell = truncate(cell, width);
+        let padding = width - cell.chars().count() + 2;
+        let cell = if column == STATE_COLUMN { colour_state(&cell) } else { cell };
+        text += &format!("{cell}{:padding$}", "");
+    }
+    text.trim_end().to_owned()
+}
+
+fn truncate(text: &str, width: usize) -> String {
+    if text.chars().count() <= width {
+        return text.to_owned();
+    }
+    text.chars().take(width.saturating_sub(1)).chain(['…']).collect()
+}
+
+#[cfg(test)]
+mod tests;

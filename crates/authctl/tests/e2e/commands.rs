@@ -1,0 +1,244 @@
+//! The shorter commands, and all commands without a daemon.
+
+use std::os::unix::fs::PermissionsExt;
+
+use authd_sandbox::{
+    Account, Config, Route, Sandbox,
+    test_daemon::{TestDaemon, TestDaemonConfig},
+};
+use serde_json::json;
+use tokio::io::{AsyncBufReadExt, BufReader};
+
+use crate::{InteractiveClient, command, run, start_daemon};
+
+#[tokio::test]
+async fn credentials_are_printed_for_programs() {
+    let (_sandbox, daemon) = start_daemon().await;
+    daemon.sign_in("default", "plus").await;
+    daemon.sign_in("work", "business").await;
+    let lines = run(&daemon, &["headers"]).await.ok().stdout;
+    let names: Vec<_> =
+        lines.lines().filter_map(|line| line.split_once(": ")).map(|(name, _)| name).collect();
+    assert_eq!(names, ["Authorization", "chatgpt-account-id", "version", "originator", "User-Agent"]);
+    let token = run(&daemon, &["token"]).await.ok().stdout;
+    assert!(lines.contains(&format!("Authorization: Bearer {token}")), "{lines}");
+    let key = run(&daemon, &["token", "work", "--json"]).await.ok().json();
+    assert!(key["token"].as_str().unwrap().starts_with("sk-") && key["expires_at"].is_null(), "{key}");
+    assert!(run(&daemon, &["url"]).await.ok().stdout.ends_with("/backend-api/codex\n"));
+    let by_env = command(&daemon, &["url"]).env("AUTHCTL_PROFILE", "work").output().await.unwrap();
+    assert!(String::from_utf8_lossy(&by_env.stdout).ends_with("/v1\n"));
+    let bad = command(&daemon, &["url"]).env("AUTHCTL_PROFILE", "No Body").output().await.unwrap();
+    assert_eq!(bad.status.code(), Some(2));
+}
+
+#[tokio::test]
+async fn profiles_are_shown_renamed_selected_refreshed_and_deleted() {
+    let (sandbox, daemon) = start_daemon().await;
+    let empty = run(&daemon, &["status"]).await.ok();
+    assert!(empty.stdout.contains("no profile is signed in; run: authctl login"), "{empty}");
+    run(&daemon, &["headers"]).await.failed(3, "authctl login");
+    daemon.sign_in("default", "plus").await;
+    daemon.sign_in("work", "business").await;
+    let shown = run(&daemon, &["status"]).await.ok().stdout;
+    assert!(shown.lines().all(|line| line.chars().count() <= 80), "{shown}");
+    assert!(shown.contains("* default") && shown.contains("listening on 127.0.0.1"), "{shown}");
+    assert!(!shown.contains('\u{1b}'), "no colours where there is no terminal");
+    run(&daemon, &["use", "work"]).await.ok();
+    let renamed = run(&daemon, &["rename", "default", "home", "--json"]).await.ok().json();
+    assert_eq!(renamed["name"], "home");
+    assert_eq!(run(&daemon, &["profiles", "-q"]).await.ok().stdout, "home\nwork\n");
+    let all = run(&daemon, &["status", "--json"]).await.ok().json();
+    assert_eq!(all["profiles"]["default"], "work");
+    let before = all["profiles"]["profiles"][0]["generation"].as_u64().unwrap();
+    let after =
+        run(&daemon, &["refresh", "home", "--json"]).await.ok().json()["generation"].as_u64().unwrap();
+    assert!(after > before);
+    run(&daemon, &["status", "nobody"]).await.failed(3, "nobody");
+    let outcome = run(&daemon, &["logout", "nobody", "--json"]).await.failed(3, "nobody").json();
+    assert_eq!((&outcome["code"], &outcome["status"]), (&json!("profile_unknown"), &json!(404)));
+    run(&daemon, &["logout", "work"]).await.ok();
+    assert_eq!(sandbox.count(Route::Revoke), 0, "logout without --revoke is local");
+    let revoked = run(&daemon, &["logout", "--all", "--revoke"]).await.ok();
+    assert!(revoked.stderr.contains("sessions on other machines"), "{revoked}");
+    assert_eq!(sandbox.count(Route::Revoke), 1);
+    assert_eq!(daemon.get("/v1/profiles").await["profiles"], json!([]));
+}
+
+#[tokio::test]
+async fn store_is_shown_and_a_login_moves_to_codex_and_back() {
+    let (_sandbox, daemon) = start_daemon().await;
+    daemon.sign_in("default", "plus").await;
+    let shown = run(&daemon, &["store", "status"]).await.ok().stdout;
+    assert!(shown.contains("memory: nothing survives authd, ready"), "{shown}");
+    run(&daemon, &["store", "rekey"]).await.failed(2, "memory has no key");
+    run(&daemon, &["store", "migrate", "--to", "keychain"]).await.failed(7, "unavailable");
+    let home = daemon.dir().join("home/.codex");
+    std::fs::create_dir_all(&home).unwrap();
+    run(&daemon, &["codex", "install"]).await.ok();
+    assert!(std::fs::read_to_string(home.join("auth.json")).unwrap().contains("chatgptAuthTokens"));
+    run(&daemon, &["codex", "uninstall"]).await.ok();
+    assert!(!home.join("auth.json").exists());
+    // A login that Codex made meanwhile stays.
+    run(&daemon, &["codex", "install"]).await.ok();
+    std::fs::write(home.join("auth.json"), r#"{"OPENAI_API_KEY":"sk-of-somebody"}"#).unwrap();
+    let outcome = run(&daemon, &["codex", "uninstall"]).await.ok();
+    assert!(outcome.stderr.contains("is left as it is"), "{outcome}");
+    run(&daemon, &["export", "codex"]).await.failed(2, "move it away");
+    std::fs::remove_file(home.join("auth.json")).unwrap();
+    let given = run(&daemon, &["export", "codex", "--json"]).await.ok().json();
+    assert!(given["path"].as_str().unwrap().ends_with("home/.codex/auth.json"), "{given}");
+    run(&daemon, &["token"]).await.failed(3, "authctl login");
+    let outcome = run(&daemon, &["import", "codex", "-p", "mine"]).await.ok();
+    assert!(outcome.stderr.contains("user@example.com is profile \"mine\" now"), "{outcome}");
+    run(&daemon, &["import", "codex"]).await.failed(2, "kept by somebody else");
+}
+
+#[tokio::test]
+async fn watched_status_is_printed_again_after_a_change() {
+    let (_sandbox, daemon) = start_daemon().await;
+    let mut watching =
+        command(&daemon, &["status", "--watch"]).stdout(std::process::Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(watching.stdout.take().unwrap()).lines();
+    let mut until = async |text: &str| while !lines.next_line().await.unwrap().unwrap().contains(text) {};
+    until("no profile is signed in").await;
+    daemon.sign_in("default", "plus").await;
+    until("user@example.com").await;
+}
+
+#[tokio::test]
+async fn doctor_shows_problems_and_remedies() {
+    let (sandbox, mut daemon) = start_daemon().await;
+    daemon.sign_in("default", "plus").await;
+    let healthy = run(&daemon, &["doctor"]).await.ok();
+    for text in
+        ["✓ socket", "✓ store", "browsers return to 127.0.0.1:", "no proxy", "answers (", "✓ profile default"]
+    {
+        assert!(healthy.stdout.contains(text), "no {text:?} in {healthy}");
+    }
+    sandbox.revoke_account("plus");
+    run(&daemon, &["refresh"]).await.failed(4, "authctl login");
+    let signed_out = run(&daemon, &["doctor"]).await;
+    assert_eq!(signed_out.code, 4, "{signed_out}");
+    assert!(
+        signed_out.stdout.contains("✗ profile default") && signed_out.stdout.contains("→ run: authctl login"),
+        "{signed_out}"
+    );
+    sandbox.pause().await;
+    let offline = run(&daemon, &["doctor", "--json"]).await;
+    assert_eq!(offline.code, 5, "{offline}");
+    let findings = offline.json()["findings"].as_array().unwrap().clone();
+    assert!(findings.iter().any(|finding| finding["code"] == "provider_unreachable"), "{offline}");
+    daemon.sigterm_and_wait().await;
+    let stopped = run(&daemon, &["doctor"]).await;
+    assert_eq!(stopped.code, 9, "{stopped}");
+    assert!(stopped.stdout.contains("✗ daemon") && stopped.stdout.contains("→ start it"), "{stopped}");
+}
+
+#[tokio::test]
+async fn login_works_with_a_callback_port_in_use() {
+    let sandbox = Sandbox::start(Config::with_accounts(Account::presets())).await.unwrap();
+    let port_owner = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = port_owner.local_addr().unwrap().port();
+    let config = TestDaemonConfig::new(crate::authd(), &sandbox);
+    let mut daemon = TestDaemon::start(config).await;
+    daemon.sigterm_and_wait().await;
+    let toml = std::fs::read_to_string(daemon.config()).unwrap();
+    std::fs::write(daemon.config(), toml.replace("ports = [0]", &format!("ports = [{port}]"))).unwrap();
+    daemon.start_again().await;
+    let outcome = run(&daemon, &["doctor"]).await;
+    assert_eq!(outcome.code, 8, "{outcome}");
+    assert!(outcome.stdout.contains(&format!("(process {})", std::process::id())), "{outcome}");
+    run(&daemon, &["login", "--no-browser"]).await.failed(8, "--device");
+    let mut client = InteractiveClient::start(&daemon, &["login", "--paste"]);
+    let url = client.wait_for_word("http").await;
+    let address = sandbox.browser().redirect(&url, "plus").await.unwrap();
+    client.send_line(&address).await;
+    client.end().await.ok();
+    drop(port_owner);
+    while daemon.get("/v1/status").await["callback"]["state"] != "listening" {
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+}
+
+#[tokio::test]
+async fn failed_requests_open_no_browser() {
+    let (sandbox, daemon) = start_daemon().await;
+    daemon.sign_in("default", "plus").await;
+    sandbox.revoke_account("plus");
+    let opened = daemon.dir().join("opened");
+    let browser = daemon.dir().join("browser");
+    std::fs::write(&browser, format!("#!/bin/sh\necho \"$1\" >> {}\n", opened.display())).unwrap();
+    std::fs::set_permissions(&browser, std::fs::Permissions::from_mode(0o700)).unwrap();
+    run(&daemon, &["refresh"]).await.failed(4, "authctl login");
+    for _ in 0..25 {
+        let requests = (0..20).map(|_| {
+            let mut command = command(&daemon, &["ask", "What is 2+2?"]);
+            command.env("BROWSER", &browser).env("DISPLAY", ":0").output()
+        });
+        for output in futures_util::future::join_all(requests).await {
+            assert_eq!(output.unwrap().status.code(), Some(4));
+        }
+    }
+    assert!(!opened.exists(), "500 requests with a revoked login open no browser");
+}
+
+#[tokio::test]
+async fn exec_replaces_the_process() {
+    let (_sandbox, daemon) = start_daemon().await;
+    daemon.sign_in("default", "plus").await;
+    let script = r#"echo "$OPENAI_BASE_URL $CHATGPT_ACCOUNT_ID $OPENAI_API_KEY"; exit 3"#;
+    let outcome = run(&daemon, &["exec", "--", "sh", "-c", script]).await;
+    assert_eq!(outcome.code, 3, "{outcome}");
+    let token = run(&daemon, &["token"]).await.ok().stdout;
+    assert!(
+        outcome.stdout.ends_with(&token) && outcome.stdout.contains("/backend-api/codex bc3618e3"),
+        "{outcome}"
+    );
+    run(&daemon, &["exec", "--", "no-such-program-here"]).await.failed(127, "no-such-program-here");
+}
+
+#[tokio::test]
+async fn login_starts_the_daemon_and_other_commands_have_a_hint() {
+    let (sandbox, mut daemon) = start_daemon().await;
+    daemon.sigterm_and_wait().await;
+    for args in [&["status"][..], &["token"], &["ask", "What?"], &["check"], &["logout"]] {
+        run(&daemon, args).await.failed(9, "systemctl --user start authd");
+    }
+    let mut client = InteractiveClient::start(&daemon, &["login", "--no-browser"]);
+    client.wait_for_word("running:").await;
+    let url = client.wait_for_word("http").await;
+    sandbox.browser().sign_in(&url, "plus").await.unwrap();
+    client.end().await.ok();
+    let status = run(&daemon, &["status", "--json"]).await.ok().json();
+    let log = daemon.state().join("authd.log");
+    assert_eq!(std::fs::metadata(&log).unwrap().permissions().mode() & 0o777, 0o600);
+    let pid = status["daemon"]["pid"].to_string();
+    assert!(std::process::Command::new("kill").arg(&pid).status().unwrap().success());
+    while daemon.try_request("GET", "/v1/status", &[], "").await.is_ok() {
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
+}
+
+#[tokio::test]
+async fn failed_start_shows_the_log() {
+    let (_sandbox, mut daemon) = start_daemon().await;
+    daemon.sigterm_and_wait().await;
+    std::fs::write(daemon.config(), "[client]\nmodle = 1\n").unwrap();
+    let outcome = run(&daemon, &["login", "--no-browser"]).await.failed(9, "did you mean client.model");
+    assert!(outcome.stderr.contains("authd.log"), "{outcome}");
+}
+
+#[tokio::test]
+async fn completions_and_manual_pages_are_generated() {
+    let sandbox = Sandbox::start(Config::with_accounts(Account::presets())).await.unwrap();
+    let daemon = TestDaemon::start(TestDaemonConfig::new(crate::authd(), &sandbox)).await;
+    for shell in ["bash", "zsh", "fish"] {
+        let script = run(&daemon, &["completions", shell]).await.ok().stdout;
+        assert!(script.contains("authctl") && script.contains("logout"), "{shell}");
+    }
+    let pages = daemon.dir().join("man");
+    run(&daemon, &["man", pages.to_str().unwrap()]).await.ok();
+    for page in ["authctl.1", "authctl-login.1", "authctl-ask.1"] {
+        assert!(std::fs::read_to_string(pages.join(page)).unwrap().contains(".TH"), "{page}");
+    }
+}
