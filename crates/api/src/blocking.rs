@@ -1,5 +1,5 @@
-//! Ready headers without a runtime: one exchange on the system's own socket. It is for programs that are not
-//! asynchronous, and for those that start, ask once and end, of whose time a runtime would be the most.
+//! The blocking client, without a runtime. It is for programs that are not asynchronous, and for
+//! programs that send one request and exit: starting a runtime would take most of their time.
 
 use std::{
     io::{self, Read, Write},
@@ -10,17 +10,17 @@ use std::{
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 
 use crate::{
-    Answer, Client, ClientError, ErrorCode, Headers, Problem, ProfileName,
-    client::{MAX_ANSWER, headers_path, peer},
+    Client, ClientError, ErrorCode, Headers, Problem, ProfileName, Response,
+    client::{MAX_RESPONSE, headers_path, peer},
     route,
 };
 
-/// The most fields that an answer's head may have.
+/// The highest number of response headers.
 const MAX_FIELDS: usize = 64;
 
 impl Client {
-    /// As [`headers`](Self::headers), for whoever has no runtime; after `patience` a daemon that does not
-    /// answer is a problem of its own.
+    /// Like [`headers`](Self::headers), but blocking. Returns a [`Problem`] with
+    /// [`ErrorCode::Timeout`] if the daemon does not respond within `timeout`.
     ///
     /// ```no_run
     /// use std::time::Duration;
@@ -29,8 +29,8 @@ impl Client {
     ///
     /// fn main() -> Result<(), Box<dyn std::error::Error>> {
     ///     let client = Client::new(Paths::from_env()?.socket);
-    ///     let ready = client.headers_blocking(None, Some(300), Duration::from_secs(30))?;
-    ///     println!("{}: {} headers", ready.responses_url, ready.headers.len());
+    ///     let headers = client.headers_blocking(None, Some(300), Duration::from_secs(30))?;
+    ///     println!("{}: {} headers", headers.responses_url, headers.headers.len());
     ///     Ok(())
     /// }
     /// ```
@@ -38,42 +38,42 @@ impl Client {
         &self,
         name: Option<&ProfileName>,
         min_ttl: Option<u64>,
-        patience: Duration,
+        timeout: Duration,
     ) -> Result<Headers, ClientError> {
         let mut stream = UnixStream::connect(self.socket())
             .map_err(|source| ClientError::NoDaemon { socket: self.socket().to_path_buf(), source })?;
         peer::check(&stream, self.socket())?;
-        let text = exchange(&mut stream, &headers_path(name, min_ttl), Instant::now() + patience);
-        let text = text.map_err(|error| match error.kind() {
+        let result = exchange(&mut stream, &headers_path(name, min_ttl), Instant::now() + timeout);
+        let text = result.map_err(|error| match error.kind() {
             io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock => ClientError::Problem(Box::new(
-                Problem::new(ErrorCode::Timeout, "authd does not answer").hint("is it stuck? see its log"),
+                Problem::new(ErrorCode::Timeout, "authd does not answer").hint("read the daemon's log"),
             )),
-            _ => self.broken(&error),
+            _ => self.broken(error),
         })?;
-        let answer = parse(&text).map_err(|detail| self.broken(&detail))?;
-        self.of_authd(&answer.headers)?;
-        self.parsed(&answer.or_problem()?)
+        let response = parse(&text).map_err(|detail| self.broken(detail))?;
+        self.check_version_header(&response.headers)?;
+        self.parse(&response.or_problem()?)
     }
 }
 
-/// Asks, and returns all that comes back until the daemon closes the connection.
+/// Sends a request and reads until the daemon closes the connection.
 fn exchange(stream: &mut UnixStream, path: &str, deadline: Instant) -> io::Result<Vec<u8>> {
     write!(stream, "{} {path} HTTP/1.1\r\nhost: {}\r\nconnection: close\r\n\r\n", Method::GET, route::HOST)?;
     let (mut text, mut length) = (vec![0; 8 << 10], 0);
     loop {
-        let left = deadline.saturating_duration_since(Instant::now());
-        if left.is_zero() {
+        let remaining = deadline.saturating_duration_since(Instant::now());
+        if remaining.is_zero() {
             return Err(io::ErrorKind::TimedOut.into());
         }
-        stream.set_read_timeout(Some(left))?;
+        stream.set_read_timeout(Some(remaining))?;
         match stream.read(&mut text[length..]) {
             Ok(0) => break,
             Ok(read) => length += read,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => return Err(error),
         }
-        if length > MAX_ANSWER {
-            return Err(io::Error::other("the answer is longer than any of authd's"));
+        if length > MAX_RESPONSE {
+            return Err(io::Error::other("the response is too long"));
         }
         if length == text.len() {
             text.resize(2 * length, 0);
@@ -83,13 +83,13 @@ fn exchange(stream: &mut UnixStream, path: &str, deadline: Instant) -> io::Resul
     Ok(text)
 }
 
-/// The answer that a text is: whole, or none.
-fn parse(text: &[u8]) -> Result<Answer, String> {
+/// Parses a complete response.
+fn parse(text: &[u8]) -> Result<Response, String> {
     let mut fields = [httparse::EMPTY_HEADER; MAX_FIELDS];
     let mut head = httparse::Response::new(&mut fields);
     let length = match head.parse(text) {
         Ok(httparse::Status::Complete(length)) => length,
-        Ok(httparse::Status::Partial) => return Err("the answer ends too early".to_owned()),
+        Ok(httparse::Status::Partial) => return Err("the response is incomplete".to_owned()),
         Err(error) => return Err(error.to_string()),
     };
     let status = head.code.and_then(|code| StatusCode::from_u16(code).ok()).ok_or("no status")?;
@@ -99,11 +99,12 @@ fn parse(text: &[u8]) -> Result<Answer, String> {
         headers.append(name, HeaderValue::from_bytes(field.value).map_err(|error| error.to_string())?);
     }
     let body = &text[length..];
-    let announced = headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
-    if announced != Some(body.len()) {
-        return Err("the answer is not whole".to_owned());
+    let content_length =
+        headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
+    if content_length != Some(body.len()) {
+        return Err("the response is incomplete".to_owned());
     }
-    Ok(Answer { status, headers, body: body.to_vec().into() })
+    Ok(Response { status, headers, body: body.to_vec().into() })
 }
 
 #[cfg(test)]
@@ -112,73 +113,75 @@ mod tests {
 
     use super::*;
 
-    const FINE: &str = "{\"profile\":\"work\",\"mode\":\"api-key\",\"base_url\":\"https://b\",\
+    const BODY: &str = "{\"profile\":\"work\",\"mode\":\"api-key\",\"base_url\":\"https://b\",\
         \"responses_url\":\"https://b/responses\",\"headers\":[[\"Authorization\",\"Bearer sk-1\"]],\
         \"generation\":7,\"expires_at\":null}";
 
-    /// What the client makes of this answer to its question, which comes second.
-    fn asked(answer: &str) -> (Result<Headers, ClientError>, String) {
-        let place = tempfile::tempdir().unwrap();
-        let client = Client::new(place.path().join("s"));
+    /// Sends a request to a daemon with this response. Returns the client's result and the request.
+    fn exchange_with(response: &str) -> (Result<Headers, ClientError>, String) {
+        let directory = tempfile::tempdir().unwrap();
+        let client = Client::new(directory.path().join("s"));
         let listener = UnixListener::bind(client.socket()).unwrap();
-        let answer = answer.to_owned();
+        let response = response.to_owned();
         let daemon = thread::spawn(move || {
             let (mut stream, _) = listener.accept().unwrap();
-            let mut question = Vec::new();
-            while !question.ends_with(b"\r\n\r\n") {
+            let mut request = Vec::new();
+            while !request.ends_with(b"\r\n\r\n") {
                 let mut byte = [0];
                 stream.read_exact(&mut byte).unwrap();
-                question.push(byte[0]);
+                request.push(byte[0]);
             }
-            stream.write_all(answer.as_bytes()).unwrap();
-            String::from_utf8(question).unwrap()
+            stream.write_all(response.as_bytes()).unwrap();
+            String::from_utf8(request).unwrap()
         });
         let name = "work".parse().unwrap();
         let headers = client.headers_blocking(Some(&name), Some(300), Duration::from_secs(60));
         (headers, daemon.join().unwrap())
     }
 
-    fn answer(status: &str, head: &str, body: &str) -> String {
+    fn response(status: &str, head: &str, body: &str) -> String {
         format!("HTTP/1.1 {status}\r\ncontent-length: {}\r\n{head}\r\n{body}", body.len())
     }
 
     #[test]
-    fn an_answer_is_understood_as_the_other_client_does() {
-        let (headers, question) = asked(&answer("200 OK", "Authd-Version: 1\r\n", FINE));
+    fn responses_are_parsed_like_those_of_the_asynchronous_client() {
+        let (headers, request) = exchange_with(&response("200 OK", "Authd-Version: 1\r\n", BODY));
         assert_eq!(headers.unwrap().token(), Some("sk-1"));
-        assert!(question.starts_with("GET /v1/profiles/work/headers?min_ttl=300 HTTP/1.1\r\n"), "{question}");
-        assert!(question.contains("\r\nhost: authd\r\n"), "{question}");
-        // More than one reading takes.
-        let long = FINE.replace("sk-1", &"k".repeat(100_000));
-        let (headers, _) = asked(&answer("200 OK", "Authd-Version: 1\r\n", &long));
+        assert!(request.starts_with("GET /v1/profiles/work/headers?min_ttl=300 HTTP/1.1\r\n"), "{request}");
+        assert!(request.contains("\r\nhost: authd\r\n"), "{request}");
+        // A body that needs several reads.
+        let long = BODY.replace("sk-1", &"k".repeat(100_000));
+        let (headers, _) = exchange_with(&response("200 OK", "Authd-Version: 1\r\n", &long));
         assert_eq!(headers.unwrap().token().unwrap().len(), 100_000);
         let problem = serde_json::to_string(&Problem::new(ErrorCode::LoginRequired, "x")).unwrap();
-        let (refused, _) = asked(&answer("409 Conflict", "Authd-Version: 1\r\n", &problem));
-        assert_eq!(refused.unwrap_err().exit_code(), ErrorCode::LoginRequired.exit_code());
+        let (rejected, _) = exchange_with(&response("409 Conflict", "Authd-Version: 1\r\n", &problem));
+        assert_eq!(rejected.unwrap_err().exit_code(), ErrorCode::LoginRequired.exit_code());
     }
 
     #[test]
-    fn what_is_no_whole_answer_of_authds_is_none() {
-        let cut = answer("200 OK", "Authd-Version: 1\r\n", FINE);
+    fn incomplete_or_foreign_responses_are_rejected() {
+        let complete = response("200 OK", "Authd-Version: 1\r\n", BODY);
         for text in [
-            answer("200 OK", "", FINE),
-            cut[..cut.len() - 1].to_owned(),
-            cut[..20].to_owned(),
-            answer("200 OK", "Authd-Version: 1\r\n", "{}"),
+            response("200 OK", "", BODY),
+            complete[..complete.len() - 1].to_owned(),
+            complete[..20].to_owned(),
+            response("200 OK", "Authd-Version: 1\r\n", "{}"),
             "nonsense\r\n\r\n".to_owned(),
             String::new(),
         ] {
-            assert!(matches!(asked(&text).0, Err(ClientError::Broken { .. })), "{text}");
+            assert!(matches!(exchange_with(&text).0, Err(ClientError::Broken { .. })), "{text}");
         }
     }
 
     #[test]
-    fn who_does_not_answer_is_not_waited_for_and_who_is_not_there_is_told() {
-        let place = tempfile::tempdir().unwrap();
-        let client = Client::new(place.path().join("s"));
-        let ask = || client.headers_blocking(None, None, Duration::from_millis(50));
-        assert!(matches!(ask(), Err(ClientError::NoDaemon { .. })));
+    fn silent_daemon_times_out_and_absent_daemon_is_reported() {
+        let directory = tempfile::tempdir().unwrap();
+        let client = Client::new(directory.path().join("s"));
+        let request = || client.headers_blocking(None, None, Duration::from_millis(50));
+        assert!(matches!(request(), Err(ClientError::NoDaemon { .. })));
         let _silent = UnixListener::bind(client.socket()).unwrap();
-        assert!(matches!(ask(), Err(ClientError::Problem(problem)) if problem.code == ErrorCode::Timeout));
+        assert!(
+            matches!(request(), Err(ClientError::Problem(problem)) if problem.code == ErrorCode::Timeout)
+        );
     }
 }

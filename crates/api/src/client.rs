@@ -1,7 +1,9 @@
-//! The only program text that connects to the socket: `authctl`, the tests and other Rust programs all
-//! use it. One connection a request, no pool, no retry.
+//! The client of the daemon. Every request opens its own connection; there is no pool and no retry.
 
-use std::path::{Path, PathBuf};
+use std::{
+    fmt::Display,
+    path::{Path, PathBuf},
+};
 
 use bytes::Bytes;
 use http::{HeaderMap, Method, Request, StatusCode, header};
@@ -22,39 +24,39 @@ pub use self::error::ClientError;
 mod error;
 pub(crate) mod peer;
 
-/// A handle on the daemon behind one socket.
+/// A client of the daemon that listens on one socket.
 #[derive(Clone, Debug)]
 pub struct Client {
     socket: PathBuf,
 }
 
-/// An answer whose body is still on its way.
+/// A response whose body has not been read.
 #[derive(Debug)]
-pub struct Streamed {
+pub struct StreamingResponse {
     /// The HTTP status.
     pub status: StatusCode,
-    /// The answer's headers.
+    /// The response's headers.
     pub headers: HeaderMap,
     body: Incoming,
     socket: PathBuf,
 }
 
-/// An answer, whole.
+/// A response with its complete body.
 #[derive(Clone, Debug)]
-pub struct Answer {
+pub struct Response {
     /// The HTTP status.
     pub status: StatusCode,
-    /// The answer's headers.
+    /// The response's headers.
     pub headers: HeaderMap,
-    /// The answer's body.
+    /// The response's body.
     pub body: Bytes,
 }
 
-/// The largest whole answer, in bytes: thousands of profiles fit; a runaway answer does not.
-pub(crate) const MAX_ANSWER: usize = 16 << 20;
+/// The longest complete body, in bytes. Thousands of profiles fit.
+pub(crate) const MAX_RESPONSE: usize = 16 << 20;
 
 impl Client {
-    /// A client of the daemon behind `socket`. Nothing is opened yet.
+    /// Creates a client of the daemon that listens on `socket`. Nothing is opened yet.
     pub fn new(socket: impl Into<PathBuf>) -> Self {
         Self { socket: socket.into() }
     }
@@ -64,17 +66,17 @@ impl Client {
         &self.socket
     }
 
-    /// The daemon's own state.
+    /// Gets the daemon's status.
     pub async fn status(&self) -> Result<Status, ClientError> {
-        self.ask(Method::GET, route::STATUS, NOTHING).await
+        self.request(Method::GET, route::STATUS, NO_BODY).await
     }
 
-    /// What keeps things from working, looked at now.
+    /// Runs the daemon's checks and gets their findings.
     pub async fn diagnosis(&self) -> Result<Diagnosis, ClientError> {
-        self.ask(Method::GET, route::DIAGNOSIS, NOTHING).await
+        self.request(Method::GET, route::DIAGNOSIS, NO_BODY).await
     }
 
-    /// Starts a login. A browser is for the caller to open; the daemon never does.
+    /// Starts a login. The caller opens the browser; the daemon never does.
     ///
     /// ```no_run
     /// use authd_api::{Client, ClientError, LoginBody, LoginState};
@@ -88,66 +90,68 @@ impl Client {
     ///     match (login.result, login.error) {
     ///         (Some(profile), _) => println!("signed in as {}", profile.email.unwrap_or_default()),
     ///         (None, Some(problem)) => println!("{}", problem.detail),
-    ///         (None, None) => println!("nobody came, or somebody called it off"),
+    ///         (None, None) => println!("the login expired or was cancelled"),
     ///     }
     ///     Ok(())
     /// }
     /// ```
     pub async fn start_login(&self, body: &LoginBody) -> Result<Login, ClientError> {
-        self.ask(Method::POST, route::LOGINS, Some(body)).await
+        self.request(Method::POST, route::LOGINS, Some(body)).await
     }
 
-    /// A login; with `wait` (seconds, at most 60) answered when its state changes or the time is up.
+    /// Gets a login. With `wait` (seconds, at most 60) the daemon responds when the login's state
+    /// changes or the time is up.
     pub async fn login(&self, id: &str, wait: Option<u64>) -> Result<Login, ClientError> {
         let query = wait.map(|seconds| format!("?wait={seconds}")).unwrap_or_default();
-        self.ask(Method::GET, &format!("{}{query}", route::login(id)), NOTHING).await
+        self.request(Method::GET, &format!("{}{query}", route::login(id)), NO_BODY).await
     }
 
-    /// Calls a login off.
+    /// Cancels a login.
     pub async fn cancel_login(&self, id: &str) -> Result<(), ClientError> {
-        self.send(Method::DELETE, &route::login(id), NOTHING).await.map(drop)
+        self.send(Method::DELETE, &route::login(id), NO_BODY).await.map(drop)
     }
 
-    /// All profiles.
+    /// Lists all profiles.
     pub async fn profiles(&self) -> Result<Profiles, ClientError> {
-        self.ask(Method::GET, route::PROFILES, NOTHING).await
+        self.request(Method::GET, route::PROFILES, NO_BODY).await
     }
 
-    /// One profile; `None` is the default one, here and below.
+    /// Gets one profile. Here and below, the name `None` is the default profile.
     pub async fn profile(&self, name: Option<&ProfileName>) -> Result<Profile, ClientError> {
-        self.ask(Method::GET, &route::profile(name), NOTHING).await
+        self.request(Method::GET, &route::profile(name), NO_BODY).await
     }
 
-    /// Makes it the default, or renames it.
+    /// Makes a profile the default, or renames it.
     pub async fn patch_profile(
         &self,
         name: Option<&ProfileName>,
         patch: &ProfilePatch,
     ) -> Result<Profile, ClientError> {
-        self.ask(Method::PATCH, &route::profile(name), Some(patch)).await
+        self.request(Method::PATCH, &route::profile(name), Some(patch)).await
     }
 
-    /// Signs it out; with `revoke` at the provider, too.
+    /// Deletes a profile. With `revoke` the daemon also revokes the grant at the provider.
     pub async fn delete_profile(&self, name: Option<&ProfileName>, revoke: bool) -> Result<(), ClientError> {
         let query = if revoke { "?revoke=true" } else { "" };
-        self.send(Method::DELETE, &format!("{}{query}", route::profile(name)), NOTHING).await.map(drop)
+        self.send(Method::DELETE, &format!("{}{query}", route::profile(name)), NO_BODY).await.map(drop)
     }
 
-    /// Ready headers, valid for at least `min_ttl` more seconds (the daemon's default when `None`).
+    /// Gets headers that are valid for at least `min_ttl` more seconds (the daemon's default when
+    /// `None`).
     ///
-    /// Ask anew for every request: the daemon answers from memory. Who meets 401 with them asks once for
-    /// [`refresh`](Self::refresh) with the headers that were refused, and then for the headers again.
+    /// Call it before every request; the daemon responds from memory. After a 401 response call
+    /// [`refresh`](Self::refresh) once with the rejected headers, and then get the headers again.
     ///
     /// ```no_run
     /// use authd_api::{Client, ClientError, Headers};
     ///
-    /// async fn ready(client: &Client, refused: Option<&Headers>) -> Result<Headers, ClientError> {
-    ///     if let Some(refused) = refused {
-    ///         client.refresh(Some(&refused.profile), &refused.rejected()).await?;
+    /// async fn headers(client: &Client, rejected: Option<&Headers>) -> Result<Headers, ClientError> {
+    ///     if let Some(rejected) = rejected {
+    ///         client.refresh(Some(&rejected.profile), &rejected.rejected()).await?;
     ///     }
-    ///     let ready = client.headers(None, Some(300)).await?;
-    ///     println!("for {}, until {:?}", ready.responses_url, ready.expires_at);
-    ///     Ok(ready)
+    ///     let headers = client.headers(None, Some(300)).await?;
+    ///     println!("for {}, until {:?}", headers.responses_url, headers.expires_at);
+    ///     Ok(headers)
     /// }
     /// ```
     pub async fn headers(
@@ -155,27 +159,28 @@ impl Client {
         name: Option<&ProfileName>,
         min_ttl: Option<u64>,
     ) -> Result<Headers, ClientError> {
-        self.ask(Method::GET, &headers_path(name, min_ttl), NOTHING).await
+        self.request(Method::GET, &headers_path(name, min_ttl), NO_BODY).await
     }
 
-    /// The path of a profile's relay: whatever follows it is passed on to the profile's base URL with the
-    /// headers put in, and after a 401 refreshed and sent again. With [`stream`](Self::stream) it is:
+    /// The path of a profile's relay. The daemon appends the rest of the request's path to the
+    /// profile's base URL, adds the headers and forwards the request. After a 401 response it
+    /// refreshes and sends the request again. With [`stream`](Self::stream):
     ///
     /// ```no_run
     /// use authd_api::{Client, ClientError};
     /// use http::{HeaderMap, Method};
     ///
-    /// async fn ask(client: &Client, question: &'static [u8]) -> Result<(), ClientError> {
+    /// async fn send(client: &Client, body: &'static [u8]) -> Result<(), ClientError> {
     ///     let path = format!("{}/responses", Client::relay_path(None));
-    ///     let mut answer = client.stream(Method::POST, &path, &HeaderMap::new(), question.into()).await?;
-    ///     while let Some(piece) = answer.chunk().await? {
-    ///         print!("{}", String::from_utf8_lossy(&piece));
+    ///     let mut response = client.stream(Method::POST, &path, &HeaderMap::new(), body.into()).await?;
+    ///     while let Some(chunk) = response.chunk().await? {
+    ///         print!("{}", String::from_utf8_lossy(&chunk));
     ///     }
     ///     Ok(())
     /// }
     /// ```
     ///
-    /// Another HTTP library takes the socket and this base URL:
+    /// With another HTTP library, connect to the socket and use this base URL:
     ///
     /// ```
     /// let base = format!("http://{}{}", authd_api::route::HOST, authd_api::Client::relay_path(None));
@@ -185,18 +190,18 @@ impl Client {
         route::below_profile(name, "relay")
     }
 
-    /// Takes over another program's login.
+    /// Imports another program's login.
     pub async fn import(&self, body: &ImportBody) -> Result<Profile, ClientError> {
-        self.ask(Method::POST, route::IMPORT, Some(body)).await
+        self.request(Method::POST, route::IMPORT, Some(body)).await
     }
 
-    /// Gives a login to another program, and forgets it.
+    /// Exports a login to another program and deletes its profile.
     pub async fn export(
         &self,
         name: Option<&ProfileName>,
         body: &ExportBody,
     ) -> Result<LoginFile, ClientError> {
-        self.ask(Method::POST, &route::below_profile(name, "export"), Some(body)).await
+        self.request(Method::POST, &route::below_profile(name, "export"), Some(body)).await
     }
 
     /// Keeps a Codex home supplied with fresh access tokens.
@@ -205,77 +210,76 @@ impl Client {
         name: Option<&ProfileName>,
         body: &CodexBody,
     ) -> Result<LoginFile, ClientError> {
-        self.ask(Method::PUT, &route::below_profile(name, "codex"), Some(body)).await
+        self.request(Method::PUT, &route::below_profile(name, "codex"), Some(body)).await
     }
 
-    /// Restores what was in a Codex home.
+    /// Stops that, and restores the Codex home's previous login.
     pub async fn uninstall_codex(
         &self,
         name: Option<&ProfileName>,
         body: &CodexBody,
     ) -> Result<LoginFile, ClientError> {
-        self.ask(Method::DELETE, &route::below_profile(name, "codex"), Some(body)).await
+        self.request(Method::DELETE, &route::below_profile(name, "codex"), Some(body)).await
     }
 
-    /// Moves every credential to another store.
+    /// Moves all credentials to another store.
     pub async fn migrate_store(&self, to: StoreKind) -> Result<Migrated, ClientError> {
-        self.ask(Method::POST, route::STORE_MIGRATE, Some(&MigrateBody { to })).await
+        self.request(Method::POST, route::STORE_MIGRATE, Some(&MigrateBody { to })).await
     }
 
-    /// Seals every credential with a new key.
+    /// Encrypts all credentials with a new key.
     pub async fn rekey_store(&self) -> Result<StoreStatus, ClientError> {
-        self.ask(Method::POST, route::STORE_REKEY, NOTHING).await
+        self.request(Method::POST, route::STORE_REKEY, NO_BODY).await
     }
 
-    /// Refreshes now.
+    /// Refreshes a profile now.
     pub async fn refresh(
         &self,
         name: Option<&ProfileName>,
         body: &RefreshBody,
     ) -> Result<Profile, ClientError> {
-        self.ask(Method::POST, &route::below_profile(name, "refresh"), Some(body)).await
+        self.request(Method::POST, &route::below_profile(name, "refresh"), Some(body)).await
     }
 
-    /// Any request with an optional JSON body, its answer read whole and parsed.
-    pub async fn ask<T: DeserializeOwned>(
+    /// Sends a request with an optional JSON body, and parses the response.
+    pub async fn request<T: DeserializeOwned>(
         &self,
         method: Method,
         path: &str,
         body: Option<&impl Serialize>,
     ) -> Result<T, ClientError> {
-        self.parsed(&self.send(method, path, body).await?)
+        self.parse(&self.send(method, path, body).await?)
     }
 
-    /// Any request with an optional JSON body, its answer read whole; a problem is an error.
+    /// Sends a request with an optional JSON body, and reads the response. A [`Problem`] is an
+    /// error.
     pub async fn send(
         &self,
         method: Method,
         path: &str,
         body: Option<&impl Serialize>,
-    ) -> Result<Answer, ClientError> {
-        let body = match body {
-            Some(body) => serde_json::to_vec(body).map_err(|error| self.broken(&error))?,
-            None => Vec::new(),
-        };
-        let answer = self.stream(method, path, &HeaderMap::new(), body.into()).await?.whole().await?;
-        answer.or_problem()
+    ) -> Result<Response, ClientError> {
+        let body = body.map(serde_json::to_vec).transpose().map_err(|error| self.broken(error))?;
+        let body = body.unwrap_or_default().into();
+        self.stream(method, path, &HeaderMap::new(), body).await?.collect().await?.or_problem()
     }
 
-    /// Any request; the answer's status and headers now, its body as it comes.
+    /// Sends a request. Returns as soon as the response's status and headers have arrived.
     pub async fn stream(
         &self,
         method: Method,
         path: &str,
         headers: &HeaderMap,
         body: Bytes,
-    ) -> Result<Streamed, ClientError> {
-        let stream = UnixStream::connect(&self.socket)
+    ) -> Result<StreamingResponse, ClientError> {
+        let socket = self.socket.clone();
+        let stream = UnixStream::connect(&socket)
             .await
-            .map_err(|source| ClientError::NoDaemon { socket: self.socket.clone(), source })?;
-        peer::check(&stream, &self.socket)?;
+            .map_err(|source| ClientError::NoDaemon { socket: socket.clone(), source })?;
+        peer::check(&stream, &socket)?;
         let (mut sender, connection) =
-            http1::handshake(TokioIo::new(stream)).await.map_err(|error| self.broken(&error))?;
-        // The connection's own end needs no report: whoever reads the body sees it break there.
+            http1::handshake(TokioIo::new(stream)).await.map_err(|error| self.broken(error))?;
+        // An error of the connection also fails the read of the body, which reports it.
         tokio::spawn(connection);
         let mut request = Request::builder().method(method).uri(path).header(header::HOST, route::HOST);
         if !body.is_empty() && !headers.contains_key(header::CONTENT_TYPE) {
@@ -284,75 +288,66 @@ impl Client {
         for (name, value) in headers {
             request = request.header(name, value);
         }
-        let request = request.body(Full::new(body)).map_err(|error| self.broken(&error))?;
-        let response = sender.send_request(request).await.map_err(|error| self.broken(&error))?;
+        let request = request.body(Full::new(body)).map_err(|error| self.broken(error))?;
+        let response = sender.send_request(request).await.map_err(|error| self.broken(error))?;
         let (parts, body) = response.into_parts();
-        self.of_authd(&parts.headers)?;
-        Ok(Streamed { status: parts.status, headers: parts.headers, body, socket: self.socket.clone() })
+        self.check_version_header(&parts.headers)?;
+        Ok(StreamingResponse { status: parts.status, headers: parts.headers, body, socket })
     }
 
-    /// Whoever else may answer on that socket, it is not to be believed.
-    pub(crate) fn of_authd(&self, headers: &HeaderMap) -> Result<(), ClientError> {
-        let known = headers.contains_key(VERSION_HEADER);
-        known.then_some(()).ok_or_else(|| self.broken(&"what answers there is not authd"))
+    /// Rejects the response of another program.
+    pub(crate) fn check_version_header(&self, headers: &HeaderMap) -> Result<(), ClientError> {
+        let is_authd = headers.contains_key(VERSION_HEADER);
+        is_authd.then_some(()).ok_or_else(|| self.broken("the program that listens there is not authd"))
     }
 
-    pub(crate) fn parsed<T: DeserializeOwned>(&self, answer: &Answer) -> Result<T, ClientError> {
-        serde_json::from_slice(&answer.body).map_err(|error| self.broken(&error))
+    pub(crate) fn parse<T: DeserializeOwned>(&self, response: &Response) -> Result<T, ClientError> {
+        serde_json::from_slice(&response.body).map_err(|error| self.broken(error))
     }
 
-    pub(crate) fn broken(&self, detail: &dyn ToString) -> ClientError {
-        broken(&self.socket, detail)
+    pub(crate) fn broken(&self, detail: impl Display) -> ClientError {
+        ClientError::broken(&self.socket, detail)
     }
 }
 
-impl Streamed {
-    /// The next piece of the body; `None` at its end.
+impl StreamingResponse {
+    /// Reads the next chunk of the body. Returns `None` at its end.
     pub async fn chunk(&mut self) -> Result<Option<Bytes>, ClientError> {
-        loop {
-            match self.body.frame().await {
-                None => return Ok(None),
-                Some(Ok(frame)) => {
-                    if let Ok(data) = frame.into_data() {
-                        return Ok(Some(data));
-                    }
-                }
-                Some(Err(error)) => return Err(broken(&self.socket, &error)),
+        while let Some(frame) = self.body.frame().await {
+            let frame = frame.map_err(|error| ClientError::broken(&self.socket, error))?;
+            if let Ok(data) = frame.into_data() {
+                return Ok(Some(data));
             }
         }
+        Ok(None)
     }
 
-    /// The body read to its end, at most 16 MiB of it.
-    pub async fn whole(self) -> Result<Answer, ClientError> {
-        let Self { status, headers, body, socket } = self;
-        let body = Limited::new(body, MAX_ANSWER).collect().await.map_err(|error| broken(&socket, &error))?;
-        Ok(Answer { status, headers, body: body.to_bytes() })
+    /// Reads the body to its end. Fails if it is longer than 16 MiB.
+    pub async fn collect(self) -> Result<Response, ClientError> {
+        let body = Limited::new(self.body, MAX_RESPONSE).collect().await;
+        let body = body.map_err(|error| ClientError::broken(&self.socket, error))?.to_bytes();
+        Ok(Response { status: self.status, headers: self.headers, body })
     }
 }
 
-impl Answer {
-    /// The answer itself, or the problem it carries.
+impl Response {
+    /// Returns the response, or the [`Problem`] in it as an error.
     pub fn or_problem(self) -> Result<Self, ClientError> {
         if self.status.as_u16() < 400 {
             return Ok(self);
         }
-        let problem = serde_json::from_slice(&self.body).unwrap_or_else(|_| {
-            let mut problem = Problem::new(ErrorCode::Unknown, format!("authd answered {}", self.status));
-            problem.status = self.status.as_u16();
-            problem
+        let problem = serde_json::from_slice(&self.body).unwrap_or_else(|_| Problem {
+            status: self.status.as_u16(),
+            ..Problem::new(ErrorCode::Unknown, format!("authd answered {}", self.status))
         });
         Err(ClientError::Problem(Box::new(problem)))
     }
 }
 
-/// No body: its type is any that can be serialised.
-const NOTHING: Option<&()> = None;
+/// No body. The type is arbitrary.
+const NO_BODY: Option<&()> = None;
 
 pub(crate) fn headers_path(name: Option<&ProfileName>, min_ttl: Option<u64>) -> String {
     let query = min_ttl.map(|seconds| format!("?min_ttl={seconds}")).unwrap_or_default();
     route::below_profile(name, &format!("headers{query}"))
-}
-
-fn broken(socket: &Path, detail: &dyn ToString) -> ClientError {
-    ClientError::Broken { socket: socket.to_path_buf(), detail: detail.to_string() }
 }

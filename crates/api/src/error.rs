@@ -1,56 +1,57 @@
-//! Every way a request can fail, as a code, and the message that carries it. The code alone decides the
-//! HTTP status and the exit code; which failure gets which code is the daemon's decision, not made here.
+//! Error codes, and the message that carries them. The code alone determines the HTTP status and
+//! the exit code. The daemon maps its failures to codes.
 
 use http::StatusCode;
 use serde::{Deserialize, Serialize};
 
 use crate::ProfileName;
 
-/// What went wrong, in one word that programs may branch on.
+/// The kind of failure. Programs may branch on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum ErrorCode {
-    /// The request itself is wrong: mend it before sending it again.
+    /// The request is invalid: correct it before you send it again.
     BadRequest,
     /// The caller may not use this socket: another user, a web page, or a wrong `Host`.
     Forbidden,
-    /// No profile of that name: sign in under it, or name another.
+    /// No profile has this name: sign in with it, or use another name.
     ProfileUnknown,
-    /// No login with that id: it ended more than ten minutes or 64 logins ago, or never was.
+    /// No login has this id: it ended more than ten minutes or 64 logins ago, or never existed.
     LoginUnknown,
-    /// No such route.
+    /// The route does not exist.
     NotFound,
-    /// The route exists, the method does not; `Allow` names those that do.
+    /// The route does not support the method; `Allow` lists the supported ones.
     MethodNotAllowed,
-    /// Nobody is signed in under this profile any more: a person has to sign in.
+    /// The profile is signed out: the user has to sign in.
     LoginRequired,
-    /// The provider or the person refused the login: read the detail, then start another.
+    /// The provider or the user rejected the login: read the detail, then start another login.
     LoginDenied,
-    /// The login was not finished in time: start another.
+    /// The login was not completed in time: start another.
     LoginExpired,
-    /// The request does not fit what is there now: a name is taken, or a mode cannot do this.
+    /// The request conflicts with the current state: a name is in use, or the mode does not support
+    /// it.
     Conflict,
-    /// The request is larger than any honest one.
+    /// The request is too large.
     TooLarge,
-    /// The provider could not be reached, or asks to wait: try again after `Retry-After`.
+    /// The provider cannot be reached, or limits the rate: try again after `Retry-After`.
     ProviderUnreachable,
-    /// The provider answered and refused: trying again as it is will not help.
+    /// The provider rejected the request: the same request fails again.
     ProviderRefused,
-    /// The keychain is locked: unlock it; authd heals by itself.
+    /// The keychain is locked: unlock it. No restart is necessary.
     StoreLocked,
-    /// The store does not answer truthfully: see `authctl doctor`; authd heals by itself.
+    /// The store does not work: run `authctl doctor`. No restart is necessary after the repair.
     StoreUnavailable,
     /// The callback server has no port: free one, or sign in by paste or device code.
     CallbackUnavailable,
-    /// The answer did not come within the deadline: try again.
+    /// The response did not arrive before the deadline: try again.
     Timeout,
-    /// This program holds too many connections, or too many logins are pending: end some, or try again after
-    /// `Retry-After`.
+    /// The client has too many connections, or too many logins are pending: close some, or try
+    /// again after `Retry-After`.
     TooManyRequests,
-    /// The daemon is stopping: the next one answers.
+    /// The daemon is shutting down: try again after its restart.
     ShuttingDown,
-    /// A bug in authd: please report it with the log.
+    /// A bug in authd: report it with the log.
     Internal,
     /// A code that this version of the client does not know.
     #[serde(other)]
@@ -59,7 +60,7 @@ pub enum ErrorCode {
 }
 
 impl ErrorCode {
-    /// All codes, in the order of the contract.
+    /// All codes, in the order of the documentation.
     pub const ALL: [Self; 21] = [
         Self::BadRequest,
         Self::Forbidden,
@@ -84,127 +85,82 @@ impl ErrorCode {
         Self::Unknown,
     ];
 
-    /// The HTTP status of an answer with this code.
+    /// The HTTP status of a response with this code.
     pub fn status(self) -> StatusCode {
-        match self {
-            Self::BadRequest => StatusCode::BAD_REQUEST,
-            Self::Forbidden => StatusCode::FORBIDDEN,
-            Self::ProfileUnknown | Self::LoginUnknown | Self::NotFound => StatusCode::NOT_FOUND,
-            Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
-            Self::LoginRequired | Self::LoginDenied | Self::LoginExpired | Self::Conflict => {
-                StatusCode::CONFLICT
-            }
-            Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
-            Self::ProviderRefused => StatusCode::BAD_GATEWAY,
-            Self::ProviderUnreachable
-            | Self::StoreLocked
-            | Self::StoreUnavailable
-            | Self::CallbackUnavailable
-            | Self::ShuttingDown => StatusCode::SERVICE_UNAVAILABLE,
-            Self::Timeout => StatusCode::GATEWAY_TIMEOUT,
-            Self::TooManyRequests => StatusCode::TOO_MANY_REQUESTS,
-            Self::Internal | Self::Unknown => StatusCode::INTERNAL_SERVER_ERROR,
-        }
+        StatusCode::from_u16(self.properties().1).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
     }
 
-    /// The exit code of an `authctl` that met this code.
+    /// The exit code of `authctl` after an error with this code.
     pub fn exit_code(self) -> u8 {
-        match self {
-            Self::Internal | Self::Unknown => 1,
-            Self::BadRequest | Self::MethodNotAllowed | Self::Conflict | Self::TooLarge => 2,
-            Self::ProfileUnknown | Self::LoginUnknown | Self::NotFound => 3,
-            Self::LoginRequired | Self::LoginDenied | Self::LoginExpired => 4,
-            Self::ProviderUnreachable | Self::ProviderRefused | Self::Timeout => 5,
-            Self::Forbidden => 6,
-            Self::StoreLocked | Self::StoreUnavailable => 7,
-            Self::CallbackUnavailable => 8,
-            Self::ShuttingDown | Self::TooManyRequests => 9,
-        }
+        self.properties().2
     }
 
-    /// The code as it stands on the wire.
+    /// The code as it appears in JSON.
     pub fn as_str(self) -> &'static str {
-        match self {
-            Self::BadRequest => "bad_request",
-            Self::Forbidden => "forbidden",
-            Self::ProfileUnknown => "profile_unknown",
-            Self::LoginUnknown => "login_unknown",
-            Self::NotFound => "not_found",
-            Self::MethodNotAllowed => "method_not_allowed",
-            Self::LoginRequired => "login_required",
-            Self::LoginDenied => "login_denied",
-            Self::LoginExpired => "login_expired",
-            Self::Conflict => "conflict",
-            Self::TooLarge => "too_large",
-            Self::ProviderUnreachable => "provider_unreachable",
-            Self::ProviderRefused => "provider_refused",
-            Self::StoreLocked => "store_locked",
-            Self::StoreUnavailable => "store_unavailable",
-            Self::CallbackUnavailable => "callback_unavailable",
-            Self::Timeout => "timeout",
-            Self::TooManyRequests => "too_many_requests",
-            Self::ShuttingDown => "shutting_down",
-            Self::Internal => "internal",
-            Self::Unknown => "unknown",
-        }
+        self.properties().0
     }
 
-    /// The short title of this kind of problem, the same for every occurrence (RFC 9457, section 3.1.4).
+    /// The short title, the same for every problem with this code (RFC 9457, section 3.1.4).
     pub fn title(self) -> &'static str {
+        self.properties().3
+    }
+
+    /// The JSON form, the HTTP status, the exit code of `authctl`, and the title.
+    fn properties(self) -> (&'static str, u16, u8, &'static str) {
         match self {
-            Self::BadRequest => "Bad request",
-            Self::Forbidden => "Not allowed on this socket",
-            Self::ProfileUnknown => "No such profile",
-            Self::LoginUnknown => "No such login",
-            Self::NotFound => "No such route",
-            Self::MethodNotAllowed => "No such method on this route",
-            Self::LoginRequired => "Sign-in required",
-            Self::LoginDenied => "Sign-in refused",
-            Self::LoginExpired => "Sign-in ran out of time",
-            Self::Conflict => "Not possible as things are",
-            Self::TooLarge => "Request too large",
-            Self::ProviderUnreachable => "Provider out of reach",
-            Self::ProviderRefused => "Provider refused",
-            Self::StoreLocked => "Keychain locked",
-            Self::StoreUnavailable => "Credential store unavailable",
-            Self::CallbackUnavailable => "Callback server unavailable",
-            Self::Timeout => "No answer in time",
-            Self::TooManyRequests => "Too many requests at once",
-            Self::ShuttingDown => "Stopping",
-            Self::Internal => "Internal error",
-            Self::Unknown => "Unknown error",
+            Self::BadRequest => ("bad_request", 400, 2, "Bad request"),
+            Self::Forbidden => ("forbidden", 403, 6, "Not allowed on this socket"),
+            Self::ProfileUnknown => ("profile_unknown", 404, 3, "No such profile"),
+            Self::LoginUnknown => ("login_unknown", 404, 3, "No such login"),
+            Self::NotFound => ("not_found", 404, 3, "No such route"),
+            Self::MethodNotAllowed => ("method_not_allowed", 405, 2, "Method not allowed"),
+            Self::LoginRequired => ("login_required", 409, 4, "Sign-in required"),
+            Self::LoginDenied => ("login_denied", 409, 4, "Sign-in refused"),
+            Self::LoginExpired => ("login_expired", 409, 4, "Sign-in expired"),
+            Self::Conflict => ("conflict", 409, 2, "Conflict"),
+            Self::TooLarge => ("too_large", 413, 2, "Request too large"),
+            Self::ProviderUnreachable => ("provider_unreachable", 503, 5, "Provider unreachable"),
+            Self::ProviderRefused => ("provider_refused", 502, 5, "Provider refused"),
+            Self::StoreLocked => ("store_locked", 503, 7, "Keychain locked"),
+            Self::StoreUnavailable => ("store_unavailable", 503, 7, "Credential store unavailable"),
+            Self::CallbackUnavailable => ("callback_unavailable", 503, 8, "Callback server unavailable"),
+            Self::Timeout => ("timeout", 504, 5, "Timeout"),
+            Self::TooManyRequests => ("too_many_requests", 429, 9, "Too many requests"),
+            Self::ShuttingDown => ("shutting_down", 503, 9, "Shutting down"),
+            Self::Internal => ("internal", 500, 1, "Internal error"),
+            Self::Unknown => ("unknown", 500, 1, "Unknown error"),
         }
     }
 }
 
-/// The body of every answer of status 400 and above (RFC 9457).
+/// The body of every response of status 400 and above (RFC 9457).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Problem {
     /// `urn:authd:problem:{code}`.
     #[serde(rename = "type")]
     pub kind: String,
-    /// The same for every problem of this code.
+    /// The short title, the same for every problem with this code.
     pub title: String,
     /// The HTTP status.
     pub status: u16,
-    /// The code to branch on.
+    /// The kind of failure, for programs.
     pub code: ErrorCode,
-    /// What happened this time, for a person. Never a secret, never a provider's raw words.
+    /// What failed and why, for the user. It contains no secret and no raw text of the provider.
     pub detail: String,
-    /// What to do about it: a command, where one helps.
+    /// What the user can do: a command if there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hint: Option<String>,
-    /// The profile it is about.
+    /// The affected profile.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub profile: Option<ProfileName>,
-    /// Seconds after which trying again makes sense; the same as the `Retry-After` header.
+    /// Seconds to wait before a retry; the same as the `Retry-After` header.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry_after: Option<u64>,
 }
 
 impl Problem {
-    /// A problem of this code; what happened is the detail.
+    /// Creates a problem.
     pub fn new(code: ErrorCode, detail: impl Into<String>) -> Self {
         Self {
             kind: format!("urn:authd:problem:{}", code.as_str()),
@@ -218,21 +174,21 @@ impl Problem {
         }
     }
 
-    /// The same with what to do about it.
+    /// Sets the hint.
     #[must_use]
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
         self
     }
 
-    /// The same with the profile it is about.
+    /// Sets the affected profile.
     #[must_use]
     pub fn about(mut self, profile: &ProfileName) -> Self {
         self.profile = Some(profile.clone());
         self
     }
 
-    /// The same with the seconds to wait before trying again.
+    /// Sets the seconds to wait before a retry.
     #[must_use]
     pub fn retry_after(mut self, seconds: u64) -> Self {
         self.retry_after = Some(seconds);
@@ -245,16 +201,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_word_on_the_wire_is_the_word_in_the_table() {
+    fn json_form_is_the_same_as_in_the_table() {
         for code in ErrorCode::ALL {
             assert_eq!(serde_json::to_value(code).unwrap(), code.as_str());
         }
-        let later: ErrorCode = serde_json::from_str("\"coined_later\"").unwrap();
-        assert_eq!(later, ErrorCode::Unknown);
+        let unknown: ErrorCode = serde_json::from_str("\"coined_later\"").unwrap();
+        assert_eq!(unknown, ErrorCode::Unknown);
     }
 
     #[test]
-    fn codes_statuses_and_exits_are_pinned() {
+    fn codes_statuses_and_exit_codes_are_pinned() {
         let table: Vec<_> = ErrorCode::ALL
             .map(|code| format!("{} {} {}", code.as_str(), code.status().as_u16(), code.exit_code()))
             .into();
@@ -262,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn a_problem_reads_as_in_the_contract() {
+    fn problem_has_the_documented_json_form() {
         let name: ProfileName = "work".parse().unwrap();
         let problem = Problem::new(ErrorCode::LoginRequired, "profile \"work\" is signed out")
             .hint("run: authctl login work")

@@ -1,52 +1,52 @@
-//! The words on authd's socket: every message, path, error code and file place, and the one client
-//! that speaks them. It decides nothing and keeps nothing.
+//! The protocol of authd's socket: messages, routes, error codes, paths, and the client.
 //!
-//! The protocol is HTTP/1.1 with JSON over a Unix stream socket, so that `curl --unix-socket` and any
-//! language's HTTP library are clients too:
+//! The protocol is HTTP/1.1 with JSON over a Unix stream socket, so `curl --unix-socket` and the
+//! HTTP libraries of other languages are clients, too:
 //!
 //! ```text
 //! curl --unix-socket "$XDG_RUNTIME_DIR/authd/authd.sock" http://authd/v1/profiles/-/headers
 //! ```
 //!
-//! * The request's `Host` is `authd` or `localhost`; `Origin` and `Referer` are refused, so that no web
-//!   page can reach the daemon.
-//! * Every answer of status 400 and above is a [`Problem`] (RFC 9457); its [`ErrorCode`] alone decides
-//!   the status and `authctl`'s exit code.
-//! * Unknown fields are ignored in answers and refused in requests.
+//! * The request's `Host` is `authd` or `localhost`. The daemon rejects `Origin` and `Referer`, so
+//!   no web
+//!   page can use it.
+//! * Every response of status 400 and above is a [`Problem`] (RFC 9457). Its [`ErrorCode`]
+//!   determines the
+//!   status and the exit code of `authctl`.
+//! * Unknown fields are ignored in responses and rejected in requests.
 //!
-//! A whole program that asks OpenAI who may be asked, as whoever is signed in, and knows what to do when
-//! nobody is:
+//! A complete program that lists the models of the default profile:
 //!
 //! ```no_run
 //! use authd_api::{Client, ClientError, Paths};
-//! use http::{HeaderMap, Method};
+//! use http::Method;
 //!
 //! #[tokio::main(flavor = "current_thread")]
 //! async fn main() -> Result<(), Box<dyn std::error::Error>> {
 //!     let client = Client::new(Paths::from_env()?.socket);
 //!     let path = format!("{}/models?client_version=0.34.0", Client::relay_path(None));
-//!     let asked = async {
-//!         client.stream(Method::GET, &path, &HeaderMap::new(), "".into()).await?.whole().await?.or_problem()
-//!     };
-//!     match asked.await {
-//!         Ok(answer) => println!("{}", String::from_utf8_lossy(&answer.body)),
-//!         // The code is for programs, the detail and the hint are for people.
+//!     let result = client.send(Method::GET, &path, None::<&()>).await;
+//!     match result {
+//!         Ok(response) => println!("{}", String::from_utf8_lossy(&response.body)),
+//!         // The code is for programs; the detail and the hint are for the user.
 //!         Err(ClientError::Problem(problem)) => {
 //!             eprintln!("{}\n{}", problem.detail, problem.hint.unwrap_or_default());
 //!             std::process::exit(problem.code.exit_code().into());
 //!         }
-//!         Err(no_daemon) => return Err(no_daemon.into()),
+//!         Err(error) => return Err(error.into()),
 //!     }
 //!     Ok(())
 //! }
 //! ```
 //!
-//! [`Client::headers`] is for programs that call OpenAI themselves ([`Client::headers_blocking`], if they are not
-//! asynchronous), [`Headers::token`] for those that want
-//! the bare token, [`Client::start_login`] for those that sign a person in, and [`Client::relay_path`] for
-//! those that want to know nothing of headers at all.
+//! Choose the call by what the program does:
 //!
-//! The whole contract, with its routes and examples, is `docs/api.md`, and for machines `docs/openapi.json`.
+//! * [`Client::relay_path`]: send requests through the daemon, which adds the headers.
+//! * [`Client::headers`] or [`Client::headers_blocking`]: call OpenAI directly.
+//! * [`Headers::token`]: use a library that needs only the token.
+//! * [`Client::start_login`]: sign the user in.
+//!
+//! `docs/api.md` documents all routes with examples; `docs/openapi.json` is the OpenAPI document.
 
 mod blocking;
 mod client;
@@ -58,7 +58,7 @@ pub mod openapi;
 mod paths;
 pub mod route;
 
-pub use client::{Answer, Client, ClientError, Streamed};
+pub use client::{Client, ClientError, Response, StreamingResponse};
 pub use error::{ErrorCode, Problem};
 pub use message::{
     ApiKeyBody, CallbackBody, CallbackState, CallbackStatus, CodexBody, Diagnosis, ExportBody, Finding,
@@ -69,14 +69,14 @@ pub use message::{
 pub use name::{NameError, ProfileName};
 pub use paths::{PathError, Paths};
 
-/// The header every answer carries: the daemon's version.
+/// The header of every response, with the daemon's version.
 pub const VERSION_HEADER: &str = "authd-version";
 
-/// The header of a refusal that says which request it was: the log names it so, too.
+/// The header of every [`Problem`], with the request's id in the daemon's log.
 pub const REQUEST_HEADER: &str = "authd-request";
 
-/// The header of a relayed 401 that says which generation the credential is now: it was renewed, but the
-/// request's body was not at hand any more. Whoever sends the request again is served.
+/// The header of a relayed 401 response, with the credential's new generation. The daemon refreshed
+/// the credential but did not have the complete request body any more. Send the request again.
 pub const RENEWED_HEADER: &str = "authd-renewed";
 
 /// The media type of a [`Problem`] (RFC 9457, section 6.1).

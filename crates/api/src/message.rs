@@ -1,57 +1,59 @@
-//! Plain structs for every message of the contract. They carry no rules: what may be in them is decided
-//! where they are made.
+//! The messages, as plain structs without validation.
 //!
-//! Bodies of requests refuse unknown fields; bodies of answers ignore them, so that old clients read
-//! newer daemons.
+//! Request bodies reject unknown fields. Response bodies ignore them, so that old clients can read
+//! the responses of newer daemons.
+
+use std::fmt;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-pub use self::login::{CallbackBody, Flow, Login, LoginBody, LoginState, ModePreference};
-pub use self::upkeep::{
+pub use self::admin::{
     CodexBody, Diagnosis, ExportBody, Finding, FindingState, ImportBody, LoginFile, LoginFileOutcome,
     MigrateBody, Migrated, Program,
 };
+pub use self::login::{CallbackBody, Flow, Login, LoginBody, LoginState, ModePreference};
 use crate::{Problem, ProfileName};
 
+mod admin;
 mod login;
-mod upkeep;
 
-/// `GET /v1/status`.
+/// The response to `GET /v1/status`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Status {
     /// The daemon's version.
     pub version: String,
-    /// Its process id.
+    /// The daemon's process id.
     pub pid: u32,
-    /// When it started.
+    /// When the daemon started.
     #[cfg_attr(feature = "schema", schemars(with = "crate::openapi::Moment"))]
     pub started_at: Timestamp,
     /// The callback server that browsers return to.
     pub callback: CallbackStatus,
-    /// Where credentials are kept.
+    /// The credential store.
     pub store: StoreStatus,
-    /// How many profiles there are; unknown while the store cannot be listed.
+    /// The number of profiles; `null` while the store cannot be listed.
     pub profiles: Option<usize>,
-    /// How many logins wait for their person.
+    /// The number of logins that wait for the user.
     pub pending_logins: usize,
-    /// The profile used when none is named.
+    /// The default profile.
     pub default_profile: Option<ProfileName>,
-    /// The model that the configuration names for questions; clients without a wish of their own use it.
+    /// The model that the configuration selects for questions. Clients use it if the user selects
+    /// none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub model: Option<String>,
 }
 
-/// The callback server, as [`Status`] shows it.
+/// The state of the callback server.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct CallbackStatus {
-    /// Whether a browser would be answered.
+    /// Whether the server accepts browsers.
     pub state: CallbackState,
-    /// The addresses it listens on.
+    /// The addresses that the server listens on.
     pub addresses: Vec<String>,
-    /// Why it does not listen, or who holds its port.
+    /// Why the server does not listen, or which program uses its port.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub detail: Option<String>,
 }
@@ -61,11 +63,11 @@ pub struct CallbackStatus {
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum CallbackState {
-    /// It listens.
+    /// The server listens.
     Listening,
-    /// It gave its port to another program for a short while.
+    /// The server released its port to another program for a short time.
     Yielded,
-    /// It has no port.
+    /// The server has no port.
     Unavailable,
     /// A state that this version of the client does not know.
     #[serde(other)]
@@ -73,15 +75,15 @@ pub enum CallbackState {
     Unknown,
 }
 
-/// The credential store, as [`Status`] shows it.
+/// The state of the credential store.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct StoreStatus {
-    /// Which store is in use; absent until one answered.
+    /// The kind of store in use; `null` until one works.
     pub kind: Option<StoreKind>,
-    /// Whether it answers.
+    /// Whether the store works.
     pub state: StoreState,
-    /// Why this store, or what is wrong with it.
+    /// Where the credentials are, or what is wrong.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub detail: Option<String>,
 }
@@ -95,7 +97,7 @@ pub enum StoreKind {
     Keychain,
     /// age-encrypted files in the state directory.
     File,
-    /// Nothing survives the daemon.
+    /// Memory: credentials are lost when the daemon ends.
     Memory,
     /// A kind that this version of the client does not know.
     #[serde(other)]
@@ -103,16 +105,16 @@ pub enum StoreKind {
     Unknown,
 }
 
-/// Whether the store answers.
+/// Whether the store works.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum StoreState {
-    /// It answers truthfully.
+    /// The store works.
     Ready,
-    /// It wants to be unlocked by a person.
+    /// The user has to unlock the store.
     Locked,
-    /// It does not answer, or not truthfully.
+    /// The store does not respond, or does not return what was written.
     Unavailable,
     /// A state that this version of the client does not know.
     #[serde(other)]
@@ -120,7 +122,7 @@ pub enum StoreState {
     Unknown,
 }
 
-/// The credential a profile uses.
+/// The kind of credential that a profile uses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
@@ -136,52 +138,52 @@ pub enum Mode {
     Unknown,
 }
 
-/// `GET /v1/profiles`.
+/// The response to `GET /v1/profiles`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Profiles {
-    /// The profile used when none is named.
+    /// The default profile.
     pub default: Option<ProfileName>,
-    /// All of them, by name.
+    /// All profiles, sorted by name.
     pub profiles: Vec<Profile>,
 }
 
-/// One signed-in identity. Never a secret.
+/// A signed-in identity. Contains no secret.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Profile {
-    /// Its name.
+    /// The profile's name.
     pub name: ProfileName,
-    /// Whether it is the default one.
+    /// Whether this is the default profile.
     pub default: bool,
-    /// Whether it can be used.
+    /// Whether the profile can be used.
     pub state: ProfileState,
-    /// The credential it uses.
+    /// The kind of credential that the profile uses.
     pub mode: Option<Mode>,
-    /// Why that one.
+    /// Why the profile uses this kind.
     pub mode_reason: Option<String>,
-    /// Who.
+    /// The user's email address.
     pub email: Option<String>,
     /// The plan, as the provider names it.
     pub plan: Option<String>,
-    /// The workspace.
+    /// The workspace's account id.
     pub account_id: Option<String>,
-    /// The API organisation.
+    /// The API organisation's id.
     pub organization_id: Option<String>,
-    /// The API project.
+    /// The API project's id.
     pub project_id: Option<String>,
-    /// Counts up with every change of the credential.
+    /// Increases with every change of the credential.
     pub generation: u64,
-    /// When the credential expires; absent for an API key.
+    /// When the credential expires; `null` for an API key.
     #[cfg_attr(feature = "schema", schemars(with = "Option<crate::openapi::Moment>"))]
     pub expires_at: Option<Timestamp>,
     /// When the next refresh is due.
     #[cfg_attr(feature = "schema", schemars(with = "Option<crate::openapi::Moment>"))]
     pub refresh_at: Option<Timestamp>,
-    /// When the last refresh succeeded, or the login.
+    /// When the last refresh or login succeeded.
     #[cfg_attr(feature = "schema", schemars(with = "Option<crate::openapi::Moment>"))]
     pub last_refresh: Option<Timestamp>,
-    /// What went wrong last, while it still matters.
+    /// The last error, while it still applies.
     pub last_error: Option<Problem>,
 }
 
@@ -190,17 +192,17 @@ pub struct Profile {
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum ProfileState {
-    /// It answers from memory.
+    /// The daemon serves the credential from memory.
     Ready,
-    /// It answers, and a refresh runs.
+    /// The credential is valid, and a refresh runs.
     Refreshing,
-    /// Its token has run out; a refresh is on its way or waits for the provider.
+    /// The token has expired. A refresh runs or waits for its retry.
     Expired,
-    /// A person has to sign in.
+    /// The user has to sign in.
     LoginRequired,
-    /// It answers, but the store has not taken the newest credential yet.
+    /// The credential is valid, but the store has not saved the newest one yet.
     Unsaved,
-    /// Its record has not been read yet: the store does not give it.
+    /// The store has not returned the profile's record yet.
     Unread,
     /// A state that this version of the client does not know.
     #[serde(other)]
@@ -208,17 +210,17 @@ pub enum ProfileState {
     Unknown,
 }
 
-/// The body of `PATCH /v1/profiles/{profile}`: one of the two.
+/// The body of `PATCH /v1/profiles/{profile}`, with at least one field.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 #[cfg_attr(feature = "schema", schemars(transform = crate::openapi::one_at_least))]
 pub struct ProfilePatch {
-    /// `true`: make it the default one.
+    /// `true` makes the profile the default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "schema", schemars(with = "Option<crate::openapi::True>"))]
     pub default: Option<bool>,
-    /// Its new name.
+    /// The profile's new name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<ProfileName>,
 }
@@ -228,7 +230,7 @@ pub struct ProfilePatch {
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct ApiKeyBody {
-    /// The key: one word of printable ASCII letters; space around it is taken off.
+    /// The key: printable ASCII without spaces. Surrounding whitespace is removed.
     #[cfg_attr(feature = "schema", schemars(regex(pattern = r"^\s*[!-~]+\s*$")))]
     pub api_key: String,
 }
@@ -238,101 +240,104 @@ pub struct ApiKeyBody {
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct RefreshBody {
-    /// The generation that an upstream refused with 401: refresh only if it is still the current one.
-    /// Written without a fraction, even one of zero.
+    /// The generation that an upstream server rejected with 401. The daemon refreshes only if it is
+    /// still the current one. An integer, without a fraction.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rejected_generation: Option<u64>,
-    /// The grant that the rejected generation belongs to, as Headers tells it; another grant's rejection is
-    /// ignored.
+    /// The grant of the rejected generation, from `Headers`. The daemon ignores a rejection of
+    /// another grant.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub grant_id: Option<String>,
 }
 
-/// Ready headers. The one message that carries a secret.
+/// The headers of a request to the provider. No other response contains a secret.
 #[derive(Clone, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Headers {
-    /// The profile they belong to.
+    /// The profile.
     pub profile: ProfileName,
-    /// The credential they carry.
+    /// The kind of credential.
     pub mode: Mode,
-    /// The base URL they are good for.
+    /// The base URL that accepts the headers.
     pub base_url: String,
     /// `{base_url}/responses`.
     pub responses_url: String,
-    /// Ordered pairs of name and value.
+    /// Pairs of name and value, in order.
     pub headers: Vec<(String, String)>,
-    /// Counts up with every change of the credential.
+    /// Increases with every change of the credential.
     pub generation: u64,
-    /// Random id of the grant, made at sign-in; with the generation it names the credential.
+    /// The grant's random id, generated at sign-in. Together with the generation it identifies the
+    /// credential.
     #[serde(default)]
     pub grant_id: String,
-    /// When they stop working; absent for an API key.
+    /// When the credential expires; `null` for an API key.
     #[cfg_attr(feature = "schema", schemars(with = "Option<crate::openapi::Moment>"))]
     pub expires_at: Option<Timestamp>,
 }
 
 impl Headers {
-    /// The bare bearer token, for a library that makes the header itself. In ChatGPT mode the other
-    /// headers are needed as well.
+    /// The bearer token, for a library that builds the header itself. In ChatGPT mode the other
+    /// headers are necessary, too.
     ///
     /// ```no_run
     /// use authd_api::{Client, ClientError};
     ///
     /// async fn token(client: &Client) -> Result<Option<String>, ClientError> {
-    ///     let ready = client.headers(None, None).await?;
-    ///     Ok(ready.token().map(str::to_owned))
+    ///     let headers = client.headers(None, None).await?;
+    ///     Ok(headers.token().map(str::to_owned))
     /// }
     /// ```
     pub fn token(&self) -> Option<&str> {
         self.value("authorization")?.strip_prefix("Bearer ")
     }
 
-    /// The body of a [refresh](crate::Client::refresh) after an upstream refused these headers with 401. A
-    /// daemon that tells no grant knows no such field, so none is sent to it.
+    /// The body of a refresh after an upstream server rejected these headers with 401. An older
+    /// daemon sends no grant id and rejects the field, so it is omitted then.
     pub fn rejected(&self) -> RefreshBody {
         let grant_id = Some(self.grant_id.clone()).filter(|id| !id.is_empty());
         RefreshBody { rejected_generation: Some(self.generation), grant_id }
     }
 
-    /// The value of one header, its name in any case.
+    /// The value of a header. The name is case-insensitive.
     pub fn value(&self, name: &str) -> Option<&str> {
         self.headers.iter().find(|(n, _)| n.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str())
     }
 }
 
-// The three messages with a secret in them have a Debug that says nothing.
-macro_rules! silent_debug {
-    ($($message:ident),*) => {$(
-        impl std::fmt::Debug for $message {
-            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                f.write_str(concat!(stringify!($message), " { [redacted] }"))
-            }
-        }
-    )*};
+/// Contains no secret.
+impl fmt::Debug for ApiKeyBody {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ApiKeyBody { [redacted] }")
+    }
 }
-silent_debug!(CallbackBody, ApiKeyBody, Headers);
+
+/// Contains no secret.
+impl fmt::Debug for Headers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Headers { [redacted] }")
+    }
+}
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn a_state_that_this_version_does_not_know_is_unknown() {
+    fn state_of_a_later_version_is_unknown() {
         let read = |text: &str| serde_json::from_str::<ProfileState>(text).unwrap();
         assert_eq!(read("\"unread\""), ProfileState::Unread);
         assert_eq!(read("\"coined_later\""), ProfileState::Unknown);
     }
 
     #[test]
-    fn a_rejection_names_the_grant_if_the_daemon_tells_one() {
+    fn rejection_contains_the_grant_id_if_the_daemon_sent_one() {
         let mut headers = serde_json::json!({"profile": "work", "mode": "chatgpt", "base_url": "",
             "responses_url": "", "headers": [], "generation": 7, "expires_at": null});
         let body = |headers: &serde_json::Value| {
             let headers: Headers = serde_json::from_value(headers.clone()).unwrap();
             serde_json::to_value(headers.rejected()).unwrap()
         };
-        // An older daemon refuses a field that it does not know.
+        // An older daemon rejects an unknown field.
         assert_eq!(body(&headers), serde_json::json!({"rejected_generation": 7}));
         headers["grant_id"] = "g1".into();
         assert_eq!(body(&headers), serde_json::json!({"rejected_generation": 7, "grant_id": "g1"}));

@@ -1,4 +1,4 @@
-//! The name of a profile, parsed at every door. It says nothing about whether the profile exists.
+//! The name of a profile. A valid name does not mean that the profile exists.
 
 use std::{borrow::Borrow, fmt, str::FromStr, sync::Arc};
 
@@ -6,21 +6,21 @@ use serde::{Deserialize, Serialize};
 
 /// A profile's name: `[a-z0-9][a-z0-9._-]{0,63}`.
 ///
-/// It is safe in a file name, a URL path and a shell word as it stands. A clone is the same text in the same place.
+/// It needs no escaping in a file name, a URL path or a shell word. Clones share the text.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct ProfileName(Arc<str>);
 
-/// A text that cannot be a profile's name; its message says what one looks like.
+/// The text is not a valid profile name. The message describes valid names.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("not a profile name: use 1 to 64 of a-z, 0-9, '.', '_' and '-', beginning with a letter or a digit")]
+#[error("not a profile name: use 1 to 64 of a-z, 0-9, '.', '_' and '-', starting with a letter or a digit")]
 pub struct NameError;
 
 impl ProfileName {
-    /// The longest name, in bytes: with a store's prefix and suffix it still fits a file name.
+    /// The longest name, in bytes. With a store's prefix and suffix it still fits into a file name.
     pub const MAX: usize = 64;
 
-    /// The profile that a first login gets when none is named.
+    /// The name of the profile that a login without a name creates.
     pub fn first() -> Self {
         Self("default".into())
     }
@@ -30,12 +30,12 @@ impl ProfileName {
         &self.0
     }
 
-    /// The `n`th alternative to a taken name: `work` → `work-2`.
+    /// The `n`th alternative to a name that is in use: `work` → `work-2`.
     #[must_use]
     pub fn alternative(&self, n: usize) -> Self {
         let suffix = format!("-{n}");
-        let kept = self.0.len().min(Self::MAX - suffix.len());
-        Self(format!("{}{suffix}", &self.0[..kept]).into())
+        let length = self.0.len().min(Self::MAX - suffix.len());
+        Self(format!("{}{suffix}", &self.0[..length]).into())
     }
 }
 
@@ -43,11 +43,11 @@ impl FromStr for ProfileName {
     type Err = NameError;
 
     fn from_str(text: &str) -> Result<Self, NameError> {
-        let letter = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit();
-        let mut bytes = text.bytes();
-        let starts = bytes.next().is_some_and(letter);
-        let goes_on = bytes.all(|b| letter(b) || matches!(b, b'.' | b'_' | b'-'));
-        if starts && goes_on && text.len() <= Self::MAX { Ok(Self(text.into())) } else { Err(NameError) }
+        let is_alphanumeric = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit();
+        let is_valid = text.len() <= Self::MAX
+            && text.bytes().next().is_some_and(is_alphanumeric)
+            && text.bytes().all(|b| is_alphanumeric(b) || matches!(b, b'.' | b'_' | b'-'));
+        if is_valid { Ok(Self(text.into())) } else { Err(NameError) }
     }
 }
 
@@ -82,17 +82,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_are_parsed_at_the_door() {
-        for good in ["default", "w", "0", "work-2", "a.b_c-d", &"x".repeat(64)] {
-            assert!(good.parse::<ProfileName>().is_ok(), "{good}");
+    fn parse_accepts_valid_names_only() {
+        for valid in ["default", "w", "0", "work-2", "a.b_c-d", &"x".repeat(64)] {
+            assert!(valid.parse::<ProfileName>().is_ok(), "{valid}");
         }
-        for bad in ["", "-", "-a", ".", "..", "Work", "a/b", "a b", "ä", "a\n", "a\0", &"x".repeat(65)] {
-            assert!(bad.parse::<ProfileName>().is_err(), "{bad:?}");
+        for invalid in ["", "-", "-a", ".", "..", "Work", "a/b", "a b", "ä", "a\n", "a\0", &"x".repeat(65)] {
+            assert!(invalid.parse::<ProfileName>().is_err(), "{invalid:?}");
         }
     }
 
     #[test]
-    fn an_alternative_is_a_name_again_even_at_full_length() {
+    fn alternative_to_a_longest_name_is_a_valid_name() {
         let longest: ProfileName = "x".repeat(64).parse().unwrap();
         let next = longest.alternative(12);
         assert_eq!(next.as_str().parse::<ProfileName>().as_ref(), Ok(&next));

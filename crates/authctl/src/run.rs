@@ -12,7 +12,7 @@ mod store;
 use std::{ffi::OsString, io, os::unix::process::CommandExt, path::Path, pin::Pin, process, time::Duration};
 
 use authd_api::{
-    Answer, Client, ClientError, ErrorCode, Headers, Paths, Problem, ProfileName, ProfilePatch, RefreshBody,
+    Response, Client, ClientError, ErrorCode, Headers, Paths, Problem, ProfileName, ProfilePatch, RefreshBody,
     route,
 };
 use bytes::Bytes;
@@ -233,10 +233,10 @@ impl Context {
     }
 
     /// Sends a GET to a path below a profile, and returns the response whatever its status.
-    async fn get(&self, profile: &ProfileName, path: &str) -> CliResult<Answer> {
+    async fn get(&self, profile: &ProfileName, path: &str) -> CliResult<Response> {
         let path = route::below_profile(Some(profile), path);
         with_timeout(async {
-            self.client.stream(Method::GET, &path, &HeaderMap::new(), Bytes::new()).await?.whole().await
+            self.client.stream(Method::GET, &path, &HeaderMap::new(), Bytes::new()).await?.collect().await
         })
         .await
     }

@@ -1,7 +1,7 @@
 //! Turns an error response of the relay into a problem: whether to sign in, to change the request,
 //! or to wait. Messages of the provider are quoted short and without control characters.
 
-use authd_api::{Answer, ErrorCode, PROBLEM_TYPE, Problem};
+use authd_api::{Response, ErrorCode, PROBLEM_TYPE, Problem};
 use http::{StatusCode, header};
 use jiff::{Timestamp, tz::TimeZone};
 use serde_json::Value;
@@ -12,13 +12,13 @@ use crate::{sanitize, time};
 const MAX_QUOTE: usize = 200;
 
 /// The problem behind an error response of the daemon or, through the relay, of the provider.
-pub(crate) fn problem(response: &Answer) -> Problem {
+pub(crate) fn problem(response: &Response) -> Problem {
     problem_at(response, time::now(), &TimeZone::system())
 }
 
 /// `now` and `zone` are for the time at which a usage limit resets.
-fn problem_at(response: &Answer, now: Timestamp, zone: &TimeZone) -> Problem {
-    let Answer { status, headers, body } = response;
+fn problem_at(response: &Response, now: Timestamp, zone: &TimeZone) -> Problem {
+    let Response { status, headers, body } = response;
     // Only the daemon uses this media type.
     let is_from_daemon = headers.get(header::CONTENT_TYPE).is_some_and(|value| value == PROBLEM_TYPE);
     if let Some(problem) = is_from_daemon.then(|| serde_json::from_slice(body).ok()).flatten() {
@@ -146,7 +146,7 @@ mod tests {
 
     fn parse(status: u16, body: &str) -> Problem {
         let status = StatusCode::from_u16(status).unwrap();
-        let response = Answer { status, headers: HeaderMap::new(), body: body.to_owned().into() };
+        let response = Response { status, headers: HeaderMap::new(), body: body.to_owned().into() };
         problem_at(&response, NOW.parse().unwrap(), &TimeZone::UTC)
     }
 
@@ -208,7 +208,7 @@ mod tests {
         let mut headers = HeaderMap::new();
         headers.insert(header::CONTENT_TYPE, PROBLEM_TYPE.parse().unwrap());
         let body = serde_json::to_vec(&own).unwrap().into();
-        assert_eq!(problem(&Answer { status: StatusCode::SERVICE_UNAVAILABLE, headers, body }), own);
+        assert_eq!(problem(&Response { status: StatusCode::SERVICE_UNAVAILABLE, headers, body }), own);
     }
 
     #[test]

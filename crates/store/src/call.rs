@@ -1,28 +1,28 @@
-//! The calls that a store takes.
+//! The calls of a store, as metrics and deadlines distinguish them.
 
-/// The calls.
+/// A kind of store call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Call {
-    /// Write, read back, delete.
+    /// Write, read back and delete a test record.
     Probe,
     /// Read a record.
     Load,
-    /// Keep a record.
+    /// Write a record.
     Save,
     /// Delete a record.
     Delete,
     /// Read all keys.
     List,
-    /// Seal everything with a new key.
+    /// Encrypt all records with a new key.
     Rekey,
-    /// Move everything to another store.
+    /// Move all records to another store.
     Migrate,
-    /// Finish what was interrupted.
+    /// Finish interrupted operations.
     Recover,
 }
 
 impl Call {
-    /// Its name, as metrics have it.
+    /// The name in metrics.
     pub fn name(self) -> &'static str {
         match self {
             Self::Probe => "probe",
@@ -36,7 +36,7 @@ impl Call {
         }
     }
 
-    /// Whether it works on every record. Its failure says nothing of the store in use.
+    /// Whether the call processes all records. Its failure does not change the store's status.
     pub(crate) fn is_bulk(self) -> bool {
         matches!(self, Self::Rekey | Self::Migrate | Self::Recover)
     }

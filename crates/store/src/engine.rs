@@ -1,36 +1,30 @@
-//! The store as its worker thread runs it, one blocking call at a time: which backend holds the records,
-//! and every operation on them. No await points: a caller that gives up interrupts nothing.
+//! The store as its worker thread runs it, one blocking call at a time. The engine chooses the
+//! backend that holds the records and runs every operation on it. It has no await points, so a
+//! caller that drops its future interrupts nothing.
 
 use secrecy::SecretString;
 use tokio::sync::watch;
 use tracing::info;
 
 use crate::{
-    Config, Key, Kind, LegacyIndex, RekeyReport, StateDir, StoreError,
-    backend::{Backend, Entries},
-    bounded::Bounded,
-    file::Files,
-    keychain::Keychain,
-    legacy_index,
-    memory::Memory,
-    placement::PlacementFile,
-    private,
+    Config, Key, Kind, LegacyIndex, StateDir, StoreError, backend::Backend, deadline::WithDeadline,
+    file::Files, keychain::Keychain, legacy_index, memory::Memory, placement::PlacementFile, private,
 };
 
 mod migration;
 
 pub use self::migration::MigrationReport;
 
-/// What the handle knows of the engine.
+/// The state of the engine, published to the handle.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Facts {
-    /// The kind in use, once that is settled.
+pub(crate) struct EngineSnapshot {
+    /// The kind in use, once it has been chosen.
     pub(crate) kind: Option<Kind>,
     /// The kind that `store.json` names.
     pub(crate) remembered: Option<Kind>,
-    /// What an earlier authd left.
+    /// The index of an earlier authd.
     pub(crate) legacy: Option<LegacyIndex>,
-    /// Where the records are, for people.
+    /// Where the records are, as shown to the user.
     pub(crate) description: String,
     /// Whether [`Engine::recover`] has something to do.
     pub(crate) unfinished: bool,
@@ -40,23 +34,23 @@ pub(crate) struct Facts {
 pub(crate) struct Engine {
     config: Config,
     state_dir: StateDir,
-    /// Items of another program: always the keychain, and `store.json` does not matter.
+    /// The items of another program: always in the keychain, whatever `store.json` says.
     foreign: bool,
     placement: Option<PlacementFile>,
     legacy: Option<LegacyIndex>,
     backend: Option<Box<dyn Backend>>,
-    /// A backend that is not in use: the target or the source of a migration, or a keychain that did not
-    /// answer. It is kept because a keychain that hangs occupies a thread.
-    second: Option<Box<dyn Backend>>,
-    /// Why files are used instead of the keychain.
+    /// A backend that is not in use: the source or target of a migration, or a keychain that failed
+    /// its probe. A hanging keychain occupies a thread, so the engine reuses the backend.
+    other_backend: Option<Box<dyn Backend>>,
+    /// Why the engine uses files instead of the keychain.
     fallback: Option<StoreError>,
-    /// A probe failed, whose record may be left.
-    probe_left: bool,
-    facts: watch::Sender<Facts>,
+    /// A failed probe may have left its record.
+    has_probe_record: bool,
+    snapshot: watch::Sender<EngineSnapshot>,
 }
 
 impl Engine {
-    /// An engine that has read nothing yet.
+    /// Creates an engine. It reads nothing before the first call.
     pub(crate) fn new(config: Config, state_dir: StateDir, foreign: bool) -> Self {
         Self {
             config,
@@ -65,53 +59,48 @@ impl Engine {
             placement: None,
             legacy: None,
             backend: None,
-            second: None,
+            other_backend: None,
             fallback: None,
-            probe_left: false,
-            facts: watch::Sender::default(),
+            has_probe_record: false,
+            snapshot: watch::Sender::default(),
         }
     }
 
-    /// Follows what the handle knows.
-    pub(crate) fn facts(&self) -> watch::Receiver<Facts> {
-        self.facts.subscribe()
+    pub(crate) fn snapshot(&self) -> watch::Receiver<EngineSnapshot> {
+        self.snapshot.subscribe()
     }
 
-    /// Tells the handle what has changed.
+    /// Publishes the snapshot if it has changed.
     pub(crate) fn publish(&self) {
         let placement = self.placement.as_ref().map(PlacementFile::get).unwrap_or_default();
         let backend = self.backend.as_ref();
         let mut description = backend.map(|backend| backend.description()).unwrap_or_default();
         if let Some(error) = &self.fallback {
-            description += &format!("; no keychain answers ({error})");
+            description += &format!("; no keychain works ({error})");
         }
-        let facts = Facts {
+        let new = EngineSnapshot {
             kind: backend.map(|backend| backend.kind()),
             remembered: placement.kind,
             legacy: self.legacy.clone(),
             description,
             unfinished: placement.other.is_some()
-                || self.probe_left
+                || self.has_probe_record
                 || private::has_leftovers()
                 || backend.is_some_and(|backend| backend.is_unfinished()),
         };
-        self.facts.send_if_modified(|known| {
-            let changed = *known != facts;
-            *known = facts;
+        self.snapshot.send_if_modified(|current| {
+            let changed = *current != new;
+            *current = new;
             changed
         });
     }
 
-    /// Settles which store is in use, and tries it.
+    /// Chooses the backend if necessary, and tests it.
     pub(crate) fn probe(&mut self) -> Result<Kind, StoreError> {
         let backend = self.backend()?;
-        let (kind, probed) = (backend.kind(), backend.probe());
-        self.probe_left = probed.is_err();
-        probed.map(|()| kind)
-    }
-
-    pub(crate) fn load(&mut self, key: &Key) -> Result<Option<SecretString>, StoreError> {
-        self.backend()?.load(key)
+        let (kind, result) = (backend.kind(), backend.probe());
+        self.has_probe_record = result.is_err();
+        result.map(|()| kind)
     }
 
     pub(crate) fn save(&mut self, key: &Key, label: &str, record: &SecretString) -> Result<(), StoreError> {
@@ -128,27 +117,15 @@ impl Engine {
         label: &str,
         update: impl FnOnce(Option<SecretString>) -> SecretString,
     ) -> Result<(), StoreError> {
-        let current = match self.load(key) {
+        let current = match self.backend()?.load(key) {
             Err(StoreError::Damaged { .. }) => None,
             current => current?,
         };
         self.save(key, label, &update(current))
     }
 
-    pub(crate) fn delete(&mut self, key: &Key) -> Result<(), StoreError> {
-        self.backend()?.delete(key)
-    }
-
-    pub(crate) fn list(&mut self) -> Result<Entries, StoreError> {
-        self.backend()?.list()
-    }
-
-    pub(crate) fn rekey(&mut self) -> Result<RekeyReport, StoreError> {
-        self.backend()?.rekey()
-    }
-
     pub(crate) fn remove_legacy_index(&mut self) -> Result<(), StoreError> {
-        legacy_index::remove(self.state_dir.path()).map_err(StoreError::unavailable)?;
+        legacy_index::remove(self.state_dir.path())?;
         self.legacy = None;
         Ok(())
     }
@@ -164,9 +141,9 @@ impl Engine {
         Ok(self.placement.insert(placement))
     }
 
-    /// The backend in use. The remembered kind wins over the preferred one; without either, it is the
-    /// keychain if that works, else files.
-    fn backend(&mut self) -> Result<&mut dyn Backend, StoreError> {
+    /// The backend in use. The remembered kind has precedence over the preferred kind. Without
+    /// both, it is the keychain if that works, otherwise files.
+    pub(crate) fn backend(&mut self) -> Result<&mut dyn Backend, StoreError> {
         let backend = match self.backend.take() {
             Some(backend) => backend,
             None => self.choose()?,
@@ -177,20 +154,22 @@ impl Engine {
     fn choose(&mut self) -> Result<Box<dyn Backend>, StoreError> {
         let remembered = if self.foreign { Some(Kind::Keychain) } else { self.placement()?.get().kind };
         if let Some(kind) = remembered.or(self.config.kind.kind()) {
-            return Ok(self.start(kind));
+            return Ok(self.open(kind));
         }
-        let mut keychain = self.start(Kind::Keychain);
+        let mut keychain = self.open(Kind::Keychain);
         let Err(error) = keychain.probe() else { return Ok(keychain) };
-        info!(%error, "no keychain answers; age-encrypted files are used");
-        self.second = Some(keychain);
+        info!(%error, "keychain not usable; using age-encrypted files");
+        self.other_backend = Some(keychain);
         self.fallback = Some(error);
-        Ok(self.start(Kind::File))
+        Ok(self.open(Kind::File))
     }
 
-    fn start(&self, kind: Kind) -> Box<dyn Backend> {
+    fn open(&self, kind: Kind) -> Box<dyn Backend> {
         let config = &self.config;
         match kind {
-            Kind::Keychain => Box::new(Bounded::new(Keychain::new(config.service.clone()), config.deadline)),
+            Kind::Keychain => {
+                Box::new(WithDeadline::new(Keychain::new(config.service.clone()), config.deadline))
+            }
             Kind::File => Box::new(Files::new(self.state_dir.clone(), config.key.clone())),
             Kind::Memory => Box::new(Memory::new(config.memory_control.clone())),
         }

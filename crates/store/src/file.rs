@@ -1,50 +1,51 @@
-//! age-encrypted files, one for each record: the store of a machine without a keychain. The stock `age` tool
-//! opens them. Against programs of the same user a key beside the files protects nothing; it protects
-//! backups and stray reads. A passphrase or a systemd credential protects more.
+//! A store of age-encrypted files, one for each record, for machines without a keychain. The
+//! standard `age` tool decrypts them. A key in the same directory does not protect against programs
+//! of the same user; it protects backups and accidental reads. A passphrase or a systemd credential
+//! protects more.
 
-use std::{fs::File, path::PathBuf};
+use std::path::PathBuf;
 
 use age::DecryptError;
 use secrecy::SecretString;
 use tracing::warn;
 
-pub use self::identity::KeySource;
 use self::{
     directory::{Scan, directory, scan},
     identity::{Identities, MAX_FILE},
 };
 use crate::{
-    Key, StateDir,
-    backend::{Backend, Entries, Kind, RekeyReport, StoreError},
+    Key, KeySource, Kind, StateDir, StoreError,
+    backend::{Backend, RekeyReport},
+    listing::Entries,
     private,
 };
 
 mod directory;
 mod identity;
 
-pub(crate) use self::directory::holds_records;
+pub(crate) use self::directory::has_records;
 
 /// Records as files.
 pub(crate) struct Files {
     state_dir: StateDir,
     source: KeySource,
-    /// Read at the first use; a failure is not kept.
+    /// Read at first use. A failure is not cached.
     identities: Option<Identities>,
 }
 
-/// What is left of a save that was interrupted before its rename.
+/// The result of recovering a save that was interrupted before its rename.
 #[derive(PartialEq, Eq)]
-enum Interrupted {
-    /// Nothing now: there was none, or it was incomplete and has been removed.
+enum SaveRecovery {
+    /// There was none, or it was incomplete and has been removed.
     Nothing,
-    /// It was complete, and is the record now.
-    Finished,
-    /// It is sealed for a key that we do not have, and stays.
-    Kept,
+    /// It was complete, and has replaced the record.
+    Completed,
+    /// It is encrypted with a key that we do not have. It stays.
+    UnknownKey,
 }
 
 impl Files {
-    /// The files below a state directory. Nothing is opened yet.
+    /// The files of a state directory. Nothing is opened yet.
     pub(crate) fn new(state_dir: StateDir, source: KeySource) -> Self {
         Self { state_dir, source, identities: None }
     }
@@ -58,51 +59,48 @@ impl Files {
     }
 
     fn identities(&mut self) -> Result<&mut Identities, StoreError> {
-        let found = if let Some(found) = self.identities.take() {
-            found
+        let identities = if let Some(identities) = self.identities.take() {
+            identities
         } else {
             self.ensure_directory()?;
-            private::ensure_private_dir(&self.directory()).map_err(StoreError::unavailable)?;
+            private::ensure_private_dir(&self.directory())?;
             Identities::find(&self.source, self.state_dir.path())?
         };
-        Ok(self.identities.insert(found))
+        Ok(self.identities.insert(identities))
     }
 
     /// Creates the directories again if they were removed.
     fn ensure_directory(&self) -> Result<(), StoreError> {
         let directory = self.directory();
-        let ensured = self.state_dir.ensure().and_then(|()| {
-            if private::is_absent(&directory)? {
-                private::ensure_private_dir(&directory)?;
-                private::sync_dir(self.state_dir.path())?;
-            }
-            Ok(())
-        });
-        ensured.map_err(StoreError::unavailable)
+        self.state_dir.ensure()?;
+        if private::is_absent(&directory)? {
+            private::ensure_private_dir(&directory)?;
+            private::sync(self.state_dir.path())?;
+        }
+        Ok(())
     }
 
-    /// A crash between writing a record and renaming it leaves a temporary file, which is newer than the
-    /// record. If it opens, it takes the record's place; if it is incomplete, it is removed.
-    fn finish_interrupted_save(&mut self, key: &Key) -> Result<Interrupted, StoreError> {
+    /// A crash between the write of a record and its rename leaves a temporary file, which is newer
+    /// than the record. A complete one replaces the record; an incomplete one is removed.
+    fn recover_save(&mut self, key: &Key) -> Result<SaveRecovery, StoreError> {
         let path = self.path(key);
         let temporary = private::temporary(&path);
-        let read = private::read_bounded(&temporary, MAX_FILE).map_err(StoreError::unavailable)?;
-        let Some(sealed) = read else { return Ok(Interrupted::Nothing) };
-        let opened = self.identities()?.open(&sealed).map(drop);
-        if let Err(DecryptError::NoMatchingKeys | DecryptError::UnknownFormat) = opened {
-            warn!(path = %temporary.display(), "interrupted save is sealed for another key; it is kept");
-            return Ok(Interrupted::Kept);
+        let Some(encrypted) = private::read_bounded(&temporary, MAX_FILE)? else {
+            return Ok(SaveRecovery::Nothing);
+        };
+        let decrypted = self.identities()?.decrypt(&encrypted).map(drop);
+        if let Err(DecryptError::NoMatchingKeys | DecryptError::UnknownFormat) = decrypted {
+            warn!(path = %temporary.display(), "interrupted save is encrypted with another key; not removed");
+            return Ok(SaveRecovery::UnknownKey);
         }
         self.ensure_directory()?;
-        let complete = opened.is_ok();
-        let result = if complete {
-            let written = File::open(&temporary).and_then(|file| file.sync_all());
-            written.and_then(|()| private::replace(&temporary, &path))
-        } else {
-            private::remove(&temporary).map(drop)
-        };
-        result.map_err(StoreError::unavailable)?;
-        Ok(if complete { Interrupted::Finished } else { Interrupted::Nothing })
+        if decrypted.is_err() {
+            private::remove(&temporary)?;
+            return Ok(SaveRecovery::Nothing);
+        }
+        private::sync(&temporary)?;
+        private::replace(&temporary, &path)?;
+        Ok(SaveRecovery::Completed)
     }
 }
 
@@ -112,63 +110,67 @@ impl Backend for Files {
     }
 
     fn load(&mut self, key: &Key) -> Result<Option<SecretString>, StoreError> {
-        let interrupted = self.finish_interrupted_save(key)?;
-        let damaged = |detail: String| StoreError::Damaged { key: key.to_string(), detail };
+        let recovery = self.recover_save(key)?;
         let path = self.path(key);
-        let Some(sealed) = private::read_bounded(&path, MAX_FILE).map_err(StoreError::unavailable)? else {
-            return match interrupted {
-                Interrupted::Kept => Err(damaged("its first save is sealed for another key".to_owned())),
-                Interrupted::Nothing | Interrupted::Finished => Ok(None),
+        let Some(encrypted) = private::read_bounded(&path, MAX_FILE)? else {
+            return match recovery {
+                SaveRecovery::UnknownKey => {
+                    Err(StoreError::damaged(key, "its first save is encrypted with another key"))
+                }
+                SaveRecovery::Nothing | SaveRecovery::Completed => Ok(None),
             };
         };
-        let opened = self.identities()?.open(&sealed);
-        let opened = opened.map_err(|error| damaged(format!("{}: {error}", path.display())))?;
-        let text = String::from_utf8(opened).map_err(|_| damaged("it is not UTF-8".to_owned()))?;
+        let damaged = |detail: &dyn std::fmt::Display| {
+            StoreError::damaged(key, format_args!("{}: {detail}", path.display()))
+        };
+        let decrypted = self.identities()?.decrypt(&encrypted).map_err(|error| damaged(&error))?;
+        let text = String::from_utf8(decrypted).map_err(|_| damaged(&"not UTF-8"))?;
         Ok(Some(text.into()))
     }
 
-    /// Directories and the key are written again if they were removed: a record that is sealed with a key
-    /// that is only in memory is lost at the next start.
+    /// Also writes removed directories and a removed key again. A record that is encrypted with a
+    /// key that exists only in memory would be lost at the next start.
     fn save(&mut self, key: &Key, _: &str, record: &SecretString) -> Result<(), StoreError> {
         self.ensure_directory()?;
         let identities = self.identities()?;
         identities.restore_if_removed()?;
-        let sealed = identities.seal(record)?;
-        if sealed.len() as u64 > MAX_FILE {
-            let detail = format!("the record {key} is longer than {MAX_FILE} bytes");
-            return Err(StoreError::Refused { detail });
+        let encrypted = identities.encrypt(record)?;
+        if encrypted.len() as u64 > MAX_FILE {
+            return Err(StoreError::refused(format!("the record {key} is longer than {MAX_FILE} bytes")));
         }
-        private::atomic_write(&self.path(key), &sealed).map_err(StoreError::unavailable)
+        Ok(private::atomic_write(&self.path(key), &encrypted)?)
     }
 
     fn delete(&mut self, key: &Key) -> Result<(), StoreError> {
-        self.state_dir.ensure().map_err(StoreError::unavailable)?;
+        self.state_dir.ensure()?;
         let path = self.path(key);
-        let removed = private::remove(&private::temporary(&path))
-            .and_then(|temporary| Ok(private::remove(&path)? || temporary));
-        let durable = removed.and_then(|any| if any { private::sync_dir(&self.directory()) } else { Ok(()) });
-        durable.map_err(StoreError::unavailable)
+        let had_temporary = private::remove(&private::temporary(&path))?;
+        if private::remove(&path)? || had_temporary {
+            private::sync(&self.directory())?;
+        }
+        Ok(())
     }
 
     fn list(&mut self) -> Result<Entries, StoreError> {
         let Scan { mut keys, interrupted, mut unknown } = scan(&self.directory())?;
         for key in interrupted {
-            match self.finish_interrupted_save(&key)? {
-                Interrupted::Nothing => {}
-                Interrupted::Finished => drop(keys.insert(key)),
-                Interrupted::Kept => unknown.push(format!(".{key}.age.tmp")),
+            match self.recover_save(&key)? {
+                SaveRecovery::Nothing => {}
+                SaveRecovery::Completed => drop(keys.insert(key)),
+                SaveRecovery::UnknownKey => unknown.push(format!(".{key}.age.tmp")),
             }
         }
         keys.remove(&Key::probe());
         Ok(Entries { keys: keys.into_iter().collect(), unknown })
     }
 
-    /// The new key is written before the first file is sealed with it, and the old one is kept until the
-    /// last is. Damaged records stay as they are; any other error keeps the old key.
+    /// Writes the new key before encrypting the first file with it, and removes the old key after
+    /// the last file. Damaged records stay as they are. After any other error the old key stays,
+    /// too.
     fn rekey(&mut self) -> Result<RekeyReport, StoreError> {
         let keys = self.list()?.keys;
         self.ensure_directory()?;
-        self.identities()?.renew()?;
+        self.identities()?.begin_rekey()?;
         let mut report = RekeyReport::default();
         for key in keys {
             match self.load(&key) {
@@ -178,13 +180,13 @@ impl Backend for Files {
                     report.records += 1;
                 }
                 Err(StoreError::Damaged { key, detail }) => {
-                    warn!(key, detail, "damaged record is not sealed with the new key");
+                    warn!(key, detail, "damaged record not encrypted with the new key");
                     report.damaged.push(key);
                 }
                 Err(error) => return Err(error),
             }
         }
-        self.identities()?.retire()?;
+        self.identities()?.finish_rekey()?;
         Ok(report)
     }
 
@@ -193,20 +195,20 @@ impl Backend for Files {
     }
 
     fn recover(&mut self) -> Result<(), StoreError> {
-        if holds_records(self.state_dir.path())? && self.identities()?.is_unfinished() {
+        if has_records(self.state_dir.path())? && self.identities()?.is_unfinished() {
             self.rekey()?;
         }
         Ok(())
     }
 
-    /// No key is needed to delete, so nothing is opened.
+    /// Needs no key, because nothing is decrypted.
     fn clear(&mut self) -> Result<(), StoreError> {
         let Scan { keys, interrupted, .. } = scan(&self.directory())?;
         keys.iter().chain(&interrupted).try_for_each(|key| self.delete(key))
     }
 
     fn description(&self) -> String {
-        let key = self.identities.as_ref().map(|found| format!(", {}", found.description()));
+        let key = self.identities.as_ref().map(|identities| format!(", {}", identities.description()));
         format!("age-encrypted files in {}{}", self.directory().display(), key.unwrap_or_default())
     }
 }

@@ -1,83 +1,62 @@
-//! The name of a record, safe as a file name and as a keychain's user name.
+//! The name of a record. It is safe as a file name and as a keychain's user name.
 
 use std::fmt;
+
+/// The kinds of records that [`Key::parse`] accepts.
+const KINDS: [&str; 4] = [PROFILE, LOGIN, CODEX, PROBE];
+pub(crate) const PROFILE: &str = "profile";
+pub(crate) const LOGIN: &str = "login";
+const CODEX: &str = "codex";
+const PROBE: &str = "probe";
+const FOREIGN: &str = "";
 
 /// The key of one record.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Key {
-    kind: Kind,
-    name: String,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-enum Kind {
-    Profile,
-    Login,
-    Codex,
-    Foreign,
-    Probe,
+    pub(crate) kind: &'static str,
+    pub(crate) name: String,
 }
 
 impl Key {
-    /// A profile's key.
+    /// The key of a profile.
     pub fn profile(name: &str) -> Self {
-        Self { kind: Kind::Profile, name: name.to_owned() }
+        Self { kind: PROFILE, name: name.to_owned() }
     }
 
-    /// A pending login's key.
+    /// The key of a pending login.
     pub fn login(id: &str) -> Self {
-        Self { kind: Kind::Login, name: id.to_owned() }
+        Self { kind: LOGIN, name: id.to_owned() }
     }
 
-    /// The key of the login that a Codex home held before authd supplied it.
+    /// The key of the login that a Codex home held before authd managed it.
     pub fn codex(home: &str) -> Self {
-        Self { kind: Kind::Codex, name: home.to_owned() }
+        Self { kind: CODEX, name: home.to_owned() }
     }
 
-    /// The key of another program's item in the keychain, as that program writes it.
+    /// The key of another program's keychain item, exactly as that program writes it.
     pub fn foreign(user: String) -> Self {
-        Self { kind: Kind::Foreign, name: user }
+        Self { kind: FOREIGN, name: user }
     }
 
     pub(crate) fn probe() -> Self {
-        Self { kind: Kind::Probe, name: "probe".to_owned() }
+        Self { kind: PROBE, name: PROBE.to_owned() }
     }
 
-    /// The profile's name, if this is a profile's key.
-    pub fn profile_name(&self) -> Option<&str> {
-        (self.kind == Kind::Profile).then_some(self.name.as_str())
-    }
-
-    /// The login's id, if this is a login's key.
-    pub fn login_id(&self) -> Option<&str> {
-        (self.kind == Kind::Login).then_some(self.name.as_str())
-    }
-
-    /// The key that [`fmt::Display`] wrote.
+    /// Parses the output of [`fmt::Display`]. Returns `None` for a foreign key.
     pub fn parse(text: &str) -> Option<Self> {
         let (kind, name) = text.split_once('.')?;
-        let kind = match kind {
-            "profile" => Kind::Profile,
-            "login" => Kind::Login,
-            "codex" => Kind::Codex,
-            "probe" => Kind::Probe,
-            _ => return None,
-        };
-        let fits = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-');
-        let is_name = (1..=100).contains(&name.len()) && name.bytes().all(fits);
+        let kind = KINDS.into_iter().find(|known| *known == kind)?;
+        let is_allowed = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-');
+        let is_name = (1..=100).contains(&name.len()) && name.bytes().all(is_allowed);
         is_name.then(|| Self { kind, name: name.to_owned() })
     }
 }
 
 impl fmt::Display for Key {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let kind = match self.kind {
-            Kind::Profile => "profile",
-            Kind::Login => "login",
-            Kind::Codex => "codex",
-            Kind::Foreign => return f.write_str(&self.name),
-            Kind::Probe => "probe",
-        };
-        write!(f, "{kind}.{}", self.name)
+        match self.kind {
+            FOREIGN => f.write_str(&self.name),
+            kind => write!(f, "{kind}.{}", self.name),
+        }
     }
 }

@@ -1,7 +1,7 @@
-//! The operating system's keychain: the Secret Service on Linux, the Keychain on macOS. The only file
-//! that names keyring's crates. It uses the library's core and its two stores rather than the `keyring`
-//! façade, because the façade connects once per process: a keychain that comes up later would stay
-//! unreachable until a restart.
+//! The operating system's keychain: the Secret Service on Linux, the Keychain on macOS. Only this
+//! module uses keyring's crates. It uses keyring-core and its two stores instead of the `keyring`
+//! crate: that crate connects once per process, so a keychain that starts later would stay
+//! unreachable.
 
 use std::collections::HashMap;
 
@@ -10,15 +10,16 @@ use secrecy::{ExposeSecret, SecretString};
 
 use self::platform::Platform;
 use crate::{
-    Key,
-    backend::{Backend, Entries, Kind, RekeyReport, StoreError},
+    Key, Kind, StoreError,
+    backend::{Backend, RekeyReport},
+    listing::Entries,
 };
 
 #[cfg_attr(target_os = "linux", path = "keychain/secret_service.rs")]
 #[cfg_attr(target_os = "macos", path = "keychain/apple.rs")]
 mod platform;
 
-/// A connection to the keychain, made when it is needed and dropped after a failure.
+/// A connection to the keychain, opened at first use and dropped after a failure.
 pub(crate) struct Keychain {
     service: String,
     platform: Option<Platform>,
@@ -30,41 +31,43 @@ impl Keychain {
         Self { service, platform: None }
     }
 
-    /// A keychain that answers and is not locked. This is checked before every call: a call to a locked one
-    /// would show a dialog that asks for a password, and wait for it.
+    /// Connects if necessary and fails if the keychain is locked. Every call checks this first: a
+    /// call to a locked keychain would show a password dialog and block until the user answers it.
     fn platform(&mut self) -> Result<&Platform, StoreError> {
         let platform = match self.platform.take() {
             Some(platform) => platform,
-            None => Platform::connect().map_err(|error| failed(&error))?,
+            None => Platform::connect().map_err(convert)?,
         };
-        platform.ready()?;
+        platform.check_ready()?;
         Ok(self.platform.insert(platform))
     }
 
     fn entry(&mut self, key: &Key, label: Option<&str>) -> Result<Entry, StoreError> {
         let service = self.service.clone();
-        self.platform()?.entry(&service, &key.to_string(), label).map_err(|error| failed(&error))
+        self.platform()?.entry(&service, &key.to_string(), label).map_err(convert)
     }
 
-    /// Only the keychain's own "no entry" is an absence, and only if the keychain was not locked meanwhile.
-    /// After a failure the connection is made anew, because it may be to a service that has ended.
-    fn outcome<T>(&mut self, key: Option<&Key>, result: Result<T, Error>) -> Result<Option<T>, StoreError> {
+    /// Converts a keyring result. `None` is the keychain's own "no entry", and only if the keychain
+    /// was not locked meanwhile. A failure drops the connection: its service may have ended.
+    fn convert_result<T>(
+        &mut self,
+        key: Option<&Key>,
+        result: Result<T, Error>,
+    ) -> Result<Option<T>, StoreError> {
         match (result, key) {
             (Ok(value), _) => Ok(Some(value)),
             (Err(Error::NoEntry), _) => self.platform().map(|_| None),
             (Err(Error::BadEncoding(_) | Error::BadDataFormat(..)), Some(key)) => {
-                Err(damaged(key, "it is not text".to_owned()))
+                Err(StoreError::damaged(key, "not text"))
             }
             (Err(Error::Ambiguous(items)), Some(key)) => {
-                let count = items.len();
-                Err(damaged(
-                    key,
-                    format!("{count} items have its name; delete the others in the {}", platform::NAME),
-                ))
+                let (count, keychain) = (items.len(), platform::NAME);
+                let detail = format!("{count} items have its name; delete the others in the {keychain}");
+                Err(StoreError::damaged(key, detail))
             }
             (Err(error), _) => {
                 self.platform = None;
-                Err(failed(&error))
+                Err(convert(error))
             }
         }
     }
@@ -77,34 +80,34 @@ impl Backend for Keychain {
 
     fn load(&mut self, key: &Key) -> Result<Option<SecretString>, StoreError> {
         let read = self.entry(key, None)?.get_password();
-        Ok(self.outcome(Some(key), read)?.map(SecretString::from))
+        Ok(self.convert_result(Some(key), read)?.map(SecretString::from))
     }
 
     fn save(&mut self, key: &Key, label: &str, record: &SecretString) -> Result<(), StoreError> {
         let label = Some(label).filter(|label| !label.is_empty());
         let entry = self.entry(key, label)?;
         let written = entry.set_password(record.expose_secret());
-        self.outcome(Some(key), written)?;
-        // The label is for people; the record is complete without it.
+        self.convert_result(Some(key), written)?;
+        // The label is for the user; the record is complete without it.
         if let Some(Err(error)) = label.map(|label| platform::relabel(&entry, label)) {
-            tracing::debug!(%error, "the item keeps its old label");
+            tracing::debug!(%error, "keychain item keeps its old label");
         }
         Ok(())
     }
 
     fn delete(&mut self, key: &Key) -> Result<(), StoreError> {
         let deleted = self.entry(key, None)?.delete_credential();
-        self.outcome(Some(key), deleted).map(drop)
+        self.convert_result(Some(key), deleted).map(drop)
     }
 
-    /// An item whose attributes cannot be read fails the whole call. A keychain that was locked during the
-    /// search may have left items out, so the result counts only if it is still open afterwards.
+    /// Fails if the attributes of any item cannot be read. A keychain that was locked during the
+    /// search may have omitted items, so the result counts only if it is still unlocked afterwards.
     fn list(&mut self) -> Result<Entries, StoreError> {
         let service = self.service.clone();
-        let found = self.platform()?.search(&HashMap::from([("service", service.as_str())]));
+        let found = self.platform()?.store.search(&HashMap::from([("service", service.as_str())]));
         let mut entries = Entries::default();
-        for item in self.outcome(None, found)?.unwrap_or_default() {
-            let user = self.outcome(None, platform::user(&item))?.flatten();
+        for item in self.convert_result(None, found)?.unwrap_or_default() {
+            let user = self.convert_result(None, platform::user(&item))?.flatten();
             match user.as_deref().and_then(Key::parse) {
                 Some(key) if key == Key::probe() => {}
                 Some(key) => entries.keys.push(key),
@@ -118,8 +121,7 @@ impl Backend for Keychain {
     }
 
     fn rekey(&mut self) -> Result<RekeyReport, StoreError> {
-        let detail = "the keychain has a key of its own; change its password there";
-        Err(StoreError::Refused { detail: detail.to_owned() })
+        Err(StoreError::refused("the keychain manages its own key; change its password there"))
     }
 
     fn description(&self) -> String {
@@ -127,17 +129,10 @@ impl Backend for Keychain {
     }
 }
 
-fn damaged(key: &Key, detail: String) -> StoreError {
-    StoreError::Damaged { key: key.to_string(), detail }
-}
-
-fn failed(error: &Error) -> StoreError {
-    let detail = match error {
-        Error::PlatformFailure(cause) | Error::NoStorageAccess(cause) => cause.to_string(),
-        other => other.to_string(),
-    };
+fn convert(error: Error) -> StoreError {
     match error {
-        Error::NoStorageAccess(_) => StoreError::Locked { detail },
-        _ => StoreError::Unavailable { detail },
+        Error::NoStorageAccess(cause) => StoreError::Locked { detail: cause.to_string() },
+        Error::PlatformFailure(cause) => StoreError::unavailable(cause),
+        other => StoreError::unavailable(other),
     }
 }

@@ -1,21 +1,22 @@
-//! Credentials at rest. A store keeps text under keys. A call returns what the store holds, or an error,
-//! within a deadline; the meaning of the text is not known here.
+//! Credentials at rest: text under keys. Every call returns within a deadline, with what the store
+//! holds or with an error. This crate does not interpret the text.
 //!
 //! ```text
-//!   Store (a handle, asynchronous, with deadlines)
+//!   Store (an asynchronous handle with deadlines)
 //!     └─ Engine (on a worker thread, one call at a time)
-//!          ├─ PlacementFile: store.json, which store holds the records
-//!          └─ Backend: keychain (on a thread of its own) │ age-encrypted files │ memory
+//!          ├─ PlacementFile: store.json, which names the store that holds the records
+//!          └─ Backend: keychain (on its own thread) │ age-encrypted files │ memory
 //! ```
 //!
-//! The records are the only truth about which profiles exist. A read that failed is not an absence: only
-//! the store's own "not found" is. After any other error nothing is created, replaced or deleted.
+//! Only the records say which profiles exist. A failed read is not an absence; only the store's own
+//! "not found" is. After any other error the store creates, replaces and deletes nothing.
 
 mod backend;
-mod bounded;
 mod call;
 mod config;
+mod deadline;
 mod engine;
+mod error;
 mod file;
 mod key;
 mod keychain;
@@ -28,11 +29,11 @@ mod state_dir;
 mod store;
 mod worker;
 
-pub use backend::{Kind, RekeyReport, StoreError};
+pub use backend::RekeyReport;
 pub use call::Call;
-pub use config::{Config, StorePreference};
+pub use config::{Config, KeySource, Kind, StorePreference};
 pub use engine::MigrationReport;
-pub use file::KeySource;
+pub use error::StoreError;
 pub use key::Key;
 pub use legacy_index::LegacyIndex;
 pub use listing::Listing;

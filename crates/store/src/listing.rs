@@ -1,18 +1,30 @@
-//! What a store holds, by what it is for.
+//! The content of a store.
 
-use crate::{Key, backend::Entries};
+use crate::{
+    Key,
+    key::{LOGIN, PROFILE},
+};
 
-/// Everything that a store holds.
+/// The content of a store, as a backend lists it.
+#[derive(Debug, Default)]
+pub(crate) struct Entries {
+    /// The keys of our records.
+    pub(crate) keys: Vec<Key>,
+    /// Names of entries that are not records of this version.
+    pub(crate) unknown: Vec<String>,
+}
+
+/// The content of a store, by the kind of record.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Listing {
     /// Names of profiles, sorted.
     pub profiles: Vec<String>,
     /// Ids of pending logins, sorted.
     pub logins: Vec<String>,
-    /// Keys of what Codex homes held before authd supplied them, sorted.
+    /// Keys of the logins that Codex homes held before authd managed them, sorted.
     pub codex: Vec<Key>,
-    /// Names of entries that are none of this version's records, such as those of a newer authd, and of
-    /// interrupted saves that are sealed for another key. They are left alone.
+    /// Names of entries that are not records of this version: records of a newer authd, and
+    /// interrupted saves that are encrypted with another key. The store never changes them.
     pub unknown: Vec<String>,
 }
 
@@ -20,12 +32,10 @@ impl From<Entries> for Listing {
     fn from(Entries { keys, unknown }: Entries) -> Self {
         let mut listing = Self { unknown, ..Self::default() };
         for key in keys {
-            if let Some(name) = key.profile_name() {
-                listing.profiles.push(name.to_owned());
-            } else if let Some(id) = key.login_id() {
-                listing.logins.push(id.to_owned());
-            } else {
-                listing.codex.push(key);
+            match key.kind {
+                PROFILE => listing.profiles.push(key.name),
+                LOGIN => listing.logins.push(key.name),
+                _ => listing.codex.push(key),
             }
         }
         listing

@@ -1,13 +1,14 @@
-//! A store that ends with the process. Tests inject faults into it through a control file, to see what
-//! depends on a store with a locked, a slow and a lying one.
+//! A store in memory. Tests inject faults through a control file, to see how callers behave when
+//! the store is locked, slow or faulty.
 
 use std::{collections::BTreeMap, fs, path::PathBuf, thread, time::Duration};
 
 use secrecy::{ExposeSecret, SecretString};
 
 use crate::{
-    Key,
-    backend::{Backend, Entries, Kind, RekeyReport, StoreError},
+    Key, Kind, StoreError,
+    backend::{Backend, RekeyReport},
+    listing::Entries,
 };
 
 /// How often a hanging store reads its control file.
@@ -21,8 +22,8 @@ pub(crate) struct Memory {
 }
 
 impl Memory {
-    /// An empty one. The control file, read at every call, names the fault: `locked`, `unavailable`, `hang`,
-    /// `lie`, `fail-save`, `fail-delete` or `panic`; anything else means none.
+    /// An empty store. Every call reads the fault from the control file: `locked`, `unavailable`,
+    /// `hang`, `lie`, `fail-save`, `fail-delete` or `panic`. Any other text means no fault.
     pub(crate) fn new(control: Option<PathBuf>) -> Self {
         Self { records: BTreeMap::new(), control }
     }
@@ -32,18 +33,17 @@ impl Memory {
         text.unwrap_or_default().trim().to_owned()
     }
 
-    fn ready(&self) -> Result<(), StoreError> {
+    /// Fails if a fault of every call, or the given fault of one call, is injected.
+    fn check_fault(&self, of_call: Option<&str>) -> Result<(), StoreError> {
         while self.injected_fault() == "hang" {
             thread::sleep(POLL);
         }
-        match self.injected_fault().as_str() {
-            "locked" => {
-                Err(StoreError::Locked { detail: "the memory store was told to be locked".to_owned() })
-            }
-            "unavailable" => Err(StoreError::Unavailable {
-                detail: "the memory store was told to be unavailable".to_owned(),
-            }),
-            "panic" => panic!("the memory store was told to panic"),
+        let fault = self.injected_fault();
+        let detail = format!("injected fault: {fault}");
+        match fault.as_str() {
+            "locked" => Err(StoreError::Locked { detail }),
+            "panic" => panic!("{detail}"),
+            text if text == "unavailable" || Some(text) == of_call => Err(StoreError::Unavailable { detail }),
             _ => Ok(()),
         }
     }
@@ -55,40 +55,30 @@ impl Backend for Memory {
     }
 
     fn load(&mut self, key: &Key) -> Result<Option<SecretString>, StoreError> {
-        self.ready()?;
+        self.check_fault(None)?;
         let lies = self.injected_fault() == "lie";
         Ok(self.records.get(key).map(|record| if lies { "something else".into() } else { record.clone() }))
     }
 
     fn save(&mut self, key: &Key, _: &str, record: &SecretString) -> Result<(), StoreError> {
-        self.ready()?;
-        if self.injected_fault() == "fail-save" {
-            return Err(StoreError::Unavailable {
-                detail: "the memory store was told to fail at saving".to_owned(),
-            });
-        }
+        self.check_fault(Some("fail-save"))?;
         self.records.insert(key.clone(), record.expose_secret().into());
         Ok(())
     }
 
     fn delete(&mut self, key: &Key) -> Result<(), StoreError> {
-        self.ready()?;
-        if self.injected_fault() == "fail-delete" {
-            return Err(StoreError::Unavailable {
-                detail: "the memory store was told to fail at deleting".to_owned(),
-            });
-        }
+        self.check_fault(Some("fail-delete"))?;
         self.records.remove(key);
         Ok(())
     }
 
     fn list(&mut self) -> Result<Entries, StoreError> {
-        self.ready()?;
+        self.check_fault(None)?;
         Ok(Entries { keys: self.records.keys().cloned().collect(), unknown: Vec::new() })
     }
 
     fn rekey(&mut self) -> Result<RekeyReport, StoreError> {
-        Err(StoreError::Refused { detail: "memory has no key".to_owned() })
+        Err(StoreError::refused("the memory store has no key"))
     }
 
     fn description(&self) -> String {

@@ -1,6 +1,6 @@
-//! `store.json`: which store holds the records of a state directory. It is written before the first record
-//! is saved, so a store that holds records is always known. An unreadable or damaged file makes the store
-//! unavailable; it is never taken as missing and never overwritten.
+//! `store.json`: which store holds the records of a state directory. It is written before the first
+//! record is saved, so a store that holds records is always known. An unreadable or damaged file
+//! makes the store unavailable. It never counts as missing and is never overwritten.
 
 use std::path::{Path, PathBuf};
 
@@ -15,16 +15,18 @@ const VERSION: u32 = 1;
 const MAX_FILE: u64 = 1 << 16;
 
 /// Where the records are.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Placement {
     /// The store in use, once it holds a record.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) kind: Option<Kind>,
-    /// A store with copies that an interrupted or finished migration left; they are to be deleted.
+    /// A store with copies from an interrupted or finished migration. Recovery deletes them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) other: Option<Kind>,
 }
 
 impl Placement {
-    /// A placement. The memory store is never remembered, and the store in use holds no leftovers.
+    /// The memory store is never remembered, and the store in use holds no copies.
     pub(crate) fn new(kind: Option<Kind>, other: Option<Kind>) -> Self {
         let lasting = |kind: Option<Kind>| kind.filter(|kind| *kind != Kind::Memory);
         let kind = lasting(kind);
@@ -32,30 +34,31 @@ impl Placement {
     }
 }
 
+/// The JSON document in `store.json`.
 #[derive(Serialize, Deserialize)]
-struct Written {
+struct Document {
     version: u32,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    kind: Option<Kind>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    other: Option<Kind>,
+    #[serde(flatten)]
+    placement: Placement,
 }
 
-/// The file and its content.
+/// `store.json` and its content.
 #[derive(Debug)]
 pub(crate) struct PlacementFile {
     state_dir: StateDir,
     content: Placement,
-    /// Whether the file is known to hold the content. After a failed write it may hold either.
+    /// Whether the file is known to hold the content. After a failed write it holds the old content
+    /// or the new one.
     durable: bool,
 }
 
 impl PlacementFile {
-    /// Reads the file. If there is none, an index of an earlier authd tells, or the sealed records do.
+    /// Reads the file. If it does not exist, its content comes from the index of an earlier authd,
+    /// or from the presence of encrypted records.
     pub(crate) fn read(state_dir: StateDir) -> Result<(Self, Option<LegacyIndex>), StoreError> {
         let legacy = legacy_index::read(state_dir.path())?;
         let path = path(&state_dir);
-        let read = private::read_bounded(&path, MAX_FILE).map_err(StoreError::unavailable)?;
+        let read = private::read_bounded(&path, MAX_FILE)?;
         let (content, durable) = match (read, &legacy) {
             (Some(text), _) => (parse(&path, &text)?, true),
             (None, Some(index)) => (Placement::new(index.store, index.leaving), false),
@@ -65,38 +68,34 @@ impl PlacementFile {
         if !durable && content != Placement::default() {
             file.write(content)?;
         }
-        if file.content.kind.is_none() && file::holds_records(file.state_dir.path())? {
+        if file.content.kind.is_none() && file::has_records(file.state_dir.path())? {
             file.content = Placement::new(Some(Kind::File), file.content.other);
         }
         Ok((file, legacy))
     }
 
-    /// The content.
     pub(crate) fn get(&self) -> Placement {
         self.content
     }
 
-    /// Makes sure that the file names this kind, before a record is saved to it.
+    /// Makes sure that the file names this kind. Call it before saving a record to that store.
     pub(crate) fn remember(&mut self, kind: Kind) -> Result<(), StoreError> {
-        self.state_dir.ensure().map_err(StoreError::unavailable)?;
-        let gone = private::is_absent(&path(&self.state_dir)).map_err(StoreError::unavailable)?;
-        if self.durable && !gone && self.content.kind == Some(kind) {
+        self.state_dir.ensure()?;
+        let is_absent = private::is_absent(&path(&self.state_dir))?;
+        if self.durable && !is_absent && self.content.kind == Some(kind) {
             return Ok(());
         }
         self.write(Placement { kind: Some(kind), ..self.content })
     }
 
-    /// Replaces the content, durably.
-    pub(crate) fn write(&mut self, content: Placement) -> Result<(), StoreError> {
-        let Placement { kind, other } = content;
-        let text = serde_json::to_vec(&Written { version: VERSION, kind, other })
-            .map_err(|error| StoreError::Unavailable { detail: error.to_string() })?;
+    /// Replaces the content durably.
+    pub(crate) fn write(&mut self, placement: Placement) -> Result<(), StoreError> {
+        let document = Document { version: VERSION, placement };
+        let text = serde_json::to_vec(&document).map_err(StoreError::unavailable)?;
         self.durable = false;
-        self.state_dir
-            .ensure()
-            .and_then(|()| private::atomic_write(&path(&self.state_dir), &text))
-            .map_err(StoreError::unavailable)?;
-        (self.content, self.durable) = (content, true);
+        self.state_dir.ensure()?;
+        private::atomic_write(&path(&self.state_dir), &text)?;
+        (self.content, self.durable) = (placement, true);
         Ok(())
     }
 }
@@ -106,25 +105,21 @@ fn path(state_dir: &StateDir) -> PathBuf {
 }
 
 fn parse(path: &Path, text: &[u8]) -> Result<Placement, StoreError> {
-    let problem = match serde_json::from_slice::<Written>(text) {
-        Ok(Written { version: VERSION, kind, other })
-            if kind != Some(Kind::Memory)
-                && other != Some(Kind::Memory)
-                && (kind.is_none() || kind != other) =>
+    let problem = match serde_json::from_slice::<Document>(text) {
+        Ok(Document { version: VERSION, placement })
+            if placement == Placement::new(placement.kind, placement.other) =>
         {
-            return Ok(Placement { kind, other });
+            return Ok(placement);
         }
-        Ok(Written { version, .. }) if version > VERSION => {
+        Ok(Document { version, .. }) if version > VERSION => {
             format!("was written by a newer authd (version {version}); install that one again")
         }
         Ok(_) => "is damaged".to_owned(),
         Err(error) => format!("is damaged ({error})"),
     };
-    Err(StoreError::Unavailable {
-        detail: format!(
-            "{} {problem}. It says which store holds the logins, so it is left alone; restore it, or write \
-             {{\"version\":1,\"kind\":\"file\"}} (or \"keychain\") into it",
-            path.display()
-        ),
-    })
+    Err(StoreError::unavailable(format!(
+        "{} {problem}. authd does not overwrite it, because it names the store that holds the logins; \
+         restore it, or write {{\"version\":1,\"kind\":\"file\"}} (or \"keychain\") into it",
+        path.display()
+    )))
 }

@@ -1,5 +1,6 @@
-//! The state directory and its lock. One authd owns it at a time: two owners of one refresh token would
-//! end its login. The lock is on the directory itself, so it holds whatever happens to the files in it.
+//! The state directory and its lock. One authd owns the directory at a time, because two owners of
+//! one refresh token would invalidate it. The lock is on the directory itself, so it does not
+//! depend on the files in it.
 
 use std::{
     fs::{self, File, Metadata, TryLockError},
@@ -14,67 +15,67 @@ use tracing::warn;
 
 use crate::private;
 
-/// Files in the directory whose temporary files have no use after a crash: nothing depends on the new
-/// content before it has replaced the old one.
+/// Files whose temporary files are removed after a crash: nothing depends on the new content before
+/// it has replaced the old one.
 const REPLACEABLE: [&str; 5] = ["store.json", "store.key", "store.identity.age", "codex.json", "index.json"];
 
-/// An owned state directory. Clones share the lock; it is released when the last one is dropped.
+/// A locked state directory. Clones share the lock. Dropping the last clone releases it.
 #[derive(Clone, Debug)]
-pub struct StateDir(Arc<Inner>);
+pub struct StateDir(Arc<StateDirInner>);
 
 #[derive(Debug)]
-struct Inner {
+struct StateDirInner {
     path: PathBuf,
     /// The locked directory.
     locked: Mutex<File>,
-    /// How often it was created again.
+    /// How often the directory was created again.
     recreated: watch::Sender<u32>,
 }
 
-/// Why a state directory cannot be owned; each message says what to do.
+/// Why a state directory cannot be opened. Each message says what to do.
 #[derive(Debug, thiserror::Error)]
 pub enum StateDirError {
-    /// Another process owns it.
+    /// Another process owns the directory.
     #[error(
         "another authd{} owns the logins in {}; stop it first, or choose another AUTHD_STATE_DIR",
         holder.map(|pid| format!(" (process {pid})")).unwrap_or_default(), path.display()
     )]
     AlreadyOwned {
-        /// The process id that the owner wrote down.
+        /// The owner's process id, from `authd.pid`.
         holder: Option<u32>,
         /// The directory.
         path: PathBuf,
     },
-    /// Other users own it or can enter it.
+    /// Another user owns the directory or can enter it.
     #[error("{detail}")]
     Unsafe {
         /// The directory.
         path: PathBuf,
-        /// What is wrong with it, and the remedy; names the path.
+        /// What is wrong, and the remedy, with the path.
         detail: String,
     },
-    /// It cannot be created, read or locked.
+    /// The directory cannot be created, read or locked.
     #[error("{}: {source}", path.display())]
     Io {
         /// The directory.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
 }
 
 impl StateDir {
-    /// Creates the directory if it does not exist, locks it, and removes temporary files of an interrupted
-    /// run.
+    /// Creates the directory if it does not exist, locks it, and removes temporary files that a
+    /// crash left.
     pub fn open(path: impl Into<PathBuf>) -> Result<Self, StateDirError> {
         let path = path.into();
         let locked = Mutex::new(lock(&path)?);
         for name in REPLACEABLE {
             if let Err(error) = private::remove(&private::temporary(&path.join(name))) {
-                warn!(%error, "a temporary file of an interrupted run cannot be removed");
+                warn!(%error, "temporary file of an interrupted run cannot be removed");
             }
         }
-        Ok(Self(Arc::new(Inner { path, locked, recreated: watch::Sender::new(0) })))
+        Ok(Self(Arc::new(StateDirInner { path, locked, recreated: watch::Sender::new(0) })))
     }
 
     /// The directory.
@@ -82,13 +83,13 @@ impl StateDir {
         &self.0.path
     }
 
-    /// Changes when the directory was removed under us and created again: what was in it has to be written again.
+    /// Changes when [`Self::ensure`] created the directory again. Its files must be written again.
     pub fn recreated(&self) -> watch::Receiver<u32> {
         self.0.recreated.subscribe()
     }
 
-    /// Makes sure before a write that the path is still the directory that we locked. If it was removed or
-    /// replaced, it is created and locked again; an error if another process owns the new one.
+    /// Makes sure before a write that the path is still the directory that we locked. If it was
+    /// removed or replaced, creates and locks it again. Fails if another process owns the new one.
     pub fn ensure(&self) -> io::Result<()> {
         let path = self.path();
         let mut locked = self.0.locked.lock().unwrap_or_else(PoisonError::into_inner);
@@ -99,7 +100,7 @@ impl StateDir {
         }
         *locked = lock(path).map_err(io::Error::other)?;
         warn!(path = %path.display(), "state directory was removed or replaced; created and locked again");
-        self.0.recreated.send_modify(|times| *times += 1);
+        self.0.recreated.send_modify(|count| *count += 1);
         Ok(())
     }
 }
@@ -108,7 +109,7 @@ fn is_same(one: &Metadata, other: &Metadata) -> bool {
     (one.dev(), one.ino()) == (other.dev(), other.ino())
 }
 
-/// Creates and locks a directory, and writes our process id into it for the error message of the next
+/// Creates and locks a directory. Writes our process id into it, for the error message of another
 /// process.
 fn lock(path: &Path) -> Result<File, StateDirError> {
     let io = |source| StateDirError::Io { path: path.to_path_buf(), source };
@@ -138,7 +139,7 @@ fn lock(path: &Path) -> Result<File, StateDirError> {
             writeln!(file, "{}", std::process::id())
         });
         if let Err(error) = written {
-            warn!(%error, path = %pid.display(), "process id cannot be written");
+            warn!(%error, path = %pid.display(), "process id file cannot be written");
         }
         return Ok(directory);
     }

@@ -1,5 +1,5 @@
-//! The handle on the store: every call with its deadline, and how the store is. The worker thread may
-//! hang; a caller of this handle does not.
+//! The handle on the store. It gives every call a deadline and keeps the store's status. The worker
+//! thread may hang; callers of the handle do not.
 
 use std::{
     fmt,
@@ -13,68 +13,68 @@ use tracing::{info, warn};
 
 use crate::{
     Call, Config, Key, Kind, LegacyIndex, Listing, MigrationReport, RekeyReport, StateDir, StoreError,
-    engine::{Engine, Facts},
+    engine::{Engine, EngineSnapshot},
     worker::Worker,
 };
 
-/// The first and the longest pause before an unavailable store is tried again.
+/// The shortest and the longest pause between retries of an unavailable store.
 const BACK_OFF: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
 
-/// The deadline of a call that works on every record: a thousand take seconds.
-const BULK: Duration = Duration::from_secs(600);
+/// The deadline of a call that processes all records. A thousand records take seconds.
+const BULK_DEADLINE: Duration = Duration::from_secs(600);
 
 /// Whether the store works.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum State {
-    /// It works.
+    /// The store works.
     Ready,
-    /// The user has to unlock it.
+    /// The user has to unlock the store.
     Locked,
-    /// It cannot be reached or read, or does not keep what it is given.
+    /// The store cannot be reached or read, or does not return what was written.
     Unavailable,
 }
 
-/// How the store is.
+/// The status of the store.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Status {
-    /// The kind in use, once that is settled.
+    /// The kind in use, once it has been chosen.
     pub kind: Option<Kind>,
-    /// Whether it works.
+    /// Whether the store works.
     pub state: State,
     /// Where the records are, or what is wrong.
     pub detail: String,
 }
 
-/// Receives every call, how long it took, and how it failed.
+/// Receives every call with its duration and its error.
 type Observer = dyn Fn(Call, Duration, Option<&StoreError>) + Send + Sync;
 
 /// A handle on the store.
 #[derive(Clone, Debug)]
-pub struct Store(Arc<Inner>);
+pub struct Store(Arc<StoreInner>);
 
-struct Inner {
+struct StoreInner {
     config: Config,
     state_dir: StateDir,
     observer: OnceLock<Box<Observer>>,
     worker: Worker<Engine>,
-    facts: watch::Receiver<Facts>,
+    snapshot: watch::Receiver<EngineSnapshot>,
     status: watch::Sender<Status>,
 }
 
-impl fmt::Debug for Inner {
+impl fmt::Debug for StoreInner {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Inner").field("status", &self.status).finish_non_exhaustive()
+        f.debug_struct("StoreInner").field("status", &self.status).finish_non_exhaustive()
     }
 }
 
 impl Store {
-    /// A store of the kind that the state directory remembers, else of the kind that is preferred. Nothing
-    /// is read yet: [`Self::probe`], or any other call, settles which one it is.
+    /// Opens the store of the kind that the state directory remembers, otherwise of the preferred
+    /// kind. Nothing is read yet; the first call chooses the kind.
     pub fn open(config: Config, state_dir: StateDir) -> Self {
         Self::start(config, state_dir, false)
     }
 
-    /// The keychain's items of another program, whatever store is ours.
+    /// Opens another program's keychain items, whatever kind our store is.
     #[must_use]
     pub fn of_another_program(&self, service: &str) -> Self {
         let config = Config { service: service.to_owned(), ..self.0.config.clone() };
@@ -83,38 +83,39 @@ impl Store {
 
     fn start(config: Config, state_dir: StateDir, foreign: bool) -> Self {
         let engine = Engine::new(config.clone(), state_dir.clone(), foreign);
-        let facts = engine.facts();
-        let detail = "it has not been tried yet".to_owned();
-        Self(Arc::new(Inner {
+        let snapshot = engine.snapshot();
+        let detail = "no call has reached it yet".to_owned();
+        Self(Arc::new(StoreInner {
             config,
             state_dir,
             observer: OnceLock::new(),
             worker: Worker::start("store", engine),
-            facts,
+            snapshot,
             status: watch::Sender::new(Status { kind: None, state: State::Unavailable, detail }),
         }))
     }
 
-    /// Settles which store is in use, then writes, reads back and deletes.
+    /// Chooses the kind if necessary, then writes, reads back and deletes a test record.
     pub async fn probe(&self) -> Result<Kind, StoreError> {
         self.call(Call::Probe, Engine::probe).await
     }
 
-    /// The record under a key.
+    /// Reads a record.
     pub async fn load(&self, key: &Key) -> Result<Option<SecretString>, StoreError> {
         let key = key.clone();
-        self.call(Call::Load, move |engine| engine.load(&key)).await
+        self.call(Call::Load, move |engine| engine.backend()?.load(&key)).await
     }
 
-    /// Keeps a record under a key, durably, and reads it back. The label is for people; an empty one leaves
-    /// the present label. After an error the old record or the new one is there, and the call can be repeated.
+    /// Writes a record durably and reads it back. The label is shown to the user; an empty one
+    /// keeps the present label. After an error the store holds the old record or the new one, and
+    /// the call can be repeated.
     pub async fn save(&self, key: &Key, label: &str, record: SecretString) -> Result<(), StoreError> {
         let (key, label) = (key.clone(), label.to_owned());
         self.call(Call::Save, move |engine| engine.save(&key, &label, &record)).await
     }
 
-    /// Replaces a record with what `update` makes of the present one, in one step: no other call comes
-    /// between. A record that cannot be opened counts as none. The rest is as for [`Self::save`].
+    /// Replaces a record with the result of `update`, atomically with respect to other calls.
+    /// `update` gets `None` for an absent or damaged record. Otherwise like [`Self::save`].
     pub async fn update(
         &self,
         key: &Key,
@@ -125,131 +126,130 @@ impl Store {
         self.call(Call::Save, move |engine| engine.update(&key, &label, update)).await
     }
 
-    /// Deletes the record under a key, if there is one.
+    /// Deletes a record if it exists.
     pub async fn delete(&self, key: &Key) -> Result<(), StoreError> {
         let key = key.clone();
-        self.call(Call::Delete, move |engine| engine.delete(&key)).await
+        self.call(Call::Delete, move |engine| engine.backend()?.delete(&key)).await
     }
 
-    /// Everything that the store holds; an error if any of it cannot be read. Saves that a crash
-    /// interrupted are finished first.
+    /// Lists all records, or fails. Finishes saves that a crash interrupted first.
     pub async fn list(&self) -> Result<Listing, StoreError> {
-        self.call(Call::List, Engine::list).await.map(Listing::from)
+        self.call(Call::List, |engine| engine.backend()?.list()).await.map(Listing::from)
     }
 
-    /// Seals everything with a new key. Damaged records are skipped and named in the report. After an error
-    /// the old key is kept, and [`Self::recover`] or another call goes on.
+    /// Encrypts all records with a new key. Skips damaged records and names them in the report.
+    /// After an error the old key stays, and [`Self::recover`] or another rekey continues.
     pub async fn rekey(&self) -> Result<RekeyReport, StoreError> {
-        self.call(Call::Rekey, Engine::rekey).await
+        self.call(Call::Rekey, |engine| engine.backend()?.rekey()).await
     }
 
-    /// Moves every record to a store of another kind. Refuses a target that holds records already, and
-    /// does nothing if one of ours is damaged. After an error everything is where it was.
+    /// Moves all records to a store of another kind. Fails if the target holds records or if one of
+    /// our records is damaged. After an error nothing has moved.
     pub async fn migrate(&self, to: Kind) -> Result<MigrationReport, StoreError> {
         let report = self.call(Call::Migrate, move |engine| engine.migrate(to)).await?;
-        self.show(State::Ready, &self.0.facts.borrow().description);
+        self.set_status(State::Ready, &self.0.snapshot.borrow().description);
         Ok(report)
     }
 
-    /// Finishes an interrupted migration and an interrupted change of the key.
+    /// Finishes an interrupted migration and an interrupted rekey.
     pub async fn recover(&self) -> Result<(), StoreError> {
         self.call(Call::Recover, Engine::recover).await
     }
 
-    /// The kind that `store.json` names, or that the sealed records tell, once a call has read it. It wins
-    /// over the preferred kind.
+    /// The kind that `store.json` names or that the encrypted records imply, once a call has read
+    /// it. It has precedence over the preferred kind.
     pub fn remembered(&self) -> Option<Kind> {
-        self.0.facts.borrow().remembered
+        self.0.snapshot.borrow().remembered
     }
 
-    /// What the index of an earlier authd says, once a call has read it.
+    /// The index of an earlier authd, once a call has read it.
     pub fn legacy_index(&self) -> Option<LegacyIndex> {
-        self.0.facts.borrow().legacy.clone()
+        self.0.snapshot.borrow().legacy.clone()
     }
 
-    /// Removes the index of an earlier authd; to be called when its content is saved elsewhere.
+    /// Removes the index of an earlier authd. Call it when the index's content has been saved
+    /// elsewhere.
     pub async fn remove_legacy_index(&self) -> Result<(), StoreError> {
         self.call(Call::Delete, Engine::remove_legacy_index).await
     }
 
-    /// Reports every call from now on; the first observer stays.
+    /// Reports every call from now on. Later observers are ignored.
     pub fn observe(&self, observer: impl Fn(Call, Duration, Option<&StoreError>) + Send + Sync + 'static) {
         self.0.observer.set(Box::new(observer)).ok();
     }
 
-    /// How the store is now.
+    /// The current status.
     pub fn status(&self) -> Status {
         self.0.status.borrow().clone()
     }
 
-    /// How the store is, and when that changes. The first success after a failure publishes
-    /// [`State::Ready`].
+    /// The status and its changes. The first success after a failure publishes [`State::Ready`].
     pub fn watch(&self) -> watch::Receiver<Status> {
         self.0.status.subscribe()
     }
 
-    /// Whether the store can work again in this process. It cannot once its thread has panicked.
+    /// Whether the worker thread runs. After a panic of that thread the store cannot work again in
+    /// this process.
     pub fn is_alive(&self) -> bool {
         self.0.worker.is_alive()
     }
 
-    /// Tries an unavailable store again until it works, and then finishes what is unfinished; sleeps while
-    /// there is nothing to do. Returns when the store cannot work in this process any more.
+    /// Retries an unavailable store until it works, then finishes interrupted operations. Sleeps
+    /// while there is nothing to do. Returns when [`Self::is_alive`] is false.
     pub async fn recover_loop(&self) {
-        let (mut status, mut facts) = (self.watch(), self.0.facts.clone());
+        let (mut status, mut snapshot) = (self.watch(), self.0.snapshot.clone());
         while self.is_alive() {
             let mut pause = BACK_OFF.0;
-            while status.borrow_and_update().state != State::Ready || facts.borrow_and_update().unfinished {
+            while status.borrow_and_update().state != State::Ready || snapshot.borrow_and_update().unfinished
+            {
                 tokio::time::sleep(pause).await;
-                pause = (pause * 2).min(BACK_OFF.1);
                 if !self.is_alive() {
                     return;
                 }
                 if self.status().state != State::Ready
                     && let Ok(kind) = self.probe().await
                 {
-                    info!(%kind, "the store works again");
+                    info!(%kind, "store available again");
                 }
                 if self.status().state == State::Ready
-                    && self.0.facts.borrow().unfinished
+                    && self.0.snapshot.borrow().unfinished
                     && let Err(error) = self.recover().await
+                    && pause == BACK_OFF.0
                 {
-                    let first = pause == BACK_OFF.0 * 2;
-                    if first {
-                        warn!(%error, "an interrupted change of the store cannot be finished yet");
-                    }
+                    warn!(%error, "interrupted store operation cannot be finished yet");
                 }
+                pause = (pause * 2).min(BACK_OFF.1);
             }
             tokio::select! {
                 Ok(()) = status.changed() => {}
-                Ok(()) = facts.changed() => {}
+                Ok(()) = snapshot.changed() => {}
                 else => return,
             }
         }
     }
 
-    /// Runs a call on the worker thread, and derives the status from its result.
+    /// Runs a call on the worker thread, reports it, and updates the status.
     async fn call<T: Send + 'static>(
         &self,
         call: Call,
-        work: impl FnOnce(&mut Engine) -> Result<T, StoreError> + Send + 'static,
+        run: impl FnOnce(&mut Engine) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
-        let asked = Instant::now();
-        let result = self.run(call, work).await;
+        let started = Instant::now();
+        let result = self.run(call, run).await;
         if let Some(observer) = self.0.observer.get() {
-            observer(call, asked.elapsed(), result.as_ref().err());
+            observer(call, started.elapsed(), result.as_ref().err());
         }
         if let Err(StoreError::Damaged { key, detail }) = &result {
-            warn!(key, detail, "a record cannot be opened");
+            warn!(key, detail, "damaged record");
         }
         match &result {
-            _ if call.is_bulk() || self.bulk().is_some() => {}
-            // A store that tells one damaged record apart works.
+            _ if call.is_bulk() || self.running_bulk_call().is_some() => {}
+            // A store that can identify one damaged record works.
             Ok(_) | Err(StoreError::Damaged { .. }) => {
-                self.show(State::Ready, &self.0.facts.borrow().description);
+                self.set_status(State::Ready, &self.0.snapshot.borrow().description);
             }
-            Err(StoreError::Locked { detail }) => self.show(State::Locked, detail),
-            Err(StoreError::Unavailable { detail }) => self.show(State::Unavailable, detail),
+            Err(StoreError::Locked { detail }) => self.set_status(State::Locked, detail),
+            Err(StoreError::Unavailable { detail }) => self.set_status(State::Unavailable, detail),
             Err(StoreError::Refused { .. }) => {}
         }
         result
@@ -258,47 +258,47 @@ impl Store {
     async fn run<T: Send + 'static>(
         &self,
         call: Call,
-        work: impl FnOnce(&mut Engine) -> Result<T, StoreError> + Send + 'static,
+        run: impl FnOnce(&mut Engine) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
-        let Inner { config, worker, facts, .. } = &*self.0;
+        let StoreInner { config, worker, snapshot, .. } = &*self.0;
         let deadline = match call {
-            call if call.is_bulk() => BULK,
-            // A keychain that does not answer takes one deadline; the files that are used instead, another.
-            Call::Probe if facts.borrow().kind.is_none() => config.deadline * 2,
+            call if call.is_bulk() => BULK_DEADLINE,
+            // A hanging keychain takes one deadline; the files that replace it take another.
+            Call::Probe if snapshot.borrow().kind.is_none() => config.deadline * 2,
             _ => config.deadline,
         };
-        if let Some(taken) = worker.stuck(config.deadline) {
-            return Err(self.bulk().unwrap_or_else(|| StoreError::stuck(taken)));
+        if let Some(elapsed) = worker.overdue(config.deadline) {
+            return Err(self.running_bulk_call().unwrap_or_else(|| StoreError::blocked(elapsed)));
         }
-        let (sender, answer) = oneshot::channel();
+        let (sender, receiver) = oneshot::channel();
         let sent = worker.send(call, move |engine: &mut Engine| {
-            let result = work(engine);
+            let result = run(engine);
             engine.publish();
-            // A caller that gave up does not receive it; the work was right all the same.
+            // The receiver is dropped after a timeout. The operation is complete all the same.
             drop(sender.send(result));
         });
-        let ended = || StoreError::Unavailable { detail: "the store's thread has ended".to_owned() };
+        let ended = || StoreError::unavailable("the store's thread has ended");
         if !sent {
             return Err(ended());
         }
-        match tokio::time::timeout(deadline, answer).await {
-            Ok(answer) => answer.unwrap_or_else(|_| Err(ended())),
-            Err(_) => Err(self.bulk().unwrap_or_else(|| StoreError::late(deadline))),
+        match tokio::time::timeout(deadline, receiver).await {
+            Ok(result) => result.unwrap_or_else(|_| Err(ended())),
+            Err(_) => Err(self.running_bulk_call().unwrap_or_else(|| StoreError::timed_out(deadline))),
         }
     }
 
-    /// The error of a call that would have to wait for one that works on every record.
-    fn bulk(&self) -> Option<StoreError> {
-        let (call, taken) = self.0.worker.busy().filter(|(call, _)| call.is_bulk())?;
-        let (name, seconds) = (call.name(), taken.as_secs());
-        Some(StoreError::Unavailable { detail: format!("it has been busy for {seconds} s with: {name}") })
+    /// The error for a call that would wait for a running bulk call.
+    fn running_bulk_call(&self) -> Option<StoreError> {
+        let (call, elapsed) = self.0.worker.running().filter(|(call, _)| call.is_bulk())?;
+        let (name, seconds) = (call.name(), elapsed.as_secs());
+        Some(StoreError::unavailable(format!("it has been busy for {seconds} s with: {name}")))
     }
 
-    fn show(&self, state: State, detail: &str) {
-        let now = Status { kind: self.0.facts.borrow().kind, state, detail: detail.to_owned() };
-        self.0.status.send_if_modified(|status| {
-            let changed = *status != now;
-            *status = now;
+    fn set_status(&self, state: State, detail: &str) {
+        let new = Status { kind: self.0.snapshot.borrow().kind, state, detail: detail.to_owned() };
+        self.0.status.send_if_modified(|current| {
+            let changed = *current != new;
+            *current = new;
             changed
         });
     }

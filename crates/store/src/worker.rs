@@ -1,65 +1,63 @@
-//! A thread that owns a value and runs one job on it at a time. Keychains block, and one that waits for a
-//! person blocks without end, so the thread is never joined and callers wait for a limited time only.
+//! A thread that owns a value and runs one job on it at a time. Keychain calls block, some until
+//! the user answers a dialog. So the thread is never joined, and callers wait for a limited time
+//! only.
 
 use std::{
-    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, mpsc},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc},
     thread::{self, JoinHandle},
     time::{Duration, Instant},
 };
 
 use crate::Call;
 
-/// A handle on the thread; the thread ends when the handle is dropped.
+/// A handle on the thread. The thread ends when the handle is dropped.
 pub(crate) struct Worker<T> {
     jobs: mpsc::Sender<(Call, Job<T>)>,
-    busy: Arc<Mutex<Option<(Call, Instant)>>>,
-    /// Empty if the thread could not be started.
-    thread: OnceLock<JoinHandle<()>>,
+    running: Arc<Mutex<Option<(Call, Instant)>>>,
+    /// `None` if the thread could not be started.
+    thread: Option<JoinHandle<()>>,
 }
 
-/// One piece of work.
 type Job<T> = Box<dyn FnOnce(&mut T) + Send>;
 
 impl<T: Send + 'static> Worker<T> {
-    /// Starts the thread.
+    /// Starts the thread. If that fails, every call of the worker fails.
     pub(crate) fn start(name: &str, mut value: T) -> Self {
         let (sender, jobs) = mpsc::channel::<(Call, Job<T>)>();
-        let worker = Self { jobs: sender, busy: Arc::default(), thread: OnceLock::new() };
-        let busy = worker.busy.clone();
-        let work = move || {
+        let running = Arc::default();
+        let state = Arc::clone(&running);
+        let run = move || {
             for (call, job) in jobs {
-                *lock(&busy) = Some((call, Instant::now()));
+                *lock(&state) = Some((call, Instant::now()));
                 job(&mut value);
-                *lock(&busy) = None;
+                *lock(&state) = None;
             }
         };
-        match thread::Builder::new().name(name.to_owned()).spawn(work) {
-            Ok(thread) => drop(worker.thread.set(thread)),
-            // The other end of the channel is dropped, so every call fails.
-            Err(error) => tracing::error!(%error, "the store's thread could not be started"),
-        }
-        worker
+        let thread = thread::Builder::new()
+            .name(name.to_owned())
+            .spawn(run)
+            .inspect_err(|error| tracing::error!(%error, "store thread failed to start"))
+            .ok();
+        Self { jobs: sender, running, thread }
     }
 
-    /// Whether the thread runs.
     pub(crate) fn is_alive(&self) -> bool {
-        self.thread.get().is_some_and(|thread| !thread.is_finished())
+        self.thread.as_ref().is_some_and(|thread| !thread.is_finished())
     }
 
-    /// Queues a job; false if the thread has ended.
+    /// Queues a job. Returns false if the thread has ended.
     pub(crate) fn send(&self, call: Call, job: impl FnOnce(&mut T) + Send + 'static) -> bool {
         self.jobs.send((call, Box::new(job))).is_ok()
     }
 
-    /// The job that runs, and for how long it has run.
-    pub(crate) fn busy(&self) -> Option<(Call, Duration)> {
-        lock(&self.busy).map(|(call, since)| (call, since.elapsed()))
+    /// The running job, and how long it has run.
+    pub(crate) fn running(&self) -> Option<(Call, Duration)> {
+        lock(&self.running).map(|(call, since)| (call, since.elapsed()))
     }
 
-    /// How long the running job has taken, if that is longer than the deadline. Jobs behind it would only
-    /// wait in vain.
-    pub(crate) fn stuck(&self, deadline: Duration) -> Option<Duration> {
-        self.busy().map(|(_, taken)| taken).filter(|taken| *taken > deadline)
+    /// How long the running job has run, if that exceeds the deadline.
+    pub(crate) fn overdue(&self, deadline: Duration) -> Option<Duration> {
+        self.running().map(|(_, elapsed)| elapsed).filter(|elapsed| *elapsed > deadline)
     }
 }
 
@@ -72,12 +70,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_thread_that_panicked_is_not_alive() {
+    fn worker_is_not_alive_after_a_panic() {
         let worker = Worker::start("test", 7);
-        let (sender, answer) = mpsc::channel();
+        let (sender, receiver) = mpsc::channel();
         assert!(worker.send(Call::Load, move |value| sender.send(*value).expect("a receiver")));
-        assert!(answer.recv() == Ok(7) && worker.is_alive());
-        assert!(worker.send(Call::Load, |_| panic!("as some libraries do")));
+        assert!(receiver.recv() == Ok(7) && worker.is_alive());
+        assert!(worker.send(Call::Load, |_| panic!("a panic in a library")));
         while worker.is_alive() {
             thread::yield_now();
         }

@@ -1,22 +1,25 @@
-//! Why a request has no answer to use.
+//! The error of a request.
 
-use std::{io, path::PathBuf};
+use std::{
+    fmt, io,
+    path::{Path, PathBuf},
+};
 
 use crate::{ErrorCode, Problem};
 
-/// Why there is no answer to use.
+/// Why a request failed.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
-    /// Start the daemon: nothing listens on the socket.
-    #[error("no authd answers on {}: {source}", socket.display())]
+    /// Nothing listens on the socket: start the daemon.
+    #[error("authd does not answer on {}: {source}", socket.display())]
     NoDaemon {
         /// The socket that was tried.
         socket: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
-    /// Name the socket of your own daemon, or run the program as the user that the daemon runs as: the
-    /// listener on this one runs as another user, so nothing was sent to it.
+    /// The listener runs as another user, so nothing was sent. Name the socket of your own daemon,
+    /// or run the program as the daemon's user.
     #[error("{} is served by another user (uid {uid}), not by uid {own}; nothing was sent", socket.display())]
     OtherUser {
         /// The socket that was tried.
@@ -26,21 +29,25 @@ pub enum ClientError {
         /// The user that this program runs as.
         own: u32,
     },
-    /// The daemon refused: the problem says why and what to do.
+    /// The daemon rejected the request. The problem says why and what to do.
     #[error("{}", .0.detail)]
     Problem(Box<Problem>),
-    /// The connection broke, or what answers is not authd: try again, then look at its log.
-    #[error("the answer on {} could not be read: {detail}", socket.display())]
+    /// The connection failed, or the listener is not authd: retry, then read the daemon's log.
+    #[error("cannot read the response on {}: {detail}", socket.display())]
     Broken {
         /// The socket that was tried.
         socket: PathBuf,
-        /// What was wrong with the answer.
+        /// What is wrong with the response.
         detail: String,
     },
 }
 
 impl ClientError {
-    /// The exit code of a program that ends because of this.
+    pub(crate) fn broken(socket: &Path, detail: impl fmt::Display) -> Self {
+        Self::Broken { socket: socket.to_path_buf(), detail: detail.to_string() }
+    }
+
+    /// The exit code for a program that ends because of this error.
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::NoDaemon { .. } => ErrorCode::ShuttingDown.exit_code(),

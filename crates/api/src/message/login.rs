@@ -1,4 +1,6 @@
-//! The messages about signing in.
+//! The messages of logins.
+
+use std::fmt;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -11,27 +13,28 @@ use crate::{Problem, ProfileName};
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct LoginBody {
-    /// The profile to sign in; `default` when absent.
+    /// The profile to sign in; `default` if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub profile: Option<ProfileName>,
-    /// How the person signs in.
+    /// How the user signs in.
     #[serde(default)]
     pub flow: Flow,
-    /// Which kind of credential is wanted.
+    /// The kind of credential.
     #[serde(default)]
     pub mode: ModePreference,
     /// The only workspace (account id) to accept.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub workspace: Option<String>,
-    /// Whether somebody else's sign-in under this name may be replaced.
+    /// Whether the login may replace another user's profile of this name.
     #[serde(default)]
     pub replace: bool,
-    /// Whether the client will bring the redirect URL itself: then the callback server need not listen.
+    /// Whether the client submits the redirect URL itself. Then the callback server need not
+    /// listen.
     #[serde(default)]
     pub paste: bool,
 }
 
-/// How the person signs in.
+/// How the user signs in.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
@@ -43,18 +46,18 @@ pub enum Flow {
     Device,
 }
 
-/// Which kind of credential a login is to end in.
+/// The kind of credential that a login creates.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum ModePreference {
-    /// The plan decides.
+    /// Depends on the plan.
     #[default]
     Auto,
-    /// The access token.
+    /// An access token.
     #[serde(rename = "chatgpt")]
     ChatGpt,
-    /// An API key by token exchange.
+    /// An API key, by token exchange.
     ApiKey,
 }
 
@@ -63,29 +66,37 @@ pub enum ModePreference {
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct CallbackBody {
-    /// The redirect URL as the browser's address bar shows it, or just its code and state.
+    /// The redirect URL from the browser's address bar, or only its code and state.
     pub url: String,
+}
+
+/// Contains no secret.
+impl fmt::Debug for CallbackBody {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("CallbackBody { [redacted] }")
+    }
 }
 
 /// One login attempt.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Login {
-    /// Its id, `lg_…`; no secret.
+    /// The login's id, `lg_…`. It is not a secret.
     pub id: String,
-    /// The profile it was started for; the result names the one it ended in.
+    /// The requested profile. The result names the actual profile.
     pub profile: ProfileName,
-    /// How the person signs in.
+    /// How the user signs in.
     pub flow: Flow,
-    /// How far it is.
+    /// The login's progress.
     pub state: LoginState,
     /// Browser flow: the page to open.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub authorize_url: Option<String>,
-    /// A loopback address of one use that redirects a browser to `authorize_url`, so that the URL is in no process list.
+    /// A loopback URL that redirects a browser to `authorize_url` once. It keeps that URL out of
+    /// the process list.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub open_url: Option<String>,
-    /// Browser flow: where the browser returns to.
+    /// Browser flow: the URL that the browser returns to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub redirect_uri: Option<String>,
     /// Device flow: the page to open.
@@ -94,34 +105,34 @@ pub struct Login {
     /// Device flow: the code to type there.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub user_code: Option<String>,
-    /// When it was started.
+    /// When the login started.
     #[cfg_attr(feature = "schema", schemars(with = "crate::openapi::Moment"))]
     pub created_at: Timestamp,
-    /// When it ends by itself.
+    /// When the login expires.
     #[cfg_attr(feature = "schema", schemars(with = "crate::openapi::Moment"))]
     pub expires_at: Timestamp,
-    /// Why it failed.
+    /// Why the login failed.
     pub error: Option<Problem>,
-    /// Who is signed in now.
+    /// The signed-in profile.
     pub result: Option<Profile>,
 }
 
-/// How far a login is.
+/// The progress of a login.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum LoginState {
-    /// It waits for the person.
+    /// The login waits for the user.
     Pending,
-    /// The code is being exchanged.
+    /// The daemon exchanges the code.
     Exchanging,
-    /// Done; `result` says who.
+    /// The login has succeeded; see `result`.
     Succeeded,
-    /// Done; `error` says why not.
+    /// The login has failed; see `error`.
     Failed,
-    /// Nobody came in time.
+    /// The user did not sign in in time.
     Expired,
-    /// Called off.
+    /// The login was cancelled.
     Cancelled,
     /// A state that this version of the client does not know.
     #[serde(other)]
@@ -130,11 +141,8 @@ pub enum LoginState {
 }
 
 impl LoginState {
-    /// Whether nothing more will happen to this login.
+    /// Whether the login has ended.
     pub fn is_final(self) -> bool {
-        match self {
-            Self::Pending | Self::Exchanging | Self::Unknown => false,
-            Self::Succeeded | Self::Failed | Self::Expired | Self::Cancelled => true,
-        }
+        !matches!(self, Self::Pending | Self::Exchanging | Self::Unknown)
     }
 }

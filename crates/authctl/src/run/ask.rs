@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use authd_api::{ClientError, ErrorCode, Headers, Mode, Problem, ProfileName, Streamed, route};
+use authd_api::{ClientError, ErrorCode, Headers, Mode, Problem, ProfileName, StreamingResponse, route};
 use http::{HeaderMap, HeaderValue, Method, header};
 use serde_json::{Value, json};
 
@@ -19,7 +19,7 @@ use crate::{
 };
 
 /// The ChatGPT backend rejects a request without instructions.
-const INSTRUCTIONS: &str = "You are a helpful assistant. Answer briefly and in plain text.";
+const INSTRUCTIONS: &str = "You are a helpful assistant. Response briefly and in plain text.";
 
 /// Parts of the names of models that do not answer questions.
 const OTHER_KINDS: [&str; 7] = ["audio", "image", "realtime", "search", "transcribe", "tts", "instruct"];
@@ -127,7 +127,7 @@ fn first_chat_model(list: &Value) -> Option<String> {
     backend().or_else(public).map(str::to_owned)
 }
 
-async fn post(ctx: &Context, profile: &ProfileName, body: &Value) -> CliResult<Streamed> {
+async fn post(ctx: &Context, profile: &ProfileName, body: &Value) -> CliResult<StreamingResponse> {
     let mut headers = HeaderMap::new();
     headers.insert(header::ACCEPT, HeaderValue::from_static("text/event-stream"));
     let path = route::below_profile(Some(profile), "relay/responses");
@@ -136,7 +136,7 @@ async fn post(ctx: &Context, profile: &ProfileName, body: &Value) -> CliResult<S
     if stream.status.is_success() {
         return Ok(stream);
     }
-    let response = with_timeout(stream.whole()).await?;
+    let response = with_timeout(stream.collect()).await?;
     Err(upstream_error::problem(&response).into())
 }
 
@@ -149,7 +149,7 @@ struct Completion {
 }
 
 /// Prints the answer as it arrives. A stream without a completion event is an error.
-async fn print_answer(out: Output, mut stream: Streamed, started: Instant) -> CliResult<Completion> {
+async fn print_answer(out: Output, mut stream: StreamingResponse, started: Instant) -> CliResult<Completion> {
     let mut reader = Reader::default();
     let mut answer = Completion::default();
     loop {
@@ -226,7 +226,7 @@ fn show_request(out: Output, headers: &Headers, body: &Value) {
 }
 
 /// The head of the response, without values that may be secret.
-fn show_response(out: Output, stream: &Streamed, started: Instant) {
+fn show_response(out: Output, stream: &StreamingResponse, started: Instant) {
     out.verbose(&format!("< {} after {} ms", stream.status, started.elapsed().as_millis()));
     for (name, value) in &stream.headers {
         let is_secret = name == header::SET_COOKIE;

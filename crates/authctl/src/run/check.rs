@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use authd_api::{Answer, ErrorCode, Headers, Mode, Problem};
+use authd_api::{Response, ErrorCode, Headers, Mode, Problem};
 use http::StatusCode;
 use serde_json::{Value, json};
 
@@ -78,7 +78,7 @@ async fn call(ctx: &Context, headers: &Headers, endpoint: Endpoint) -> CliResult
     let response = ctx.get(&headers.profile, &path).await;
     let duration = started.elapsed();
     let (status, problem) = match response {
-        Ok(Answer { status, body, .. }) if status.is_success() => {
+        Ok(Response { status, body, .. }) if status.is_success() => {
             let summary = serde_json::from_slice(&body).ok().and_then(|body| summarize(&body));
             let summary = summary.unwrap_or_else(|| "answered in an unknown form".to_owned());
             return Ok(EndpointResult { name, status: Some(status), duration, summary, problem: None });

@@ -220,7 +220,7 @@ async fn send_pasted(ctx: &Context, login: &Login, line: &str) -> CliResult<Opti
     }
     let path = format!("{}/callback", route::login(&login.id));
     let body = CallbackBody { url: url.to_owned() };
-    match with_timeout(ctx.client.ask(Method::POST, &path, Some(&body))).await {
+    match with_timeout(ctx.client.request(Method::POST, &path, Some(&body))).await {
         Ok(login) => Ok(Some(login)),
         Err(CliError::Problem(problem)) if problem.code == ErrorCode::BadRequest => {
             ctx.out.error(&problem);

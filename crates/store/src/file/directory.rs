@@ -1,4 +1,4 @@
-//! The names in the directory of records.
+//! The directory of encrypted records.
 
 use std::{
     collections::BTreeSet,
@@ -19,31 +19,28 @@ pub(crate) struct Scan {
     pub(crate) unknown: Vec<String>,
 }
 
-/// Whether sealed records are below a state directory.
-pub(crate) fn holds_records(state_dir: &Path) -> Result<bool, StoreError> {
+/// Whether a state directory contains encrypted records.
+pub(crate) fn has_records(state_dir: &Path) -> Result<bool, StoreError> {
     let found = scan(&directory(state_dir))?;
-    let ours = found.keys.iter().chain(&found.interrupted).any(|key| *key != Key::probe());
-    Ok(ours || found.unknown.iter().any(|name| Path::new(name).extension().is_some_and(|end| end == "age")))
+    let has_keys = found.keys.iter().chain(&found.interrupted).any(|key| *key != Key::probe());
+    let is_age = |name: &String| Path::new(name).extension().is_some_and(|extension| extension == "age");
+    Ok(has_keys || found.unknown.iter().any(is_age))
 }
 
-/// Where the records of a state directory are.
+/// The directory of records in a state directory.
 pub(crate) fn directory(state_dir: &Path) -> PathBuf {
     state_dir.join("store")
 }
 
-/// The names in a directory, or none if it does not exist.
+/// Reads the names in a directory. A directory that does not exist is empty.
 pub(crate) fn scan(directory: &Path) -> Result<Scan, StoreError> {
-    names(directory).map_err(StoreError::unavailable)
-}
-
-fn names(directory: &Path) -> io::Result<Scan> {
     let mut scan = Scan::default();
     let entries = match fs::read_dir(directory) {
         Ok(entries) => entries,
         Err(error) if error.kind() == io::ErrorKind::NotFound && private::is_absent(directory)? => {
             return Ok(scan);
         }
-        Err(error) => return Err(private::at(directory, &error)),
+        Err(error) => return Err(private::at(directory, &error).into()),
     };
     let key = |name: &str| Key::parse(name.strip_suffix(".age")?);
     let interrupted = |name: &str| key(name.strip_prefix('.')?.strip_suffix(".tmp")?);

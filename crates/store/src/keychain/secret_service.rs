@@ -1,5 +1,5 @@
-//! The Secret Service (of GNOME, KDE or `KeePassXC`): whether its default collection exists and is open,
-//! which is checked without a dialog, and the items in it.
+//! The Secret Service (of GNOME, KDE or `KeePassXC`). Checks without a dialog that its default
+//! collection exists and is unlocked.
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -7,37 +7,33 @@ use keyring_core::{CredentialStore, Entry, Error};
 use secret_service::{EncryptionType, blocking::SecretService};
 use zbus_secret_service_keyring_store::{Store, cred::Specifier, errors};
 
-use crate::backend::StoreError;
+use crate::StoreError;
 
-/// What people call it.
+/// The keychain's name, as shown to the user.
 pub(super) const NAME: &str = "Secret Service";
 
-/// A connection.
+/// A connection to the service.
 pub(super) struct Platform {
-    store: Arc<CredentialStore>,
+    pub(super) store: Arc<CredentialStore>,
     service: SecretService<'static>,
 }
 
 impl Platform {
-    /// Connects to the session bus, and to the service on it.
+    /// Connects to the service on the session bus.
     pub(super) fn connect() -> Result<Self, Error> {
         let service = SecretService::connect(EncryptionType::Plain).map_err(errors::platform_failure)?;
         Ok(Self { store: Store::new()?, service })
     }
 
-    /// Whether the default collection can be used now.
-    pub(super) fn ready(&self) -> Result<(), StoreError> {
-        let unavailable =
-            |error: secret_service::Error| StoreError::Unavailable { detail: error.to_string() };
-        let collection = match self.service.get_default_collection() {
-            Ok(collection) => collection,
-            Err(secret_service::Error::NoResult) => {
-                let detail = "it has no default collection; make one, in Seahorse for example";
-                return Err(StoreError::Unavailable { detail: detail.to_owned() });
+    /// Fails unless the default collection can be used now.
+    pub(super) fn check_ready(&self) -> Result<(), StoreError> {
+        let collection = self.service.get_default_collection().map_err(|error| match error {
+            secret_service::Error::NoResult => {
+                StoreError::unavailable("it has no default collection; create one, for example in Seahorse")
             }
-            Err(error) => return Err(unavailable(error)),
-        };
-        if collection.is_locked().map_err(unavailable)? {
+            error => StoreError::unavailable(error),
+        })?;
+        if collection.is_locked().map_err(StoreError::unavailable)? {
             let name = collection.get_label().unwrap_or_else(|_| "default".to_owned());
             return Err(StoreError::Locked { detail: format!("the collection \"{name}\" is locked") });
         }
@@ -49,11 +45,6 @@ impl Platform {
         let modifiers = label.map(|label| HashMap::from([("label", label)]));
         self.store.build(service, user, modifiers.as_ref())
     }
-
-    /// The items with these attributes.
-    pub(super) fn search(&self, attributes: &HashMap<&str, &str>) -> Result<Vec<Entry>, Error> {
-        self.store.search(attributes)
-    }
 }
 
 /// The user name of an item that a search returned.
@@ -61,7 +52,7 @@ pub(super) fn user(item: &Entry) -> Result<Option<String>, Error> {
     item.get_attributes().map(|mut attributes| attributes.remove("username"))
 }
 
-/// Gives an item its label, if it has another one: the account may have changed.
+/// Sets the label of an item if it differs: the profile's account may have changed.
 pub(super) fn relabel(entry: &Entry, label: &str) -> Result<(), Error> {
     match entry.as_any().downcast_ref::<Specifier>() {
         Some(item) if item.get_label()? != label => item.set_label(label),

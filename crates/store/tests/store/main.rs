@@ -2,7 +2,7 @@
 #![expect(
     clippy::unwrap_used,
     clippy::print_stderr,
-    reason = "tests panic where they cannot go on, and say what they skip"
+    reason = "tests panic on failures and report skipped tests"
 )]
 
 mod conformance;

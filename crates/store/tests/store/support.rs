@@ -1,4 +1,4 @@
-//! Parts of the tests: a configuration, a private directory, and the suite of every store.
+//! Test support: a configuration, a private directory, and the conformance suite.
 
 use std::{
     fs,
@@ -30,13 +30,13 @@ pub(crate) fn private() -> tempfile::TempDir {
     directory
 }
 
-/// The store of a state directory that the test owns.
-pub(crate) struct Place {
+/// A state directory that the test owns, and stores on it.
+pub(crate) struct Fixture {
     pub(crate) state_dir: StateDir,
     directory: tempfile::TempDir,
 }
 
-impl Place {
+impl Fixture {
     pub(crate) fn new() -> Self {
         let directory = private();
         Self { state_dir: StateDir::open(directory.path()).unwrap(), directory }
@@ -50,7 +50,7 @@ impl Place {
         config(self.directory.path(), kind)
     }
 
-    /// A store as the next run of the daemon opens it.
+    /// Opens the store like the next run of the daemon.
     pub(crate) fn store(&self, kind: StorePreference) -> Store {
         Store::open(self.config(kind), self.state_dir.clone())
     }
@@ -59,7 +59,7 @@ impl Place {
         self.store(StorePreference::File)
     }
 
-    /// The names in a directory below, sorted.
+    /// The names in a subdirectory, sorted.
     pub(crate) fn names(&self, directory: &str) -> Vec<String> {
         let entries = fs::read_dir(self.path(directory)).unwrap();
         let mut names: Vec<_> =
@@ -82,24 +82,24 @@ pub(crate) async fn save(store: &Store, name: &str, text: &str) {
     store.save(&Key::profile(name), "", text.into()).await.unwrap();
 }
 
-/// What every store does.
+/// The conformance suite: every kind of store passes it.
 pub(crate) async fn conforms(store: &Store, kind: Kind) {
     assert_eq!(store.probe().await.unwrap(), kind);
     assert_eq!(store.status().state, State::Ready);
     let (work, home, login) = (Key::profile("work"), Key::profile("home.2"), Key::login("lg_x-Y_1"));
     assert!(store.load(&work).await.unwrap().is_none());
     store.delete(&work).await.unwrap();
-    // As long as a real record, and with every kind of letter.
+    // As long as a real record, with control and multi-byte characters.
     let long = format!("{{\"text\":\"{}\",\"odd\":\"ä\\u0000 \\n 漢\"}}", "x".repeat(12_000));
-    for (key, text) in [(&work, long.as_str()), (&home, "{}"), (&login, "sealed")] {
+    for (key, text) in [(&work, long.as_str()), (&home, "{}"), (&login, "encrypted")] {
         store.save(key, "authd: a label", text.into()).await.unwrap();
         assert_eq!(store.load(key).await.unwrap().unwrap().expose_secret(), text);
     }
     store.save(&work, "authd: another label", "second".into()).await.unwrap();
     assert_eq!(store.load(&work).await.unwrap().unwrap().expose_secret(), "second");
-    // Each takes effect whole, in the order in which they were asked for.
-    let longer = |there: Option<SecretString>| {
-        SecretString::from(there.map_or_else(String::new, |text| text.expose_secret().to_owned() + "+"))
+    // Each call is atomic, and the calls run in this order.
+    let longer = |current: Option<SecretString>| {
+        SecretString::from(current.map_or_else(String::new, |text| text.expose_secret().to_owned() + "+"))
     };
     let all = tokio::join!(
         store.update(&work, "", longer),

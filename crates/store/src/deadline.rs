@@ -1,24 +1,20 @@
-//! A backend on a thread of its own: a call returns within the deadline even if the backend hangs.
+//! A backend on its own thread: a call returns within the deadline even if the backend hangs.
 
 use std::{sync::mpsc, time::Duration};
 
 use secrecy::SecretString;
 
-use crate::{
-    Call, Key, Kind, RekeyReport, StoreError,
-    backend::{Backend, Entries},
-    worker::Worker,
-};
+use crate::{Call, Key, Kind, RekeyReport, StoreError, backend::Backend, listing::Entries, worker::Worker};
 
-/// The backend, its thread and the deadline.
-pub(crate) struct Bounded<B> {
+/// Runs a backend on its own thread and limits the duration of its calls.
+pub(crate) struct WithDeadline<B> {
     kind: Kind,
     description: String,
     worker: Worker<B>,
     deadline: Duration,
 }
 
-impl<B: Backend + 'static> Bounded<B> {
+impl<B: Backend + 'static> WithDeadline<B> {
     /// Starts the thread.
     pub(crate) fn new(backend: B, deadline: Duration) -> Self {
         let (kind, description) = (backend.kind(), backend.description());
@@ -28,39 +24,24 @@ impl<B: Backend + 'static> Bounded<B> {
     fn call<T: Send + 'static>(
         &self,
         call: Call,
-        work: impl FnOnce(&mut B) -> Result<T, StoreError> + Send + 'static,
+        run: impl FnOnce(&mut B) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
         // The state after a panic is unknown, so propagate it: the supervisor restarts the daemon.
         assert!(self.worker.is_alive(), "the thread of the {} has ended", self.kind);
-        if let Some(taken) = self.worker.stuck(self.deadline) {
-            return Err(StoreError::stuck(taken));
+        if let Some(elapsed) = self.worker.overdue(self.deadline) {
+            return Err(StoreError::blocked(elapsed));
         }
-        let (sender, answer) = mpsc::channel();
-        self.worker.send(call, move |backend| drop(sender.send(work(backend))));
-        match answer.recv_timeout(self.deadline) {
+        let (sender, receiver) = mpsc::channel();
+        self.worker.send(call, move |backend| drop(sender.send(run(backend))));
+        match receiver.recv_timeout(self.deadline) {
             Ok(result) => result,
-            Err(mpsc::RecvTimeoutError::Timeout) => Err(StoreError::late(self.deadline)),
+            Err(mpsc::RecvTimeoutError::Timeout) => Err(StoreError::timed_out(self.deadline)),
             Err(mpsc::RecvTimeoutError::Disconnected) => panic!("the thread of the {} has ended", self.kind),
         }
     }
 }
 
-impl StoreError {
-    /// An earlier call still runs.
-    pub(crate) fn stuck(taken: Duration) -> Self {
-        let seconds = taken.as_secs();
-        let detail = format!("it has not answered for {seconds} s; is it asking for a password somewhere?");
-        Self::Unavailable { detail }
-    }
-
-    /// This call took too long.
-    pub(crate) fn late(deadline: Duration) -> Self {
-        let detail = format!("it did not answer within {deadline:?}; is it asking for a password somewhere?");
-        Self::Unavailable { detail }
-    }
-}
-
-impl<B: Backend + 'static> Backend for Bounded<B> {
+impl<B: Backend + 'static> Backend for WithDeadline<B> {
     fn kind(&self) -> Kind {
         self.kind
     }
@@ -100,15 +81,15 @@ mod tests {
     use super::*;
     use crate::memory::Memory;
 
-    fn with_fault(fault: &str) -> (Bounded<Memory>, tempfile::NamedTempFile) {
+    fn with_fault(fault: &str) -> (WithDeadline<Memory>, tempfile::NamedTempFile) {
         let control = tempfile::NamedTempFile::new().expect("a file");
         fs::write(control.path(), fault).expect("written");
         let memory = Memory::new(Some(control.path().to_path_buf()));
-        (Bounded::new(memory, Duration::from_millis(100)), control)
+        (WithDeadline::new(memory, Duration::from_millis(100)), control)
     }
 
     #[test]
-    fn a_call_to_a_backend_that_hangs_returns_and_the_next_does_not_wait() {
+    fn hanging_backend_times_out_and_the_next_call_fails_at_once() {
         let (mut backend, control) = with_fault("hang");
         let first = backend.list().expect_err("it hangs").to_string();
         assert!(first.contains("did not answer within"), "{first}");
@@ -123,7 +104,7 @@ mod tests {
 
     #[test]
     #[should_panic(expected = "has ended")]
-    fn a_panic_of_a_backend_is_propagated() {
+    fn backend_panic_is_propagated() {
         let (mut backend, _control) = with_fault("panic");
         loop {
             drop(backend.list());

@@ -1,5 +1,4 @@
-//! The messages about looking after things: diagnosis, moves of the store, logins shared with other
-//! programs.
+//! The messages of administration: diagnosis, store migration, and logins of other programs.
 
 use std::path::PathBuf;
 
@@ -8,38 +7,38 @@ use serde::{Deserialize, Serialize};
 use super::{StoreKind, StoreStatus};
 use crate::{ErrorCode, ProfileName};
 
-/// `GET /v1/diagnosis`.
+/// The response to `GET /v1/diagnosis`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Diagnosis {
-    /// What was looked at.
+    /// The findings of all checks.
     pub findings: Vec<Finding>,
 }
 
-/// How one thing is.
+/// The result of one check.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Finding {
-    /// What was looked at: `store`, `callback`, a host, a profile …
+    /// What was checked: `store`, `callback`, a host, a profile …
     pub check: String,
-    /// Whether it is well.
+    /// Whether it works.
     pub state: FindingState,
-    /// What was found.
+    /// The details.
     pub detail: String,
-    /// What to do about it.
+    /// What the user can do.
     pub remedy: Option<String>,
-    /// What a request that meets this fails with.
+    /// The error code of requests that fail for this reason.
     pub code: Option<ErrorCode>,
 }
 
-/// Whether a thing is well.
+/// Whether the checked thing works.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum FindingState {
-    /// It is.
+    /// It works.
     Ok,
-    /// It works, but not as it should.
+    /// It works with restrictions.
     Warning,
     /// It does not work.
     Failed,
@@ -50,7 +49,7 @@ pub enum FindingState {
 }
 
 impl Finding {
-    /// The same, with what to do about it.
+    /// Sets the remedy.
     #[must_use]
     pub fn remedy(self, remedy: &str) -> Self {
         Self { remedy: Some(remedy.to_owned()), ..self }
@@ -62,53 +61,54 @@ impl Finding {
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct MigrateBody {
-    /// The store that everything is to move to: `keychain` or `file`.
+    /// The target store: `keychain` or `file`.
     #[cfg_attr(feature = "schema", schemars(with = "crate::openapi::Lasting"))]
     pub to: StoreKind,
 }
 
-/// What moving everything came to.
+/// The result of a store migration.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Migrated {
-    /// How many records were moved: profiles, and logins that are pending.
+    /// The number of moved records: profiles and pending logins.
     pub records: usize,
-    /// Why the old store still holds its copies, if it does; they are deleted at the next start.
+    /// Why the old store still holds its copies, if it does. The daemon deletes them later.
     pub left_behind: Option<String>,
     /// The store in use now.
     pub store: StoreStatus,
 }
 
-/// The body of `POST /v1/import`: takes over another program's login.
+/// The body of `POST /v1/import`: imports another program's login.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct ImportBody {
-    /// Whose login.
+    /// The other program.
     pub source: Program,
-    /// Its login file, from the root; without one, where the program keeps it.
+    /// The absolute path of its login file. The default is the program's own location.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "schema", schemars(with = "Option<crate::openapi::RootedPath>"))]
     pub path: Option<PathBuf>,
-    /// The profile that it becomes; `default` when absent.
+    /// The profile to create; `default` if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub profile: Option<ProfileName>,
 }
 
-/// The body of `POST /v1/profiles/{profile}/export`: gives the login to another program, and forgets it.
+/// The body of `POST /v1/profiles/{profile}/export`: exports the login to another program and
+/// deletes the profile.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct ExportBody {
-    /// To whom.
+    /// The other program.
     pub target: Program,
-    /// Its login file, from the root; without one, where the program keeps it.
+    /// The absolute path of its login file. The default is the program's own location.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "schema", schemars(with = "Option<crate::openapi::RootedPath>"))]
     pub path: Option<PathBuf>,
 }
 
-/// A program whose login files authd knows.
+/// A program whose login files authd can read and write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
@@ -122,13 +122,13 @@ pub enum Program {
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct CodexBody {
-    /// The home directory of Codex, from the root; without one, `~/.codex`.
+    /// The absolute path of the Codex home. The default is `~/.codex`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "schema", schemars(with = "Option<crate::openapi::RootedPath>"))]
     pub home: Option<PathBuf>,
 }
 
-/// A login file of another program, and whose it is.
+/// A login file of another program.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct LoginFile {
@@ -136,21 +136,21 @@ pub struct LoginFile {
     pub profile: ProfileName,
     /// The file.
     pub path: PathBuf,
-    /// What became of the file, once nobody keeps it supplied any more.
+    /// What happened to the file when authd stopped managing it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub outcome: Option<LoginFileOutcome>,
 }
 
-/// What became of a login file that is supplied no more.
+/// What happened to a login file when authd stopped managing it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum LoginFileOutcome {
-    /// What was there before is there again.
+    /// The previous login was restored.
     Restored,
-    /// There was nothing to restore, and nothing is there now.
+    /// There was no previous login, and the file was removed.
     Removed,
-    /// Somebody signed in there meanwhile: that login was left as it is.
+    /// The file contains a newer login of the program and was not changed.
     LeftAlone,
     /// An outcome that this version of the client does not know.
     #[serde(other)]
