@@ -1,14 +1,14 @@
-//! The people who can sign in to the sandbox: who they are, what they pay for, how long their tokens last.
-//! It holds no tokens: those are issued and remembered by the ledger.
+//! The accounts of the sandbox: claims, plan, and lifetime of access tokens. The ledger has the
+//! tokens.
 
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-/// One identity: a user in one workspace.
+/// A user in one workspace.
 #[derive(Clone, Debug)]
 pub struct Account {
-    /// The short name by which tests and the sign-in page choose this account.
+    /// The short name for tests and for the sign-in page.
     pub name: String,
     /// The address in the `email` claim.
     pub email: String,
@@ -16,23 +16,23 @@ pub struct Account {
     pub plan: Option<String>,
     /// The `chatgpt_user_id` claim.
     pub user_id: String,
-    /// The `chatgpt_account_id` claim, which is the workspace's id.
+    /// The `chatgpt_account_id` claim, the id of the workspace.
     pub account_id: String,
-    /// The workspace's name as `accounts/check` tells it; `None` for a personal one.
+    /// The name of the workspace in `accounts/check`; `None` for a personal account.
     pub workspace_name: Option<String>,
-    /// The platform organisation. Without it the API-key exchange is refused, as it is for most people.
+    /// The platform organisation. Without it the API-key exchange fails, as for most users.
     pub organization_id: Option<String>,
-    /// The platform project that goes with the organisation.
+    /// The platform project of the organisation.
     pub project_id: Option<String>,
-    /// A FedRAMP workspace: its requests must say so with `x-openai-fedramp: true`.
+    /// Whether this is a FedRAMP workspace, whose requests need `x-openai-fedramp: true`.
     pub fedramp: bool,
-    /// How long an access token works after it was issued; whole seconds are all that `exp` can say.
+    /// The lifetime of an access token. The `exp` claim has a resolution of seconds.
     pub access_token_lifetime: Duration,
-    /// Where `wham/accounts/check` says that this workspace lives.
+    /// The home region of this workspace in `wham/accounts/check`.
     pub routing: Option<Routing>,
 }
 
-/// A workspace's home region, as `wham/accounts/check` tells it.
+/// The home region of a workspace in `wham/accounts/check`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Routing {
     /// The `workspace_backend_origin` field, for example `https://chatgpt.com`.
@@ -42,7 +42,7 @@ pub struct Routing {
 }
 
 impl Account {
-    /// A personal account on the Plus plan, named `plus`: what most people have. It has no platform organisation.
+    /// A personal account on the Plus plan, named `plus`, without a platform organisation.
     pub fn plus() -> Self {
         Self {
             name: "plus".into(),
@@ -59,7 +59,7 @@ impl Account {
         }
     }
 
-    /// A Business workspace, named `business`, with an organisation: its id token can be exchanged for an API key.
+    /// A Business workspace, named `business`, whose id token can be exchanged for an API key.
     pub fn business() -> Self {
         Self {
             name: "business".into(),
@@ -74,7 +74,7 @@ impl Account {
         }
     }
 
-    /// A Business workspace, named `business-without-organization`: the API-key exchange is refused.
+    /// A Business workspace, named `business-without-organization`, whose API-key exchange fails.
     pub fn business_without_organization() -> Self {
         Self {
             name: "business-without-organization".into(),
@@ -88,18 +88,18 @@ impl Account {
         }
     }
 
-    /// The three presets, in the order in which the sign-in page lists them.
+    /// The three presets, in the order of the sign-in page.
     pub fn presets() -> Vec<Self> {
         vec![Self::plus(), Self::business(), Self::business_without_organization()]
     }
 
-    /// The same account with access tokens that last this long.
+    /// Sets the lifetime of access tokens.
     #[must_use]
     pub fn with_lifetime(self, access_token_lifetime: Duration) -> Self {
         Self { access_token_lifetime, ..self }
     }
 
-    /// How `accounts/check` calls the workspace: `personal` or `workspace`.
+    /// The kind of the workspace in `accounts/check`: `personal` or `workspace`.
     pub(crate) fn structure(&self) -> &'static str {
         if self.workspace_name.is_some() { "workspace" } else { "personal" }
     }

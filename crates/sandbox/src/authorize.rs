@@ -1,5 +1,5 @@
-//! `GET /oauth/authorize`: checks what the client asks, lets a person (or the query) choose an account, and sends
-//! the browser back with a code. The exchange of the code is the token endpoint's.
+//! `GET /oauth/authorize`: validates the request, lets the user or the query select an account, and
+//! redirects the browser with a code.
 
 use std::{sync::Arc, time::SystemTime};
 
@@ -10,7 +10,7 @@ use axum::{
 use http::{StatusCode, header};
 use url::Url;
 
-use crate::{Account, Shared, ledger::Code, params::Params, reply};
+use crate::{Account, Shared, ledger::Code, params::Params, response};
 
 const REQUIRED: [&str; 7] = [
     "response_type",
@@ -30,26 +30,26 @@ const OPTIONAL: [&str; 6] = [
     "decision",
 ];
 
-/// The handler. Two parameters are the sandbox's own: `account=NAME` chooses without a page, and `decision` is
-/// `approve`, `deny` or `no_entitlement`.
+/// The handler. Two parameters exist in the sandbox only: `account=NAME` selects an account without
+/// a page, and `decision` is `approve`, `deny` or `no_entitlement`.
 pub(crate) async fn authorize(State(shared): State<Arc<Shared>>, RawQuery(query): RawQuery) -> Response {
     let query = query.unwrap_or_default();
-    match Asked::read(&query, &shared.client_id) {
-        Ok(asked) => decide(&shared, &query, &asked),
-        Err(reason) => reply::page(StatusCode::BAD_REQUEST, "Invalid request", &paragraph(&reason)),
+    match AuthorizeRequest::parse(&query, &shared.client_id) {
+        Ok(request) => decide(&shared, &query, &request),
+        Err(reason) => response::page(StatusCode::BAD_REQUEST, "Invalid request", &paragraph(&reason)),
     }
 }
 
-/// A request that is in order.
-struct Asked {
+/// A valid request.
+struct AuthorizeRequest {
     redirect: Url,
-    /// The redirect URI to the letter: the exchange must repeat it.
+    /// The redirect URI as sent, which the code exchange must repeat.
     redirect_uri: String,
     scope: String,
     challenge: String,
     state: String,
     organizations: bool,
-    /// The only workspaces allowed; empty if any is.
+    /// The allowed workspaces; empty if all are allowed.
     workspaces: Vec<String>,
     account: Option<String>,
     decision: Decision,
@@ -62,8 +62,8 @@ enum Decision {
     NoEntitlement,
 }
 
-impl Asked {
-    fn read(query: &str, client_id: &str) -> Result<Self, String> {
+impl AuthorizeRequest {
+    fn parse(query: &str, client_id: &str) -> Result<Self, String> {
         let params = Params::from_form(query)?.exactly(&REQUIRED, &OPTIONAL)?;
         let expect = |name: &str, value: &str| match params.get(name) {
             sent if sent == value => Ok(()),
@@ -73,9 +73,9 @@ impl Asked {
         expect("client_id", client_id)?;
         expect("code_challenge_method", "S256")?;
         let scope = params.get("scope");
-        for wanted in ["openid", "offline_access"] {
-            if !scope.split(' ').any(|word| word == wanted) {
-                return Err(format!("scope must contain {wanted}"));
+        for required in ["openid", "offline_access"] {
+            if !scope.split(' ').any(|word| word == required) {
+                return Err(format!("scope must contain {required}"));
             }
         }
         let challenge = params.get("code_challenge");
@@ -86,7 +86,7 @@ impl Asked {
         }
         let workspaces = params.get("allowed_workspace_id");
         Ok(Self {
-            redirect: callback(params.get("redirect_uri"))?,
+            redirect: parse_redirect_uri(params.get("redirect_uri"))?,
             redirect_uri: params.get("redirect_uri").to_owned(),
             scope: scope.to_owned(),
             challenge: challenge.to_owned(),
@@ -108,76 +108,76 @@ impl Asked {
     }
 }
 
-fn decide(shared: &Shared, query: &str, asked: &Asked) -> Response {
-    match asked.decision {
+fn decide(shared: &Shared, query: &str, request: &AuthorizeRequest) -> Response {
+    match request.decision {
         Decision::Deny => {
-            return back(
-                asked,
+            return redirect(
+                request,
                 &[("error", "access_denied"), ("error_description", "The user denied the request")],
             );
         }
         Decision::NoEntitlement => {
             let description = "missing_codex_entitlement: Codex is not enabled for this workspace";
-            return back(asked, &[("error", "access_denied"), ("error_description", description)]);
+            return redirect(request, &[("error", "access_denied"), ("error_description", description)]);
         }
         Decision::Approve => {}
     }
-    let Some(name) = asked.account.clone().or_else(|| shared.next_account()) else {
-        return choose(shared, query, asked);
+    let Some(name) = request.account.clone().or_else(|| shared.next_account()) else {
+        return account_page(shared, query, request);
     };
     let mut ledger = shared.ledger();
     let Some(account) = ledger.account(&name) else {
-        return reply::page(StatusCode::BAD_REQUEST, "Invalid request", &paragraph("no such account"));
+        return response::page(StatusCode::BAD_REQUEST, "Invalid request", &paragraph("no such account"));
     };
-    if !asked.allows(&account) {
+    if !request.allows(&account) {
         let description = "The account is not a member of an allowed workspace";
-        return back(asked, &[("error", "access_denied"), ("error_description", description)]);
+        return redirect(request, &[("error", "access_denied"), ("error_description", description)]);
     }
     let code = ledger.issue_code(Code {
         account: name,
-        redirect_uri: asked.redirect_uri.clone(),
-        challenge: asked.challenge.clone(),
-        organizations: asked.organizations,
+        redirect_uri: request.redirect_uri.clone(),
+        challenge: request.challenge.clone(),
+        organizations: request.organizations,
         issued_at: SystemTime::now(),
     });
     drop(ledger);
-    back(asked, &[("code", &code), ("scope", &asked.scope)])
+    redirect(request, &[("code", &code), ("scope", &request.scope)])
 }
 
-/// Sends the browser back to the client.
-fn back(asked: &Asked, pairs: &[(&str, &str)]) -> Response {
-    let mut target = asked.redirect.clone();
-    target.query_pairs_mut().extend_pairs(pairs).append_pair("state", &asked.state);
+/// Redirects the browser to the client.
+fn redirect(request: &AuthorizeRequest, pairs: &[(&str, &str)]) -> Response {
+    let mut target = request.redirect.clone();
+    target.query_pairs_mut().extend_pairs(pairs).append_pair("state", &request.state);
     (StatusCode::FOUND, [(header::LOCATION, target.as_str())]).into_response()
 }
 
-/// The page on which a person chooses: every link is the same request with the choice added.
-fn choose(shared: &Shared, query: &str, asked: &Asked) -> Response {
-    let link = |choice: &[(&str, &str)], text: &str| {
-        let choice = url::form_urlencoded::Serializer::new(String::new()).extend_pairs(choice).finish();
-        let target = reply::escape(&format!("/oauth/authorize?{query}&{choice}"));
-        format!("<li><a href=\"{target}\">{}</a></li>", reply::escape(text))
+/// The sign-in page. Each link repeats the request with a selected account or decision.
+fn account_page(shared: &Shared, query: &str, request: &AuthorizeRequest) -> Response {
+    let link = |parameters: &[(&str, &str)], text: &str| {
+        let added = url::form_urlencoded::Serializer::new(String::new()).extend_pairs(parameters).finish();
+        let target = response::escape(&format!("/oauth/authorize?{query}&{added}"));
+        format!("<li><a href=\"{target}\">{}</a></li>", response::escape(text))
     };
     let mut list = String::new();
-    for account in shared.ledger().accounts().iter().filter(|account| asked.allows(account)) {
+    for account in shared.ledger().accounts().iter().filter(|account| request.allows(account)) {
         let plan = account.plan.as_deref().unwrap_or("no plan");
         let text = format!("Continue as {} ({}, {plan})", account.email, account.name);
         list += &link(&[("account", &account.name)], &text);
     }
     list += &link(&[("decision", "deny")], "Deny");
     list += &link(&[("decision", "no_entitlement")], "Deny: Codex is not enabled for the workspace");
-    reply::page(StatusCode::OK, "Sign in to the sandbox", &format!("<ul>{list}</ul>"))
+    response::page(StatusCode::OK, "Sign in to the sandbox", &format!("<ul>{list}</ul>"))
 }
 
-/// The client's callback, which for this client is on loopback and nowhere else.
-fn callback(text: &str) -> Result<Url, String> {
-    let wrong = || "redirect_uri must be http://localhost:{port}/auth/callback".to_owned();
-    let url = Url::parse(text).map_err(|_| wrong())?;
-    let port = url.port().ok_or_else(wrong)?;
+/// Parses the redirect URI, which must be on loopback.
+fn parse_redirect_uri(text: &str) -> Result<Url, String> {
+    let error = || "redirect_uri must be http://localhost:{port}/auth/callback".to_owned();
+    let url = Url::parse(text).map_err(|_| error())?;
+    let port = url.port().ok_or_else(error)?;
     let registered = ["localhost", "127.0.0.1"].map(|host| format!("http://{host}:{port}/auth/callback"));
-    if registered.iter().any(|right| right == text) { Ok(url) } else { Err(wrong()) }
+    if registered.iter().any(|allowed| allowed == text) { Ok(url) } else { Err(error()) }
 }
 
 fn paragraph(text: &str) -> String {
-    format!("<p>{}</p>", reply::escape(text))
+    format!("<p>{}</p>", response::escape(text))
 }

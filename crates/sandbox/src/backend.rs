@@ -1,5 +1,5 @@
-//! The ChatGPT backend under `/backend-api`: the Codex endpoints with their refusals, and the account's own pages.
-//! What a model answers is made in `responses`.
+//! The ChatGPT backend under `/backend-api`: the Codex endpoints with their errors, and the
+//! endpoints of the account.
 
 use std::{sync::Arc, time::SystemTime};
 
@@ -14,14 +14,14 @@ use serde_json::{Map, Value, json};
 
 use crate::{
     Account, Shared,
-    ledger::AccessRefused,
+    ledger::AccessTokenError,
     params::{self, Params},
-    reply::{self, Answer, Refusal},
-    responses::{self, Turn},
+    response::{self, ErrorResponse, HandlerResult},
+    responses_api::{self, Turn},
     tokens,
 };
 
-/// What Codex sends; anything else is an unsupported parameter.
+/// The parameters that Codex sends. All others are unsupported.
 const KNOWN: [&str; 15] = [
     "model",
     "instructions",
@@ -45,22 +45,22 @@ pub(crate) async fn codex_responses(
     State(shared): State<Arc<Shared>>,
     headers: HeaderMap,
     body: String,
-) -> Answer {
-    let account = in_workspace(&shared, &headers)?;
+) -> HandlerResult {
+    let account = authenticate_workspace(&shared, &headers)?;
     if params::content_type(&headers) != "application/json" {
-        return Ok(reply::detail(StatusCode::UNSUPPORTED_MEDIA_TYPE, "Unsupported content type"));
+        return Ok(response::detail(StatusCode::UNSUPPORTED_MEDIA_TYPE, "Unsupported content type"));
     }
     if headers.contains_key(header::CONTENT_ENCODING) {
-        return Ok(reply::detail(StatusCode::UNSUPPORTED_MEDIA_TYPE, "Unsupported content encoding"));
+        return Ok(response::detail(StatusCode::UNSUPPORTED_MEDIA_TYPE, "Unsupported content encoding"));
     }
-    let answer = match serde_json::from_str(&body) {
-        Ok(Value::Object(body)) => match refused(&body, &shared.models) {
-            Some(detail) => reply::detail(StatusCode::BAD_REQUEST, &detail),
-            None => responses::stream(&Turn::new(body["model"].as_str(), &body["input"])),
+    let response = match serde_json::from_str(&body) {
+        Ok(Value::Object(body)) => match validate(&body, &shared.models) {
+            Some(detail) => response::detail(StatusCode::BAD_REQUEST, &detail),
+            None => responses_api::stream(&Turn::new(body["model"].as_str(), &body["input"])),
         },
-        _ => reply::detail(StatusCode::BAD_REQUEST, "Request body must be a JSON object"),
+        _ => response::detail(StatusCode::BAD_REQUEST, "Request body must be a JSON object"),
     };
-    Ok(with_limits(answer, &account))
+    Ok(with_rate_limits(response, &account))
 }
 
 /// `GET /codex/models?client_version=X.Y.Z`
@@ -68,11 +68,11 @@ pub(crate) async fn codex_models(
     State(shared): State<Arc<Shared>>,
     RawQuery(query): RawQuery,
     headers: HeaderMap,
-) -> Answer {
-    let account = in_workspace(&shared, &headers)?;
+) -> HandlerResult {
+    let account = authenticate_workspace(&shared, &headers)?;
     let params = Params::from_form(&query.unwrap_or_default());
     if params.map_or(true, |params| params.get("client_version").is_empty()) {
-        return Ok(reply::detail(StatusCode::BAD_REQUEST, "client_version is required"));
+        return Ok(response::detail(StatusCode::BAD_REQUEST, "client_version is required"));
     }
     let model = |(priority, slug): (usize, &String)| {
         json!({
@@ -84,21 +84,21 @@ pub(crate) async fn codex_models(
     };
     let models: Vec<Value> = shared.models.iter().enumerate().map(model).collect();
     let tag = format!("\"sandbox-{}\"", models.len());
-    Ok(with_limits(([(header::ETAG, tag)], Json(json!({"models": models}))).into_response(), &account))
+    Ok(with_rate_limits(([(header::ETAG, tag)], Json(json!({"models": models}))).into_response(), &account))
 }
 
 /// `GET /me`
-pub(crate) async fn me(State(shared): State<Arc<Shared>>, headers: HeaderMap) -> Answer {
-    for_account(
+pub(crate) async fn me(State(shared): State<Arc<Shared>>, headers: HeaderMap) -> HandlerResult {
+    account_response(
         &shared,
         &headers,
         |account| json!({"object": "user", "id": account.user_id, "email": account.email, "name": account.name, "picture": null, "created": 1_700_000_000, "mfa_flag_enabled": false}),
     )
 }
 
-/// `GET /accounts/check`, the form of the web application
-pub(crate) async fn accounts_check(State(shared): State<Arc<Shared>>, headers: HeaderMap) -> Answer {
-    for_account(&shared, &headers, |account| {
+/// `GET /accounts/check`, as the web application uses it
+pub(crate) async fn accounts_check(State(shared): State<Arc<Shared>>, headers: HeaderMap) -> HandlerResult {
+    account_response(&shared, &headers, |account| {
         let entry = json!({
             "account": {
                 "account_id": account.account_id, "name": account.workspace_name, "structure": account.structure(),
@@ -110,9 +110,12 @@ pub(crate) async fn accounts_check(State(shared): State<Arc<Shared>>, headers: H
     })
 }
 
-/// `GET /wham/accounts/check`, the form that Codex reads
-pub(crate) async fn wham_accounts_check(State(shared): State<Arc<Shared>>, headers: HeaderMap) -> Answer {
-    for_account(&shared, &headers, |account| {
+/// `GET /wham/accounts/check`, as Codex uses it
+pub(crate) async fn wham_accounts_check(
+    State(shared): State<Arc<Shared>>,
+    headers: HeaderMap,
+) -> HandlerResult {
+    account_response(&shared, &headers, |account| {
         let mut entry = json!({
             "id": account.account_id, "name": account.workspace_name, "structure": account.structure(), "plan_type": account.plan,
         });
@@ -125,10 +128,10 @@ pub(crate) async fn wham_accounts_check(State(shared): State<Arc<Shared>>, heade
 }
 
 /// `GET /wham/usage`
-pub(crate) async fn wham_usage(State(shared): State<Arc<Shared>>, headers: HeaderMap) -> Answer {
+pub(crate) async fn wham_usage(State(shared): State<Arc<Shared>>, headers: HeaderMap) -> HandlerResult {
     let now = tokens::unix(SystemTime::now());
     let window = |percent: u64, seconds: u64| json!({"used_percent": percent, "limit_window_seconds": seconds, "reset_after_seconds": seconds / 2, "reset_at": now + seconds / 2});
-    for_account(&shared, &headers, |account| {
+    account_response(&shared, &headers, |account| {
         json!({
             "plan_type": account.plan,
             "rate_limit": {"allowed": true, "limit_reached": false, "primary_window": window(12, 18_000), "secondary_window": window(34, 604_800)},
@@ -137,7 +140,7 @@ pub(crate) async fn wham_usage(State(shared): State<Arc<Shared>>, headers: Heade
     })
 }
 
-/// Which page of the conversations is asked for.
+/// The requested page of conversations.
 #[derive(Deserialize)]
 pub(crate) struct Page {
     #[serde(default)]
@@ -145,27 +148,27 @@ pub(crate) struct Page {
     limit: Option<usize>,
 }
 
-/// `GET /conversations?offset=…&limit=…`: everybody has had the same three.
+/// `GET /conversations?offset=…&limit=…`: every account has the same three.
 pub(crate) async fn conversations(
     State(shared): State<Arc<Shared>>,
     Query(page): Query<Page>,
     headers: HeaderMap,
-) -> Answer {
+) -> HandlerResult {
     const TITLES: [&str; 3] = ["Sums for beginners", "A letter to the council", "Soup"];
     let limit = page.limit.unwrap_or(28).min(100);
     let item = |(index, title): (usize, &&str)| json!({"id": format!("00000000-0000-4000-8000-{index:012}"), "title": title, "create_time": "2026-11-01T10:00:00Z", "update_time": "2026-11-01T10:05:00Z"});
     let items: Vec<Value> = TITLES.iter().enumerate().skip(page.offset).take(limit).map(item).collect();
-    for_account(
+    account_response(
         &shared,
         &headers,
         |_| json!({"items": items, "total": TITLES.len(), "limit": limit, "offset": page.offset}),
     )
 }
 
-/// `POST /conversation`: the web application's own door, closed to everyone else.
-pub(crate) async fn conversation(State(shared): State<Arc<Shared>>, headers: HeaderMap) -> Answer {
-    signed_in(&shared, &headers)?;
-    Ok(reply::detail(StatusCode::FORBIDDEN, "Unusual activity has been detected from your device."))
+/// `POST /conversation`, which only the web application may use: always rejected.
+pub(crate) async fn conversation(State(shared): State<Arc<Shared>>, headers: HeaderMap) -> HandlerResult {
+    authenticate(&shared, &headers)?;
+    Ok(response::detail(StatusCode::FORBIDDEN, "Unusual activity has been detected from your device."))
 }
 
 /// The bearer token of a request.
@@ -174,57 +177,66 @@ pub(crate) fn bearer(headers: &HeaderMap) -> &str {
     value.strip_prefix("Bearer ").unwrap_or("")
 }
 
-fn for_account(shared: &Shared, headers: &HeaderMap, body: impl FnOnce(&Account) -> Value) -> Answer {
-    let account = signed_in(shared, headers)?;
-    Ok(with_limits(Json(body(&account)).into_response(), &account))
+fn account_response(
+    shared: &Shared,
+    headers: &HeaderMap,
+    body: impl FnOnce(&Account) -> Value,
+) -> HandlerResult {
+    let account = authenticate(shared, headers)?;
+    Ok(with_rate_limits(Json(body(&account)).into_response(), &account))
 }
 
-/// The account of a request with a live access token; a workspace that is named must be the token's.
-fn signed_in(shared: &Shared, headers: &HeaderMap) -> Result<Arc<Account>, Refusal> {
-    let account = shared.ledger().access(bearer(headers), SystemTime::now()).map_err(|refused| {
-        let (code, message) = match refused {
-            AccessRefused::Expired => {
+/// The account of a request with a valid access token. A workspace in a header must be that of the
+/// token.
+fn authenticate(shared: &Shared, headers: &HeaderMap) -> Result<Arc<Account>, ErrorResponse> {
+    let account = shared.ledger().access(bearer(headers), SystemTime::now()).map_err(|error| {
+        let (code, message) = match error {
+            AccessTokenError::Expired => {
                 ("token_expired", "Provided authentication token is expired. Please try signing in again.")
             }
-            AccessRefused::Revoked => {
+            AccessTokenError::Revoked => {
                 ("token_revoked", "Encountered invalidated oauth token for user, failing request")
             }
-            AccessRefused::Unknown => {
+            AccessTokenError::Unknown => {
                 ("token_invalid", "Could not parse your authentication token. Please try signing in again.")
             }
         };
-        reply::detail_code(code, message)
+        response::detail_code(code, message)
     })?;
     match headers.get("chatgpt-account-id") {
         Some(id) if id != account.account_id.as_str() => {
-            Err(reply::detail(StatusCode::FORBIDDEN, "chatgpt-account-id does not fit the token").into())
+            Err(response::detail(StatusCode::FORBIDDEN, "chatgpt-account-id does not fit the token").into())
         }
         Some(_) | None => Ok(account),
     }
 }
 
-/// On the Codex endpoints the workspace must be named, unless the sandbox is told to be as lenient as the
-/// provider was measured to be; and a FedRAMP workspace must say that it is one.
-pub(crate) fn in_workspace(shared: &Shared, headers: &HeaderMap) -> Result<Arc<Account>, Refusal> {
-    let account = signed_in(shared, headers)?;
+/// The account of a request to a Codex endpoint. The workspace header is required if the settings
+/// say so, and the FedRAMP header must match the workspace.
+pub(crate) fn authenticate_workspace(
+    shared: &Shared,
+    headers: &HeaderMap,
+) -> Result<Arc<Account>, ErrorResponse> {
+    let account = authenticate(shared, headers)?;
     if shared.account_id_required && !headers.contains_key("chatgpt-account-id") {
-        return Err(reply::detail(StatusCode::FORBIDDEN, "chatgpt-account-id is required").into());
+        return Err(response::detail(StatusCode::FORBIDDEN, "chatgpt-account-id is required").into());
     }
     let fedramp = headers.get("x-openai-fedramp").is_some_and(|value| value == "true");
     if fedramp != account.fedramp {
         let detail = "x-openai-fedramp does not fit the workspace";
-        return Err(reply::detail(StatusCode::FORBIDDEN, detail).into());
+        return Err(response::detail(StatusCode::FORBIDDEN, detail).into());
     }
     Ok(account)
 }
 
-/// Why the backend refuses this body, in its own words.
-pub(crate) fn refused(body: &Map<String, Value>, models: &[String]) -> Option<String> {
+/// The error message of the backend for an invalid body; `None` if the body is valid.
+pub(crate) fn validate(body: &Map<String, Value>, models: &[String]) -> Option<String> {
     let text = |name: &str| body.get(name).and_then(Value::as_str).unwrap_or("");
     if let Some(unknown) = body.keys().find(|name| !KNOWN.contains(&name.as_str())) {
         return Some(format!("Unsupported parameter: {unknown}"));
     }
-    // Codex 0.169.0 with a token command puts its instructions into a message of the developer's.
+    // Codex 0.169.0 with a token command sends its instructions in a message with the role
+    // `developer`.
     let developer = body.get("input").is_some_and(|input| input[0]["role"] == "developer");
     if text("instructions").is_empty() && !developer {
         return Some("Instructions are required".into());
@@ -250,21 +262,21 @@ pub(crate) fn refused(body: &Map<String, Value>, models: &[String]) -> Option<St
     None
 }
 
-/// Puts the rate-limit headers on an answer, and an id to quote.
-pub(crate) fn with_limits(mut response: Response, account: &Account) -> Response {
+/// Adds the rate-limit headers and a request id.
+pub(crate) fn with_rate_limits(mut response: Response, account: &Account) -> Response {
     let now = tokens::unix(SystemTime::now());
-    let mut put = |name: &'static str, value: String| {
+    let mut insert = |name: &'static str, value: String| {
         if let Ok(value) = HeaderValue::try_from(value) {
             response.headers_mut().insert(name, value);
         }
     };
-    put("x-request-id", tokens::secret("req_", 24));
-    put("x-codex-plan-type", account.plan.clone().unwrap_or_default());
-    put("x-codex-primary-used-percent", "12.0".into());
-    put("x-codex-primary-window-minutes", "300".into());
-    put("x-codex-primary-reset-at", (now + 9_000).to_string());
-    put("x-codex-secondary-used-percent", "34.0".into());
-    put("x-codex-secondary-window-minutes", "10080".into());
-    put("x-codex-secondary-reset-at", (now + 302_400).to_string());
+    insert("x-request-id", tokens::secret("req_", 24));
+    insert("x-codex-plan-type", account.plan.clone().unwrap_or_default());
+    insert("x-codex-primary-used-percent", "12.0".into());
+    insert("x-codex-primary-window-minutes", "300".into());
+    insert("x-codex-primary-reset-at", (now + 9_000).to_string());
+    insert("x-codex-secondary-used-percent", "34.0".into());
+    insert("x-codex-secondary-window-minutes", "10080".into());
+    insert("x-codex-secondary-reset-at", (now + 302_400).to_string());
     response
 }

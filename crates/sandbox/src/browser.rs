@@ -1,5 +1,5 @@
-//! A browser without a person: it opens a page and follows redirects, to loopback and to the sandbox only.
-//! It runs no scripts, keeps no cookies, and fetches nothing that a page merely mentions.
+//! A simulated browser. It opens a page and follows redirects to loopback and to the sandbox. It
+//! runs no scripts, stores no cookies, and fetches no resources of a page.
 
 use std::{
     io,
@@ -21,27 +21,27 @@ use url::{Host, Url};
 
 use crate::HOSTS;
 
-/// How many redirects are followed before the site is taken for a fool.
+/// Most redirects that are followed.
 const MAX_REDIRECTS: usize = 10;
-/// The largest page, in bytes.
+/// Largest page, in bytes.
 const MAX_PAGE: usize = 1024 * 1024;
-/// How long one page may take: a bound against hanging, not an expectation.
-const PAGE_TIME: Duration = Duration::from_secs(60);
+/// Longest time for one page. It only stops a hanging test.
+const PAGE_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// The browser. In TLS mode it finds the provider's real names at the sandbox.
+/// The browser. In TLS mode it connects the real host names of the provider to the sandbox.
 #[derive(Clone)]
 pub struct Browser {
     sandbox: Option<(SocketAddr, TlsConnector)>,
 }
 
-/// Where the browser ended up.
+/// The last page of a navigation.
 #[derive(Clone, Debug)]
-pub struct BrowserEnd {
-    /// The last answer's HTTP status.
+pub struct FinalPage {
+    /// The HTTP status.
     pub status: u16,
-    /// The last page's address.
+    /// The address.
     pub url: String,
-    /// The last page's text.
+    /// The body.
     pub html: String,
 }
 
@@ -50,30 +50,30 @@ impl Browser {
         Self { sandbox }
     }
 
-    /// Opens an authorize URL, chooses this account, and goes wherever that leads.
-    pub async fn sign_in(&self, authorize_url: &str, account: &str) -> io::Result<BrowserEnd> {
+    /// Opens an authorize URL, selects this account, and follows the redirects.
+    pub async fn sign_in(&self, authorize_url: &str, account: &str) -> io::Result<FinalPage> {
         self.open(&with(authorize_url, "account", account)?).await
     }
 
-    /// Opens an authorize URL and denies, as `deny` or as `no_entitlement`.
-    pub async fn refuse(&self, authorize_url: &str, decision: &str) -> io::Result<BrowserEnd> {
+    /// Opens an authorize URL and denies the request. `decision` is `deny` or `no_entitlement`.
+    pub async fn refuse(&self, authorize_url: &str, decision: &str) -> io::Result<FinalPage> {
         self.open(&with(authorize_url, "decision", decision)?).await
     }
 
-    /// The provider's half of signing in: where the provider would send the browser, which is not followed.
+    /// Signs in, and returns the address of the provider's redirect without following it.
     pub async fn redirect(&self, authorize_url: &str, account: &str) -> io::Result<String> {
         let (_, location, page) = self.fetch(&parse(&with(authorize_url, "account", account)?)?).await?;
         location.map(String::from).ok_or_else(|| invalid(&format!("no redirect, but a page: {page}")))
     }
 
-    /// Opens a page and follows redirects.
-    pub async fn open(&self, url: &str) -> io::Result<BrowserEnd> {
+    /// Opens a page, and follows the redirects.
+    pub async fn open(&self, url: &str) -> io::Result<FinalPage> {
         let mut url = parse(url)?;
         for _ in 0..MAX_REDIRECTS {
             let (status, location, html) = self.fetch(&url).await?;
             match location {
                 Some(next) => url = next,
-                None => return Ok(BrowserEnd { status: status.as_u16(), url: url.into(), html }),
+                None => return Ok(FinalPage { status: status.as_u16(), url: url.into(), html }),
             }
         }
         Err(invalid("too many redirects"))
@@ -86,7 +86,7 @@ impl Browser {
             "https" => return self.fetch_securely(url).await,
             other => return Err(invalid(&format!("no browser opens {other}: addresses"))),
         };
-        tokio::time::timeout(PAGE_TIME, fetched).await?
+        tokio::time::timeout(PAGE_TIMEOUT, fetched).await?
     }
 
     async fn fetch_securely(&self, url: &Url) -> io::Result<(StatusCode, Option<Url>, String)> {
@@ -96,7 +96,7 @@ impl Browser {
         };
         let server = ServerName::try_from(name.to_owned()).map_err(io::Error::other)?;
         let stream = connector.connect(server, TcpStream::connect(address).await?).await?;
-        tokio::time::timeout(PAGE_TIME, get(stream, url)).await?
+        tokio::time::timeout(PAGE_TIMEOUT, get(stream, url)).await?
     }
 }
 
@@ -117,7 +117,7 @@ async fn get(
     url: &Url,
 ) -> io::Result<(StatusCode, Option<Url>, String)> {
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(io::Error::other)?;
-    // The connection's errors come out of the request as well.
+    // The request reports the errors of the connection.
     let connection = tokio::spawn(connection);
     let host = match url.port() {
         Some(port) => format!("{}:{port}", url.host_str().unwrap_or_default()),

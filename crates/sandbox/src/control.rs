@@ -1,5 +1,5 @@
-//! The sandbox's switches over HTTP, under `/_sandbox`: for people and for programs that are not this library.
-//! Each does what the method of the same name does in [`crate::Sandbox`].
+//! The control endpoints under `/_sandbox`, for users and for programs that do not use this
+//! library. Each does what the method of the same name in [`crate::Sandbox`] does.
 
 use std::sync::Arc;
 
@@ -14,11 +14,11 @@ use http::{StatusCode, header};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::{Fault, Recorded, Route, Shared, reply};
+use crate::{Fault, Recorded, Route, Shared, response};
 
-/// A fault as it is ordered: `{"route": "refresh", "times": 2, "fault": "delay", "milliseconds": 100}`.
+/// A new fault: `{"route": "refresh", "times": 2, "fault": "delay", "milliseconds": 100}`.
 #[derive(Deserialize)]
-struct Order {
+struct FaultRequest {
     route: Route,
     #[serde(default = "once")]
     times: usize,
@@ -28,16 +28,16 @@ struct Order {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Choice {
-    /// The account that signs in without being asked; none brings the page back.
+struct NextAccountRequest {
+    /// The account that signs in without the sign-in page; none shows the page.
     account: Option<String>,
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct DeviceChoice {
+struct DeviceRequest {
     user_code: String,
-    /// The account that approves; none denies.
+    /// The account that approves the login; none denies it.
     account: Option<String>,
 }
 
@@ -51,19 +51,20 @@ pub(crate) fn routes() -> Router<Arc<Shared>> {
         .route("/_sandbox/expire-refresh-tokens", post(expire_refresh_tokens))
         .route("/_sandbox/next-account", post(next_account))
         .route("/_sandbox/device", post(device))
-        .layer(middleware::from_fn(no_web_page))
+        .layer(middleware::from_fn(reject_web_page))
 }
 
-/// A page on the web could otherwise turn the switches of a sandbox that runs on its visitor's machine.
-async fn no_web_page(request: Request, next: Next) -> Response {
+/// Rejects requests of web pages, which could otherwise control a sandbox on the machine of a
+/// visitor.
+async fn reject_web_page(request: Request, next: Next) -> Response {
     if request.headers().contains_key(header::ORIGIN) {
-        return reply::detail(StatusCode::FORBIDDEN, "Not for web pages");
+        return response::detail(StatusCode::FORBIDDEN, "Web pages must not use the control endpoints");
     }
     next.run(request).await
 }
 
-async fn push_fault(State(shared): State<Arc<Shared>>, Json(order): Json<Order>) -> StatusCode {
-    shared.faults.push_times(order.route, order.fault, order.times);
+async fn push_fault(State(shared): State<Arc<Shared>>, Json(request): Json<FaultRequest>) -> StatusCode {
+    shared.faults.push_times(request.route, request.fault, request.times);
     StatusCode::NO_CONTENT
 }
 
@@ -96,16 +97,19 @@ async fn expire_refresh_tokens(State(shared): State<Arc<Shared>>) -> StatusCode 
     StatusCode::NO_CONTENT
 }
 
-async fn next_account(State(shared): State<Arc<Shared>>, Json(choice): Json<Choice>) -> Json<Value> {
-    shared.set_next_account(choice.account.clone());
-    Json(json!({"account": choice.account}))
+async fn next_account(
+    State(shared): State<Arc<Shared>>,
+    Json(request): Json<NextAccountRequest>,
+) -> Json<Value> {
+    shared.set_next_account(request.account.clone());
+    Json(json!({"account": request.account}))
 }
 
-async fn device(State(shared): State<Arc<Shared>>, Json(choice): Json<DeviceChoice>) -> Response {
-    if shared.decide_device(&choice.user_code, choice.account.as_deref()) {
+async fn device(State(shared): State<Arc<Shared>>, Json(request): Json<DeviceRequest>) -> Response {
+    if shared.decide_device(&request.user_code, request.account.as_deref()) {
         StatusCode::NO_CONTENT.into_response()
     } else {
-        reply::detail(StatusCode::NOT_FOUND, "No such code is pending, or no such account")
+        response::detail(StatusCode::NOT_FOUND, "The code is not pending or the account is unknown")
     }
 }
 

@@ -1,5 +1,4 @@
-//! Trouble on demand: for the next requests of a route, something goes wrong in a chosen way.
-//! It keeps the list and describes the trouble; the gate causes it.
+//! Faults for the next requests of a route. The middleware applies them.
 
 use std::{collections::HashMap, collections::VecDeque, sync::Mutex, time::Duration};
 
@@ -8,13 +7,14 @@ use tokio::sync::watch;
 
 use crate::{Route, lock};
 
-/// One way to go wrong.
+/// A fault.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "fault")]
 pub enum Fault {
-    /// Answers with this status and body (JSON if it parses as such, else text); nothing is changed.
+    /// Responds with this status and body (JSON if it is valid JSON, else text), without handling
+    /// the request.
     Status {
-        /// The HTTP status; one that HTTP does not know counts as 500.
+        /// The HTTP status; an invalid one becomes 500.
         status: u16,
         /// The body, sent as it is.
         #[serde(default)]
@@ -23,71 +23,72 @@ pub enum Fault {
         #[serde(default)]
         retry_after: Option<u64>,
     },
-    /// Takes the request and keeps silent until [`Faults::release`]; then it is handled as usual.
+    /// Handles the request after [`Faults::release`].
     Stall,
-    /// Handles the request, and keeps the answer back until [`Faults::release`].
+    /// Handles the request, and responds after [`Faults::release`].
     StallAfterCommit,
-    /// Waits this long, then handles the request as usual.
+    /// Handles the request after a delay.
     Delay {
-        /// How long, in milliseconds.
+        /// The delay in milliseconds.
         milliseconds: u64,
     },
-    /// Closes the connection; nothing is changed.
+    /// Closes the connection without handling the request.
     DropBeforeCommit,
-    /// Handles the request (a refresh token is rotated), then closes the connection without an answer.
+    /// Handles the request (a refresh token is rotated), and closes the connection without a
+    /// response.
     DropAfterCommit,
-    /// Answers 200 with a web page, as a captive portal does; nothing is changed.
+    /// Responds with 200 and a web page, as a captive portal does, without handling the request.
     Garbage,
-    /// Answers 401 in the form of the endpoint, as if the token had expired; nothing is changed.
+    /// Responds with 401 as if the token had expired, without handling the request.
     Unauthorized,
-    /// Answers 429 `usage_limit_reached`; nothing is changed.
+    /// Responds with 429 `usage_limit_reached`, without handling the request.
     RateLimited {
-        /// When the limit is lifted, in seconds since 1970.
+        /// The end of the limit, in seconds since 1970.
         resets_at: u64,
     },
-    /// Sends the first half of the answer, then closes the connection.
+    /// Sends the first half of the response, and closes the connection.
     TruncateStream,
-    /// Sends the first half of the answer, and the rest after [`Faults::release`].
+    /// Sends the first half of the response, and the rest after [`Faults::release`].
     HoldStream,
 }
 
 impl Fault {
-    /// A plain refusal with a status and a body.
+    /// [`Fault::Status`] without `Retry-After`.
     pub fn status(status: u16, body: impl Into<String>) -> Self {
         Self::Status { status, body: body.into(), retry_after: None }
     }
 
-    /// A wait before the request is handled.
+    /// [`Fault::Delay`] from a duration.
     pub fn delay(duration: Duration) -> Self {
         Self::Delay { milliseconds: u64::try_from(duration.as_millis()).unwrap_or(u64::MAX) }
     }
 }
 
-/// The faults to come, a queue for each route.
+/// A queue of faults for each route.
 pub struct Faults {
     queues: Mutex<HashMap<Route, VecDeque<(Fault, usize)>>>,
     released: watch::Sender<u64>,
 }
 
 impl Faults {
-    /// The next request of this route goes wrong, after those that are queued already.
+    /// Queues a fault for one request of this route.
     pub fn push(&self, route: Route, fault: Fault) {
         self.push_times(route, fault, 1);
     }
 
-    /// The next `times` requests of this route go wrong; `usize::MAX` for all of them.
+    /// Queues a fault for `times` requests of this route; `usize::MAX` for all.
     pub fn push_times(&self, route: Route, fault: Fault, times: usize) {
         if times > 0 {
             lock(&self.queues).entry(route).or_default().push_back((fault, times));
         }
     }
 
-    /// Forgets the faults that have not happened yet.
+    /// Clears the queues.
     pub fn clear(&self) {
         lock(&self.queues).clear();
     }
 
-    /// Lets go of every request that is held up now; those held up later wait for the next release.
+    /// Releases the requests that are stalled now. Later ones wait for the next release.
     pub fn release(&self) {
         self.released.send_modify(|count| *count += 1);
     }
@@ -108,21 +109,21 @@ impl Faults {
         Some(fault)
     }
 
-    /// A hold on the next release. Take it before the request is recorded: whoever has seen the record may then
-    /// release, and the hold does not miss it.
-    pub(crate) fn hold(&self) -> Hold {
+    /// A signal of the next release. Get it before the request is recorded: a test that has seen
+    /// the record may release at once.
+    pub(crate) fn release_signal(&self) -> ReleaseSignal {
         let mut released = self.released.subscribe();
         released.mark_unchanged();
-        Hold(released)
+        ReleaseSignal(released)
     }
 }
 
 /// Waits for a release.
-pub(crate) struct Hold(watch::Receiver<u64>);
+pub(crate) struct ReleaseSignal(watch::Receiver<u64>);
 
-impl Hold {
+impl ReleaseSignal {
     pub(crate) async fn released(&mut self) {
-        // An error means that the sandbox is gone, which releases everything.
+        // An error means that the sandbox was dropped, which also releases the request.
         let _ = self.0.changed().await;
     }
 }

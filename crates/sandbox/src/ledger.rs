@@ -1,5 +1,5 @@
-//! Everything issued, and what became of it: codes, token families, API keys. It decides whether a credential is
-//! good at a given time; it reads no clock, and words no answer.
+//! The issued credentials and their state: codes, token families and API keys. It checks whether a
+//! credential is valid at a given time. It reads no clock, and knows nothing of HTTP.
 
 use std::{
     collections::HashMap,
@@ -9,13 +9,12 @@ use std::{
 
 use crate::{Account, tokens};
 
-/// How long an authorization code may wait to be redeemed.
+/// The lifetime of an authorization code.
 const CODE_LIFETIME: Duration = Duration::from_secs(600);
-/// How long an id token may be exchanged for an API key.
+/// The lifetime of an id token.
 const ID_TOKEN_LIFETIME: Duration = Duration::from_secs(3600);
 
-/// The sandbox's whole memory of credentials. It grows with every one issued, so that none is ever issued twice
-/// and a leak test knows them all.
+/// All issued credentials. None is removed, so that a test can search logs for each of them.
 #[derive(Clone)]
 pub(crate) struct Ledger {
     client_id: String,
@@ -30,19 +29,19 @@ pub(crate) struct Ledger {
     issued: Vec<String>,
 }
 
-/// What an authorization code was issued for.
+/// The request that an authorization code was issued for.
 #[derive(Clone)]
 pub(crate) struct Code {
     pub account: String,
-    /// Where the code was sent, which must be said again when it is redeemed.
+    /// The redirect URI, which the exchange must repeat.
     pub redirect_uri: String,
     pub challenge: String,
-    /// Whether the id token shall name the platform organisation.
+    /// Whether the id token names the platform organisation.
     pub organizations: bool,
     pub issued_at: SystemTime,
 }
 
-/// The answer to a redeemed code or a refresh.
+/// The tokens of a code exchange or a refresh.
 pub(crate) struct Tokens {
     pub id_token: String,
     pub access_token: String,
@@ -50,67 +49,67 @@ pub(crate) struct Tokens {
     pub expires_in: u64,
 }
 
-/// Where a token comes from.
+/// The origin and the state of a token.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Provenance {
-    /// The number of the login that it descends from.
+pub struct TokenInfo {
+    /// The number of its login.
     pub family: usize,
     /// The account that signed in.
     pub account: String,
     /// Whether it is the newest token of its login.
     pub newest: bool,
     /// Whether the provider accepts it now.
-    pub good: bool,
-    /// Whether the login is over for good: revoked, expired, or one of its old tokens was used.
+    pub valid: bool,
+    /// Whether the login has ended: it was revoked, it expired, or one of its old tokens was used.
     pub ended: bool,
 }
 
-/// Why a code was not redeemed. Every attempt spends the code.
+/// Why a code exchange failed. Every attempt consumes the code.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum CodeRefused {
-    /// Never issued, redeemed before, or too old.
-    NotLive,
-    OtherRedirect,
-    OtherVerifier,
+pub(crate) enum CodeError {
+    /// Never issued, used before, or expired.
+    Invalid,
+    RedirectMismatch,
+    VerifierMismatch,
 }
 
-/// Why a refresh token was refused.
+/// Why a refresh failed.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum RefreshRefused {
+pub(crate) enum RefreshError {
     Unknown,
     Reused,
     Invalidated,
     Expired,
 }
 
-/// Why an access token was refused.
+/// Why an access token is not valid.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum AccessRefused {
+pub(crate) enum AccessTokenError {
     Unknown,
     Expired,
     Revoked,
 }
 
-/// Why an id token did not become an API key.
+/// Why the exchange of an id token for an API key failed.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum ExchangeRefused {
+pub(crate) enum ExchangeError {
     Unknown,
     Expired,
     NoOrganization,
 }
 
-/// All refresh tokens that descend from one login: only the newest is good.
+/// The refresh tokens of one login. Only the newest is valid.
 #[derive(Clone)]
 struct Family {
     account: String,
     organizations: bool,
     current: String,
-    end: Option<End>,
+    end: Option<FamilyEnd>,
 }
 
-/// How a family ended. A reused token ends the refreshing alone; a revocation ends its access tokens too.
+/// How a family ended. Reuse only ends refreshes; a revocation also invalidates the access tokens.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum End {
+enum FamilyEnd {
     Reused,
     Revoked,
     Expired,
@@ -153,14 +152,14 @@ impl Ledger {
         self.accounts.iter().find(|account| account.name == name).cloned()
     }
 
-    /// Adds an account, or replaces the one of that name: what is issued from now on says so.
+    /// Adds an account, or replaces the one of that name.
     pub(crate) fn put_account(&mut self, account: Account) {
         self.accounts.retain(|other| other.name != account.name);
         self.accounts.push(Arc::new(account));
     }
 
-    /// Notes a secret made elsewhere, for the leak tests.
-    pub(crate) fn note(&mut self, secret: String) -> String {
+    /// Adds a secret to the list of issued ones.
+    pub(crate) fn record_secret(&mut self, secret: String) -> String {
         self.issued.push(secret.clone());
         secret
     }
@@ -170,7 +169,7 @@ impl Ledger {
     }
 
     pub(crate) fn issue_code(&mut self, code: Code) -> String {
-        let secret = self.note(tokens::secret("ac_", 43));
+        let secret = self.record_secret(tokens::secret("ac_", 43));
         self.codes.insert(secret.clone(), code);
         secret
     }
@@ -181,18 +180,18 @@ impl Ledger {
         redirect_uri: &str,
         verifier: &str,
         now: SystemTime,
-    ) -> Result<Tokens, CodeRefused> {
-        let code = self.codes.remove(code).ok_or(CodeRefused::NotLive)?;
+    ) -> Result<Tokens, CodeError> {
+        let code = self.codes.remove(code).ok_or(CodeError::Invalid)?;
         if code.issued_at + CODE_LIFETIME < now {
-            return Err(CodeRefused::NotLive);
+            return Err(CodeError::Invalid);
         }
         if code.redirect_uri != redirect_uri {
-            return Err(CodeRefused::OtherRedirect);
+            return Err(CodeError::RedirectMismatch);
         }
         if code.challenge != tokens::challenge(verifier) {
-            return Err(CodeRefused::OtherVerifier);
+            return Err(CodeError::VerifierMismatch);
         }
-        let account = self.account(&code.account).ok_or(CodeRefused::NotLive)?;
+        let account = self.account(&code.account).ok_or(CodeError::Invalid)?;
         self.families.push(Family {
             account: code.account,
             organizations: code.organizations,
@@ -202,87 +201,87 @@ impl Ledger {
         Ok(self.issue_tokens(self.families.len() - 1, &account, now))
     }
 
-    pub(crate) fn refresh(&mut self, token: &str, now: SystemTime) -> Result<Tokens, RefreshRefused> {
-        let index = *self.refresh_tokens.get(token).ok_or(RefreshRefused::Unknown)?;
+    pub(crate) fn refresh(&mut self, token: &str, now: SystemTime) -> Result<Tokens, RefreshError> {
+        let index = *self.refresh_tokens.get(token).ok_or(RefreshError::Unknown)?;
         let family = &mut self.families[index];
         match family.end {
-            Some(End::Expired) => return Err(RefreshRefused::Expired),
-            Some(End::Reused | End::Revoked) => return Err(RefreshRefused::Invalidated),
+            Some(FamilyEnd::Expired) => return Err(RefreshError::Expired),
+            Some(FamilyEnd::Reused | FamilyEnd::Revoked) => return Err(RefreshError::Invalidated),
             None if family.current != token => {
-                family.end = Some(End::Reused);
-                return Err(RefreshRefused::Reused);
+                family.end = Some(FamilyEnd::Reused);
+                return Err(RefreshError::Reused);
             }
             None => {}
         }
         let name = family.account.clone();
-        let account = self.account(&name).ok_or(RefreshRefused::Unknown)?;
+        let account = self.account(&name).ok_or(RefreshError::Unknown)?;
         self.rotations += 1;
         Ok(self.issue_tokens(index, &account, now))
     }
 
-    /// How many refresh tokens were exchanged for new ones.
+    /// The number of rotated refresh tokens.
     pub(crate) fn rotations(&self) -> usize {
         self.rotations
     }
 
-    /// The account whose access token this is.
-    pub(crate) fn access(&self, token: &str, now: SystemTime) -> Result<Arc<Account>, AccessRefused> {
-        let access = self.access_tokens.get(token).ok_or(AccessRefused::Unknown)?;
+    /// The account of a valid access token.
+    pub(crate) fn access(&self, token: &str, now: SystemTime) -> Result<Arc<Account>, AccessTokenError> {
+        let access = self.access_tokens.get(token).ok_or(AccessTokenError::Unknown)?;
         let family = &self.families[access.family];
-        if family.end == Some(End::Revoked) {
-            return Err(AccessRefused::Revoked);
+        if family.end == Some(FamilyEnd::Revoked) {
+            return Err(AccessTokenError::Revoked);
         }
         if access.expires_at <= now {
-            return Err(AccessRefused::Expired);
+            return Err(AccessTokenError::Expired);
         }
-        self.account(&family.account).ok_or(AccessRefused::Unknown)
+        self.account(&family.account).ok_or(AccessTokenError::Unknown)
     }
 
-    /// Where a refresh or access token comes from, and whether it is good; nothing for one never issued.
-    pub(crate) fn provenance(&self, token: &str, now: SystemTime) -> Option<Provenance> {
+    /// The origin and state of a refresh or access token; `None` if it was never issued.
+    pub(crate) fn token_info(&self, token: &str, now: SystemTime) -> Option<TokenInfo> {
         let (family, newest) = match self.refresh_tokens.get(token) {
             Some(family) => (*family, self.families[*family].current == token),
             None => (self.access_tokens.get(token)?.family, self.access(token, now).is_ok()),
         };
         let Family { account, end, .. } = &self.families[family];
-        Some(Provenance {
+        Some(TokenInfo {
             family,
             account: account.clone(),
             newest,
-            good: newest && end.is_none(),
+            valid: newest && end.is_none(),
             ended: end.is_some(),
         })
     }
 
-    pub(crate) fn knows_access_token(&self, token: &str) -> bool {
+    pub(crate) fn is_access_token(&self, token: &str) -> bool {
         self.access_tokens.contains_key(token)
     }
 
-    pub(crate) fn exchange(&mut self, id_token: &str, now: SystemTime) -> Result<String, ExchangeRefused> {
-        let token = self.id_tokens.get(id_token).ok_or(ExchangeRefused::Unknown)?;
+    pub(crate) fn exchange(&mut self, id_token: &str, now: SystemTime) -> Result<String, ExchangeError> {
+        let token = self.id_tokens.get(id_token).ok_or(ExchangeError::Unknown)?;
         if token.expires_at <= now {
-            return Err(ExchangeRefused::Expired);
+            return Err(ExchangeError::Expired);
         }
-        let account = self.account(&token.account).ok_or(ExchangeRefused::Unknown)?;
+        let account = self.account(&token.account).ok_or(ExchangeError::Unknown)?;
         if !token.organizations || account.organization_id.is_none() {
-            return Err(ExchangeRefused::NoOrganization);
+            return Err(ExchangeError::NoOrganization);
         }
         Ok(self.issue_api_key(&account.name))
     }
 
     pub(crate) fn issue_api_key(&mut self, account: &str) -> String {
-        let key = self.note(tokens::secret("sk-proj-", 64));
+        let key = self.record_secret(tokens::secret("sk-proj-", 64));
         self.api_keys.insert(key.clone(), account.to_owned());
         key
     }
 
-    /// The account that an API key belongs to.
+    /// The account of an API key.
     pub(crate) fn api_key(&self, key: &str) -> Option<Arc<Account>> {
         self.account(self.api_keys.get(key)?)
     }
 
-    /// Revokes by refresh or access token, which ends every session of that user, as the provider does.
-    /// An unknown token is no error.
+    /// Revokes the user of a refresh or access token, as the provider does. An unknown token is
+    /// ignored.
     pub(crate) fn revoke_token(&mut self, token: &str) {
         let by_access = || self.access_tokens.get(token).map(|access| access.family);
         let Some(family) = self.refresh_tokens.get(token).copied().or_else(by_access) else { return };
@@ -290,7 +289,7 @@ impl Ledger {
         self.revoke_account(&name);
     }
 
-    /// Ends every session of the account's user, in all of the user's workspaces.
+    /// Revokes all sessions of the user of an account, in all workspaces.
     pub(crate) fn revoke_account(&mut self, name: &str) {
         let Some(user) = self.account(name).map(|account| account.user_id.clone()) else { return };
         let same_user: Vec<&str> = self
@@ -301,22 +300,22 @@ impl Ledger {
             .collect();
         for family in &mut self.families {
             if same_user.contains(&family.account.as_str()) {
-                family.end = Some(End::Revoked);
+                family.end = Some(FamilyEnd::Revoked);
             }
         }
     }
 
-    /// From now on no access token issued so far is good.
+    /// Expires all issued access tokens.
     pub(crate) fn expire_access_tokens(&mut self, now: SystemTime) {
         for access in self.access_tokens.values_mut() {
             access.expires_at = access.expires_at.min(now);
         }
     }
 
-    /// From now on no refresh token issued so far is good.
+    /// Expires all issued refresh tokens.
     pub(crate) fn expire_refresh_tokens(&mut self) {
         for family in self.families.iter_mut().filter(|family| family.end.is_none()) {
-            family.end = Some(End::Expired);
+            family.end = Some(FamilyEnd::Expired);
         }
     }
 

@@ -1,21 +1,22 @@
-//! OpenAI on loopback: a strict stand-in for the auth server, the ChatGPT backend and the API, for tests and for
-//! demonstrations. It is written from what is known of the wire, refuses what the provider refuses, and shares no
-//! code with the daemon; it is not lenient, not complete, and knows nobody's real secrets.
+//! A stand-in for OpenAI on loopback: the auth server, the ChatGPT backend and the API, for tests
+//! and demonstrations. It follows the observed protocol and rejects what the provider rejects. It
+//! shares no code with the daemon, implements only what the daemon and its clients use, and needs
+//! no real credentials.
 //!
 //! ```no_run
 //! # async fn example() -> std::io::Result<()> {
 //! use authd_sandbox::{Config, Fault, Route, Sandbox};
 //!
 //! let sandbox = Sandbox::start(Config::default()).await?;
-//! sandbox.faults().push(Route::Refresh, Fault::DropAfterCommit); // the next refresh loses its answer
+//! sandbox.faults().push(Route::Refresh, Fault::DropAfterCommit); // the next refresh gets no response
 //! // … point a client at sandbox.endpoints() …
-//! sandbox.wait_for(Route::Refresh, 1).await; // by event, never by sleep
+//! sandbox.wait_for(Route::Refresh, 1).await; // waits for the request, without sleeping
 //! # Ok(())
 //! # }
 //! ```
 //!
-//! One server plays all three hosts by path. With [`Config::tls`] it also plays them by name: see
-//! [`Sandbox::proxy_url`]. [`test_daemon`] runs the daemon itself against a sandbox.
+//! One server serves the paths of all three hosts. With [`Config::tls`] it also serves their names:
+//! see [`Sandbox::proxy_url`]. [`test_daemon`] runs the daemon against a sandbox.
 
 mod account;
 mod authorize;
@@ -24,15 +25,15 @@ mod browser;
 mod control;
 mod device;
 mod faults;
-mod gate;
 mod ledger;
+mod middleware;
 mod network;
 mod params;
 mod platform;
 mod proxy;
 mod record;
-mod reply;
-mod responses;
+mod response;
+mod responses_api;
 mod route;
 mod router;
 mod shared;
@@ -53,39 +54,40 @@ use crate::{network::Network, proxy::Proxy, shared::Shared};
 
 pub use crate::{
     account::{Account, Routing},
-    browser::{Browser, BrowserEnd},
+    browser::{Browser, FinalPage},
     faults::{Fault, Faults},
-    ledger::Provenance,
+    ledger::TokenInfo,
     proxy::PROXY_USER,
     record::Recorded,
     route::Route,
     tls::{HOSTS, Tls, TlsError},
 };
 
-/// How a sandbox shall be.
+/// The settings of a sandbox.
 #[derive(Clone)]
 pub struct Config {
-    /// Where to listen; port 0 takes a free one.
+    /// The address to listen on; port 0 selects a free port.
     pub listen: SocketAddr,
-    /// Who can sign in.
+    /// The accounts that can sign in.
     pub accounts: Vec<Account>,
-    /// The account that signs in at once where the query names none; `None` shows the page.
+    /// The account that signs in if the query names none; `None` shows the sign-in page.
     pub next_account: Option<String>,
-    /// The one client that is known.
+    /// The client id that the sandbox accepts.
     pub client_id: String,
-    /// The models on offer, the preferred one first.
+    /// The names of the models, the preferred one first.
     pub models: Vec<String>,
-    /// Whether device login is switched on; if not, it answers 404.
+    /// Whether device login is enabled; if not, its endpoint returns 404.
     pub device_login: bool,
-    /// Seconds between polls, as device login asks for them.
+    /// The polling interval of a device login, in seconds.
     pub device_interval: u64,
-    /// Whether the Codex endpoints insist on `chatgpt-account-id`. The provider was measured not to.
+    /// Whether the Codex endpoints require `chatgpt-account-id`. The provider did not require it
+    /// when measured.
     pub account_id_required: bool,
-    /// Serve TLS, check that each path is asked of the right host, and run a proxy for the real names.
+    /// Serve TLS, check the host of each request, and run a proxy for the real host names.
     pub tls: Option<Tls>,
 }
 
-/// A running sandbox; dropping it stops it.
+/// A running sandbox. Dropping it stops it.
 pub struct Sandbox {
     shared: Arc<Shared>,
     network: Network,
@@ -93,21 +95,21 @@ pub struct Sandbox {
     tls: Option<Tls>,
 }
 
-/// All tokens, codes and keys of a sandbox at one moment.
+/// The saved state of all tokens, codes and keys of a sandbox.
 pub struct Checkpoint(ledger::Ledger);
 
-/// What a client must be configured with to use the sandbox.
+/// The configuration of a client that uses the sandbox.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Endpoints {
-    /// The auth server, without a trailing slash.
+    /// The URL of the auth server, without a trailing slash.
     pub issuer: String,
-    /// The base of the Codex endpoints, without a trailing slash.
+    /// The base URL of the Codex endpoints, without a trailing slash.
     pub chatgpt_base_url: String,
-    /// The base of the ChatGPT backend, with a trailing slash.
+    /// The base URL of the ChatGPT backend, with a trailing slash.
     pub chatgpt_backend_url: String,
-    /// The base of the API, without a trailing slash.
+    /// The base URL of the API, without a trailing slash.
     pub api_base_url: String,
-    /// The client's id.
+    /// The client id.
     pub client_id: String,
 }
 
@@ -129,12 +131,12 @@ impl Default for Config {
 }
 
 impl Config {
-    /// The default with these accounts instead of the presets.
+    /// The default settings with these accounts instead of the presets.
     pub fn with_accounts(accounts: impl IntoIterator<Item = Account>) -> Self {
         Self { accounts: accounts.into_iter().collect(), ..Self::default() }
     }
 
-    /// The same with access tokens that live this long, for every account.
+    /// Sets the lifetime of the access tokens of all accounts.
     #[must_use]
     pub fn with_lifetime(mut self, lifetime: Duration) -> Self {
         self.accounts = self.accounts.into_iter().map(|account| account.with_lifetime(lifetime)).collect();
@@ -143,7 +145,7 @@ impl Config {
 }
 
 impl Sandbox {
-    /// Listens and serves from now on, in tasks of the current runtime. Fails if the port cannot be had.
+    /// Starts the server in tasks of the current runtime. Fails if the address cannot be bound.
     pub async fn start(config: Config) -> io::Result<Self> {
         let tls = config.tls.clone();
         let listen = config.listen;
@@ -154,12 +156,12 @@ impl Sandbox {
         Ok(Self { shared, network, proxy, tls })
     }
 
-    /// The address it listens on.
+    /// The address of the server.
     pub fn address(&self) -> SocketAddr {
         self.network.address()
     }
 
-    /// The root URL of everything, without a trailing slash; in TLS mode good for `/_sandbox` alone.
+    /// The root URL, without a trailing slash. In TLS mode it serves `/_sandbox` only.
     pub fn url(&self) -> String {
         match self.tls {
             None => format!("http://{}", self.address()),
@@ -167,7 +169,7 @@ impl Sandbox {
         }
     }
 
-    /// What to configure a client with; in TLS mode the provider's real addresses.
+    /// The configuration of a client. In TLS mode it has the real addresses of the provider.
     pub fn endpoints(&self) -> Endpoints {
         let [auth, chatgpt, api] = match self.tls {
             None => HOSTS.map(|_| self.url()),
@@ -182,28 +184,28 @@ impl Sandbox {
         }
     }
 
-    /// The certificate authority to trust (for `SSL_CERT_FILE`), in TLS mode.
+    /// The certificate of the authority (for `SSL_CERT_FILE`), in TLS mode.
     pub fn ca_pem(&self) -> Option<&str> {
         self.tls.as_ref().map(Tls::ca_pem)
     }
 
-    /// A proxy (for `HTTPS_PROXY`) that leads the three real names here, in TLS mode. It may be told
-    /// [`PROXY_USER`], and no other user.
+    /// A proxy (for `HTTPS_PROXY`) that connects the three real host names to the sandbox, in TLS
+    /// mode. It accepts requests without a user, and those of [`PROXY_USER`].
     pub fn proxy_url(&self) -> Option<String> {
         self.proxy.as_ref().map(Proxy::url)
     }
 
-    /// A browser that can reach this sandbox.
+    /// A simulated browser that can reach this sandbox.
     pub fn browser(&self) -> Browser {
         Browser::new(self.tls.as_ref().map(|tls| (self.address(), tls.connector())))
     }
 
-    /// The trouble to come.
+    /// The faults of the next requests.
     pub fn faults(&self) -> &Faults {
         &self.shared.faults
     }
 
-    /// Closes the port and every connection: from now on connections are refused.
+    /// Closes the port and every connection. New connections are refused until [`Sandbox::resume`].
     pub async fn pause(&self) {
         self.network.set_open(false).await;
     }
@@ -213,98 +215,101 @@ impl Sandbox {
         self.network.set_open(true).await;
     }
 
-    /// The newest requests, oldest first: at most 4096.
+    /// The latest requests, oldest first, at most 4096.
     pub fn requests(&self) -> Vec<Recorded> {
         self.shared.log.all()
     }
 
-    /// The newest requests of one route, oldest first.
+    /// The latest requests of one route, oldest first.
     pub fn requests_of(&self, route: Route) -> Vec<Recorded> {
         self.requests().into_iter().filter(|recorded| recorded.route == route).collect()
     }
 
-    /// How many requests of this route have come.
+    /// The number of requests of this route.
     pub fn count(&self, route: Route) -> usize {
         self.shared.log.count(route)
     }
 
-    /// Forgets the requests so far, and starts counting anew.
+    /// Clears the recorded requests and their counters.
     pub fn clear_requests(&self) {
         self.shared.log.clear();
     }
 
-    /// Returns once at least `n` requests of this route have come (not: have been answered).
+    /// Returns when the sandbox has received at least `n` requests of this route. They may still be
+    /// unanswered.
     pub async fn wait_for(&self, route: Route, n: usize) {
         self.shared.log.wait_for(route, n).await;
     }
 
-    /// How many refresh tokens were exchanged for new ones so far, whether or not anybody heard of it.
+    /// The number of rotated refresh tokens. A rotation counts even if its response was lost.
     pub fn rotations(&self) -> usize {
         self.shared.ledger().rotations()
     }
 
-    /// Every secret issued so far, oldest first: codes, tokens, keys, verifiers. None may appear in a log.
+    /// Every issued secret, oldest first: codes, tokens, keys and verifiers. None may appear in a
+    /// log.
     pub fn issued_secrets(&self) -> Vec<String> {
         self.shared.ledger().issued().to_vec()
     }
 
-    /// Where a refresh or access token comes from, and whether it is good; nothing for one never issued.
-    pub fn provenance(&self, token: &str) -> Option<Provenance> {
-        self.shared.ledger().provenance(token, std::time::SystemTime::now())
+    /// The origin and state of a refresh or access token; `None` if the sandbox did not issue it.
+    pub fn token_info(&self, token: &str) -> Option<TokenInfo> {
+        self.shared.ledger().token_info(token, std::time::SystemTime::now())
     }
 
-    /// Remembers which tokens, codes and keys are good now.
+    /// Saves the state of all tokens, codes and keys.
     pub fn checkpoint(&self) -> Checkpoint {
         Checkpoint(self.shared.ledger().clone())
     }
 
-    /// Makes those tokens, codes and keys good again that were so at the checkpoint, and no others.
+    /// Restores the state of a checkpoint. Later tokens, codes and keys become unknown.
     pub fn rewind(&self, to: &Checkpoint) {
         *self.shared.ledger() = to.0.clone();
     }
 
-    /// Who signs in at once where the query names no account; `None` brings the page back.
+    /// Sets the account that signs in if the query names none; `None` shows the sign-in page.
     pub fn set_next_account(&self, name: Option<&str>) {
         self.shared.set_next_account(name.map(str::to_owned));
     }
 
-    /// Adds an account, or replaces the one of that name: tokens issued from now on say so.
+    /// Adds an account, or replaces the one of that name. Issued tokens keep their claims.
     pub fn put_account(&self, account: Account) {
         self.shared.ledger().put_account(account);
     }
 
-    /// Makes an API key as a person does on the platform's own site.
+    /// Creates an API key, as a user does on the provider's website.
     pub fn issue_api_key(&self, account: &str) -> String {
         self.shared.ledger().issue_api_key(account)
     }
 
-    /// Ends the life of every access token issued so far.
+    /// Expires every access token issued so far.
     pub fn expire_access_tokens(&self) {
         self.shared.expire_access_tokens();
     }
 
-    /// Ends the life of every refresh token issued so far.
+    /// Expires every refresh token issued so far.
     pub fn expire_refresh_tokens(&self) {
         self.shared.ledger().expire_refresh_tokens();
     }
 
-    /// Revokes every session of this account's user, as an administrator does.
+    /// Revokes all sessions of the user of this account, as an administrator does.
     pub fn revoke_account(&self, account: &str) {
         self.shared.ledger().revoke_account(account);
     }
 
-    /// Approves a device login as this account. False if no such code is pending, or there is no such account.
+    /// Approves a device login as this account. False if the code is not pending or the account is
+    /// unknown.
     pub fn approve_device(&self, user_code: &str, account: &str) -> bool {
         self.shared.decide_device(user_code, Some(account))
     }
 
-    /// Denies a device login. False if no such code is pending.
+    /// Denies a device login. False if the code is not pending.
     pub fn deny_device(&self, user_code: &str) -> bool {
         self.shared.decide_device(user_code, None)
     }
 }
 
-/// Locks; a panic elsewhere while the lock was held concerns that test, not this one.
+/// Locks a mutex, and ignores poisoning: a panic in another test must not fail this one.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

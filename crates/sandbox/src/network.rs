@@ -1,5 +1,4 @@
-//! The sandbox's door: one listening port, which can be closed and opened again as if the network had gone.
-//! What is said through it is the router's business.
+//! The listening port, which can be closed and opened again to simulate a lost network.
 
 use std::{io, net::SocketAddr, time::Duration};
 
@@ -17,17 +16,19 @@ use tokio::{
 };
 use tokio_rustls::TlsAcceptor;
 
-use crate::gate::HangUp;
+use crate::middleware::CloseConnection;
 
-/// How many connections are served at once; more wait to be accepted.
+/// Most connections at a time. Others wait in the backlog.
 const MAX_CONNECTIONS: usize = 1024;
-/// How long a client may take for the head of a request.
-const HEAD_TIME: Duration = Duration::from_secs(60);
+/// Longest time for the TLS handshake and for a request head.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// The open (or closed) door. Dropping it closes the port and every connection.
+/// The port. Dropping it closes the port and every connection.
 pub(crate) struct Network {
     address: SocketAddr,
-    wanted: watch::Sender<bool>,
+    /// Whether the port should be open.
+    requested: watch::Sender<bool>,
+    /// Whether the port is open.
     open: watch::Receiver<bool>,
     task: AbortHandle,
 }
@@ -36,21 +37,21 @@ impl Network {
     pub(crate) fn start(address: SocketAddr, tls: Option<TlsAcceptor>, router: Router) -> io::Result<Self> {
         let listener = bind(address)?.listen(1024)?;
         let address = listener.local_addr()?;
-        let (wanted, wants) = watch::channel(true);
+        let (requested, request) = watch::channel(true);
         let (opened, open) = watch::channel(true);
-        let task = tokio::spawn(run(listener, address, tls, router, wants, opened)).abort_handle();
-        Ok(Self { address, wanted, open, task })
+        let task = tokio::spawn(run(listener, address, tls, router, request, opened)).abort_handle();
+        Ok(Self { address, requested, open, task })
     }
 
     pub(crate) fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// Opens or closes, and returns when it has happened.
+    /// Opens or closes the port, and returns when that is done.
     pub(crate) async fn set_open(&self, open: bool) {
-        self.wanted.send_replace(open);
-        let done = self.open.clone().wait_for(|now| *now == open).await.is_ok();
-        assert!(done, "the sandbox lost its port {}", self.address);
+        self.requested.send_replace(open);
+        let is_done = self.open.clone().wait_for(|now| *now == open).await.is_ok();
+        assert!(is_done, "the sandbox lost its port {}", self.address);
     }
 }
 
@@ -60,15 +61,16 @@ impl Drop for Network {
     }
 }
 
-/// Tells what outlives its request when the door is closed. It is among every request's extensions.
+/// An extension of every request: signals that the port was closed, for tasks that outlive the
+/// request.
 #[derive(Clone)]
-pub(crate) struct Door(watch::Receiver<bool>);
+pub(crate) struct ClosedSignal(watch::Receiver<bool>);
 
-impl Door {
-    /// Returns when everything that came through the door must end.
+impl ClosedSignal {
+    /// Returns when the port was closed.
     pub(crate) async fn closed(&mut self) {
-        // An error means that the sandbox is gone, and its door with it.
-        let _ = self.0.wait_for(|wanted| !wanted).await;
+        // An error means that the sandbox was dropped.
+        let _ = self.0.wait_for(|open| !open).await;
     }
 }
 
@@ -77,16 +79,16 @@ async fn run(
     address: SocketAddr,
     tls: Option<TlsAcceptor>,
     router: Router,
-    mut wants: watch::Receiver<bool>,
+    mut request: watch::Receiver<bool>,
     opened: watch::Sender<bool>,
 ) -> io::Result<()> {
     loop {
-        serve(&listener, tls.as_ref(), &router, &mut wants).await;
+        serve(&listener, tls.as_ref(), &router, &mut request).await;
         drop(listener);
-        // A socket that is bound and does not listen refuses connections, and keeps the port from others.
+        // A bound socket that does not listen refuses connections, and reserves the port.
         let closed = bind(address)?;
         opened.send_replace(false);
-        if wants.wait_for(|wanted| *wanted).await.is_err() {
+        if request.wait_for(|open| *open).await.is_err() {
             return Ok(());
         }
         listener = closed.listen(1024)?;
@@ -94,64 +96,68 @@ async fn run(
     }
 }
 
-/// Serves until the door shall be closed; connections still open end with it.
+/// Accepts connections until the port should be closed, then closes all connections.
 async fn serve(
     listener: &TcpListener,
     tls: Option<&TlsAcceptor>,
     router: &Router,
-    wants: &mut watch::Receiver<bool>,
+    request: &mut watch::Receiver<bool>,
 ) {
     let mut connections = JoinSet::new();
-    let door = Door(wants.clone());
+    let closed = ClosedSignal(request.clone());
     loop {
         tokio::select! {
             accepted = listener.accept(), if connections.len() < MAX_CONNECTIONS => {
-                // A connection that died before it was accepted concerns nobody.
+                // The client closed the connection before it was accepted.
                 let Ok((stream, _)) = accepted else { continue };
-                connections.spawn(connection(stream, tls.cloned(), router.clone(), door.clone()));
+                connections.spawn(accept(stream, tls.cloned(), router.clone(), closed.clone()));
             }
             Some(_) = connections.join_next() => {}
-            _ = wants.wait_for(|wanted| !wanted) => break,
+            _ = request.wait_for(|open| !open) => break,
         }
     }
     connections.shutdown().await;
 }
 
-async fn connection(stream: TcpStream, tls: Option<TlsAcceptor>, router: Router, door: Door) {
-    // Without it the small writes of a stream would wait for one another.
+async fn accept(stream: TcpStream, tls: Option<TlsAcceptor>, router: Router, closed: ClosedSignal) {
+    // Small writes of a stream must not wait for acknowledgements.
     let _ = stream.set_nodelay(true);
     match tls {
-        None => speak(stream, router, door).await,
+        None => serve_connection(stream, router, closed).await,
         Some(tls) => {
-            if let Ok(Ok(stream)) = tokio::time::timeout(HEAD_TIME, tls.accept(stream)).await {
-                speak(stream, router, door).await;
+            if let Ok(Ok(stream)) = tokio::time::timeout(HEAD_TIMEOUT, tls.accept(stream)).await {
+                serve_connection(stream, router, closed).await;
             }
         }
     }
 }
 
-async fn speak(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, router: Router, door: Door) {
+async fn serve_connection(
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    router: Router,
+    closed: ClosedSignal,
+) {
     let service = service_fn(move |mut request: Request<Incoming>| {
-        request.extensions_mut().insert(door.clone());
-        answer(router.clone(), request)
+        request.extensions_mut().insert(closed.clone());
+        respond(router.clone(), request)
     });
-    // Errors here are the client's going away and the faults' hanging up: both are meant.
+    // The client closed the connection, or a fault did. Both are expected.
     let _ = http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(HEAD_TIME)
+        .header_read_timeout(HEAD_TIMEOUT)
         .serve_connection(TokioIo::new(stream), service)
         .with_upgrades()
         .await;
 }
 
-async fn answer(router: Router, request: Request<Incoming>) -> io::Result<Response> {
+async fn respond(router: Router, request: Request<Incoming>) -> io::Result<Response> {
     let router = TowerToHyperService::new(router);
     let response = match hyper::service::Service::call(&router, request.map(Body::new)).await {
         Ok(response) => response,
         Err(never) => match never {},
     };
-    match response.extensions().get::<HangUp>() {
-        Some(HangUp) => Err(io::Error::other("hung up on demand")),
+    match response.extensions().get::<CloseConnection>() {
+        Some(CloseConnection) => Err(io::Error::other("closed by a fault")),
         None => Ok(response),
     }
 }

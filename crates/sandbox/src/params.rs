@@ -1,5 +1,4 @@
-//! Request parameters, read strictly: each name once, none unknown, none missing, none empty.
-//! It does not know what any parameter means.
+//! Strict parsing of request parameters: no unknown, missing, repeated or empty ones.
 
 use std::collections::BTreeMap;
 
@@ -7,20 +6,20 @@ use axum::response::Response;
 use http::{HeaderMap, StatusCode, header};
 use serde_json::Value;
 
-use crate::reply;
+use crate::response;
 
-/// Parameters that were checked against a list of names.
+/// Parsed parameters.
 pub(crate) struct Params(BTreeMap<String, String>);
 
 impl Params {
-    /// Reads `a=b&c=d`, as it stands in a query or in a form body.
+    /// Parses `a=b&c=d`, a query or a form body.
     pub(crate) fn from_form(text: &str) -> Result<Self, String> {
         collect(
             url::form_urlencoded::parse(text.as_bytes()).map(|(k, v)| (k.into_owned(), Ok(v.into_owned()))),
         )
     }
 
-    /// Reads a flat JSON object of strings.
+    /// Parses a flat JSON object of strings.
     pub(crate) fn from_json(text: &str) -> Result<Self, String> {
         let Ok(Value::Object(object)) = serde_json::from_str(text) else {
             return Err("the body is not a JSON object".into());
@@ -31,7 +30,7 @@ impl Params {
         }))
     }
 
-    /// Reads a body by its content type, which must be a form or JSON.
+    /// Parses a body by its content type, which must be a form or JSON.
     pub(crate) fn from_body(headers: &HeaderMap, text: &str) -> Result<Self, String> {
         match content_type(headers) {
             "application/x-www-form-urlencoded" => Self::from_form(text),
@@ -40,7 +39,7 @@ impl Params {
         }
     }
 
-    /// These names and no others: all of `required`, any of `optional`.
+    /// Requires all names of `required`, allows those of `optional`, and rejects others.
     pub(crate) fn exactly(self, required: &[&str], optional: &[&str]) -> Result<Self, String> {
         if let Some(missing) = required.iter().find(|name| self.get(name).is_empty()) {
             return Err(format!("missing required parameter: {missing}"));
@@ -52,7 +51,7 @@ impl Params {
         }
     }
 
-    /// The value, or nothing if the parameter was not sent.
+    /// The value; empty if the parameter was not sent.
     pub(crate) fn get(&self, name: &str) -> &str {
         self.0.get(name).map_or("", String::as_str)
     }
@@ -64,9 +63,9 @@ pub(crate) fn content_type(headers: &HeaderMap) -> &str {
     value.split(';').next().unwrap_or("").trim()
 }
 
-/// The answer to a request whose parameters are wrong.
-pub(crate) fn refuse(reason: &str) -> Response {
-    reply::error(StatusCode::BAD_REQUEST, "invalid_request", reason)
+/// The response to a request with invalid parameters.
+pub(crate) fn invalid_request(reason: &str) -> Response {
+    response::error(StatusCode::BAD_REQUEST, "invalid_request", reason)
 }
 
 fn collect(pairs: impl Iterator<Item = (String, Result<String, String>)>) -> Result<Params, String> {

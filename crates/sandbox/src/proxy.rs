@@ -1,6 +1,5 @@
-//! A CONNECT proxy that knows three names and leads all of them to the sandbox, so that a client reaches it under
-//! the provider's real names. It opens no other connection, and does not look into the ones it carries.
-//! Nobody has to say who he is; who does has to be the one user whom it knows.
+//! A CONNECT proxy that connects the three host names of the provider to the sandbox, and rejects
+//! all others. Authentication is optional; a user that is sent must be [`PROXY_USER`].
 
 use std::{io, net::SocketAddr, time::Duration};
 
@@ -13,22 +12,22 @@ use tokio::{
 
 use crate::tls::HOSTS;
 
-/// The user whom the proxy knows and his password, as they stand in a URL.
+/// The user and password that the proxy accepts, in the form of a URL.
 pub const PROXY_USER: &str = "me:secret";
 
-/// The longest request head that is read, in bytes.
+/// Longest request head, in bytes.
 const MAX_HEAD: usize = 8 * 1024;
-/// How long the head may take.
-const HEAD_TIME: Duration = Duration::from_secs(30);
+/// Longest time for a request head.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// A running proxy; it stops when dropped.
+/// A running proxy. Dropping it stops it.
 pub(crate) struct Proxy {
     address: SocketAddr,
     task: AbortHandle,
 }
 
 impl Proxy {
-    /// Listens on a free loopback port; everything goes to `target`.
+    /// Listens on a free loopback port. All connections go to `target`.
     pub(crate) async fn start(target: SocketAddr) -> io::Result<Self> {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let address = listener.local_addr()?;
@@ -36,7 +35,7 @@ impl Proxy {
             let mut connections = JoinSet::new();
             loop {
                 tokio::select! {
-                    Ok((client, _)) = listener.accept() => { connections.spawn(carry(client, target)); }
+                    Ok((client, _)) = listener.accept() => { connections.spawn(tunnel(client, target)); }
                     Some(_) = connections.join_next() => {}
                 }
             }
@@ -55,25 +54,25 @@ impl Drop for Proxy {
     }
 }
 
-/// Carries one connection; an error is one side's going away, and ends the other.
-async fn carry(mut client: TcpStream, target: SocketAddr) -> io::Result<()> {
-    let head = tokio::time::timeout(HEAD_TIME, read_head(&mut client)).await??;
-    let server = match refusal(&head) {
+/// Handles one connection. An error of one side ends the other.
+async fn tunnel(mut client: TcpStream, target: SocketAddr) -> io::Result<()> {
+    let head = tokio::time::timeout(HEAD_TIMEOUT, read_head(&mut client)).await??;
+    let server = match rejection(&head) {
         Some(status) => Err(status),
         None => TcpStream::connect(target).await.map_err(|_| "502 Bad Gateway"),
     };
     let mut server = match server {
         Ok(server) => server,
         Err(status) => {
-            let answer = format!("HTTP/1.1 {status}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
-            return client.write_all(answer.as_bytes()).await;
+            let response = format!("HTTP/1.1 {status}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
+            return client.write_all(response.as_bytes()).await;
         }
     };
     client.write_all(b"HTTP/1.1 200 Connection established\r\n\r\n").await?;
     copy_bidirectional(&mut client, &mut server).await.map(drop)
 }
 
-/// Reads up to the empty line. The client says nothing more until it is answered, so no byte behind it is lost.
+/// Reads to the empty line. The client sends no more before the response, so no byte is lost.
 async fn read_head(client: &mut TcpStream) -> io::Result<Vec<u8>> {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
@@ -85,15 +84,16 @@ async fn read_head(client: &mut TcpStream) -> io::Result<Vec<u8>> {
     Ok(head)
 }
 
-/// Why this is not carried, if it is not.
-fn refusal(head: &[u8]) -> Option<&'static str> {
+/// The status for a request that is rejected; `None` if it is accepted.
+fn rejection(head: &[u8]) -> Option<&'static str> {
     let head = String::from_utf8_lossy(head);
-    let told = head.lines().filter_map(|line| line.split_once(": "));
-    let mut users = told.filter(|(name, _)| name.eq_ignore_ascii_case("proxy-authorization"));
+    let headers = head.lines().filter_map(|line| line.split_once(": "));
+    let mut users = headers.filter(|(name, _)| name.eq_ignore_ascii_case("proxy-authorization"));
     let known = format!("Basic {}", BASE64_STANDARD.encode(PROXY_USER));
     if users.any(|(_, user)| user != known) {
         return Some("407 Proxy Authentication Required");
     }
-    let admitted = HOSTS.iter().any(|host| head.starts_with(&format!("CONNECT {host}:443 HTTP/1.1\r\n")));
-    if admitted { None } else { Some("403 Forbidden") }
+    let is_known_host =
+        HOSTS.iter().any(|host| head.starts_with(&format!("CONNECT {host}:443 HTTP/1.1\r\n")));
+    if is_known_host { None } else { Some("403 Forbidden") }
 }

@@ -1,5 +1,5 @@
-//! What the sandbox was asked: every request as it came, countable and awaitable, so that tests never sleep.
-//! The sandbox's own switches are not in it.
+//! The recorded requests. Tests count them and wait for them, instead of sleeping. Requests to the
+//! control endpoints are not recorded.
 
 use std::collections::{HashMap, VecDeque};
 
@@ -9,30 +9,30 @@ use tokio::sync::watch;
 
 use crate::Route;
 
-/// How many requests are kept; older ones are forgotten, but still counted.
-const KEPT: usize = 4096;
-/// How much of a body is kept, in bytes.
-const BODY_KEPT: usize = 256 * 1024;
+/// Most recorded requests. Older ones are dropped, but stay in the counters.
+const MAX_REQUESTS: usize = 4096;
+/// Longest recorded body, in bytes.
+const MAX_BODY: usize = 256 * 1024;
 
-/// One request as it came.
+/// A recorded request.
 #[derive(Clone, Debug, Serialize)]
 pub struct Recorded {
-    /// What the request was for.
+    /// The route.
     pub route: Route,
     /// The method, in capitals.
     pub method: String,
     /// The path, without the query.
     pub path: String,
-    /// The query as sent, without the question mark; empty if there was none.
+    /// The query as sent, without the question mark; may be empty.
     pub query: String,
-    /// Names in lower case and values, in the order received.
+    /// The names in lower case and the values, in the order received.
     pub headers: Vec<(String, String)>,
-    /// The body as text: its first 256 KiB, bytes that are no UTF-8 replaced.
+    /// The first 256 KiB of the body, with invalid UTF-8 replaced.
     pub body: String,
 }
 
 impl Recorded {
-    /// The first header of that name (in lower case).
+    /// The first header of this name, which must be in lower case.
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
     }
@@ -48,12 +48,12 @@ impl Recorded {
                 .iter()
                 .map(|(name, value)| (name.as_str().to_owned(), text(value.as_bytes())))
                 .collect(),
-            body: text(&body[..body.len().min(BODY_KEPT)]),
+            body: text(&body[..body.len().min(MAX_BODY)]),
         }
     }
 }
 
-/// The log; its watch channel wakes whoever waits for a count.
+/// The recorded requests. The watch channel wakes tasks that wait for a count.
 pub(crate) struct RequestLog(watch::Sender<Log>);
 
 #[derive(Default)]
@@ -70,7 +70,7 @@ impl RequestLog {
     pub(crate) fn push(&self, recorded: Recorded) {
         self.0.send_modify(|log| {
             *log.counts.entry(recorded.route).or_default() += 1;
-            if log.requests.len() == KEPT {
+            if log.requests.len() == MAX_REQUESTS {
                 log.requests.pop_front();
             }
             log.requests.push_back(recorded);
@@ -89,7 +89,7 @@ impl RequestLog {
         self.0.send_replace(Log::default());
     }
 
-    /// Returns once at least `n` such requests have come.
+    /// Returns when at least `n` requests of this route were received.
     pub(crate) async fn wait_for(&self, route: Route, n: usize) {
         let enough = |log: &Log| log.counts.get(&route).copied().unwrap_or(0) >= n;
         self.0.subscribe().wait_for(enough).await.expect("the sender is self, which is borrowed here");

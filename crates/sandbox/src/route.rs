@@ -1,15 +1,15 @@
-//! What a request is for, read from its method, path and grant type: the name by which tests count it, and by
-//! which faults find it. It answers nothing: the handlers do.
+//! The route of a request, from its method, path and grant type. Tests count requests by route, and
+//! faults apply to a route.
 
 use serde::{Deserialize, Serialize};
 
-/// Every kind of request that the sandbox tells apart.
+/// A kind of request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Route {
     /// `GET /oauth/authorize`
     Authorize,
-    /// `POST /oauth/token` with an authorization code, of the browser or of the device flow
+    /// `POST /oauth/token` with an authorization code of a browser or device login
     CodeExchange,
     /// `POST /oauth/token` with an id token, for an API key
     ApiKeyExchange,
@@ -21,11 +21,11 @@ pub enum Route {
     DeviceCode,
     /// `POST /api/accounts/deviceauth/token`
     DevicePoll,
-    /// `/codex/device`, the page where a person enters a device code
+    /// `/codex/device`, the page where the user enters a device code
     DevicePage,
     /// `POST /backend-api/codex/responses`
     ChatGptResponses,
-    /// `GET /backend-api/codex/responses`, which becomes a WebSocket
+    /// `GET /backend-api/codex/responses`, which upgrades to a WebSocket
     ChatGptWebSocket,
     /// `GET /backend-api/codex/models`
     ChatGptModels,
@@ -39,23 +39,23 @@ pub enum Route {
     WhamUsage,
     /// `GET /backend-api/conversations`
     Conversations,
-    /// `POST /backend-api/conversation`, which is always refused
+    /// `POST /backend-api/conversation`, which is always rejected
     Conversation,
     /// `POST /v1/responses`
     ApiResponses,
-    /// `GET /v1/responses`, which becomes a WebSocket
+    /// `GET /v1/responses`, which upgrades to a WebSocket
     ApiWebSocket,
     /// `GET /v1/models`
     ApiModels,
-    /// The sandbox's own switches under `/_sandbox`; neither recorded nor troubled by faults.
+    /// The control endpoints under `/_sandbox`. They are not recorded, and have no faults.
     Control,
     /// Anything else.
     Other,
 }
 
 impl Route {
-    /// Names the request; `get` tells two from each other, and `body` matters at the token endpoint alone.
-    pub(crate) fn of(get: bool, path: &str, body: &str) -> Self {
+    /// The route of a request. The body matters at the token endpoint only.
+    pub(crate) fn of(is_get: bool, path: &str, body: &str) -> Self {
         match path {
             "/oauth/authorize" => Self::Authorize,
             "/oauth/token" => Self::of_grant(body),
@@ -63,7 +63,7 @@ impl Route {
             "/api/accounts/deviceauth/usercode" => Self::DeviceCode,
             "/api/accounts/deviceauth/token" => Self::DevicePoll,
             "/codex/device" => Self::DevicePage,
-            "/backend-api/codex/responses" if get => Self::ChatGptWebSocket,
+            "/backend-api/codex/responses" if is_get => Self::ChatGptWebSocket,
             "/backend-api/codex/responses" => Self::ChatGptResponses,
             "/backend-api/codex/models" => Self::ChatGptModels,
             "/backend-api/me" => Self::Me,
@@ -72,7 +72,7 @@ impl Route {
             "/backend-api/wham/usage" => Self::WhamUsage,
             "/backend-api/conversations" => Self::Conversations,
             "/backend-api/conversation" => Self::Conversation,
-            "/v1/responses" if get => Self::ApiWebSocket,
+            "/v1/responses" if is_get => Self::ApiWebSocket,
             "/v1/responses" => Self::ApiResponses,
             "/v1/models" => Self::ApiModels,
             control if control.starts_with("/_sandbox/") => Self::Control,
@@ -80,7 +80,7 @@ impl Route {
         }
     }
 
-    /// Which of the provider's hosts serves this; `None` if any may be asked.
+    /// The host of the provider that serves this route; `None` if all may.
     pub(crate) fn host(self) -> Option<&'static str> {
         match self {
             Self::Authorize

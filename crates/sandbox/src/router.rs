@@ -1,20 +1,19 @@
-//! Which handler answers which path, and the gate around all of them.
-//! Paths appear here and in [`crate::Route`], nowhere else.
+//! The routes and their handlers. Only this file and [`crate::Route`] contain paths.
 
 use std::sync::Arc;
 
 use axum::{
     Router,
     extract::DefaultBodyLimit,
-    middleware,
+    middleware::from_fn_with_state,
     response::Response,
     routing::{get, post},
 };
 use http::StatusCode;
 
-use crate::{Shared, authorize, backend, control, device, gate, platform, reply, token, websocket};
+use crate::{Shared, authorize, backend, control, device, middleware, platform, response, token, websocket};
 
-/// The whole sandbox as a service.
+/// The router of the sandbox.
 pub(crate) fn router(shared: Arc<Shared>) -> Router {
     Router::new()
         .merge(auth())
@@ -27,9 +26,9 @@ pub(crate) fn router(shared: Arc<Shared>) -> Router {
         )
         .merge(control::routes())
         .fallback(not_found)
-        // The gate has read the body already, within its own bound.
+        // The middleware has its own limit for the body.
         .layer(DefaultBodyLimit::disable())
-        .layer(middleware::from_fn_with_state(Arc::clone(&shared), gate::gate))
+        .layer(from_fn_with_state(Arc::clone(&shared), middleware::handle))
         .with_state(shared)
 }
 
@@ -56,5 +55,5 @@ fn chatgpt() -> Router<Arc<Shared>> {
 }
 
 async fn not_found() -> Response {
-    reply::error(StatusCode::NOT_FOUND, "not_found", "The sandbox does not have this.")
+    response::error(StatusCode::NOT_FOUND, "not_found", "The sandbox has no such endpoint.")
 }

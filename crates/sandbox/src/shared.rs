@@ -1,5 +1,5 @@
-//! What all requests share: the ledger, the log, the faults, and the settings that do not change.
-//! It has no behaviour of its own beyond taking the right lock.
+//! The state that all handlers share: the ledger, the recorded requests, the faults and the
+//! settings.
 
 use std::{
     sync::{Mutex, MutexGuard},
@@ -8,7 +8,7 @@ use std::{
 
 use crate::{Config, Faults, device::DeviceLogins, ledger::Ledger, lock, record::RequestLog};
 
-/// The one state behind all handlers. Where two locks are needed, the ledger's is taken first.
+/// The shared state. Lock order: the ledger first.
 pub(crate) struct Shared {
     pub(crate) client_id: String,
     pub(crate) models: Vec<String>,

@@ -1,6 +1,6 @@
-//! A test daemon to live in: the daemon's binary, run against a sandbox in a directory of its own, and asked over its
-//! socket. For end-to-end tests and demonstrations: what goes wrong here panics, with the daemon's log.
-//! It knows the daemon by its documented configuration, environment and socket only.
+//! Runs the binary of the daemon against a sandbox, in a temporary directory, for end-to-end tests
+//! and demonstrations. It uses only the documented configuration, environment and socket. Errors
+//! panic with the log of the daemon.
 
 mod reply;
 mod setup;
@@ -28,37 +28,37 @@ use tokio::{
 };
 
 pub use self::reply::Reply;
-use crate::{Browser, BrowserEnd, Sandbox};
+use crate::{Browser, FinalPage, Sandbox};
 
-/// How long the daemon may take to come up.
-const START: Duration = Duration::from_secs(20);
-/// How long anything else may take: a bound against hanging, not an expectation.
-const PATIENCE: Duration = Duration::from_secs(90);
-/// The largest answer that is read whole, in bytes.
+/// Longest time until the daemon responds after its start.
+const START_TIMEOUT: Duration = Duration::from_secs(20);
+/// Longest time of any other operation. It only stops a hanging test.
+const TIMEOUT: Duration = Duration::from_secs(90);
+/// Largest response, in bytes.
 const MAX_REPLY: usize = 64 * 1024 * 1024;
 
-/// How a test daemon shall be.
+/// The settings of a test daemon.
 #[derive(Clone)]
 pub struct TestDaemonConfig<'a> {
-    /// The daemon's binary.
+    /// The path of the daemon's binary.
     pub authd: PathBuf,
-    /// The OpenAI that it shall talk to.
+    /// The sandbox that the daemon uses as its provider.
     pub sandbox: &'a Sandbox,
-    /// The `kind` in `[store]`.
+    /// The value of `kind` in `[store]`.
     pub store: String,
-    /// More tables for `authd.toml`; `[provider]`, `[callback]` and `[store]` are taken.
+    /// Additional tables of `authd.toml`, except `[provider]`, `[callback]` and `[store]`.
     pub extra_toml: String,
-    /// More keys for `[provider]`.
+    /// Additional keys of `[provider]`.
     pub provider_toml: String,
-    /// The keys of `[callback]`: any free port, unless somebody says otherwise.
+    /// The keys of `[callback]`; by default a free port.
     pub callback_toml: String,
-    /// More environment. Of this process's own, the daemon sees `PATH` alone.
+    /// Additional environment. The daemon inherits only `PATH` from this process.
     pub env: Vec<(String, String)>,
 }
 
 /// A running daemon. Dropping it kills the daemon and removes its directory.
 pub struct TestDaemon {
-    // The daemon goes before the directory it lives in.
+    // Dropped first: the daemon must end before its directory is deleted.
     child: Child,
     authd: PathBuf,
     env: Vec<(String, String)>,
@@ -67,7 +67,7 @@ pub struct TestDaemon {
 }
 
 impl<'a> TestDaemonConfig<'a> {
-    /// A test daemon with the memory store and nothing extra.
+    /// A test daemon with the memory store.
     pub fn new(authd: impl Into<PathBuf>, sandbox: &'a Sandbox) -> Self {
         let (store, extra_toml, env) = ("memory".into(), String::new(), Vec::new());
         Self {
@@ -81,32 +81,32 @@ impl<'a> TestDaemonConfig<'a> {
         }
     }
 
-    /// The same with another store.
+    /// Sets the store.
     #[must_use]
     pub fn store(self, kind: &str) -> Self {
         Self { store: kind.into(), ..self }
     }
 
-    /// The same with more configuration.
+    /// Adds tables to the configuration.
     #[must_use]
     pub fn toml(mut self, extra: &str) -> Self {
         self.extra_toml = self.extra_toml + "\n" + extra;
         self
     }
 
-    /// The same with more keys for `[provider]`.
+    /// Sets additional keys of `[provider]`.
     #[must_use]
     pub fn provider(self, keys: &str) -> Self {
         Self { provider_toml: keys.into(), ..self }
     }
 
-    /// The same with other keys for `[callback]`.
+    /// Sets the keys of `[callback]`.
     #[must_use]
     pub fn callback(self, keys: &str) -> Self {
         Self { callback_toml: keys.into(), ..self }
     }
 
-    /// The same with one more environment variable.
+    /// Adds an environment variable.
     #[must_use]
     pub fn env(mut self, name: &str, value: &str) -> Self {
         self.env.push((name.into(), value.into()));
@@ -115,57 +115,57 @@ impl<'a> TestDaemonConfig<'a> {
 }
 
 impl TestDaemon {
-    /// Starts the daemon, and returns when its socket answers.
+    /// Starts the daemon, and returns when it responds on its socket.
     pub async fn start(config: TestDaemonConfig<'_>) -> Self {
         let dir = tempfile::Builder::new().prefix("authd-").tempdir().expect("a temporary directory");
-        fs::set_permissions(dir.path(), Permissions::from_mode(0o700)).expect("the directory is ours");
+        fs::set_permissions(dir.path(), Permissions::from_mode(0o700)).expect("the directory is writable");
         write(&dir.path().join("authd.toml"), &setup::toml(&config));
         let mut env = setup::environment(dir.path(), config.sandbox);
         env.extend(config.env);
         let child = spawn(&config.authd, &env, dir.path());
         let browser = config.sandbox.browser();
         let mut daemon = Self { child, authd: config.authd, env, browser, dir };
-        daemon.ready().await;
+        daemon.wait_until_ready().await;
         daemon
     }
 
-    /// The directory that holds everything of this daemon, mode 0700.
+    /// The directory with all files of the daemon, mode 0700.
     pub fn dir(&self) -> &Path {
         self.dir.path()
     }
 
-    /// The daemon's socket.
+    /// The path of the socket.
     pub fn socket(&self) -> PathBuf {
         self.dir().join("authd.sock")
     }
 
-    /// The daemon's configuration file; edit it before [`TestDaemon::restart`] or a SIGHUP.
+    /// The path of the configuration file. Edit it before [`TestDaemon::restart`] or a SIGHUP.
     pub fn config(&self) -> PathBuf {
         self.dir().join("authd.toml")
     }
 
-    /// The daemon's state directory.
+    /// The path of the state directory.
     pub fn state(&self) -> PathBuf {
         self.dir().join("state")
     }
 
-    /// Everything the daemon has written to stdout and stderr, over all restarts.
+    /// The output of the daemon on stdout and stderr, over all restarts.
     pub fn log(&self) -> String {
         let bytes = fs::read(log_path(self.dir())).unwrap_or_default();
         String::from_utf8_lossy(&bytes).into_owned()
     }
 
-    /// The daemon's process id, while it runs.
+    /// The process id of the running daemon.
     pub fn pid(&self) -> Option<u32> {
         self.child.id()
     }
 
-    /// The environment the daemon has, to give to a client of it.
+    /// The environment of the daemon, which its clients need as well.
     pub fn env(&self) -> &[(String, String)] {
         &self.env
     }
 
-    /// Asks the daemon. The body is sent as JSON unless it is empty or the headers say otherwise.
+    /// Sends a request. A body has the content type JSON, unless the headers name another one.
     pub async fn request(
         &self,
         method: &str,
@@ -179,7 +179,7 @@ impl TestDaemon {
         }
     }
 
-    /// Asks the daemon, which may be gone.
+    /// Sends a request to a daemon that may not run.
     pub async fn try_request(
         &self,
         method: &str,
@@ -192,10 +192,10 @@ impl TestDaemon {
             let body = Limited::new(body, MAX_REPLY).collect().await.map_err(io::Error::other)?;
             Ok(Reply { status: head.status, headers: head.headers, body: body.to_bytes() })
         };
-        timeout(PATIENCE, exchange).await?
+        timeout(TIMEOUT, exchange).await?
     }
 
-    /// Asks the daemon, and hands over the answer as it comes: for server-sent events and streams.
+    /// Sends a request, and returns the response with its body as a stream.
     pub async fn open(
         &self,
         method: &str,
@@ -215,65 +215,66 @@ impl TestDaemon {
         let request = request.body(Full::new(body)).map_err(io::Error::other)?;
         let stream = TokioIo::new(UnixStream::connect(self.socket()).await?);
         let (mut sender, connection) = http1::handshake(stream).await.map_err(io::Error::other)?;
-        // The connection lives as long as the answer's body; its errors come out of the request as well.
+        // The task ends with the body of the response. The request reports its errors.
         tokio::spawn(connection);
         sender.send_request(request).await.map_err(io::Error::other)
     }
 
-    /// `GET`, whose answer must be a success, as JSON.
+    /// Sends `GET`, and returns the JSON of the response, which must be successful.
     pub async fn get(&self, path: &str) -> Value {
         self.request("GET", path, &[], "").await.success(path)
     }
 
-    /// `POST` with JSON, whose answer must be a success, as JSON.
+    /// Sends `POST` with JSON, and returns the JSON of the response, which must be successful.
     pub async fn post(&self, path: &str, body: Value) -> Value {
         self.request("POST", path, &[], body.to_string()).await.success(path)
     }
 
-    /// Opens an authorize URL in a browser, chooses this account, and goes where that leads.
-    pub async fn browse(&self, authorize_url: &str, account: &str) -> BrowserEnd {
+    /// Opens an authorize URL in the simulated browser, selects this account, and follows the
+    /// redirects.
+    pub async fn browse(&self, authorize_url: &str, account: &str) -> FinalPage {
         match self.browser.sign_in(authorize_url, account).await {
             Ok(end) => end,
-            Err(error) => panic!("browsing: {error}\n{}", self.log()),
+            Err(error) => panic!("browser: {error}\n{}", self.log()),
         }
     }
 
-    /// Signs a profile in through the browser, and returns the finished login.
+    /// Signs in with the simulated browser, and returns the completed login.
     pub async fn sign_in(&self, profile: &str, account: &str) -> Value {
         let login = self.post("/v1/logins", json!({"profile": profile})).await;
         let url = login["authorize_url"].as_str().unwrap_or_else(|| panic!("no authorize_url in {login}"));
         let end = self.browse(url, account).await;
         let path = format!("/v1/logins/{}?wait=30", login["id"].as_str().unwrap_or_default());
         let login = self.get(&path).await;
-        assert_eq!(login["state"], "succeeded", "{login}\nthe page said: {}\n{}", end.html, self.log());
+        assert_eq!(login["state"], "succeeded", "{login}\npage: {}\n{}", end.html, self.log());
         login
     }
 
-    /// Stops the daemon in good order and starts it again.
+    /// Stops the daemon with SIGTERM, and starts it again.
     pub async fn restart(&mut self) {
         self.sigterm_and_wait().await;
         self.start_again().await;
     }
 
-    /// Starts the daemon after it was stopped or killed.
+    /// Starts the stopped daemon.
     pub async fn start_again(&mut self) {
-        assert!(self.child.id().is_none(), "the daemon still runs");
+        assert!(self.child.id().is_none(), "the daemon is still running");
         self.child = spawn(&self.authd, &self.env, self.dir.path());
-        self.ready().await;
+        self.wait_until_ready().await;
     }
 
-    /// Sets a variable of the environment, from the next start on.
+    /// Sets an environment variable for the next start.
     pub fn set_env(&mut self, name: &str, value: &str) {
         self.env.retain(|(other, _)| other != name);
         self.env.push((name.into(), value.into()));
     }
 
-    /// Starts the daemon after it was stopped or killed. It may end by itself, or not come up: that is told.
+    /// Starts the stopped daemon. Returns an error if it exits or does not respond.
     pub async fn try_start_again(&mut self) -> io::Result<()> {
-        assert!(self.child.id().is_none(), "the daemon still runs");
+        assert!(self.child.id().is_none(), "the daemon is still running");
         self.child = spawn(&self.authd, &self.env, self.dir.path());
-        let deadline = Instant::now() + START;
-        while !timeout(START, self.try_request("GET", "/v1/status", &[], ""))
+        let deadline = Instant::now() + START_TIMEOUT;
+        while !timeout(START_TIMEOUT, self.try_request("GET", "/v1/status", &[], ""))
             .await?
             .is_ok_and(|reply| reply.status.is_success())
         {
@@ -281,30 +282,30 @@ impl TestDaemon {
                 return Err(io::Error::other(format!("the daemon ended: {status}")));
             }
             if Instant::now() > deadline {
-                return Err(io::Error::other("the daemon does not answer"));
+                return Err(io::Error::other("the daemon does not respond"));
             }
             tokio::time::sleep(Duration::from_millis(2)).await;
         }
         Ok(())
     }
 
-    /// Waits until the daemon has ended by itself, but no longer than this.
-    pub async fn ended(&mut self, within: Duration) -> Option<ExitStatus> {
-        timeout(within, self.child.wait()).await.ok()?.ok()
+    /// Waits until the daemon has exited, at most this long.
+    pub async fn wait_timeout(&mut self, limit: Duration) -> Option<ExitStatus> {
+        timeout(limit, self.child.wait()).await.ok()?.ok()
     }
 
-    /// Kills the daemon at once, as a crash does.
+    /// Kills the daemon with SIGKILL.
     pub async fn kill9(&mut self) {
         self.child.kill().await.expect("the daemon is our child");
     }
 
-    /// Asks the daemon to stop, and waits until it has.
+    /// Sends SIGTERM, and waits until the daemon has exited.
     pub async fn sigterm_and_wait(&mut self) -> ExitStatus {
         self.signal(rustix::process::Signal::TERM);
         self.wait().await
     }
 
-    /// Sends the daemon a signal.
+    /// Sends a signal to the daemon.
     pub fn signal(&self, signal: rustix::process::Signal) {
         let pid =
             self.child.id().and_then(|id| i32::try_from(id).ok()).and_then(rustix::process::Pid::from_raw);
@@ -312,23 +313,23 @@ impl TestDaemon {
         rustix::process::kill_process(pid, signal).expect("the daemon is our child");
     }
 
-    /// Waits until the daemon has ended by itself.
+    /// Waits until the daemon has exited.
     pub async fn wait(&mut self) -> ExitStatus {
-        let ended = timeout(PATIENCE, self.child.wait()).await;
-        let status = ended.unwrap_or_else(|_| panic!("the daemon does not end\n{}", self.log()));
+        let result = timeout(TIMEOUT, self.child.wait()).await;
+        let status = result.unwrap_or_else(|_| panic!("the daemon does not exit\n{}", self.log()));
         status.expect("the daemon is our child")
     }
 
-    /// Returns when the socket answers. The daemon announces itself to service managers only, so this looks again
-    /// and again.
-    async fn ready(&mut self) {
-        let deadline = Instant::now() + START;
+    /// Returns when the daemon responds on its socket. It polls, because only a service manager
+    /// gets a message.
+    async fn wait_until_ready(&mut self) {
+        let deadline = Instant::now() + START_TIMEOUT;
         let mut pause = Duration::from_millis(5);
         loop {
-            match timeout(START, self.try_request("GET", "/v1/status", &[], "")).await {
+            match timeout(START_TIMEOUT, self.try_request("GET", "/v1/status", &[], "")).await {
                 Ok(Ok(reply)) if reply.status.is_success() => return,
                 other if Instant::now() > deadline => {
-                    panic!("the daemon does not answer: {other:?}\n{}", self.log())
+                    panic!("the daemon does not respond: {other:?}\n{}", self.log())
                 }
                 _ => {}
             }
@@ -342,10 +343,10 @@ impl TestDaemon {
 }
 
 impl Drop for TestDaemon {
-    /// A failing test shows what the daemon had to say.
+    /// Prints the log of the daemon if the test has failed.
     fn drop(&mut self) {
         if std::thread::panicking() {
-            #[expect(clippy::print_stderr, reason = "the test runner collects it")]
+            #[expect(clippy::print_stderr, reason = "the test runner captures stderr")]
             {
                 eprintln!("---- the daemon's log ----\n{}", self.log());
             }
@@ -355,7 +356,7 @@ impl Drop for TestDaemon {
 
 fn spawn(authd: &Path, env: &[(String, String)], dir: &Path) -> Child {
     let log =
-        OpenOptions::new().create(true).append(true).open(log_path(dir)).expect("the directory is ours");
+        OpenOptions::new().create(true).append(true).open(log_path(dir)).expect("the directory is writable");
     let stdout = log.try_clone().expect("a second handle");
     let mut command = Command::new(authd);
     command.env_clear().envs(env.iter().cloned()).current_dir(dir);

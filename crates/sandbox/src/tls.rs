@@ -1,5 +1,5 @@
-//! A certificate authority made on the spot, and a certificate for the provider's three names.
-//! Keys live in memory only; the one thing meant to leave is the authority's certificate.
+//! A generated certificate authority, and a certificate for the three host names of the provider.
+//! The keys stay in memory.
 
 use std::sync::Arc;
 
@@ -15,10 +15,10 @@ use tokio_rustls::{
     },
 };
 
-/// The names that the provider serves, which the sandbox takes over in TLS mode.
+/// The host names of the provider, which the sandbox serves in TLS mode.
 pub const HOSTS: [&str; 3] = ["auth.openai.com", "chatgpt.com", "api.openai.com"];
 
-/// What a TLS sandbox serves with, and what a client must trust to reach it.
+/// The TLS configuration of the sandbox and of its clients.
 #[derive(Clone)]
 pub struct Tls {
     ca_pem: String,
@@ -26,19 +26,19 @@ pub struct Tls {
     client: Arc<ClientConfig>,
 }
 
-/// Certificates could not be made; only a broken build of the cryptography library gets here.
+/// An error of the cryptography library. It does not occur with a working build.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
-    /// Making a key or a certificate failed: report it.
-    #[error("cannot make the sandbox's certificates")]
+    /// A key or a certificate could not be generated.
+    #[error("cannot generate the sandbox's certificates")]
     Certificate(#[from] rcgen::Error),
-    /// The certificates were not accepted: report it.
+    /// The certificates were rejected.
     #[error("cannot use the sandbox's certificates")]
     Rustls(#[from] tokio_rustls::rustls::Error),
 }
 
 impl Tls {
-    /// Makes a new authority, and a certificate for [`HOSTS`] and `localhost`.
+    /// Generates an authority, and a certificate for [`HOSTS`] and `localhost`.
     pub fn generate() -> Result<Self, TlsError> {
         let mut ca = CertificateParams::default();
         ca.distinguished_name.push(DnType::CommonName, "authd sandbox authority");
@@ -65,11 +65,11 @@ impl Tls {
         Ok(Self {
             ca_pem: ca_certificate.pem(),
             server: Arc::new(server),
-            client: Arc::new(trusting(ca_certificate.der().clone())?),
+            client: Arc::new(client_config(ca_certificate.der().clone())?),
         })
     }
 
-    /// The authority's certificate, for `SSL_CERT_FILE`.
+    /// The certificate of the authority, for `SSL_CERT_FILE`.
     pub fn ca_pem(&self) -> &str {
         &self.ca_pem
     }
@@ -83,7 +83,7 @@ impl Tls {
     }
 }
 
-fn trusting(ca: CertificateDer<'static>) -> Result<ClientConfig, TlsError> {
+fn client_config(ca: CertificateDer<'static>) -> Result<ClientConfig, TlsError> {
     let mut roots = RootCertStore::empty();
     roots.add(ca)?;
     Ok(ClientConfig::builder().with_root_certificates(roots).with_no_client_auth())

@@ -1,5 +1,5 @@
 //! The strings that the sandbox issues: JWTs with the provider's claims, and opaque secrets.
-//! Signatures are random bytes: nobody in this protocol checks them.
+//! Signatures are random bytes, because clients do not verify them.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -9,10 +9,10 @@ use sha2::{Digest as _, Sha256};
 
 use crate::Account;
 
-/// The issuer named in every token, whatever address the sandbox listens on.
+/// The issuer in every token. It does not depend on the address of the sandbox.
 pub(crate) const ISSUER: &str = "https://auth.openai.com";
 
-/// An id token: who signed in. With `organizations`, the platform organisation is named too.
+/// An id token. With `organizations` it names the platform organisation.
 pub(crate) fn id_token(
     account: &Account,
     client_id: &str,
@@ -33,7 +33,7 @@ pub(crate) fn id_token(
     jwt(&claims)
 }
 
-/// An access token: what the ChatGPT backend accepts until its lifetime ends.
+/// An access token for the ChatGPT backend.
 pub(crate) fn access_token(account: &Account, client_id: &str, now: SystemTime) -> String {
     let mut claims = claims(account, now, account.access_token_lifetime);
     claims["aud"] = json!(["https://api.openai.com/v1"]);
@@ -42,14 +42,14 @@ pub(crate) fn access_token(account: &Account, client_id: &str, now: SystemTime) 
     jwt(&claims)
 }
 
-/// A fresh opaque secret: the prefix, then `length` random characters that occur nowhere else.
+/// A new opaque secret: the prefix, and `length` random characters.
 pub(crate) fn secret(prefix: &str, length: usize) -> String {
     let mut text = URL_SAFE_NO_PAD.encode(rand::random_iter::<u8>().take(length).collect::<Vec<_>>());
     text.truncate(length);
     format!("{prefix}{text}")
 }
 
-/// What people type at the device page: four letters, a hyphen, four digits.
+/// A user code of a device login: four letters, a hyphen, four digits.
 pub(crate) fn user_code() -> String {
     let letters: String = (0..4).map(|_| char::from(rand::random_range(b'A'..=b'Z'))).collect();
     format!("{letters}-{:04}", rand::random_range(0..10_000))

@@ -1,6 +1,7 @@
-//! The Responses API over a WebSocket: the refusals of the HTTP endpoints at the handshake, then a message for each
-//! `response.create` and one for each event, as the Codex CLI (`codex-api/src/endpoint/responses_websocket.rs`) sends
-//! and reads them. It remembers the last response's id and nothing else, and knows no `generate: false`.
+//! The Responses API over a WebSocket, as the Codex CLI
+//! (`codex-api/src/endpoint/responses_websocket.rs`) uses it. The handshake has the errors of the
+//! HTTP endpoints. A client sends `response.create` messages and receives a message for each event.
+//! `generate: false` is not supported.
 
 use std::sync::Arc;
 
@@ -21,92 +22,93 @@ use tokio_tungstenite::{
 
 use crate::{
     Account, Shared, backend,
-    network::Door,
+    network::ClosedSignal,
     platform,
-    reply::{self, Answer},
-    responses::Turn,
+    response::{self, HandlerResult},
+    responses_api::Turn,
 };
 
-/// What the ChatGPT backend wants to hear in `OpenAI-Beta`.
+/// The value of `OpenAI-Beta` that the ChatGPT backend requires.
 const BETA: &str = "responses_websockets=2026-02-06";
 
-/// Why a message was refused: status, code, and words.
-type Refused = (StatusCode, &'static str, String);
+/// An error: status, code and message.
+type MessageError = (StatusCode, &'static str, String);
 
-/// How an endpoint reads a `response.create`, without its `type`.
-type Read = fn(&Map<String, Value>, &[String]) -> Result<Turn, Refused>;
+/// Parses a `response.create` of an endpoint, without its `type`.
+type ParseTurn = fn(&Map<String, Value>, &[String]) -> Result<Turn, MessageError>;
 
 /// `GET /codex/responses`
-pub(crate) async fn codex(State(shared): State<Arc<Shared>>, request: Request) -> Answer {
-    let account = backend::in_workspace(&shared, request.headers())?;
+pub(crate) async fn codex(State(shared): State<Arc<Shared>>, request: Request) -> HandlerResult {
+    let account = backend::authenticate_workspace(&shared, request.headers())?;
     if request.headers().get("openai-beta").is_none_or(|beta| beta != BETA) {
         let detail = format!("OpenAI-Beta must be {BETA}");
-        return Ok(reply::detail(StatusCode::BAD_REQUEST, &detail));
+        return Ok(response::detail(StatusCode::BAD_REQUEST, &detail));
     }
-    Ok(switch(shared, request, &account, backend::with_limits, |body, models| {
-        match backend::refused(body, models) {
-            Some(detail) => Err((StatusCode::BAD_REQUEST, "invalid_request_error", detail)),
-            None => Ok(Turn::new(body["model"].as_str(), &body["input"])),
-        }
+    Ok(upgrade(shared, request, &account, backend::with_rate_limits, |body, models| match backend::validate(
+        body, models,
+    ) {
+        Some(detail) => Err((StatusCode::BAD_REQUEST, "invalid_request_error", detail)),
+        None => Ok(Turn::new(body["model"].as_str(), &body["input"])),
     }))
 }
 
 /// `GET /v1/responses`
-pub(crate) async fn api(State(shared): State<Arc<Shared>>, request: Request) -> Answer {
-    let account = platform::key_holder(&shared, request.headers(), "api.responses.write")?;
-    Ok(switch(shared, request, &account, platform::with_ids, |body, models| {
+pub(crate) async fn api(State(shared): State<Arc<Shared>>, request: Request) -> HandlerResult {
+    let account = platform::authenticate_key(&shared, request.headers(), "api.responses.write")?;
+    Ok(upgrade(shared, request, &account, platform::with_request_id, |body, models| {
         platform::turn(body, models).map_err(|(code, message)| (StatusCode::BAD_REQUEST, code, message))
     }))
 }
 
-/// The 101, with the conversation in a task of its own; or why there is none.
-fn switch(
+/// The response 101, whose connection a task serves, or an error response.
+fn upgrade(
     shared: Arc<Shared>,
     mut request: Request,
     account: &Account,
-    mark: fn(Response, &Account) -> Response,
-    read: Read,
+    add_headers: fn(Response, &Account) -> Response,
+    parse: ParseTurn,
 ) -> Response {
-    let door = request.extensions_mut().remove::<Door>();
-    let (Some(upgrade), Some(mut door)) = (request.extensions_mut().remove::<OnUpgrade>(), door) else {
-        let mut response = reply::detail(StatusCode::METHOD_NOT_ALLOWED, "Method Not Allowed");
+    let closed = request.extensions_mut().remove::<ClosedSignal>();
+    let (Some(on_upgrade), Some(mut closed)) = (request.extensions_mut().remove::<OnUpgrade>(), closed)
+    else {
+        let mut response = response::detail(StatusCode::METHOD_NOT_ALLOWED, "Method Not Allowed");
         let allowed = HeaderValue::from_static(Method::POST.as_str());
         response.headers_mut().insert(header::ALLOW, allowed);
         return response;
     };
     let response = match server::create_response_with_body(&request, Body::empty) {
         Ok(response) => response,
-        Err(error) => return reply::detail(StatusCode::BAD_REQUEST, &error.to_string()),
+        Err(error) => return response::detail(StatusCode::BAD_REQUEST, &error.to_string()),
     };
     tokio::spawn(async move {
         tokio::select! {
-            () = converse(&shared, upgrade, read) => {}
-            () = door.closed() => {}
+            () = serve(&shared, on_upgrade, parse) => {}
+            () = closed.closed() => {}
         }
     });
-    mark(response, account)
+    add_headers(response, account)
 }
 
-/// Answers every message until the client goes.
-async fn converse(shared: &Shared, upgrade: OnUpgrade, read: Read) {
+/// Responds to every message until the client disconnects.
+async fn serve(shared: &Shared, upgrade: OnUpgrade, parse: ParseTurn) {
     let Ok(upgraded) = upgrade.await else { return };
     let stream = TokioIo::new(upgraded);
     let mut socket = WebSocketStream::from_raw_socket(stream, Role::Server, None).await;
     let mut last = None;
     while let Some(Ok(message)) = socket.next().await {
         let events = match message {
-            Message::Text(text) => match create(&text, last.as_deref(), &shared.models, read) {
+            Message::Text(text) => match parse_create(&text, last.as_deref(), &shared.models, parse) {
                 Ok(turn) => {
                     last = Some(turn.id().to_owned());
                     turn.events()
                 }
-                Err(refused) => vec![error(&refused)],
+                Err(error) => vec![error_event(&error)],
             },
             Message::Binary(_) => {
-                let refused = (StatusCode::BAD_REQUEST, "invalid_message", "Messages are text".to_owned());
-                vec![error(&refused)]
+                let error = (StatusCode::BAD_REQUEST, "invalid_message", "Messages are text".to_owned());
+                vec![error_event(&error)]
             }
-            // Pings and the closing handshake are answered below.
+            // The library responds to pings and to the closing handshake.
             Message::Ping(_) | Message::Pong(_) | Message::Close(_) | Message::Frame(_) => continue,
         };
         for event in events {
@@ -120,28 +122,33 @@ async fn converse(shared: &Shared, upgrade: OnUpgrade, read: Read) {
     }
 }
 
-/// Reads `{"type": "response.create", …}`.
-fn create(text: &str, last: Option<&str>, models: &[String], read: Read) -> Result<Turn, Refused> {
-    let bad = |code, message: &str| Err((StatusCode::BAD_REQUEST, code, message.to_owned()));
+/// Parses `{"type": "response.create", …}`.
+fn parse_create(
+    text: &str,
+    last: Option<&str>,
+    models: &[String],
+    parse: ParseTurn,
+) -> Result<Turn, MessageError> {
+    let invalid = |code, message: &str| Err((StatusCode::BAD_REQUEST, code, message.to_owned()));
     let Ok(Value::Object(mut body)) = serde_json::from_str(text) else {
-        return bad("invalid_json", "A message must be a JSON object");
+        return invalid("invalid_json", "A message must be a JSON object");
     };
     if body.remove("type") != Some(json!("response.create")) {
-        return bad("invalid_type", "Only response.create is known here");
+        return invalid("invalid_type", "Only response.create is supported");
     }
     match body.remove("previous_response_id") {
         None | Some(Value::Null) => {}
         Some(Value::String(id)) if Some(id.as_str()) == last => {}
         Some(_) => {
             let message = "Previous response with this id was not found.";
-            return bad("previous_response_not_found", message);
+            return invalid("previous_response_not_found", message);
         }
     }
-    read(&body, models)
+    parse(&body, models)
 }
 
-/// A refusal as an event.
-fn error((status, code, message): &Refused) -> Value {
+/// The event of an error.
+fn error_event((status, code, message): &MessageError) -> Value {
     let error = json!({"type": "invalid_request_error", "code": code, "message": message, "param": null});
     json!({"type": "error", "status": status.as_u16(), "error": error})
 }

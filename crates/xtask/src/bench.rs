@@ -1,14 +1,13 @@
-//! `cargo xtask bench`: how fast and how small, measured on the release build against the least that could
-//! be done (`crates/floors`), in the same run and in turns. A figure that misses its target is told, and is
-//! no failure: machines differ, and a figure is no test.
+//! `cargo xtask bench`: measures the release build, and minimal programs (`crates/baselines`) in
+//! the same run, in turns. A missed target is shown in the table. It is not an error, because
+//! machines differ.
 
-mod built;
-mod figure;
+mod connection;
 mod herd;
 mod hung;
 mod idle;
-mod load;
 mod many;
+mod metric;
 mod processes;
 mod program;
 mod reads;
@@ -21,42 +20,41 @@ use anyhow::{Context, bail};
 use clap::Args;
 use serde_json::json;
 
-use self::figure::Figure;
+use self::metric::Metric;
 use crate::{
-    release::{Profile, static_target},
-    shell::{self, note, say},
+    release::{build, static_target},
+    shell::{self, print, print_note},
 };
 
-/// What to measure, and how to tell it.
+/// The arguments of `cargo xtask bench`.
 #[derive(Args)]
-pub(crate) struct Wanted {
-    /// Only these scenes: reads, processes, herd, hung, idle, many, relay, sizes
-    scenes: Vec<String>,
-    /// Tell it as JSON
+pub(crate) struct BenchArgs {
+    /// Run only these benchmarks: reads, processes, herd, hung, many, relay, sizes, idle
+    benchmarks: Vec<String>,
+    /// Print JSON instead of a table
     #[arg(long)]
     json: bool,
-    /// Put the table into docs/performance.md
+    /// Also write the table into docs/performance.md
     #[arg(long)]
     write: bool,
 }
 
-/// The binaries under measurement.
+/// The programs that are measured.
 pub(crate) struct Binaries {
-    /// The daemon.
     authd: PathBuf,
-    /// The client, as it is shipped.
+    /// The client, for the target of a release.
     authctl: PathBuf,
-    /// Where the floors are.
-    floors: PathBuf,
-    /// The floor under the client, built as the client is.
-    ask: PathBuf,
+    /// The directory of the baselines.
+    baselines: PathBuf,
+    /// The baseline of `authctl token`, for the same target as `authctl`.
+    token_baseline: PathBuf,
 }
 
-/// A scene, its name, and what it measures.
-type Scene = (&'static str, for<'b> fn(&'b Binaries) -> Measuring<'b>);
-type Measuring<'b> = Pin<Box<dyn Future<Output = anyhow::Result<Vec<Figure>>> + 'b>>;
+/// The name of a benchmark, and its function.
+type Benchmark = (&'static str, for<'b> fn(&'b Binaries) -> BenchmarkFuture<'b>);
+type BenchmarkFuture<'b> = Pin<Box<dyn Future<Output = anyhow::Result<Vec<Metric>>> + 'b>>;
 
-const SCENES: [Scene; 8] = [
+const BENCHMARKS: [Benchmark; 8] = [
     ("reads", |binaries| Box::pin(reads::measure(binaries))),
     ("processes", |binaries| Box::pin(processes::measure(binaries))),
     ("herd", |binaries| Box::pin(herd::measure(binaries))),
@@ -67,61 +65,64 @@ const SCENES: [Scene; 8] = [
     ("idle", |binaries| Box::pin(idle::measure(binaries))),
 ];
 
-/// Where the table stands.
+/// The lines of docs/performance.md before and after the table.
 const BEGIN: &str = "<!-- cargo xtask bench --write: begin -->";
 const END: &str = "<!-- end -->";
 
-/// Measures the scenes that are named, or all.
-pub(crate) fn run(wanted: &Wanted) -> anyhow::Result<()> {
-    if let Some(unknown) = wanted.scenes.iter().find(|name| !SCENES.iter().any(|(scene, _)| scene == name)) {
-        let known: Vec<_> = SCENES.iter().map(|(scene, _)| *scene).collect();
-        bail!("there is no scene {unknown}; there are: {}", known.join(", "));
+/// Runs the named benchmarks; without names, all.
+pub(crate) fn run(args: &BenchArgs) -> anyhow::Result<()> {
+    let known: Vec<_> = BENCHMARKS.iter().map(|(name, _)| *name).collect();
+    if let Some(unknown) = args.benchmarks.iter().find(|name| !known.contains(&name.as_str())) {
+        bail!("unknown benchmark {unknown}; the benchmarks are: {}", known.join(", "));
     }
-    let binaries = build()?;
+    let binaries = build_all()?;
     let before = load_average();
-    // The provider and the callers; what is measured runs in processes of its own.
+    // Runs the sandbox and the clients. The measured programs are separate processes.
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
-    let mut figures = Vec::new();
-    for (name, scene) in SCENES {
-        if wanted.scenes.is_empty() || wanted.scenes.iter().any(|wanted| wanted == name) {
-            note(&format!("… {name}"));
-            figures.extend(runtime.block_on(scene(&binaries)).with_context(|| format!("scene {name}"))?);
+    let mut metrics = Vec::new();
+    for (name, measure) in BENCHMARKS {
+        if args.benchmarks.is_empty() || args.benchmarks.iter().any(|selected| selected == name) {
+            print_note(&format!("… {name}"));
+            metrics
+                .extend(runtime.block_on(measure(&binaries)).with_context(|| format!("benchmark {name}"))?);
         }
     }
     let machine = format!("{}; load average {before} before, {} after", machine(), load_average());
-    let table = figure::table(&figures);
-    if wanted.json {
-        let figures: Vec<_> = figures.iter().map(Figure::to_json).collect();
-        say(&json!({"machine": machine, "figures": figures}).to_string());
+    let table = metric::table(&metrics);
+    if args.json {
+        let metrics: Vec<_> = metrics.iter().map(Metric::to_json).collect();
+        print(&json!({"machine": machine, "figures": metrics}).to_string());
     } else {
-        say(&format!("{machine}\n\n{table}"));
+        print(&format!("{machine}\n\n{table}"));
     }
-    if wanted.write { write(&format!("{machine}.\n\n{table}")) } else { Ok(()) }
+    if args.write { write_table(&format!("{machine}.\n\n{table}")) } else { Ok(()) }
 }
 
-fn build() -> anyhow::Result<Binaries> {
+fn build_all() -> anyhow::Result<Binaries> {
+    let static_target = static_target();
     Ok(Binaries {
-        authd: built::build("authd", Profile::Release, None)?.join("authd"),
-        authctl: built::authctl()?,
-        ask: built::build("authd-floors", Profile::Client, static_target())?.join("floor-ask"),
-        floors: built::build("authd-floors", Profile::Release, None)?,
+        authd: build("authd", None)?.join("authd"),
+        authctl: build("authctl", static_target)?.join("authctl"),
+        token_baseline: build("authd-baselines", static_target)?.join("baseline-token"),
+        baselines: build("authd-baselines", None)?,
     })
 }
 
-fn write(text: &str) -> anyhow::Result<()> {
+fn write_table(text: &str) -> anyhow::Result<()> {
     let path = shell::root().join("docs/performance.md");
     let page = fs::read_to_string(&path).with_context(|| path.display().to_string())?;
-    let (head, rest) = page.split_once(BEGIN).context("docs/performance.md has no place for the table")?;
-    let (_, tail) = rest.split_once(END).context("the table's place has no end")?;
+    let (head, rest) =
+        page.split_once(BEGIN).context("docs/performance.md has no marker before the table")?;
+    let (_, tail) = rest.split_once(END).context("docs/performance.md has no marker after the table")?;
     Ok(fs::write(path, format!("{head}{BEGIN}\n{text}\n{END}{tail}"))?)
 }
 
 fn machine() -> String {
     let cpus = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let model = cpus.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": "));
-    let model = model.map_or("a processor that has no name", |(_, name)| name);
+    let model = model.map_or("unknown processor", |(_, name)| name);
     let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
-    // What follows is whose build it is: that tells of the machine, and nothing of the figures.
+    // Only the version: the rest names the build of the kernel.
     let kernel = kernel.splitn(3, '.').take(2).collect::<Vec<_>>().join(".");
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     format!("{model}, {cores} cores, Linux {kernel}")

@@ -1,6 +1,6 @@
-//! `cargo xtask test contract`: the real daemon against its own OpenAPI document. Schemathesis makes
-//! requests of every kind, those that fit and those that do not, and holds each answer against what is
-//! documented: its status, its headers, its schema. What fails is a defect of the daemon or of the document.
+//! `cargo xtask test contract`: checks the daemon against its OpenAPI document. Schemathesis
+//! generates valid and invalid requests, and compares the status, headers and body of each response
+//! with the document. A difference is a defect of the daemon or of the document.
 
 use std::{fs, io, net::SocketAddr, path::PathBuf, process::Stdio, time::Duration};
 
@@ -18,97 +18,102 @@ use tokio::{
 };
 
 use crate::{
-    shell::{self, say, title},
-    tools::{Tools, skipped},
+    shell::{self, print, print_title},
+    tools::{ToolDir, skip},
 };
 
 const SCHEMATHESIS: &str = "schemathesis==4.32.5";
-/// Another seed makes other requests; with one and the same, a failure comes again.
+/// The seed of the generator. It is fixed, so that a failure can be reproduced.
 const SEED: &str = "1";
-/// How long a round may take: a bound against hanging, not an expectation.
-const PATIENCE: Duration = Duration::from_secs(300);
-/// The profiles and the accounts behind them, in both modes.
+/// Longest time of a round. It only stops a hanging run.
+const TIMEOUT: Duration = Duration::from_secs(300);
+/// The profiles and their accounts. Both modes occur.
 const PROFILES: [(&str, &str); 3] =
     [("default", "plus"), ("work", "business"), ("spare", "business-without-organization")];
 
-/// What is tried together: the operations of these ids, or with none all that no other round has. Each
-/// has a daemon of its own, because some take away what others need.
+/// The rounds: a title and the ids of its operations. The round without ids has all other
+/// operations. Each round has its own daemon, because some operations delete what others need.
 const ROUNDS: [(&str, &[&str]); 3] = [
-    ("everything that leaves the logins where they are", &[]),
-    ("what moves them", &["export", "import", "migrate_store", "rekey_store"]),
-    ("what renames or ends them", &["patch_profile", "sign_out"]),
+    ("operations that keep all profiles", &[]),
+    ("operations that move profiles", &["export", "import", "migrate_store", "rekey_store"]),
+    ("operations that rename or delete profiles", &["patch_profile", "sign_out"]),
 ];
 
-/// What no generated request is answered with success by: a URL of a login that somebody has just approved.
-const OUT_OF_REACH: [&str; 1] = ["paste"];
+/// Operations that no generated request can complete: `paste` needs the redirect URL of an approved
+/// login.
+const UNREACHABLE: [&str; 1] = ["paste"];
 
-/// Tries the contract, where Schemathesis can be had.
+/// Checks the contract, if Schemathesis can be installed.
 pub(crate) fn check() -> anyhow::Result<()> {
-    let tools = Tools::open("contract")?;
-    if let Err(why) = tools.pip(SCHEMATHESIS) {
-        return skipped("the contract", &why);
+    let tools = ToolDir::open("contract")?;
+    if let Err(reason) = tools.install_pip(SCHEMATHESIS) {
+        return skip("contract", &reason);
     }
     shell::run(&mut shell::cargo(&["build", "--package", "authd"]))?;
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
-    runtime.block_on(rounds(&tools))
+    runtime.block_on(run_rounds(&tools))
 }
 
-async fn rounds(tools: &Tools) -> anyhow::Result<()> {
+async fn run_rounds(tools: &ToolDir) -> anyhow::Result<()> {
     let sandbox = Sandbox::start(Config::with_accounts(Account::presets())).await?;
-    let (mut contract, mut figures) = (Value::Null, String::new());
+    let (mut contract, mut metrics) = (Value::Null, String::new());
     for (name, ids) in ROUNDS {
-        title(name);
+        print_title(name);
         let daemon =
             TestDaemon::start(TestDaemonConfig::new(shell::binary("authd")?, &sandbox).store("file")).await;
         for (profile, account) in PROFILES {
             daemon.sign_in(profile, account).await;
         }
-        // Where Codex keeps its login; nobody else would make it.
+        // The directory of the login of Codex. The daemon does not create it.
         fs::create_dir(daemon.dir().join("home/.codex"))?;
         contract = daemon.get("/v1/openapi.json").await;
-        tried(ids, tools, &daemon, &contract).await?;
-        // Whatever was asked, the daemon is well.
-        figures += &daemon.request("GET", "/v1/metrics", &[], "").await.text();
+        run_round(ids, tools, &daemon, &contract).await?;
+        metrics += &daemon.request("GET", "/v1/metrics", &[], "").await.text();
         ensure!(!daemon.log().contains("panicked"), "a task of the daemon panicked:\n{}", daemon.log());
     }
-    let (reached, missed) = reached(&contract, &figures);
-    say(&format!("answered with success: {reached} operations; never: {}", missed.join(", ")));
+    let (completed, missed) = completed_operations(&contract, &metrics);
+    print(&format!("completed: {completed} operations; not completed: {}", missed.join(", ")));
     ensure!(
-        missed == OUT_OF_REACH,
-        "only {OUT_OF_REACH:?} may miss success: help the generator to the others in \
-         crates/xtask/src/contract/schemathesis.toml, or mend OUT_OF_REACH in crates/xtask/src/contract.rs"
+        missed == UNREACHABLE,
+        "only {UNREACHABLE:?} may stay without success: extend crates/xtask/src/contract/schemathesis.toml \
+         for the others, or change UNREACHABLE in crates/xtask/src/contract.rs"
     );
     Ok(())
 }
 
-/// How many operations were answered with success, by the daemon's own figures, and which were not. A
-/// relay's success is the upstream's.
-fn reached(contract: &Value, figures: &str) -> (usize, Vec<String>) {
+/// The number of operations that had a successful response according to the daemon's metrics, and
+/// the ids of the others. The relay is left out, because its status is the upstream's.
+fn completed_operations(contract: &Value, metrics: &str) -> (usize, Vec<String>) {
     let operations = contract["paths"].as_object().into_iter().flatten().flat_map(|(path, item)| {
         let methods = item.as_object().into_iter().flatten();
         methods
             .filter_map(move |(method, operation)| Some((path, method, operation["operationId"].as_str()?)))
     });
-    let (mut reached, mut missed) = (0, Vec::new());
+    let (mut completed, mut missed) = (0, Vec::new());
     for (path, method, id) in operations {
         let route = path.replace("{path}", "{*path}");
         let labels = format!("{{route=\"{route}\",method=\"{}\",code=\"2", method.to_uppercase());
-        if figures.contains(&labels) {
-            reached += 1;
+        if metrics.contains(&labels) {
+            completed += 1;
         } else if !id.starts_with("relay") {
             missed.push(id.to_owned());
         }
     }
-    (reached, missed)
+    (completed, missed)
 }
 
-async fn tried(ids: &[&str], tools: &Tools, daemon: &TestDaemon, contract: &Value) -> anyhow::Result<()> {
-    let document = tools.dir().join("openapi.json");
+async fn run_round(
+    ids: &[&str],
+    tools: &ToolDir,
+    daemon: &TestDaemon,
+    contract: &Value,
+) -> anyhow::Result<()> {
+    let document = tools.path().join("openapi.json");
     fs::write(&document, contract.to_string())?;
-    let address = bridge(daemon.socket()).await?;
-    let mut command = Command::new(tools.dir().join("venv/bin/schemathesis"));
-    let ours = shell::root().join("crates/xtask/src/contract");
-    command.arg("--config-file").arg(ours.join("schemathesis.toml")).arg("run").arg(document);
+    let address = bridge_to(daemon.socket()).await?;
+    let mut command = Command::new(tools.path().join("venv/bin/schemathesis"));
+    let config_dir = shell::root().join("crates/xtask/src/contract");
+    command.arg("--config-file").arg(config_dir.join("schemathesis.toml")).arg("run").arg(document);
     command.args(["--url", &format!("http://{address}"), "--header", "Host: authd", "--seed", SEED]);
     if ids.is_empty() {
         let others = ROUNDS.iter().flat_map(|(_, ids)| *ids);
@@ -116,30 +121,34 @@ async fn tried(ids: &[&str], tools: &Tools, daemon: &TestDaemon, contract: &Valu
     } else {
         command.args(ids.iter().flat_map(|id| ["--include-operation-id", id]));
     }
-    command.current_dir(tools.dir()).stdin(Stdio::null()).kill_on_drop(true);
-    command.env("PYTHONPATH", ours).env("SCHEMATHESIS_HOOKS", "hooks").env("AUTHD_HOUSE", daemon.dir());
+    command.current_dir(tools.path()).stdin(Stdio::null()).kill_on_drop(true);
+    command
+        .env("PYTHONPATH", config_dir)
+        .env("SCHEMATHESIS_HOOKS", "hooks")
+        .env("AUTHD_TEST_DIR", daemon.dir());
     command.env("PYTHONDONTWRITEBYTECODE", "1").env("NO_PROXY", "*");
-    let output = timeout(PATIENCE, command.output()).await.context("schemathesis does not end")??;
-    let said = String::from_utf8_lossy(&output.stdout);
+    let output = timeout(TIMEOUT, command.output()).await.context("schemathesis timed out")??;
+    let stdout = String::from_utf8_lossy(&output.stdout);
     if !output.status.success() {
-        bail!("{}\n{said}\n{}", output.status, String::from_utf8_lossy(&output.stderr));
+        bail!("{}\n{stdout}\n{}", output.status, String::from_utf8_lossy(&output.stderr));
     }
-    for line in said.lines().filter(|line| line.contains(" generated, ")) {
-        say(line.trim());
+    for line in stdout.lines().filter(|line| line.contains(" generated, ")) {
+        print(line.trim());
     }
     Ok(())
 }
 
-/// A door on loopback to the daemon's socket: Schemathesis knows no Unix sockets.
-async fn bridge(socket: PathBuf) -> io::Result<SocketAddr> {
+/// Forwards a loopback port to the daemon's socket, because Schemathesis does not support Unix
+/// sockets.
+async fn bridge_to(socket: PathBuf) -> io::Result<SocketAddr> {
     let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
     let address = listener.local_addr()?;
     tokio::spawn(async move {
-        while let Ok((mut outside, _)) = listener.accept().await {
+        while let Ok((mut client, _)) = listener.accept().await {
             let socket = socket.clone();
             tokio::spawn(async move {
-                let mut inside = UnixStream::connect(socket).await?;
-                copy_bidirectional(&mut outside, &mut inside).await
+                let mut server = UnixStream::connect(socket).await?;
+                copy_bidirectional(&mut client, &mut server).await
             });
         }
     });

@@ -1,5 +1,5 @@
-//! `cargo xtask demo`: the main job, end to end, told to somebody who has never seen the project. It
-//! needs no account and no internet, and leaves nothing behind.
+//! `cargo xtask demo`: the main use of authd from login to answer, with explanations. It needs no
+//! account and no internet access, and deletes its files.
 
 use std::{path::Path, process::Stdio};
 
@@ -11,35 +11,35 @@ use authd_sandbox::{
 use serde_json::{Value, json};
 use tokio::process::Command;
 
-use crate::shell::{self, say, title};
+use crate::shell::{self, print, print_title};
 
-/// Builds what is needed, and plays the story.
+/// Builds the programs, and runs the demonstration.
 pub(crate) fn run() -> anyhow::Result<()> {
-    title("Building authd and authctl (the first time takes a few minutes)");
+    print_title("Building authd and authctl (the first time takes a few minutes)");
     shell::run(&mut shell::cargo(&["build", "--package", "authd", "--package", "authctl"]))?;
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
-    runtime.block_on(story())
+    runtime.block_on(demonstrate())
 }
 
-async fn story() -> anyhow::Result<()> {
-    title("Starting");
+async fn demonstrate() -> anyhow::Result<()> {
+    print_title("Starting");
     let (personal, business) = (Account::plus(), Account::business());
     let accounts = [personal.clone(), business.clone()];
     let sandbox =
-        Sandbox::start(Config::with_accounts(accounts)).await.context("the sandbox does not start")?;
-    say(&format!("A stand-in for OpenAI listens on {}. It is strict: every token works", sandbox.url()));
-    say("once or not at all, as with the real one. Nothing leaves this machine.");
+        Sandbox::start(Config::with_accounts(accounts)).await.context("cannot start the sandbox")?;
+    print(&format!("The sandbox, a strict stand-in for OpenAI, listens on {}.", sandbox.url()));
+    print("A refresh token works once, as at OpenAI. No request leaves this machine.");
     let daemon =
         TestDaemon::start(TestDaemonConfig::new(shell::binary("authd")?, &sandbox).store("file")).await;
     let authctl = Authctl { program: shell::binary("authctl")?, daemon: &daemon };
-    say("authd runs. It alone holds the credentials, encrypted in a directory of its own, and");
-    say("answers other programs on a Unix socket.");
+    print("authd runs. It keeps the credentials in encrypted files, and serves other programs on a");
+    print("Unix socket.");
 
-    title("Signing in two people, in a browser that a script plays");
+    print_title("Signing in to two accounts, with a simulated browser");
     for (profile, account) in [("personal", &personal), ("work", &business)] {
         let login = daemon.sign_in(profile, &account.name).await;
         let result = &login["result"];
-        say(&format!(
+        print(&format!(
             "{profile}: {} is signed in, plan {}, in {} mode, because {}",
             text(result, "email"),
             text(result, "plan"),
@@ -48,23 +48,23 @@ async fn story() -> anyhow::Result<()> {
         ));
     }
 
-    title("Ready headers: what any local program gets, without ever signing in");
+    print_title("Headers for a request, which any local program gets without a login");
     for profile in ["personal", "work"] {
-        say(&format!("$ authctl headers {profile}"));
+        print(&format!("$ authctl headers {profile}"));
         for line in authctl.run(&["headers", profile]).await?.lines() {
-            say(&format!("  {}", cut_short(line)));
+            print(&format!("  {}", shorten(line)));
         }
     }
 
-    title("Asking both accounts");
+    print_title("Sending a question through both accounts");
     for profile in ["personal", "work"] {
-        say(&format!("$ authctl ask -p {profile} \"What is 2+2?\""));
+        print(&format!("$ authctl ask -p {profile} \"What is 2+2?\""));
         let answer = authctl.run(&["ask", "-p", profile, "What is 2+2?"]).await?;
-        say(&format!("  {}", answer.trim()));
-        ensure!(answer.contains('4'), "that is not the answer");
+        print(&format!("  {}", answer.trim()));
+        ensure!(answer.contains('4'), "wrong answer: {answer}");
     }
 
-    title("A refresh: the old refresh token dies, and nobody notices");
+    print_title("Refreshing: the old refresh token becomes invalid, other programs are not affected");
     let generation = async || -> anyhow::Result<u64> {
         let profile: Value = daemon.get("/v1/profiles/personal").await;
         profile["generation"].as_u64().context("a profile has a generation")
@@ -72,25 +72,25 @@ async fn story() -> anyhow::Result<()> {
     let before = generation().await?;
     daemon.post("/v1/profiles/personal/refresh", json!({})).await;
     let after = generation().await?;
-    ensure!(after > before, "the refresh changed nothing");
-    say(&format!("generation {before} → {after}; the next program to ask gets the new token."));
+    ensure!(after > before, "the refresh did not change the generation");
+    print(&format!("generation {before} → {after}; the next request for headers gets the new token."));
 
-    title("What is signed in");
-    say(authctl.run(&["status"]).await?.trim_end());
+    print_title("The profiles");
+    print(authctl.run(&["status"]).await?.trim_end());
 
-    title("Stopping");
+    print_title("Stopping");
     drop(authctl);
     let directory = daemon.dir().to_owned();
     let mut daemon = daemon;
-    let ended = daemon.sigterm_and_wait().await;
-    ensure!(ended.success(), "authd ended with {ended}");
+    let status = daemon.sigterm_and_wait().await;
+    ensure!(status.success(), "authd failed: {status}");
     drop(daemon);
-    ensure!(!directory.exists(), "something is left behind");
-    say("authd has stopped, and everything it wrote is gone.");
+    ensure!(!directory.exists(), "{} still exists", directory.display());
+    print("authd has stopped, and its directory is deleted.");
     Ok(())
 }
 
-/// The command line client, as a person would call it.
+/// The command line client, with the environment of the test daemon.
 struct Authctl<'a> {
     program: std::path::PathBuf,
     daemon: &'a TestDaemon,
@@ -102,14 +102,14 @@ impl Authctl<'_> {
         let mut command = Command::new(program);
         command.args(args).env_clear().envs(self.daemon.env().iter().cloned()).stdin(Stdio::null());
         let output = command.output().await.with_context(|| format!("cannot start {}", program.display()))?;
-        let said = String::from_utf8_lossy(&output.stderr);
-        ensure!(output.status.success(), "authctl {} failed: {}", args.join(" "), said.trim());
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        ensure!(output.status.success(), "authctl {} failed: {}", args.join(" "), stderr.trim());
         Ok(String::from_utf8_lossy(&output.stdout).into_owned())
     }
 }
 
-/// A header line whose token is cut short: even a stand-in's is not for the screen.
-fn cut_short(line: &str) -> String {
+/// A header line with a shortened token, because no token belongs on a screen.
+fn shorten(line: &str) -> String {
     match line.split_once("Bearer ") {
         Some((head, token)) => {
             format!(

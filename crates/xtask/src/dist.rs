@@ -1,6 +1,6 @@
-//! `cargo xtask dist`: the packages. A tarball for any machine of this kind, and a Debian package made by
-//! cargo-deb of the same files. Whoever runs it twice gets the same bytes: times come from the last commit,
-//! owners are root, entries are sorted, and no path of the builder's is in the binaries.
+//! `cargo xtask dist`: builds a tarball, and with cargo-deb a Debian package of the same files. The
+//! build is reproducible: times come from the last commit, owners are root, entries are sorted, and
+//! the binaries contain no path of the build machine.
 
 use std::{
     env, fs,
@@ -13,117 +13,120 @@ use anyhow::{Context, bail};
 use flate2::{Compression, GzBuilder};
 
 use crate::{
-    shell::{self, note, root, say, title},
-    tools::{Tools, said},
+    shell::{self, print, print_note, print_title, root},
+    tools::{ToolDir, stdout_of},
 };
 
 mod build;
 mod check;
 mod licences;
-mod wares;
+mod package_files;
 
-use self::wares::{Place, Ware};
+use self::package_files::{PackageFile, PackageKind};
 
-/// cargo-deb follows `SOURCE_DATE_EPOCH` and sorts; another version may compress differently.
+/// The name and version of cargo-deb. The version is fixed because another one may compress
+/// differently.
 const CARGO_DEB: (&str, &str) = ("cargo-deb", "3.8.0");
 
-/// What was made.
+/// The packages of one run.
 struct Packages {
-    /// The tarball, and the one directory in it.
     tarball: PathBuf,
-    name: String,
-    /// The Debian package, where one can be made.
+    /// The name of the directory in the tarball.
+    directory: String,
+    /// The Debian package; `None` if this machine cannot build one.
     debian: Option<PathBuf>,
 }
 
-/// Makes the packages; tries them, if asked to.
-pub(crate) fn run(try_them: bool) -> anyhow::Result<()> {
+/// Builds the packages, and tests them if `check` is set.
+pub(crate) fn run(check: bool) -> anyhow::Result<()> {
     let epoch = epoch()?;
-    let place = root().join("target/dist");
-    title("Building for release");
-    let built = build::run(&place.join("build"))?;
-    title("Packing");
-    let wares = wares::gather(&built, epoch)?;
-    let packages = pack(&built.host, &wares, epoch, &place)?;
+    let directory = root().join("target/dist");
+    print_title("Building the release");
+    let build = build::run(&directory.join("build"))?;
+    print_title("Building the packages");
+    let files = package_files::collect(&build, epoch)?;
+    let packages = pack(&build.host, &files, epoch, &directory)?;
     for path in [Some(&packages.tarball), packages.debian.as_ref()].into_iter().flatten() {
-        say(&format!("{}, {} bytes", path.display(), fs::metadata(path)?.len()));
+        print(&format!("{}, {} bytes", path.display(), fs::metadata(path)?.len()));
     }
-    if try_them {
-        title("Packing once more");
-        let again = pack(&built.host, &wares, epoch, &place.join("again"))?;
-        check::packed_alike(&packages, &again)?;
+    if check {
+        print_title("Building the packages again");
+        let again = pack(&build.host, &files, epoch, &directory.join("again"))?;
+        check::same_packages(&packages, &again)?;
         check::tarball(&packages)?;
         check::debian(&packages)?;
-        check::compiled_alike(&built, &place.join("build-again"))?;
-        check::installed_by_cargo(&place.join("install"))?;
+        check::same_binaries(&build, &directory.join("build-again"))?;
+        check::cargo_install(&directory.join("install"))?;
     }
     Ok(())
 }
 
-/// The time that every file has: `SOURCE_DATE_EPOCH`, else the last commit's.
+/// The modification time of every file: `SOURCE_DATE_EPOCH`, else the time of the last commit.
 fn epoch() -> anyhow::Result<u64> {
     let text = match env::var("SOURCE_DATE_EPOCH") {
         Ok(text) => text,
-        Err(_) => said(Command::new("git").args(["log", "-1", "--format=%ct"]).current_dir(root()))
-            .context("no time for the files: set SOURCE_DATE_EPOCH, or build from a git checkout")?,
+        Err(_) => stdout_of(Command::new("git").args(["log", "-1", "--format=%ct"]).current_dir(root()))
+            .context(
+                "no modification time for the files: set SOURCE_DATE_EPOCH, or build in a git checkout",
+            )?,
     };
-    text.trim().parse().with_context(|| format!("SOURCE_DATE_EPOCH is {text:?}, and should be seconds"))
+    text.trim().parse().with_context(|| format!("SOURCE_DATE_EPOCH is {text:?}, not a number of seconds"))
 }
 
-fn pack(host: &str, wares: &[Ware], epoch: u64, place: &Path) -> anyhow::Result<Packages> {
-    fs::create_dir_all(place)?;
-    let name = format!("authd-{}-{host}", env!("CARGO_PKG_VERSION"));
-    let tarball = place.join(format!("{name}.tar.gz"));
-    write_tarball(&tarball, &name, wares, epoch)?;
-    let debian = match debian(wares, epoch, place) {
+fn pack(host: &str, files: &[PackageFile], epoch: u64, output: &Path) -> anyhow::Result<Packages> {
+    fs::create_dir_all(output)?;
+    let directory = format!("authd-{}-{host}", env!("CARGO_PKG_VERSION"));
+    let tarball = output.join(format!("{directory}.tar.gz"));
+    write_tarball(&tarball, &directory, files, epoch)?;
+    let debian = match build_debian(files, epoch, output) {
         Ok(debian) => Some(debian),
-        Err(why) => {
-            note(&format!("skipped: no Debian package: {why:#}"));
+        Err(reason) => {
+            print_note(&format!("skipped: Debian package: {reason:#}"));
             None
         }
     };
-    Ok(Packages { tarball, name, debian })
+    Ok(Packages { tarball, directory, debian })
 }
 
-fn write_tarball(path: &Path, name: &str, wares: &[Ware], epoch: u64) -> anyhow::Result<()> {
-    // Neither a name nor a time in gzip's own header.
-    let zip = GzBuilder::new().write(fs::File::create(path)?, Compression::best());
-    let mut tar = tar::Builder::new(zip);
-    for (at, ware) in wares::sorted(wares, Place::Tarball) {
+fn write_tarball(path: &Path, directory: &str, files: &[PackageFile], epoch: u64) -> anyhow::Result<()> {
+    // The default gzip header contains neither a name nor a time.
+    let gzip = GzBuilder::new().write(fs::File::create(path)?, Compression::best());
+    let mut tar = tar::Builder::new(gzip);
+    for (path, file) in package_files::sorted(files, PackageKind::Tarball) {
         let mut header = tar::Header::new_gnu();
-        header.set_size(u64::try_from(ware.bytes.len())?);
-        header.set_mode(ware.mode);
+        header.set_size(u64::try_from(file.bytes.len())?);
+        header.set_mode(file.mode);
         header.set_mtime(epoch);
         header.set_uid(0);
         header.set_gid(0);
-        tar.append_data(&mut header, Path::new(name).join(at), ware.bytes.as_slice())?;
+        tar.append_data(&mut header, Path::new(directory).join(path), file.bytes.as_slice())?;
     }
     tar.into_inner()?.finish()?;
     Ok(())
 }
 
-/// Lays out the tree that `crates/authd/Cargo.toml` tells cargo-deb to pack, and has it packed.
-fn debian(wares: &[Ware], epoch: u64, place: &Path) -> anyhow::Result<PathBuf> {
-    if !shell::has("dpkg-shlibdeps") {
-        bail!("there is no dpkg-shlibdeps (Debian's package dpkg-dev)");
+/// Writes the tree that `crates/authd/Cargo.toml` names, and runs cargo-deb.
+fn build_debian(files: &[PackageFile], epoch: u64, output: &Path) -> anyhow::Result<PathBuf> {
+    if !shell::is_installed("dpkg-shlibdeps") {
+        bail!("dpkg-shlibdeps is not installed (Debian package dpkg-dev)");
     }
-    let packer = Tools::open("tools")?.program(CARGO_DEB.0, CARGO_DEB.1)?;
+    let cargo_deb = ToolDir::open("tools")?.install_cargo(CARGO_DEB.0, CARGO_DEB.1)?;
     let tree = root().join("target/dist/debian");
     if tree.exists() {
         fs::remove_dir_all(&tree)?;
     }
-    for (at, ware) in wares::sorted(wares, Place::Debian) {
-        let path = tree.join(at);
+    for (path, file) in package_files::sorted(files, PackageKind::Debian) {
+        let path = tree.join(path);
         fs::create_dir_all(path.parent().context("a file lies in a directory")?)?;
-        fs::write(&path, &ware.bytes)?;
-        // The umask of whoever builds is not the package's.
-        fs::set_permissions(&path, fs::Permissions::from_mode(ware.mode))?;
+        fs::write(&path, &file.bytes)?;
+        // Makes the mode independent of the umask.
+        fs::set_permissions(&path, fs::Permissions::from_mode(file.mode))?;
     }
-    let mut command = Command::new(packer);
-    command.args(["--no-build", "--no-strip", "--quiet", "--package", "authd", "--output"]).arg(place);
+    let mut command = Command::new(cargo_deb);
+    command.args(["--no-build", "--no-strip", "--quiet", "--package", "authd", "--output"]).arg(output);
     command.current_dir(root()).env("SOURCE_DATE_EPOCH", epoch.to_string());
-    // Its last line is the package's path.
-    let answer = said(&mut command)?;
-    let path = answer.lines().last().map(|line| PathBuf::from(line.trim()));
-    path.filter(|path| path.is_file()).with_context(|| format!("cargo-deb said {answer:?}"))
+    // The last line of the output is the path of the package.
+    let stdout = stdout_of(&mut command)?;
+    let path = stdout.lines().last().map(|line| PathBuf::from(line.trim()));
+    path.filter(|path| path.is_file()).with_context(|| format!("cargo-deb names no package: {stdout:?}"))
 }

@@ -1,58 +1,59 @@
-//! `cargo xtask test macos`: the whole workspace, tests too, type-checked for a Mac. Nothing is linked and
-//! nothing run: that takes a Mac. The parts in C need a compiler that knows the target; zig has one, and
-//! comes from `PyPI`.
+//! `cargo xtask test macos`: type-checks the workspace and its tests for macOS. Nothing is linked
+//! or run, because that needs a Mac. Dependencies with C code need a C compiler for the target:
+//! zig, from `PyPI`.
 
 use std::{fs, os::unix::fs::PermissionsExt, path::PathBuf, process::Command};
 
 use crate::{
-    shell::{self, cargo, note},
-    tools::{Tools, succeeds},
+    shell::{self, cargo, print_note},
+    tools::{ToolDir, run_quiet},
 };
 
 const TARGET: &str = "aarch64-apple-darwin";
 const ZIG: &str = "ziglang==0.17.1";
 
-/// Calls zig as the C compiler for a Mac: cc's own words for the target are not zig's.
+/// A script that calls zig as the C compiler for macOS, without the target options of the `cc`
+/// crate, which zig does not know.
 const CC: &str = r#"#!/bin/sh
 # Made by cargo xtask test macos.
 skip=
-for word; do
+for arg; do
   shift
-  case "$skip$word" in
+  case "$skip$arg" in
     -arch) skip=: ;;
     :*) skip= ;;
     --target=*) ;;
-    *) set -- "$@" "$word" ;;
+    *) set -- "$@" "$arg" ;;
   esac
 done
 exec "$(dirname "$0")/venv/bin/python" -m ziglang cc -target aarch64-macos "$@"
 "#;
 
-/// Type-checks, where the target and a compiler for it can be had.
+/// Type-checks the workspace, if the target and a C compiler for it can be installed.
 pub(crate) fn check() -> anyhow::Result<()> {
-    let compiler = match provide() {
+    let compiler = match install() {
         Ok(compiler) => compiler,
-        // Even in CI, unlike the rest: not every machine can have a compiler for another system.
-        Err(why) => {
-            note(&format!("skipped: no type-check for macOS: {why:#}"));
+        // Skipped in CI too: the compiler is not available for every machine.
+        Err(reason) => {
+            print_note(&format!("skipped: type-check for macOS: {reason:#}"));
             return Ok(());
         }
     };
-    // A directory of its own: the dependencies' features are other ones, and the flags too.
-    let place = shell::root().join("target/macos");
+    // A separate directory, because the flags and the features of dependencies differ.
+    let target_dir = shell::root().join("target/macos");
     let args = ["check", "--workspace", "--all-targets", "--locked", "--target", TARGET];
     let mut check = cargo(&args);
-    check.env("CARGO_TARGET_DIR", place).env("CC_aarch64_apple_darwin", compiler);
-    // What is unused there only is still unused.
+    check.env("CARGO_TARGET_DIR", target_dir).env("CC_aarch64_apple_darwin", compiler);
+    // Also reports code that is unused on macOS only.
     check.env("RUSTFLAGS", "-D warnings");
     shell::run(&mut check)
 }
 
-fn provide() -> anyhow::Result<PathBuf> {
-    succeeds(Command::new("rustup").args(["target", "add", TARGET]))?;
-    let tools = Tools::open("macos")?;
-    tools.pip(ZIG)?;
-    let compiler = tools.dir().join("cc");
+fn install() -> anyhow::Result<PathBuf> {
+    run_quiet(Command::new("rustup").args(["target", "add", TARGET]))?;
+    let tools = ToolDir::open("macos")?;
+    tools.install_pip(ZIG)?;
+    let compiler = tools.path().join("cc");
     fs::write(&compiler, CC)?;
     fs::set_permissions(&compiler, fs::Permissions::from_mode(0o755))?;
     Ok(compiler)

@@ -1,19 +1,19 @@
-//! `cargo xtask`: builds, demonstrates and tests authd. It is for people at this repository; nothing
-//! of it is installed.
+//! `cargo xtask`: builds, demonstrates, tests and measures authd, for work on this repository.
+//! Nothing of it is installed.
 
-// Its figures come from /proc, and its programs are kept on cores of their own.
+// Reads /proc and sets the CPU affinity of processes, so it needs Linux.
 #[cfg(target_os = "linux")]
 mod bench;
 mod contract;
 mod demo;
 mod dist;
+mod examples_check;
+mod layering;
 mod macos;
 mod release;
-mod rooms;
 mod shell;
 mod test;
 mod tools;
-mod ways;
 
 use std::process::ExitCode;
 
@@ -24,41 +24,41 @@ use clap::{Parser, Subcommand};
 #[command(name = "cargo xtask", about)]
 struct Args {
     #[command(subcommand)]
-    task: Task,
+    command: Command,
 }
 
 #[derive(Subcommand)]
-enum Task {
-    /// Show the main job end to end: no account, no internet, nothing left behind.
+enum Command {
+    /// Show the main use from login to answer, without an account or internet access.
     Demo,
-    /// Run everything that CI runs.
+    /// Run all checks and tests of CI.
     Test {
-        /// Only these steps, by name.
+        /// Run only these steps, by name.
         steps: Vec<String>,
     },
-    /// Make the packages of a release in target/dist: a tarball, and a Debian package.
+    /// Build the release packages into target/dist: a tarball and a Debian package.
     Dist {
-        /// Try them, too: packed twice, unpacked, installed in a fresh Debian and removed again.
+        /// Also test them: build twice and compare, unpack, install in a minimal Debian, remove.
         #[arg(long)]
         check: bool,
     },
     #[cfg(target_os = "linux")]
-    /// Measure the release build against the least that could be done.
-    Bench(bench::Wanted),
+    /// Measure the release build, and compare it with minimal programs.
+    Bench(bench::BenchArgs),
 }
 
 fn main() -> ExitCode {
-    let done = match Args::parse().task {
-        Task::Demo => demo::run(),
-        Task::Test { steps } => test::run_all(&steps),
-        Task::Dist { check } => dist::run(check),
+    let result = match Args::parse().command {
+        Command::Demo => demo::run(),
+        Command::Test { steps } => test::run_all(&steps),
+        Command::Dist { check } => dist::run(check),
         #[cfg(target_os = "linux")]
-        Task::Bench(wanted) => bench::run(&wanted),
+        Command::Bench(args) => bench::run(&args),
     };
-    match done {
+    match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            shell::note(&format!("\n{error:#}"));
+            shell::print_note(&format!("\n{error:#}"));
             ExitCode::FAILURE
         }
     }

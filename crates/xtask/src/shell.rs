@@ -1,5 +1,5 @@
-//! Running other programs, and saying what is done. The one file here that prints.
-#![expect(clippy::print_stdout, clippy::print_stderr, reason = "this is a program for people at a terminal")]
+//! Running other programs, and printing. No other file of xtask prints.
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "xtask is a program for a terminal")]
 
 use std::{
     path::{Path, PathBuf},
@@ -8,19 +8,19 @@ use std::{
 
 use anyhow::{Context, bail};
 
-/// The repository's root.
+/// The root directory of the repository.
 pub(crate) fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).expect("xtask lies two levels below the root")
 }
 
-/// A `cargo` command at the repository's root.
+/// A `cargo` command that runs in the root directory of the repository.
 pub(crate) fn cargo(args: &[&str]) -> Command {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command.current_dir(root()).args(args);
     command
 }
 
-/// Runs a command to its end, its output shown as it comes.
+/// Runs a command to its end and shows its output as it comes.
 pub(crate) fn run(command: &mut Command) -> anyhow::Result<()> {
     let shown = format!("{command:?}").replace('"', "");
     let status = command.status().with_context(|| format!("cannot start {shown}"))?;
@@ -30,29 +30,29 @@ pub(crate) fn run(command: &mut Command) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Whether a program is there and answers `--version`.
-pub(crate) fn has(program: &str) -> bool {
+/// Whether a program is installed, which means that it runs with `--version`.
+pub(crate) fn is_installed(program: &str) -> bool {
     Command::new(program).arg("--version").output().is_ok_and(|output| output.status.success())
 }
 
-/// Where `cargo build` leaves this workspace's binaries.
+/// The path of a binary of this workspace, which `cargo build` must have made.
 pub(crate) fn binary(name: &str) -> anyhow::Result<PathBuf> {
     let own = std::env::current_exe()?;
     let path = own.parent().context("xtask lies in a directory")?.join(name);
     if path.is_file() { Ok(path) } else { bail!("{} is not built", path.display()) }
 }
 
-/// A line for the person watching.
-pub(crate) fn say(line: &str) {
+/// Prints a line of the result to stdout.
+pub(crate) fn print(line: &str) {
     println!("{line}");
 }
 
-/// A step's title.
-pub(crate) fn title(line: &str) {
+/// Prints the title of a step to stdout.
+pub(crate) fn print_title(line: &str) {
     println!("\n== {line}");
 }
 
-/// A line that is not part of the story.
-pub(crate) fn note(line: &str) {
+/// Prints a remark to stderr: progress, a skipped step, an error.
+pub(crate) fn print_note(line: &str) {
     eprintln!("{line}");
 }

@@ -1,15 +1,15 @@
-//! `cargo xtask test`: everything that CI runs, step by step; the first failure ends it.
+//! `cargo xtask test`: the steps of CI, one after another. The first failure stops the run.
 
 use anyhow::bail;
 
-use crate::shell::{cargo, has, note, run, title};
+use crate::shell::{cargo, is_installed, print_note, print_title, run};
 
-/// A step and its name.
+/// The name of a step, and its function.
 type Step = (&'static str, fn() -> anyhow::Result<()>);
 
 const STEPS: [Step; 12] = [
     ("fmt", format),
-    ("rooms", crate::rooms::check),
+    ("layering", crate::layering::check),
     ("clippy", clippy),
     ("fuzz", fuzz),
     ("macos", crate::macos::check),
@@ -17,24 +17,24 @@ const STEPS: [Step; 12] = [
     ("tests", tests),
     ("service", service),
     ("doctests", doctests),
-    ("ways", crate::ways::check),
+    ("examples", crate::examples_check::check),
     ("contract", crate::contract::check),
     ("demo", crate::demo::run),
 ];
 
-/// Runs all steps, or those that are named.
+/// Runs the named steps; without names, all.
 pub(crate) fn run_all(named: &[String]) -> anyhow::Result<()> {
     if let Some(unknown) = named.iter().find(|name| !STEPS.iter().any(|(step, _)| step == name)) {
         let known: Vec<_> = STEPS.iter().map(|(step, _)| *step).collect();
-        bail!("there is no step {unknown}; there are: {}", known.join(", "));
+        bail!("unknown step {unknown}; the steps are: {}", known.join(", "));
     }
     for (name, step) in
         STEPS.iter().filter(|(step, _)| named.is_empty() || named.iter().any(|name| name == step))
     {
-        title(name);
+        print_title(name);
         step()?;
     }
-    title("all passed");
+    print_title("all steps passed");
     Ok(())
 }
 
@@ -46,7 +46,7 @@ fn clippy() -> anyhow::Result<()> {
     run(&mut cargo(&["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]))
 }
 
-/// What libFuzzer links, as far as it can be told without linking: the tests run the same functions.
+/// Type-checks the programs for libFuzzer. The tests run the same functions without it.
 fn fuzz() -> anyhow::Result<()> {
     run(&mut cargo(&["check", "--package", "authd-fuzz", "--features", "libfuzzer", "--bins"]))
 }
@@ -57,17 +57,17 @@ fn documentation() -> anyhow::Result<()> {
 }
 
 fn tests() -> anyhow::Result<()> {
-    // The end-to-end tests run the binaries, those of other packages too.
+    // The end-to-end tests run the binaries of several packages.
     run(&mut cargo(&["build", "--workspace", "--bins"]))?;
-    if has("cargo-nextest") {
+    if is_installed("cargo-nextest") {
         run(&mut cargo(&["nextest", "run", "--workspace"]))
     } else {
-        note("cargo-nextest is not installed; cargo test does the same, slower");
+        print_note("cargo-nextest is not installed; running cargo test instead, which is slower");
         run(&mut cargo(&["test", "--workspace", "--lib", "--bins", "--tests"]))
     }
 }
 
-/// The units on a real service manager. The test says what is missing where there can be none.
+/// Tests the units with a real systemd. Without systemd the test prints what is missing.
 fn service() -> anyhow::Result<()> {
     run(&mut cargo(&["build", "-p", "authd", "-p", "authctl", "--bins"]))?;
     let only = ["--ignored", "--exact", "on_a_real_user_manager", "--nocapture"];

@@ -1,5 +1,6 @@
-//! Tools from the package registries, fetched into a directory that outlives the run; `cargo clean`
-//! removes it. What cannot be had is an error that says why, for the caller to skip by.
+//! Tools from the package registries, installed below `target` and kept there; `cargo clean`
+//! removes them. The error for a tool that cannot be installed says why; the caller decides whether
+//! to skip.
 
 use std::{
     env, fs,
@@ -9,104 +10,107 @@ use std::{
 
 use anyhow::{Context, bail, ensure};
 
-use crate::shell::{self, note, title};
+use crate::shell::{self, print_note, print_title};
 
-/// A directory of tools below `target`.
-pub(crate) struct Tools {
-    dir: PathBuf,
+/// A directory below `target` that holds installed tools.
+pub(crate) struct ToolDir {
+    path: PathBuf,
 }
 
-impl Tools {
-    /// The directory of this name, made if need be.
+impl ToolDir {
+    /// Opens the directory of this name, and creates it if necessary.
     pub(crate) fn open(name: &str) -> anyhow::Result<Self> {
-        let dir = shell::root().join("target").join(name);
-        fs::create_dir_all(&dir)?;
-        Ok(Self { dir })
+        let path = shell::root().join("target").join(name);
+        fs::create_dir_all(&path)?;
+        Ok(Self { path })
     }
 
-    /// Where it is.
-    pub(crate) fn dir(&self) -> &Path {
-        &self.dir
+    /// The path of the directory.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
     }
 
-    /// A Python of its own.
+    /// Creates a Python virtual environment if necessary, and returns the path of its interpreter.
     pub(crate) fn python(&self) -> anyhow::Result<PathBuf> {
-        let venv = self.dir.join("venv");
+        let venv = self.path.join("venv");
         let python = venv.join("bin/python");
-        // One whose Python has been replaced since is no good any more, and one half made never was.
-        if succeeds(Command::new(&python).args(["-m", "pip", "--version"])).is_err() {
-            ensure!(shell::has("python3"), "there is no python3");
-            succeeds(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&venv))
-                .context("no venv")?;
+        // A virtual environment breaks when the system's Python is replaced, or if its creation was
+        // interrupted.
+        if run_quiet(Command::new(&python).args(["-m", "pip", "--version"])).is_err() {
+            ensure!(shell::is_installed("python3"), "python3 is not installed");
+            run_quiet(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&venv))
+                .context("cannot create a Python virtual environment")?;
         }
         Ok(python)
     }
 
-    /// A package from `PyPI` for that Python, with its version.
-    pub(crate) fn pip(&self, package: &str) -> anyhow::Result<()> {
+    /// Installs a package from `PyPI` into the virtual environment; `package` includes its version.
+    pub(crate) fn install_pip(&self, package: &str) -> anyhow::Result<()> {
         let python = self.python()?;
-        self.once("venv", package, || {
+        self.install_once("venv", package, || {
             let pip = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", package];
-            succeeds(Command::new(python).args(pip))
+            run_quiet(Command::new(python).args(pip))
         })
     }
 
-    /// A package from npm, with its version.
-    pub(crate) fn npm(&self, package: &str) -> anyhow::Result<()> {
-        ensure!(shell::has("npm"), "there is no npm");
-        self.once("node_modules", package, || {
+    /// Installs a package from npm; `package` includes its version.
+    pub(crate) fn install_npm(&self, package: &str) -> anyhow::Result<()> {
+        ensure!(shell::is_installed("npm"), "npm is not installed");
+        self.install_once("node_modules", package, || {
             let npm = ["install", "--no-audit", "--no-fund", "--save-exact", package];
-            succeeds(Command::new("npm").args(npm).current_dir(&self.dir))
+            run_quiet(Command::new("npm").args(npm).current_dir(&self.path))
         })
     }
 
-    /// A program from crates.io, with its version; where it is then.
-    pub(crate) fn program(&self, name: &str, version: &str) -> anyhow::Result<PathBuf> {
-        self.once("bin", &format!("{name}@{version}"), || {
+    /// Installs a program from crates.io, and returns its path.
+    pub(crate) fn install_cargo(&self, name: &str, version: &str) -> anyhow::Result<PathBuf> {
+        self.install_once("bin", &format!("{name}@{version}"), || {
             let install = ["install", name, "--version", version, "--locked", "--force", "--root"];
-            succeeds(shell::cargo(&install).arg(&self.dir))
+            run_quiet(shell::cargo(&install).arg(&self.path))
         })?;
-        Ok(self.dir.join("bin").join(name))
+        Ok(self.path.join("bin").join(name))
     }
 
-    /// Fetches a package unless it was fetched before. The mark lies with the packages, and goes with them.
-    fn once(
+    /// Installs a package unless its marker file exists. The marker lies beside the packages, so
+    /// that both are deleted together.
+    fn install_once(
         &self,
-        home: &str,
+        subdirectory: &str,
         package: &str,
-        fetch: impl FnOnce() -> anyhow::Result<()>,
+        install: impl FnOnce() -> anyhow::Result<()>,
     ) -> anyhow::Result<()> {
-        let mark = self.dir.join(home).join(format!(".have-{}", package.replace('/', "+")));
-        if !mark.exists() {
-            title(&format!("Fetching {package}"));
-            fetch().with_context(|| format!("{package} cannot be had"))?;
-            fs::write(mark, "")?;
+        let marker = self.path.join(subdirectory).join(format!(".have-{}", package.replace('/', "+")));
+        if !marker.exists() {
+            print_title(&format!("Installing {package}"));
+            install().with_context(|| format!("cannot install {package}"))?;
+            fs::write(marker, "")?;
         }
         Ok(())
     }
 }
 
-/// Says to a person what is left out, for want of what. In CI nobody would read it: there it is a failure.
-pub(crate) fn skipped(what: &str, why: &anyhow::Error) -> anyhow::Result<()> {
+/// Reports that a step, or a part of one, is skipped. In CI a skipped step is an error.
+pub(crate) fn skip(step: &str, reason: &anyhow::Error) -> anyhow::Result<()> {
     ensure!(
         env::var_os("CI").is_none(),
-        "{what}: {why:#}. In CI nothing is left out: provide it (.ci/run installs what Debian has), or unset CI"
+        "{step}: {reason:#}. CI must not skip a step: install the tool (.ci/run installs Debian's), or unset CI"
     );
-    note(&format!("skipped: {what}: {why:#}"));
+    print_note(&format!("skipped: {step}: {reason:#}"));
     Ok(())
 }
 
-/// Runs a command whose output matters only if it fails.
-pub(crate) fn succeeds(command: &mut Command) -> anyhow::Result<()> {
-    said(command).map(drop)
+/// Runs a command, and shows its output only if it fails.
+pub(crate) fn run_quiet(command: &mut Command) -> anyhow::Result<()> {
+    stdout_of(command).map(drop)
 }
 
-/// Runs a command, and returns what it wrote to stdout.
-pub(crate) fn said(command: &mut Command) -> anyhow::Result<String> {
+/// Runs a command, and returns its stdout. The error is the last line of its stderr.
+pub(crate) fn stdout_of(command: &mut Command) -> anyhow::Result<String> {
     let output = command.stdin(Stdio::null()).output().with_context(|| format!("{command:?}"))?;
     if !output.status.success() {
-        let said = String::from_utf8_lossy(&output.stderr);
-        bail!("{}", said.lines().rfind(|line| !line.trim().is_empty()).unwrap_or("it failed silently"));
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        let last = stderr.lines().rfind(|line| !line.trim().is_empty());
+        bail!("{}", last.map_or_else(|| output.status.to_string(), str::to_owned));
     }
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }

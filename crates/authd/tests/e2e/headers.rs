@@ -14,10 +14,8 @@ use crate::support::{AUTHD, daemon, finished, names, question, sandbox, start, v
 #[tokio::test]
 async fn both_header_lists_are_those_of_the_contract() {
     let sandbox = sandbox().await;
-    let config = TestDaemonConfig::new(AUTHD, &sandbox)
-        .env("OPENAI_ORGANIZATION", "org-1")
-        .env("OPENAI_PROJECT", "proj-1");
-    let daemon = TestDaemon::start(config).await;
+    let config = TestDaemonConfig::new(AUTHD, &sandbox).env("OPENAI_ORGANIZATION", "org-1");
+    let daemon = TestDaemon::start(config.env("OPENAI_PROJECT", "proj-1")).await;
     daemon.sign_in("personal", "plus").await;
     daemon.sign_in("work", "business").await;
     let personal = daemon.get("/v1/profiles/personal/headers").await;
@@ -120,9 +118,8 @@ async fn the_relay_streams_and_after_a_401_refreshes_and_tries_again() {
         assert_ne!(seen.header("authorization"), Some("Bearer of-the-client"));
     }
     sandbox.expire_access_tokens();
-    let answer = daemon
-        .request("POST", "/v1/profiles/default/relay/responses", &[], question("2+2").to_string())
-        .await;
+    let body = question("2+2").to_string();
+    let answer = daemon.request("POST", "/v1/profiles/default/relay/responses", &[], body).await;
     assert!(answer.status.is_success(), "{}", answer.text());
     assert_eq!(sandbox.count(Route::Refresh), 1);
     let me = daemon.request("GET", "/v1/profiles/default/relay-backend/me", &[], "").await;
@@ -241,9 +238,8 @@ async fn the_socket_serves_no_web_page_and_bad_input_changes_nothing() {
 #[tokio::test]
 async fn no_issued_secret_is_ever_logged() {
     let sandbox = sandbox().await;
-    let mut daemon =
-        TestDaemon::start(TestDaemonConfig::new(AUTHD, &sandbox).store("file").env("RUST_LOG", "trace"))
-            .await;
+    let config = TestDaemonConfig::new(AUTHD, &sandbox).store("file").env("RUST_LOG", "trace");
+    let mut daemon = TestDaemon::start(config).await;
     daemon.sign_in("default", "plus").await;
     daemon.sign_in("work", "business").await;
     daemon.post("/v1/profiles/default/refresh", json!({})).await;

@@ -128,7 +128,7 @@ impl ClockTest {
             let text = reply.text();
             let token =
                 text.split("Bearer ").nth(1).and_then(|rest| rest.split('"').next()).unwrap_or_default();
-            if reply.status.is_success() && self.sandbox.provenance(token).is_some_and(|known| known.good) {
+            if reply.status.is_success() && self.sandbox.token_info(token).is_some_and(|known| known.valid) {
                 let took = begun.elapsed();
                 println!("{when}: headers after {} ms; refused before: {refused:?}", took.as_millis());
                 return;

@@ -208,7 +208,7 @@ impl Fixture {
         }
         let kills = point.fault.is_kill();
         if kills {
-            if self.daemon.pid().is_some() && self.daemon.ended(BACKGROUND_WORK).await.is_none() {
+            if self.daemon.pid().is_some() && self.daemon.wait_timeout(BACKGROUND_WORK).await.is_none() {
                 self.daemon.kill9().await;
             }
         } else if !point.fault.is_of_service() {

@@ -79,7 +79,7 @@ impl CodexFile {
 
     /// Its content, in words that do not differ between runs.
     pub(crate) fn described(&self, sandbox: &Sandbox) -> String {
-        let account = |token: &str| match sandbox.provenance(token) {
+        let account = |token: &str| match sandbox.token_info(token) {
             Some(known) => known.account,
             None => "a key".to_owned(),
         };
@@ -138,15 +138,15 @@ impl AtRest {
     pub(crate) fn families(&self, sandbox: &Sandbox) -> BTreeMap<usize, Vec<Place>> {
         let mut found = BTreeMap::<usize, Vec<Place>>::new();
         let mut add = |token: &str, key: &str, name: &str| {
-            let Some(known) = sandbox.provenance(token) else { return };
+            let Some(known) = sandbox.token_info(token) else { return };
             let places = found.entry(known.family).or_default();
             if let Some(place) = places.iter_mut().find(|place| place.name == name) {
-                place.good |= known.good;
+                place.good |= known.valid;
                 place.newest |= known.newest;
                 return;
             }
             let (key, name) = (key.to_owned(), name.to_owned());
-            places.push(Place { key, name, good: known.good, newest: known.newest, ended: known.ended });
+            places.push(Place { key, name, good: known.valid, newest: known.newest, ended: known.ended });
         };
         for Record { key, place, tokens } in &self.records {
             for token in tokens {

@@ -252,7 +252,7 @@ async fn check_once(context: CheckContext<'_>, reply: &Reply) -> Result<Outcome,
         }
     }
     if let CodexFile::Supplied(token) = &at_rest.codex
-        && let Some(known) = context.sandbox.provenance(token)
+        && let Some(known) = context.sandbox.token_info(token)
         && !families.contains_key(&known.family)
     {
         return Err("Codex's file holds an access token of a login that is gone".to_owned());

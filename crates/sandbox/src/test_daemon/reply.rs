@@ -1,10 +1,10 @@
-//! What the daemon answered.
+//! A response of the daemon.
 
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
 use serde_json::Value;
 
-/// One answer from the daemon's socket, read to its end.
+/// A complete response of the daemon.
 #[derive(Clone, Debug)]
 pub struct Reply {
     /// The HTTP status.
@@ -16,7 +16,7 @@ pub struct Reply {
 }
 
 impl Reply {
-    /// The body as JSON; panics if it is none.
+    /// The body as JSON. Panics if it is invalid.
     pub fn json(&self) -> Value {
         serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("{error} in {:?}", self.text()))
     }
@@ -26,14 +26,14 @@ impl Reply {
         String::from_utf8_lossy(&self.body).into_owned()
     }
 
-    /// A header's value, or nothing.
+    /// The value of a header; empty if it is missing.
     pub fn header(&self, name: &str) -> &str {
         self.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or("")
     }
 
-    /// The JSON of a success; panics if it was none.
+    /// The JSON of a successful response. Panics if the response is an error.
     pub(super) fn success(&self, path: &str) -> Value {
-        assert!(self.status.is_success(), "{path} answered {}: {}", self.status, self.text());
+        assert!(self.status.is_success(), "{path} returned {}: {}", self.status, self.text());
         if self.body.is_empty() { Value::Null } else { self.json() }
     }
 }

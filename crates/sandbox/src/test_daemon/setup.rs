@@ -1,24 +1,24 @@
-//! What a daemon to test is started with: its configuration and its environment.
+//! The configuration and the environment of a test daemon.
 
 use std::{fs, path::Path};
 
 use super::{TestDaemonConfig, write};
 use crate::Sandbox;
 
-/// The configuration. In TLS mode the provider's own addresses are used, which are the defaults.
+/// The configuration. In TLS mode the daemon uses its default addresses, those of the provider.
 pub(super) fn toml(config: &TestDaemonConfig<'_>) -> String {
     let provider = if config.sandbox.ca_pem().is_some() {
         String::new()
     } else {
-        // URLs as Rust prints them for debugging are TOML strings too.
-        let at = config.sandbox.endpoints();
+        // The debug format of these strings is valid TOML.
+        let endpoints = config.sandbox.endpoints();
         format!(
             "[provider]\nissuer = {:?}\nclient_id = {:?}\nchatgpt_base_url = {:?}\nchatgpt_backend_url = {:?}\napi_base_url = {:?}\n{}\n\n",
-            at.issuer,
-            at.client_id,
-            at.chatgpt_base_url,
-            at.chatgpt_backend_url,
-            at.api_base_url,
+            endpoints.issuer,
+            endpoints.client_id,
+            endpoints.chatgpt_base_url,
+            endpoints.chatgpt_backend_url,
+            endpoints.api_base_url,
             config.provider_toml,
         )
     };
@@ -40,7 +40,7 @@ pub(super) fn environment(dir: &Path, sandbox: &Sandbox) -> Vec<(String, String)
         ("AUTHD_STATE_DIR", path("state")),
         ("RUST_BACKTRACE", "1".to_owned()),
     ];
-    fs::create_dir(dir.join("home")).expect("the directory is ours");
+    fs::create_dir(dir.join("home")).expect("the directory is writable");
     if let (Some(ca), Some(proxy)) = (sandbox.ca_pem(), sandbox.proxy_url()) {
         write(&dir.join("ca.pem"), ca);
         env.push(("SSL_CERT_FILE", path("ca.pem")));

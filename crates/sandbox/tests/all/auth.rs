@@ -1,11 +1,11 @@
-//! How strict the auth server is: authorize, the three grants, revocation.
+//! Strictness of the auth server: authorize, the three grants, revocation.
 
 use crate::common::*;
 use authd_sandbox::{Account, Config, Route, Sandbox};
 use serde_json::json;
 
 #[tokio::test]
-async fn a_sign_in_yields_tokens_with_the_claims_of_the_account() {
+async fn login_returns_tokens_with_the_claims_of_the_account() {
     let sandbox = Sandbox::start(Config::default()).await.unwrap();
     let pairs = redirected(&sandbox, "business").await;
     assert_eq!(pairs.last().unwrap(), &("state".to_owned(), "a-state".to_owned()));
@@ -34,7 +34,7 @@ async fn a_sign_in_yields_tokens_with_the_claims_of_the_account() {
 }
 
 #[tokio::test]
-async fn an_authorize_request_must_be_in_order() {
+async fn invalid_authorize_request_is_rejected() {
     let sandbox = Sandbox::start(Config::default()).await.unwrap();
     let wrong = [
         ("response_type", "token"),
@@ -63,7 +63,7 @@ async fn an_authorize_request_must_be_in_order() {
 }
 
 #[tokio::test]
-async fn a_person_sees_the_accounts_and_can_deny() {
+async fn sign_in_page_lists_the_accounts_and_the_user_can_deny() {
     let sandbox = Sandbox::start(Config::default()).await.unwrap();
     let path = authorize_path(&authorize_pairs());
     let page = get(&sandbox, &path, &[]).await;
@@ -81,7 +81,7 @@ async fn a_person_sees_the_accounts_and_can_deny() {
 }
 
 #[tokio::test]
-async fn only_an_allowed_workspace_may_sign_in() {
+async fn only_an_allowed_workspace_can_sign_in() {
     let sandbox = Sandbox::start(Config::default()).await.unwrap();
     let mut pairs = authorize_pairs();
     pairs.push(("allowed_workspace_id", format!("other,{}", Account::business().account_id)));
@@ -93,7 +93,7 @@ async fn only_an_allowed_workspace_may_sign_in() {
 }
 
 #[tokio::test]
-async fn a_code_is_good_once_and_for_its_verifier_and_redirect_only() {
+async fn code_is_valid_once_with_its_verifier_and_redirect() {
     let sandbox = Sandbox::start(Config::default()).await.unwrap();
     let spent = code(&sandbox, "plus").await;
     assert_eq!(redeem(&sandbox, &spent, REDIRECT, VERIFIER).await.status, 200);
@@ -112,7 +112,7 @@ async fn a_code_is_good_once_and_for_its_verifier_and_redirect_only() {
 }
 
 #[tokio::test]
-async fn the_token_endpoint_takes_each_grant_in_its_own_form_only() {
+async fn token_endpoint_accepts_each_grant_in_its_format_only() {
     let sandbox = Sandbox::start(Config::default()).await.unwrap();
     let tokens = sign_in(&sandbox, "plus").await;
     let as_json = json!({"grant_type": "authorization_code", "code": "x", "redirect_uri": REDIRECT, "client_id": CLIENT, "code_verifier": VERIFIER});
@@ -128,7 +128,7 @@ async fn the_token_endpoint_takes_each_grant_in_its_own_form_only() {
         call(&sandbox, "POST", "/oauth/token", &[("content-type", "text/plain")], text).await.unwrap();
     assert_eq!(untyped.status, 400);
 
-    // None of it spent the token; and a form does as well as JSON.
+    // The invalid requests did not consume the token. A form is accepted like JSON.
     let token = tokens["refresh_token"].as_str().unwrap();
     let pairs = [
         ("client_id", CLIENT),
@@ -140,7 +140,7 @@ async fn the_token_endpoint_takes_each_grant_in_its_own_form_only() {
 }
 
 #[tokio::test]
-async fn a_refresh_token_used_twice_kills_its_family() {
+async fn reused_refresh_token_invalidates_its_login() {
     let sandbox = Sandbox::start(Config::default()).await.unwrap();
     let first = sign_in(&sandbox, "plus").await;
     let other = sign_in(&sandbox, "plus").await;
@@ -163,7 +163,7 @@ async fn a_refresh_token_used_twice_kills_its_family() {
 }
 
 #[tokio::test]
-async fn refresh_tokens_can_expire() {
+async fn refresh_token_can_expire() {
     let sandbox = Sandbox::start(Config::default()).await.unwrap();
     let tokens = sign_in(&sandbox, "plus").await;
     sandbox.expire_refresh_tokens();
@@ -171,7 +171,7 @@ async fn refresh_tokens_can_expire() {
 }
 
 #[tokio::test]
-async fn an_api_key_needs_an_organisation() {
+async fn api_key_exchange_needs_an_organisation() {
     let sandbox = Sandbox::start(Config::default()).await.unwrap();
     let tokens = sign_in(&sandbox, "business").await;
     let key = exchange(&sandbox, tokens["id_token"].as_str().unwrap()).await;
@@ -190,7 +190,7 @@ async fn an_api_key_needs_an_organisation() {
 }
 
 #[tokio::test]
-async fn revoking_ends_every_session_of_the_user_and_of_nobody_else() {
+async fn revocation_ends_all_sessions_of_the_user_only() {
     let sandbox = Sandbox::start(Config::default()).await.unwrap();
     let (here, there) = (sign_in(&sandbox, "plus").await, sign_in(&sandbox, "plus").await);
     let other = sign_in(&sandbox, "business").await;

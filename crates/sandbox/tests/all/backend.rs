@@ -1,4 +1,4 @@
-//! The ChatGPT backend and the API: what they answer, and every refusal.
+//! Responses and errors of the ChatGPT backend and of the API.
 
 use std::time::Duration;
 
@@ -55,7 +55,7 @@ fn events(stream: &str) -> Vec<Value> {
 }
 
 #[tokio::test]
-async fn an_answer_streams_as_the_provider_streams_it() {
+async fn response_is_streamed_as_by_the_provider() {
     let client = Client::of(Account::plus()).await;
     let answer = client.ask(&question("What is 2+2?")).await;
     assert_eq!(answer.status, 200, "{answer:?}");
@@ -88,7 +88,7 @@ async fn an_answer_streams_as_the_provider_streams_it() {
 }
 
 #[tokio::test]
-async fn every_refusal_of_a_body_is_in_the_providers_words() {
+async fn invalid_body_has_the_error_message_of_the_provider() {
     let client = Client::of(Account::plus()).await;
     let system = json!([{"type": "message", "role": "system", "content": "x"}]);
     let refusals = [
@@ -119,7 +119,7 @@ async fn every_refusal_of_a_body_is_in_the_providers_words() {
 }
 
 #[tokio::test]
-async fn the_token_must_live_and_the_workspace_must_be_its_own() {
+async fn token_must_be_valid_and_workspace_must_match() {
     let client = Client::of(Account::plus()).await;
     let bearer = [("authorization", client.bearer.as_str())];
     let ask = |headers: Vec<(&'static str, String)>| {
@@ -145,13 +145,13 @@ async fn the_token_must_live_and_the_workspace_must_be_its_own() {
 }
 
 #[tokio::test]
-async fn a_token_of_no_lifetime_is_expired_at_once() {
+async fn token_with_zero_lifetime_is_expired() {
     let client = Client::of(Account::plus().with_lifetime(Duration::ZERO)).await;
     assert_eq!(client.get("/backend-api/me").await.json()["detail"]["code"], "token_expired");
 }
 
 #[tokio::test]
-async fn a_fedramp_workspace_must_be_named_as_one() {
+async fn fedramp_workspace_needs_its_header() {
     let client = Client::of(Account { fedramp: true, ..Account::business() }).await;
     assert_eq!(client.ask(&question("1+1")).await.status, 403);
     let headers = [&client.headers()[..], &[("x-openai-fedramp", "true")]].concat();
@@ -159,7 +159,7 @@ async fn a_fedramp_workspace_must_be_named_as_one() {
 }
 
 #[tokio::test]
-async fn the_accounts_own_pages() {
+async fn account_endpoints_return_the_account() {
     let routing = Routing { backend_origin: "https://chatgpt.com".into(), region: "us".into() };
     let client = Client::of(Account { routing: Some(routing), ..Account::business() }).await;
     let id = &client.account_id;
@@ -183,7 +183,7 @@ async fn the_accounts_own_pages() {
 }
 
 #[tokio::test]
-async fn the_api_wants_a_key() {
+async fn api_requires_a_key() {
     let client = Client::of(Account::business()).await;
     let body = json!({"model": "gpt-5.5", "input": "17+25"});
     let refused = post_json(&client.sandbox, "/v1/responses", &client.headers(), &body).await;

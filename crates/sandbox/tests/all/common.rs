@@ -1,5 +1,5 @@
-//! A bare HTTP client for asking the sandbox, and the steps of signing in that several tests take.
-//! It adds no header by itself except `Host`, and retries nothing.
+//! A minimal HTTP client, and the steps of a login. The client adds only the header `Host`, and
+//! does not retry.
 
 use std::io;
 
@@ -23,8 +23,8 @@ pub(crate) struct Answer {
     pub(crate) status: u16,
     pub(crate) headers: HeaderMap,
     pub(crate) body: String,
-    /// Whether the body came to its proper end.
-    pub(crate) whole: bool,
+    /// Whether the body was received completely.
+    pub(crate) complete: bool,
 }
 
 impl Answer {
@@ -54,16 +54,16 @@ pub(crate) async fn call(
     }
     let request = request.body(Full::new(Bytes::from(body.into()))).unwrap();
     let (head, mut body) = sender.send_request(request).await.map_err(io::Error::other)?.into_parts();
-    let (mut bytes, mut whole) = (Vec::new(), true);
+    let (mut bytes, mut complete) = (Vec::new(), true);
     while let Some(frame) = body.frame().await {
         let Ok(frame) = frame else {
-            whole = false;
+            complete = false;
             break;
         };
         bytes.extend(frame.into_data().unwrap_or_default());
     }
     let body = String::from_utf8(bytes).unwrap();
-    Ok(Answer { status: head.status.as_u16(), headers: head.headers, body, whole })
+    Ok(Answer { status: head.status.as_u16(), headers: head.headers, body, complete })
 }
 
 pub(crate) async fn get(sandbox: &Sandbox, path: &str, headers: &[(&str, &str)]) -> Answer {
@@ -93,7 +93,7 @@ pub(crate) fn challenge(verifier: &str) -> String {
     URL_SAFE_NO_PAD.encode(Sha256::digest(verifier.as_bytes()))
 }
 
-/// The query of an authorize request that is in order.
+/// The query of a valid authorize request.
 pub(crate) fn authorize_pairs() -> Vec<(&'static str, String)> {
     [
         ("response_type", "code"),
@@ -116,7 +116,7 @@ pub(crate) fn authorize_path(pairs: &[(&'static str, String)]) -> String {
     format!("/oauth/authorize?{}", form(&pairs))
 }
 
-/// Where the provider sends the browser when this account signs in, as parameters.
+/// The parameters of the redirect when this account signs in.
 pub(crate) async fn redirected(sandbox: &Sandbox, account: &str) -> Vec<(String, String)> {
     let url = format!("{}{}", sandbox.url(), authorize_path(&authorize_pairs()));
     let to = sandbox.browser().redirect(&url, account).await.unwrap();

@@ -1,4 +1,4 @@
-//! Device login from the first request to tokens, and its refusals.
+//! Device login from the first request to the tokens, and its errors.
 
 use crate::common::*;
 use authd_sandbox::{Config, Sandbox};
@@ -19,7 +19,7 @@ async fn poll(sandbox: &Sandbox, started: &Value) -> Answer {
 }
 
 #[tokio::test]
-async fn a_device_is_signed_in_once_a_person_approves() {
+async fn device_is_signed_in_after_approval() {
     let sandbox = Sandbox::start(Config::default()).await.unwrap();
     let started = start(&sandbox).await;
     assert_eq!(started["interval"], "1", "a string, as the provider sends it");
@@ -30,7 +30,7 @@ async fn a_device_is_signed_in_once_a_person_approves() {
     assert!(!sandbox.approve_device(user_code, "nobody"));
     let pairs = [("user_code", user_code), ("account", "plus")];
     assert_eq!(post_form(&sandbox, "/codex/device", &pairs).await.status, 200);
-    assert!(!sandbox.approve_device(user_code, "plus"), "it is decided already");
+    assert!(!sandbox.approve_device(user_code, "plus"), "the login is already approved");
 
     let approved = poll(&sandbox, &started).await.json();
     let verifier = approved["code_verifier"].as_str().unwrap();
@@ -43,7 +43,7 @@ async fn a_device_is_signed_in_once_a_person_approves() {
 }
 
 #[tokio::test]
-async fn a_device_code_cannot_be_redeemed_as_a_browsers() {
+async fn device_code_cannot_be_redeemed_with_the_browser_redirect() {
     let sandbox = Sandbox::start(Config::default()).await.unwrap();
     let started = start(&sandbox).await;
     assert!(sandbox.approve_device(started["user_code"].as_str().unwrap(), "plus"));
@@ -54,7 +54,7 @@ async fn a_device_code_cannot_be_redeemed_as_a_browsers() {
 }
 
 #[tokio::test]
-async fn denied_unknown_and_switched_off() {
+async fn denied_unknown_and_disabled_logins_fail() {
     let sandbox = Sandbox::start(Config::default()).await.unwrap();
     let started = start(&sandbox).await;
     assert!(sandbox.deny_device(started["user_code"].as_str().unwrap()));

@@ -1,4 +1,4 @@
-//! Every fault does what it says, and the log tells what came.
+//! Faults, recorded requests and control endpoints.
 
 use std::time::Duration;
 
@@ -6,11 +6,11 @@ use crate::common::*;
 use authd_sandbox::{Config, Fault, Route, Sandbox};
 use serde_json::json;
 
-/// A bound against hanging.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// Longest time of an operation.
+const TIMEOUT: Duration = Duration::from_secs(60);
 
 #[tokio::test]
-async fn refusals_on_demand_change_nothing_and_end() {
+async fn error_faults_change_nothing_and_end() {
     let sandbox = Sandbox::start(Config::default()).await.unwrap();
     let token = sign_in(&sandbox, "plus").await["refresh_token"].clone();
     let slow_down = Fault::Status { status: 503, body: "{}".into(), retry_after: Some(7) };
@@ -32,12 +32,12 @@ async fn refusals_on_demand_change_nothing_and_end() {
     let body = refresh_body(&token).to_string();
     let json = [("content-type", "application/json")];
     call(&sandbox, "POST", "/oauth/token", &json, body).await.unwrap_err();
-    assert_eq!(refresh(&sandbox, &token).await.status, 200, "the token was not spent");
+    assert_eq!(refresh(&sandbox, &token).await.status, 200, "the token was not rotated");
     assert_eq!(sandbox.count(Route::Refresh), 7);
 }
 
 #[tokio::test]
-async fn a_lost_answer_has_spent_the_token() {
+async fn lost_response_has_rotated_the_token() {
     let sandbox = Sandbox::start(Config::default()).await.unwrap();
     let token = sign_in(&sandbox, "plus").await["refresh_token"].clone();
     sandbox.faults().push(Route::Refresh, Fault::DropAfterCommit);
@@ -48,7 +48,7 @@ async fn a_lost_answer_has_spent_the_token() {
 }
 
 #[tokio::test]
-async fn a_stalled_request_goes_on_when_it_is_released() {
+async fn stalled_request_continues_after_the_release() {
     let sandbox = Sandbox::start(Config::default()).await.unwrap();
     let token = sign_in(&sandbox, "plus").await["refresh_token"].clone();
     for (n, fault) in [Fault::Stall, Fault::StallAfterCommit].into_iter().enumerate() {
@@ -60,22 +60,24 @@ async fn a_stalled_request_goes_on_when_it_is_released() {
             sandbox.faults().release();
         };
         let (answer, ()) =
-            tokio::time::timeout(PATIENCE, async { tokio::join!(refresh(&sandbox, &token), release) })
+            tokio::time::timeout(TIMEOUT, async { tokio::join!(refresh(&sandbox, &token), release) })
                 .await
-                .expect("the release reached it");
+                .expect("the request was released");
         assert_eq!(answer.status, 200);
     }
 }
 
 #[tokio::test]
-async fn a_stream_can_be_cut_and_held() {
+async fn stream_can_be_truncated_and_held() {
     let sandbox = Sandbox::start(Config::default()).await.unwrap();
     let key = format!("Bearer {}", sandbox.issue_api_key("business"));
     let key = [("authorization", key.as_str())];
     let body = json!({"model": "gpt-5.5", "input": "2+2", "stream": true});
     sandbox.faults().push(Route::ApiResponses, Fault::TruncateStream);
     let cut = post_json(&sandbox, "/v1/responses", &key, &body).await;
-    assert!(!cut.whole && cut.body.contains("response.created") && !cut.body.contains("response.completed"));
+    assert!(
+        !cut.complete && cut.body.contains("response.created") && !cut.body.contains("response.completed")
+    );
 
     sandbox.faults().push(Route::ApiResponses, Fault::HoldStream);
     let release = async {
@@ -83,12 +85,12 @@ async fn a_stream_can_be_cut_and_held() {
         sandbox.faults().release();
     };
     let ask = post_json(&sandbox, "/v1/responses", &key, &body);
-    let (held, ()) = tokio::time::timeout(PATIENCE, async { tokio::join!(ask, release) }).await.unwrap();
-    assert!(held.whole && held.body.contains("response.completed"));
+    let (held, ()) = tokio::time::timeout(TIMEOUT, async { tokio::join!(ask, release) }).await.unwrap();
+    assert!(held.complete && held.body.contains("response.completed"));
 }
 
 #[tokio::test]
-async fn a_paused_sandbox_refuses_connections_and_comes_back_on_its_port() {
+async fn paused_sandbox_refuses_connections_and_resumes_on_its_port() {
     let sandbox = Sandbox::start(Config::default()).await.unwrap();
     let token = sign_in(&sandbox, "plus").await["refresh_token"].clone();
     for _ in 0..3 {
@@ -98,11 +100,11 @@ async fn a_paused_sandbox_refuses_connections_and_comes_back_on_its_port() {
         sandbox.resume().await;
         assert_eq!(get(&sandbox, "/v1/models", &[]).await.status, 401);
     }
-    assert_eq!(refresh(&sandbox, &token).await.status, 200, "it remembers");
+    assert_eq!(refresh(&sandbox, &token).await.status, 200, "the tokens stay valid");
 }
 
 #[tokio::test]
-async fn the_log_keeps_requests_as_they_came() {
+async fn requests_are_recorded_as_received() {
     let sandbox = Sandbox::start(Config::default()).await.unwrap();
     let headers = [("x-second", "2"), ("Authorization", "Bearer x"), ("a-last", "3")];
     call(&sandbox, "GET", "/v1/models?a=b%20c", &headers, "").await.unwrap();
@@ -116,7 +118,7 @@ async fn the_log_keeps_requests_as_they_came() {
 }
 
 #[tokio::test]
-async fn the_switches_work_over_http_and_not_for_web_pages() {
+async fn control_endpoints_reject_web_pages() {
     let sandbox = Sandbox::start(Config::default()).await.unwrap();
     let token = sign_in(&sandbox, "plus").await["refresh_token"].clone();
     let order = json!({"route": "refresh", "fault": "status", "status": 500});

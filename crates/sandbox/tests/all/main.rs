@@ -1,4 +1,5 @@
-//! The sandbox, asked over real connections: that it answers as the provider does, and refuses as it does.
+//! Tests of the sandbox over real connections: its responses and its errors are those of the
+//! provider.
 
 #![cfg(test)]
 

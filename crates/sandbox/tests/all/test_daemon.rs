@@ -1,4 +1,4 @@
-//! A test daemon reports a daemon that does not live.
+//! A test daemon reports a daemon that exits.
 
 use authd_sandbox::{
     Config, Sandbox,
@@ -7,7 +7,7 @@ use authd_sandbox::{
 
 #[tokio::test]
 #[should_panic(expected = "the daemon ended")]
-async fn a_daemon_that_ends_at_once_is_reported() {
+async fn daemon_that_exits_at_once_is_reported() {
     let sandbox = Sandbox::start(Config::default()).await.unwrap();
     TestDaemon::start(TestDaemonConfig::new("/bin/false", &sandbox)).await;
 }

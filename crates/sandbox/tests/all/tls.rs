@@ -1,4 +1,4 @@
-//! TLS mode: the real names, and each path on its own host only.
+//! TLS mode: the real host names, and each path on its own host only.
 
 use crate::common::*;
 use authd_sandbox::{Config, Sandbox, Tls};
@@ -13,7 +13,7 @@ async fn sandbox() -> Sandbox {
 }
 
 #[tokio::test]
-async fn a_path_is_served_under_its_own_name_only() {
+async fn path_is_served_by_its_own_host_only() {
     let sandbox = sandbox().await;
     assert!(sandbox.ca_pem().unwrap().starts_with("-----BEGIN CERTIFICATE-----"));
     let path = authorize_path(&authorize_pairs());
@@ -27,7 +27,7 @@ async fn a_path_is_served_under_its_own_name_only() {
 }
 
 #[tokio::test]
-async fn the_proxy_knows_three_names() {
+async fn proxy_accepts_three_hosts() {
     let sandbox = sandbox().await;
     let proxy = sandbox.proxy_url().unwrap();
     let connect = |target: &'static str| {

@@ -1,5 +1,5 @@
-//! A thousand clients meet an expired token, and a provider that takes its time: how much later than the
-//! provider's answer the last of them has his, and how many refreshes it cost.
+//! A thousand clients request headers while the token is expired and the provider is slow: the time
+//! from the provider's response to the last client's response, and the number of refreshes.
 
 use std::time::{Duration, Instant};
 
@@ -10,8 +10,8 @@ use authd_sandbox::{
 
 use super::{
     Binaries,
-    figure::{Figure, Rounds},
-    load::Link,
+    connection::Connection,
+    metric::{Metric, Samples},
 };
 
 const PATH: &str = "/v1/profiles/-/headers";
@@ -19,12 +19,12 @@ const ROUNDS: usize = 5;
 const CLIENTS: usize = 1_000;
 const LATENCY: Duration = Duration::from_millis(300);
 
-pub(crate) async fn measure(binaries: &Binaries) -> anyhow::Result<Vec<Figure>> {
+pub(crate) async fn measure(binaries: &Binaries) -> anyhow::Result<Vec<Metric>> {
     rustix::process::setrlimit(rustix::process::Resource::Nofile, {
         let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile);
         rustix::process::Rlimit { current: limit.maximum, maximum: limit.maximum }
     })?;
-    let (mut late, mut refreshes) = (Rounds::default(), Rounds::default());
+    let (mut delays, mut refreshes) = (Samples::default(), Samples::default());
     for _ in 0..ROUNDS {
         let short = [Account::plus().with_lifetime(Duration::from_secs(1))];
         let sandbox = Sandbox::start(Config::with_accounts(short)).await?;
@@ -36,35 +36,35 @@ pub(crate) async fn measure(binaries: &Binaries) -> anyhow::Result<Vec<Figure>> 
         }
         sandbox.faults().push(Route::Refresh, Fault::delay(LATENCY));
         let socket = daemon.socket();
-        let took = tokio::task::spawn_blocking(move || ask_all(&socket)).await??;
-        late.push(took.saturating_sub(LATENCY).as_secs_f64() * 1e3);
+        let elapsed = tokio::task::spawn_blocking(move || request_all(&socket)).await??;
+        delays.push(elapsed.saturating_sub(LATENCY).as_secs_f64() * 1e3);
         refreshes.push(f64::from(u32::try_from(sandbox.count(Route::Refresh))?));
     }
     let milliseconds = LATENCY.as_millis();
     Ok(vec![
-        Figure::alone(
+        Metric::single(
             format!(
-                "{CLIENTS} clients connect and ask with an expired token, the provider takes \
-                 {milliseconds} ms: the last answer, beyond those"
+                "{CLIENTS} clients connect and request headers, the token is expired, the provider \
+                 needs {milliseconds} ms: time from then to the last response"
             ),
             "ms",
-            late,
+            delays,
             50.0,
         ),
-        Figure::alone("refreshes that this cost", "calls", refreshes, 1.0),
+        Metric::single("refreshes for these clients", "calls", refreshes, 1.0),
     ])
 }
 
-fn ask_all(socket: &std::path::Path) -> std::io::Result<Duration> {
-    let begun = Instant::now();
-    let mut links = Vec::with_capacity(CLIENTS);
+fn request_all(socket: &std::path::Path) -> std::io::Result<Duration> {
+    let started = Instant::now();
+    let mut connections = Vec::with_capacity(CLIENTS);
     for _ in 0..CLIENTS {
-        let mut link = Link::open(socket, PATH)?;
-        link.ask()?;
-        links.push(link);
+        let mut connection = Connection::open(socket, PATH)?;
+        connection.send()?;
+        connections.push(connection);
     }
-    for link in &mut links {
-        link.take()?;
+    for connection in &mut connections {
+        connection.receive()?;
     }
-    Ok(begun.elapsed())
+    Ok(started.elapsed())
 }

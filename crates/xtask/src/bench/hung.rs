@@ -1,5 +1,5 @@
-//! Reading a valid token while everything else hangs: a refresh that is never answered, a store that never
-//! returns, and two hundred connections that stop in the middle of a request's head; beside a quiet daemon.
+//! Reading a valid token while a refresh gets no response, the store hangs, and two hundred
+//! connections stay in the middle of a request head. The baseline is an idle daemon.
 
 use std::{io::Write, os::unix::net::UnixStream};
 
@@ -10,44 +10,45 @@ use authd_sandbox::{
 
 use super::{
     Binaries,
-    figure::{Figure, Rounds, Target},
-    load::{Link, latencies, on_core, quantile},
-    program::keep_on,
+    connection::{Connection, latencies, on_core, percentile},
+    metric::{Metric, Samples, Target},
+    program::pin_process,
 };
 
 const PATH: &str = "/v1/profiles/-/headers";
 const ROUNDS: usize = 9;
 const HALF_OPEN: usize = 200;
 
-pub(crate) async fn measure(binaries: &Binaries) -> anyhow::Result<Vec<Figure>> {
+pub(crate) async fn measure(binaries: &Binaries) -> anyhow::Result<Vec<Metric>> {
     let sandbox = Sandbox::start(authd_sandbox::Config::default()).await?;
-    let quiet = TestDaemon::start(TestDaemonConfig::new(&binaries.authd, &sandbox)).await;
-    let moods = tempfile::tempdir()?;
-    let mood = moods.path().join("mood");
-    let patient =
+    let idle = TestDaemon::start(TestDaemonConfig::new(&binaries.authd, &sandbox)).await;
+    let control_dir = tempfile::tempdir()?;
+    let control_file = control_dir.path().join("control");
+    let timeouts =
         "[socket]\nheader_timeout = \"2m\"\n[refresh]\nwait = \"2m\"\n[network]\ntimeout = \"2m\"\n";
-    let config = TestDaemonConfig::new(&binaries.authd, &sandbox).toml(patient);
+    let config = TestDaemonConfig::new(&binaries.authd, &sandbox).toml(timeouts);
     let daemon = TestDaemon::start(config).await;
-    // [store] is the daemon's own table, and it has no key for this.
+    // The test daemon writes the [store] table itself, and has no option for this key.
     let text = std::fs::read_to_string(daemon.config())?;
-    let line = format!("kind = \"memory\"\nmemory_control = \"{}\"", mood.display());
+    let line = format!("kind = \"memory\"\nmemory_control = \"{}\"", control_file.display());
     std::fs::write(daemon.config(), text.replace("kind = \"memory\"", &line))?;
     let mut daemon = daemon;
     daemon.restart().await;
-    for one in [&quiet, &daemon] {
-        one.sign_in("default", "plus").await;
-        keep_on(one.pid().unwrap_or_default(), 0);
+    for target in [&idle, &daemon] {
+        target.sign_in("default", "plus").await;
+        pin_process(target.pid().unwrap_or_default(), 0);
     }
     sandbox.faults().push_times(Route::Refresh, Fault::Stall, usize::MAX);
     let refresh = async {
-        let refused = daemon.try_request("POST", "/v1/profiles/-/refresh", &[], "{}").await;
-        anyhow::bail!("the refresh ended: {refused:?}")
+        let result = daemon.try_request("POST", "/v1/profiles/-/refresh", &[], "{}").await;
+        anyhow::bail!("the refresh ended: {result:?}")
     };
     let measured = async {
-        // The daemon notes that it refreshes before it does; only then may the store hang.
+        // The daemon writes an intent to the store before a refresh, so the store may hang only
+        // later.
         sandbox.wait_for(Route::Refresh, 1).await;
-        std::fs::write(&mood, "hang")?;
-        // Another sign-in's record meets the store.
+        std::fs::write(&control_file, "hang")?;
+        // A save of another profile blocks the store.
         let body = r#"{"api_key": "sk-of-ones-own"}"#;
         let save = daemon.open("PUT", "/v1/profiles/other/api-key", &[], body);
         let save = tokio::time::timeout(std::time::Duration::from_millis(200), save).await;
@@ -60,23 +61,23 @@ pub(crate) async fn measure(binaries: &Binaries) -> anyhow::Result<Vec<Figure>> 
             })
             .collect();
         let half_open = half_open?;
-        let mut rounds = [Rounds::default(), Rounds::default()];
+        let mut rounds = [Samples::default(), Samples::default()];
         for _ in 0..ROUNDS {
-            for (which, one) in [&daemon, &quiet].into_iter().enumerate() {
-                let socket = one.socket();
-                let times = on_core(0, || latencies(&mut [Link::open(&socket, PATH)?], 20_000))?;
-                rounds[which].push(quantile(&times, 99));
+            for (index, target) in [&daemon, &idle].into_iter().enumerate() {
+                let socket = target.socket();
+                let times = on_core(0, || latencies(&mut [Connection::open(&socket, PATH)?], 20_000))?;
+                rounds[index].push(percentile(&times, 99));
             }
         }
         drop(half_open);
         Ok(rounds)
     };
-    let [ours, quiet] = tokio::select! {
+    let [busy, idle] = tokio::select! {
         rounds = measured => rounds?,
         ended = refresh => ended?,
     };
-    let what = format!(
-        "headers while a refresh hangs, the store hangs and {HALF_OPEN} connections are half open: p99"
+    let name = format!(
+        "headers while a refresh hangs, the store hangs and {HALF_OPEN} requests are incomplete: p99"
     );
-    Ok(vec![Figure::beside(what, "µs", ours, ("a quiet daemon", quiet), Target::RatioAtMost(2.0))])
+    Ok(vec![Metric::compared(name, "µs", busy, ("idle daemon", idle), Target::RatioAtMost(2.0))])
 }

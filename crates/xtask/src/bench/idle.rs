@@ -1,4 +1,4 @@
-//! A minute in which nothing is due, with ten people signed in.
+//! Wake-ups, processor time and memory in a minute without work, with ten profiles.
 
 use std::time::Duration;
 
@@ -9,25 +9,25 @@ use authd_sandbox::{
 
 use super::{
     Binaries,
-    figure::Figure,
-    program::{activity, resident},
+    metric::Metric,
+    program::{activity, anonymous, resident},
 };
 
 const PROFILES: usize = 10;
 const SPAN: Duration = Duration::from_secs(60);
 
-pub(crate) async fn measure(binaries: &Binaries) -> anyhow::Result<Vec<Figure>> {
+pub(crate) async fn measure(binaries: &Binaries) -> anyhow::Result<Vec<Metric>> {
     let sandbox = Sandbox::start(authd_sandbox::Config::default()).await?;
     let mut daemon = TestDaemon::start(TestDaemonConfig::new(&binaries.authd, &sandbox).store("file")).await;
     for number in 0..PROFILES {
         daemon.sign_in(&format!("p{number}"), "plus").await;
     }
-    // As it is every day: started with the profiles, not signed in to.
+    // The usual case: the daemon loads the profiles at its start.
     daemon.restart().await;
     for number in 0..PROFILES {
         daemon.get(&format!("/v1/profiles/p{number}/headers")).await;
     }
-    // What the first answers set off is done in a moment; that moment is not idle.
+    // Waits for the work after the first responses.
     tokio::time::sleep(Duration::from_secs(2)).await;
     let pid = daemon.pid().unwrap_or_default();
     let (switches, nanoseconds) = activity(pid)?;
@@ -35,18 +35,19 @@ pub(crate) async fn measure(binaries: &Binaries) -> anyhow::Result<Vec<Figure>> 
     let (later, spent) = activity(pid)?;
     let seconds = SPAN.as_secs();
     Ok(vec![
-        Figure::alone(
-            format!("wake-ups in {seconds} s with nothing due, {PROFILES} profiles, no watchdog"),
+        Metric::single(
+            format!("wake-ups in {seconds} s without work, {PROFILES} profiles, no watchdog"),
             "times",
             (later - switches).into(),
             0.0,
         ),
-        Figure::alone("processor time in that span", "ms", ((spent - nanoseconds) / 1e6).into(), 0.0),
-        Figure::alone(
+        Metric::single("processor time in these seconds", "ms", ((spent - nanoseconds) / 1e6).into(), 0.0),
+        Metric::single(
             format!("memory with {PROFILES} profiles (RSS)"),
             "MB",
             (resident(pid)? / 1e6).into(),
-            6.5,
+            10.0,
         ),
+        Metric::single("private memory of these (RssAnon)", "MB", (anonymous(pid)? / 1e6).into(), 1.6),
     ])
 }

@@ -1,4 +1,4 @@
-//! A process under measurement: a floor of ours, or a test daemon; what the system says of it.
+//! Processes of the benchmark: starting a baseline, and reading what /proc says about a process.
 
 use std::{
     fs, io,
@@ -11,31 +11,31 @@ use std::{
 use anyhow::{Context, bail};
 use tempfile::TempDir;
 
-use super::load::pin;
+use super::connection::pin;
 
-/// How long a floor may take to listen.
-const START: Duration = Duration::from_secs(10);
+/// Longest time until a baseline listens.
+const START_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// A floor that serves a socket of its own; it ends when it is dropped.
-pub(crate) struct Floor {
+/// A running baseline that serves a Unix socket. Dropping it kills the process.
+pub(crate) struct Baseline {
     pub(crate) child: Child,
     dir: TempDir,
 }
 
-impl Floor {
-    /// Starts it, and returns when its socket answers.
+impl Baseline {
+    /// Starts the program, and returns when its socket accepts connections.
     pub(crate) fn start(program: &Path, args: &[String]) -> anyhow::Result<Self> {
         let dir = tempfile::tempdir()?;
         let child = Command::new(program).arg(dir.path().join("socket")).args(args).spawn()?;
-        let floor = Self { child, dir };
-        let deadline = Instant::now() + START;
-        while UnixStream::connect(floor.socket()).is_err() {
+        let baseline = Self { child, dir };
+        let deadline = Instant::now() + START_TIMEOUT;
+        while UnixStream::connect(baseline.socket()).is_err() {
             if Instant::now() > deadline {
                 bail!("{} does not listen", program.display());
             }
             std::thread::sleep(Duration::from_millis(2));
         }
-        Ok(floor)
+        Ok(baseline)
     }
 
     pub(crate) fn socket(&self) -> PathBuf {
@@ -43,34 +43,34 @@ impl Floor {
     }
 }
 
-impl Drop for Floor {
+impl Drop for Baseline {
     fn drop(&mut self) {
-        // It may have ended by itself.
+        // An error means that the process has already exited.
         drop(self.child.kill());
         drop(self.child.wait());
     }
 }
 
-/// Keeps a process, with all its threads, on one core.
-pub(crate) fn keep_on(pid: u32, core: usize) {
+/// Pins all threads of a process to one core.
+pub(crate) fn pin_process(pid: u32, core: usize) {
     for (_, thread) in threads(pid).unwrap_or_default() {
         pin(rustix::thread::Pid::from_raw(thread), core);
     }
 }
 
-/// What a process takes: pages that are its own and in memory, in bytes.
+/// The resident memory of a process (RSS), in bytes.
 pub(crate) fn resident(pid: u32) -> anyhow::Result<f64> {
     kib(pid, "VmRSS:")
 }
 
-/// What of that is in no file: heap, stacks, buffers; in bytes.
+/// The resident anonymous memory: heap, stacks and buffers, in bytes.
 pub(crate) fn anonymous(pid: u32) -> anyhow::Result<f64> {
     kib(pid, "RssAnon:")
 }
 
-/// The most it took while something was done, in bytes.
+/// The peak of the resident memory while `work` runs, in bytes.
 pub(crate) fn peak_during(pid: u32, work: impl FnOnce() -> anyhow::Result<()>) -> anyhow::Result<f64> {
-    // Sets the peak back to what is taken now (proc_pid_clear_refs(5)).
+    // Resets the peak to the current value (proc_pid_clear_refs(5)).
     fs::write(format!("/proc/{pid}/clear_refs"), "5")?;
     work()?;
     kib(pid, "VmHWM:")
@@ -81,14 +81,15 @@ fn kib(pid: u32, key: &str) -> anyhow::Result<f64> {
     Ok(number(&status, key).with_context(|| format!("no {key}"))? * 1024.0)
 }
 
-/// How often all threads were put on a processor, and how many nanoseconds they had there.
+/// The number of voluntary context switches of all threads, and their processor time in
+/// nanoseconds.
 pub(crate) fn activity(pid: u32) -> anyhow::Result<(f64, f64)> {
     let (mut switches, mut nanoseconds) = (0.0, 0.0);
     for (path, _) in threads(pid)? {
         let status = fs::read_to_string(path.join("status"))?;
-        switches += number(&status, "voluntary_ctxt_switches:").context("no switches")?;
-        let spent = fs::read_to_string(path.join("schedstat"))?;
-        nanoseconds += spent.split(' ').next().context("no time")?.parse::<f64>()?;
+        switches += number(&status, "voluntary_ctxt_switches:").context("no context switches")?;
+        let schedstat = fs::read_to_string(path.join("schedstat"))?;
+        nanoseconds += schedstat.split(' ').next().context("no processor time")?.parse::<f64>()?;
     }
     Ok((switches, nanoseconds))
 }
@@ -103,12 +104,12 @@ fn number(status: &str, key: &str) -> Option<f64> {
     line.split_whitespace().next()?.parse().ok()
 }
 
-/// How long a program takes from its start to its end; it must end well.
+/// Runs a program, which must succeed, and returns the time from its start to its exit.
 pub(crate) fn run_time(program: &Path, args: &[&str], env: &[(String, String)]) -> anyhow::Result<Duration> {
     let mut command = Command::new(program);
     command.args(args).env_clear().envs(env.iter().cloned()).stdin(Stdio::null()).stdout(Stdio::null());
-    let begun = Instant::now();
+    let started = Instant::now();
     let status = command.status().with_context(|| program.display().to_string())?;
-    let took = begun.elapsed();
-    if status.success() { Ok(took) } else { bail!("{} ended with {status}", program.display()) }
+    let elapsed = started.elapsed();
+    if status.success() { Ok(elapsed) } else { bail!("{} failed: {status}", program.display()) }
 }

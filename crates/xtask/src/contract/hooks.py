@@ -1,18 +1,18 @@
-"""Keeps the files that a generated request names inside the directory that the daemon was given."""
+"""Keeps file paths of generated requests inside the directory of the test daemon."""
 
 import os
 
 import schemathesis
 
-HOUSE = os.environ["AUTHD_HOUSE"]
+DIRECTORY = os.environ["AUTHD_TEST_DIR"]
 
 
 @schemathesis.hook
 def before_call(context, case, kwargs):
-    """A path from the root becomes one below the directory of the daemon; everything else stays as it was made."""
+    """Moves an absolute path below the directory of the daemon; keeps all other values."""
     if isinstance(case.body, dict):
         for key in ("path", "home"):
-            named = case.body.get(key)
-            if isinstance(named, str) and named.startswith("/"):
-                parts = [part for part in named.split("/") if part not in ("", ".", "..")]
-                case.body[key] = "/".join([HOUSE, *parts]) if parts else HOUSE
+            path = case.body.get(key)
+            if isinstance(path, str) and path.startswith("/"):
+                parts = [part for part in path.split("/") if part not in ("", ".", "..")]
+                case.body[key] = "/".join([DIRECTORY, *parts]) if parts else DIRECTORY

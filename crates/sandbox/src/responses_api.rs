@@ -1,5 +1,5 @@
-//! What the model says, in the Responses API's shapes: one JSON object, or a stream of server-sent events.
-//! The model can add, subtract and multiply two small whole numbers, and is polite about everything else.
+//! The answers of the simulated model in the formats of the Responses API: a JSON object, or a
+//! stream of server-sent events. The model adds, subtracts and multiplies two small integers.
 
 use std::time::SystemTime;
 
@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 
 use crate::tokens;
 
-/// One question with its answer, and the ids that tie the events together.
+/// A question with its answer, and the ids that the events share.
 pub(crate) struct Turn {
     id: String,
     item_id: String,
@@ -25,7 +25,7 @@ pub(crate) struct Turn {
 }
 
 impl Turn {
-    /// Answers the last user message of an input, which is a string or a list of items.
+    /// Answers the last message of the user in an input, which is a string or a list of items.
     pub(crate) fn new(model: Option<&str>, input: &Value) -> Self {
         let question = last_user_text(input);
         Self {
@@ -53,16 +53,16 @@ impl Turn {
         response
     }
 
-    /// The response's id.
+    /// The id of the response.
     pub(crate) fn id(&self) -> &str {
         &self.id
     }
 
     /// The events of a streamed answer, in order.
     pub(crate) fn events(&self) -> Vec<Value> {
-        let at = json!({"item_id": self.item_id, "output_index": 0, "content_index": 0});
+        let location = json!({"item_id": self.item_id, "output_index": 0, "content_index": 0});
         let in_part = |kind: &str, name: &str, value: Value| {
-            let mut event = at.clone();
+            let mut event = location.clone();
             event["type"] = json!(kind);
             event[name] = value;
             event
@@ -104,7 +104,7 @@ impl Turn {
     }
 }
 
-/// The answer as server-sent events, each in a chunk of its own.
+/// The answer as server-sent events, each in its own chunk.
 pub(crate) fn stream(turn: &Turn) -> Response {
     let chunk = |event: Value| {
         let name = event["type"].as_str().unwrap_or_default();
@@ -153,7 +153,7 @@ fn sum(text: &str) -> Option<(i64, char, i64, i64)> {
         let digits = left.chars().rev().take_while(char::is_ascii_digit).count();
         let right = text[at + sign.len_utf8()..].trim_start();
         let end = right.find(|c: char| !c.is_ascii_digit()).unwrap_or(right.len());
-        // Numbers too long to be small are not read, so nothing here can overflow.
+        // Long numbers are skipped, so that no operation overflows.
         if digits > 9 || end > 9 {
             continue;
         }
@@ -174,7 +174,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn it_reckons_what_it_can_and_is_polite_about_the_rest() {
+    fn model_calculates_with_two_small_integers() {
         for (question, result) in [
             ("What is 2+2?", Some(4)),
             ("17+25", Some(42)),
@@ -189,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn the_last_user_message_is_the_question() {
+    fn last_message_of_the_user_is_the_question() {
         let message = |role: &str, text: &str| json!({"type": "message", "role": role, "content": [{"type": "input_text", "text": text}]});
         let input = json!([message("user", "1+1"), message("assistant", "2"), message("user", "2+3")]);
         assert_eq!(last_user_text(&input), "2+3");

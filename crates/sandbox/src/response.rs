@@ -1,5 +1,4 @@
-//! The shapes of the provider's answers: errors of the API, details of the ChatGPT backend, pages for people.
-//! Which answer is given when is decided elsewhere.
+//! The formats of responses: errors of the API, errors of the ChatGPT backend, and web pages.
 
 use axum::{
     Json,
@@ -9,25 +8,26 @@ use http::StatusCode;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-/// An answer that ends a handler early, with `?`. Boxed, since an answer is large and a refusal is rare.
-pub(crate) struct Refusal(Box<Response>);
+/// An error of a handler, which is its response. Boxed because a response is large.
+pub(crate) struct ErrorResponse(Box<Response>);
 
-/// What a handler returns that refuses with `?`.
-pub(crate) type Answer = Result<Response, Refusal>;
+/// The result of a handler that returns errors with `?`.
+pub(crate) type HandlerResult = Result<Response, ErrorResponse>;
 
-impl From<Response> for Refusal {
+impl From<Response> for ErrorResponse {
     fn from(response: Response) -> Self {
         Self(Box::new(response))
     }
 }
 
-impl IntoResponse for Refusal {
+impl IntoResponse for ErrorResponse {
     fn into_response(self) -> Response {
         *self.0
     }
 }
 
-/// The error object of the auth server and of the API, its members in the provider's order.
+/// The error object of the auth server and of the API, with its members in the order of the
+/// provider.
 pub(crate) fn error(status: StatusCode, code: &str, message: &str) -> Response {
     #[derive(Serialize)]
     struct Body<'a> {
@@ -44,22 +44,22 @@ pub(crate) fn error(status: StatusCode, code: &str, message: &str) -> Response {
     (status, Json(Body { error })).into_response()
 }
 
-/// The ChatGPT backend's short refusal: `{"detail": …}`.
+/// An error of the ChatGPT backend: `{"detail": …}`.
 pub(crate) fn detail(status: StatusCode, detail: &str) -> Response {
     json_with(status, &json!({"detail": detail}))
 }
 
-/// The ChatGPT backend's refusal of a token.
+/// The error of the ChatGPT backend for an invalid token.
 pub(crate) fn detail_code(code: &str, message: &str) -> Response {
     json_with(StatusCode::UNAUTHORIZED, &json!({"detail": {"code": code, "message": message}}))
 }
 
-/// Any JSON with any status.
+/// A JSON response.
 pub(crate) fn json_with(status: StatusCode, body: &Value) -> Response {
     (status, Json(body)).into_response()
 }
 
-/// A small page for a person.
+/// A web page.
 pub(crate) fn page(status: StatusCode, title: &str, body: &str) -> Response {
     let title = escape(title);
     let html = format!(
@@ -69,18 +69,18 @@ pub(crate) fn page(status: StatusCode, title: &str, body: &str) -> Response {
     (status, Html(html)).into_response()
 }
 
-/// Text made safe to stand in HTML, in an attribute too.
+/// Escapes text for HTML, including attributes.
 pub(crate) fn escape(text: &str) -> String {
-    let mut safe = String::with_capacity(text.len());
+    let mut escaped = String::with_capacity(text.len());
     for character in text.chars() {
         match character {
-            '&' => safe.push_str("&amp;"),
-            '<' => safe.push_str("&lt;"),
-            '>' => safe.push_str("&gt;"),
-            '"' => safe.push_str("&quot;"),
-            '\'' => safe.push_str("&#39;"),
-            other => safe.push(other),
+            '&' => escaped.push_str("&amp;"),
+            '<' => escaped.push_str("&lt;"),
+            '>' => escaped.push_str("&gt;"),
+            '"' => escaped.push_str("&quot;"),
+            '\'' => escaped.push_str("&#39;"),
+            other => escaped.push(other),
         }
     }
-    safe
+    escaped
 }

@@ -1,5 +1,5 @@
-//! What every request passes on its way in: it is read within bounds, checked for the right host, recorded, and
-//! perhaps troubled by a fault. It knows no endpoint by itself.
+//! The middleware of all routes. It reads the body within limits, checks the host, records the
+//! request, and applies a fault.
 
 use std::{sync::Arc, time::Duration};
 
@@ -14,25 +14,25 @@ use futures_util::{StreamExt as _, stream};
 use http::{HeaderMap, Method, StatusCode, header};
 use serde_json::json;
 
-use crate::{Fault, Recorded, Route, Shared, faults::Hold, reply};
+use crate::{Fault, Recorded, Route, Shared, faults::ReleaseSignal, response};
 
-/// The largest request body that is read, in bytes.
+/// Largest request body, in bytes.
 const MAX_BODY: usize = 64 * 1024 * 1024;
-/// How long a request body may take to arrive.
-const BODY_TIME: Duration = Duration::from_secs(120);
+/// Longest time for receiving a request body.
+const BODY_TIMEOUT: Duration = Duration::from_secs(120);
 
-/// A mark on an answer that must not be sent: the connection is closed instead.
+/// An extension of a response that must not be sent: the connection is closed instead.
 #[derive(Clone, Copy)]
-pub(crate) struct HangUp;
+pub(crate) struct CloseConnection;
 
-/// The middleware around all routes.
-pub(crate) async fn gate(State(shared): State<Arc<Shared>>, request: Request, next: Next) -> Response {
+/// Handles a request.
+pub(crate) async fn handle(State(shared): State<Arc<Shared>>, request: Request, next: Next) -> Response {
     let (parts, body) = request.into_parts();
-    let Ok(read) = tokio::time::timeout(BODY_TIME, to_bytes(body, MAX_BODY)).await else {
-        return reply::detail(StatusCode::REQUEST_TIMEOUT, "The body did not arrive in time");
+    let Ok(read) = tokio::time::timeout(BODY_TIMEOUT, to_bytes(body, MAX_BODY)).await else {
+        return response::detail(StatusCode::REQUEST_TIMEOUT, "The body did not arrive in time");
     };
     let Ok(body) = read else {
-        return reply::detail(StatusCode::PAYLOAD_TOO_LARGE, "The body is too large");
+        return response::detail(StatusCode::PAYLOAD_TOO_LARGE, "The body is too large");
     };
     let route = Route::of(parts.method == Method::GET, parts.uri.path(), &String::from_utf8_lossy(&body));
     let recorded = Recorded::new(route, &parts.method, &parts.uri, &parts.headers, &body);
@@ -42,39 +42,45 @@ pub(crate) async fn gate(State(shared): State<Arc<Shared>>, request: Request, ne
         return next.run(request).await;
     }
 
-    // The hold is taken before the record can be seen, so that no release is missed.
-    let hold = shared.faults.hold();
+    // Created before the request is recorded, so that no release is missed.
+    let release = shared.faults.release_signal();
     let fault = shared.faults.take(route);
     shared.log.push(recorded);
     if misdirected {
-        return reply::detail(StatusCode::MISDIRECTED_REQUEST, "This host does not serve this path");
+        return response::detail(StatusCode::MISDIRECTED_REQUEST, "This host does not serve this path");
     }
     match fault {
-        Some(fault) => troubled(fault, hold, route, request, next).await,
+        Some(fault) => apply_fault(fault, release, route, request, next).await,
         None => next.run(request).await,
     }
 }
 
-async fn troubled(fault: Fault, mut hold: Hold, route: Route, request: Request, next: Next) -> Response {
+async fn apply_fault(
+    fault: Fault,
+    mut release: ReleaseSignal,
+    route: Route,
+    request: Request,
+    next: Next,
+) -> Response {
     match fault {
-        Fault::Status { status, body, retry_after } => refusal(status, body, retry_after),
+        Fault::Status { status, body, retry_after } => status_response(status, body, retry_after),
         Fault::Stall => {
-            hold.released().await;
+            release.released().await;
             next.run(request).await
         }
         Fault::StallAfterCommit => {
             let response = next.run(request).await;
-            hold.released().await;
+            release.released().await;
             response
         }
         Fault::Delay { milliseconds } => {
             tokio::time::sleep(Duration::from_millis(milliseconds)).await;
             next.run(request).await
         }
-        Fault::DropBeforeCommit => hang_up(),
+        Fault::DropBeforeCommit => close_connection(),
         Fault::DropAfterCommit => {
             next.run(request).await;
-            hang_up()
+            close_connection()
         }
         Fault::Garbage => {
             Html("<!doctype html><title>Welcome</title><p>Sign in to use this network.</p>").into_response()
@@ -82,36 +88,36 @@ async fn troubled(fault: Fault, mut hold: Hold, route: Route, request: Request, 
         Fault::Unauthorized => unauthorized(route),
         Fault::RateLimited { resets_at } => {
             let error = json!({"type": "usage_limit_reached", "message": "The usage limit has been reached", "plan_type": "plus", "resets_at": resets_at});
-            reply::json_with(StatusCode::TOO_MANY_REQUESTS, &json!({"error": error}))
+            response::json_with(StatusCode::TOO_MANY_REQUESTS, &json!({"error": error}))
         }
         Fault::TruncateStream => {
-            let (mut response, first, _) = halved(next.run(request).await).await;
-            // The pause before the cut lets the server send what it has; an error at once would throw that away.
+            let (mut response, first, _) = split_body(next.run(request).await).await;
+            // Lets the server send the first half; an immediate error would discard it.
             let cut = stream::once(async {
                 tokio::task::yield_now().await;
-                Err(std::io::Error::other("cut short on demand"))
+                Err(std::io::Error::other("truncated by a fault"))
             });
             *response.body_mut() = Body::from_stream(stream::iter([Ok(first)]).chain(cut));
             response
         }
         Fault::HoldStream => {
-            let (mut response, first, second) = halved(next.run(request).await).await;
+            let (mut response, first, second) = split_body(next.run(request).await).await;
             let rest = stream::once(async move {
-                hold.released().await;
+                release.released().await;
                 second
             });
-            let whole = stream::iter([first]).chain(rest).map(Ok::<Bytes, std::io::Error>);
-            *response.body_mut() = Body::from_stream(whole);
+            let body = stream::iter([first]).chain(rest).map(Ok::<Bytes, std::io::Error>);
+            *response.body_mut() = Body::from_stream(body);
             response
         }
     }
 }
 
-/// Takes an answer apart: without its body (and its length, which will not be kept), and the body in two halves.
-async fn halved(mut response: Response) -> (Response, Bytes, Bytes) {
+/// Splits a response into its head, without `Content-Length`, and two halves of its body.
+async fn split_body(mut response: Response) -> (Response, Bytes, Bytes) {
     let body = std::mem::take(response.body_mut());
     let mut first = to_bytes(body, MAX_BODY).await.unwrap_or_default();
-    // Server-sent events are cut between two events, anything else in the middle.
+    // Server-sent events are split between two events, other bodies in the middle.
     let middle = first.len() / 2;
     let cut =
         first[middle..].windows(2).position(|pair| pair == b"\n\n").map_or(middle, |at| middle + at + 2);
@@ -120,7 +126,7 @@ async fn halved(mut response: Response) -> (Response, Bytes, Bytes) {
     (response, first, second)
 }
 
-fn refusal(status: u16, body: String, retry_after: Option<u64>) -> Response {
+fn status_response(status: u16, body: String, retry_after: Option<u64>) -> Response {
     let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let json = serde_json::from_str::<serde_json::Value>(&body).is_ok();
     let content_type = if json { "application/json" } else { "text/plain; charset=utf-8" };
@@ -134,19 +140,19 @@ fn refusal(status: u16, body: String, retry_after: Option<u64>) -> Response {
 fn unauthorized(route: Route) -> Response {
     const EXPIRED: &str = "Provided authentication token is expired. Please try signing in again.";
     match route.host() {
-        Some("chatgpt.com") => reply::detail_code("token_expired", EXPIRED),
-        _ => reply::error(StatusCode::UNAUTHORIZED, "token_expired", EXPIRED),
+        Some("chatgpt.com") => response::detail_code("token_expired", EXPIRED),
+        _ => response::error(StatusCode::UNAUTHORIZED, "token_expired", EXPIRED),
     }
 }
 
-fn hang_up() -> Response {
+fn close_connection() -> Response {
     let mut response = Response::default();
-    response.extensions_mut().insert(HangUp);
+    response.extensions_mut().insert(CloseConnection);
     response
 }
 
 fn wrong_host(route: Route, headers: &HeaderMap) -> bool {
     let host = headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or("");
     let name = host.rsplit_once(':').map_or(host, |(name, _)| name);
-    route.host().is_some_and(|right| right != name)
+    route.host().is_some_and(|expected| expected != name)
 }

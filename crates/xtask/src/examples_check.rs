@@ -1,0 +1,262 @@
+//! `cargo xtask test examples`: runs the files of `examples` and the tests of `clients` with the
+//! real tools, against a daemon and the sandbox. The tools come from npm and `PyPI` into a
+//! directory that is kept. An example whose tools cannot be installed is skipped, with a message.
+
+use std::{
+    fs,
+    os::unix::fs::symlink,
+    path::Path,
+    process::{Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, ensure};
+use authd_sandbox::{
+    Account, Config, Sandbox,
+    test_daemon::{TestDaemon, TestDaemonConfig},
+};
+use tokio::{process::Command as AsyncCommand, time::timeout};
+
+use crate::{
+    shell::{self, print},
+    tools::{ToolDir, run_quiet, skip},
+};
+
+/// Longest time of one program. It only stops a hanging run.
+const TIMEOUT: Duration = Duration::from_secs(180);
+/// The sandbox's answer to "What is 2+2?".
+const ANSWER: &str = "2 + 2 = 4";
+/// The profiles, one in each mode, and their accounts.
+const PROFILES: [(&str, &str); 2] = [("default", "plus"), ("work", "business")];
+
+/// A program that is run as an example.
+struct Example {
+    /// The command line, run in the tool directory.
+    command: &'static [&'static str],
+    /// What the program needs.
+    requirements: &'static [Requirement],
+    /// What the program must do.
+    expectation: Expectation,
+}
+
+/// What an example must do.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Expectation {
+    /// Exit with success: the example is a test suite.
+    Succeed,
+    /// Print the answer to its question, for both profiles.
+    Answer,
+    /// The same, and also after the provider has expired the access token.
+    AnswerAfterExpiry,
+}
+
+/// A tool or a library that an example needs.
+#[derive(Clone, Copy)]
+enum Requirement {
+    /// A program of this machine, which is not installed by xtask.
+    Program(&'static str),
+    /// A Python virtual environment.
+    Python,
+    /// Node 18 or newer.
+    Node,
+    /// A package from `PyPI`.
+    Pip(&'static str),
+    /// A package from npm.
+    Npm(&'static str),
+}
+
+use Expectation::{Answer, AnswerAfterExpiry, Succeed};
+use Requirement::{Node, Npm, Pip, Program, Python};
+
+const OPENAI_NPM: Requirement = Npm("openai@7.57.0");
+const OPENAI_PIP: Requirement = Pip("openai==3.54.0");
+const UNDICI: Requirement = Npm("undici@6.29.1");
+/// Node with options that resolve packages from the symbolic link, not from the file behind it.
+const NODE: [&str; 3] = ["node", "--preserve-symlinks", "--preserve-symlinks-main"];
+
+const EXAMPLES: [Example; 15] = [
+    example(
+        Succeed,
+        &["python", "-m", "unittest", "discover", "--start-directory", "clients/python"],
+        &[Python],
+    ),
+    example(
+        Succeed,
+        &["python", "-m", "mypy", "--strict", "clients/python/authd.py", "clients/python/test_authd.py"],
+        &[Pip("mypy==2.4.1")],
+    ),
+    example(Succeed, &["node", "--test", "clients/node/authd.test.mjs"], &[Node]),
+    example(Succeed, &TSC, &[Npm("typescript@7.0.2"), Npm("@types/node@20.19.43")]),
+    example(Answer, &["bash", "examples/curl.sh"], &[Program("bash"), Program("curl")]),
+    example(AnswerAfterExpiry, &["bash", "examples/curl-relay.sh"], &[Program("bash"), Program("curl")]),
+    example(AnswerAfterExpiry, &["python", "examples/httpx_relay.py"], &[Pip("httpx==0.28.1")]),
+    example(AnswerAfterExpiry, &["python", "examples/requests_relay.py"], &[Pip("requests==2.34.2")]),
+    example(Answer, &["python", "examples/openai_token.py"], &[OPENAI_PIP]),
+    example(AnswerAfterExpiry, &["python", "examples/openai_relay.py"], &[OPENAI_PIP]),
+    example(AnswerAfterExpiry, &[NODE[0], NODE[1], NODE[2], "examples/fetch.mjs"], &[Node]),
+    example(AnswerAfterExpiry, &[NODE[0], NODE[1], NODE[2], "examples/undici.mjs"], &[UNDICI]),
+    example(Answer, &[NODE[0], NODE[1], NODE[2], "examples/openai-token.mjs"], &[OPENAI_NPM]),
+    example(
+        AnswerAfterExpiry,
+        &[NODE[0], NODE[1], NODE[2], "examples/openai-relay.mjs"],
+        &[OPENAI_NPM, UNDICI],
+    ),
+    example(Answer, &["bash", "examples/codex/codex.sh"], &[Program("bash"), Npm("@openai/codex@0.169.0")]),
+];
+
+const TSC: [&str; 14] = [
+    "node",
+    "node_modules/typescript/bin/tsc",
+    "--noEmit",
+    "--checkJs",
+    "--strict",
+    "--noUncheckedIndexedAccess",
+    "--target",
+    "es2022",
+    "--module",
+    "nodenext",
+    "--types",
+    "node",
+    "clients/node/authd.mjs",
+    "clients/node/authd.test.mjs",
+];
+
+const fn example(
+    expectation: Expectation,
+    command: &'static [&'static str],
+    requirements: &'static [Requirement],
+) -> Example {
+    Example { command, requirements, expectation }
+}
+
+/// Runs every example whose tools are available.
+pub(crate) fn check() -> anyhow::Result<()> {
+    shell::run(&mut shell::cargo(&["build", "--package", "authd", "--package", "authctl"]))?;
+    let workspace = Workspace::open()?;
+    let mut runnable = Vec::new();
+    for example in &EXAMPLES {
+        match example.requirements.iter().try_for_each(|requirement| workspace.install(*requirement)) {
+            Ok(()) => runnable.push(example),
+            Err(reason) => skip(&example.command.join(" "), &reason)?,
+        }
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    runtime.block_on(run_all(&workspace, &runnable))?;
+    print(&format!("{} of {} examples succeeded", runnable.len(), EXAMPLES.len()));
+    Ok(())
+}
+
+async fn run_all(workspace: &Workspace, examples: &[&Example]) -> anyhow::Result<()> {
+    let sandbox = Sandbox::start(Config::with_accounts(Account::presets())).await?;
+    let daemon = TestDaemon::start(TestDaemonConfig::new(shell::binary("authd")?, &sandbox)).await;
+    for (profile, account) in PROFILES {
+        daemon.sign_in(profile, account).await;
+    }
+    // The location of the configuration file that codex.sh names.
+    let codex = daemon.dir().join("home/.codex");
+    fs::create_dir(&codex)?;
+    fs::copy(shell::root().join("examples/codex/config.toml"), codex.join("config.toml"))?;
+    for example in examples {
+        if example.expectation == Succeed {
+            run(example, workspace, &daemon, PROFILES[0].0).await?;
+            continue;
+        }
+        for (profile, _) in PROFILES {
+            run_question(example, workspace, &daemon, profile).await?;
+        }
+        if example.expectation == AnswerAfterExpiry {
+            print("       with an expired access token:");
+            sandbox.expire_access_tokens();
+            run_question(example, workspace, &daemon, PROFILES[0].0).await?;
+        }
+    }
+    Ok(())
+}
+
+async fn run_question(
+    example: &Example,
+    workspace: &Workspace,
+    daemon: &TestDaemon,
+    profile: &str,
+) -> anyhow::Result<()> {
+    let stdout = run(example, workspace, daemon, profile).await?;
+    ensure!(stdout.contains(ANSWER), "{} printed no answer: {stdout}", example.command.join(" "));
+    Ok(())
+}
+
+/// Runs an example to its end, with the environment of a client of the daemon. Returns its stdout.
+async fn run(
+    example: &Example,
+    workspace: &Workspace,
+    daemon: &TestDaemon,
+    profile: &str,
+) -> anyhow::Result<String> {
+    let (program, args) = example.command.split_first().context("an example has a program")?;
+    let started = Instant::now();
+    let mut child = AsyncCommand::new(program);
+    child.args(args).current_dir(workspace.tools.path()).stdin(Stdio::null()).kill_on_drop(true);
+    child.env_clear().envs(daemon.env().iter().cloned());
+    child
+        .env("PATH", workspace.search_path()?)
+        .env("AUTHCTL_PROFILE", profile)
+        .env("PYTHONDONTWRITEBYTECODE", "1");
+    let shown = format!("{} ({profile})", example.command.join(" "));
+    let output = timeout(TIMEOUT, child.output()).await.with_context(|| format!("{shown} timed out"))?;
+    let output = output.with_context(|| format!("cannot start {shown}"))?;
+    let (stdout, stderr) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    ensure!(output.status.success(), "{shown}: {}\n{stdout}\n{stderr}", output.status);
+    print(&format!("{:5.1} s  {shown}", started.elapsed().as_secs_f64()));
+    Ok(stdout.into_owned())
+}
+
+/// The directory where the examples run: tools, and links to our files.
+struct Workspace {
+    tools: ToolDir,
+}
+
+impl Workspace {
+    fn open() -> anyhow::Result<Self> {
+        let tools = ToolDir::open("examples")?;
+        // Without this file npm uses a project of a parent directory.
+        let project = tools.path().join("package.json");
+        if !project.exists() {
+            fs::write(project, "{\"private\": true}\n")?;
+        }
+        // Links in this directory let Node find node_modules beside them.
+        for directory in ["clients", "examples"] {
+            let link = tools.path().join(directory);
+            if fs::symlink_metadata(&link).is_err() {
+                symlink(shell::root().join(directory), &link)?;
+            }
+        }
+        Ok(Self { tools })
+    }
+
+    /// Installs a tool, or checks that it is installed. The error says why it is not available.
+    fn install(&self, requirement: Requirement) -> anyhow::Result<()> {
+        match requirement {
+            Program(name) => ensure!(shell::is_installed(name), "{name} is not installed"),
+            Python => drop(self.tools.python()?),
+            Node => {
+                const CHECK: &str = "process.exit(parseInt(process.versions.node) < 18 ? 1 : 0)";
+                ensure!(shell::is_installed("node"), "node is not installed");
+                ensure!(run_quiet(Command::new("node").args(["-e", CHECK])).is_ok(), "node is older than 18");
+            }
+            Pip(package) => self.tools.install_pip(package)?,
+            Npm(package) => {
+                self.install(Node)?;
+                self.tools.install_npm(package)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The `PATH`: our programs, then the tools of this directory, then the machine's.
+    fn search_path(&self) -> anyhow::Result<std::ffi::OsString> {
+        let authctl = shell::binary("authctl")?;
+        let programs = authctl.parent().map(Path::to_owned).into_iter();
+        let tools = ["venv/bin", "node_modules/.bin"].map(|directory| self.tools.path().join(directory));
+        let machine = std::env::var_os("PATH").unwrap_or_default();
+        Ok(std::env::join_paths(programs.chain(tools).chain(std::env::split_paths(&machine)))?)
+    }
+}
