@@ -180,7 +180,7 @@ impl ProfileSnapshot {
         let issued_at = self.credential.issued_at;
         let planned = || schedule::refresh_at(issued_at, expires, Jitter::NONE);
         let due = self.refresh_at.unwrap_or_else(planned);
-        schedule::lifetime(now, expires) > schedule::wish(span, issued_at, expires, due, now)
+        schedule::lifetime(now, expires) > schedule::achievable_lifetime(span, issued_at, expires, due, now)
     }
 
     /// Whether the credential may be handed out to a client that needs it for `span`.

@@ -1,7 +1,7 @@
 //! What an id token says of its subject, and what is made of it: the mode, and headers for every request.
 
 use authd_oauth::{
-    ClientIdentity, Decision, IdToken, Mode, ModePreference, Routing, claims, headers, headers::Facts, plan,
+    ClientIdentity, Decision, IdToken, Mode, ModePreference, Routing, claims, headers, headers::HeaderInputs, plan,
 };
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use http::HeaderValue;
@@ -40,7 +40,7 @@ fn understood(text: &str) {
     };
     let (routing, organization, project) =
         (Routing::default(), identity.organization_id.as_deref(), identity.project_id.as_deref());
-    let facts = Facts {
+    let facts = HeaderInputs {
         mode: Mode::ChatGpt,
         identity: &identity,
         client: &client,
@@ -48,7 +48,7 @@ fn understood(text: &str) {
         organization,
         project,
     };
-    for (name, value) in headers::beside(&facts) {
+    for (name, value) in headers::build(&facts) {
         assert!(HeaderValue::from_str(&value).is_ok(), "{name}: {value:?} is no header");
     }
 }

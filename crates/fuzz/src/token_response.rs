@@ -1,8 +1,8 @@
 //! The token endpoint's answers: good ones, refusals, and whatever else is at the other end of a network.
 
 use authd_oauth::{
-    CodeAnswer, ProviderError, RefreshAnswer, Tokens,
-    answer::{self, Call},
+    CodeResponse, ProviderError, RefreshResponse, Tokens,
+    error_response::{self, Call},
 };
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use jiff::Timestamp;
@@ -27,11 +27,11 @@ pub fn check(data: &[u8]) {
 
 fn succeeded(body: &[u8]) {
     let now = Timestamp::UNIX_EPOCH;
-    let refreshed = RefreshAnswer::parse(body);
-    match CodeAnswer::parse(body) {
+    let refreshed = RefreshResponse::parse(body);
+    match CodeResponse::parse(body) {
         Ok(answer) => {
             if let Some(blanked) = blanked(body, &SECRET) {
-                let others = CodeAnswer::parse(blanked.as_bytes()).expect("the same but for the secrets");
+                let others = CodeResponse::parse(blanked.as_bytes()).expect("the same but for the secrets");
                 assert_eq!(format!("{answer:?}"), format!("{others:?}"), "a secret is shown");
             }
             let (tokens, id_token) = Tokens::issued(answer, now);
@@ -74,7 +74,7 @@ fn failed(call: Call, status: StatusCode, body: &[u8]) {
     if let Ok(value) = HeaderValue::from_bytes(&body[..body.len().min(40)]) {
         headers.insert(header::RETRY_AFTER, value);
     }
-    let failure = answer::failure(call, status, &headers, body, Timestamp::UNIX_EPOCH);
+    let failure = error_response::classify(call, status, &headers, body, Timestamp::UNIX_EPOCH);
     short(&failure);
     assert!(!matches!(failure, ProviderError::NotSent { .. }), "an answer came: {failure:?}");
     if let ProviderError::Rejected { code, .. } = &failure {

@@ -1,4 +1,4 @@
-//! Whom our requests name as their client, in the form the provider knows.
+//! The client identity that requests carry, in the form that the provider knows.
 
 /// The client identity.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -11,16 +11,16 @@ pub struct ClientIdentity {
     pub user_agent: String,
 }
 
-/// What a user agent says of the machine.
+/// The machine, as the user agent describes it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Machine {
     /// The system's name: `Debian`.
     pub system: String,
-    /// Its version: `12.0.0`.
+    /// The system's version: `12.0.0`.
     pub release: String,
     /// The processor's architecture: `x86_64`.
     pub architecture: String,
-    /// The terminal: `xterm`; `unknown` where there is none.
+    /// The terminal: `xterm`; `unknown` without one.
     pub terminal: String,
 }
 
@@ -32,29 +32,8 @@ impl ClientIdentity {
         Self {
             originator: originator.to_owned(),
             version: version.to_owned(),
-            user_agent: printable(&user_agent),
+            // A header holds printable ASCII only.
+            user_agent: user_agent.replace(|letter: char| !matches!(letter, ' '..='~'), "_"),
         }
-    }
-}
-
-/// The text with everything that cannot stand in a header replaced by `_`.
-fn printable(text: &str) -> String {
-    text.chars().map(|letter| if matches!(letter, ' '..='~') { letter } else { '_' }).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_user_agent_is_the_recorded_one() {
-        let machine = Machine {
-            system: "Debian".to_owned(),
-            release: "12.0.0".to_owned(),
-            architecture: "x86_64".to_owned(),
-            terminal: "xterm\n".to_owned(),
-        };
-        let identity = ClientIdentity::codex("codex_cli_rs", "0.34.0", &machine);
-        assert_eq!(identity.user_agent, "codex_cli_rs/0.34.0 (Debian 12.0.0; x86_64) xterm_");
     }
 }

@@ -1,5 +1,5 @@
-//! The provider, called. Every request is the provider's own client's, byte for byte; every answer is read
-//! within bounds and handed to a pure function.
+//! Calls to the provider. Every request is byte for byte that of the Codex CLI. Every response is
+//! read within limits and parsed by a pure function.
 
 use std::{
     sync::Arc,
@@ -10,146 +10,127 @@ use bytes::Bytes;
 use http::{HeaderMap, Method, StatusCode, header};
 use jiff::Timestamp;
 use reqwest::{RequestBuilder, Response};
-use serde::Serialize;
+use serde::Serializer;
 use url::Url;
 
 use crate::{
-    AccessToken, ApiKey, ClientIdentity, CodeAnswer, DevicePoll, DeviceStart, Exchange, IdToken, Network,
-    NetworkError, Provider, ProviderError, RefreshAnswer, RefreshToken, Routing,
-    answer::{self, Call},
+    AccessToken, ApiKey, ClientIdentity, CodeResponse, DevicePoll, DeviceStart, Exchange, IdToken, Network,
+    NetworkError, Provider, ProviderError, RefreshResponse, RefreshToken, Routing,
+    error_response::{self, Call},
     login::form,
-    network::Http,
+    network::ProviderClient,
     token,
 };
 
-/// The longest answer that is read, in bytes: real ones have ten thousand.
-const MAX_ANSWER: usize = 1 << 20;
+/// The longest response that is read, in bytes. Real ones have ten thousand.
+const MAX_RESPONSE: usize = 1 << 20;
 
-/// How long a revocation may take: nothing depends on it but a person's patience.
+/// Longest time for a revocation: the user waits for it, and nothing else depends on it.
 const REVOKE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How long the provider's host may take to show that it is there.
+/// Longest time for the provider's host to respond to a probe.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The provider's endpoints; a cheap handle.
+/// The provider's endpoints. A clone is cheap.
 #[derive(Clone, Debug)]
 pub struct Endpoint {
     provider: Arc<Provider>,
     client: Arc<ClientIdentity>,
-    http: Http,
+    http: ProviderClient,
 }
 
-/// What came of asking a host for nothing in particular.
+/// The result of a `HEAD` request to a host.
 #[derive(Debug)]
 pub struct HostProbe {
     /// The host's URL.
     pub host: String,
-    /// Its HTTP status, or why there is none.
-    pub answer: Result<u16, ProviderError>,
-    /// Its clock.
+    /// The HTTP status, or why there was no response.
+    pub status: Result<u16, ProviderError>,
+    /// The host's clock.
     pub date: Option<Timestamp>,
-    /// How long it took.
-    pub took: Duration,
+    /// The elapsed time.
+    pub elapsed: Duration,
 }
 
 impl Endpoint {
     /// The endpoints of this provider.
     pub fn new(provider: Provider, client: ClientIdentity, network: Network) -> Result<Self, NetworkError> {
-        let http = Http::new(network)?;
+        let http = ProviderClient::new(network)?;
         Ok(Self { provider: Arc::new(provider), client: Arc::new(client), http })
     }
 
-    /// Redeems an authorization code (RFC 6749, section 4.1.3; RFC 7636, section 4.5).
-    pub async fn exchange_code(&self, exchange: Exchange) -> Result<CodeAnswer, ProviderError> {
-        let body = form([
+    /// Exchanges an authorization code (RFC 6749, section 4.1.3; RFC 7636, section 4.5).
+    pub async fn exchange_code(&self, exchange: Exchange) -> Result<CodeResponse, ProviderError> {
+        let request = self.post_form(form([
             ("grant_type", "authorization_code"),
             ("code", exchange.code.expose()),
             ("redirect_uri", &exchange.redirect_uri),
             ("client_id", &self.provider.client_id),
             ("code_verifier", exchange.verifier.expose()),
-        ]);
-        let body = self.call(Call::Other, self.post_form(body)?).await?;
-        CodeAnswer::parse(&body)
+        ]))?;
+        CodeResponse::parse(&self.call(Call::Other, request).await?)
     }
 
     /// Exchanges an id token for an API key (RFC 8693, section 2.1).
     pub async fn exchange_api_key(&self, id_token: &IdToken) -> Result<ApiKey, ProviderError> {
-        let body = form([
+        let request = self.post_form(form([
             ("grant_type", "urn:ietf:params:oauth:grant-type:token-exchange"),
             ("client_id", &self.provider.client_id),
             ("requested_token", "openai-api-key"),
             ("subject_token", id_token.expose()),
             ("subject_token_type", "urn:ietf:params:oauth:token-type:id_token"),
-        ]);
-        let body = self.call(Call::Other, self.post_form(body)?).await?;
-        token::api_key(&body)
+        ]))?;
+        token::api_key(&self.call(Call::Other, request).await?)
     }
 
     /// Spends a refresh token (RFC 6749, section 6). Must not be cancelled once it is sent.
-    pub async fn refresh(&self, token: &RefreshToken) -> Result<RefreshAnswer, ProviderError> {
-        #[derive(Serialize)]
-        struct Body<'a> {
-            client_id: &'a str,
-            grant_type: &'a str,
-            refresh_token: &'a str,
-        }
-        let body = Body {
-            client_id: &self.provider.client_id,
-            grant_type: "refresh_token",
-            refresh_token: token.expose(),
-        };
-        let body = self.call(Call::Refresh, self.post_json(&self.provider.token_url, &body)?).await?;
-        RefreshAnswer::parse(&body)
+    pub async fn refresh(&self, token: &RefreshToken) -> Result<RefreshResponse, ProviderError> {
+        let request = self.post_json(
+            &self.provider.token_url,
+            &[
+                ("client_id", &self.provider.client_id),
+                ("grant_type", "refresh_token"),
+                ("refresh_token", token.expose()),
+            ],
+        )?;
+        RefreshResponse::parse(&self.call(Call::Refresh, request).await?)
     }
 
     /// Revokes a grant (RFC 7009, section 2.1).
     pub async fn revoke(&self, token: &RefreshToken) -> Result<(), ProviderError> {
-        #[derive(Serialize)]
-        struct Body<'a> {
-            token: &'a str,
-            token_type_hint: &'a str,
-            client_id: &'a str,
-        }
-        let body = Body {
-            token: token.expose(),
-            token_type_hint: "refresh_token",
-            client_id: &self.provider.client_id,
-        };
-        let request = self.post_json(&self.provider.revoke_url, &body)?.timeout(REVOKE_TIMEOUT);
-        self.call(Call::Other, request).await.map(drop)
+        let request = self.post_json(
+            &self.provider.revoke_url,
+            &[
+                ("token", token.expose()),
+                ("token_type_hint", "refresh_token"),
+                ("client_id", &self.provider.client_id),
+            ],
+        )?;
+        self.call(Call::Other, request.timeout(REVOKE_TIMEOUT)).await.map(drop)
     }
 
     /// Starts a device login.
     pub async fn device_start(&self) -> Result<DeviceStart, ProviderError> {
-        #[derive(Serialize)]
-        struct Body<'a> {
-            client_id: &'a str,
-        }
-        let body = Body { client_id: &self.provider.client_id };
-        let body = self.call(Call::Other, self.post_json(&self.provider.device_usercode_url, &body)?).await?;
-        DeviceStart::parse(&body)
+        let fields = [("client_id", &*self.provider.client_id)];
+        let request = self.post_json(&self.provider.device_usercode_url, &fields)?;
+        DeviceStart::parse(&self.call(Call::Other, request).await?)
     }
 
-    /// Asks whether the person is done.
+    /// Polls a device login once.
     pub async fn device_poll(&self, start: &DeviceStart) -> Result<DevicePoll, ProviderError> {
-        #[derive(Serialize)]
-        struct Body<'a> {
-            device_auth_id: &'a str,
-            user_code: &'a str,
-        }
-        let body = Body { device_auth_id: &start.id, user_code: &start.user_code };
-        let request = self.post_json(&self.provider.device_token_url, &body)?;
-        let (status, headers, body) = self.exchange(request).await?;
-        DevicePoll::parse(status, &body).unwrap_or_else(|| Err(failure(Call::Other, status, &headers, &body)))
+        let fields = [("device_auth_id", &*start.id), ("user_code", &*start.user_code)];
+        let request = self.post_json(&self.provider.device_token_url, &fields)?;
+        let (status, headers, body) = self.send(request).await?;
+        DevicePoll::parse(status, &body)
+            .unwrap_or_else(|| Err(classify(Call::Other, status, &headers, &body)))
     }
 
-    /// Whether the provider's host answers at all. No secret is sent.
+    /// Whether the provider's host responds at all. No secret is sent.
     pub async fn reachable(&self) -> bool {
-        let Ok(request) = self.http.request(Method::HEAD, &self.provider.issuer) else { return false };
-        request.timeout(PROBE_TIMEOUT).send().await.is_ok()
+        self.probe_host(self.provider.issuer.clone()).await.status.is_ok()
     }
 
-    /// Where a workspace's requests go. It spends nothing.
+    /// Fetches the routing of a workspace. None if the provider states none. It spends nothing.
     pub async fn routing(
         &self,
         token: &AccessToken,
@@ -162,20 +143,20 @@ impl Endpoint {
             .bearer_auth(token.expose())
             .header("chatgpt-account-id", account_id)
             .header(header::USER_AGENT, &self.client.user_agent);
-        let answer = request.send().await.map_err(|error| self.http.failure(error))?;
-        if !answer.status().is_success() {
+        let response = request.send().await.map_err(|error| self.http.failure(error))?;
+        if !response.status().is_success() {
             return Ok(None);
         }
-        let body = self.read(answer).await?;
+        let body = self.read(response).await?;
         Ok(Routing::parse(&body, account_id, &self.provider.workspace_hosts))
     }
 
-    /// How this machine gets out, for people.
+    /// The proxy and the CA in use, as text.
     pub fn egress_summary(&self) -> String {
         self.http.egress_summary()
     }
 
-    /// The hosts that everything depends on.
+    /// The hosts that the daemon depends on.
     pub fn hosts(&self) -> Vec<String> {
         let Provider { issuer, chatgpt_base_url, api_base_url, .. } = &*self.provider;
         let urls = [issuer, chatgpt_base_url, api_base_url].into_iter();
@@ -185,33 +166,36 @@ impl Endpoint {
         hosts
     }
 
-    /// Asks a host for nothing in particular, as every other call would: same client, proxy and CAs.
-    pub async fn visit(&self, host: String) -> HostProbe {
+    /// Sends a `HEAD` request to a host, with the client, proxy and CAs of every other call.
+    pub async fn probe_host(&self, host: String) -> HostProbe {
         let started = Instant::now();
-        let answer = async {
+        let response = async {
             let request = self.http.request(Method::HEAD, &host)?.timeout(PROBE_TIMEOUT);
             request.send().await.map_err(|error| self.http.failure(error))
         };
-        let answer = answer.await;
-        let date = answer.as_ref().ok().and_then(|answer| answer.headers().get(header::DATE)?.to_str().ok());
-        let date = date.and_then(|date| jiff::fmt::rfc2822::parse(date).ok()).map(|date| date.timestamp());
+        let response = response.await;
+        let date = response.as_ref().ok().and_then(|response| response.headers().get(header::DATE));
+        let date = date.and_then(|date| jiff::fmt::rfc2822::parse(date.to_str().ok()?).ok());
         HostProbe {
-            answer: answer.map(|answer| answer.status().as_u16()),
+            date: date.map(|date| date.timestamp()),
+            status: response.map(|response| response.status().as_u16()),
             host,
-            date,
-            took: started.elapsed(),
+            elapsed: started.elapsed(),
         }
     }
 
-    /// The code and API-key exchanges name no client, as recorded.
+    /// The code and API-key exchanges carry no client identity, as recorded from the Codex CLI.
     fn post_form(&self, body: String) -> Result<RequestBuilder, ProviderError> {
         let request = self.http.request(Method::POST, &self.provider.token_url)?;
-        // The first place where a secret leaves: the form body.
+        // Secrets leave the process here: in the form body.
         Ok(request.header(header::CONTENT_TYPE, "application/x-www-form-urlencoded").body(body))
     }
 
-    fn post_json(&self, url: &str, body: &impl Serialize) -> Result<RequestBuilder, ProviderError> {
-        let body = serde_json::to_vec(body).expect("a struct of strings has a JSON form");
+    /// A JSON body with these fields, in this order.
+    fn post_json(&self, url: &str, fields: &[(&str, &str)]) -> Result<RequestBuilder, ProviderError> {
+        let mut body = Vec::new();
+        let mut serializer = serde_json::Serializer::new(&mut body);
+        serializer.collect_map(fields.iter().copied()).expect("strings have a JSON form");
         let request = self.http.request(Method::POST, url)?;
         Ok(request
             .header(header::CONTENT_TYPE, "application/json")
@@ -221,47 +205,33 @@ impl Endpoint {
     }
 
     async fn call(&self, call: Call, request: RequestBuilder) -> Result<Bytes, ProviderError> {
-        let (status, headers, body) = self.exchange(request).await?;
-        if status.is_success() { Ok(body) } else { Err(failure(call, status, &headers, &body)) }
+        let (status, headers, body) = self.send(request).await?;
+        if status.is_success() { Ok(body) } else { Err(classify(call, status, &headers, &body)) }
     }
 
-    async fn exchange(
-        &self,
-        request: RequestBuilder,
-    ) -> Result<(StatusCode, HeaderMap, Bytes), ProviderError> {
+    async fn send(&self, request: RequestBuilder) -> Result<(StatusCode, HeaderMap, Bytes), ProviderError> {
         let response = request.send().await.map_err(|error| self.http.failure(error))?;
         let (status, headers) = (response.status(), response.headers().clone());
         Ok((status, headers, self.read(response).await?))
     }
 
-    /// The body, piece by piece, so that an endless one is noticed early.
+    /// Reads the body chunk by chunk, to stop at the limit.
     async fn read(&self, mut response: Response) -> Result<Bytes, ProviderError> {
         let mut body = Vec::new();
-        while let Some(piece) = response.chunk().await.map_err(|error| self.unread(error))? {
-            if body.len() + piece.len() > MAX_ANSWER {
-                return Err(ProviderError::InvalidResponse {
-                    detail: "an answer of more than 1 MiB".to_owned(),
-                });
+        while let Some(chunk) = response.chunk().await.map_err(|error| self.http.response_failure(error))? {
+            if body.len() + chunk.len() > MAX_RESPONSE {
+                return Err(ProviderError::invalid("a response of more than 1 MiB"));
             }
-            body.extend_from_slice(&piece);
+            body.extend_from_slice(&chunk);
         }
         Ok(body.into())
     }
-
-    /// An answer that breaks off was sent for: it is never the failure of an unsent request.
-    fn unread(&self, error: reqwest::Error) -> ProviderError {
-        match self.http.failure(error) {
-            ProviderError::NotSent { detail } => ProviderError::NoResponse { detail },
-            other => other,
-        }
-    }
 }
 
-/// Judges an answer by the time it arrived at.
 #[expect(
     clippy::disallowed_methods,
-    reason = "a Retry-After date is measured against the time of the answer"
+    reason = "a Retry-After date is measured against the time of the response"
 )]
-fn failure(call: Call, status: StatusCode, headers: &HeaderMap, body: &[u8]) -> ProviderError {
-    answer::failure(call, status, headers, body, Timestamp::now())
+fn classify(call: Call, status: StatusCode, headers: &HeaderMap, body: &[u8]) -> ProviderError {
+    error_response::classify(call, status, headers, body, Timestamp::now())
 }

@@ -1,58 +1,62 @@
-//! Every way a call to the provider can fail, told apart by what its reader should do next; and the
-//! provider's own error codes, in words. The provider's text is never passed on: it may hold anything.
+//! Failures of a call to the provider, distinguished by what the caller should do next, and the
+//! provider's error codes. The provider's own text is never passed on: it may contain a secret.
 
 use std::{fmt, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
-/// A call that did not yield what it was for.
+/// A failed call to the provider.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ProviderError {
-    /// Send it again, even with a token that dies on use: nothing reached the provider (DNS, connect,
-    /// TLS, proxy).
+    /// No part of the request reached the provider (DNS, connect, TLS, proxy). It can be repeated,
+    /// even with a single-use token.
     #[error("the provider cannot be reached: {detail}")]
     NotSent {
-        /// What went wrong, and which proxy and CA are in force.
+        /// The cause, and the proxy and CA in use.
         detail: String,
     },
-    /// Wait for the network, then send it again, knowing that the token may be spent: it was sent, and
-    /// no complete answer came.
-    #[error("no answer from the provider: {detail}")]
+    /// The request was sent, and no complete response arrived. Wait for the network, then repeat
+    /// it: a single-use token may be spent.
+    #[error("the provider did not respond: {detail}")]
     NoResponse {
-        /// What went wrong, and which proxy and CA are in force.
+        /// The cause, and the proxy and CA in use.
         detail: String,
     },
-    /// Wait, then send it again: the provider said so (429), or is in last_error (5xx).
-    #[error("the provider is busy (status {status})")]
+    /// The provider asks for a pause (429), or has an error of its own (5xx). Wait, then repeat it.
+    #[error("the provider is unavailable (status {status})")]
     Unavailable {
         /// The HTTP status.
         status: u16,
-        /// What its `Retry-After` says.
+        /// The wait that `Retry-After` names.
         retry_after: Option<Duration>,
     },
-    /// Wait, then send it again: what answered is not the provider, or not as it answers.
-    #[error("not an answer of the provider: {detail}")]
+    /// The response is not one of the provider's, or not a valid one. Wait, then repeat it.
+    #[error("invalid response from the provider: {detail}")]
     InvalidResponse {
-        /// What was wrong with it.
+        /// What is wrong with the response.
         detail: String,
     },
-    /// Do not send it again: the provider refused for good.
-    #[error("the provider refused (status {status}): {}", code.sentence())]
+    /// The provider rejected the request for good. Do not repeat it.
+    #[error("the provider rejected the request (status {status}): {}", code.sentence())]
     Rejected {
         /// The HTTP status.
         status: u16,
-        /// Its error code.
-        code: Code,
+        /// The error code.
+        code: ErrorCode,
     },
 }
 
 impl ProviderError {
+    pub(crate) fn invalid(detail: impl Into<String>) -> Self {
+        Self::InvalidResponse { detail: detail.into() }
+    }
+
     /// Whether the same call would fail again.
     pub fn is_permanent(&self) -> bool {
         matches!(self, Self::Rejected { .. })
     }
 
-    /// Whether the provider may have acted on the call: then a token that dies on use may be dead.
+    /// Whether the provider may have processed the call, so that a single-use token may be spent.
     pub fn may_have_rotated(&self) -> bool {
         match self {
             Self::NoResponse { .. } | Self::InvalidResponse { .. } => true,
@@ -62,34 +66,47 @@ impl ProviderError {
     }
 }
 
-/// A provider's error code: a short word, checked, safe to show and to log.
+/// The codes that end a grant.
+const ENDS_GRANT: [&str; 8] = [
+    "refresh_token_expired",
+    "refresh_token_reused",
+    "refresh_token_invalidated",
+    "invalid_grant",
+    "session_ended",
+    "token_expired",
+    "token_invalidated",
+    "token_revoked",
+];
+
+/// An error code of the provider: a short, validated word, safe to show and to log.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
-pub struct Code(String);
+pub struct ErrorCode(String);
 
-impl Code {
-    /// The code that a text is; a text that is no code becomes `unknown`.
+impl ErrorCode {
+    /// The code in a text. A text that is not a code becomes `unknown`.
     pub fn new(text: &str) -> Self {
-        let word = text.trim().to_ascii_lowercase();
-        let fits = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'_' | b'.' | b'-');
-        let is_code = (1..=64).contains(&word.len()) && word.bytes().all(fits);
-        Self(if is_code { word } else { "unknown".to_owned() })
+        let code = text.trim().to_ascii_lowercase();
+        let is_allowed =
+            |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'_' | b'.' | b'-');
+        let is_code = (1..=64).contains(&code.len()) && code.bytes().all(is_allowed);
+        Self(if is_code { code } else { "unknown".to_owned() })
     }
 
-    /// The code itself.
+    /// The code as text.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// What it means, as the second half of a sentence.
+    /// Its meaning, as a clause for the end of a message.
     pub fn sentence(&self) -> &str {
         match self.as_str() {
             "refresh_token_expired" => "the refresh token has expired",
             "refresh_token_reused" => "the refresh token was already used",
             "refresh_token_invalidated" => "the refresh token was revoked",
-            "session_ended" => "the session has ended at the provider",
-            "invalid_grant" => "the grant is not valid any more",
-            "token_expired" | "token_invalidated" | "token_revoked" => "the token is not valid any more",
+            "session_ended" => "the provider has ended the session",
+            "invalid_grant" => "the grant is no longer valid",
+            "token_expired" | "token_invalidated" | "token_revoked" => "the token is no longer valid",
             "token_exchange_user_error" => "the sign-in could not be completed; please start another",
             "invalid_subject_token" => "Invalid ID token: missing organization_id",
             "unknown" => "no reason was given",
@@ -97,29 +114,19 @@ impl Code {
         }
     }
 
-    /// Whether a refresh token is dead for good, at whatever HTTP status the code comes.
-    pub(crate) fn ends_a_grant(&self) -> bool {
-        matches!(
-            self.as_str(),
-            "refresh_token_expired"
-                | "refresh_token_reused"
-                | "refresh_token_invalidated"
-                | "invalid_grant"
-                | "session_ended"
-                | "token_expired"
-                | "token_invalidated"
-                | "token_revoked"
-        )
+    /// Whether this code ends the grant, whatever the HTTP status is.
+    pub(crate) fn ends_grant(&self) -> bool {
+        ENDS_GRANT.contains(&self.as_str())
     }
 }
 
-impl fmt::Display for Code {
+impl fmt::Display for ErrorCode {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
     }
 }
 
-impl fmt::Debug for Code {
+impl fmt::Debug for ErrorCode {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
     }

@@ -1,5 +1,5 @@
-//! The ready header list of each mode, in the order of the contract. First comes `Authorization`, whose value
-//! [`Bearer::authorization`](crate::Bearer::authorization) is.
+//! The request headers of each mode, in the documented order. `Authorization` comes first; its
+//! value is [`Bearer::authorization`](crate::Bearer::authorization).
 
 use http::HeaderValue;
 
@@ -8,16 +8,16 @@ use crate::{
     routing::{self, Routing},
 };
 
-/// What the headers are made of.
+/// The values that the headers are built from.
 #[derive(Clone, Copy, Debug)]
-pub struct Facts<'a> {
+pub struct HeaderInputs<'a> {
     /// The credential's mode.
     pub mode: Mode,
-    /// Who is signed in.
+    /// The signed-in user.
     pub identity: &'a Identity,
-    /// Whom the requests name as their client.
+    /// The client identity.
     pub client: &'a ClientIdentity,
-    /// Where the workspace's requests go.
+    /// The workspace's routing.
     pub routing: &'a Routing,
     /// The `OpenAI-Organization` header; empty counts as unset.
     pub organization: Option<&'a str>,
@@ -25,31 +25,30 @@ pub struct Facts<'a> {
     pub project: Option<&'a str>,
 }
 
-/// The headers beside the credential's own, as pairs of name and value.
-pub fn beside(facts: &Facts<'_>) -> Vec<(String, String)> {
-    let Facts { mode, identity, client, routing, organization, project } = facts;
-    let set =
+/// The headers after `Authorization`, as pairs of name and value.
+pub fn build(inputs: &HeaderInputs<'_>) -> Vec<(String, String)> {
+    let HeaderInputs { mode, identity, client, routing, organization, project } = *inputs;
+    let non_empty =
         |value: Option<&str>| value.map(str::trim).filter(|value| !value.is_empty()).map(ToOwned::to_owned);
     let always = |value: &str| Some(value.to_owned());
     let list = match mode {
         Mode::ApiKey => vec![
             ("version", always(&client.version)),
-            ("OpenAI-Organization", set(*organization)),
-            ("OpenAI-Project", set(*project)),
+            ("OpenAI-Organization", non_empty(organization)),
+            ("OpenAI-Project", non_empty(project)),
         ],
         Mode::ChatGpt => vec![
-            ("chatgpt-account-id", set(identity.account_id.as_deref())),
+            ("chatgpt-account-id", non_empty(identity.account_id.as_deref())),
             ("version", always(&client.version)),
-            ("OpenAI-Organization", set(*organization)),
-            ("OpenAI-Project", set(*project)),
+            ("OpenAI-Organization", non_empty(organization)),
+            ("OpenAI-Project", non_empty(project)),
             ("originator", always(&client.originator)),
             ("User-Agent", always(&client.user_agent)),
             ("X-OpenAI-Fedramp", identity.fedramp.then(|| "true".to_owned())),
             (routing::HEADER, routing.region.clone()),
         ],
     };
-    // What a token claims, or a store gives back, may be no header at all: as a line of its own it would
-    // be one of somebody else's.
-    let stands = |value: &String| HeaderValue::from_str(value).is_ok();
-    list.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value.filter(stands)?))).collect()
+    // A claim or a stored value may be an invalid header value: a line break would inject a header.
+    let is_valid = |value: &String| HeaderValue::from_str(value).is_ok();
+    list.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value.filter(is_valid)?))).collect()
 }

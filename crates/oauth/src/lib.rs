@@ -1,5 +1,5 @@
-//! What authd decides about OAuth: pure functions of what was said and when. It keeps nothing, and only
-//! `endpoint.rs` and `network/upstream.rs` wait for anything.
+//! The OAuth protocol and its policy. Nearly all of it is pure functions of their parameters; only
+//! `endpoint.rs` and `network/` do I/O. Nothing here is stored.
 //!
 //! The life of a grant:
 //!
@@ -11,26 +11,28 @@
 //!                     ▼
 //!                 exchange_code ──► Tokens ──► claims ──► plan::decide
 //!                                                            │
-//!                          ChatGPT mode ◄────────────────────┼──► exchange_api_key ──► API-key mode
+//!                          ChatGPT mode ◄────────────────────┼─► exchange_api_key ─► API-key mode
 //!                               │                            │            │
 //!                               ▼                            ▼            ▼
-//!                            Session ── refresh, save, serve, … ── until it is GrantEnd
+//!                            Session ── refresh, save, serve, … ── until GrantEnd
 //! ```
 //!
 //! Terms are those of RFC 6749 (authorization code, refresh token), RFC 7636 (code verifier, code
-//! challenge), RFC 8693 (token exchange, subject token) and RFC 7009 (revocation). What is known of the
-//! provider beyond them, and from where, is in `docs/protocol.md`.
+//! challenge), RFC 8693 (token exchange, subject token) and RFC 7009 (revocation).
+//! `docs/protocol.md` describes the provider's additions and their sources.
 
-pub mod answer;
 pub mod claims;
 mod client;
 pub mod codex;
 mod device;
+mod digest;
 mod endpoint;
 mod error;
+pub mod error_response;
 pub mod headers;
 mod login;
 mod memory;
+mod mode;
 mod network;
 mod pkce;
 pub mod plan;
@@ -47,13 +49,14 @@ pub use client::{ClientIdentity, Machine};
 pub use codex::{CodexError, CodexLogin};
 pub use device::{DevicePoll, DeviceStart};
 pub use endpoint::{Endpoint, HostProbe};
-pub use error::{Code, ProviderError};
+pub use error::{ErrorCode, ProviderError};
 pub use login::{Attempt, AuthorizationError, Callback, CallbackError, Exchange, LoginFailure};
 pub use memory::keep_out_of_swap;
+pub use mode::{Mode, ModePreference, Plan};
 pub use network::{Network, NetworkError, Upstream};
 pub use pkce::{Challenge, State, Verifier};
-pub use plan::{Decision, Mode, ModePreference, Plan};
-pub use provider::{Provider, REDIRECT_PATH, is_safe};
+pub use plan::Decision;
+pub use provider::{Provider, REDIRECT_PATH};
 pub use record::{Grant, GrantEnd, GrantSecrets, Intent, Record, RecordError, grant_id_from, new_grant_id};
 pub use routing::Routing;
 pub use secret::{AccessToken, ApiKey, AuthorizationCode, Bearer, IdToken, RefreshToken};
@@ -61,4 +64,4 @@ pub use session::{
     Annotation, Credential, Effect, Event, LastError, PROBE_PAUSE, ProfileStatus, REJECTION_PAUSE, Rejected,
     SaveError, Session, StatusFlags,
 };
-pub use token::{CodeAnswer, RefreshAnswer, Tokens};
+pub use token::{CodeResponse, RefreshResponse, Tokens};

@@ -1,106 +1,106 @@
-//! One login attempt: the authorize URL that starts it, and the callback that consumes it. Where
-//! attempts are kept is not known here.
+//! One login attempt: the authorize URL that starts it, and the callback that consumes it.
 
-use std::{fmt::Write, time::Duration};
+use std::time::Duration;
 
 use jiff::Timestamp;
 use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
+use url::form_urlencoded;
 
 use crate::{
-    AuthorizationCode, Code, ModePreference, Provider, ProviderError,
+    AuthorizationCode, ErrorCode, ModePreference, Provider, ProviderError,
     pkce::{State, Verifier},
     schedule::later,
 };
 
-/// The longest query or pasted text that is looked at, in bytes: real ones have two hundred.
+/// The longest query or pasted text that is parsed, in bytes. Real ones have two hundred.
 const MAX_CALLBACK: usize = 8 << 10;
 
-/// A login that was started and not finished.
+/// A login attempt that has not finished.
 #[derive(Debug)]
 pub struct Attempt {
     verifier: Verifier,
-    /// What finds this attempt when a browser returns.
+    /// Identifies this attempt when the browser returns.
     pub state: State,
-    /// Where the browser returns to.
+    /// The URL that the browser returns to.
     pub redirect_uri: String,
-    /// The mode that is wanted.
+    /// The requested mode.
     pub mode: ModePreference,
-    /// The only workspace to accept.
+    /// The only workspace that is accepted.
     pub workspace: Option<String>,
-    /// When it ends by itself.
+    /// When it expires.
     pub expires_at: Timestamp,
 }
 
-/// What a browser, or a person with a pasted URL, brings back.
+/// The parameters of a redirect, or of a pasted URL.
 #[derive(Debug)]
 pub enum Callback {
-    /// The person agreed.
+    /// The user agreed.
     Code(AuthorizationCode, State),
-    /// The provider or the person refused.
+    /// The provider or the user refused.
     Refused(AuthorizationError, State),
     /// Neither a code nor an error.
     Empty(State),
 }
 
-/// How the provider refuses in a callback (RFC 6749, section 4.1.2.1).
+/// An error response in a callback (RFC 6749, section 4.1.2.1).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AuthorizationError {
     /// The error code.
-    pub code: Code,
-    /// Whether the workspace has no right to use Codex.
+    pub code: ErrorCode,
+    /// Whether Codex is not enabled for the workspace.
     pub not_entitled: bool,
 }
 
-/// A text that is no callback.
+/// A text that is not a callback.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CallbackError {
-    /// It says nothing of a state.
+    /// It has no `state` parameter.
     #[error("it has no state")]
     NoState,
-    /// It is longer than any callback.
+    /// It is longer than any valid callback.
     #[error("it is too long")]
     TooLong,
 }
 
-/// Everything a code exchange needs.
+/// The parameters of a code exchange.
 #[derive(Debug)]
 pub struct Exchange {
-    /// The code.
+    /// The authorization code.
     pub code: AuthorizationCode,
-    /// The verifier of the attempt that it belongs to.
+    /// The attempt's code verifier.
     pub verifier: Verifier,
-    /// The redirect URI of that attempt.
+    /// The attempt's redirect URI.
     pub redirect_uri: String,
 }
 
-/// A login that did not succeed. Each has a sentence and a remedy for its person.
+/// A failed login, with a message and a remedy for the user.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{}", self.sentence())]
 pub enum LoginFailure {
-    /// Start another: it came too late.
+    /// The attempt had expired.
     Expired,
-    /// Start another: the browser brought no code.
+    /// The callback had no code.
     MissingCode,
-    /// Start another, or ask why: the provider or the person refused.
-    Denied(Code),
-    /// Ask the workspace's administrator.
+    /// The provider or the user refused.
+    Denied(ErrorCode),
+    /// Codex is not enabled for the workspace.
     NotEntitled,
-    /// Choose the right workspace in the browser.
+    /// Another workspace was chosen in the browser.
     WrongWorkspace {
-        /// Those that are accepted.
+        /// The accepted workspaces.
         wanted: String,
-        /// The one that was chosen.
+        /// The chosen workspace.
         got: Option<String>,
     },
-    /// Use the ChatGPT mode: this account gets no API key.
-    NoApiKey(Code),
-    /// See the failure: a call to the provider did not succeed.
+    /// The provider issued no API key.
+    NoApiKey(ErrorCode),
+    /// A call to the provider failed.
     Exchange(ProviderError),
 }
 
 impl Attempt {
-    /// A new attempt, with a verifier and a state of its own.
+    /// A new attempt, with its own verifier and state.
     pub fn new(
         redirect_uri: String,
         mode: ModePreference,
@@ -108,18 +108,11 @@ impl Attempt {
         now: Timestamp,
         lifetime: Duration,
     ) -> Self {
-        let expires_at = later(now, lifetime);
-        Self {
-            verifier: Verifier::generate(),
-            state: State::generate(),
-            redirect_uri,
-            mode,
-            workspace,
-            expires_at,
-        }
+        let (verifier, state) = (Verifier::generate(), State::generate());
+        Self { verifier, state, redirect_uri, mode, workspace, expires_at: later(now, lifetime) }
     }
 
-    /// The URL that the browser opens: the provider's own client's, byte for byte.
+    /// The URL that the browser opens: byte for byte that of the Codex CLI.
     pub fn authorize_url(&self, provider: &Provider) -> String {
         let scopes = provider.scopes.join(" ");
         let challenge = self.verifier.challenge();
@@ -139,7 +132,7 @@ impl Attempt {
         format!("{}?{}", provider.authorize_url, form(parameters.into_iter().chain(pinned)))
     }
 
-    /// Consumes the attempt: what its callback is good for.
+    /// Consumes the attempt and its callback.
     pub fn accept(self, callback: Callback, now: Timestamp) -> Result<Exchange, LoginFailure> {
         if self.expires_at <= now {
             return Err(LoginFailure::Expired);
@@ -156,9 +149,9 @@ impl Attempt {
         }
     }
 
-    /// The attempt as text, to be sealed in the store.
+    /// The attempt as text, for the store.
     pub fn to_secret_json(&self) -> SecretString {
-        let sealed = StoredAttempt {
+        let stored = StoredAttempt {
             verifier: self.verifier.expose().to_owned(),
             state: self.state.as_str().to_owned(),
             redirect_uri: self.redirect_uri.clone(),
@@ -166,55 +159,50 @@ impl Attempt {
             workspace: self.workspace.clone(),
             expires_at: self.expires_at,
         };
-        serde_json::to_string(&sealed).expect("a struct of strings and times has a JSON form").into()
+        serde_json::to_string(&stored).expect("a struct of strings and times has a JSON form").into()
     }
 
-    /// The attempt that a sealed text means, if it means one.
+    /// Parses a stored attempt. None if the text is not one.
     pub fn from_secret_json(text: &str) -> Option<Self> {
-        let sealed: StoredAttempt = serde_json::from_str(text).ok()?;
+        let stored: StoredAttempt = serde_json::from_str(text).ok()?;
         Some(Self {
-            verifier: Verifier::from_text(sealed.verifier),
-            state: State::from_returned(&sealed.state),
-            redirect_uri: sealed.redirect_uri,
-            mode: sealed.mode,
-            workspace: sealed.workspace,
-            expires_at: sealed.expires_at,
+            verifier: Verifier::from_text(stored.verifier),
+            state: State::from_returned(&stored.state),
+            redirect_uri: stored.redirect_uri,
+            mode: stored.mode,
+            workspace: stored.workspace,
+            expires_at: stored.expires_at,
         })
     }
 }
 
 impl Callback {
-    /// The callback that a redirect's query means.
+    /// Parses the query of a redirect.
     pub fn parse(query: &str) -> Result<Self, CallbackError> {
         if query.len() > MAX_CALLBACK {
             return Err(CallbackError::TooLong);
         }
-        let (mut code, mut state, mut error, mut description) = (None, None, None, None);
-        // The last one wins, as with the provider's own client.
-        for (name, value) in url::form_urlencoded::parse(query.as_bytes()) {
-            match &*name {
-                "code" => code = Some(value),
-                "state" => state = Some(value),
-                "error" => error = Some(value),
-                "error_description" => description = Some(value),
-                _ => {}
-            }
-        }
-        let state = state.filter(|state| !state.is_empty()).ok_or(CallbackError::NoState)?;
+        // Of a repeated parameter the last one counts, as in the Codex CLI.
+        let parameter = |name| {
+            let parameters = form_urlencoded::parse(query.as_bytes());
+            parameters.filter(|(key, _)| key == name).last().map(|(_, value)| value)
+        };
+        let state = parameter("state").filter(|state| !state.is_empty()).ok_or(CallbackError::NoState)?;
         let state = State::from_returned(&state);
-        if let Some(error) = error {
-            let described = description.unwrap_or_default().to_ascii_lowercase();
-            let not_entitled = error == "access_denied" && described.contains("missing_codex_entitlement");
-            return Ok(Self::Refused(AuthorizationError { code: Code::new(&error), not_entitled }, state));
+        if let Some(error) = parameter("error") {
+            let description = parameter("error_description").unwrap_or_default().to_ascii_lowercase();
+            let not_entitled = error == "access_denied" && description.contains("missing_codex_entitlement");
+            let code = ErrorCode::new(&error);
+            return Ok(Self::Refused(AuthorizationError { code, not_entitled }, state));
         }
-        Ok(match code.filter(|code| !code.is_empty()) {
+        Ok(match parameter("code").filter(|code| !code.is_empty()) {
             Some(code) => Self::Code(AuthorizationCode::new(code.into_owned()), state),
             None => Self::Empty(state),
         })
     }
 
-    /// The callback that a person pasted: the redirect URL, its query, or code and state with a space
-    /// or `#` between.
+    /// Parses a pasted text: the redirect URL, its query, or code and state separated by a space or
+    /// `#`.
     pub fn from_pasted(text: &str) -> Result<Self, CallbackError> {
         let text = text.trim().trim_matches(['"', '\'']);
         if text.len() > MAX_CALLBACK {
@@ -226,8 +214,8 @@ impl Callback {
         if text.contains("state=") {
             return Self::parse(text);
         }
-        let mut words = text.split(['#', ' ', '\t', '\n']).filter(|word| !word.is_empty());
-        match (words.next(), words.next(), words.next()) {
+        let mut parts = text.split(['#', ' ', '\t', '\n']).filter(|part| !part.is_empty());
+        match (parts.next(), parts.next(), parts.next()) {
             (Some(code), Some(state), None) => {
                 Ok(Self::Code(AuthorizationCode::new(code), State::from_returned(state)))
             }
@@ -235,7 +223,7 @@ impl Callback {
         }
     }
 
-    /// The state that finds the attempt.
+    /// The state that identifies the attempt.
     pub fn state(&self) -> &State {
         match self {
             Self::Code(_, state) | Self::Refused(_, state) | Self::Empty(state) => state,
@@ -244,46 +232,47 @@ impl Callback {
 }
 
 impl LoginFailure {
-    /// What happened, for its person.
+    /// The failure, as a message for the user.
     pub fn sentence(&self) -> String {
         match self {
-            Self::Expired => "nobody finished the sign-in in time".to_owned(),
+            Self::Expired => "the sign-in was not finished in time".to_owned(),
             Self::MissingCode => "Missing authorization code. Sign-in could not be completed.".to_owned(),
             Self::Denied(code) if code.as_str() == "access_denied" => {
-                "the sign-in was refused in the browser (access_denied)".to_owned()
-            },
-            Self::Denied(code) => format!("the provider refused the sign-in: {}", code.sentence()),
-            Self::NotEntitled => {
-                "Codex is not enabled for your workspace. Contact your workspace administrator to request access to Codex."
-                    .to_owned()
+                "the sign-in was denied in the browser (access_denied)".to_owned()
             }
+            Self::Denied(code) => format!("the provider denied the sign-in: {}", code.sentence()),
+            Self::NotEntitled => "Codex is not enabled for your workspace. Contact your workspace \
+                                  administrator to request access to Codex."
+                .to_owned(),
             Self::WrongWorkspace { wanted, got: Some(got) } => {
-                format!("this login is for workspace {wanted}, and the one chosen is {got}")
+                format!("this login is for workspace {wanted}, but {got} was chosen")
             }
             Self::WrongWorkspace { wanted, got: None } => {
-                format!("this login is for workspace {wanted}, and the account names none")
+                format!("this login is for workspace {wanted}, but the account names no workspace")
             }
-            Self::NoApiKey(code) => format!("the provider gave no API key: {}", code.sentence()),
-            Self::Exchange(ProviderError::Rejected { code, .. }) => format!("the provider refused the code: {}", code.sentence()),
-            Self::Exchange(failure) => failure.to_string(),
+            Self::NoApiKey(code) => format!("the provider issued no API key: {}", code.sentence()),
+            Self::Exchange(ProviderError::Rejected { code, .. }) => {
+                format!("the provider rejected the authorization code: {}", code.sentence())
+            }
+            Self::Exchange(error) => error.to_string(),
         }
     }
 
-    /// What to do about it.
+    /// The next step for the user.
     pub fn remedy(&self) -> &'static str {
         match self {
-            Self::Expired | Self::MissingCode | Self::Denied(_) => "start another: authctl login",
+            Self::Expired | Self::MissingCode | Self::Denied(_) => "start a new login: authctl login",
             Self::NotEntitled => "ask the administrator of your workspace for access to Codex",
             Self::WrongWorkspace { .. } => {
-                "start another, and choose that workspace in the browser: authctl login"
+                "start a new login and choose that workspace in the browser: authctl login"
             }
-            Self::NoApiKey(_) => "use the ChatGPT mode: authctl login --mode chatgpt",
-            Self::Exchange(_) => "start another: authctl login; if it fails again: authctl doctor",
+            Self::NoApiKey(_) => "use ChatGPT mode: authctl login --mode chatgpt",
+            Self::Exchange(_) => "start a new login: authctl login; if it fails again: authctl doctor",
         }
     }
 }
 
-/// An attempt at rest.
+/// The stored form of an attempt.
 #[derive(Serialize, Deserialize)]
 struct StoredAttempt {
     verifier: String,
@@ -294,23 +283,9 @@ struct StoredAttempt {
     expires_at: Timestamp,
 }
 
-/// Names and values as a query or a form body, in the order given, encoded as the provider's own client
-/// does: everything but letters, digits and `-_.~`, with `%20` for a space.
+/// Names and values as a query or a form body, in this order. Encoded as in the Codex CLI:
+/// everything but letters, digits and `-_.~` is escaped, and a space becomes `%20`.
 pub(crate) fn form<'a>(parameters: impl IntoIterator<Item = (&'a str, &'a str)>) -> String {
-    let mut text = String::new();
-    for (name, value) in parameters {
-        if !text.is_empty() {
-            text.push('&');
-        }
-        text.push_str(name);
-        text.push('=');
-        for byte in value.bytes() {
-            if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b'~') {
-                text.push(char::from(byte));
-            } else {
-                write!(text, "%{byte:02X}").expect("a string takes any text");
-            }
-        }
-    }
-    text
+    let text = form_urlencoded::Serializer::new(String::new()).extend_pairs(parameters).finish();
+    text.replace('+', "%20").replace('*', "%2A").replace("%7E", "~")
 }

@@ -1,11 +1,11 @@
-//! The provider: its endpoints, our client id, the scopes. All of it is configuration; the defaults are
-//! OpenAI's, as recorded from the Codex CLI 0.34.0.
+//! The provider's configuration: endpoints, client id, scopes. The defaults are OpenAI's, as
+//! recorded from the Codex CLI 0.34.0.
 
 use std::net::IpAddr;
 
 use url::Url;
 
-/// Where to sign in, and where the credentials are good.
+/// The endpoints for signing in and for using the credentials.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Provider {
     /// The issuer, without a trailing slash.
@@ -16,7 +16,7 @@ pub struct Provider {
     pub scopes: Vec<String>,
     /// The `originator` parameter of the authorize URL.
     pub originator: String,
-    /// The host that browsers return to.
+    /// The host of the redirect URI.
     pub redirect_host: String,
     /// The authorization endpoint (RFC 6749, section 3.1).
     pub authorize_url: String,
@@ -24,25 +24,25 @@ pub struct Provider {
     pub token_url: String,
     /// The revocation endpoint (RFC 7009).
     pub revoke_url: String,
-    /// Device login: where a user code is asked for.
+    /// Device login: the endpoint that issues a user code.
     pub device_usercode_url: String,
-    /// Device login: where it is polled.
+    /// Device login: the endpoint that is polled.
     pub device_token_url: String,
-    /// Device login: the page for the person.
+    /// Device login: the page where the user types the code.
     pub device_verification_url: String,
     /// Device login: the redirect URI of its code exchange.
     pub device_redirect_uri: String,
-    /// The base URL of the ChatGPT mode.
+    /// The base URL of ChatGPT mode.
     pub chatgpt_base_url: String,
     /// The ChatGPT backend.
     pub chatgpt_backend_url: String,
-    /// The base URL of the API-key mode.
+    /// The base URL of API-key mode.
     pub api_base_url: String,
-    /// Hosts that a workspace may be routed to besides those under chatgpt.com.
+    /// The hosts that a workspace may be routed to besides those under chatgpt.com.
     pub workspace_hosts: Vec<String>,
 }
 
-/// The path that browsers return to. It is registered with the provider.
+/// The path of the redirect URI. It is registered with the provider.
 pub const REDIRECT_PATH: &str = "/auth/callback";
 
 impl Default for Provider {
@@ -57,7 +57,7 @@ impl Provider {
         Self::with_issuer("https://auth.openai.com")
     }
 
-    /// OpenAI's provider at another issuer; its endpoints follow from it.
+    /// OpenAI's provider at another issuer, from which its endpoints are derived.
     pub fn with_issuer(issuer: &str) -> Self {
         let issuer = issuer.trim_end_matches('/');
         let at = |path: &str| format!("{issuer}{path}");
@@ -86,7 +86,7 @@ impl Provider {
         format!("http://{}:{port}{REDIRECT_PATH}", self.redirect_host)
     }
 
-    /// Whether every endpoint may be given a secret; if not, which one may not, and why.
+    /// Checks that every endpoint may receive secrets. The error names the first that may not.
     pub fn check(&self) -> Result<(), String> {
         for (name, url) in [
             ("issuer", &self.issuer),
@@ -100,81 +100,45 @@ impl Provider {
             ("chatgpt_backend_url", &self.chatgpt_backend_url),
             ("api_base_url", &self.api_base_url),
         ] {
-            if !is_safe(url) {
+            if !is_secure_url(url) {
                 return Err(format!("{name} must be an https URL, or http on loopback: {url}"));
             }
         }
         Ok(())
     }
 
-    /// The same, with the base URLs of relayed requests as a URL's parser writes them: these are put together
-    /// with what a client asks for, and not parsed as URLs again.
+    /// Normalises the base URLs of relayed requests with the URL parser. A client's path is
+    /// appended to them without parsing the result again.
     #[must_use]
     pub fn normalised(mut self) -> Self {
         for url in [&mut self.chatgpt_base_url, &mut self.chatgpt_backend_url, &mut self.api_base_url] {
-            let bare = !url.ends_with('/');
-            if let Ok(parsed) = Url::parse(url) {
-                let text = if bare { parsed.as_str().trim_end_matches('/') } else { parsed.as_str() };
-                text.clone_into(url);
+            let Ok(parsed) = Url::parse(url) else { continue };
+            let keeps_slash = url.ends_with('/');
+            *url = parsed.into();
+            if !keeps_slash {
+                url.truncate(url.trim_end_matches('/').len());
             }
         }
         self
     }
 }
 
-/// Whether a URL may be given a secret: https, or http to this machine alone.
-pub fn is_safe(url: &str) -> bool {
+/// Whether a secret may be sent to a URL: https, or http to this machine.
+pub(crate) fn is_secure_url(url: &str) -> bool {
     let Ok(url) = Url::parse(url) else { return false };
-    let plain = url.username().is_empty() && url.password().is_none() && url.fragment().is_none();
-    plain && (url.scheme() == "https" && url.has_host() || url.scheme() == "http" && is_loopback(&url))
+    let is_plain = url.username().is_empty() && url.password().is_none() && url.fragment().is_none();
+    is_plain && (url.scheme() == "https" && url.has_host() || url.scheme() == "http" && is_loopback(&url))
 }
 
-/// Whether a URL names this machine.
+/// Whether a URL's host is this machine.
 pub(crate) fn is_loopback(url: &Url) -> bool {
     url.host_str().is_some_and(is_this_machine)
 }
 
-/// Whether a URL's host is this machine; an IPv6 address stands in brackets there. Other ways to write it,
-/// which a URL's parser knows (`127.1`), count only as that has written them.
+/// Whether the host of a URL is this machine. An IPv6 address is in brackets. Short forms such as
+/// `127.1` only count after the URL parser has expanded them.
 pub(crate) fn is_this_machine(host: &str) -> bool {
     let address = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
     let address = address.parse().is_ok_and(|address: IpAddr| address.is_loopback());
     address || host.eq_ignore_ascii_case("localhost")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn secrets_go_over_https_or_stay_on_this_machine() {
-        for safe in ["https://a.example/x", "http://localhost:1/", "http://127.0.0.1:8", "http://[::1]/x"] {
-            assert!(is_safe(safe), "{safe}");
-        }
-        for not in [
-            "http://a.example",
-            "ftp://localhost",
-            "https://u:p@a.example",
-            "https://a/#x",
-            "x",
-            "",
-            "http://localhost.evil",
-        ] {
-            assert!(!is_safe(not), "{not}");
-        }
-        assert_eq!(Provider::openai().check(), Ok(()));
-        let written = Provider {
-            chatgpt_base_url: "https://BÜCHER.example:443/a/../b {c}".to_owned(),
-            chatgpt_backend_url: "http://127.1:8/".to_owned(),
-            api_base_url: "http://LOCALHOST".to_owned(),
-            ..Provider::openai()
-        };
-        let normalised = written.normalised();
-        assert_eq!(normalised.chatgpt_base_url, "https://xn--bcher-kva.example/b%20%7Bc%7D");
-        assert_eq!(normalised.chatgpt_backend_url, "http://127.0.0.1:8/");
-        assert_eq!(normalised.api_base_url, "http://localhost");
-        assert_eq!(Provider::openai().normalised(), Provider::openai());
-        let bad = Provider { token_url: "http://a.example".to_owned(), ..Provider::openai() };
-        assert!(bad.check().is_err_and(|error| error.starts_with("token_url")));
-    }
 }

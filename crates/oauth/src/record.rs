@@ -1,15 +1,18 @@
-//! What is kept at rest of one profile: versioned JSON text. Where it is kept is the store's business.
+//! The stored state of one profile, as versioned JSON text.
 //!
-//! Old readers meet new records: a newer version is refused and left alone, unknown fields are ignored.
+//! An older program refuses a record with a newer version and leaves it unchanged. It ignores
+//! unknown fields.
 
-use std::{fmt::Write, sync::Arc};
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 
 pub use self::intent::Intent;
-use crate::{ApiKey, Code, IdToken, Identity, Mode, RefreshAnswer, RefreshToken, Routing, Tokens};
+use crate::{
+    ApiKey, ErrorCode, IdToken, Identity, Mode, RefreshResponse, RefreshToken, Routing, Tokens, digest,
+};
 
 mod intent;
 mod text;
@@ -17,58 +20,54 @@ mod text;
 /// The newest version that this program reads.
 const VERSION: u32 = 2;
 
-/// Everything that must survive a restart.
+/// The state that survives a restart.
 #[derive(Clone, Debug)]
 pub struct Record {
-    /// Counts up with every new credential.
+    /// Increases with every new credential.
     pub generation: u64,
-    /// Who is signed in, and with what.
+    /// The signed-in user and the secrets.
     pub grant: Grant,
-    /// A refresh was sent at this time, and its answer is not known to have arrived.
+    /// A refresh was sent at this time, and its response has not been saved.
     pub journal: Option<Timestamp>,
-    /// The provider refused the refresh token for good.
+    /// Set when the provider has rejected the refresh token for good.
     pub ended: Option<Arc<GrantEnd>>,
-    /// Where the workspace's requests go.
+    /// The workspace's routing.
     pub routing: Arc<Routing>,
-    /// When that was last asked.
+    /// When the routing was last fetched.
     pub routed_at: Option<Timestamp>,
-    /// Names the grant from its sign-in to its end, under whatever profile name. It is no secret.
+    /// Identifies the grant from its sign-in to its end, under any profile name. It is not secret.
     pub grant_id: Arc<str>,
-    /// The record with the highest rank is the default profile; 0 is no mark.
+    /// The record with the highest rank is the default profile; 0 means unranked.
     pub default_rank: u64,
-    /// A move of the grant that has begun and is not finished.
+    /// An unfinished move of the grant.
     pub intent: Option<Intent>,
 }
 
-/// A random name for a new grant: 16 bytes as 32 hexadecimal digits.
+/// A random grant id: 16 bytes as 32 hexadecimal digits.
 pub fn new_grant_id() -> Arc<str> {
     grant_id_from(rand::random())
 }
 
-/// The grant id that these random bytes make.
+/// The grant id of these bytes.
 pub fn grant_id_from(bytes: [u8; 16]) -> Arc<str> {
-    let mut text = String::with_capacity(32);
-    for byte in bytes {
-        write!(text, "{byte:02x}").expect("a string takes any text");
-    }
-    text.into()
+    digest::hex(bytes).into()
 }
 
-/// What a sign-in yields.
+/// The result of a sign-in.
 #[derive(Clone, Debug)]
 pub struct Grant {
-    /// Who. Shared with whatever tells it.
+    /// The signed-in user. Shared with its publisher.
     pub identity: Arc<Identity>,
-    /// What is held for them.
+    /// The tokens or the API key.
     pub secrets: GrantSecrets,
-    /// Why in this mode.
+    /// The reason for the mode.
     pub mode_reason: Arc<str>,
     /// When the tokens, or the key, were issued.
     pub issued_at: Timestamp,
 }
 
 impl Grant {
-    /// A key of the user's own: nobody is signed in with it, and nothing renews it.
+    /// A grant of the user's own API key: it has no identity, and nothing renews it.
     pub fn own_key(key: ApiKey, reason: &str, now: Timestamp) -> Self {
         Self {
             identity: Arc::default(),
@@ -82,16 +81,16 @@ impl Grant {
 /// The secrets of a grant, by mode.
 #[derive(Clone, Debug)]
 pub enum GrantSecrets {
-    /// ChatGPT mode: the access token is the credential. The id token is not needed as long as the login stays
-    /// here, so that once it is at rest it is nowhere else.
+    /// ChatGPT mode: the access token is the credential. The id token is only needed to move the
+    /// login elsewhere, so it is dropped from memory once it is saved.
     ChatGpt(Tokens, Option<IdToken>),
-    /// API-key mode: the key is the credential; the tokens renew it, and the id token is exchanged for it.
-    /// Without them it is a key of the user's own.
+    /// API-key mode: the key is the credential. The tokens renew it: the id token is exchanged for
+    /// a new key. Without tokens it is the user's own key.
     ApiKey(ApiKey, Option<Box<(Tokens, IdToken)>>),
 }
 
 impl GrantSecrets {
-    /// The mode this is for.
+    /// The mode of these secrets.
     pub fn mode(&self) -> Mode {
         match self {
             Self::ChatGpt(..) => Mode::ChatGpt,
@@ -99,80 +98,79 @@ impl GrantSecrets {
         }
     }
 
-    /// The tokens, if there are any.
+    /// The tokens, if any.
     pub fn tokens(&self) -> Option<&Tokens> {
         match self {
             Self::ChatGpt(tokens, _) => Some(tokens),
-            Self::ApiKey(_, renewed_by) => renewed_by.as_ref().map(|renewed_by| &renewed_by.0),
+            Self::ApiKey(_, renewal) => renewal.as_ref().map(|renewal| &renewal.0),
         }
     }
 
-    /// The same, to change their times.
     pub(crate) fn tokens_mut(&mut self) -> Option<&mut Tokens> {
         match self {
             Self::ChatGpt(tokens, _) => Some(tokens),
-            Self::ApiKey(_, renewed_by) => renewed_by.as_mut().map(|renewed_by| &mut renewed_by.0),
+            Self::ApiKey(_, renewal) => renewal.as_mut().map(|renewal| &mut renewal.0),
         }
     }
 
-    /// The id token, if it is here.
+    /// The id token, if it is in memory.
     pub fn id_token(&self) -> Option<&IdToken> {
         match self {
             Self::ChatGpt(_, id_token) => id_token.as_ref(),
-            Self::ApiKey(_, renewed_by) => renewed_by.as_ref().map(|renewed_by| &renewed_by.1),
+            Self::ApiKey(_, renewal) => renewal.as_ref().map(|renewal| &renewal.1),
         }
     }
 
-    /// The refresh token, if there is one.
+    /// The refresh token, if any.
     pub fn refresh_token(&self) -> Option<&RefreshToken> {
         self.tokens()?.refresh_token.as_ref()
     }
 
-    /// Takes a refresh's answer in, and gives the id token that it brought, if it brought one.
-    pub(crate) fn renew(&mut self, answer: RefreshAnswer, now: Timestamp) -> Option<&IdToken> {
+    /// Merges a refresh response, and returns the id token that it contained, if any.
+    pub(crate) fn renew(&mut self, response: RefreshResponse, now: Timestamp) -> Option<&IdToken> {
         match self {
-            Self::ChatGpt(tokens, id_token) => Some(id_token.insert(tokens.merge(answer, now)?)),
-            Self::ApiKey(_, renewed_by) => {
-                let (tokens, id_token) = &mut **renewed_by.as_mut()?;
-                *id_token = tokens.merge(answer, now)?;
+            Self::ChatGpt(tokens, id_token) => Some(id_token.insert(tokens.merge(response, now)?)),
+            Self::ApiKey(_, renewal) => {
+                let (tokens, id_token) = &mut **renewal.as_mut()?;
+                *id_token = tokens.merge(response, now)?;
                 Some(id_token)
             }
         }
     }
 }
 
-/// The end of a grant: a person has to sign in again.
+/// The end of a grant: the user has to sign in again.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GrantEnd {
-    /// What the provider said.
-    pub code: Code,
-    /// When it said so.
+    /// The provider's error code.
+    pub code: ErrorCode,
+    /// When the provider rejected the refresh token.
     pub at: Timestamp,
-    /// A refresh before that was sent at this time, and its answer was lost.
+    /// An earlier refresh was sent at this time, and its response was lost.
     pub answer_lost_at: Option<Timestamp>,
 }
 
-/// A record that cannot be used. It stays where it is.
+/// A stored record that cannot be used. The store keeps it unchanged.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RecordError {
-    /// Upgrade authd: a newer one wrote this.
+    /// A newer authd wrote it: upgrade authd.
     #[error("the record has version {0}, and this authd reads up to {VERSION}: upgrade authd")]
     TooNew(u32),
-    /// Upgrade authd: a newer one began to move the grant, in a way that this one cannot finish or undo.
-    #[error("the record is part of an unfinished move that this authd does not know: upgrade authd")]
+    /// A newer authd began to move the grant in a way that this one can neither finish nor undo.
+    #[error("the record is part of an unfinished move of an unknown kind: upgrade authd")]
     UnknownIntent,
-    /// Sign in again: this is not one of our records.
+    /// It is not a valid record: sign in again.
     #[error("the record is damaged (line {line}, column {column})")]
     Damaged {
-        /// Where reading it failed; the text itself is secret.
+        /// The line of the parse error. The text itself is secret.
         line: usize,
-        /// As above.
+        /// The column of the parse error.
         column: usize,
     },
 }
 
 impl Record {
-    /// The record of a new sign-in: no mark, no intent, nothing journalled.
+    /// The record of a new sign-in.
     pub fn new(grant: Grant, grant_id: Arc<str>, generation: u64) -> Self {
         Self {
             generation,
@@ -187,37 +185,38 @@ impl Record {
         }
     }
 
-    /// Whether both records are of the same grant: one sign-in, perhaps at different times of its life.
+    /// Whether both records are of the same grant, perhaps at different times.
     pub fn is_same_grant(&self, other: &Self) -> bool {
         self.grant_id == other.grant_id
     }
 
-    /// Whether this is all of it. If not, the id token is only in the record at rest, which has to be completed
-    /// with before anything takes its place.
-    pub fn is_whole(&self) -> bool {
+    /// Whether the id token is in memory, or not needed. If not, it is in the stored record only,
+    /// and has to be copied from there before this record replaces it.
+    pub fn is_complete(&self) -> bool {
         !matches!(self.grant.secrets, GrantSecrets::ChatGpt(_, None))
     }
 
-    /// The whole record, with what only the one at rest has. What is at rest may be another login's, or none: its
-    /// id token is not taken, and the record stays without one until a refresh brings it.
+    /// This record with the id token of the stored one, if it lacks one. If the stored record
+    /// belongs to another user or cannot be read, this record stays without one until the next
+    /// refresh.
     #[must_use]
-    pub fn with_id_token_from(mut self, at_rest: Option<&SecretString>) -> Self {
+    pub fn with_id_token_from(mut self, stored: Option<&SecretString>) -> Self {
         if let GrantSecrets::ChatGpt(_, id_token @ None) = &mut self.grant.secrets {
-            let at_rest = at_rest.and_then(|text| Self::from_text(text).ok());
-            let same = at_rest.filter(|there| there.grant.identity.is_same(&self.grant.identity));
-            *id_token = same.and_then(|there| there.grant.secrets.id_token().cloned());
+            let stored = stored.and_then(|text| Self::from_text(text).ok());
+            let same_user = stored.filter(|stored| stored.grant.identity.is_same(&self.grant.identity));
+            *id_token = same_user.and_then(|stored| stored.grant.secrets.id_token().cloned());
         }
         self
     }
 
-    /// Takes back an id token that may be at rest no more.
-    pub(crate) fn restore_id_token(&mut self, was_at_rest: Option<IdToken>) {
+    /// Puts an id token back into memory: the store may have lost it.
+    pub(crate) fn restore_id_token(&mut self, stored: Option<IdToken>) {
         if let GrantSecrets::ChatGpt(_, id_token @ None) = &mut self.grant.secrets {
-            *id_token = was_at_rest;
+            *id_token = stored;
         }
     }
 
-    /// It is at rest now, all of it: lets go of what is not needed here.
+    /// Drops the id token from memory once it is stored.
     pub(crate) fn drop_id_token(&mut self) {
         if let GrantSecrets::ChatGpt(_, id_token) = &mut self.grant.secrets {
             *id_token = None;

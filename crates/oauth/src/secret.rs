@@ -1,6 +1,5 @@
-//! Secrets as types: what is wrapped the moment it arrives is exposed only where it has to leave. None
-//! of them can be printed, serialised or compared. A clone is the same secret in the same place, which is
-//! overwritten when the last of them goes.
+//! Secrets as types. A secret cannot be printed, serialized or compared. A clone shares the memory
+//! of the original, which is overwritten when the last clone is dropped.
 
 use std::sync::Arc;
 
@@ -8,24 +7,24 @@ use bytes::Bytes;
 use secrecy::{ExposeSecret, SecretString, zeroize::Zeroizing};
 use sha2::{Digest, Sha256};
 
-use crate::Mode;
+use crate::{Mode, digest};
 
-/// The scheme of a bearer's header (RFC 6750, section 2.1).
+/// The scheme of the `Authorization` header (RFC 6750, section 2.1).
 const SCHEME: &str = "Bearer ";
 
 macro_rules! secrets {
-    ($($(#[$doc:meta])* $name:ident($place:ident))*) => {$(
+    ($($(#[$doc:meta])* $name:ident($storage:ident))*) => {$(
         $(#[$doc])*
         #[derive(Clone)]
-        pub struct $name($place);
+        pub struct $name($storage);
 
         impl $name {
-            /// Wraps it.
+            /// Wraps the secret.
             pub fn new(secret: impl Into<String>) -> Self {
-                Self($place::new(secret.into()))
+                Self($storage::new(secret.into()))
             }
 
-            /// The secret itself; whoever calls this says in a comment where it goes.
+            /// The secret itself. A comment at the call says where it goes.
             pub fn expose(&self) -> &str {
                 self.0.expose()
             }
@@ -40,23 +39,29 @@ macro_rules! secrets {
 }
 
 secrets! {
-    /// The credential of the ChatGPT mode.
-    AccessToken(Header)
-    /// What renews it. It dies on use.
-    RefreshToken(Text)
-    /// Who is signed in, as the provider attests; also the subject token of the API-key exchange.
-    IdToken(Text)
-    /// The credential of the API-key mode.
-    ApiKey(Header)
-    /// What a browser brings back. It is redeemed once.
-    AuthorizationCode(Text)
+    /// An access token: the credential of ChatGPT mode.
+    AccessToken(HeaderSecret)
+    /// A refresh token. The provider accepts it once.
+    RefreshToken(TextSecret)
+    /// An id token: it attests the user, and is the subject token of the API-key exchange.
+    IdToken(TextSecret)
+    /// An API key: the credential of API-key mode.
+    ApiKey(HeaderSecret)
+    /// An authorization code from a callback. The provider accepts it once.
+    AuthorizationCode(TextSecret)
+}
+
+impl From<AccessToken> for ApiKey {
+    /// A token exchange issues the key in the field of an access token (RFC 8693, section 2.2.1).
+    fn from(AccessToken(secret): AccessToken) -> Self {
+        Self(secret)
+    }
 }
 
 impl RefreshToken {
-    /// Tells two tokens apart without saying either: half a SHA-256, as hexadecimal digits.
+    /// Distinguishes tokens without revealing them: half a SHA-256, as hexadecimal digits.
     pub fn fingerprint(&self) -> String {
-        let hash = Sha256::digest(self.expose().as_bytes());
-        hash.iter().take(16).map(|byte| format!("{byte:02x}")).collect()
+        digest::hex(digest::truncated(Sha256::new_with_prefix(self.expose())))
     }
 }
 
@@ -70,7 +75,7 @@ pub enum Bearer {
 }
 
 impl Bearer {
-    /// The mode this is the credential of.
+    /// The mode of this credential.
     pub fn mode(&self) -> Mode {
         match self {
             Self::Access(_) => Mode::ChatGpt,
@@ -78,28 +83,28 @@ impl Bearer {
         }
     }
 
-    /// The secret itself; whoever calls this says in a comment where it goes.
+    /// The secret itself. A comment at the call says where it goes.
     pub fn expose(&self) -> &str {
         self.header().expose()
     }
 
-    /// The header's value, in the place where the secret is: no copy of it. As above.
+    /// The value of the `Authorization` header, which shares the memory of the secret.
     pub fn authorization(&self) -> Bytes {
         self.header().0.clone()
     }
 
-    fn header(&self) -> &Header {
+    fn header(&self) -> &HeaderSecret {
         match self {
             Self::Access(AccessToken(header)) | Self::Key(ApiKey(header)) => header,
         }
     }
 }
 
-/// A secret as it came.
+/// The text of a secret.
 #[derive(Clone)]
-struct Text(Arc<SecretString>);
+struct TextSecret(Arc<SecretString>);
 
-impl Text {
+impl TextSecret {
     fn new(secret: String) -> Self {
         Self(Arc::new(SecretString::from(secret)))
     }
@@ -109,14 +114,15 @@ impl Text {
     }
 }
 
-/// A secret as it is sent, behind the name of its scheme.
+/// The text of a secret after the name of its scheme, as it is sent.
 #[derive(Clone)]
-struct Header(Bytes);
+struct HeaderSecret(Bytes);
 
-impl Header {
+impl HeaderSecret {
     fn new(secret: String) -> Self {
         let secret = Zeroizing::new(secret);
-        // In a place of just its size: one that grows leaves a piece behind that nobody overwrites.
+        // Allocate the final size: a buffer that grows leaves a copy behind that is never
+        // overwritten.
         let mut text = Zeroizing::new(String::with_capacity(SCHEME.len() + secret.len()));
         text.push_str(SCHEME);
         text.push_str(&secret);

@@ -1,19 +1,20 @@
-//! The brain of one profile: what to do next about its grant, given everything that has happened. It is
-//! pure: no await, no clock, no randomness; its task performs the [`Effect`] and reports the [`Event`].
+//! The state machine of one profile: given all events so far, it returns the next effect. It is
+//! pure: no await, no clock, no randomness. The profile's task performs each [`Effect`] and reports
+//! the resulting [`Event`].
 //!
 //! ```text
-//!            ┌────────────── due, asked for, or expired ──────────────┐
+//!            ┌─────────── due, requested, or expired ─────────────────┐
 //!            ▼                                                        │
 //!   probe ─► journal ─► refresh ─► save ─► (exchange ─► save) ─► serve ─┘
 //!   (only if the network  │          │
 //!    is in doubt)         │          └ failed: serve from memory, save again
-//!                         ├ nothing sent, or told to wait: wait, the same token again
-//!                         ├ no answer: in doubt; wait for the network, the same token again
-//!                         └ refused for good: serve what is valid, then ask for a sign-in
+//!                         ├ not sent, or rate limited: wait, send the same token again
+//!                         ├ no response: doubt the network, probe, send the same token again
+//!                         └ rejected: serve the credential until it expires, then need a sign-in
 //! ```
 //!
-//! [`Work`] is one slot, so two calls at once cannot be written down. Every effect carries a ticket, and
-//! a result with another ticket is dropped: it belongs to a grant that has been replaced.
+//! [`Operation`] is a single slot, so two calls at once cannot be expressed. Every effect carries a
+//! ticket. A result with another ticket is dropped: it belongs to a grant that has been replaced.
 
 use std::{sync::Arc, time::Duration};
 
@@ -33,40 +34,40 @@ mod requests;
 mod transitions;
 mod types;
 
-/// How often at most the network is tried while it is in doubt and somebody waits. It is also the
-/// shortest time between two wake-ups.
+/// Shortest pause between two network probes while a client waits. It is also the shortest time
+/// between two wake-ups.
 pub const PROBE_PAUSE: Duration = Duration::from_millis(250);
 
-/// The longest pause between two probes when nobody waits.
+/// Longest pause between two probes.
 const LONGEST_PROBE_PAUSE: Duration = Duration::from_secs(30);
 
-/// A client that asked this recently is waiting for the network with us.
-const WAITING: Duration = Duration::from_secs(3);
+/// A client that used the profile within this time counts as waiting for the network.
+const RECENT_USE: Duration = Duration::from_secs(3);
 
-/// While the access token is good for longer than this, a refresh whose journal entry cannot be
-/// written waits for the store; after that, being signed out is the greater harm.
+/// A refresh whose journal entry cannot be written waits for the store while the access token is
+/// valid for longer than this. After that it is sent anyway: an expired credential does more harm.
 const LAST_MINUTE: Duration = Duration::from_secs(60);
 
-/// How long a credential that was made because an upstream refused the one before it is not renewed because an
-/// upstream refuses it, too: an upstream that refuses everything does not turn every request into a renewal. An
-/// API key is not exchanged anew in this time for any other reason either.
+/// After a renewal that answers a rejection, further rejections cause no renewal for this long.
+/// Otherwise an upstream that rejects everything would turn every request into a renewal. An API
+/// key is exchanged at most once in this time, for any reason.
 pub const REJECTION_PAUSE: Duration = Duration::from_secs(5 * 60);
 
-/// The longest pause between two tries to save a record.
+/// Longest pause between two attempts to save a record.
 const LONGEST_SAVE_PAUSE: Duration = Duration::from_secs(60);
 
-/// A daemon that stops tries to save a record this often.
+/// Pause between two attempts to save a record while the daemon stops.
 const STOPPING_SAVE_PAUSE: Duration = Duration::from_millis(250);
 
-/// A store that answers again is a reason to save at once, but not more often than this.
+/// When the store works again, a pending save is retried at once, but not more often than this.
 const STORE_READY_PAUSE: Duration = Duration::from_secs(1);
 
-/// A try that is this close is worth waiting for; one that is farther is not.
+/// An attempt within this time is worth waiting for.
 const SOON: Duration = Duration::from_secs(1);
 
-/// The one call that is in flight.
+/// The call in flight.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Work {
+enum Operation {
     Idle,
     Probing,
     Journalling,
@@ -75,280 +76,268 @@ enum Work {
     Exchanging,
 }
 
-/// Whether the newest facts are durable.
+/// A save that has not succeeded yet.
 #[derive(Debug)]
-enum Durable {
-    Yes,
-    /// Not yet, or not after so many tries; the next one at this time, the newest one at that.
-    No {
-        failures: u32,
-        next: Timestamp,
-        tried_at: Option<Timestamp>,
-    },
+struct PendingSave {
+    failures: u32,
+    next_attempt: Timestamp,
+    last_attempt: Option<Timestamp>,
 }
 
-impl Durable {
-    /// Not yet, and due at once.
+impl PendingSave {
     fn due(now: Timestamp) -> Self {
-        Self::No { failures: 0, next: now, tried_at: None }
+        Self { failures: 0, next_attempt: now, last_attempt: None }
     }
 }
 
-/// Whether the network can be trusted with a token that dies on use.
+/// The network may be down, so no single-use token is sent before a probe succeeds.
 #[derive(Debug)]
-enum Network {
-    Trusted,
-    /// Seldom, and not for long.
-    Doubtful(Box<Doubt>),
+struct NetworkDoubt {
+    failed_probes: u32,
+    next_probe: Timestamp,
+    after_failure: bool,
+    /// Only a probe with a later ticket counts: it began after the doubt.
+    since_ticket: u64,
 }
 
-/// What is done about a doubtful network: only a probe that began after this ticket tells anything.
-#[derive(Debug)]
-struct Doubt {
-    probes: u32,
-    next: Timestamp,
-    since_failure: bool,
-    since: u64,
-}
-
-/// One profile's grant and all that is known of its renewal.
+/// One profile's grant and the state of its renewal.
 #[derive(Debug)]
 pub struct Session {
     record: Record,
-    /// Shared with whatever publishes it.
-    served: Arc<Credential>,
-    work: Work,
+    /// The credential that clients get. Shared with its publisher.
+    credential: Arc<Credential>,
+    operation: Operation,
     ticket: u64,
-    durable: Durable,
-    /// The record changed while a call was in flight, in what that call does not save.
-    changed: bool,
-    /// What is served is not durable.
-    unsaved: bool,
-    journal_durable: bool,
-    network: Network,
+    /// None: the record is saved.
+    pending_save: Option<PendingSave>,
+    /// The record changed while a call was in flight, in fields that the call does not save.
+    changed_during_call: bool,
+    credential_unsaved: bool,
+    journal_saved: bool,
+    /// None: the network is trusted.
+    network_doubt: Option<Box<NetworkDoubt>>,
     failures: u32,
+    /// Earliest time of the next renewal attempt.
     not_before: Timestamp,
-    /// The journal could not be written at this time, which is why nothing is sent before `not_before`.
+    /// Set while `not_before` is due to a journal entry that could not be saved.
     journal_failed_at: Option<Timestamp>,
     answer_lost_at: Option<Timestamp>,
-    asked: bool,
-    /// An upstream refused the newest credential, and a renewal is due to it.
-    rejected: bool,
-    renew_key: bool,
-    /// An API key was refused by an upstream, and cannot be renewed any more.
-    spent: bool,
-    /// The newest credential is from this time, and is the answer to a rejection; or it is an API key that was
-    /// exchanged for whatever reason.
+    renewal_requested: bool,
+    /// An upstream rejected the newest credential. The next renewal answers that.
+    credential_rejected: bool,
+    exchange_requested: bool,
+    /// An upstream rejected the API key, and it cannot be renewed any more.
+    key_rejected: bool,
+    /// Start of [`REJECTION_PAUSE`]: when the newest credential was issued in answer to a
+    /// rejection, or when the API key was exchanged.
     paused_since: Option<Timestamp>,
     renewals: u64,
     used_at: Timestamp,
     last_error: Option<Arc<LastError>>,
-    /// A workspace's routing that waits for the end of the call in flight.
+    /// A workspace and its new routing. Applied when the call in flight ends.
     pending_routing: Option<Box<(Box<str>, Routing)>>,
     stopping: bool,
     seed: u64,
 }
 
 impl Session {
-    /// Takes in what happened, and says what to do now.
+    /// Applies an event and returns the next effect.
     pub fn apply(&mut self, event: Event, now: Timestamp) -> Effect {
         match event {
-            // A time of a clock that was set back since would count as use for as long.
+            // A later time comes from before the clock was set back. It would count as use until
+            // then.
             Event::Used(at) => self.used_at = self.used_at.max(at.min(now)),
-            Event::Wanted(span) => self.wanted(span, now),
-            Event::RefreshAsked(rejected) => self.refresh_asked(rejected, now),
-            Event::Routed(workspace, routing) => self.routed(workspace, routing, now),
-            Event::Annotated(annotation) => self.annotated(annotation, now),
-            Event::Unkept(id_token) => {
+            Event::CredentialRequested(lifetime) => self.request_credential(lifetime, now),
+            Event::RefreshRequested(rejected) => self.request_refresh(rejected, now),
+            Event::RoutingReceived(workspace, routing) => self.set_routing(workspace, routing, now),
+            Event::Annotated(annotation) => self.annotate(annotation, now),
+            Event::RecordMayBeLost(id_token) => {
                 self.record.restore_id_token(id_token);
                 self.save_again(now);
             }
-            Event::Accepted(generation) => self.accepted(generation),
-            Event::StoreReady => self.store_ready(now),
+            Event::Accepted(generation) => self.accept_credential(generation),
+            Event::StoreReady => self.retry_save(now),
             Event::Stopping => self.stop(now),
-            Event::Woke => self.doubt_network(now, false),
-            Event::ClockSet(by) => self.clock_set(by, now),
-            Event::SignedIn(grant, grant_id) => self.replace(*grant, grant_id, now),
-            Event::Probed(ticket, reached) if self.ends(ticket, Work::Probing) => {
+            Event::Resumed => self.doubt_network(now, false),
+            Event::ClockSet(by) => self.shift_times(by, now),
+            Event::SignedIn(grant, grant_id) => self.replace_grant(*grant, grant_id, now),
+            Event::Probed(ticket, reached) if self.completes(ticket, Operation::Probing) => {
                 self.probed(ticket, reached, now);
             }
-            Event::Saved(ticket, result) if self.ends(ticket, Work::Journalling) => {
+            Event::Saved(ticket, result) if self.completes(ticket, Operation::Journalling) => {
                 self.journalled(result, now);
             }
-            Event::Saved(ticket, result) if self.ends(ticket, Work::Saving) => self.saved(result, now),
-            Event::Refreshed(ticket, result) if self.ends(ticket, Work::Refreshing) => {
+            Event::Saved(ticket, result) if self.completes(ticket, Operation::Saving) => {
+                self.saved(result, now);
+            }
+            Event::Refreshed(ticket, result) if self.completes(ticket, Operation::Refreshing) => {
                 self.refreshed(result, now);
             }
-            Event::Exchanged(ticket, result) if self.ends(ticket, Work::Exchanging) => {
+            Event::Exchanged(ticket, result) if self.completes(ticket, Operation::Exchanging) => {
                 self.exchanged(result, now);
             }
-            // Time alone, or a result for a grant that has been replaced.
+            // Only time has passed, or the result belongs to a grant that has been replaced.
             Event::Ticked
             | Event::Probed(..)
             | Event::Saved(..)
             | Event::Refreshed(..)
             | Event::Exchanged(..) => {}
         }
-        if self.work == Work::Idle {
+        if self.is_idle() {
             self.apply_pending(now);
         }
         self.next_effect(now)
     }
 
-    /// When to look again if nothing happens before; never, while a call is in flight.
+    /// When the session has to be called again without an event. None while a call is in flight.
     pub fn next_wakeup(&self, now: Timestamp) -> Option<Timestamp> {
-        if self.work != Work::Idle {
+        if !self.is_idle() {
             return None;
         }
-        let save = match self.durable {
-            Durable::Yes => None,
-            Durable::No { next, .. } => Some(next),
-        };
-        let renewal = self.renewal_at(now).map(|due| match &self.network {
-            Network::Trusted => due.max(self.not_before),
-            Network::Doubtful(doubt) => due.max(doubt.next),
-        });
+        let save = self.pending_save.as_ref().map(|save| save.next_attempt);
+        let earliest = self.network_doubt.as_ref().map_or(self.not_before, |doubt| doubt.next_probe);
+        let renewal = self.renewal_at(now).map(|due| due.max(earliest));
         let next = [save, renewal].into_iter().flatten().min()?;
         Some(next.max(later(now, PROBE_PAUSE)))
     }
 
-    /// How things stand, whatever the time is.
+    /// The part of the status that does not depend on the time.
     pub fn flags(&self) -> StatusFlags {
         StatusFlags {
             ended: self.record.ended.is_some(),
-            spent: self.spent,
-            unsaved: self.unsaved,
-            renewing: matches!(self.work, Work::Journalling | Work::Refreshing | Work::Exchanging),
+            spent: self.key_rejected,
+            unsaved: self.credential_unsaved,
+            renewing: matches!(
+                self.operation,
+                Operation::Journalling | Operation::Refreshing | Operation::Exchanging
+            ),
         }
     }
 
     /// Whether the profile can be used now.
     pub fn status(&self, now: Timestamp) -> ProfileStatus {
-        self.flags().status(&self.served, now)
+        self.flags().status(&self.credential, now)
     }
 
-    /// The credential that clients get, valid or not.
+    /// The credential that clients get. It may have expired.
     pub fn credential(&self) -> &Arc<Credential> {
-        &self.served
+        &self.credential
     }
 
-    /// The newest facts. What the record at rest alone needs may be missing ([`Record::is_whole`]).
+    /// The newest record. Its id token may be in the store only ([`Record::is_complete`]).
     pub fn record(&self) -> &Record {
         &self.record
     }
 
-    /// When the next renewal is planned; none for a key of the user's own, or after the end.
+    /// When the next renewal is planned. None for a user's own API key, and after the grant's end.
     pub fn refresh_at(&self) -> Option<Timestamp> {
         self.can_renew().then(|| self.planned_at())
     }
 
-    /// What went wrong last, while it still matters.
+    /// The last error, until a success clears it.
     pub fn last_error(&self) -> Option<&Arc<LastError>> {
         self.last_error.as_ref()
     }
 
-    /// Whether the newest credential answers a rejection, and was neither accepted nor refused since.
+    /// Whether the newest credential answers a rejection, and no upstream has accepted it yet.
     pub fn is_on_probation(&self) -> bool {
         self.paused_since.is_some()
     }
 
-    /// Whether something waits for the store: a save, or a journal entry.
+    /// Whether a save or a journal entry waits for the store.
     pub fn waits_for_store(&self) -> bool {
         !self.is_durable() || self.journal_failed_at.is_some()
     }
 
-    /// Whether an unfinished move keeps the refresh token from being used.
+    /// Whether an unfinished move of the grant forbids spending the refresh token.
     pub fn is_pinned(&self) -> bool {
         self.record.intent.as_ref().is_some_and(Intent::pins_token)
     }
 
     /// Whether no call is in flight.
     pub fn is_idle(&self) -> bool {
-        self.work == Work::Idle
+        self.operation == Operation::Idle
     }
 
-    /// The record was saved under another name, with this intent, by other means than [`Effect::Save`].
-    pub fn moved(&mut self, intent: Intent) {
+    /// Sets the intent of a record that was saved under another name without [`Effect::Save`].
+    pub fn set_intent(&mut self, intent: Intent) {
         self.record.intent = Some(intent);
     }
 
-    /// Whether all that is known is durable.
+    /// Whether the newest record is saved.
     pub fn is_durable(&self) -> bool {
-        matches!(self.durable, Durable::Yes) && !self.changed && self.pending_routing.is_none()
+        self.pending_save.is_none() && !self.changed_during_call && self.pending_routing.is_none()
     }
 
-    /// How many refreshes and exchanges have succeeded in this session's life. A caller that compares two values
-    /// knows whether a renewal was made in between.
+    /// Number of successful refreshes and exchanges in this session's life. Two different values
+    /// mean that a renewal happened in between.
     pub fn renewals(&self) -> u64 {
         self.renewals
     }
 
-    /// Whether all that is known is durable, and nothing that could change it is under way.
+    /// Whether the newest record is saved and no call is in flight.
     pub fn is_settled(&self) -> bool {
-        self.work == Work::Idle && self.is_durable()
+        self.is_idle() && self.is_durable()
     }
 
-    /// Whether something is under way or about to be: waiting for it makes sense.
+    /// Whether a call is in flight or will begin within a second, so that waiting is worthwhile.
     pub fn is_pending(&self, now: Timestamp) -> bool {
         self.is_pending_within(now, SOON)
     }
 
-    /// Whether something is under way, or will be within this time.
-    pub fn is_pending_within(&self, now: Timestamp, patience: Duration) -> bool {
-        self.work != Work::Idle || self.next_wakeup(now).is_some_and(|next| next <= later(now, patience))
+    /// Whether a call is in flight or will begin within this time.
+    pub fn is_pending_within(&self, now: Timestamp, limit: Duration) -> bool {
+        !self.is_idle() || self.next_wakeup(now).is_some_and(|next| next <= later(now, limit))
     }
 
-    fn doubt_network(&mut self, now: Timestamp, since_failure: bool) {
-        let next = if since_failure { later(now, PROBE_PAUSE) } else { now };
-        let doubt = Doubt { probes: 0, next, since_failure, since: self.ticket };
-        self.network = Network::Doubtful(Box::new(doubt));
+    fn doubt_network(&mut self, now: Timestamp, after_failure: bool) {
+        let next_probe = if after_failure { later(now, PROBE_PAUSE) } else { now };
+        let doubt = NetworkDoubt { failed_probes: 0, next_probe, after_failure, since_ticket: self.ticket };
+        self.network_doubt = Some(Box::new(doubt));
     }
 
     fn next_effect(&mut self, now: Timestamp) -> Effect {
-        if self.work != Work::Idle {
-            return Effect::Rest;
+        if !self.is_idle() {
+            return Effect::Wait;
         }
-        if let Durable::No { next, .. } = self.durable
-            && next <= now
-        {
+        if self.pending_save.as_ref().is_some_and(|save| save.next_attempt <= now) {
             let record = Box::new(self.record.clone());
-            return Effect::Save(self.begin(Work::Saving), record);
+            return Effect::Save(self.begin(Operation::Saving), record);
         }
         if self.renewal_at(now).is_none_or(|due| due > now) {
-            return Effect::Rest;
+            return Effect::Wait;
         }
-        match &self.network {
-            Network::Doubtful(doubt) if doubt.next <= now => Effect::Probe(self.begin(Work::Probing)),
-            Network::Doubtful(_) => Effect::Rest,
-            Network::Trusted if self.not_before > now => Effect::Rest,
-            Network::Trusted => self.renew(now),
+        match &self.network_doubt {
+            Some(doubt) if doubt.next_probe <= now => Effect::Probe(self.begin(Operation::Probing)),
+            None if self.not_before <= now => self.renew(now),
+            _ => Effect::Wait,
         }
     }
 
     fn renew(&mut self, now: Timestamp) -> Effect {
         let secrets = &self.record.grant.secrets;
-        if self.renew_key
-            && !self.asked
+        if self.exchange_requested
+            && !self.renewal_requested
             && let Some(id_token) = secrets.id_token().cloned()
         {
-            return Effect::Exchange(self.begin(Work::Exchanging), id_token);
+            return Effect::Exchange(self.begin(Operation::Exchanging), id_token);
         }
-        let Some(token) = secrets.refresh_token().cloned() else { return Effect::Rest };
-        if self.journal_durable {
-            return Effect::Refresh(self.begin(Work::Refreshing), token);
+        let Some(token) = secrets.refresh_token().cloned() else { return Effect::Wait };
+        if self.journal_saved {
+            return Effect::Refresh(self.begin(Operation::Refreshing), token);
         }
         self.record.journal = Some(self.answer_lost_at.unwrap_or(now));
         let record = Box::new(self.record.clone());
-        Effect::Save(self.begin(Work::Journalling), record)
+        Effect::Save(self.begin(Operation::Journalling), record)
     }
 
-    /// When the next renewal is wanted, back-off aside.
+    /// When the next renewal is due, back-off aside.
     fn renewal_at(&self, now: Timestamp) -> Option<Timestamp> {
         if self.stopping || self.is_pinned() || !self.can_renew() {
             return None;
         }
-        let wanted_now = self.asked || self.renew_key || self.journal_durable;
-        Some(if wanted_now { now } else { self.planned_at() })
+        let is_due = self.renewal_requested || self.exchange_requested || self.journal_saved;
+        Some(if is_due { now } else { self.planned_at() })
     }
 
     fn can_renew(&self) -> bool {
@@ -362,29 +351,29 @@ impl Session {
             GrantSecrets::ApiKey(..) => keep_alive,
             GrantSecrets::ChatGpt(tokens, _) => {
                 let due = schedule::refresh_at(grant.issued_at, tokens.expires_at, self.jitter(0));
-                let unused = due > later(self.used_at, schedule::UNUSED_AFTER);
-                if unused { due.max(keep_alive) } else { due }
+                let is_unused = due > later(self.used_at, schedule::UNUSED_AFTER);
+                if is_unused { due.max(keep_alive) } else { due }
             }
         }
     }
 
-    /// The jitter of the `n`th decision about this generation; the schedule is the zeroth.
+    /// The jitter of the `n`th decision about this generation; number 0 is the schedule.
     fn jitter(&self, n: u32) -> Jitter {
         Jitter::of(self.seed, self.record.generation.wrapping_mul(1 << 16).wrapping_add(n.into()))
     }
 
-    fn begin(&mut self, work: Work) -> u64 {
-        self.work = work;
+    fn begin(&mut self, operation: Operation) -> u64 {
+        self.operation = operation;
         self.ticket += 1;
         self.ticket
     }
 
-    /// Whether this is the end of the call in flight; if so, the slot is free again.
-    fn ends(&mut self, ticket: u64, work: Work) -> bool {
-        let ends = ticket == self.ticket && self.work == work;
-        if ends {
-            self.work = Work::Idle;
+    /// Whether this ticket is that of the call in flight. If so, the session becomes idle.
+    fn completes(&mut self, ticket: u64, operation: Operation) -> bool {
+        let completes = ticket == self.ticket && self.operation == operation;
+        if completes {
+            self.operation = Operation::Idle;
         }
-        ends
+        completes
     }
 }

@@ -1,4 +1,4 @@
-//! Token answers: as sent, and as meant. Lifetimes are read from the token, never assumed.
+//! Token responses (RFC 6749, section 5.1). An expiry is read from the token where it states one.
 
 use std::{fmt, time::Duration};
 
@@ -14,56 +14,52 @@ use crate::{
     schedule::{self, later},
 };
 
-/// The lifetime of an access token that states none: the provider's own client renews such a token
-/// eight days after the last refresh.
-const UNSTATED: Duration = Duration::from_secs(8 * 24 * 3600);
+/// The lifetime of an access token that states none: the Codex CLI renews such a token eight days
+/// after the last refresh.
+const DEFAULT_LIFETIME: Duration = Duration::from_secs(8 * 24 * 3600);
 
-/// A token that seems to be issued this far in the future is issued now: clocks differ.
+/// Two right clocks may differ by this much.
 const CLOCK_TOLERANCE: Duration = Duration::from_secs(5 * 60);
 
-/// No access token lives longer than this: one that seems to has an `iat` that means nothing.
-const LONGEST: Duration = Duration::from_secs(366 * 24 * 3600);
+/// Longest plausible lifetime of an access token. A token that states more has a meaningless `iat`.
+const LONGEST_LIFETIME: Duration = Duration::from_secs(366 * 24 * 3600);
 
-/// The tokens that a grant is used and renewed with. Its id token goes another way.
+/// The access token and the refresh token of a grant.
 #[derive(Clone, Debug)]
 pub struct Tokens {
-    /// The credential of the ChatGPT mode.
+    /// The credential of ChatGPT mode.
     pub access_token: AccessToken,
-    /// What renews them; a grant without one ends with its access token.
+    /// Renews both. A grant without one ends with its access token.
     pub refresh_token: Option<RefreshToken>,
     /// When the access token expires.
     pub expires_at: Timestamp,
 }
 
-/// The answer to a code exchange.
+/// The response to a code exchange.
 #[derive(Debug)]
-pub struct CodeAnswer {
+pub struct CodeResponse {
     id_token: IdToken,
     access_token: AccessToken,
     refresh_token: RefreshToken,
     expires_in: Option<Duration>,
 }
 
-/// The answer to a refresh. What is not in it stays as it was. It has an access token or a refresh token.
+/// The response to a refresh, with an access token, a refresh token, or both. An absent token stays
+/// valid.
 #[derive(Clone, Debug)]
-pub struct RefreshAnswer {
-    id_token: Option<IdToken>,
-    access_token: Option<AccessToken>,
-    refresh_token: Option<RefreshToken>,
-    expires_in: Option<Duration>,
-}
+pub struct RefreshResponse(TokenFields);
 
 impl Tokens {
-    /// The tokens of a fresh sign-in, and its id token.
-    pub fn issued(answer: CodeAnswer, now: Timestamp) -> (Self, IdToken) {
-        let CodeAnswer { id_token, access_token, refresh_token, expires_in } = answer;
+    /// The tokens of a new sign-in, and its id token.
+    pub fn issued(response: CodeResponse, now: Timestamp) -> (Self, IdToken) {
+        let CodeResponse { id_token, access_token, refresh_token, expires_in } = response;
         let expires_at = expiry_of_new(&access_token, expires_in, now);
         (Self { access_token, refresh_token: Some(refresh_token), expires_at }, id_token)
     }
 
-    /// Takes a refresh's answer in, and gives back the id token that it brought, if it brought one.
-    pub fn merge(&mut self, answer: RefreshAnswer, now: Timestamp) -> Option<IdToken> {
-        let RefreshAnswer { id_token, access_token, refresh_token, expires_in } = answer;
+    /// Merges a refresh response, and returns its id token, if it contains one.
+    pub fn merge(&mut self, response: RefreshResponse, now: Timestamp) -> Option<IdToken> {
+        let TokenFields { id_token, access_token, refresh_token, expires_in } = response.0;
         if let Some(access_token) = access_token {
             self.expires_at = expiry_of_new(&access_token, expires_in, now);
             self.access_token = access_token;
@@ -75,87 +71,83 @@ impl Tokens {
     }
 }
 
-impl CodeAnswer {
-    /// The answer that a body means.
+impl CodeResponse {
+    /// Parses a response body. All three tokens are required.
     pub fn parse(body: &[u8]) -> Result<Self, ProviderError> {
-        let sent = Sent::parse(body)?;
+        let TokenFields { id_token, access_token, refresh_token, expires_in } = TokenFields::parse(body)?;
         Ok(Self {
-            id_token: IdToken::new(sent.id_token.ok_or_else(|| missing("id_token"))?),
-            access_token: AccessToken::new(sent.access_token.ok_or_else(|| missing("access_token"))?),
-            refresh_token: RefreshToken::new(sent.refresh_token.ok_or_else(|| missing("refresh_token"))?),
-            expires_in: sent.expires_in,
+            id_token: id_token.ok_or_else(|| missing("id_token"))?,
+            access_token: access_token.ok_or_else(|| missing("access_token"))?,
+            refresh_token: refresh_token.ok_or_else(|| missing("refresh_token"))?,
+            expires_in,
         })
     }
 }
 
-impl RefreshAnswer {
-    /// The answer that a body means. Without an access token and a refresh token it is none: a portal's JSON is
-    /// not ours.
+impl RefreshResponse {
+    /// Parses a response body. Without an access token and a refresh token it is invalid: it may be
+    /// the JSON of a captive portal.
     pub fn parse(body: &[u8]) -> Result<Self, ProviderError> {
-        let sent = Sent::parse(body)?;
-        if sent.access_token.is_none() && sent.refresh_token.is_none() {
+        let fields = TokenFields::parse(body)?;
+        if fields.access_token.is_none() && fields.refresh_token.is_none() {
             return Err(missing("access_token"));
         }
-        Ok(Self {
-            id_token: sent.id_token.map(IdToken::new),
-            access_token: sent.access_token.map(AccessToken::new),
-            refresh_token: sent.refresh_token.map(RefreshToken::new),
-            expires_in: sent.expires_in,
-        })
+        Ok(Self(fields))
     }
 
-    /// The failure of an answer that renews nothing: it rotated the refresh token, and brought no access token.
+    /// The error of a response that rotated the refresh token and contains no access token.
     pub(crate) fn lacks_access_token(&self) -> Option<ProviderError> {
-        self.access_token.is_none().then(|| missing("access_token"))
+        self.0.access_token.is_none().then(|| missing("access_token"))
     }
 }
 
-/// The API key that a token exchange's body holds (RFC 8693, section 2.2.1).
+/// Parses the API key in the response to a token exchange (RFC 8693, section 2.2.1).
 pub(crate) fn api_key(body: &[u8]) -> Result<ApiKey, ProviderError> {
-    Sent::parse(body)?.access_token.map(ApiKey::new).ok_or_else(|| missing("access_token"))
+    TokenFields::parse(body)?.access_token.map(ApiKey::from).ok_or_else(|| missing("access_token"))
 }
 
-/// A token answer as sent. A field of a type that it should not have counts as absent, and so does an empty
-/// one: an odd field must not cost the refresh token that came with it.
-struct Sent {
-    id_token: Option<String>,
-    access_token: Option<String>,
-    refresh_token: Option<String>,
+/// The fields of a token response. An empty field and one of an unexpected type count as absent:
+/// they must not cause the loss of the refresh token beside them.
+#[derive(Clone, Debug)]
+struct TokenFields {
+    id_token: Option<IdToken>,
+    access_token: Option<AccessToken>,
+    refresh_token: Option<RefreshToken>,
     expires_in: Option<Duration>,
 }
 
-impl Sent {
+impl TokenFields {
     fn parse(body: &[u8]) -> Result<Self, ProviderError> {
-        // Raw values are read one by one, so that none of them can spoil another. Of a name that comes twice,
-        // the last usable value counts. Bytes that are no text become a sign that no token has.
+        // Each raw value is parsed on its own, so that an invalid one does not affect the others.
+        // Of a repeated name the last usable value counts. No token contains the replacement
+        // character that invalid UTF-8 becomes.
         let body = String::from_utf8_lossy(body);
-        let Fields(fields) = serde_json::from_str(&body).map_err(|_| ProviderError::InvalidResponse {
-            detail: "a success without the expected JSON".to_owned(),
-        })?;
-        let text = |name: &str| {
-            let values = fields.iter().rev().filter(|(field, _)| field == name);
-            values
-                .filter_map(|(_, raw)| serde_json::from_str(raw.get()).ok())
+        let RawFields(fields) = serde_json::from_str(&body)
+            .map_err(|_| ProviderError::invalid("a success status without the expected JSON"))?;
+        let values =
+            |name| fields.iter().rev().filter(move |(field, _)| field == name).map(|(_, value)| *value);
+        let token = |name| {
+            values(name)
+                .filter_map(|value| serde_json::from_str(value.get()).ok())
                 .find(|text: &String| !text.is_empty() && text.bytes().all(|b| b.is_ascii_graphic()))
         };
-        let expires_in = fields.iter().rev().filter(|(field, _)| field == "expires_in");
         Ok(Self {
-            id_token: text("id_token"),
-            access_token: text("access_token"),
-            refresh_token: text("refresh_token"),
-            expires_in: expires_in.map(|(_, raw)| *raw).find_map(seconds),
+            id_token: token("id_token").map(IdToken::new),
+            access_token: token("access_token").map(AccessToken::new),
+            refresh_token: token("refresh_token").map(RefreshToken::new),
+            expires_in: values("expires_in").find_map(seconds),
         })
     }
 }
 
-/// The fields of a JSON object as they were sent, in their order.
-struct Fields<'a>(Vec<(String, &'a RawValue)>);
+/// The fields of a JSON object, unparsed and in their order.
+struct RawFields<'a>(Vec<(String, &'a RawValue)>);
 
-impl<'de> Deserialize<'de> for Fields<'de> {
+impl<'de> Deserialize<'de> for RawFields<'de> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Object;
-        impl<'de> Visitor<'de> for Object {
-            type Value = Fields<'de>;
+        struct ObjectVisitor;
+        impl<'de> Visitor<'de> for ObjectVisitor {
+            type Value = RawFields<'de>;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("an object")
@@ -166,46 +158,50 @@ impl<'de> Deserialize<'de> for Fields<'de> {
                 while let Some(field) = map.next_entry()? {
                     fields.push(field);
                 }
-                Ok(Fields(fields))
+                Ok(RawFields(fields))
             }
         }
-        deserializer.deserialize_map(Object)
+        deserializer.deserialize_map(ObjectVisitor)
     }
 }
 
-/// A number of seconds, as a number or as text: `864000`, `864000.0`, `"864000"`. One that is negative or absurdly
-/// high is none.
-fn seconds(raw: &RawValue) -> Option<Duration> {
-    let text = raw.get();
+/// A number of seconds, as a number or as text: `864000`, `864000.0`, `"864000"`. None if it is
+/// negative or implausibly high.
+fn seconds(value: &RawValue) -> Option<Duration> {
+    let text = value.get();
     let text = serde_json::from_str::<String>(text).unwrap_or_else(|_| text.to_owned());
     let seconds = Duration::try_from_secs_f64(text.trim().parse().ok()?).ok()?;
-    Some(seconds).filter(|seconds| *seconds <= LONGEST)
+    Some(seconds).filter(|seconds| *seconds <= LONGEST_LIFETIME)
 }
 
 fn missing(field: &str) -> ProviderError {
-    ProviderError::InvalidResponse { detail: format!("a success without {field}") }
+    ProviderError::invalid(format!("a success status without {field}"))
 }
 
-/// When an access token expires that the provider has just issued. Its own `exp` counts as it is, unless our
-/// clock is wrong: then the token seems to be issued in the future, to be expired, or to have lost half of its
-/// lifetime on the way. In that case its lifetime counts from now, so that a wrong clock neither lets a dead
-/// token be served nor makes every refresh bring a token that is due at once.
+/// The expiry of an access token that the provider has just issued.
+///
+/// It is the token's `exp`, unless our clock must be wrong. In that case the token seems to be
+/// issued in the future, to be expired, or to have lost half of its lifetime on arrival, and its
+/// lifetime counts from now. So a wrong clock neither lets an expired token be served, nor makes
+/// every refresh yield a token that is due at once.
 fn expiry_of_new(token: &AccessToken, expires_in: Option<Duration>, now: Timestamp) -> Timestamp {
     let times = claims::times(token.expose());
-    let Some(exp) = times.expires_at else { return later(now, expires_in.unwrap_or(UNSTATED)) };
-    let stated = times.lifetime().filter(|lifetime| *lifetime <= LONGEST);
+    let Some(exp) = times.expires_at else { return later(now, expires_in.unwrap_or(DEFAULT_LIFETIME)) };
+    let stated = times.lifetime().filter(|lifetime| *lifetime <= LONGEST_LIFETIME);
     let lifetime = stated.or(expires_in.filter(|expires_in| !expires_in.is_zero()));
     let left = schedule::lifetime(now, exp);
     let clock_is_right = match lifetime {
         Some(lifetime) => left >= lifetime / 2 && left <= lifetime.saturating_add(CLOCK_TOLERANCE),
         None => !left.is_zero(),
     };
-    if clock_is_right { exp } else { later(now, lifetime.unwrap_or(UNSTATED)) }
+    if clock_is_right { exp } else { later(now, lifetime.unwrap_or(DEFAULT_LIFETIME)) }
 }
 
-/// When an access token expires that was issued some time ago, if it states that. A token that has longer to live
-/// than its lifetime, as it states it or else as given here, shows that our clock is wrong. It then lives as long
-/// as that from now, and the second value is true: the true expiry is not known.
+/// The expiry of an access token that was issued some time ago, if the token states one, and
+/// whether it is a guess.
+///
+/// If the token is valid for longer than its lifetime (which it states, or else as given here), our
+/// clock must be wrong. Its true expiry is unknown then, and it counts from now.
 pub(crate) fn expiry_of_old(
     token: &AccessToken,
     lifetime: Option<Duration>,
@@ -213,7 +209,7 @@ pub(crate) fn expiry_of_old(
 ) -> Option<(Timestamp, bool)> {
     let times = claims::times(token.expose());
     let exp = times.expires_at?;
-    let lifetime = times.lifetime().filter(|lifetime| *lifetime <= LONGEST).or(lifetime);
+    let lifetime = times.lifetime().filter(|lifetime| *lifetime <= LONGEST_LIFETIME).or(lifetime);
     match lifetime.map(|lifetime| later(now, lifetime)) {
         Some(latest) if exp > later(latest, CLOCK_TOLERANCE) => Some((latest, true)),
         _ => Some((exp, false)),
@@ -224,38 +220,8 @@ pub(crate) fn expiry_of_old(
 mod tests {
     use super::*;
 
-    const NOW: Timestamp = Timestamp::UNIX_EPOCH;
-
     #[test]
-    fn a_code_answer_needs_all_three_tokens() {
-        let full = br#"{"id_token":"i","access_token":"a","refresh_token":"r","token_type":"Bearer","expires_in":60}"#;
-        let (tokens, _) = Tokens::issued(CodeAnswer::parse(full).unwrap(), NOW);
-        assert_eq!(tokens.expires_at, later(NOW, Duration::from_secs(60)));
-        for lacking in
-            [&b"{}"[..], br#"{"id_token":"i","access_token":"a"}"#, b"<html>", b"", br#"{"access_token":1}"#]
-        {
-            assert!(matches!(CodeAnswer::parse(lacking), Err(ProviderError::InvalidResponse { .. })));
-        }
-    }
-
-    #[test]
-    fn a_refresh_replaces_what_it_brings_and_keeps_the_rest() {
-        let before =
-            CodeAnswer::parse(br#"{"id_token":"i","access_token":"a","refresh_token":"r"}"#).unwrap();
-        let (mut tokens, _) = Tokens::issued(before, NOW);
-        assert_eq!(tokens.expires_at, later(NOW, UNSTATED));
-        let lacking = br#"{"access_token":"a2","refresh_token":"","id_token":null}"#;
-        assert!(tokens.merge(RefreshAnswer::parse(lacking).unwrap(), NOW).is_none());
-        assert_eq!(tokens.access_token.expose(), "a2");
-        assert_eq!(tokens.refresh_token.as_ref().unwrap().expose(), "r");
-        let full = br#"{"access_token":"a3","refresh_token":"r3","id_token":"i3"}"#;
-        let brought = tokens.merge(RefreshAnswer::parse(full).unwrap(), NOW);
-        assert_eq!(brought.unwrap().expose(), "i3");
-        assert_eq!(tokens.refresh_token.unwrap().expose(), "r3");
-    }
-
-    #[test]
-    fn a_token_that_cannot_stand_in_a_header_is_none() {
+    fn token_that_is_no_valid_header_value_is_absent() {
         assert!(api_key(b"{\"access_token\":\"sk-a\\r\\nX: y\"}").is_err());
         assert_eq!(api_key(br#"{"access_token":"sk-a"}"#).unwrap().expose(), "sk-a");
     }

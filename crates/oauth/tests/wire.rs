@@ -1,12 +1,13 @@
-//! Everything that is sent, against what the real Codex CLI was recorded to send: to the byte, but for
-//! what is random or secret.
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on says so by panicking")]
+//! Every request is compared byte for byte with a recording of the real Codex CLI, except for random and
+//! secret values.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails by panicking")]
 
 use std::{iter, time::Duration};
 
 use authd_oauth::{
-    ApiKey, Attempt, Bearer, Callback, ClientIdentity, CodeAnswer, DeviceStart, Endpoint, IdToken, Identity,
-    Machine, Mode, ModePreference, Network, Provider, ProviderError, RefreshToken, Routing, headers,
+    ApiKey, Attempt, Bearer, Callback, ClientIdentity, CodeResponse, DeviceStart, Endpoint, IdToken,
+    Identity, Machine, Mode, ModePreference, Network, Provider, ProviderError, RefreshToken, Routing,
+    headers,
 };
 use jiff::Timestamp;
 use serde_json::Value;
@@ -51,11 +52,11 @@ fn parameter<'a>(text: &'a str, name: &str) -> &'a str {
     text[start..].split('&').next().unwrap()
 }
 
-/// A provider on loopback that gives one answer, and tells what it was sent.
-async fn told(status: &str, body: &str, call: impl AsyncFnOnce(Endpoint)) -> (String, String) {
+/// Runs a call against a server that sends one response. Returns the request's head and body.
+async fn record_request(status: &str, body: &str, call: impl AsyncFnOnce(Endpoint)) -> (String, String) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let provider = Provider::with_issuer(&format!("http://{}", listener.local_addr().unwrap()));
-    let answer = format!("HTTP/1.1 {status}\r\nContent-Length: {}\r\n\r\n{body}", body.len());
+    let response = format!("HTTP/1.1 {status}\r\nContent-Length: {}\r\n\r\n{body}", body.len());
     let server = tokio::spawn(async move {
         let (mut stream, _) = listener.accept().await.unwrap();
         let mut read = Vec::new();
@@ -72,7 +73,7 @@ async fn told(status: &str, body: &str, call: impl AsyncFnOnce(Endpoint)) -> (St
                 break;
             }
         }
-        stream.write_all(answer.as_bytes()).await.unwrap();
+        stream.write_all(response.as_bytes()).await.unwrap();
         String::from_utf8(read).unwrap()
     });
     call(Endpoint::new(provider, client(), Network::default()).unwrap()).await;
@@ -81,11 +82,11 @@ async fn told(status: &str, body: &str, call: impl AsyncFnOnce(Endpoint)) -> (St
     (head.to_ascii_lowercase(), body.to_owned())
 }
 
-/// A workspace that lives where all do.
+/// The routing of most workspaces: none.
 const ROUTING: Routing = Routing { origin: None, region: None };
 
 #[test]
-fn the_authorize_url_is_the_recorded_one() {
+fn authorize_url_is_the_recorded_one() {
     let attempt = attempt(None);
     let url = attempt.authorize_url(&Provider::openai());
     let (state, challenge) = (parameter(&url, "&state"), parameter(&url, "code_challenge"));
@@ -95,19 +96,21 @@ fn the_authorize_url_is_the_recorded_one() {
 }
 
 #[test]
-fn a_pinned_workspace_comes_last() {
+fn accepted_workspace_is_the_last_parameter() {
     let url = attempt(Some("acc-1,x")).authorize_url(&Provider::openai());
     assert!(url.ends_with("&originator=codex_cli_rs&allowed_workspace_id=acc-1%2Cx"), "{url}");
+    let url = attempt(Some("a~b*c+d e/%7E\u{fc}")).authorize_url(&Provider::openai());
+    assert!(url.ends_with("&allowed_workspace_id=a~b%2Ac%2Bd%20e%2F%257E%C3%BC"), "{url}");
 }
 
 #[tokio::test]
-async fn the_code_exchange_is_the_recorded_one_and_names_no_client() {
+async fn code_exchange_is_the_recorded_one_without_client_identity() {
     let attempt = attempt(None);
     let query = format!("code=the%20code&state={}", attempt.state.as_str());
     let exchange = attempt.accept(Callback::parse(&query).unwrap(), Timestamp::UNIX_EPOCH).unwrap();
     let verifier = exchange.verifier.expose().to_owned();
-    let answer = r#"{"id_token":"i","access_token":"a","refresh_token":"r"}"#;
-    let (head, body) = told("200 OK", answer, async |endpoint| {
+    let response = r#"{"id_token":"i","access_token":"a","refresh_token":"r"}"#;
+    let (head, body) = record_request("200 OK", response, async |endpoint| {
         endpoint.exchange_code(exchange).await.unwrap();
     })
     .await;
@@ -125,8 +128,8 @@ async fn the_code_exchange_is_the_recorded_one_and_names_no_client() {
 }
 
 #[tokio::test]
-async fn the_api_key_exchange_is_the_recorded_one() {
-    let (_, body) = told("200 OK", r#"{"access_token":"sk-1"}"#, async |endpoint| {
+async fn api_key_exchange_is_the_recorded_one() {
+    let (_, body) = record_request("200 OK", r#"{"access_token":"sk-1"}"#, async |endpoint| {
         let key = endpoint.exchange_api_key(&IdToken::new("a.b.c")).await.unwrap();
         assert_eq!(key.expose(), "sk-1");
     })
@@ -137,8 +140,8 @@ async fn the_api_key_exchange_is_the_recorded_one() {
 }
 
 #[tokio::test]
-async fn a_refresh_is_the_recorded_one_without_what_upstream_has_dropped() {
-    let (head, body) = told("200 OK", r#"{"access_token":"a"}"#, async |endpoint| {
+async fn refresh_is_the_recorded_one_without_the_dropped_fields() {
+    let (head, body) = record_request("200 OK", r#"{"access_token":"a"}"#, async |endpoint| {
         endpoint.refresh(&RefreshToken::new("rt_1")).await.unwrap();
     })
     .await;
@@ -155,13 +158,14 @@ async fn a_refresh_is_the_recorded_one_without_what_upstream_has_dropped() {
 #[tokio::test]
 async fn revoke_and_device_login_are_the_recorded_ones() {
     let wire = recorded("0.169.0");
-    let (head, body) =
-        told("200 OK", "{}", async |endpoint| endpoint.revoke(&RefreshToken::new("rt_1")).await.unwrap())
-            .await;
+    let (head, body) = record_request("200 OK", "{}", async |endpoint| {
+        endpoint.revoke(&RefreshToken::new("rt_1")).await.unwrap();
+    })
+    .await;
     assert_eq!(body, wire["revoke"]["body"].as_str().unwrap().replace("{REFRESH_TOKEN}", "rt_1"));
     assert!(head.starts_with("post /oauth/revoke "), "{head}");
-    let answer = wire["device_usercode"]["answer"].to_string();
-    let (head, body) = told("200 OK", &answer, async |endpoint| {
+    let response = wire["device_usercode"]["answer"].to_string();
+    let (head, body) = record_request("200 OK", &response, async |endpoint| {
         let start = endpoint.device_start().await.unwrap();
         assert_eq!((start.user_code.as_str(), start.interval), ("ABCD-1234", Duration::from_secs(1)));
     })
@@ -173,15 +177,15 @@ async fn revoke_and_device_login_are_the_recorded_ones() {
         user_code: "ABCD-1234".to_owned(),
         interval: Duration::from_secs(1),
     };
-    let (_, body) = told("403 Forbidden", "", async |endpoint| {
+    let (_, body) = record_request("403 Forbidden", "", async |endpoint| {
         endpoint.device_poll(&start).await.unwrap();
     })
     .await;
     assert_eq!(body, wire["device_poll"]["body"].as_str().unwrap().replace("{ID}", "id-1"));
 }
 
-/// The recorded headers that are ours to give, in the order of the contract.
-fn ours(record: &Value, names: &[&str]) -> Vec<(String, String)> {
+/// The recorded headers with these names, in this order.
+fn recorded_headers(record: &Value, names: &[&str]) -> Vec<(String, String)> {
     let pairs = record["headers"].as_array().unwrap();
     let value =
         |name: &str| pairs.iter().find(|pair| pair[0] == name).unwrap()[1].as_str().unwrap().to_owned();
@@ -193,22 +197,22 @@ fn lower(list: Vec<(String, String)>) -> Vec<(String, String)> {
 }
 
 #[test]
-fn ready_headers_are_the_recorded_ones_in_the_contracts_order() {
+fn built_headers_are_the_recorded_ones_in_the_documented_order() {
     let wire = recorded("0.34.0");
     let (client, nobody) = (client(), Identity::default());
     let identity = Identity { account_id: Some("{ACCOUNT_ID}".into()), ..Identity::default() };
-    let list = |bearer: Bearer, facts: headers::Facts<'_>| {
+    let list = |bearer: Bearer, facts: headers::HeaderInputs<'_>| {
         let secret = String::from_utf8(bearer.authorization().to_vec()).unwrap();
         assert_eq!(secret.strip_prefix("Bearer "), Some(bearer.expose()));
         let list: Vec<_> =
-            iter::once(("Authorization".to_owned(), secret)).chain(headers::beside(&facts)).collect();
+            iter::once(("Authorization".to_owned(), secret)).chain(headers::build(&facts)).collect();
         assert_eq!(bearer.mode(), facts.mode);
         list
     };
     let access = Bearer::Access(authd_oauth::AccessToken::new("{ACCESS_TOKEN}"));
     let all = list(
         access,
-        headers::Facts {
+        headers::HeaderInputs {
             routing: &ROUTING,
             mode: Mode::ChatGpt,
             identity: &identity,
@@ -219,10 +223,10 @@ fn ready_headers_are_the_recorded_ones_in_the_contracts_order() {
     );
     let names = ["Authorization", "chatgpt-account-id", "version", "originator", "User-Agent"];
     assert_eq!(all.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>(), names);
-    assert_eq!(lower(all), ours(&wire["responses_chatgpt"], &names));
+    assert_eq!(lower(all), recorded_headers(&wire["responses_chatgpt"], &names));
     let all = list(
         Bearer::Key(ApiKey::new("{API_KEY}")),
-        headers::Facts {
+        headers::HeaderInputs {
             routing: &ROUTING,
             mode: Mode::ApiKey,
             identity: &nobody,
@@ -233,14 +237,14 @@ fn ready_headers_are_the_recorded_ones_in_the_contracts_order() {
     );
     let names = ["Authorization", "version", "OpenAI-Organization", "OpenAI-Project"];
     assert_eq!(all.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>(), names);
-    assert_eq!(lower(all), ours(&wire["responses_api_key"], &names));
+    assert_eq!(lower(all), recorded_headers(&wire["responses_api_key"], &names));
 }
 
 #[test]
-fn a_fedramp_workspace_says_so_at_the_end() {
+fn fedramp_header_is_the_last_one() {
     let identity = Identity { fedramp: true, ..Identity::default() };
     let client = client();
-    let facts = headers::Facts {
+    let facts = headers::HeaderInputs {
         routing: &ROUTING,
         mode: Mode::ChatGpt,
         identity: &identity,
@@ -248,13 +252,13 @@ fn a_fedramp_workspace_says_so_at_the_end() {
         organization: None,
         project: None,
     };
-    assert_eq!(headers::beside(&facts).pop().unwrap(), ("X-OpenAI-Fedramp".to_owned(), "true".to_owned()));
+    assert_eq!(headers::build(&facts).pop().unwrap(), ("X-OpenAI-Fedramp".to_owned(), "true".to_owned()));
 }
 
 #[tokio::test]
-async fn failures_are_told_apart_by_what_may_have_happened() {
+async fn errors_distinguish_whether_the_request_was_sent() {
     let token = RefreshToken::new("rt_1");
-    // Nobody listens: nothing was sent.
+    // No server listens: nothing is sent.
     let free = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
     let endpoint =
         Endpoint::new(Provider::with_issuer(&format!("http://{free}")), client(), Network::default())
@@ -262,7 +266,7 @@ async fn failures_are_told_apart_by_what_may_have_happened() {
     let unsent = endpoint.refresh(&token).await.unwrap_err();
     assert!(matches!(unsent, ProviderError::NotSent { .. }) && !unsent.may_have_rotated(), "{unsent:?}");
     assert!(unsent.to_string().contains("no proxy"), "{unsent}");
-    // Somebody listens, takes the request, and hangs up.
+    // The server reads the request and closes the connection.
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let issuer = format!("http://{}", listener.local_addr().unwrap());
     tokio::spawn(async move {
@@ -271,20 +275,20 @@ async fn failures_are_told_apart_by_what_may_have_happened() {
         assert!(stream.read(&mut piece).await.unwrap() > 0);
     });
     let endpoint = Endpoint::new(Provider::with_issuer(&issuer), client(), Network::default()).unwrap();
-    let unanswered = endpoint.refresh(&token).await.unwrap_err();
+    let no_response = endpoint.refresh(&token).await.unwrap_err();
     assert!(
-        matches!(unanswered, ProviderError::NoResponse { .. }) && unanswered.may_have_rotated(),
-        "{unanswered:?}"
+        matches!(no_response, ProviderError::NoResponse { .. }) && no_response.may_have_rotated(),
+        "{no_response:?}"
     );
     for (status, body, wanted) in [
-        ("200 OK", "<html>welcome</html>".to_owned(), "Garbled"),
-        ("200 OK", "x".repeat((1 << 20) + 1), "Garbled"),
-        ("302 Found", String::new(), "Garbled"),
-        ("503 Service Unavailable", String::new(), "Busy"),
-        ("429 Too Many Requests\r\nRetry-After: 17", String::new(), "Busy"),
-        ("400 Bad Request", r#"{"error":{"code":"refresh_token_reused"}}"#.to_owned(), "Refused"),
+        ("200 OK", "<html>welcome</html>".to_owned(), "InvalidResponse"),
+        ("200 OK", "x".repeat((1 << 20) + 1), "InvalidResponse"),
+        ("302 Found", String::new(), "InvalidResponse"),
+        ("503 Service Unavailable", String::new(), "Unavailable"),
+        ("429 Too Many Requests\r\nRetry-After: 17", String::new(), "Unavailable"),
+        ("400 Bad Request", r#"{"error":{"code":"refresh_token_reused"}}"#.to_owned(), "Rejected"),
     ] {
-        told(status, &body, async |endpoint| {
+        record_request(status, &body, async |endpoint| {
             let failure = endpoint.refresh(&RefreshToken::new("rt_1")).await.unwrap_err();
             assert!(format!("{failure:?}").starts_with(wanted), "{status}: {failure:?}");
             if status.starts_with("429") {
@@ -298,9 +302,9 @@ async fn failures_are_told_apart_by_what_may_have_happened() {
 }
 
 #[test]
-fn a_code_answer_is_never_printed() {
-    let answer =
-        CodeAnswer::parse(br#"{"id_token":"iii","access_token":"aaa","refresh_token":"rrr"}"#).unwrap();
-    let shown = format!("{answer:?}");
+fn debug_hides_the_tokens_of_a_code_response() {
+    let response =
+        CodeResponse::parse(br#"{"id_token":"iii","access_token":"aaa","refresh_token":"rrr"}"#).unwrap();
+    let shown = format!("{response:?}");
     assert!(!shown.contains("iii") && !shown.contains("aaa") && !shown.contains("rrr"), "{shown}");
 }

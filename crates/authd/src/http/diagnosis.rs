@@ -25,7 +25,7 @@ pub(super) async fn diagnose(state: &AppState) -> Diagnosis {
     };
     let mut findings = vec![store(state), callback(&server, |_| owner.clone())];
     findings.push(ok("network", endpoint.egress_summary()));
-    let visits = join_all(endpoint.hosts().into_iter().map(|host| endpoint.visit(host))).await;
+    let visits = join_all(endpoint.hosts().into_iter().map(|host| endpoint.probe_host(host))).await;
     let at = now();
     findings.extend(visits.iter().map(host));
     findings.extend(visits.iter().find_map(|visit| visit.date).map(|date| clock(date, at)));
@@ -84,8 +84,8 @@ fn callback(server: &CallbackServerState, owner: impl Fn(u16) -> Option<String>)
 }
 
 fn host(visit: &HostProbe) -> Finding {
-    match &visit.answer {
-        Ok(status) => ok(&visit.host, format!("answers ({status}) after {} ms", visit.took.as_millis())),
+    match &visit.status {
+        Ok(status) => ok(&visit.host, format!("answers ({status}) after {} ms", visit.elapsed.as_millis())),
         Err(failure) => failed(&visit.host, failure.to_string(), ErrorCode::ProviderUnreachable)
             .remedy("check the network; behind a proxy or a CA of your own, see [network] in authd.toml"),
     }

@@ -40,7 +40,7 @@ impl CodexActor {
         let grant = match codex::parse(text.expose_secret(), clock::now()) {
             Ok(CodexLogin::Grant(grant)) => *grant,
             Ok(CodexLogin::External) => return Err(CodexHomeError::External(path)),
-            Ok(CodexLogin::Nobody) => return Err(CodexHomeError::Nobody(path)),
+            Ok(CodexLogin::SignedOut) => return Err(CodexHomeError::Nobody(path)),
             Err(error) => return Err(CodexHomeError::Login(path, error)),
         };
         // The list has to be readable before anything is moved that it must hold in the end.

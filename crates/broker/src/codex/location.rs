@@ -98,7 +98,7 @@ pub(crate) async fn is_owned_here(
     let there = there.map_err(unread)?;
     let there = there.and_then(|text| match codex::parse(text.expose_secret(), clock::now()) {
         Ok(CodexLogin::Grant(grant)) => Some(*grant),
-        Ok(CodexLogin::External | CodexLogin::Nobody) | Err(_) => None,
+        Ok(CodexLogin::External | CodexLogin::SignedOut) | Err(_) => None,
     });
     let Some(there) = there.filter(|there| there.identity.is_same(&record.grant.identity)) else {
         // Nothing of the grant is there: an export did not come about, and an import took it.

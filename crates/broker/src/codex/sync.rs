@@ -127,7 +127,7 @@ pub(super) fn is_ours(there: Option<&SecretString>) -> bool {
     // A bare key looks the same whoever wrote it; ours ends with a line break.
     let is_our_key = |text: &str| match codex::parse(text, clock::now()) {
         Ok(CodexLogin::Grant(grant)) => grant.secrets.tokens().is_none() && text.ends_with('\n'),
-        Ok(CodexLogin::External | CodexLogin::Nobody) | Err(_) => false,
+        Ok(CodexLogin::External | CodexLogin::SignedOut) | Err(_) => false,
     };
     is_replaceable(there) || there.is_some_and(|text| is_our_key(text.expose_secret()))
 }
@@ -136,6 +136,6 @@ pub(super) fn is_ours(there: Option<&SecretString>) -> bool {
 pub(super) fn is_replaceable(there: Option<&SecretString>) -> bool {
     there.is_none_or(|text| {
         let login = codex::parse(text.expose_secret(), clock::now());
-        matches!(login, Ok(CodexLogin::External | CodexLogin::Nobody))
+        matches!(login, Ok(CodexLogin::External | CodexLogin::SignedOut))
     })
 }

@@ -148,7 +148,7 @@ impl ProfileActor {
                 () = handle.reminded() => Event::Used(handle.last_used()),
                 wake = clock::sleep_until(next_wakeup) => match wake {
                     Wake::Deadline => Event::Used(handle.last_used()),
-                    Wake::ClockJump => Event::Woke,
+                    Wake::ClockJump => Event::Resumed,
                 },
                 Ok(()) = render_context.changed() => Event::Ticked,
                 // The store works again for some record, so perhaps for this one.
@@ -170,19 +170,19 @@ impl ProfileActor {
     fn handle_command(&mut self, command: Command) -> Event {
         match command {
             Command::Want(span, done) => {
-                let expired = self.session.credential().lasts(clock::now()).is_zero();
+                let expired = self.session.credential().remaining(clock::now()).is_zero();
                 if expired { &mut self.expired_waiters } else { &mut self.waiters }.push(done);
-                Event::Wanted(span)
+                Event::CredentialRequested(span)
             }
             Command::Refresh(rejected, done) => {
                 self.waiters.push(done);
-                Event::RefreshAsked(rejected)
+                Event::RefreshRequested(rejected)
             }
             Command::SignIn(grant, grant_id, done) => {
                 self.waiters.push(done);
                 Event::SignedIn(grant, grant_id)
             }
-            Command::SaveAgain => Event::Unkept(None),
+            Command::SaveAgain => Event::RecordMayBeLost(None),
             Command::Accepted(generation) => Event::Accepted(generation),
             Command::Annotate(annotation) => Event::Annotated(annotation),
             Command::Exclusive(command) => {
@@ -210,7 +210,7 @@ impl ProfileActor {
         if !self.session.is_pending(now) {
             self.waiters.drain(..).for_each(answer);
         }
-        let expired = self.session.credential().lasts(now).is_zero();
+        let expired = self.session.credential().remaining(now).is_zero();
         if !expired || !self.session.is_pending_within(now, LONGEST_WAIT) {
             self.expired_waiters.drain(..).for_each(answer);
         }
@@ -225,7 +225,7 @@ impl ProfileActor {
 
     pub(super) fn perform(&mut self, effect: Effect) {
         match effect {
-            Effect::Rest => {}
+            Effect::Wait => {}
             Effect::Probe(ticket) => self.probe(ticket),
             Effect::Refresh(ticket, token) => self.refresh(ticket, token),
             Effect::Exchange(ticket, id_token) => self.exchange(ticket, id_token),

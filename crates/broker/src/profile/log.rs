@@ -14,18 +14,18 @@ pub(super) fn log(event: &Event) {
             error!(%message, "NEWEST CREDENTIAL NOT SAVED; kept in memory and retried");
         }
         Event::SignedIn(..) => info!("signed in"),
-        Event::Unkept(_) => warn!("store may have lost the record; saving it again"),
-        Event::Woke => {
+        Event::RecordMayBeLost(_) => warn!("store may have lost the record; saving it again"),
+        Event::Resumed => {
             info!("machine suspended or clock set; probing the network before the next refresh");
         }
         Event::ClockSet(by) => warn!(seconds = by.as_secs(), "clock set"),
         Event::Saved(_, Ok(())) => debug!("saved"),
         Event::Probed(_, reached) => debug!(reached, "probed"),
-        Event::Routed(_, routing) => debug!(?routing, "workspace routing"),
+        Event::RoutingReceived(_, routing) => debug!(?routing, "workspace routing"),
         Event::Ticked
         | Event::Used(_)
-        | Event::Wanted(_)
-        | Event::RefreshAsked(_)
+        | Event::CredentialRequested(_)
+        | Event::RefreshRequested(_)
         | Event::Annotated(_)
         | Event::Accepted(_)
         | Event::StoreReady

@@ -29,7 +29,7 @@ pub(crate) async fn load(store: &Store, name: &ProfileName) -> Result<Option<Rec
 /// Replaces the stored record. A record without an id token takes it over from the stored one in the same
 /// store operation, so that two saves in flight cannot lose it.
 pub(super) async fn save(store: &Store, name: &ProfileName, record: Record) -> Result<(), StoreError> {
-    if record.is_whole() {
+    if record.is_complete() {
         return put(store, name, &record).await;
     }
     let (key, label) = (key(name), label(name, &record));
@@ -43,7 +43,7 @@ pub(super) async fn complete(
     name: &ProfileName,
     record: &Record,
 ) -> Result<Record, StoreError> {
-    if record.is_whole() {
+    if record.is_complete() {
         return Ok(record.clone());
     }
     let stored = match store.load(&key(name)).await {

@@ -53,7 +53,7 @@ impl ProfileActor {
             self.step(Event::Annotated(Annotation::Intent(Some(intent))));
             return Err(RenameError::CopyInDoubt(error));
         }
-        self.session.moved(copy_of);
+        self.session.set_intent(copy_of);
         info!(%to, "renamed");
         self.name = to;
         Ok(())
@@ -80,7 +80,7 @@ impl ProfileActor {
         // could be gone.
         let record = Record { intent: self.session.record().intent.clone(), ..whole };
         if persist::put(&self.deps.store, &self.name, &record).await.is_err() {
-            self.step(Event::Unkept(record.grant.secrets.id_token().cloned()));
+            self.step(Event::RecordMayBeLost(record.grant.secrets.id_token().cloned()));
             return Err(ExportError::InDoubt(kept));
         }
         if let Err(error) = rollback.await {
@@ -94,7 +94,7 @@ impl ProfileActor {
     /// again behind that.
     fn keep(&mut self, may_be_lost: Option<Record>, error: ExportError) -> ExportError {
         if let Some(record) = may_be_lost {
-            self.step(Event::Unkept(record.grant.secrets.id_token().cloned()));
+            self.step(Event::RecordMayBeLost(record.grant.secrets.id_token().cloned()));
         }
         self.step(Event::Annotated(Annotation::Intent(None)));
         error
@@ -119,7 +119,7 @@ impl ProfileActor {
         let deleted = persist::delete(&self.deps.store, &self.name).await;
         if deleted.is_err() {
             let id_token = whole.and_then(|record| record.grant.secrets.id_token().cloned());
-            self.step(Event::Unkept(id_token));
+            self.step(Event::RecordMayBeLost(id_token));
         } else {
             info!("signed out");
         }

@@ -36,13 +36,13 @@ pub(super) fn is_routable(session: &Session, now: Timestamp) -> bool {
         && record.ended.is_none()
         && credential.bearer.mode() == Mode::ChatGpt
         && credential.generation == record.generation
-        && !credential.lasts(now).is_zero()
+        && !credential.remaining(now).is_zero()
 }
 
 /// Requests the routing once.
 pub(super) async fn request(endpoint: Endpoint, token: AccessToken, account: Box<str>) -> Event {
     match endpoint.routing(&token, &account).await {
-        Ok(Some(routing)) => Event::Routed(account, routing),
+        Ok(Some(routing)) => Event::RoutingReceived(account, routing),
         Ok(None) => Event::Ticked,
         Err(error) => {
             debug!(%error, "routing request failed");

@@ -55,20 +55,20 @@ impl HeaderContext<'_> {
     pub(super) fn base_url(&self) -> String {
         let provider = &self.render_context.provider;
         match self.credential.bearer.mode() {
-            Mode::ChatGpt => self.credential.routing.applied(&provider.chatgpt_base_url),
+            Mode::ChatGpt => self.credential.routing.apply_to(&provider.chatgpt_base_url),
             Mode::ApiKey => provider.api_base_url.clone(),
         }
     }
 
     pub(super) fn backend_url(&self) -> String {
-        self.credential.routing.applied(&self.render_context.provider.chatgpt_backend_url)
+        self.credential.routing.apply_to(&self.render_context.provider.chatgpt_backend_url)
     }
 
     pub(super) fn headers(&self) -> Vec<(String, String)> {
         let Credential { bearer, identity, routing, .. } = self.credential;
         let RenderContext { client, organization, project, .. } = self.render_context;
         let (mode, organization, project) = (bearer.mode(), organization.as_deref(), project.as_deref());
-        headers::beside(&headers::Facts { mode, identity, client, routing, organization, project })
+        headers::build(&headers::HeaderInputs { mode, identity, client, routing, organization, project })
     }
 }
 

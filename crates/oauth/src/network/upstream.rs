@@ -1,9 +1,9 @@
-//! Relayed requests, over the client that reqwest is built on: as long as they take, on kept connections.
-//! Nothing is followed, decoded, put in or sent twice, but for what is sent anew on another connection because
-//! the kept one was closed before anything of it was sent.
+//! The client for relayed requests, over hyper's client, on which reqwest is built. It has no time
+//! limit and keeps connections. It follows no redirects, decodes nothing and adds nothing. It
+//! repeats a request only if a kept connection was closed before any part of the request was sent.
 //!
-//! Who may be spoken to is decided where a connection is made. A request goes out on none but a connection to
-//! the scheme, host and port of its own URL, so that nothing gets past that decision.
+//! The connector decides which hosts may be contacted. A request is only sent on a connection to
+//! the scheme, host and port of its own URL, so that it cannot bypass that decision.
 
 use std::{
     error::Error,
@@ -30,25 +30,27 @@ use hyper_util::{
 use rustls::ClientConfig;
 use tokio::net::TcpStream;
 use tower::Service;
-use url::Url;
 
-use super::{KEEPALIVE, Network, NetworkError, ResolvedNetwork};
+use super::{
+    proxy,
+    settings::{KEEPALIVE, Network, NetworkError, ResolvedNetwork},
+};
 use crate::{ProviderError, provider::is_this_machine};
 
-/// How long a connection is kept that nobody uses. Servers and what is before them commonly take 60 s.
-const IDLE: Duration = Duration::from_secs(55);
+/// How long an idle connection is kept. Servers and load balancers commonly close it after 60 s.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(55);
 
-/// How long the other side may leave unacknowledged what was sent to it.
+/// How long sent data may stay unacknowledged.
 #[cfg(target_os = "linux")]
-const UNACKNOWLEDGED: Duration = Duration::from_secs(30);
+const USER_TIMEOUT: Duration = Duration::from_secs(30);
 
 type BoxError = Box<dyn Error + Send + Sync>;
 
-/// Sends relayed requests with bodies of one kind; a cheap handle.
-pub struct Upstream<B>(Arc<Inner<B>>);
+/// The client for relayed requests with bodies of type `B`. A clone is cheap.
+pub struct Upstream<B>(Arc<UpstreamClient<B>>);
 
-struct Inner<B> {
-    way: ResolvedNetwork,
+struct UpstreamClient<B> {
+    network: ResolvedNetwork,
     client: OnceLock<Client<Connector, B>>,
 }
 
@@ -64,91 +66,74 @@ where
     B::Data: Send,
     B::Error: Into<BoxError>,
 {
-    /// A client for this network; the CA file is read and the proxy checked now.
+    /// A client for this network. The CA file is read and the proxy's URL parsed now.
     pub fn new(network: Network) -> Result<Self, NetworkError> {
-        let (way, client) = (ResolvedNetwork::new(network)?, OnceLock::new());
-        Ok(Self(Arc::new(Inner { way, client })))
+        let network = ResolvedNetwork::new(network)?;
+        Ok(Self(Arc::new(UpstreamClient { network, client: OnceLock::new() })))
     }
 
-    /// Where a request goes. What cannot be a URI is never sent.
+    /// Parses the URL of a request. The error is [`ProviderError::NotSent`].
     pub fn uri(&self, url: String) -> Result<Uri, ProviderError> {
-        Uri::try_from(url).map_err(|error| self.0.way.network.failure(&error, true))
+        Uri::try_from(url).map_err(|error| self.0.network.failure(&error, true))
     }
 
-    /// Sends a request, whose URI is a whole URL, over HTTP/1.1, and returns its answer with the body still to
-    /// come. Fails with [`ProviderError::NotSent`] if no connection was made, and else with
-    /// [`ProviderError::NoResponse`]. Who stops waiting takes the request back, as far as that can be.
+    /// Sends a request, whose URI is a full URL, over HTTP/1.1. Returns the response before its
+    /// body has arrived. The error is [`ProviderError::NotSent`] if no connection was made, and
+    /// [`ProviderError::NoResponse`] otherwise. Dropping the future cancels the request.
     pub async fn send(&self, request: Request<B>) -> Result<Response<Incoming>, ProviderError> {
-        let answer = self.client()?.request(request).await;
-        answer.map_err(|error| self.0.way.network.failure(&error, error.is_connect()))
+        let UpstreamClient { network, client } = &*self.0;
+        let client = network.get_or_build(client, || Ok(build(network)?))?;
+        let response = client.request(request).await;
+        response.map_err(|error| network.failure(&error, error.is_connect()))
     }
 
-    /// What it means that an answer's connection could not be taken over.
+    /// The error of a connection upgrade that failed.
     pub fn not_upgraded(&self, error: &hyper::Error) -> ProviderError {
-        self.0.way.network.failure(error, false)
-    }
-
-    fn client(&self) -> Result<&Client<Connector, B>, ProviderError> {
-        let inner = &*self.0;
-        inner.way.first(&inner.client, || Ok(inner.build()?))
+        self.0.network.failure(error, false)
     }
 }
 
-impl<B> Inner<B>
+fn build<B>(network: &ResolvedNetwork) -> Result<Client<Connector, B>, rustls::Error>
 where
     B: Body + Send,
     B::Data: Send,
 {
-    fn build(&self) -> Result<Client<Connector, B>, rustls::Error> {
-        let tls = self.way.policy()?;
-        let patience = self.way.network.connect_timeout;
-        // Which protocol follows is agreed on with whom it is spoken to, and not with a proxy before.
-        let mut proxy_tls = tls.clone();
-        proxy_tls.alpn_protocols.clear();
-        let ways = Connectors {
-            tcp: tcp(patience),
-            tls: Arc::new(tls),
-            proxy_tls: Arc::new(proxy_tls),
-            proxies: proxies(self.way.proxy.as_ref()),
-            patience,
-        };
-        Ok(Client::builder(TokioExecutor::new())
-            .pool_timer(TokioTimer::new())
-            .pool_idle_timeout(IDLE)
-            .build(Connector(Arc::new(ways))))
-    }
+    let tls = network.tls()?;
+    let connect_timeout = network.network.connect_timeout;
+    // The application protocol is negotiated with the destination, not with a proxy before it.
+    let mut proxy_tls = tls.clone();
+    proxy_tls.alpn_protocols.clear();
+    let connectors = Connectors {
+        tcp: tcp(connect_timeout),
+        tls: Arc::new(tls),
+        proxy_tls: Arc::new(proxy_tls),
+        proxies: proxy::matcher(network.proxy.as_ref()),
+        connect_timeout,
+    };
+    Ok(Client::builder(TokioExecutor::new())
+        .pool_timer(TokioTimer::new())
+        .pool_idle_timeout(IDLE_TIMEOUT)
+        .build(Connector(Arc::new(connectors))))
 }
 
-/// The proxies in force: the one that is named, or else the environment's, or the system's.
-fn proxies(named: Option<&Url>) -> Matcher {
-    let variable = |name| std::env::var(name).ok();
-    match named {
-        Some(proxy) => {
-            let not_for = variable("NO_PROXY").or_else(|| variable("no_proxy")).unwrap_or_default();
-            Matcher::builder().all(proxy.as_str()).no(not_for).build()
-        }
-        None => Matcher::from_system(),
-    }
-}
-
-fn tcp(patience: Duration) -> HttpConnector {
-    let (quiet, interval, retries) = KEEPALIVE;
+fn tcp(connect_timeout: Duration) -> HttpConnector {
+    let (idle, interval, retries) = KEEPALIVE;
     let mut tcp = HttpConnector::new();
     tcp.enforce_http(false);
     tcp.set_nodelay(true);
-    tcp.set_connect_timeout(Some(patience));
-    tcp.set_keepalive(Some(quiet));
+    tcp.set_connect_timeout(Some(connect_timeout));
+    tcp.set_keepalive(Some(idle));
     tcp.set_keepalive_interval(Some(interval));
     tcp.set_keepalive_retries(Some(retries));
     #[cfg(target_os = "linux")]
-    tcp.set_tcp_user_timeout(Some(UNACKNOWLEDGED));
+    tcp.set_tcp_user_timeout(Some(USER_TIMEOUT));
     tcp
 }
 
-/// A connection, perhaps encrypted: straight to its destination, or to a proxy and once more within.
+/// A connection, with or without TLS: to the destination, or to a proxy and through it.
 type Stream = MaybeHttpsStream<MaybeHttpsStream<TokioIo<TcpStream>>>;
 
-/// Makes connections. It is copied for every request, whether or not that needs a new one.
+/// Makes connections. hyper clones it for every request.
 #[derive(Clone)]
 struct Connector(Arc<Connectors>);
 
@@ -157,7 +142,7 @@ struct Connectors {
     tls: Arc<ClientConfig>,
     proxy_tls: Arc<ClientConfig>,
     proxies: Matcher,
-    patience: Duration,
+    connect_timeout: Duration,
 }
 
 impl Service<Uri> for Connector {
@@ -169,81 +154,67 @@ impl Service<Uri> for Connector {
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, to: Uri) -> Self::Future {
-        let ways = self.0.clone();
+    fn call(&mut self, destination: Uri) -> Self::Future {
+        let connectors = self.0.clone();
         Box::pin(async move {
-            let connected = tokio::time::timeout(ways.patience, ways.connect(to)).await;
+            let connect = connectors.connect(destination);
+            let connected = tokio::time::timeout(connectors.connect_timeout, connect).await;
             connected.unwrap_or_else(|_| Err(io::Error::from(io::ErrorKind::TimedOut).into()))
         })
     }
 }
 
 impl Connectors {
-    async fn connect(&self, to: Uri) -> Result<Stream, BoxError> {
-        match Route::to(&to, &self.proxies)? {
-            Route::Straight => {
-                let mut straight = HttpsConnector::from((self.tcp.clone(), self.tls.clone()));
-                Ok(MaybeHttpsStream::Http(straight.call(to).await?))
-            }
-            Route::Through(proxy) => {
-                let to_proxy = HttpsConnector::from((self.tcp.clone(), self.proxy_tls.clone()));
-                let mut tunnel = Tunnel::new(proxy.uri().clone(), to_proxy);
-                if let Some(auth) = proxy.basic_auth() {
-                    tunnel = tunnel.with_auth(auth.clone());
-                }
-                HttpsConnector::from((tunnel, self.tls.clone())).call(to).await
-            }
+    async fn connect(&self, destination: Uri) -> Result<Stream, BoxError> {
+        let Some(proxy) = proxy_for(&destination, &self.proxies)? else {
+            let mut direct = HttpsConnector::from((self.tcp.clone(), self.tls.clone()));
+            return Ok(MaybeHttpsStream::Http(direct.call(destination).await?));
+        };
+        let to_proxy = HttpsConnector::from((self.tcp.clone(), self.proxy_tls.clone()));
+        let mut tunnel = Tunnel::new(proxy.uri().clone(), to_proxy);
+        if let Some(auth) = proxy.basic_auth() {
+            tunnel = tunnel.with_auth(auth.clone());
         }
+        HttpsConnector::from((tunnel, self.tls.clone())).call(destination).await
     }
 }
 
-/// How a destination is reached.
-#[derive(Debug)]
-enum Route {
-    /// Without a proxy.
-    Straight,
-    /// Through a proxy that joins us with it.
-    Through(Intercept),
-}
-
-/// A destination that would be told a secret in the clear.
+/// A remote destination without TLS: secrets would be sent in plain text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("only this machine is spoken to without TLS")]
+#[error("a connection without TLS is only made to this machine")]
 struct PlaintextRefused;
 
-impl Route {
-    /// The way to this URL's host. This machine is reached without anybody between, and all others with TLS.
-    fn to(url: &Uri, proxies: &Matcher) -> Result<Self, PlaintextRefused> {
-        if url.host().is_some_and(is_this_machine) {
-            return Ok(Self::Straight);
-        }
-        if url.scheme() != Some(&Scheme::HTTPS) {
-            return Err(PlaintextRefused);
-        }
-        Ok(proxies.intercept(url).map_or(Self::Straight, Self::Through))
+/// The proxy for a URL, if any. This machine is contacted without a proxy, all others with TLS.
+fn proxy_for(url: &Uri, proxies: &Matcher) -> Result<Option<Intercept>, PlaintextRefused> {
+    if url.host().is_some_and(is_this_machine) {
+        return Ok(None);
     }
+    if url.scheme() != Some(&Scheme::HTTPS) {
+        return Err(PlaintextRefused);
+    }
+    Ok(proxies.intercept(url))
 }
 
 #[cfg(test)]
 mod tests {
+    use url::Url;
+
     use super::*;
 
-    /// The proxy on the way to this URL, if there is one.
+    /// The proxy for this URL, if any.
     fn route(url: &str, proxies: &Matcher) -> Result<Option<String>, PlaintextRefused> {
-        Ok(match Route::to(&url.parse().unwrap(), proxies)? {
-            Route::Straight => None,
-            Route::Through(proxy) => Some(proxy.uri().to_string()),
-        })
+        let proxy = proxy_for(&url.parse().unwrap(), proxies)?;
+        Ok(proxy.map(|proxy| proxy.uri().to_string()))
     }
 
     #[test]
-    fn this_machine_is_reached_straight_and_the_world_through_the_proxy() {
+    fn this_machine_is_contacted_directly_and_others_through_the_proxy() {
         let proxy = Matcher::builder().all("http://me:secret@proxy.example:3128").no("near.example").build();
-        let through = Ok(Some("http://proxy.example:3128/".to_owned()));
-        for there in ["https://chatgpt.com/x", "https://localhost.example/", "https://128.0.0.1/"] {
-            assert_eq!(route(there, &proxy), through, "{there}");
+        let proxied = Ok(Some("http://proxy.example:3128/".to_owned()));
+        for remote in ["https://chatgpt.com/x", "https://localhost.example/", "https://128.0.0.1/"] {
+            assert_eq!(route(remote, &proxy), proxied, "{remote}");
         }
-        for straight in [
+        for direct in [
             "https://near.example/x",
             "https://api.near.example/",
             "http://localhost:1/x",
@@ -252,34 +223,35 @@ mod tests {
             "http://127.0.0.1:8/",
             "http://[::1]:8/",
         ] {
-            assert_eq!(route(straight, &proxy), Ok(None), "{straight}");
+            assert_eq!(route(direct, &proxy), Ok(None), "{direct}");
         }
         assert_eq!(route("https://chatgpt.com/", &Matcher::builder().build()), Ok(None));
     }
 
     #[test]
-    fn nobody_else_is_spoken_to_in_the_clear() {
+    fn other_hosts_are_not_contacted_without_tls() {
         let proxy = Matcher::builder().all("http://proxy.example").no("near.example").build();
-        for clear in [
+        for plaintext in [
             "http://chatgpt.com/",
             "http://near.example/",
             "http://localhost.example/",
             "http://localhost./",
-            // A URL's parser writes this as 127.0.0.1; who resolves it as a name may come to anything.
+            // The URL parser expands this to 127.0.0.1; a name resolver may return any address.
             "http://127.1/",
             "http://127.0.0.1.example/",
             "http://localhost@chatgpt.com/",
             "ftp://chatgpt.com/",
             "/x",
         ] {
-            assert_eq!(route(clear, &proxy), Err(PlaintextRefused), "{clear}");
+            assert_eq!(route(plaintext, &proxy), Err(PlaintextRefused), "{plaintext}");
         }
     }
 
     #[test]
-    fn a_proxy_that_wants_a_name_is_told_it_and_nobody_else() {
-        let named = Url::parse("http://me:a%40b@proxy.example:3128").unwrap();
-        let proxy = proxies(Some(&named)).intercept(&Uri::from_static("https://chatgpt.com/")).unwrap();
+    fn proxy_receives_its_credentials_and_debug_hides_them() {
+        let configured = Url::parse("http://me:a%40b@proxy.example:3128").unwrap();
+        let proxy =
+            proxy::matcher(Some(&configured)).intercept(&Uri::from_static("https://chatgpt.com/")).unwrap();
         assert_eq!(proxy.uri(), "http://proxy.example:3128/");
         // base64 of `me:a@b`.
         let auth = proxy.basic_auth().unwrap();

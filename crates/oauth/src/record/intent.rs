@@ -1,31 +1,32 @@
-//! A move of a grant that has begun and is not finished. It is saved with the record before the first step of
-//! the move, so that the next start of the daemon can finish the move or undo it.
+//! An unfinished move of a grant. It is saved with the record before the first step of the move, so
+//! that the daemon's next start can finish the move or undo it.
 
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-/// What is being done with a grant. An [`Intent`] that a newer authd wrote makes the record unreadable for this
-/// one ([`super::RecordError::UnknownIntent`]): serving a grant that another owner may hold is worse.
+/// The move under way. An intent that a newer authd wrote makes the record unreadable for this one
+/// ([`super::RecordError::UnknownIntent`]): it must not serve a grant that may have another owner.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum Intent {
-    /// The record is being copied to another profile name. If a record with the same grant id exists under that
-    /// name, the move happened and this record is to be deleted. Otherwise the move did not happen.
+    /// The record is being copied to another profile name. If a record with the same grant id
+    /// exists under that name, the rename happened, and this record is to be deleted. Otherwise it
+    /// did not.
     RenameTo {
         /// The new profile name.
         name: String,
     },
-    /// The record is the copy that a rename made of the one under `name`. While that one is there with the same
-    /// grant id, the rename is not finished, and only one of the two may be used.
+    /// The record is the copy that a rename made of the one under `name`. While that one exists
+    /// with the same grant id, the rename is not finished, and only one of the two may be used.
     CopyOf {
         /// The old profile name.
         name: String,
     },
-    /// A rename failed after the copy was written. The record under `name` with the same grant id is to be
-    /// deleted; this record stays.
+    /// A rename failed after the copy was written. The record under `name` with the same grant id
+    /// is to be deleted; this record stays.
     DiscardCopy {
-        /// The profile name that the copy has.
+        /// The profile name of the copy.
         name: String,
     },
     /// The grant is being written to a login location of the Codex CLI.
@@ -39,8 +40,8 @@ pub enum Intent {
         /// Whether the login is a keychain item instead of the file.
         item: bool,
     },
-    /// The grant was taken from a login location of the Codex CLI, and the copy there can still spend the
-    /// refresh token.
+    /// The grant was taken from a login location of the Codex CLI, and the copy there can still
+    /// spend the refresh token.
     ImportFrom {
         /// The Codex home directory.
         #[serde(with = "any_path")]
@@ -50,14 +51,15 @@ pub enum Intent {
         path: PathBuf,
         /// Whether the login is a keychain item instead of the file.
         item: bool,
-        /// The fingerprint of the refresh token that the copy there holds
-        /// ([`crate::RefreshToken::fingerprint`]). A record with another token was refreshed here.
+        /// The fingerprint of the refresh token in that copy
+        /// ([`crate::RefreshToken::fingerprint`]). A record with another token has been refreshed
+        /// since.
         token: String,
     },
 }
 
 impl Intent {
-    /// Whether the grant may be copied away at any moment, so that its refresh token must stay as it is.
+    /// Whether the grant may be copied at any moment, so that its refresh token must not change.
     pub(crate) fn pins_token(&self) -> bool {
         match self {
             Self::RenameTo { .. } | Self::CopyOf { .. } | Self::ExportTo { .. } => true,
@@ -66,7 +68,7 @@ impl Intent {
     }
 }
 
-/// A path as JSON: text if it is UTF-8, else its bytes. A path of any bytes comes back as it was.
+/// A path as JSON: text if it is UTF-8, else its bytes. Every path survives the round trip.
 mod any_path {
     use std::{
         ffi::OsString,
@@ -78,8 +80,8 @@ mod any_path {
 
     #[derive(Deserialize)]
     #[serde(untagged)]
-    enum Form {
-        Text(String),
+    enum PathForm {
+        Utf8(String),
         Bytes(Vec<u8>),
     }
 
@@ -91,9 +93,9 @@ mod any_path {
     }
 
     pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<PathBuf, D::Error> {
-        Ok(match Form::deserialize(deserializer)? {
-            Form::Text(text) => text.into(),
-            Form::Bytes(bytes) => OsString::from_vec(bytes).into(),
+        Ok(match PathForm::deserialize(deserializer)? {
+            PathForm::Utf8(text) => text.into(),
+            PathForm::Bytes(bytes) => OsString::from_vec(bytes).into(),
         })
     }
 }

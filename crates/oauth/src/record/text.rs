@@ -1,4 +1,4 @@
-//! The record as text and back. Each field of a secret is written from where the secret is.
+//! The record as JSON text. Secrets are serialized by reference, without intermediate copies.
 
 use std::{io, sync::Arc};
 
@@ -9,13 +9,13 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use super::{Grant, GrantEnd, GrantSecrets, Record, RecordError, VERSION, grant_id_from};
-use crate::{AccessToken, ApiKey, IdToken, Identity, Mode, RefreshToken, Routing, Tokens};
+use crate::{AccessToken, ApiKey, IdToken, Identity, Mode, RefreshToken, Routing, Tokens, digest};
 
-/// The version of a record without an intent. Older programs read it: they ignore the fields that they do not
-/// know. A record with an intent has version 2, so that no program serves a grant that is half moved.
-const PLAIN: u32 = 1;
+/// The version of a record without an intent. Older programs read it: they ignore unknown fields. A
+/// record with an intent has version 2, so that no program serves a grant during a move.
+const VERSION_WITHOUT_INTENT: u32 = 1;
 
-const FORM: &str = "a struct of strings and numbers has a JSON form";
+const SERIALIZABLE: &str = "a struct of strings and numbers has a JSON form";
 
 impl Record {
     /// The record as text.
@@ -26,9 +26,9 @@ impl Record {
             GrantSecrets::ChatGpt(..) => None,
             GrantSecrets::ApiKey(key, _) => Some(key.expose()),
         };
-        // The second place where a secret leaves: the record at rest. It is written from where it is.
-        let written = Written {
-            version: if self.intent.is_some() { VERSION } else { PLAIN },
+        // Secrets leave the process here: into the stored record.
+        let fields = RecordFields {
+            version: if self.intent.is_some() { VERSION } else { VERSION_WITHOUT_INTENT },
             generation: self.generation,
             identity: (**identity).clone(),
             mode: secrets.mode(),
@@ -45,139 +45,137 @@ impl Record {
             routed_at: self.routed_at,
             grant_id: Some(self.grant_id.to_string()),
             default_rank: self.default_rank,
-            intent: self.intent.as_ref().map(|intent| serde_json::to_value(intent).expect(FORM)),
+            intent: self.intent.as_ref().map(|intent| serde_json::to_value(intent).expect(SERIALIZABLE)),
         };
-        written.to_text()
+        fields.to_text()
     }
 
-    /// The record that a text means.
+    /// Parses a record.
     pub fn from_text(text: &SecretString) -> Result<Self, RecordError> {
         let text = text.expose_secret();
-        let Versioned { version } = serde_json::from_str(text).map_err(damaged)?;
+        let VersionOnly { version } = serde_json::from_str(text).map_err(damaged)?;
         if version > VERSION {
             return Err(RecordError::TooNew(version));
         }
-        let written: Written<String> = serde_json::from_str(text).map_err(damaged)?;
-        // A refresh token without the rest is too good to be dropped, and not enough to be used.
-        let lacking = Err(RecordError::Damaged { line: 0, column: 0 });
-        let tokens = match (written.access_token, written.expires_at) {
+        let fields: RecordFields<String> = serde_json::from_str(text).map_err(damaged)?;
+        // A record with some of its tokens is damaged: it must be neither used nor overwritten.
+        let incomplete = Err(RecordError::Damaged { line: 0, column: 0 });
+        let tokens = match (fields.access_token, fields.expires_at) {
             (Some(access_token), Some(expires_at)) => Some(Tokens {
                 access_token: AccessToken::new(access_token),
-                refresh_token: written.refresh_token.map(RefreshToken::new),
+                refresh_token: fields.refresh_token.map(RefreshToken::new),
                 expires_at,
             }),
-            (None, None) if written.refresh_token.is_none() => None,
-            _ => return lacking,
+            (None, None) if fields.refresh_token.is_none() => None,
+            _ => return incomplete,
         };
-        let (key, id_token) = (written.api_key.map(ApiKey::new), written.id_token.map(IdToken::new));
-        let secrets = match (written.mode, key, tokens, id_token) {
+        let (key, id_token) = (fields.api_key.map(ApiKey::new), fields.id_token.map(IdToken::new));
+        let secrets = match (fields.mode, key, tokens, id_token) {
             (Mode::ChatGpt, _, Some(tokens), id_token) => GrantSecrets::ChatGpt(tokens, id_token),
             (Mode::ApiKey, Some(key), Some(tokens), Some(id_token)) => {
                 GrantSecrets::ApiKey(key, Some(Box::new((tokens, id_token))))
             }
             (Mode::ApiKey, Some(key), None, None) => GrantSecrets::ApiKey(key, None),
-            _ => return lacking,
+            _ => return incomplete,
         };
-        let intent = written.intent.map(serde_json::from_value).transpose();
-        let grant_id = written.grant_id.filter(|id| fits_in_an_etag(id)).map_or_else(
-            || derived_grant_id(&written.identity, written.issued_at, written.generation),
+        let intent = fields.intent.map(serde_json::from_value).transpose();
+        let grant_id = fields.grant_id.filter(|id| fits_in_etag(id)).map_or_else(
+            || derived_grant_id(&fields.identity, fields.issued_at, fields.generation),
             Into::into,
         );
         Ok(Self {
-            generation: written.generation,
+            generation: fields.generation,
             grant: Grant {
-                identity: written.identity.into(),
+                identity: fields.identity.into(),
                 secrets,
-                mode_reason: written.mode_reason.into(),
-                issued_at: written.issued_at,
+                mode_reason: fields.mode_reason.into(),
+                issued_at: fields.issued_at,
             },
-            journal: written.journal,
-            ended: written.ended.map(Arc::new),
-            routing: written.routing.shared(),
-            routed_at: written.routed_at,
+            journal: fields.journal,
+            ended: fields.ended.map(Arc::new),
+            routing: fields.routing.shared(),
+            routed_at: fields.routed_at,
             grant_id,
-            default_rank: written.default_rank,
+            default_rank: fields.default_rank,
             intent: intent.map_err(|_| RecordError::UnknownIntent)?,
         })
     }
 }
 
-/// The version alone, so that a newer record is recognised whatever else it holds.
+/// Parsed first, so that a newer record is recognised whatever its other fields are.
 #[derive(Deserialize)]
-struct Versioned {
+struct VersionOnly {
     version: u32,
 }
 
-/// The record as written; `S` is a secret's text.
+/// The JSON form of a record. `S` is the text of a secret.
 #[derive(Serialize, Deserialize)]
-struct Written<S> {
+struct RecordFields<S> {
     version: u32,
     generation: u64,
     identity: Identity,
     mode: Mode,
     mode_reason: String,
     issued_at: Timestamp,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     id_token: Option<S>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     access_token: Option<S>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     refresh_token: Option<S>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     expires_at: Option<Timestamp>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     api_key: Option<S>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     journal: Option<Timestamp>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     ended: Option<GrantEnd>,
     #[serde(default)]
     routing: Routing,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     routed_at: Option<Timestamp>,
-    #[serde(default)]
     grant_id: Option<String>,
     #[serde(default)]
     default_rank: u64,
-    /// A value at first: what a newer program wrote here is told apart from damage.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    /// Parsed separately, to tell an unknown kind of intent from a damaged record.
+    #[serde(skip_serializing_if = "Option::is_none")]
     intent: Option<Value>,
 }
 
-fn fits_in_an_etag(id: &str) -> bool {
+fn fits_in_etag(id: &str) -> bool {
     (1..=64).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'))
 }
 
-/// The grant id of a record that was written before grant ids were: the same for the same text, and another one
-/// for two sign-ins of one user.
+/// The grant id of a record that was written before grant ids existed. It depends on the record
+/// alone, and differs for two sign-ins of one user.
 fn derived_grant_id(identity: &Identity, issued_at: Timestamp, generation: u64) -> Arc<str> {
-    let mut hash = Sha256::new();
-    hash.update(identity.fingerprint());
-    hash.update(issued_at.as_nanosecond().to_be_bytes());
-    hash.update(generation.to_be_bytes());
-    let whole: [u8; 32] = hash.finalize().into();
-    grant_id_from(std::array::from_fn(|n| whole[n]))
+    let hash = Sha256::new()
+        .chain_update(identity.fingerprint())
+        .chain_update(issued_at.as_nanosecond().to_be_bytes())
+        .chain_update(generation.to_be_bytes());
+    grant_id_from(digest::truncated(hash))
 }
 
-impl Written<&str> {
-    /// The text, in a place of just its size: one that grows, or shrinks, leaves secrets behind that nobody
-    /// overwrites.
+impl RecordFields<&str> {
+    /// The text in a buffer of exactly its size. A buffer that grows or shrinks would leave a copy
+    /// of the secrets behind that is never overwritten.
     fn to_text(&self) -> SecretString {
-        let mut length = Length(0);
-        serde_json::to_writer(&mut length, self).expect(FORM);
+        let mut length = ByteCount(0);
+        serde_json::to_writer(&mut length, self).expect(SERIALIZABLE);
         let mut text = Vec::with_capacity(length.0);
-        serde_json::to_writer(&mut text, self).expect(FORM);
+        serde_json::to_writer(&mut text, self).expect(SERIALIZABLE);
         SecretString::from(String::from_utf8(text).expect("JSON is UTF-8"))
     }
 }
 
-/// How much was written.
-struct Length(usize);
+/// A writer that counts bytes.
+struct ByteCount(usize);
 
-impl io::Write for Length {
-    fn write(&mut self, piece: &[u8]) -> io::Result<usize> {
-        self.0 += piece.len();
-        Ok(piece.len())
+impl io::Write for ByteCount {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0 += bytes.len();
+        Ok(bytes.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -185,7 +183,7 @@ impl io::Write for Length {
     }
 }
 
-/// The place of an error without its text: serde's message may quote the secret it stumbled over.
+/// The position of a parse error, without serde's message: that may quote a secret.
 #[expect(clippy::needless_pass_by_value, reason = "the signature that map_err wants")]
 fn damaged(error: serde_json::Error) -> RecordError {
     RecordError::Damaged { line: error.line(), column: error.column() }

@@ -1,49 +1,47 @@
-//! How a session begins: with a sign-in, with a record at rest, or with another sign-in in the place of the old
-//! one.
+//! How a session begins: with a sign-in, with a stored record, or with a new grant under the same
+//! name.
 
 use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use super::{Credential, Durable, Network, Session, Work};
+use super::{Credential, Operation, PendingSave, Session};
 use crate::{Grant, Record};
 
 impl Session {
-    /// The session of a new sign-in; its first effect saves the record. The record's generation is one that no
-    /// credential under this name has had; the seed spreads the schedule.
+    /// The session of a new sign-in. Its first effect saves the record. The record's generation
+    /// must be one that no credential under this name has had. The seed spreads the schedule.
     pub fn signed_in(record: Record, seed: u64, now: Timestamp) -> Self {
-        let mut session = Self::of(record, seed, now);
-        session.durable = Durable::due(now);
-        session
+        Self { pending_save: Some(PendingSave::due(now)), ..Self::new(record, seed, now) }
     }
 
-    /// The session that a saved record describes. A journalled refresh is settled at once.
+    /// The session of a stored record. A journalled refresh is repeated at once.
     pub fn restored(mut record: Record, seed: u64, now: Timestamp) -> Self {
         record.drop_id_token();
-        let mut session = Self::of(record, seed, now);
+        let mut session = Self::new(record, seed, now);
         session.correct_future(now);
-        session.served = Credential::of(&session.record).into();
+        session.credential = Credential::of(&session.record).into();
         session
     }
 
-    fn of(record: Record, seed: u64, now: Timestamp) -> Self {
+    fn new(record: Record, seed: u64, now: Timestamp) -> Self {
         Self {
-            served: Credential::of(&record).into(),
-            work: Work::Idle,
+            credential: Credential::of(&record).into(),
+            operation: Operation::Idle,
             ticket: 0,
-            durable: Durable::Yes,
-            changed: false,
-            unsaved: false,
-            journal_durable: record.journal.is_some(),
-            network: Network::Trusted,
+            pending_save: None,
+            changed_during_call: false,
+            credential_unsaved: false,
+            journal_saved: record.journal.is_some(),
+            network_doubt: None,
             failures: 0,
             not_before: now,
             journal_failed_at: None,
             answer_lost_at: record.journal,
-            asked: record.journal.is_some(),
-            rejected: false,
-            renew_key: false,
-            spent: false,
+            renewal_requested: record.journal.is_some(),
+            credential_rejected: false,
+            exchange_requested: false,
+            key_rejected: false,
             paused_since: None,
             renewals: 0,
             used_at: now,
@@ -55,19 +53,19 @@ impl Session {
         }
     }
 
-    /// The new grant is served once it is saved; until then, the old one is. The profile keeps its default mark;
-    /// an intent was about the old grant.
-    pub(super) fn replace(&mut self, grant: Grant, grant_id: Arc<str>, now: Timestamp) {
+    /// Replaces the grant. Clients get the old credential until the new record is saved. The
+    /// profile keeps its default rank. An intent belonged to the old grant and is dropped.
+    pub(super) fn replace_grant(&mut self, grant: Grant, grant_id: Arc<str>, now: Timestamp) {
         let mut record = Record::new(grant, grant_id, self.record.generation + 1);
         record.default_rank = self.record.default_rank;
         *self = Self {
-            served: self.served.clone(),
-            unsaved: self.unsaved,
+            credential: self.credential.clone(),
+            credential_unsaved: self.credential_unsaved,
             ticket: self.ticket + 1,
             stopping: self.stopping,
             renewals: self.renewals,
-            durable: Durable::due(now),
-            ..Self::of(record, self.seed, now)
+            pending_save: Some(PendingSave::due(now)),
+            ..Self::new(record, self.seed, now)
         };
     }
 }

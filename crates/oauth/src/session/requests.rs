@@ -1,4 +1,4 @@
-//! What callers ask of a session and report to it. Nothing here sends or saves: it changes what
+//! Events from callers and from the store. They send and save nothing: they change what
 //! [`Session::apply`] does next.
 
 use std::time::Duration;
@@ -6,8 +6,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::{
-    Annotation, Credential, Durable, Network, PROBE_PAUSE, REJECTION_PAUSE, Rejected, STORE_READY_PAUSE,
-    Session, Work,
+    Annotation, Credential, PROBE_PAUSE, PendingSave, REJECTION_PAUSE, Rejected, STORE_READY_PAUSE, Session,
 };
 use crate::{
     Grant, Mode, Routing,
@@ -15,22 +14,24 @@ use crate::{
 };
 
 impl Session {
-    pub(super) fn wanted(&mut self, span: Duration, now: Timestamp) {
+    pub(super) fn request_credential(&mut self, lifetime: Duration, now: Timestamp) {
         self.used_at = self.used_at.max(now);
-        // What is on its way to the store already counts: it is served as soon as it is there.
+        // A credential that is still being saved counts already: clients get it after the save.
         let newest = Credential::of(&self.record);
-        let counts = |expires| schedule::wish(span, newest.issued_at, expires, self.planned_at(), now);
-        if newest.lasts(now) <= newest.expires_at.map_or(span, counts) {
-            self.asked = true;
+        let needed = newest.expires_at.map_or(lifetime, |expires| {
+            schedule::achievable_lifetime(lifetime, newest.issued_at, expires, self.planned_at(), now)
+        });
+        if newest.remaining(now) <= needed {
+            self.renewal_requested = true;
         }
-        if let Network::Doubtful(doubt) = &mut self.network {
-            doubt.next = doubt.next.min(later(now, PROBE_PAUSE));
+        if let Some(doubt) = &mut self.network_doubt {
+            doubt.next_probe = doubt.next_probe.min(later(now, PROBE_PAUSE));
         }
     }
 
-    /// A plain request always leads to a refresh. A rejection does, too, if it is about the newest credential and
-    /// that credential is not itself the answer to a rejection of the last minutes.
-    pub(super) fn refresh_asked(&mut self, rejected: Option<Rejected>, now: Timestamp) {
+    /// A plain request always leads to a refresh. A rejection does if it is about the newest
+    /// credential, and if that credential does not answer a rejection of the last minutes itself.
+    pub(super) fn request_refresh(&mut self, rejected: Option<Rejected>, now: Timestamp) {
         self.used_at = self.used_at.max(now);
         let is_rejection = rejected.is_some();
         if rejected.is_some_and(|rejected| !self.is_newest(&rejected)) {
@@ -38,54 +39,55 @@ impl Session {
         }
         let is_key = self.record.grant.secrets.mode() == Mode::ApiKey;
         if self.record.ended.is_some() {
-            // A key may outlive the tokens that renew it, until an upstream refuses it.
-            self.spent |= is_key && is_rejection;
+            // An API key may outlive the tokens that renew it, until an upstream rejects it.
+            self.key_rejected |= is_key && is_rejection;
             return;
         }
-        let paused = self.paused_since.is_some_and(|at| now < later(at, REJECTION_PAUSE));
-        if is_rejection && paused {
+        let is_paused = self.paused_since.is_some_and(|at| now < later(at, REJECTION_PAUSE));
+        if is_rejection && is_paused {
             return;
         }
-        self.asked = true;
-        self.rejected |= is_rejection;
-        self.renew_key = is_key && !paused;
+        self.renewal_requested = true;
+        self.credential_rejected |= is_rejection;
+        self.exchange_requested = is_key && !is_paused;
     }
 
-    /// A credential that works can be refused for a new reason: then it is renewed at once again.
-    pub(super) fn accepted(&mut self, generation: u64) {
+    /// Ends the pause: a rejection after an acceptance has a new reason.
+    pub(super) fn accept_credential(&mut self, generation: u64) {
         if generation == self.record.generation {
             self.paused_since = None;
         }
     }
 
-    /// Whether a rejection is about the newest credential. Any other one has its successor already, or on its way.
     fn is_newest(&self, rejected: &Rejected) -> bool {
         let same_grant =
             rejected.grant_id.as_ref().is_none_or(|grant_id| **grant_id == *self.record.grant_id);
         same_grant && rejected.generation == self.record.generation
     }
 
-    /// Changed headers are a new credential for a client that caches them. The time is kept in any case, or every
-    /// start would ask the provider again. While a call is in flight, the new routing waits: its generation must
-    /// not be served before it is saved. An answer about another workspace than the present one is dropped: a
-    /// token must not be sent to another workspace's host.
-    pub(super) fn routed(&mut self, workspace: Box<str>, routing: Routing, now: Timestamp) {
+    /// Changed headers are a new credential for a client that caches them. The time is recorded
+    /// even without a change: otherwise every start would query the provider.
+    ///
+    /// While a call is in flight, the routing waits: its generation must not be served before it is
+    /// saved. The routing of another workspace is dropped: a token must not be sent to another
+    /// workspace's host.
+    pub(super) fn set_routing(&mut self, workspace: Box<str>, routing: Routing, now: Timestamp) {
         let Grant { identity, secrets, .. } = &self.record.grant;
         if identity.account_id.as_ref() != Some(&workspace) || secrets.mode() != Mode::ChatGpt {
             return;
         }
-        if self.work == Work::Idle {
+        if self.is_idle() {
             self.record.generation += u64::from(*self.record.routing != routing);
             self.record.routing = routing.shared();
             self.record.routed_at = Some(now);
-            self.durable = Durable::due(now);
+            self.pending_save = Some(PendingSave::due(now));
         } else {
             self.pending_routing = Some(Box::new((workspace, routing)));
         }
     }
 
-    /// An annotation is part of the record at once, in the order of the events. It makes no new credential.
-    pub(super) fn annotated(&mut self, annotation: Annotation, now: Timestamp) {
+    /// Changes the record at once, in the order of the events. It makes no new credential.
+    pub(super) fn annotate(&mut self, annotation: Annotation, now: Timestamp) {
         match annotation {
             Annotation::DefaultRank(rank) => self.record.default_rank = rank,
             Annotation::Intent(intent) => self.record.intent = intent,
@@ -93,44 +95,42 @@ impl Session {
         self.save_again(now);
     }
 
-    /// The store works again: a save or a journal entry that waits for it is tried now, or a second after the
-    /// last try.
-    pub(super) fn store_ready(&mut self, now: Timestamp) {
-        let soonest = |tried_at: Timestamp| later(tried_at, STORE_READY_PAUSE).max(now);
-        if let Durable::No { next, tried_at: Some(tried_at), .. } = &mut self.durable {
-            *next = (*next).min(soonest(*tried_at));
+    /// Retries a failed save or journal entry now, or a second after the last attempt.
+    pub(super) fn retry_save(&mut self, now: Timestamp) {
+        let earliest = |last_attempt: Timestamp| later(last_attempt, STORE_READY_PAUSE).max(now);
+        if let Some(PendingSave { next_attempt, last_attempt: Some(last), .. }) = &mut self.pending_save {
+            *next_attempt = (*next_attempt).min(earliest(*last));
         }
         if let Some(failed_at) = self.journal_failed_at {
-            self.not_before = self.not_before.min(soonest(failed_at));
+            self.not_before = self.not_before.min(earliest(failed_at));
         }
     }
 
-    /// What is not saved yet is saved now, with the time that is left.
     pub(super) fn stop(&mut self, now: Timestamp) {
         self.stopping = true;
-        if let Durable::No { next, .. } = &mut self.durable {
-            *next = (*next).min(now);
+        if let Some(save) = &mut self.pending_save {
+            save.next_attempt = save.next_attempt.min(now);
         }
     }
 
-    /// The record is due for saving. What is saved by a call in flight does not count: it is the record as it was
-    /// when the call began.
+    /// Schedules a save of the record. A save in flight does not count: it writes the record as it
+    /// was when the save began.
     pub(super) fn save_again(&mut self, now: Timestamp) {
-        if self.work == Work::Idle {
-            self.durable = Durable::due(now);
+        if self.is_idle() {
+            self.pending_save = Some(PendingSave::due(now));
         } else {
-            self.changed = true;
+            self.changed_during_call = true;
         }
     }
 
-    /// Takes up what had to wait for the end of the call in flight.
+    /// Applies changes that waited for the end of the call in flight.
     pub(super) fn apply_pending(&mut self, now: Timestamp) {
-        if std::mem::take(&mut self.changed) {
-            self.durable = Durable::due(now);
+        if std::mem::take(&mut self.changed_during_call) {
+            self.pending_save = Some(PendingSave::due(now));
         }
         if let Some(pending) = self.pending_routing.take() {
             let (workspace, routing) = *pending;
-            self.routed(workspace, routing, now);
+            self.set_routing(workspace, routing, now);
         }
     }
 }

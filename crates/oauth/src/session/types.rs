@@ -1,81 +1,82 @@
-//! What a session is told, what it answers, and how it looks from outside. No rule is here.
+//! Events, effects and the public view of a session. No rule is here.
 
 use std::{sync::Arc, time::Duration};
 
 use jiff::{SignedDuration, Timestamp};
 
 use crate::{
-    ApiKey, Bearer, Grant, GrantSecrets, IdToken, Identity, Intent, ProviderError, Record, RefreshAnswer,
+    ApiKey, Bearer, Grant, GrantSecrets, IdToken, Identity, Intent, ProviderError, Record, RefreshResponse,
     RefreshToken, Routing, schedule,
 };
 
-/// What happened.
+/// An input of the state machine.
 #[derive(Debug)]
 pub enum Event {
     /// Time has passed.
     Ticked,
-    /// A client uses the profile, or used it at this time.
+    /// A client used the profile at this time.
     Used(Timestamp),
-    /// A client needs a credential that lasts this long.
-    Wanted(Duration),
-    /// A caller asks for a refresh; with a credential, because an upstream refused that one.
-    RefreshAsked(Option<Rejected>),
-    /// Where the requests of this workspace go, as the provider says now.
-    Routed(Box<str>, Routing),
+    /// A client needs a credential that is valid for this long.
+    CredentialRequested(Duration),
+    /// A caller requests a refresh. With a credential: because an upstream rejected that one.
+    RefreshRequested(Option<Rejected>),
+    /// The provider's current routing of a workspace.
+    RoutingReceived(Box<str>, Routing),
     /// An upstream accepted the credential of this generation.
     Accepted(u64),
-    /// The record's mark or intent changes. It is part of [`super::Session::record`] at once, and saved as soon as
-    /// no call is in flight ([`super::Session::is_durable`]).
+    /// The default rank or the intent changes. [`super::Session::record`] contains the change at
+    /// once. It is saved as soon as no call is in flight ([`super::Session::is_durable`]).
     Annotated(Annotation),
-    /// The store may have lost the record, whose id token this was, if it is known.
-    Unkept(Option<IdToken>),
-    /// The machine slept: the network may not be there yet.
-    Woke,
-    /// The store has answered a call: what is not saved is worth another try.
+    /// The store may have lost the record. Carries its id token, if known.
+    RecordMayBeLost(Option<IdToken>),
+    /// The machine resumed from sleep: the network may not be up yet.
+    Resumed,
+    /// The store completed a call, so a failed save is worth another attempt.
     StoreReady,
-    /// The wall clock was set by this much; time in which the machine was suspended does not count. The
-    /// caller reports it before any other event at the new time.
+    /// The wall clock was set by this much. Time in which the machine was suspended does not count.
+    /// The caller reports it before any other event at the new time.
     ClockSet(SignedDuration),
-    /// The daemon stops: save what is not saved, and begin nothing else.
+    /// The daemon stops: save the record, and begin nothing else.
     Stopping,
     /// A new sign-in under the same name, and its grant id.
     SignedIn(Box<Grant>, Arc<str>),
-    /// The end of [`Effect::Probe`]: whether the network answered.
+    /// Result of [`Effect::Probe`]: whether the provider's host responded.
     Probed(u64, bool),
-    /// The end of [`Effect::Save`], with the store's message.
+    /// Result of [`Effect::Save`].
     Saved(u64, Result<(), SaveError>),
-    /// The end of [`Effect::Refresh`].
-    Refreshed(u64, Result<RefreshAnswer, ProviderError>),
-    /// The end of [`Effect::Exchange`].
+    /// Result of [`Effect::Refresh`].
+    Refreshed(u64, Result<RefreshResponse, ProviderError>),
+    /// Result of [`Effect::Exchange`].
     Exchanged(u64, Result<ApiKey, ProviderError>),
 }
 
-/// What a record says beside its grant.
+/// A field of the record beside its grant.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Annotation {
     /// The rank as the default profile ([`Record::default_rank`]).
     DefaultRank(u64),
-    /// The unfinished move of the grant, or that there is none ([`Record::intent`]).
+    /// The unfinished move of the grant, or none ([`Record::intent`]).
     Intent(Option<Intent>),
 }
 
-/// A credential that an upstream refused.
+/// A credential that an upstream rejected.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rejected {
     /// Its generation.
     pub generation: u64,
-    /// Its grant, if the caller knows it. A credential of another grant than the present one is gone already.
+    /// Its grant, if the caller knows it. A credential of an earlier grant is replaced already.
     pub grant_id: Option<Box<str>>,
 }
 
-/// What to do now. Each but `Rest` ends in the event that carries its ticket.
+/// The next action. Each but `Wait` ends with the event that carries its ticket.
 #[derive(Debug)]
 pub enum Effect {
-    /// Nothing before [`super::Session::next_wakeup`].
-    Rest,
-    /// Find out whether the provider's host answers; no secret is sent.
+    /// Do nothing before [`super::Session::next_wakeup`].
+    Wait,
+    /// Check whether the provider's host responds. No secret is sent.
     Probe(u64),
-    /// Make this durable; what it lacks stays as it is at rest ([`Record::completed`]).
+    /// Save this record. An id token that it lacks is kept from the stored record
+    /// ([`Record::with_id_token_from`]).
     Save(u64, Box<Record>),
     /// Spend this refresh token.
     Refresh(u64, RefreshToken),
@@ -86,32 +87,32 @@ pub enum Effect {
 /// Whether the profile can be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ProfileStatus {
-    /// It answers.
+    /// Its credential is valid.
     Ready,
-    /// It answers, and a renewal is under way.
+    /// Its credential is valid, and a renewal is under way.
     Refreshing,
-    /// It answers, but its newest credential is not saved.
+    /// Its credential is valid, but the newest one is not saved.
     Unsaved,
-    /// It cannot answer before a renewal.
+    /// It needs a renewal.
     Expired,
-    /// It cannot answer before a sign-in.
+    /// It needs a sign-in.
     LoginRequired,
 }
 
 /// The credential that clients get.
 #[derive(Clone, Debug)]
 pub struct Credential {
-    /// Counts up with every new one.
+    /// Increases with every new credential.
     pub generation: u64,
-    /// Names its grant.
+    /// The id of its grant.
     pub grant_id: Arc<str>,
     /// The secret.
     pub bearer: Bearer,
-    /// Whose it is.
+    /// The signed-in user.
     pub identity: Arc<Identity>,
-    /// Why it has its mode.
+    /// The reason for its mode.
     pub mode_reason: Arc<str>,
-    /// Where its workspace's requests go.
+    /// The workspace's routing.
     pub routing: Arc<Routing>,
     /// When it was issued.
     pub issued_at: Timestamp,
@@ -119,21 +120,21 @@ pub struct Credential {
     pub expires_at: Option<Timestamp>,
 }
 
-/// All that a session's status depends on besides its credential and the time.
+/// The part of a session's status that depends neither on its credential nor on the time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StatusFlags {
-    /// A person has to sign in, at the latest when the credential has expired.
+    /// The grant has ended: a sign-in is needed when the credential expires.
     pub ended: bool,
-    /// The credential is of no use any more, although it does not expire.
+    /// An upstream rejected the API key, and it cannot be renewed.
     pub spent: bool,
-    /// The store has not taken the newest credential.
+    /// The newest credential is not saved.
     pub unsaved: bool,
     /// A renewal is under way.
     pub renewing: bool,
 }
 
 impl StatusFlags {
-    /// Whether a profile with this credential can be used.
+    /// The status of a profile with this credential.
     pub fn status(&self, credential: &Credential, now: Timestamp) -> ProfileStatus {
         let expired = credential.expires_at.is_some_and(|expires| expires <= now);
         match self {
@@ -147,38 +148,38 @@ impl StatusFlags {
     }
 }
 
-/// What went wrong last, while it still matters.
+/// The last error of a session.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum LastError {
-    /// The provider, in its renewal; the next try is not before the time given.
+    /// A renewal failed. The next attempt is not before this time.
     Provider(ProviderError, Timestamp),
-    /// The store.
+    /// The record could not be saved.
     Store(SaveError),
 }
 
-/// A record that the store did not take.
+/// A record that could not be saved.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SaveError {
-    /// Because a person has to unlock it.
+    /// Whether the store is locked, so that the user has to unlock it.
     pub locked: bool,
-    /// The store's own words.
+    /// The store's message.
     pub message: String,
 }
 
 impl Credential {
-    /// How much longer it is valid; for ever, if it does not expire.
-    pub fn lasts(&self, now: Timestamp) -> Duration {
+    /// The remaining lifetime; [`Duration::MAX`] if it does not expire.
+    pub fn remaining(&self, now: Timestamp) -> Duration {
         self.expires_at.map_or(Duration::MAX, |expires| schedule::lifetime(now, expires))
     }
 
     pub(super) fn of(record: &Record) -> Self {
-        let (bearer, expires_at) = match &record.grant.secrets {
+        let Record { generation, grant, grant_id, routing, .. } = record;
+        let (bearer, expires_at) = match &grant.secrets {
             GrantSecrets::ChatGpt(tokens, _) => {
                 (Bearer::Access(tokens.access_token.clone()), Some(tokens.expires_at))
             }
             GrantSecrets::ApiKey(key, _) => (Bearer::Key(key.clone()), None),
         };
-        let Record { generation, grant, grant_id, routing, .. } = record;
         Self {
             generation: *generation,
             grant_id: grant_id.clone(),

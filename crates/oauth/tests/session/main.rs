@@ -1,25 +1,26 @@
-//! `Session`, the pure brain, in a small world of its own: a provider that rotates refresh tokens and
-//! kills the family of a reused one, a store that may fail or be slow, a network that loses answers, a
-//! clock that jumps, clients that want, ask and reject, new sign-ins, crashes and the end of the daemon.
+//! Tests of the `Session` state machine against a simulated environment: a provider that rotates
+//! refresh tokens and revokes the family of a reused one, a store that fails or is slow, a network
+//! that loses responses, a clock that is set, clients, new sign-ins, crashes and the daemon's stop.
 //!
 //! - `model.rs`: the provider and the store.
-//! - `world.rs`: the world that performs a session's effects, in any order and as late as you like.
-//! - `luck.rs`: what luck does to a call.
-//! - `watch.rs`: the promises, checked after every single event.
-//! - `step.rs`: what can happen in the world.
-//! - `props.rs`: any order of events. `exhaustive.rs`: every order of a few events.
-//! - `tables.rs`: the documented rules, one line each. `requests.rs`, `clock.rs`: rules about what comes from
-//!   outside. `found.rs`: what these tests found.
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on says so by panicking")]
+//! - `simulation.rs`: executes a session's effects, in any order and with any delay.
+//! - `outcome.rs`: the outcome of a call.
+//! - `invariants.rs`: the invariants, checked after every event.
+//! - `step.rs`: the steps of a simulation.
+//! - `props.rs`: random orders of events. `exhaustive.rs`: every order of a few events.
+//! - `tables.rs`: the documented rules, one line each.
+//! - `requests.rs`, `clock.rs`: rules for events from outside.
+//! - `regressions.rs`: failures that these tests found.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails by panicking")]
 
 mod clock;
 mod exhaustive;
-mod found;
-mod luck;
+mod invariants;
 mod model;
+mod outcome;
 mod props;
+mod regressions;
 mod requests;
+mod simulation;
 mod step;
 mod tables;
-mod watch;
-mod world;

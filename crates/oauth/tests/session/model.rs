@@ -1,19 +1,19 @@
-//! What a session talks to: a provider whose refresh tokens die on use, and a store. Both are perfect;
-//! what goes wrong on the way to them is the world's business.
+//! A provider with single-use refresh tokens, and a store. Neither fails by itself: the simulation
+//! adds failures to the calls.
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use authd_oauth::{
-    AccessToken, ApiKey, Bearer, Code, Grant, GrantSecrets, IdToken, Mode, ProviderError, Record,
-    RefreshAnswer, RefreshToken, Tokens, schedule::later,
+    AccessToken, ApiKey, Bearer, ErrorCode, Grant, GrantSecrets, IdToken, Mode, ProviderError, Record,
+    RefreshResponse, RefreshToken, Tokens, schedule::later,
 };
 use jiff::Timestamp;
 
-/// A provider that rotates: each refresh token is good once, and using one again kills its family.
+/// A provider that rotates refresh tokens. Each is valid once; reuse revokes its family.
 #[derive(Debug, Default)]
 pub(crate) struct Provider {
     families: Vec<Family>,
-    /// Counts everything ever issued, so that no two secrets are alike.
+    /// Number of issued secrets, so that each is unique.
     issued: u32,
 }
 
@@ -24,38 +24,38 @@ struct Family {
     alive: bool,
 }
 
-/// The answer to a refresh, and the refresh token and the id token that its receiver has from then on.
+/// The response to a refresh, and the refresh token and id token that are valid after it.
 #[derive(Clone, Debug)]
 pub(crate) struct Renewal {
-    pub(crate) answer: RefreshAnswer,
-    pub(crate) brings: String,
+    pub(crate) response: RefreshResponse,
+    pub(crate) refresh_token: String,
     pub(crate) id_token: String,
-    /// Whether there is an access token in it.
-    pub(crate) renews: bool,
+    /// Whether the response contains an access token.
+    pub(crate) has_access_token: bool,
 }
 
-/// What an answer to a refresh brings.
+/// The tokens in a refresh response.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Brings {
+pub(crate) enum ResponseContent {
     All,
     /// The provider does not rotate.
     AccessToken,
-    /// The provider rotates, and forgets the access token.
+    /// The provider rotates and sends no access token.
     RefreshToken,
 }
 
 impl Provider {
-    /// A new sign-in: a family of its own.
+    /// A new sign-in starts a new family.
     pub(crate) fn sign_in(&mut self, mode: Mode, lifetime: Duration, now: Timestamp) -> Grant {
         let refresh_token = self.next(&format!("rt-{}", self.families.len()));
-        let attests = self.next("id");
-        let id_token = IdToken::new(&*attests);
+        let id_token_text = self.next("id");
+        let id_token = IdToken::new(&*id_token_text);
         let tokens = Tokens {
             access_token: AccessToken::new(self.next("at")),
             refresh_token: Some(RefreshToken::new(&*refresh_token)),
             expires_at: later(now, lifetime),
         };
-        self.families.push(Family { newest: refresh_token, id_token: attests, alive: true });
+        self.families.push(Family { newest: refresh_token, id_token: id_token_text, alive: true });
         let secrets = match mode {
             Mode::ChatGpt => GrantSecrets::ChatGpt(tokens, Some(id_token)),
             Mode::ApiKey => GrantSecrets::ApiKey(self.key(), Some(Box::new((tokens, id_token)))),
@@ -67,33 +67,38 @@ impl Provider {
     pub(crate) fn spend(
         &mut self,
         token: &str,
-        brings: Brings,
+        content: ResponseContent,
         lifetime: Duration,
     ) -> Result<Renewal, ProviderError> {
         let family = family_of(token);
         let Family { newest, alive, .. } = &mut self.families[family];
         if !*alive {
-            return Err(refused("refresh_token_invalidated"));
+            return Err(rejected_with("refresh_token_invalidated"));
         }
         if newest != token {
             *alive = false;
-            return Err(refused("refresh_token_reused"));
+            return Err(rejected_with("refresh_token_reused"));
         }
         let seconds = lifetime.as_secs();
         let mut body = format!(r#"{{"expires_in":{seconds}"#);
-        if brings != Brings::RefreshToken {
+        if content != ResponseContent::RefreshToken {
             body += &format!(r#","access_token":"{}""#, self.next("at"));
         }
-        if brings != Brings::AccessToken {
+        if content != ResponseContent::AccessToken {
             let newest = self.next(&format!("rt-{family}"));
             let id_token = self.next("id");
             body += &format!(r#","id_token":"{id_token}","refresh_token":"{newest}""#);
             self.families[family] = Family { newest, id_token, alive: true };
         }
         body += "}";
-        let answer = RefreshAnswer::parse(body.as_bytes())?;
+        let response = RefreshResponse::parse(body.as_bytes())?;
         let Family { newest, id_token, .. } = self.families[family].clone();
-        Ok(Renewal { answer, brings: newest, id_token, renews: brings != Brings::RefreshToken })
+        Ok(Renewal {
+            response,
+            refresh_token: newest,
+            id_token,
+            has_access_token: content != ResponseContent::RefreshToken,
+        })
     }
 
     /// An API key.
@@ -101,12 +106,12 @@ impl Provider {
         ApiKey::new(self.next("sk"))
     }
 
-    /// Somebody revokes the family of this token.
+    /// Revokes the family of this token.
     pub(crate) fn revoke(&mut self, token: &str) {
         self.families[family_of(token)].alive = false;
     }
 
-    /// Whether this token would still be taken.
+    /// Whether this token is valid.
     pub(crate) fn accepts(&self, token: &str) -> bool {
         let Family { newest, alive, .. } = &self.families[family_of(token)];
         *alive && newest == token
@@ -118,17 +123,17 @@ impl Provider {
     }
 }
 
-/// A permanent refusal.
-pub(crate) fn refused(code: &str) -> ProviderError {
-    ProviderError::Rejected { status: 401, code: Code::new(code) }
+/// A permanent rejection.
+pub(crate) fn rejected_with(code: &str) -> ProviderError {
+    ProviderError::Rejected { status: 401, code: ErrorCode::new(code) }
 }
 
-/// The family's number, as it is written into each of its tokens.
+/// The family number in a token.
 fn family_of(token: &str) -> usize {
     token.split('-').nth(1).and_then(|number| number.parse().ok()).expect("a refresh token of this provider")
 }
 
-/// One record, and a memory of every credential that was ever in it.
+/// One record, and every credential that it has ever contained.
 #[derive(Default)]
 pub(crate) struct Store {
     pub(crate) durable: Option<Record>,
@@ -136,20 +141,20 @@ pub(crate) struct Store {
 }
 
 impl Store {
-    /// What the record lacks stays as it is.
+    /// Keeps the stored id token if the record has none.
     pub(crate) fn write(&mut self, record: Record) {
         self.ever.insert(bearer_of(&record).to_owned());
-        let at_rest = self.durable.take().filter(|_| !record.is_whole()).map(|durable| durable.to_text());
-        self.durable = Some(record.with_id_token_from(at_rest.as_ref()));
+        let stored = self.durable.take().filter(|_| !record.is_complete()).map(|durable| durable.to_text());
+        self.durable = Some(record.with_id_token_from(stored.as_ref()));
     }
 
-    /// Whether a crash at any time since would have found this credential, or one after it.
+    /// Whether this credential was ever stored.
     pub(crate) fn ever_held(&self, bearer: &str) -> bool {
         self.ever.contains(bearer)
     }
 }
 
-/// The credential that a record is for.
+/// The credential of a record.
 pub(crate) fn bearer_of(record: &Record) -> &str {
     match &record.grant.secrets {
         GrantSecrets::ChatGpt(tokens, _) => tokens.access_token.expose(),
@@ -157,12 +162,12 @@ pub(crate) fn bearer_of(record: &Record) -> &str {
     }
 }
 
-/// The refresh token of a record; in this world there always is one.
+/// The refresh token of a record; every simulated grant has one.
 pub(crate) fn refresh_token_of(record: &Record) -> &str {
-    record.grant.secrets.refresh_token().expect("every grant of this world has one").expose()
+    record.grant.secrets.refresh_token().expect("every simulated grant has one").expose()
 }
 
-/// The id token of a record, if it is in it.
+/// The id token of a record, if it has one.
 pub(crate) fn id_token_of(record: &Record) -> Option<&str> {
     record.grant.secrets.id_token().map(IdToken::expose)
 }

@@ -1,72 +1,72 @@
-//! Any order of events: a hundred and twenty thousand lives of up to forty steps, each brought to its
-//! end in a healthy world, across a crash.
+//! Random orders of events: 150,000 runs of up to forty steps. After each run the session must recover,
+//! also across a crash.
 
 use proptest::{collection::vec, prelude::*, test_runner::TestCaseError};
 
 use crate::{
-    step::{Mood, Step},
-    world::{Beginning, World},
+    simulation::Simulation,
+    step::{InitialState, Scenario, Step},
 };
 
-/// Four of these run side by side.
+/// Runs per test.
 const CASES: u32 = 30_000;
 
-/// One life: how it begins, and what happens in it.
+/// One run: its initial state and its steps.
 #[derive(Clone, Debug)]
-struct Life {
-    beginning: Beginning,
+struct Run {
+    initial_state: InitialState,
     steps: Vec<Step>,
 }
 
-fn life(mood: Mood) -> impl Strategy<Value = Life> {
-    (any::<u8>(), vec(any::<u32>(), 1..40)).prop_map(move |(beginning, words)| Life {
-        beginning: Beginning::of(beginning),
-        steps: words.into_iter().map(|word| Step::of(word, mood)).collect(),
+fn run(scenario: Scenario) -> impl Strategy<Value = Run> {
+    (any::<u8>(), vec(any::<u32>(), 1..40)).prop_map(move |(initial_state, numbers)| Run {
+        initial_state: InitialState::of(initial_state),
+        steps: numbers.into_iter().map(|number| Step::of(number, scenario)).collect(),
     })
 }
 
-/// Lives many lives in a mood, and checks every promise after every step.
-fn live(mood: Mood, also: impl Fn(&World) -> Result<(), String>) {
+/// Checks every invariant after every step of many runs in a scenario.
+fn check_runs(scenario: Scenario, extra_check: impl Fn(&Simulation) -> Result<(), String>) {
     let config = ProptestConfig { cases: CASES, failure_persistence: None, ..ProptestConfig::default() };
-    let lived = proptest::test_runner::TestRunner::new(config).run(&life(mood), |life| {
-        let lived = || {
-            let mut world = World::new(life.beginning)?;
-            for step in &life.steps {
-                world.step(*step)?;
+    let result = proptest::test_runner::TestRunner::new(config).run(&run(scenario), |run| {
+        let result = || {
+            let mut simulation = Simulation::new(run.initial_state)?;
+            for step in &run.steps {
+                simulation.step(*step)?;
             }
-            world.heal_across_a_crash()?;
-            also(&world)
+            simulation.recover_across_a_crash()?;
+            extra_check(&simulation)
         };
-        lived().map_err(TestCaseError::fail)
+        result().map_err(TestCaseError::fail)
     });
-    if let Err(broken) = lived {
-        panic!("{broken}");
+    if let Err(violation) = result {
+        panic!("{violation}");
     }
 }
 
 #[test]
-fn whatever_happens_every_promise_is_kept() {
-    live(Mood::Any, |_| Ok(()));
+fn invariants_hold_for_all_steps() {
+    check_runs(Scenario::Any, |_| Ok(()));
 }
 
 #[test]
-fn on_a_bad_network_every_promise_is_kept() {
-    live(Mood::BadNetwork, |_| Ok(()));
+fn invariants_hold_on_a_bad_network() {
+    check_runs(Scenario::BadNetwork, |_| Ok(()));
 }
 
 #[test]
-fn with_a_bad_store_every_promise_is_kept() {
-    live(Mood::BadStore, |_| Ok(()));
+fn invariants_hold_with_a_bad_store() {
+    check_runs(Scenario::BadStore, |_| Ok(()));
 }
 
 #[test]
-fn through_sign_ins_crashes_and_late_results_every_promise_is_kept() {
-    live(Mood::Restless, |_| Ok(()));
+fn invariants_hold_through_sign_ins_crashes_and_late_results() {
+    check_runs(Scenario::Restless, |_| Ok(()));
 }
 
 #[test]
-fn nothing_is_done_in_vain() {
-    live(Mood::Any, |world| match world.watch.lapses.first() {
+fn no_call_is_unnecessary() {
+    check_runs(Scenario::Any, |simulation| match simulation.invariants.lapses.first() {
         None => Ok(()),
         Some(lapse) => Err((*lapse).to_owned()),
     });

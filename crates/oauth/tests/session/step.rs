@@ -1,87 +1,114 @@
-//! What can happen in the world, and how a number means a step: small numbers mean simple steps, so that
-//! a shrunk failure reads well.
+//! The initial states and steps of a simulation, and the mapping of numbers to steps. Small numbers map to simple steps,
+//! so that a shrunk failure is readable.
 
 use std::time::Duration;
 
 use authd_oauth::Mode;
 
-/// One thing that happens.
+pub(crate) const HOUR: Duration = Duration::from_secs(3_600);
+
+/// The initial state of a simulation.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum InitialState {
+    SignedIn(Mode),
+    /// A saved record whose tokens have this remaining lifetime.
+    Restored(Mode, Duration),
+    /// A crash during a refresh.
+    Journalled(Mode),
+}
+
+impl InitialState {
+    /// Maps a number to a state.
+    pub(crate) fn of(n: u8) -> Self {
+        match n % 8 {
+            0 => Self::SignedIn(Mode::ChatGpt),
+            1..=2 => Self::Restored(Mode::ChatGpt, HOUR),
+            3 => Self::Restored(Mode::ChatGpt, Duration::ZERO),
+            4 => Self::Journalled(Mode::ChatGpt),
+            5 => Self::SignedIn(Mode::ApiKey),
+            6 => Self::Restored(Mode::ApiKey, HOUR),
+            _ => Self::Journalled(Mode::ApiKey),
+        }
+    }
+}
+
+/// One step of a simulation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Step {
     /// Time passes.
     Wait(Duration),
-    /// Time passes until the session wants to be woken.
+    /// Time passes until the next wake-up.
     WaitUntilDue,
-    /// The machine sleeps, and wakes.
+    /// The machine sleeps and resumes.
     Sleep(Duration),
     /// A client uses the profile.
     Use,
-    /// A client needs a credential that lasts this long.
-    Want(Duration),
-    /// A refresh is asked for.
-    Ask(Rejected),
-    /// A call (the nth that has not) takes effect out there; nobody here knows yet.
-    Happen(usize, Luck),
-    /// The result of a call (the nth that is out) arrives; if it has not happened yet, it does now.
-    Report(usize, Luck),
-    /// A result arrives a second time.
+    /// A client requests a credential that is valid for this long.
+    RequestCredential(Duration),
+    /// A refresh is requested.
+    RequestRefresh(RejectedKind),
+    /// The nth call in flight is executed; its result is not delivered yet.
+    Execute(usize, Outcome),
+    /// The result of the nth call in flight is delivered. The call is executed first, if necessary.
+    Deliver(usize, Outcome),
+    /// A result is delivered a second time.
     Replay(usize),
-    /// The default mark moves here.
-    Mark,
-    /// A move of the grant begins, or ends.
-    Intend(bool),
+    /// The profile becomes the default.
+    SetDefaultRank,
+    /// A move of the grant begins or ends.
+    SetIntent(bool),
     /// The wall clock is set by this many seconds.
     SetClock(i64),
-    /// The store has answered another call.
+    /// The store completed another call.
     StoreReady,
-    /// Somebody signs in under the same name.
+    /// A new sign-in under the same name.
     SignIn(Mode, Duration),
-    /// Somebody revokes the grant elsewhere.
+    /// The grant is revoked at the provider.
     Revoke,
-    /// The daemon is killed, and started again after this time.
+    /// The daemon is killed and restarts after this time.
     Crash(Duration),
-    /// The same, and the clock was set by this many seconds meanwhile.
+    /// The same, and the clock is set by this many seconds meanwhile.
     CrashAndSetClock(i64),
-    /// The daemon is told to stop.
+    /// The daemon stops.
     Stop,
 }
 
-/// Why a refresh is asked for.
+/// The reason for a refresh request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Rejected {
-    /// A person says so.
+pub(crate) enum RejectedKind {
+    /// A plain request.
     Nothing,
-    /// An upstream refused the credential that is served.
+    /// An upstream rejected the credential that is served.
     Served,
-    /// An upstream refused one that was replaced long ago.
+    /// An upstream rejected an old credential.
     Stale,
-    /// An upstream refused one of the same generation, and of another grant.
+    /// An upstream rejected a credential of the same generation and another grant.
     OtherGrant,
 }
 
-/// How a call goes. Each kind of call takes from it what applies.
+/// The outcome of a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Luck {
-    /// It is answered, and the new access token lives this long.
-    Answered(Duration),
-    /// It is answered by a provider that did not rotate.
-    Kept(Duration),
-    /// Nothing was sent; or the store failed; or the network is not there.
-    Unsent,
-    /// It was sent and never arrived.
+pub(crate) enum Outcome {
+    /// It succeeds, and the new access token has this lifetime.
+    Success(Duration),
+    /// It succeeds, and the provider does not rotate the refresh token.
+    SuccessWithoutRotation(Duration),
+    /// Nothing is sent, the store fails, or the network is down.
+    NotSent,
+    /// The request is lost.
     RequestLost,
-    /// It took effect, and the answer is lost; the store wrote, and says it failed.
-    AnswerLost,
-    /// It took effect, and something on the way spoiled the answer.
-    AnswerSpoiled,
-    /// It is answered with a new refresh token, and without an access token.
-    OnlyRotated,
-    /// The provider is busy, and asks for a pause.
-    Busy(Option<Duration>),
-    /// The provider acted, and then failed.
-    Broke,
-    /// The provider refuses for good.
-    Refused,
+    /// It takes effect and the response is lost. A save takes effect and reports a failure.
+    ResponseLost,
+    /// It takes effect and the response is invalid.
+    InvalidResponse,
+    /// The response contains a new refresh token and no access token.
+    NoAccessToken,
+    /// The provider asks for a pause.
+    RateLimited(Option<Duration>),
+    /// The provider executes it and then fails.
+    ServerError,
+    /// The provider rejects it permanently.
+    Rejected,
 }
 
 const fn seconds(n: u64) -> Duration {
@@ -104,107 +131,116 @@ const PAUSES: [Duration; 12] = [
     seconds(9 * 86_400),
 ];
 
-/// Lifetimes: an hour, ten days, a blink, a minute, six minutes, and dead on arrival.
+/// Lifetimes of access tokens, in seconds: typical, long, short and zero.
 const LIFETIMES: [Duration; 6] =
     [seconds(3_600), seconds(864_000), seconds(20), seconds(90), seconds(360), Duration::ZERO];
 
-/// What clients want.
+/// The lifetimes that clients request.
 const SPANS: [Duration; 4] = [seconds(60), seconds(0), seconds(900), seconds(3_600)];
 
-/// What a provider asks for: nothing, seconds, an hour, a mistake.
+/// Values of `Retry-After`: none, seconds, minutes, and an implausible one.
 const RETRY_AFTER: [Option<Duration>; 5] =
     [None, Some(seconds(0)), Some(seconds(7)), Some(seconds(900)), Some(seconds(1_000_000))];
 
-/// How far a clock is set: a little, hours, and years.
+/// Changes of the clock: seconds, hours, days and years.
 const SETTINGS: [i64; 6] = [-90, 3_700, -3_700, 30 * 86_400, -30 * 86_400, 1_000_000_000];
 
-/// How the world is disposed. The same number means another step in another mood.
+/// The frequency of failures. A number maps to different steps in different scenarios.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Mood {
-    /// Everything happens.
+pub(crate) enum Scenario {
+    /// All steps.
     Any,
     /// The network and the provider fail most of the time.
     BadNetwork,
     /// The store fails most of the time.
     BadStore,
-    /// Sign-ins, crashes and late results.
+    /// Many sign-ins, crashes and late results.
     Restless,
 }
 
-/// The `n`th of the choices, over and over.
+/// The `n`th choice, modulo their number.
 fn pick<T: Copy>(choices: &[T], n: u8) -> T {
     choices[usize::from(n) % choices.len()]
 }
 
 impl Step {
-    /// The step that a number means.
-    pub(crate) fn of(word: u32, mood: Mood) -> Self {
-        let [kind, a, b, c] = word.to_le_bytes();
-        let luck = Luck::of(b, c, mood);
+    /// Maps a number to a step.
+    pub(crate) fn of(number: u32, scenario: Scenario) -> Self {
+        let [kind, a, b, c] = number.to_le_bytes();
+        let outcome = Outcome::of(b, c, scenario);
         match kind % 36 {
             0..=2 => Self::Wait(pick(&PAUSES, a)),
             3..=5 => Self::WaitUntilDue,
             6 => Self::Sleep(pick(&PAUSES, a)),
             7 => Self::Use,
-            8..=9 => Self::Want(pick(&SPANS, a)),
+            8..=9 => Self::RequestCredential(pick(&SPANS, a)),
             10..=12 => {
-                let rejected = [Rejected::Nothing, Rejected::Served, Rejected::Stale, Rejected::OtherGrant];
-                Self::Ask(pick(&rejected, a))
+                let rejected = [
+                    RejectedKind::Nothing,
+                    RejectedKind::Served,
+                    RejectedKind::Stale,
+                    RejectedKind::OtherGrant,
+                ];
+                Self::RequestRefresh(pick(&rejected, a))
             }
-            13..=24 => Self::Report(usize::from(a % 4), luck),
-            25..=26 => Self::Happen(usize::from(a % 4), luck),
+            13..=24 => Self::Deliver(usize::from(a % 4), outcome),
+            25..=26 => Self::Execute(usize::from(a % 4), outcome),
             27 => Self::Replay(usize::from(a)),
-            28 => match mood {
-                Mood::Restless | Mood::Any => Self::Crash(pick(&PAUSES, a)),
-                Mood::BadNetwork => Self::Sleep(pick(&PAUSES, a)),
-                Mood::BadStore => Self::WaitUntilDue,
+            28 => match scenario {
+                Scenario::Restless | Scenario::Any => Self::Crash(pick(&PAUSES, a)),
+                Scenario::BadNetwork => Self::Sleep(pick(&PAUSES, a)),
+                Scenario::BadStore => Self::WaitUntilDue,
             },
-            29 => match mood {
-                Mood::Restless | Mood::Any => {
+            29 => match scenario {
+                Scenario::Restless | Scenario::Any => {
                     Self::SignIn(pick(&[Mode::ChatGpt, Mode::ApiKey], a), pick(&LIFETIMES, b))
                 }
-                Mood::BadNetwork | Mood::BadStore => Self::Ask(Rejected::Served),
+                Scenario::BadNetwork | Scenario::BadStore => Self::RequestRefresh(RejectedKind::Served),
             },
             30 if a < 64 => Self::Revoke,
             31 if a < 64 => Self::Stop,
-            32 => Self::Mark,
-            33 => Self::Intend(a < 128),
+            32 => Self::SetDefaultRank,
+            33 => Self::SetIntent(a < 128),
             34 if a < 192 => Self::SetClock(pick(&SETTINGS, a)),
             34 => Self::CrashAndSetClock(pick(&SETTINGS, b)),
             35 => Self::StoreReady,
-            _ => Self::Report(0, Luck::Answered(pick(&LIFETIMES, a))),
+            _ => Self::Deliver(0, Outcome::Success(pick(&LIFETIMES, a))),
         }
     }
 }
 
-impl Luck {
-    /// The luck that a number means.
-    fn of(kind: u8, detail: u8, mood: Mood) -> Self {
+impl Outcome {
+    /// Maps a number to an outcome.
+    fn of(kind: u8, detail: u8, scenario: Scenario) -> Self {
         let lifetime = pick(&LIFETIMES, detail);
-        let well = match mood {
-            Mood::Any | Mood::Restless => 128,
-            Mood::BadNetwork | Mood::BadStore => 80,
+        let success_limit = match scenario {
+            Scenario::Any | Scenario::Restless => 128,
+            Scenario::BadNetwork | Scenario::BadStore => 80,
         };
-        if kind < well {
-            return if kind < well / 8 { Self::Kept(lifetime) } else { Self::Answered(lifetime) };
+        if kind < success_limit {
+            return if kind < success_limit / 8 {
+                Self::SuccessWithoutRotation(lifetime)
+            } else {
+                Self::Success(lifetime)
+            };
         }
-        match (mood, kind % 8) {
-            (_, 0..=1) | (Mood::BadStore, 2..=5) => Self::Unsent,
+        match (scenario, kind % 8) {
+            (_, 0..=1) | (Scenario::BadStore, 2..=5) => Self::NotSent,
             (_, 2) => Self::RequestLost,
-            (_, 3) => Self::AnswerLost,
-            (_, 4) if detail < 64 => Self::OnlyRotated,
-            (_, 4) => Self::AnswerSpoiled,
-            (_, 5) => Self::Busy(pick(&RETRY_AFTER, detail)),
-            (_, 6) => Self::Broke,
-            _ if detail < 64 => Self::Refused,
-            _ => Self::Busy(pick(&RETRY_AFTER, detail)),
+            (_, 3) => Self::ResponseLost,
+            (_, 4) if detail < 64 => Self::NoAccessToken,
+            (_, 4) => Self::InvalidResponse,
+            (_, 5) => Self::RateLimited(pick(&RETRY_AFTER, detail)),
+            (_, 6) => Self::ServerError,
+            _ if detail < 64 => Self::Rejected,
+            _ => Self::RateLimited(pick(&RETRY_AFTER, detail)),
         }
     }
 
-    /// A lifetime for what the luck yields.
+    /// The lifetime of the new access token.
     pub(crate) fn lifetime(self) -> Duration {
         match self {
-            Self::Answered(lifetime) | Self::Kept(lifetime) => lifetime,
+            Self::Success(lifetime) | Self::SuccessWithoutRotation(lifetime) => lifetime,
             _ => LIFETIMES[0],
         }
     }

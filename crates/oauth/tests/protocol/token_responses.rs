@@ -1,10 +1,9 @@
-//! What is odd in a token answer costs nothing but itself, and what a wrong clock makes of a token's times.
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on says so by panicking")]
+//! Token responses with unexpected fields, and the expiry of a token under a wrong clock.
 
 use std::time::Duration;
 
 use authd_oauth::{
-    AccessToken, CodeAnswer, CodexLogin, ProviderError, RefreshAnswer, RefreshToken, Tokens, codex,
+    AccessToken, CodeResponse, CodexLogin, ProviderError, RefreshResponse, RefreshToken, Tokens, codex,
     schedule::later,
 };
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
@@ -15,6 +14,9 @@ use serde_json::{Value, json};
 const MINUTE: i64 = 60;
 const HOUR: i64 = 60 * MINUTE;
 const DAY: i64 = 24 * HOUR;
+
+const EPOCH: Timestamp = Timestamp::UNIX_EPOCH;
+const EIGHT_DAYS: Duration = Duration::from_secs(8 * 24 * 3600);
 
 /// The provider's clock.
 const NOW: i64 = 1_800_000_000;
@@ -35,16 +37,44 @@ fn tokens() -> Tokens {
     }
 }
 
-/// The seconds from `now` until an access token expires that arrives now.
-fn lives(access_token: &str, expires_in: &str, now: i64) -> i64 {
+/// The seconds from `now` until a new access token expires.
+fn lifetime_of(access_token: &str, expires_in: &str, now: i64) -> i64 {
     let body = format!(r#"{{"access_token":"{access_token}","expires_in":{expires_in}}}"#);
     let mut tokens = tokens();
-    tokens.merge(RefreshAnswer::parse(body.as_bytes()).unwrap(), at(now));
+    tokens.merge(RefreshResponse::parse(body.as_bytes()).unwrap(), at(now));
     tokens.expires_at.as_second() - now
 }
 
 #[test]
-fn an_odd_lifetime_is_none_and_an_unusual_one_is_read() {
+fn code_response_requires_all_three_tokens() {
+    let full =
+        br#"{"id_token":"i","access_token":"a","refresh_token":"r","token_type":"Bearer","expires_in":60}"#;
+    let (tokens, _) = Tokens::issued(CodeResponse::parse(full).unwrap(), EPOCH);
+    assert_eq!(tokens.expires_at, later(EPOCH, Duration::from_secs(60)));
+    for lacking in
+        [&b"{}"[..], br#"{"id_token":"i","access_token":"a"}"#, b"<html>", b"", br#"{"access_token":1}"#]
+    {
+        assert!(matches!(CodeResponse::parse(lacking), Err(ProviderError::InvalidResponse { .. })));
+    }
+}
+
+#[test]
+fn refresh_replaces_the_tokens_it_contains_and_keeps_the_others() {
+    let before = CodeResponse::parse(br#"{"id_token":"i","access_token":"a","refresh_token":"r"}"#).unwrap();
+    let (mut tokens, _) = Tokens::issued(before, EPOCH);
+    assert_eq!(tokens.expires_at, later(EPOCH, EIGHT_DAYS));
+    let lacking = br#"{"access_token":"a2","refresh_token":"","id_token":null}"#;
+    assert!(tokens.merge(RefreshResponse::parse(lacking).unwrap(), EPOCH).is_none());
+    assert_eq!(tokens.access_token.expose(), "a2");
+    assert_eq!(tokens.refresh_token.as_ref().unwrap().expose(), "r");
+    let full = br#"{"access_token":"a3","refresh_token":"r3","id_token":"i3"}"#;
+    let id_token = tokens.merge(RefreshResponse::parse(full).unwrap(), EPOCH);
+    assert_eq!(id_token.unwrap().expose(), "i3");
+    assert_eq!(tokens.refresh_token.unwrap().expose(), "r3");
+}
+
+#[test]
+fn expires_in_is_parsed_in_every_form_and_ignored_if_invalid() {
     let unstated = 8 * DAY;
     for (sent, lifetime) in [
         ("864000", 864_000),
@@ -66,32 +96,32 @@ fn an_odd_lifetime_is_none_and_an_unusual_one_is_read() {
         ("[3600]", unstated),
         (&format!("{}1{}", "[".repeat(500), "]".repeat(500)), unstated),
     ] {
-        assert_eq!(lives("at", sent, NOW), lifetime, "{sent}");
+        assert_eq!(lifetime_of("at", sent, NOW), lifetime, "{sent}");
     }
 }
 
-/// Rows: how far our clock is ahead of the provider's, what the token claims (`iat` and `exp`, from the provider's
-/// now), what the answer says of its lifetime, and how long the token lives from our now.
+/// Rows: how far our clock is ahead of the provider's, the token's `iat` and `exp` (relative to the
+/// provider's time), `expires_in`, and the token's lifetime from our time.
 #[test]
-fn an_expiry_counts_as_stated_unless_our_clock_must_be_wrong() {
+fn stated_expiry_counts_unless_our_clock_must_be_wrong() {
     let unstated = 8 * DAY;
-    for (ahead, iat, exp, expires_in, lives_for) in [
+    for (ahead, iat, exp, expires_in, lifetime) in [
         (0, Some(0), Some(HOUR), None, HOUR),
         (0, Some(0), Some(10 * DAY), Some(10 * DAY), 10 * DAY),
         (0, Some(-HOUR / 4), Some(HOUR), None, HOUR), // issued a little earlier
         (0, None, Some(HOUR), None, HOUR),
         (0, None, Some(HOUR), Some(HOUR), HOUR),
         (0, None, Some(HOUR), Some(0), HOUR),
-        (0, Some(-NOW), Some(HOUR), None, HOUR), // an `iat` that means nothing
+        (0, Some(-NOW), Some(HOUR), None, HOUR), // a meaningless `iat`
         (0, None, None, Some(HOUR), HOUR),
         (0, None, None, None, unstated),
         (4 * MINUTE, Some(0), Some(HOUR), None, 56 * MINUTE), // clocks differ
         (-4 * MINUTE, Some(0), Some(HOUR), None, 64 * MINUTE),
-        // We are behind: issued in the future.
+        // Our clock is behind: the token was issued in the future.
         (-6 * MINUTE, Some(0), Some(HOUR), None, HOUR),
         (-400 * DAY, Some(0), Some(10 * DAY), None, 10 * DAY),
         (-400 * DAY, None, Some(10 * DAY), Some(10 * DAY), 10 * DAY),
-        // We are ahead: expired, or nearly, on arrival.
+        // Our clock is ahead: the token has expired, or nearly, on arrival.
         (59 * MINUTE, Some(0), Some(HOUR), None, HOUR),
         (2 * HOUR, Some(0), Some(HOUR), None, HOUR),
         (400 * DAY, Some(0), Some(10 * DAY), Some(HOUR), 10 * DAY),
@@ -105,18 +135,18 @@ fn an_expiry_counts_as_stated_unless_our_clock_must_be_wrong() {
             }
         }
         let sent = expires_in.map_or("null".to_owned(), |seconds: i64| seconds.to_string());
-        let found = lives(&jwt(&claims), &sent, NOW + ahead);
-        assert_eq!(found, lives_for, "{ahead} s ahead, iat {iat:?}, exp {exp:?}, expires_in {sent}");
+        let found = lifetime_of(&jwt(&claims), &sent, NOW + ahead);
+        assert_eq!(found, lifetime, "{ahead} s ahead, iat {iat:?}, exp {exp:?}, expires_in {sent}");
     }
     // A numeric date may have a fraction.
-    assert_eq!(lives(&jwt(&json!({ "exp": 1_800_003_600.5 })), "null", NOW), HOUR);
+    assert_eq!(lifetime_of(&jwt(&json!({ "exp": 1_800_003_600.5 })), "null", NOW), HOUR);
 }
 
-/// A login that Codex kept is older than its arrival here.
+/// A login that is imported from Codex was issued before.
 #[test]
-fn a_login_that_is_taken_over_lives_no_longer_than_its_lifetime() {
+fn imported_login_is_valid_for_no_longer_than_its_lifetime() {
     let id_token = jwt(&json!({}));
-    let lives = |iat: Option<i64>, ahead: i64| {
+    let lifetime_of = |iat: Option<i64>, ahead: i64| {
         let access_token = jwt(&json!({ "iat": iat.map(|iat| NOW + iat), "exp": NOW + HOUR }));
         let tokens = json!({ "id_token": id_token, "access_token": access_token, "refresh_token": "rt" });
         match codex::parse(&json!({ "tokens": tokens }).to_string(), at(NOW + ahead)) {
@@ -126,26 +156,26 @@ fn a_login_that_is_taken_over_lives_no_longer_than_its_lifetime() {
             other => panic!("{other:?}"),
         }
     };
-    assert_eq!(lives(Some(0), 50 * MINUTE), 10 * MINUTE);
-    assert_eq!(lives(Some(0), 2 * HOUR), -HOUR);
-    assert_eq!(lives(None, -300 * DAY), HOUR + 300 * DAY, "it does not say how long it lives");
-    assert_eq!(lives(Some(0), -300 * DAY), HOUR);
+    assert_eq!(lifetime_of(Some(0), 50 * MINUTE), 10 * MINUTE);
+    assert_eq!(lifetime_of(Some(0), 2 * HOUR), -HOUR);
+    assert_eq!(lifetime_of(None, -300 * DAY), HOUR + 300 * DAY, "it states no lifetime");
+    assert_eq!(lifetime_of(Some(0), -300 * DAY), HOUR);
 }
 
 #[test]
-fn of_a_name_that_comes_twice_the_last_usable_value_counts() {
+fn last_usable_value_of_a_repeated_field_counts() {
     let body = br#"{"access_token":"a1","refresh_token":"r1","expires_in":60,"x":1e999,"access_token":"a2",
         "refresh_token":{"odd":1},"x":"\ud800","expires_in":"?","id_token":7,"refresh_token":""}"#;
     let mut tokens = tokens();
-    assert!(tokens.merge(RefreshAnswer::parse(body).unwrap(), at(NOW)).is_none());
+    assert!(tokens.merge(RefreshResponse::parse(body).unwrap(), at(NOW)).is_none());
     assert_eq!((tokens.access_token.expose(), tokens.refresh_token.unwrap().expose()), ("a2", "r1"));
     assert_eq!(tokens.expires_at, later(at(NOW), Duration::from_secs(60)));
     let body = b"{\"access_token\":\"a\",\"refresh_token\":\"r\",\"x\":\"\xff\xfe\"}";
-    assert!(RefreshAnswer::parse(body).is_ok(), "bytes that are no text spoil nothing else");
+    assert!(RefreshResponse::parse(body).is_ok(), "invalid UTF-8 does not affect the other fields");
 }
 
 #[test]
-fn an_answer_without_any_token_is_none() {
+fn response_without_a_token_is_invalid() {
     for body in [
         &b""[..],
         b"{}",
@@ -157,12 +187,12 @@ fn an_answer_without_any_token_is_none() {
         br#"{"access_token":"a""#,
         br#"{"id_token":"i","expires_in":60}"#,
     ] {
-        assert!(matches!(RefreshAnswer::parse(body), Err(ProviderError::InvalidResponse { .. })));
-        assert!(matches!(CodeAnswer::parse(body), Err(ProviderError::InvalidResponse { .. })));
+        assert!(matches!(RefreshResponse::parse(body), Err(ProviderError::InvalidResponse { .. })));
+        assert!(matches!(CodeResponse::parse(body), Err(ProviderError::InvalidResponse { .. })));
     }
 }
 
-/// Any JSON text, also such as no value has.
+/// Any JSON text, including values that no `Value` represents.
 fn any_json() -> impl Strategy<Value = String> {
     let leaf = prop_oneof![
         prop::sample::select(vec!["null", "true", "1e999", "-0", "\"\\ud800\"", "\"\"", "{}", "1E-400"])
@@ -187,7 +217,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 2_000, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn whatever_else_an_answer_says_its_tokens_arrive(
+    fn tokens_are_parsed_whatever_the_other_fields_are(
         others in vec(("expires_in|id_token|token_type|scope|[a-z]{1,6}", any_json()), 0..6),
         id_token in "[a-z]{1,8}", access in "[!-~&&[^\"\\\\]]{1,20}", refresh in "[!-~&&[^\"\\\\]]{1,20}",
         order in any::<u64>(), now in -2_000_000_000_i64..20_000_000_000,
@@ -199,13 +229,13 @@ proptest! {
         }
         let body = format!("{{{}}}", fields.join(","));
         let mut tokens = tokens();
-        tokens.merge(RefreshAnswer::parse(body.as_bytes()).unwrap(), at(now));
+        tokens.merge(RefreshResponse::parse(body.as_bytes()).unwrap(), at(now));
         prop_assert_eq!((tokens.access_token.expose(), tokens.refresh_token.as_ref().unwrap().expose()), (&*access, &*refresh));
         prop_assert!(tokens.expires_at >= at(now), "a lifetime is never negative");
-        // A code exchange needs an id token, too.
+        // A code exchange requires an id token too.
         fields.push(format!("\"id_token\":\"{id_token}\""));
         let body = format!("{{{}}}", fields.join(","));
-        let (tokens, found) = Tokens::issued(CodeAnswer::parse(body.as_bytes()).unwrap(), at(now));
+        let (tokens, found) = Tokens::issued(CodeResponse::parse(body.as_bytes()).unwrap(), at(now));
         prop_assert_eq!((tokens.access_token.expose(), tokens.refresh_token.as_ref().unwrap().expose(), found.expose()), (&*access, &*refresh, &*id_token));
     }
 }

@@ -1,4 +1,4 @@
-//! What the tests beside this one found, each as a table, and mended since.
+//! Failures that the other tests found.
 
 use std::{sync::Arc, time::Duration};
 
@@ -8,69 +8,68 @@ use authd_oauth::{
     Record, Routing, Session,
 };
 
-use crate::luck::unsaved;
+use crate::outcome::save_error;
 use crate::tables::{
-    DAY,
-    Do::{Ask, Exchanged, Refreshed, Saved, Want},
-    HOUR, answer, at, follow, record,
+    Action::{Exchanged, Refreshed, Request, RequestRefresh, Saved},
+    DAY, HOUR, at, follow, record, refresh_response,
 };
 
 #[test]
-fn a_key_that_is_refused_again_and_again_costs_one_refresh() {
+fn repeated_rejections_of_a_key_cause_one_refresh() {
     follow(
         record(Mode::ApiKey, HOUR),
         &[
-            (60, Ask(Some(5)), "journal", Refreshing),
+            (60, RequestRefresh(Some(5)), "journal", Refreshing),
             (60, Saved, "refresh", Refreshing),
             (61, Refreshed(HOUR), "save", Ready),
             (61, Saved, "exchange", Refreshing),
             (62, Exchanged, "save", Ready),
-            (62, Saved, "rest", Ready),
-            (63, Ask(Some(6)), "rest", Ready), // the newest key is as good as can be
+            (62, Saved, "wait", Ready),
+            (63, RequestRefresh(Some(6)), "wait", Ready), // the newest key answers a rejection
         ],
     );
 }
 
-/// A herd asks with the old credential in hand while its successor is being saved.
+/// Many clients send the old credential while its successor is being saved.
 #[test]
-fn a_herd_that_waits_for_the_store_costs_one_refresh() {
-    for late in [Want(60), Ask(Some(5))] {
+fn clients_that_wait_for_the_store_cause_one_refresh() {
+    for late in [Request(60), RequestRefresh(Some(5))] {
         follow(
             record(Mode::ChatGpt, HOUR),
             &[
-                (4_000, Want(60), "journal", Expired),
+                (4_000, Request(60), "journal", Expired),
                 (4_000, Saved, "refresh", Expired),
                 (4_001, Refreshed(HOUR), "save", Expired),
-                (4_002, late, "rest", Expired),
-                (4_003, Saved, "rest", Ready),
+                (4_002, late, "wait", Expired),
+                (4_003, Saved, "wait", Ready),
             ],
         );
     }
 }
 
-/// The save that was under way knows nothing of a routing that is told meanwhile.
+/// The save in flight does not contain a routing that arrives meanwhile.
 #[test]
-fn a_routing_told_during_a_save_is_saved_too() {
+fn routing_that_arrives_during_a_save_is_saved_too() {
     let routing = Routing { origin: None, region: Some("eu".to_owned()) };
     let mut session = Session::signed_in(in_workspace("acc"), 3, at(0));
-    let told = |routing: &Routing| Event::Routed("acc".into(), routing.clone());
+    let received = |routing: &Routing| Event::RoutingReceived("acc".into(), routing.clone());
     let Effect::Save(first, _) = session.apply(Event::Ticked, at(0)) else { panic!("{session:#?}") };
-    assert!(matches!(session.apply(told(&routing), at(1)), Effect::Rest));
+    assert!(matches!(session.apply(received(&routing), at(1)), Effect::Wait));
     let Effect::Save(second, saved) = session.apply(Event::Saved(first, Ok(())), at(2)) else {
         panic!("{session:#?}")
     };
     assert_eq!((saved.routing, saved.routed_at), (routing.clone().into(), Some(at(2))));
     session.apply(Event::Saved(second, Ok(())), at(3));
     assert!(session.is_settled());
-    // The same again is no other credential; that it was asked is kept all the same.
+    // The same routing makes no new credential, but its time is saved.
     let before = session.credential().generation;
-    let Effect::Save(_, saved) = session.apply(told(&routing), at(DAY)) else { panic!("{session:#?}") };
+    let Effect::Save(_, saved) = session.apply(received(&routing), at(DAY)) else { panic!("{session:#?}") };
     assert_eq!((saved.generation, saved.routed_at), (before, Some(at(DAY))));
 }
 
-/// Somebody signs in to another workspace while it is asked where the requests of the first one go.
+/// The user signs in to another workspace while the routing of the first one is fetched.
 #[test]
-fn a_routing_of_another_workspace_is_dropped() {
+fn routing_of_another_workspace_is_dropped() {
     let routing = Routing { origin: Some("https://eu.chatgpt.com".to_owned()), region: None };
     for late in [false, true] {
         let mut session = Session::signed_in(in_workspace("first"), 3, at(0));
@@ -78,44 +77,44 @@ fn a_routing_of_another_workspace_is_dropped() {
         session.apply(Event::Saved(first, Ok(())), at(1));
         let other = Event::SignedIn(Box::new(in_workspace("second").grant), "second".into());
         let Effect::Save(second, _) = session.apply(other, at(2)) else { panic!("{session:#?}") };
-        let answer = Event::Routed("first".into(), routing.clone());
-        // It comes while the new record is on its way to the store, or after.
-        let (before, after) = if late { (Event::Ticked, answer) } else { (answer, Event::Ticked) };
+        let received = Event::RoutingReceived("first".into(), routing.clone());
+        // It arrives during the save of the new record, or after it.
+        let (before, after) = if late { (Event::Ticked, received) } else { (received, Event::Ticked) };
         session.apply(before, at(3));
         session.apply(Event::Saved(second, Ok(())), at(4));
-        assert!(matches!(session.apply(after, at(5)), Effect::Rest), "{session:#?}");
+        assert!(matches!(session.apply(after, at(5)), Effect::Wait), "{session:#?}");
         assert_eq!((&session.record().routing, session.record().routed_at), (&Arc::default(), None));
     }
 }
 
-/// A store that did not answer in time may delete the record yet that it was asked to delete.
+/// A store that timed out on a delete may still delete the record.
 #[test]
-fn a_record_that_may_be_gone_is_saved_again_until_it_is_there() {
+fn record_that_may_be_lost_is_saved_again_until_that_succeeds() {
     let mut session = Session::restored(record(Mode::ChatGpt, HOUR), 3, at(0));
-    let was_at_rest = || Some(IdToken::new("was at rest"));
-    let unkept = Event::Unkept(was_at_rest());
-    let Effect::Save(ticket, saved) = session.apply(unkept, at(1)) else { panic!("{session:#?}") };
-    assert!(saved.is_whole());
-    session.apply(Event::Saved(ticket, Err(unsaved("it does not answer"))), at(2));
+    let stored_token = || Some(IdToken::new("stored"));
+    let lost = Event::RecordMayBeLost(stored_token());
+    let Effect::Save(ticket, saved) = session.apply(lost, at(1)) else { panic!("{session:#?}") };
+    assert!(saved.is_complete());
+    session.apply(Event::Saved(ticket, Err(save_error("it timed out"))), at(2));
     assert!(!session.is_settled() && session.flags().unsaved);
     let Effect::Save(ticket, saved) = session.apply(Event::Ticked, at(60)) else { panic!("{session:#?}") };
-    assert_eq!(saved.grant.secrets.id_token().unwrap().expose(), "was at rest");
+    assert_eq!(saved.grant.secrets.id_token().unwrap().expose(), "stored");
     session.apply(Event::Saved(ticket, Ok(())), at(61));
     assert!(session.is_settled() && !session.flags().unsaved);
 }
 
-/// A token with another one's account id would be refused, or worse.
+/// A token must not be sent with the account id of another workspace.
 #[test]
-fn until_a_sign_in_is_saved_the_old_token_goes_with_its_own_workspace() {
+fn old_token_keeps_its_workspace_until_the_sign_in_is_saved() {
     let mut session = Session::signed_in(in_workspace("first"), 3, at(0));
     let Effect::Save(ticket, _) = session.apply(Event::Ticked, at(0)) else { panic!("{session:#?}") };
     session.apply(Event::Saved(ticket, Ok(())), at(1));
-    let whose = |session: &Session| session.credential().identity.account_id.clone().unwrap();
+    let workspace = |session: &Session| session.credential().identity.account_id.clone().unwrap();
     let next = Event::SignedIn(Box::new(in_workspace("second").grant), "second".into());
     let Effect::Save(ticket, _) = session.apply(next, at(2)) else { panic!("{session:#?}") };
-    assert_eq!((session.credential().generation, &*whose(&session)), (1, "first"));
+    assert_eq!((session.credential().generation, &*workspace(&session)), (1, "first"));
     session.apply(Event::Saved(ticket, Ok(())), at(3));
-    assert_eq!((session.credential().generation, &*whose(&session)), (2, "second"));
+    assert_eq!((session.credential().generation, &*workspace(&session)), (2, "second"));
 }
 
 fn in_workspace(id: &str) -> Record {
@@ -124,18 +123,18 @@ fn in_workspace(id: &str) -> Record {
     Record::new(grant, id.into(), 1)
 }
 
-/// The back-off of a store that fails for long grows to minutes; the last minute is shorter.
+/// The back-off of a failing store grows to minutes, but the last minute of a token is shorter.
 #[test]
-fn a_store_that_never_works_signs_nobody_out() {
+fn failing_store_does_not_end_a_login() {
     let mut session = Session::restored(record(Mode::ChatGpt, HOUR), 3, at(0));
     let (mut now, mut event) = (at(0), Event::Ticked);
     while now < at(DAY) {
-        let left = session.credential().lasts(now);
+        let left = session.credential().remaining(now);
         assert!(left > Duration::ZERO, "nothing to serve at {now}: {session:#?}");
         event = match session.apply(event, now) {
-            Effect::Save(ticket, _) => Event::Saved(ticket, Err(unsaved("it is broken"))),
-            Effect::Refresh(ticket, _) => Event::Refreshed(ticket, Ok(answer(HOUR))),
-            Effect::Rest => {
+            Effect::Save(ticket, _) => Event::Saved(ticket, Err(save_error("it is broken"))),
+            Effect::Refresh(ticket, _) => Event::Refreshed(ticket, Ok(refresh_response(HOUR))),
+            Effect::Wait => {
                 now = session.next_wakeup(now).unwrap();
                 Event::Used(now)
             }

@@ -1,5 +1,4 @@
-//! What is in a record beside its grant, and records of other versions.
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on says so by panicking")]
+//! The fields of a record beside its grant, and records of other versions.
 
 use std::sync::Arc;
 
@@ -8,7 +7,7 @@ use jiff::Timestamp;
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Value, json};
 
-/// As the last version without grant ids wrote it.
+/// A record of the last version without grant ids.
 const OLD: &str = r#"{"version":1,"generation":7,"identity":{"email":"user@example.com","plan":"plus",
     "user_id":"user-1","account_id":"acc-1","fedramp":false,"organization_id":null,"project_id":null},
     "mode":"chatgpt","mode_reason":"plan plus is personal","issued_at":"2026-11-23T14:00:00Z","id_token":"id",
@@ -19,7 +18,7 @@ fn read(text: &str) -> Result<Record, RecordError> {
     Record::from_text(&SecretString::from(text))
 }
 
-fn written(record: &Record) -> Value {
+fn json_of(record: &Record) -> Value {
     serde_json::from_str(record.to_text().expose_secret()).unwrap()
 }
 
@@ -28,13 +27,13 @@ fn key_record() -> Record {
 }
 
 #[test]
-fn an_old_record_gets_a_grant_id_that_stays_the_same() {
+fn old_record_gets_a_stable_grant_id() {
     let record = read(OLD).unwrap();
     assert_eq!((record.default_rank, &record.intent, record.generation), (0, &None, 7));
     assert!(record.is_same_grant(&read(OLD).unwrap()));
     assert_eq!(record.grant_id.len(), 32);
     let again = Record::from_text(&record.to_text()).unwrap();
-    assert!(again.is_same_grant(&record), "it is kept from the first save on");
+    assert!(again.is_same_grant(&record), "the first save keeps it");
     for (from, to) in [("user-1", "user-2"), ("acc-1", "acc-2"), ("11-23T14", "11-23T15"), (":7,", ":8,")] {
         let other = read(&OLD.replace(from, to)).unwrap();
         assert!(!other.is_same_grant(&record), "another login has another id: {to}");
@@ -42,7 +41,7 @@ fn an_old_record_gets_a_grant_id_that_stays_the_same() {
 }
 
 #[test]
-fn a_grant_id_that_no_etag_can_hold_is_replaced() {
+fn grant_id_that_is_invalid_in_an_etag_is_replaced() {
     for id in ["", "a b", "\u{7}", "\"", "ä", &"x".repeat(65)] {
         let mut text: Value = serde_json::from_str(OLD).unwrap();
         text["grant_id"] = json!(id);
@@ -52,14 +51,14 @@ fn a_grant_id_that_no_etag_can_hold_is_replaced() {
     assert!(one != other && one.len() == 32 && one.bytes().all(|b| b.is_ascii_hexdigit()));
 }
 
-/// A program that does not know of intents would serve a grant that is half moved.
+/// A program that does not know intents would serve a grant during its move.
 #[test]
-fn only_a_record_with_an_intent_is_refused_by_older_programs() {
+fn older_programs_refuse_only_a_record_with_an_intent() {
     let mut record = key_record();
     record.default_rank = 4;
-    assert_eq!(written(&record)["version"], json!(1));
+    assert_eq!(json_of(&record)["version"], json!(1));
     record.intent = Some(Intent::DiscardCopy { name: "work".to_owned() });
-    let text = written(&record);
+    let text = json_of(&record);
     assert_eq!(
         (&text["version"], &text["intent"]),
         (&json!(2), &json!({"kind": "discard_copy", "name": "work"}))
@@ -67,8 +66,8 @@ fn only_a_record_with_an_intent_is_refused_by_older_programs() {
 }
 
 #[test]
-fn an_unknown_intent_makes_the_record_unreadable_and_is_not_lost() {
-    let mut text = written(&key_record());
+fn unknown_intent_makes_the_record_unreadable() {
+    let mut text = json_of(&key_record());
     for intent in [
         json!({"kind": "split_into", "names": ["a"]}),
         json!({"kind": "rename_to"}),
@@ -87,7 +86,7 @@ fn an_unknown_intent_makes_the_record_unreadable_and_is_not_lost() {
 }
 
 #[test]
-fn a_grant_is_known_by_its_id_whatever_else_changes() {
+fn grant_is_identified_by_its_id_alone() {
     let mut later = key_record();
     later.generation += 1;
     Arc::make_mut(&mut later.grant.identity).plan = None;

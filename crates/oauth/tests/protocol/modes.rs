@@ -1,4 +1,4 @@
-//! The mode decision over every plan, in every case of letters, with every form of e-mail and override.
+//! The choice of mode for every plan, letter case, kind of e-mail address and preference.
 
 use authd_oauth::{Decision, Identity, ModePreference, Plan, plan::decide};
 
@@ -40,7 +40,7 @@ fn spellings(plan: &str) -> [String; 3] {
 }
 
 #[test]
-fn personal_plans_never_try_for_a_key() {
+fn personal_plans_get_no_api_key() {
     for email in OUTSIDE {
         for plan in PERSONAL.iter().flat_map(|plan| spellings(plan)) {
             let decision = decide(ModePreference::Auto, &identity(email, Some(&plan)));
@@ -54,7 +54,7 @@ fn personal_plans_never_try_for_a_key() {
 }
 
 #[test]
-fn business_unknown_and_missing_plans_try_and_may_fall_back() {
+fn other_plans_try_an_api_key_with_fallback() {
     for email in OUTSIDE {
         for plan in BUSINESS.iter().flat_map(|plan| spellings(plan)).map(Some).chain([None]) {
             let decision = decide(ModePreference::Auto, &identity(email, plan.as_deref()));
@@ -67,7 +67,7 @@ fn business_unknown_and_missing_plans_try_and_may_fall_back() {
 }
 
 #[test]
-fn an_openai_address_decides_before_the_plan_does() {
+fn openai_address_has_precedence_over_the_plan() {
     for email in INSIDE {
         for plan in PERSONAL.iter().chain(&BUSINESS).map(|plan| Some(*plan)).chain([None]) {
             let decision = decide(ModePreference::Auto, &identity(Some(email), plan));
@@ -81,13 +81,13 @@ fn an_openai_address_decides_before_the_plan_does() {
 }
 
 #[test]
-fn an_override_decides_before_everything_and_never_falls_back() {
+fn preference_has_precedence_and_no_fallback() {
     for email in OUTSIDE.into_iter().chain(INSIDE.map(Some)) {
         for plan in PERSONAL.iter().chain(&BUSINESS).map(|plan| Some(*plan)).chain([None]) {
-            let who = identity(email, plan);
-            assert!(matches!(decide(ModePreference::ChatGpt, &who), Decision::ChatGpt { .. }));
+            let identity = identity(email, plan);
+            assert!(matches!(decide(ModePreference::ChatGpt, &identity), Decision::ChatGpt { .. }));
             assert!(matches!(
-                decide(ModePreference::ApiKey, &who),
+                decide(ModePreference::ApiKey, &identity),
                 Decision::TryApiKey { fallback: false, .. }
             ));
         }

@@ -1,0 +1,15 @@
+//! The messages and rules of the protocol, one module for each.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails by panicking")]
+
+mod claims;
+mod client;
+mod codex;
+mod device;
+mod error_responses;
+mod modes;
+mod pkce;
+mod provider;
+mod records;
+mod routing;
+mod schedule;
+mod token_responses;
