@@ -5,7 +5,7 @@ use std::{ffi::OsString, path::PathBuf};
 use authd_api::{ModePreference, ProfileName, Program, StoreKind};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-mod fast_path;
+pub(crate) mod fast_path;
 mod help_text;
 
 /// Sign in to OpenAI once, and let every program on this machine use the login.
@@ -287,13 +287,6 @@ pub(crate) struct AskArgs {
     /// The question [default: read from stdin]
     #[arg(value_name = "QUESTION")]
     pub(crate) question: Vec<String>,
-}
-
-impl Cli {
-    /// Parses the command line. Help and usage errors print and end the program.
-    pub(crate) fn from_args() -> Self {
-        fast_path::parse(std::env::args_os()).unwrap_or_else(Self::parse)
-    }
 }
 
 /// Checks that a login id is safe in a URL path.

@@ -4,6 +4,7 @@
 mod browser;
 #[expect(clippy::doc_markdown, reason = "doc comments there are help texts, which have no backticks")]
 mod cli;
+mod context;
 mod env;
 mod error;
 mod hardening;
@@ -20,6 +21,7 @@ mod upstream_error;
 use std::process::ExitCode;
 
 use authctl::sse;
+use clap::Parser;
 
 use crate::{cli::Cli, output::Output};
 
@@ -31,7 +33,7 @@ static ALLOCATOR: dlmalloc::GlobalDlmalloc = dlmalloc::GlobalDlmalloc;
 
 fn main() -> ExitCode {
     hardening::harden();
-    let cli = Cli::from_args();
+    let cli = cli::fast_path::parse(std::env::args_os()).unwrap_or_else(Cli::parse);
     let out = Output::new(&cli.common);
     match run::run(cli, out) {
         Ok(()) => ExitCode::SUCCESS,

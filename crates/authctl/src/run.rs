@@ -9,40 +9,20 @@ mod service;
 mod status;
 mod store;
 
-use std::{ffi::OsString, io, os::unix::process::CommandExt, path::Path, pin::Pin, process, time::Duration};
+use std::{ffi::OsString, io, os::unix::process::CommandExt, path::Path, pin::Pin, process};
 
-use authd_api::{
-    Response, Client, ClientError, ErrorCode, Headers, Paths, Problem, ProfileName, ProfilePatch, RefreshBody,
-    route,
-};
-use bytes::Bytes;
+use authd_api::{ErrorCode, Headers, Problem, ProfileName, ProfilePatch, RefreshBody};
 use clap::CommandFactory;
-use http::{HeaderMap, Method};
 use serde_json::json;
 
 use crate::{
-    cli::{Cli, Command, Common, CredentialArgs, LogoutArgs, ProfileArg},
-    env,
+    cli::{Cli, Command, CredentialArgs, LogoutArgs, ProfileArg},
+    context::{Context, with_timeout},
     error::{CliError, CliResult},
     hardening,
     output::Output,
     owned_file, render, time,
 };
-
-/// How long the daemon may take to respond. It has its own, shorter deadlines and reports them;
-/// this one is for a daemon that hangs.
-const TIMEOUT: Duration = Duration::from_secs(120);
-
-/// What the commands that talk to the daemon need.
-struct Context {
-    client: Client,
-    paths: Paths,
-    /// The command line names the socket.
-    is_own_socket: bool,
-    /// The profile of `--profile`, else of the environment.
-    profile: Option<ProfileName>,
-    out: Output,
-}
 
 /// Executes the command. The commands that programs run for a credential do without an async
 /// runtime: its start and end would take longer than the request.
@@ -218,51 +198,7 @@ fn write_pages(command: &clap::Command, directory: &Path) -> io::Result<()> {
     page.render(&mut owned_file::create_public(&directory.join(page.get_filename()))?)
 }
 
-impl Context {
-    fn new(common: Common, out: Output) -> CliResult<Self> {
-        let is_own_socket = common.socket.is_some();
-        let paths = Paths::from_env()?.with_socket(common.socket)?;
-        let profile = common.profile.map_or_else(profile_from_env, |name| Ok(Some(name)))?;
-        out.verbose(&format!("socket: {}", paths.socket.display()));
-        Ok(Self { client: Client::new(&paths.socket), paths, is_own_socket, profile, out })
-    }
-
-    /// The argument of the command, else the profile of the context.
-    fn profile_name(&self, arg: ProfileArg) -> Option<ProfileName> {
-        arg.name.or_else(|| self.profile.clone())
-    }
-
-    /// Sends a GET to a path below a profile, and returns the response whatever its status.
-    async fn get(&self, profile: &ProfileName, path: &str) -> CliResult<Response> {
-        let path = route::below_profile(Some(profile), path);
-        with_timeout(async {
-            self.client.stream(Method::GET, &path, &HeaderMap::new(), Bytes::new()).await?.collect().await
-        })
-        .await
-    }
-
-    fn headers(&self, profile: ProfileArg, min_ttl: Option<u64>) -> CliResult<Headers> {
-        Ok(self.client.headers_blocking(self.profile_name(profile).as_ref(), min_ttl, TIMEOUT)?)
-    }
-}
-
-/// Limits a request to [`TIMEOUT`].
-async fn with_timeout<T>(response: impl Future<Output = Result<T, ClientError>>) -> CliResult<T> {
-    match tokio::time::timeout(TIMEOUT, response).await {
-        Ok(response) => Ok(response?),
-        Err(_) => {
-            Err(Problem::new(ErrorCode::Timeout, "authd does not answer").hint("see the log of authd").into())
-        }
-    }
-}
-
 fn bearer_token(headers: &Headers) -> CliResult<&str> {
     let error = || CliError::new(ErrorCode::Internal, "the headers of authd contain no bearer token");
     headers.token().ok_or_else(error)
-}
-
-fn profile_from_env() -> CliResult<Option<ProfileName>> {
-    let Some(name) = env::var("AUTHCTL_PROFILE") else { return Ok(None) };
-    let error = |error| CliError::new(ErrorCode::BadRequest, format!("AUTHCTL_PROFILE is {error}"));
-    name.to_string_lossy().parse().map(Some).map_err(error)
 }

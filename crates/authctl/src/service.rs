@@ -13,7 +13,11 @@ pub(crate) mod files;
 pub(crate) mod manager;
 mod unit_file;
 
-use self::files::UnitFile;
+/// The name of the agent in launchd.
+pub(crate) const LABEL: &str = "io.authd.authd";
+
+/// The file of the agent.
+pub(crate) const AGENT: &str = "io.authd.authd.plist";
 
 /// A service manager of users.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,6 +26,13 @@ pub(crate) enum ServiceManager {
     Systemd,
     /// launchd. The user id is part of the name of its domain.
     Launchd { uid: u32 },
+}
+
+/// A file in the directory of the user's own units.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct UnitFile {
+    pub(crate) name: &'static str,
+    pub(crate) text: String,
 }
 
 /// A unit as the service manager reports it.
@@ -90,7 +101,7 @@ impl ServiceManager {
     pub(crate) fn units(self) -> &'static [&'static str] {
         match self {
             Self::Systemd => &["authd.socket", "authd.service"],
-            Self::Launchd { .. } => &[files::LABEL],
+            Self::Launchd { .. } => &[LABEL],
         }
     }
 
@@ -160,7 +171,7 @@ impl ServiceState {
                 steps.push(self.run(&["enable", "--now", "authd.socket", "authd.service"]));
             }
             ServiceManager::Launchd { uid } => {
-                let agent = self.packaged.as_deref().unwrap_or(&self.directory).join(files::AGENT);
+                let agent = self.packaged.as_deref().unwrap_or(&self.directory).join(AGENT);
                 steps.push(self.run(&["enable", &launchd_service(uid)]));
                 steps.push(if is_changed || !is_up {
                     self.run(&["bootstrap", &launchd_domain(uid), &agent.to_string_lossy()])
@@ -218,7 +229,7 @@ fn launchd_domain(uid: u32) -> String {
 
 /// The agent of authd in that domain.
 fn launchd_service(uid: u32) -> String {
-    format!("gui/{uid}/{}", files::LABEL)
+    format!("gui/{uid}/{}", LABEL)
 }
 
 impl fmt::Display for Step {

@@ -1,7 +1,7 @@
 //! Turns an error response of the relay into a problem: whether to sign in, to change the request,
 //! or to wait. Messages of the provider are quoted short and without control characters.
 
-use authd_api::{Response, ErrorCode, PROBLEM_TYPE, Problem};
+use authd_api::{ErrorCode, PROBLEM_TYPE, Problem, Response};
 use http::{StatusCode, header};
 use jiff::{Timestamp, tz::TimeZone};
 use serde_json::Value;

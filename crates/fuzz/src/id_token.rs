@@ -1,7 +1,8 @@
 //! What an id token says of its subject, and what is made of it: the mode, and headers for every request.
 
 use authd_oauth::{
-    ClientIdentity, Decision, IdToken, Mode, ModePreference, Routing, claims, headers, headers::HeaderInputs, plan,
+    ClientIdentity, Decision, IdToken, Mode, ModePreference, Routing, claims, headers, headers::HeaderInputs,
+    plan,
 };
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use http::HeaderValue;

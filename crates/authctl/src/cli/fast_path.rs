@@ -13,7 +13,7 @@ use lexopt::{
 use super::{Cli, Command, Common, CredentialArgs, ProfileArg};
 
 /// Parses a valid line of one of these commands; `None` leaves the line to clap.
-pub(super) fn parse(args: impl IntoIterator<Item = OsString>) -> Option<Cli> {
+pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Option<Cli> {
     let mut args = args.into_iter().skip(1);
     let command = match args.next()?.to_str()? {
         "headers" => Command::Headers,

@@ -9,7 +9,7 @@ use authd_api::{ClientError, ErrorCode, Headers, Mode, Problem, ProfileName, Str
 use http::{HeaderMap, HeaderValue, Method, header};
 use serde_json::{Value, json};
 
-use super::{Context, with_timeout};
+use crate::context::{Context, with_timeout};
 use crate::{
     cli::{AskArgs, ProfileArg},
     error::{CliError, CliResult},

@@ -3,11 +3,12 @@
 
 use std::time::{Duration, Instant};
 
-use authd_api::{Response, ErrorCode, Headers, Mode, Problem};
+use authd_api::{ErrorCode, Headers, Mode, Problem, Response};
 use http::StatusCode;
 use serde_json::{Value, json};
 
-use super::{Context, ask::models_path};
+use super::ask::models_path;
+use crate::context::Context;
 use crate::{
     cli::ProfileArg,
     error::{CliError, CliResult},

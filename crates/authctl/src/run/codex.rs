@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use authd_api::{CodexBody, ErrorCode, ExportBody, ImportBody, LoginFile, LoginFileOutcome};
 
-use super::{Context, with_timeout};
+use crate::context::{Context, with_timeout};
 use crate::{
     cli::{CodexCommand, CodexHome, ProgramArg},
     env,

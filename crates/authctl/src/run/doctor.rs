@@ -5,7 +5,7 @@ use std::{os::unix::fs::MetadataExt, path::Path};
 use authd_api::{ErrorCode, Finding, FindingState, Status};
 use serde_json::json;
 
-use super::{Context, with_timeout};
+use crate::context::{Context, with_timeout};
 use crate::{
     error::{CliError, CliResult},
     launch, owned_file, render,

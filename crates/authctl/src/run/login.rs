@@ -14,7 +14,7 @@ use signal_hook::{
 };
 use tokio::{io::AsyncReadExt, net::UnixStream, sync::mpsc};
 
-use super::{Context, with_timeout};
+use crate::context::{Context, with_timeout};
 use crate::{
     browser::{self, Action, Environment},
     cli::LoginArgs,

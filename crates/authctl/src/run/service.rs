@@ -5,17 +5,13 @@ use std::path::{Path, PathBuf};
 use authd_api::{Client, ErrorCode, Paths, Problem, Status};
 use serde_json::json;
 
-use super::with_timeout;
+use crate::context::with_timeout;
 use crate::{
     cli::{DryRun, ServiceCommand},
     error::{CliError, CliResult},
     launch,
     output::Output,
-    service::{
-        ServiceManager, ServiceState, Step, Unit,
-        files::{self, UnitFile},
-        manager,
-    },
+    service::{ServiceManager, ServiceState, Step, Unit, UnitFile, files, manager},
 };
 
 /// The exit code of `status` if the service does not run.

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use http::{HeaderMap, Method};
 use serde_json::json;
 
-use super::{Context, with_timeout};
+use crate::context::{Context, with_timeout};
 use crate::{cli::StatusArgs, error::CliResult, render, time};
 
 /// Clears the screen and moves to its top.

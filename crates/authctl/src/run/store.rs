@@ -3,7 +3,7 @@
 use authd_api::StoreState;
 use serde_json::json;
 
-use super::{Context, with_timeout};
+use crate::context::{Context, with_timeout};
 use crate::{cli::StoreCommand, error::CliResult, render};
 
 pub(super) async fn store(ctx: &Context, command: StoreCommand) -> CliResult {

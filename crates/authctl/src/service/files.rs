@@ -2,13 +2,7 @@
 
 use std::path::Path;
 
-use super::ServiceManager;
-
-/// The name of the agent in launchd.
-pub(crate) const LABEL: &str = "io.authd.authd";
-
-/// The file of the agent.
-pub(crate) const AGENT: &str = "io.authd.authd.plist";
+use super::{AGENT, ServiceManager, UnitFile};
 
 const SERVICE: &str = include_str!("../../../../systemd/authd.service");
 const SOCKET: &str = include_str!("../../../../systemd/authd.socket");
@@ -17,13 +11,6 @@ const PLIST: &str = include_str!("../../../../launchd/io.authd.authd.plist");
 /// The commands in the repository's files that start the daemon.
 const SERVICE_COMMAND: &str = "ExecStart=%h/.cargo/bin/authd\n";
 const PLIST_COMMAND: &str = r#"exec "$HOME/.cargo/bin/authd" "#;
-
-/// A file in the directory of the user's own units.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct UnitFile {
-    pub(crate) name: &'static str,
-    pub(crate) text: String,
-}
 
 pub(crate) fn names(manager: ServiceManager) -> &'static [&'static str] {
     match manager {

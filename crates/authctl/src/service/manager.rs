@@ -14,9 +14,8 @@ use authd_api::{ErrorCode, Paths, Problem};
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::{
-    ServiceManager, ServiceState, Step, Unit, Unreachable,
-    files::{self, UnitFile},
-    launchd_domain, launchd_service, unit_file,
+    LABEL, ServiceManager, ServiceState, Step, Unit, UnitFile, Unreachable, files, launchd_domain,
+    launchd_service, unit_file,
 };
 use crate::{
     env,
@@ -156,7 +155,7 @@ fn parse_launchctl_print(text: &str) -> Unit {
         text.lines().find_map(|line| line.trim().strip_prefix(name)?.strip_prefix(" = ")).map(str::to_owned)
     };
     Unit {
-        name: files::LABEL.to_owned(),
+        name: LABEL.to_owned(),
         loaded: !text.is_empty(),
         enabled: !text.is_empty(),
         state: property("state").unwrap_or_default(),
