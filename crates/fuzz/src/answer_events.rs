@@ -1,29 +1,30 @@
-//! The server-sent events that `authctl ask` reads: however they are cut and whatever they hold.
+//! The parser of server-sent events in `authctl ask`, with any content and any division into
+//! pieces.
 
 use authctl::sse::{Event, Reader};
 
-/// The bytes as one stream, whose first byte says where it is cut.
+/// Checks a stream. The first byte sets the size of the pieces.
 pub fn check(data: &[u8]) {
-    let Some((&cut, stream)) = data.split_first() else { return };
-    let whole = read([stream]);
-    let pieces = read(stream.chunks(usize::from(cut) + 1));
-    assert_eq!(whole, pieces, "the pieces in which a stream comes must not matter");
-    let held: usize = whole.iter().map(length).sum();
-    assert!(held <= stream.len(), "{held} bytes of events in {} bytes of stream", stream.len());
-    // A proxy may have written the lines' ends anew.
+    let Some((&size, stream)) = data.split_first() else { return };
+    let events = read([stream]);
+    let pieces = read(stream.chunks(usize::from(size) + 1));
+    assert_eq!(events, pieces, "the division of a stream into pieces must not matter");
+    let total: usize = events.iter().map(length).sum();
+    assert!(total <= stream.len(), "{total} bytes of events in {} bytes of stream", stream.len());
+    // A proxy may change the line ends.
     if !stream.contains(&b'\r') {
         let crlf = stream.split(|byte| *byte == b'\n').collect::<Vec<_>>().join(b"\r\n".as_slice());
-        assert_eq!(whole, read([crlf.as_slice()]), "CRLF must mean what LF means");
+        assert_eq!(events, read([crlf.as_slice()]), "CRLF must mean the same as LF");
     }
 }
 
 fn read<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> Vec<Event> {
     let mut reader = Reader::default();
-    // Only a stream of many megabytes is too long, and none here is.
-    pieces.into_iter().flat_map(|piece| reader.push(piece).expect("short enough")).collect()
+    // The limit is many megabytes, more than any input here.
+    pieces.into_iter().flat_map(|piece| reader.push(piece).expect("below the limit")).collect()
 }
 
-/// How much text an event holds.
+/// The length of the texts of an event, in bytes.
 fn length(event: &Event) -> usize {
     let of = |text: &Option<String>| text.as_ref().map_or(0, String::len);
     match event {

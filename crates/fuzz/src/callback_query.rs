@@ -1,4 +1,4 @@
-//! What a browser brings back to the callback server, and what a person pastes instead.
+//! The query of a redirect to the callback server, and the text that a user pastes instead.
 
 use std::time::Duration;
 
@@ -6,46 +6,46 @@ use authd_oauth::{Attempt, Callback, CallbackError, LoginFailure, ModePreference
 use jiff::Timestamp;
 use url::form_urlencoded::Serializer;
 
-/// The longest text that may be taken for a callback.
+/// Longest text that the parser accepts, in bytes.
 const MAX: usize = 8 << 10;
 
-/// The bytes as a redirect's query, and as a pasted text.
+/// Checks the bytes as the query of a redirect, and as a pasted text.
 pub fn check(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else { return };
-    for (read, again) in [
+    for (result, again) in [
         (Callback::parse(text), Callback::parse(text)),
         (Callback::from_pasted(text), Callback::from_pasted(text)),
     ] {
-        let (callback, again) = match (read, again) {
+        let (callback, again) = match (result, again) {
             (Ok(callback), Ok(again)) => (callback, again),
             (Err(error), Err(again)) => {
                 assert_eq!(error, again);
                 continue;
             }
-            different => panic!("the same text, read twice: {different:?}"),
+            different => panic!("the same text has two results: {different:?}"),
         };
-        assert!(text.trim().len() <= MAX, "a text longer than any callback was taken for one");
+        assert!(text.trim().len() <= MAX, "a text above the limit was accepted");
         assert!(again.state() == callback.state());
-        // Neither the code nor the state is ever shown, whatever they are.
-        let shown = match &callback {
+        // The debug format contains neither the code nor the state.
+        let expected = match &callback {
             Callback::Code(..) => "Code(AuthorizationCode([redacted]), State([redacted]))".to_owned(),
             Callback::Refused(refusal, _) => format!("Refused({refusal:?}, State([redacted]))"),
             Callback::Empty(_) => "Empty(State([redacted]))".to_owned(),
         };
-        assert_eq!(format!("{callback:?}"), shown);
-        written_again(&callback);
-        accepted_only_with_a_code(callback);
+        assert_eq!(format!("{callback:?}"), expected);
+        check_round_trip(&callback);
+        check_acceptance(callback);
     }
-    // A pasted query means what the query means.
+    // A pasted query has the same result as the query.
     let is_query = text.contains("state=") && !text.contains(['?', '#', '"', '\'']) && text.trim() == text;
     if is_query {
-        let (typed, pasted) = (Callback::parse(text), Callback::from_pasted(text));
-        assert_eq!(typed.map(|c| c.state().clone()), pasted.map(|c| c.state().clone()));
+        let (query, pasted) = (Callback::parse(text), Callback::from_pasted(text));
+        assert_eq!(query.map(|c| c.state().clone()), pasted.map(|c| c.state().clone()));
     }
 }
 
-/// What was understood, written as a query of our own, is understood the same.
-fn written_again(callback: &Callback) {
+/// A parsed callback that is serialized as a query has the same result.
+fn check_round_trip(callback: &Callback) {
     let mut query = Serializer::new(String::new());
     query.append_pair("state", callback.state().as_str());
     match callback {
@@ -55,29 +55,30 @@ fn written_again(callback: &Callback) {
     };
     let query = query.finish();
     match (Callback::parse(&query), callback) {
-        (Ok(Callback::Code(code, state)), Callback::Code(before, was)) => {
-            assert_eq!(code.expose(), before.expose());
-            assert!(same(&state, was));
+        (Ok(Callback::Code(code, state)), Callback::Code(old_code, old_state)) => {
+            assert_eq!(code.expose(), old_code.expose());
+            assert!(is_same(&state, old_state));
         }
-        (Ok(Callback::Refused(refusal, state)), Callback::Refused(before, was)) => {
-            assert_eq!(refusal.code, before.code);
-            assert!(same(&state, was));
+        (Ok(Callback::Refused(refusal, state)), Callback::Refused(old, old_state)) => {
+            assert_eq!(refusal.code, old.code);
+            assert!(is_same(&state, old_state));
         }
-        (Ok(Callback::Empty(state)), Callback::Empty(was)) => assert!(same(&state, was)),
-        // Percent signs make a query three times as long as what it says; an empty state is none.
+        (Ok(Callback::Empty(state)), Callback::Empty(old_state)) => assert!(is_same(&state, old_state)),
+        // Percent encoding makes a query up to three times as long. An empty state counts as
+        // missing.
         (Err(CallbackError::TooLong), _) => assert!(query.len() > MAX),
         (Err(CallbackError::NoState), _) => assert!(callback.state().as_str().is_empty()),
         different => panic!("{different:?}"),
     }
 }
 
-/// The same state, but for the suffix that may stand behind one and is taken off once at each reading.
-fn same(now: &State, was: &State) -> bool {
-    was.as_str().starts_with(now.as_str())
+/// Whether the states are equal, except for a suffix that each parse removes.
+fn is_same(new: &State, old: &State) -> bool {
+    old.as_str().starts_with(new.as_str())
 }
 
-/// An attempt gives its verifier for a code, in its time, and for nothing else.
-fn accepted_only_with_a_code(callback: Callback) {
+/// An attempt returns its verifier only for a code, before it expires.
+fn check_acceptance(callback: Callback) {
     let now = Timestamp::UNIX_EPOCH;
     let attempt = |lifetime| {
         Attempt::new("http://localhost:1455/auth/callback".into(), ModePreference::Auto, None, now, lifetime)

@@ -1,33 +1,33 @@
-//! The configuration file, as a person may have written it.
+//! The configuration file.
 
 use authd::Config;
 
-/// The bytes as the file's text.
+/// Checks the bytes as the text of the file.
 pub fn check(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else { return };
-    let remarked = format!("{text}\n# a remark\n");
-    match (Config::parse(text), Config::parse(&remarked)) {
+    let commented = format!("{text}\n# a comment\n");
+    match (Config::parse(text), Config::parse(&commented)) {
         (Ok(config), Ok(again)) => {
-            assert_eq!(config, again, "a remark must change nothing");
+            assert_eq!(config, again, "a comment must change nothing");
             for password in passwords(text) {
                 let shown = format!("{config:?}");
-                assert!(!shown.contains(&password), "a proxy's password is shown: {shown}");
+                assert!(!shown.contains(&password), "the password of a proxy is visible: {shown}");
             }
         }
-        (Err(message), again) => {
-            let said = message.to_string();
-            assert!(!said.is_empty() && said.len() < 2_000, "{} bytes: {said}", said.len());
-            let line = said.strip_prefix("line ").and_then(|rest| rest.split_once(':')?.0.parse().ok());
+        (Err(error), again) => {
+            let message = error.to_string();
+            assert!(!message.is_empty() && message.len() < 2_000, "{} bytes: {message}", message.len());
+            let line = message.strip_prefix("line ").and_then(|rest| rest.split_once(':')?.0.parse().ok());
             let lines = text.split('\n').count();
-            assert!(line.is_none_or(|line: usize| (1..=lines).contains(&line)), "{said}; {lines} lines");
-            // A text that is wrong stays so, unless the remark ended what was open.
-            assert!(again.is_err(), "only a remark mended this: {said}");
+            assert!(line.is_none_or(|line: usize| (1..=lines).contains(&line)), "{message}; {lines} lines");
+            // A comment must not make an invalid file valid.
+            assert!(again.is_err(), "a comment made this valid: {message}");
         }
-        (Ok(_), Err(message)) => panic!("a remark was too much: {message}"),
+        (Ok(_), Err(error)) => panic!("a comment made this invalid: {error}"),
     }
 }
 
-/// The password in every URL that names a user, if it cannot be mistaken for anything else.
+/// The passwords of URLs, if they are distinguishable from other text.
 fn passwords(text: &str) -> Vec<String> {
     let users = text.split("://").skip(1).filter_map(|rest| rest.split_once('@'));
     let passwords = users.filter_map(|(user, _)| user.split_once(':')).map(|(_, password)| password);

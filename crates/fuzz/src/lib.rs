@@ -1,8 +1,9 @@
-//! What must hold whatever comes in. Each target is a function of bytes that asserts properties: more than
-//! that nothing panics. `cargo fuzz` looks for bytes that break them, and a test gives each its seeds and
-//! some thousand changed seeds at every run. How to run them: docs/fuzzing.md.
+//! Fuzz targets. Each target is a function of bytes that asserts properties of the code for this
+//! input, not only that it does not panic. `cargo fuzz` searches for input that breaks them. A test
+//! runs each target on its seeds and on some thousand mutations. docs/fuzzing.md says how to run
+//! them.
 //!
-//! A target uses what the packages offer anyway; none has a door of its own for it.
+//! The targets use the public interfaces of the packages only.
 
 pub mod answer_events;
 pub mod callback_query;
@@ -15,7 +16,7 @@ pub mod token_response;
 
 use serde_json::Value;
 
-/// A target: its name, which its seeds' directory has too, and the function.
+/// A target: its name, which is also the directory of its seeds, and its function.
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All targets.
@@ -29,11 +30,11 @@ pub const TARGETS: [Target; 7] = [
     ("token_response", token_response::check),
 ];
 
-/// The same JSON object with other secrets in these fields; nothing if there is something in it, where nobody reads,
-/// that is no value: bytes that are no text, numbers that are none.
-fn blanked(json: &[u8], secret: &[&str]) -> Option<String> {
+/// The same JSON object with other secrets in these fields; `None` if `serde_json` cannot parse it,
+/// for example because an unknown field contains invalid UTF-8 or a number out of range.
+fn with_other_secrets(json: &[u8], fields: &[&str]) -> Option<String> {
     let mut value: Value = serde_json::from_slice(json).ok()?;
-    for name in secret {
+    for name in fields {
         if let Some(secret @ Value::String(_)) = value.get_mut(name) {
             *secret = Value::from("x");
         }

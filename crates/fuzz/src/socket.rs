@@ -1,5 +1,5 @@
-//! Bytes on the socket of a whole daemon: the real one, in this process, with a profile of its own key and
-//! a provider that cannot be reached.
+//! Bytes on the socket of a daemon, which runs in this process with the memory store, a profile
+//! with an API key, and a provider that refuses connections.
 
 use std::{
     fs,
@@ -20,18 +20,18 @@ use authd_api::{ErrorCode, Paths, Problem, VERSION_HEADER};
 use httparse::{EMPTY_HEADER, Response, Status};
 use tokio::signal::unix::{SignalKind, signal};
 
-/// The key of the profile. It leaves in headers, and nowhere else.
+/// The API key of the profile. Only responses with headers may contain it.
 const SECRET: &str = "sk-this-is-the-fuzzed-secret";
 
-/// How long nothing may come before the client says that it has said all. Too short only means that some
-/// answer is not waited for.
-const QUIET: Duration = Duration::from_millis(20);
+/// Time without data after which the client closes its side of the connection. If it is too short,
+/// the client misses some responses.
+const IDLE_TIMEOUT: Duration = Duration::from_millis(20);
 
-/// How long the daemon may take to hang up on a client that has said all: a bound against hanging.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// Longest time until the daemon closes the connection after that. It only stops a hanging run.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// The codes with a status above 499 that an honest daemon has to say here.
-const HONEST: [ErrorCode; 5] = [
+/// The error codes with a status above 499 that are correct here.
+const EXPECTED_ERRORS: [ErrorCode; 5] = [
     ErrorCode::ProviderUnreachable,
     ErrorCode::StoreUnavailable,
     ErrorCode::StoreLocked,
@@ -39,45 +39,47 @@ const HONEST: [ErrorCode; 5] = [
     ErrorCode::Timeout,
 ];
 
-/// Whether any thread has panicked, the daemon's among them.
+/// Whether a thread of this process has panicked.
 static PANICKED: AtomicBool = AtomicBool::new(false);
 
-/// The bytes as everything that a client says.
+/// Checks the bytes as the data that a client sends.
 pub fn check(data: &[u8]) {
     let socket = daemon_socket();
-    let answer = exchange(socket, data);
+    let received = exchange(socket, data);
     assert!(!PANICKED.load(Ordering::SeqCst), "a thread of the daemon panicked");
-    let shown = find(&answer, SECRET.as_bytes()).is_some();
-    assert!(!shown || find(data, b"headers").is_some(), "the key left, and nobody asked for headers");
-    let mut rest = answer.as_slice();
+    let has_key = find(&received, SECRET.as_bytes()).is_some();
+    assert!(!has_key || find(data, b"headers").is_some(), "the key was sent without a request for headers");
+    let mut rest = received.as_slice();
     let has_body = find(data, b"HEAD").is_none();
-    while let Some((status, body)) = first(&mut rest) {
-        honest(status, body);
+    while let Some((status, body)) = next_response(&mut rest) {
+        check_status(status, body);
         if !has_body {
             return;
         }
     }
 }
 
-/// An answer above 499 has a good reason, and its problem says the same as its status.
-fn honest(status: u16, body: Option<&[u8]>) {
+/// A status above 499 has a problem with an expected code, and the code has the status of the
+/// response.
+fn check_status(status: u16, body: Option<&[u8]>) {
     let problem = body.and_then(|body| serde_json::from_slice::<Problem>(body).ok());
-    assert!(status < 500 || problem.is_some(), "{status} without a reason");
+    assert!(status < 500 || problem.is_some(), "{status} without a problem");
     if let Some(problem) = problem {
         assert_eq!(problem.code.status().as_u16(), status, "{problem:?}");
-        assert!(status < 500 || HONEST.contains(&problem.code), "{problem:?}");
+        assert!(status < 500 || EXPECTED_ERRORS.contains(&problem.code), "{problem:?}");
         assert!(!problem.detail.is_empty());
     }
 }
 
-/// The next answer's status, and its body if it is a problem; nothing if what is left is no whole answer.
-fn first<'a>(rest: &mut &'a [u8]) -> Option<(u16, Option<&'a [u8]>)> {
+/// The status of the next response, and its body if it is a problem; `None` if no complete response
+/// is left.
+fn next_response<'a>(rest: &mut &'a [u8]) -> Option<(u16, Option<&'a [u8]>)> {
     if rest.is_empty() {
         return None;
     }
     let mut headers = [EMPTY_HEADER; 64];
     let mut response = Response::new(&mut headers);
-    let head = match response.parse(rest).expect("the daemon speaks HTTP") {
+    let head = match response.parse(rest).expect("the response is valid HTTP") {
         Status::Complete(head) => head,
         Status::Partial => return None,
     };
@@ -86,9 +88,9 @@ fn first<'a>(rest: &mut &'a [u8]) -> Option<(u16, Option<&'a [u8]>)> {
         let header = response.headers.iter().find(|header| header.name.eq_ignore_ascii_case(name))?;
         std::str::from_utf8(header.value).ok()
     };
-    // What hyper answers by itself (a head that is none, `100 Continue`) bears no version.
-    let ours = field(VERSION_HEADER).is_some();
-    assert!(ours || status == 100 || (400..=431).contains(&status), "{status} from nobody");
+    // Responses of hyper itself (an invalid head, `100 Continue`) have no version.
+    let is_ours = field(VERSION_HEADER).is_some();
+    assert!(is_ours || status == 100 || (400..=431).contains(&status), "{status} without a version");
     let length = field("content-length").and_then(|length| length.parse().ok()).unwrap_or(0);
     let problem = field("content-type") == Some("application/problem+json");
     if field("transfer-encoding").is_some() {
@@ -100,60 +102,60 @@ fn first<'a>(rest: &mut &'a [u8]) -> Option<(u16, Option<&'a [u8]>)> {
     Some((status, problem.then_some(body)))
 }
 
-/// Says all this, and hears everything that is answered.
+/// Sends the data, and returns everything that is received.
 fn exchange(socket: &PathBuf, data: &[u8]) -> Vec<u8> {
     let mut stream = UnixStream::connect(socket).expect("the daemon listens");
-    // Who hangs up on nonsense does not hear it to its end.
+    // An error means that the daemon closed the connection because of invalid data.
     let _ = stream.write_all(data);
-    stream.set_read_timeout(Some(QUIET)).expect("a socket");
-    let (mut answer, mut piece, mut said_all) = (Vec::new(), [0; 4096], false);
+    stream.set_read_timeout(Some(IDLE_TIMEOUT)).expect("a socket");
+    let (mut received, mut piece, mut is_closed) = (Vec::new(), [0; 4096], false);
     loop {
         match stream.read(&mut piece) {
-            Ok(0) => return answer,
-            Ok(length) => answer.extend_from_slice(&piece[..length]),
+            Ok(0) => return received,
+            Ok(length) => received.extend_from_slice(&piece[..length]),
             Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
-                if goes_on(&answer) {
-                    return answer;
+                if is_event_stream(&received) {
+                    return received;
                 }
-                assert!(!said_all, "the daemon neither answers nor hangs up");
-                said_all = true;
+                assert!(!is_closed, "the daemon neither responds nor closes the connection");
+                is_closed = true;
                 let _ = stream.shutdown(Shutdown::Write);
-                stream.set_read_timeout(Some(PATIENCE)).expect("a socket");
+                stream.set_read_timeout(Some(CLOSE_TIMEOUT)).expect("a socket");
             }
-            // It hung up with something unread.
-            Err(_) => return answer,
+            // The daemon closed the connection with unread data.
+            Err(_) => return received,
         }
     }
 }
 
-/// Whether the answer is the stream of events, which goes on for as long as somebody may be reading it. hyper takes
-/// a client that has said all for one that is gone, but sees that only when nothing lies unread before it.
-fn goes_on(answer: &[u8]) -> bool {
+/// Whether the response is the event stream, which does not end by itself. hyper ends it when the
+/// client closes its side, but detects that only if no unread data is left.
+fn is_event_stream(received: &[u8]) -> bool {
     const STREAM: &[u8] = b"text/event-stream";
-    answer.windows(STREAM.len()).any(|piece| piece == STREAM)
+    received.windows(STREAM.len()).any(|piece| piece == STREAM)
 }
 
-/// Removes what the daemon would leave, a few hundred bytes; it answers nobody from now on. libFuzzer ends
-/// its process without a word, and leaves them.
-pub fn clear_up() {
+/// Deletes the directory of the daemon, which does not respond afterwards. libFuzzer exits without
+/// calling this.
+pub fn delete_directory() {
     let dir = daemon_socket().parent().expect("a socket is in a directory");
-    fs::remove_dir_all(dir).expect("the directory is ours");
+    fs::remove_dir_all(dir).expect("the directory can be deleted");
 }
 
-/// The daemon, started at the first use, as long as this process lives.
+/// The socket of the daemon, which the first call starts. It runs until the process ends.
 fn daemon_socket() -> &'static PathBuf {
     static SOCKET: OnceLock<PathBuf> = OnceLock::new();
     SOCKET.get_or_init(|| {
         let dir = tempfile::Builder::new().prefix("authd-fuzz-").tempdir();
         let dir = dir.expect("a temporary directory").keep();
-        fs::set_permissions(&dir, fs::Permissions::from_mode(0o700)).expect("it is ours");
+        fs::set_permissions(&dir, fs::Permissions::from_mode(0o700)).expect("the mode can be set");
         let paths = Paths {
             socket: dir.join("authd.sock"),
             config: dir.join("authd.toml"),
             state_dir: dir.join("state"),
         };
         let socket = paths.socket.clone();
-        std::thread::spawn(|| live(paths));
+        std::thread::spawn(|| run_daemon(paths));
         while UnixStream::connect(&socket).is_err() {
             std::thread::yield_now();
         }
@@ -169,7 +171,7 @@ fn daemon_socket() -> &'static PathBuf {
     })
 }
 
-fn live(paths: Paths) {
+fn run_daemon(paths: Paths) {
     let config = Config::parse(
         r#"
         [provider]
@@ -187,23 +189,24 @@ fn live(paths: Paths) {
         "#,
     )
     .expect("a configuration");
-    // The log takes panics to itself; under libFuzzer a panic must end the process as before.
-    let ended = panic::take_hook();
+    // The telemetry replaces the panic hook. Under libFuzzer a panic must end the process as
+    // before.
+    let previous_hook = panic::take_hook();
     let telemetry = Telemetry::start(&config.log);
     panic::set_hook(Box::new(move |info| {
         PANICKED.store(true, Ordering::SeqCst);
-        ended(info);
+        previous_hook(info);
     }));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-    let ended = runtime.block_on(async {
-        // A Rust program does not end when it writes to somebody who has hung up. Under libFuzzer this is
-        // none, and a handler of any kind has the same effect.
+    let exit = runtime.block_on(async {
+        // Rust programs ignore SIGPIPE. The main function of libFuzzer does not, so a handler is
+        // needed.
         let _handled = signal(SignalKind::pipe()).expect("a handler");
-        // A reload is asked for by a signal only, which nobody sends.
+        // The path is used for a reload only, which needs a signal.
         let source = Source { path: paths.config.clone(), named: false };
         App::new(paths, source, config, telemetry).run(InheritedSockets::take(), |_| ()).await
     });
-    assert!(ended.is_ok_and(|exit| exit == authd::Exit::Requested), "the daemon ended by itself");
+    assert!(exit.is_ok_and(|exit| exit == authd::Exit::Requested), "the daemon exited by itself");
 }
 
 fn find(text: &[u8], part: &[u8]) -> Option<usize> {

@@ -1,25 +1,25 @@
-//! The short run: every target on its seeds and on some thousand changed ones, the same at every run.
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on says so by panicking")]
+//! The short run: every target on its seeds and on some thousand deterministic mutations.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::{fs, panic, path::Path};
 
 use authd_fuzz::{TARGETS, mutation};
 
-/// Runs a target on its seeds, and on this many changed ones.
+/// Runs a target on its seeds and on this many mutations.
 fn run(name: &str, times: usize) {
     let check = TARGETS.iter().find(|(target, _)| *target == name).unwrap().1;
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("seeds").join(name);
     let mut files: Vec<_> = fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path()).collect();
     files.sort();
     let seeds: Vec<Vec<u8>> = files.iter().map(|file| fs::read(file).unwrap()).collect();
-    let changed = mutation::mutations(&seeds, 0x5EED).take(times);
-    for input in seeds.iter().cloned().chain([vec![]]).chain(changed) {
-        let held = panic::catch_unwind(|| check(&input)).is_ok();
-        assert!(held, "{name} is broken by {:?}", String::from_utf8_lossy(&input));
+    let mutations = mutation::mutations(&seeds, 0x5EED).take(times);
+    for input in seeds.iter().cloned().chain([vec![]]).chain(mutations) {
+        let is_ok = panic::catch_unwind(|| check(&input)).is_ok();
+        assert!(is_ok, "{name} fails for {:?}", String::from_utf8_lossy(&input));
     }
-    // The one that leaves something behind.
+    // The only target that writes files.
     if name == "socket" {
-        authd_fuzz::socket::clear_up();
+        authd_fuzz::socket::delete_directory();
     }
 }
 
@@ -46,7 +46,7 @@ runs! {
 }
 
 #[test]
-fn every_target_is_run_here_and_by_libfuzzer() {
+fn every_target_runs_here_and_with_libfuzzer() {
     let targets = TARGETS.map(|(name, _)| name);
     assert_eq!(RUN, targets);
     let manifest = include_str!("../Cargo.toml").lines();

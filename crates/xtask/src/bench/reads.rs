@@ -25,11 +25,11 @@ pub(crate) async fn measure(binaries: &Binaries) -> anyhow::Result<Vec<Metric>> 
     let daemon = TestDaemon::start(TestDaemonConfig::new(&binaries.authd, &sandbox)).await;
     daemon.sign_in("default", "plus").await;
     let response = daemon.request("GET", PATH, &[], "").await;
-    let floor =
+    let baseline =
         Baseline::start(&binaries.baselines.join("baseline-axum"), &[response.body.len().to_string()])?;
     pin_process(daemon.pid().unwrap_or_default(), 0);
-    pin_process(floor.child.id(), 0);
-    let sockets = [daemon.socket(), floor.socket()];
+    pin_process(baseline.child.id(), 0);
+    let sockets = [daemon.socket(), baseline.socket()];
 
     let mut single = [Samples::default(), Samples::default()];
     let mut concurrent = [Samples::default(), Samples::default()];
