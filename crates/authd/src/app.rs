@@ -110,8 +110,8 @@ pub struct App {
     telemetry: Telemetry,
 }
 
-/// Checks that a daemon could start with this configuration. Reads the files that it names, and changes
-/// nothing.
+/// Checks that a daemon could start with this configuration. Reads the files that it names, and
+/// changes nothing.
 pub fn check(config: &Config) -> Result<(), StartError> {
     let Config { provider, client, network, .. } = config;
     match Endpoint::new(provider.clone(), client.clone(), network.clone()) {

@@ -1,5 +1,5 @@
-//! The configuration. Every key has a default, an unknown key is an error, and every value is validated
-//! before anything else happens. The reference is config/authd.toml.
+//! The configuration. Every key has a default, an unknown key is an error, and every value is
+//! validated before anything else happens. The reference is config/authd.toml.
 
 mod environment;
 mod load;

@@ -1,5 +1,5 @@
-//! Runs the configured commands and shows a notification when a user has to act: once for each change of a
-//! profile's state, never for a request.
+//! Runs the configured commands and shows a notification when a user has to act: once for each
+//! change of a profile's state, never for a request.
 
 use std::{collections::HashMap, process::Stdio, time::Duration};
 

@@ -1,5 +1,6 @@
-//! authd: the local daemon that owns OAuth logins, like ssh-agent for OAuth. The broker owns the logins; this
-//! crate gives it an HTTP API on a Unix socket, a callback server, a relay, a configuration and a process.
+//! authd: the local daemon that owns OAuth logins, like ssh-agent for OAuth. The broker owns the
+//! logins; this crate gives it an HTTP API on a Unix socket, a callback server, a relay, a
+//! configuration and a process.
 //!
 //! ```text
 //! app ─► http, callback, relay, hooks ─► platform, config, telemetry

@@ -53,8 +53,8 @@ fn start(args: Args) -> Result<Exit, StartError> {
     let hardening = authd::harden();
     let telemetry = Telemetry::start(&config.log);
     tracing::debug!(?hardening, "hardened");
-    // One thread serves all requests, because answers come from memory. The store has a thread of its own; files
-    // and name lookups use the blocking pool.
+    // One thread serves all requests, because answers come from memory. The store has a thread of
+    // its own; files and name lookups use the blocking pool.
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(16).build()?;
     let exit =

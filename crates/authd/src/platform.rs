@@ -1,5 +1,5 @@
-//! The operating system: process hardening, the socket and its lock, socket activation, the service manager,
-//! and limits on connections.
+//! The operating system: process hardening, the socket and its lock, socket activation, the service
+//! manager, and limits on connections.
 
 mod connection_limiter;
 mod hardening;

@@ -1,13 +1,16 @@
-//! The relay: forwards a client's request upstream with the profile's headers, and streams the response.
+//! The relay: forwards a client's request upstream with the profile's headers, and streams the
+//! response.
 
 mod error;
 mod forward;
 mod headers;
+mod observed_body;
 mod replay;
 mod upgrade;
 
 pub(crate) use self::{
     error::RelayError,
     forward::{Relay, Target},
+    observed_body::{BodyEvent, BodyObserver, ObservedBody},
     upgrade::UpgradeSlot,
 };

@@ -1,6 +1,6 @@
-//! The log, written to stderr; the service manager stores it. It never contains a secret: our secret types
-//! cannot be formatted, and messages of other crates below a warning are dropped whatever the filter says,
-//! because they can contain headers, bodies and URLs.
+//! The log, written to stderr; the service manager stores it. It never contains a secret: our
+//! secret types cannot be formatted, and messages of other crates below a warning are dropped
+//! whatever the filter says, because they can contain headers, bodies and URLs.
 
 use std::{
     env, io,
@@ -19,7 +19,8 @@ use tracing_subscriber::{
 
 use crate::config::{LogConfig, LogFormat};
 
-/// The crates that may log below a warning. An allow list, so that a new dependency changes nothing.
+/// The crates that may log below a warning. An allow list, so that a new dependency changes
+/// nothing.
 const OWN_CRATES: [&str; 5] = ["authd", "authd_api", "authd_broker", "authd_oauth", "authd_store"];
 
 /// The running log.
@@ -68,8 +69,8 @@ fn line_format(format: LogFormat, journal: bool) -> LineFormat {
     }
 }
 
-/// Whether stderr is the journal. systemd sets `JOURNAL_STREAM` to device and inode of the stream, because a
-/// program started by a service inherits the variable, but not always the stream.
+/// Whether stderr is the journal. systemd sets `JOURNAL_STREAM` to device and inode of the stream,
+/// because a program started by a service inherits the variable, but not always the stream.
 fn is_journal() -> bool {
     let Ok(journal) = env::var("JOURNAL_STREAM") else { return false };
     rustix::fs::fstat(io::stderr())
@@ -94,8 +95,8 @@ where
     (tracing_subscriber::registry().with(filter).with(own_crates_or_warnings()).with(lines), handle)
 }
 
-/// Parses the valid parts of a filter; without any, the level is `info`. `RUST_LOG` may be set for other
-/// programs, with a syntax that only they know.
+/// Parses the valid parts of a filter; without any, the level is `info`. `RUST_LOG` may be set for
+/// other programs, with a syntax that only they know.
 fn filter(requested: &str) -> Targets {
     let is_valid = |part: &&str| !part.trim().is_empty() && part.parse::<Targets>().is_ok();
     let parts: Vec<&str> = requested.split(',').filter(is_valid).collect();
@@ -103,8 +104,8 @@ fn filter(requested: &str) -> Targets {
     parsed.unwrap_or_else(|| Targets::new().with_default(LevelFilter::INFO))
 }
 
-/// The rule above all filters. It is a layer of its own because a longer directive could override one in a
-/// filter.
+/// The rule above all filters. It is a layer of its own because a longer directive could override
+/// one in a filter.
 fn own_crates_or_warnings() -> FilterFn {
     filter_fn(|metadata: &Metadata<'_>| *metadata.level() <= Level::WARN || is_own(metadata.target()))
 }

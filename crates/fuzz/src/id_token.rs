@@ -1,7 +1,8 @@
 //! Id tokens, and what is derived from their claims: the mode, and the headers of requests.
 
 use authd_oauth::{
-    ClientIdentity, Decision, IdToken, Mode, ModePreference, Routing, claims, headers, headers::HeaderInputs, plan,
+    ClientIdentity, Decision, IdToken, Mode, ModePreference, Routing, claims, headers, headers::HeaderInputs,
+    plan,
 };
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use http::HeaderValue;

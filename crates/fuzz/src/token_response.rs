@@ -62,7 +62,10 @@ fn check_success(body: &[u8]) {
 
 /// An invalid success does not end a login: it may come from a captive portal.
 fn check_invalid(failure: &ProviderError) {
-    assert!(matches!(failure, ProviderError::InvalidResponse { .. }) && !failure.is_permanent(), "{failure:?}");
+    assert!(
+        matches!(failure, ProviderError::InvalidResponse { .. }) && !failure.is_permanent(),
+        "{failure:?}"
+    );
     check_message(failure);
 }
 

@@ -48,8 +48,8 @@ impl Reload {
         (Self { source, telemetry, provider, callback, render_context, logins, requests }, settings)
     }
 
-    /// Reads the configuration again and applies what a running daemon can apply. An invalid file changes
-    /// nothing.
+    /// Reads the configuration again and applies what a running daemon can apply. An invalid file
+    /// changes nothing.
     pub(super) async fn run(&self) {
         notify_reloading();
         let source = self.source.clone();

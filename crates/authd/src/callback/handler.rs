@@ -4,7 +4,8 @@ use authd_broker::LinkTarget;
 
 /// Finishes logins for the callback server.
 pub(crate) trait CallbackHandler: Clone + Send + Sync + 'static {
-    /// Finishes the login that the query of a redirect belongs to. Must check `state` before any effect.
+    /// Finishes the login that the query of a redirect belongs to. Must check `state` before any
+    /// effect.
     fn handle(&self, query: &str) -> impl Future<Output = CallbackOutcome> + Send;
 
     /// Uses the link to an authorize URL with this token.

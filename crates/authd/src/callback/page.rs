@@ -1,5 +1,5 @@
-//! The pages for browsers: the signed-in user, or the error and its remedy. They contain no script and
-//! load nothing, and all variable text is escaped.
+//! The pages for browsers: the signed-in user, or the error and its remedy. They contain no script
+//! and load nothing, and all variable text is escaped.
 
 use std::sync::LazyLock;
 

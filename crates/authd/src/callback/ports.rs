@@ -1,4 +1,5 @@
-//! Binds the callback server's port: the first configured one that is free on both loopback addresses.
+//! Binds the callback server's port: the first configured one that is free on both loopback
+//! addresses.
 
 use std::{
     io,
@@ -18,7 +19,8 @@ pub(super) struct BoundPort {
     port: u16,
     /// Why it is not the first configured port.
     pub(super) fallback_reason: Option<BindError>,
-    /// Whether the service manager opened it. Such a port cannot be yielded: closing it here does not free it.
+    /// Whether the service manager opened it. Such a port cannot be yielded: closing it here does
+    /// not free it.
     pub(super) manager_owned: bool,
 }
 

@@ -1,4 +1,5 @@
-//! Checks and answers one request to the callback server. No part of a request appears in a response.
+//! Checks and answers one request to the callback server. No part of a request appears in a
+//! response.
 
 use std::sync::Arc;
 
@@ -36,7 +37,8 @@ impl RequestHandler {
         request: &Request<B>,
         handler: &impl CallbackHandler,
     ) -> PageResponse {
-        // A foreign page whose name resolves to loopback (DNS rebinding) sends its own name as Host.
+        // A foreign page whose name resolves to loopback (DNS rebinding) sends its own name as
+        // Host.
         if is_own_host(request, self.port) {
             self.route(request, handler).await
         } else {
@@ -70,7 +72,8 @@ impl RequestHandler {
                 follow_link(&handler.follow_link(&path[LINK_PATH.len()..]))
             }
             "/cancel" if is_probe => text(StatusCode::NO_CONTENT, ""),
-            // Any web page can make a browser send this. The programs that request the port are no browsers.
+            // Any web page can make a browser send this. The programs that request the port are no
+            // browsers.
             "/cancel" if is_browser(headers) => text(StatusCode::FORBIDDEN, "Not for browsers"),
             "/cancel" if handler.pending() > 0 => text(StatusCode::CONFLICT, "A sign-in is pending"),
             "/cancel" if !self.can_yield => text(StatusCode::CONFLICT, "This port is not yielded"),
@@ -83,8 +86,8 @@ impl RequestHandler {
     }
 }
 
-/// Whether `Host` is loopback, in one of its three spellings, with the port. A target in absolute form names
-/// the host, too (RFC 9112, section 3.2.2).
+/// Whether `Host` is loopback, in one of its three spellings, with the port. A target in absolute
+/// form names the host, too (RFC 9112, section 3.2.2).
 fn is_own_host<B>(request: &Request<B>, port: u16) -> bool {
     let is_own = |host: &str| {
         let host = host.to_ascii_lowercase();

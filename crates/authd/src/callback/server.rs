@@ -1,6 +1,6 @@
-//! The persistent callback server. It listens on both loopback addresses while the daemon runs. When
-//! another program requests its first port, it yields the port, moves to the next free one, and takes the
-//! first one back later. The logins handle the redirects.
+//! The persistent callback server. It listens on both loopback addresses while the daemon runs.
+//! When another program requests its first port, it yields the port, moves to the next free one,
+//! and takes the first one back later. The logins handle the redirects.
 
 use std::{convert::Infallible, pin::Pin, sync::Arc, time::Duration};
 
@@ -161,8 +161,8 @@ impl CallbackServer {
     ) -> ListenEnd {
         let Context { handler, connections, limiter, stop, .. } = context;
         let yield_requested = Arc::new(Notify::new());
-        // The Codex CLI requests only the first port. If all ports could be yielded, any program could keep
-        // browsers out with one request for each.
+        // The Codex CLI requests only the first port. If all ports could be yielded, any program
+        // could keep browsers out with one request for each.
         let can_yield = !bound.manager_owned && !bound.is_fallback();
         let requests =
             RequestHandler { port: bound.port(), can_yield, yield_requested: yield_requested.clone() };

@@ -1,4 +1,5 @@
-//! What the configuration takes from its environment: two variables, and the machine for the user agent.
+//! What the configuration takes from its environment: two variables, and the machine for the user
+//! agent.
 
 use std::env;
 

@@ -25,12 +25,13 @@ pub(super) const MAX_FILE: u64 = 1 << 20;
 pub struct Source {
     /// The file.
     pub path: PathBuf,
-    /// Whether the user named the file. If a named file does not exist, that is an error; otherwise all
-    /// defaults apply.
+    /// Whether the user named the file. If a named file does not exist, that is an error; otherwise
+    /// all defaults apply.
     pub named: bool,
 }
 
-/// A configuration that cannot be used. The message names the place, the fault and the allowed values.
+/// A configuration that cannot be used. The message names the place, the fault and the allowed
+/// values.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     /// The file cannot be read.

@@ -1,5 +1,5 @@
-//! The keys of the configuration file, one struct a section, each key with its type and default. `validate`
-//! checks the values.
+//! The keys of the configuration file, one struct a section, each key with its type and default.
+//! `validate` checks the values.
 
 use std::path::PathBuf;
 

@@ -44,16 +44,16 @@ pub struct Config {
 pub(crate) struct CallbackConfig {
     /// Its ports, in the order they are tried; 0 is any free one.
     pub(crate) ports: Vec<u16>,
-    /// How long its port is left to another program that asks for it.
+    /// How long the first port is yielded to another program.
     pub(crate) yield_for: Duration,
-    /// How long a person has for a login.
+    /// Lifetime of a browser login.
     pub(crate) login_lifetime: Duration,
 }
 
 /// Logins.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct LoginConfig {
-    /// The mode, when a login asks for none.
+    /// The mode of a login that requests none.
     pub(crate) mode: ModePreference,
     /// The workspaces that are accepted; empty for any.
     pub(crate) workspaces: Vec<String>,
@@ -122,7 +122,8 @@ pub(crate) struct HookConfig {
 }
 
 impl StoreConfig {
-    /// Logs a warning if another store than the configured one holds the credentials. The first write chose it.
+    /// Logs a warning if another store than the configured one holds the credentials. The first
+    /// write chose it.
     pub(crate) fn warn_if_other(&self, remembered: Option<authd_store::Kind>) {
         if let (Some(wanted), Some(held)) = (self.kind.kind(), remembered)
             && wanted != held

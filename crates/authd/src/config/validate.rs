@@ -1,5 +1,5 @@
-//! Validates the values of a configuration. A message names the key, the fault and the allowed values; a
-//! value that may contain a password, such as the proxy's, is not repeated.
+//! Validates the values of a configuration. A message names the key, the fault and the allowed
+//! values; a value that may contain a password, such as the proxy's, is not repeated.
 
 use std::{collections::BTreeSet, ops::RangeInclusive, path::PathBuf, time::Duration};
 

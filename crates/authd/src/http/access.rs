@@ -1,4 +1,5 @@
-//! The middleware of every route: checks the peer and the request's origin, and records the response.
+//! The middleware of every route: checks the peer and the request's origin, and records the
+//! response.
 
 use std::sync::Arc;
 
@@ -21,7 +22,8 @@ use super::{
 
 const REQUEST_ID: HeaderName = HeaderName::from_static(REQUEST_HEADER);
 
-/// Routes whose responses a shutdown may interrupt: they can last long, and the daemon saves nothing for them.
+/// Routes whose responses a shutdown may interrupt: they can last long, and the daemon saves
+/// nothing for them.
 const INTERRUPTIBLE: [&str; 4] = [route::RELAY, route::RELAY_BACKEND, route::DIAGNOSIS, route::EVENTS];
 
 /// Runs the handler of an allowed request.
@@ -53,8 +55,8 @@ pub(super) async fn check(
     response
 }
 
-/// Logs an error response. A client's own error is a debug line; a failure here or upstream is a warning
-/// with the request id that the response carries. A relayed response has no problem.
+/// Logs an error response. A client's own error is a debug line; a failure here or upstream is a
+/// warning with the request id that the response carries. A relayed response has no problem.
 fn log(id: u64, route: Option<&str>, status: StatusCode, problem: Option<&Problem>) {
     let (code, detail) = problem.map(|problem| (problem.code.as_str(), problem.detail.as_str())).unzip();
     let status = status.as_u16();
@@ -65,8 +67,8 @@ fn log(id: u64, route: Option<&str>, status: StatusCode, problem: Option<&Proble
     }
 }
 
-/// Why the request is not allowed. A web page can make a browser send a request to a Unix socket through
-/// a proxy, but it cannot make the browser omit `Origin` or send this socket's `Host`.
+/// Why the request is not allowed. A web page can make a browser send a request to a Unix socket
+/// through a proxy, but it cannot make the browser omit `Origin` or send this socket's `Host`.
 fn forbidden(peer: &Peer, request: &Request) -> Option<Problem> {
     let forbidden = |detail: &str| Some(Problem::new(ErrorCode::Forbidden, detail));
     if !peer.is_own() {

@@ -1,32 +1,24 @@
-//! Tracks whether a request's body is read to its end. After a response to a request with an unread body
-//! hyper closes the connection without saying so, and a client that keeps its connection would lose its
-//! next request. So the response says `Connection: close`.
+//! Tracks whether a request's body is read to its end. After a response to a request with an unread
+//! body hyper closes the connection without saying so, and a client that keeps its connection would
+//! lose its next request. So the response says `Connection: close`.
 
-use std::{
-    pin::Pin,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-    task::{Context, Poll, ready},
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
 };
 
-use axum::{
-    body::{Body, Bytes},
-    extract::Request,
-    response::Response,
-};
+use axum::{body::Body, extract::Request, response::Response};
 use http::{HeaderValue, header};
-use http_body::{Frame, SizeHint};
 use hyper::body::Incoming;
 
 use super::peer::Peer;
+use crate::relay::{BodyEvent, BodyObserver, ObservedBody};
 
 /// Whether a request's body has been read to its end. `None` for a request without a body.
 pub(super) struct BodyStatus(Option<Arc<AtomicBool>>);
 
-struct TrackedBody {
-    inner: Incoming,
+/// Tracks the upload of a body.
+struct UploadTracker {
     ended: Arc<AtomicBool>,
     peer: Arc<Peer>,
 }
@@ -40,7 +32,8 @@ impl BodyStatus {
         let ended = Arc::new(AtomicBool::new(false));
         let (tracked, peer) = (ended.clone(), peer.clone());
         peer.set_uploading(true);
-        (Self(Some(ended)), request.map(|inner| Body::new(TrackedBody { inner, ended: tracked, peer })))
+        let tracker = UploadTracker { ended: tracked, peer };
+        (Self(Some(ended)), request.map(|inner| Body::new(ObservedBody::new(inner, tracker))))
     }
 
     /// Adds `Connection: close` to the response if the body was not read to its end.
@@ -51,33 +44,16 @@ impl BodyStatus {
     }
 }
 
-impl http_body::Body for TrackedBody {
-    type Data = Bytes;
-    type Error = hyper::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        let frame = ready!(Pin::new(&mut self.inner).poll_frame(context));
-        // A body of known length ends with its last frame. Its reader may not poll again.
-        if frame.is_none() || self.inner.is_end_stream() {
+impl BodyObserver for UploadTracker {
+    fn observe(&mut self, event: BodyEvent<'_>) {
+        if matches!(event, BodyEvent::End) {
             self.ended.store(true, Ordering::Relaxed);
             self.peer.set_uploading(false);
         }
-        Poll::Ready(frame)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.inner.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.inner.size_hint()
     }
 }
 
-impl Drop for TrackedBody {
+impl Drop for UploadTracker {
     fn drop(&mut self) {
         self.peer.set_uploading(false);
     }

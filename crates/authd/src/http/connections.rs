@@ -2,19 +2,15 @@
 
 use std::{
     convert::Infallible,
-    pin::Pin,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
-    task::{Context, Poll},
     time::Duration,
 };
 
-use axum::{Router, body::Body, extract::Request, response::Response};
-use bytes::Bytes;
+use axum::{Router, extract::Request, response::Response};
 use http::header;
-use http_body::{Frame, SizeHint};
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
@@ -29,13 +25,14 @@ use tracing::{debug, warn};
 use super::{body_tracking::BodyStatus, extract::contains_any, peer::Peer};
 use crate::{
     platform::{ConnectionLimiter, ProcessLimiter, open_file_limit, socket_connections},
-    relay::UpgradeSlot,
+    relay::{BodyEvent, BodyObserver, ObservedBody, UpgradeSlot},
 };
 
 /// Longest head of a request, in bytes. The longest legitimate one holds a few tokens.
 const MAX_HEAD: usize = 64 << 10;
 
-/// How long a shutdown waits for a connection's first request, and for the rest of a request's head.
+/// How long a shutdown waits for a connection's first request, and for the rest of a request's
+/// head.
 const GRACE: Duration = Duration::from_millis(500);
 
 /// How long a shutdown waits for an interruptible response.
@@ -132,7 +129,7 @@ async fn connection(
             if response.headers().iter().any(closes) {
                 set_unread.store(true, Ordering::Relaxed);
             }
-            Ok::<_, Infallible>(response.map(|body| InFlightBody { body, _busy: busy }))
+            Ok::<_, Infallible>(response.map(|body| ObservedBody::new(body, busy)))
         }
     });
     let mut connection = http1::Builder::new()
@@ -147,7 +144,7 @@ async fn connection(
         ended = &mut connection => ended,
         () = peer.slot.evicted() => {
             debug!("idle connection closed to make room");
-            Pin::new(&mut connection).graceful_shutdown();
+            std::pin::Pin::new(&mut connection).graceful_shutdown();
             match finish(&mut connection, &peer, EVICTION_GRACE, &stop).await {
                 Some(ended) => ended,
                 None => return,
@@ -161,7 +158,7 @@ async fn connection(
                 () = first_request.notified() => {}
                 () = tokio::time::sleep(GRACE) => {}
             }
-            Pin::new(&mut connection).graceful_shutdown();
+            std::pin::Pin::new(&mut connection).graceful_shutdown();
             match finish(&mut connection, &peer, GRACE, &stop).await {
                 Some(ended) => ended,
                 None => return,
@@ -186,8 +183,9 @@ async fn connection(
     }
 }
 
-/// Waits for the end of a connection that shuts down: for a response in progress as long as it takes,
-/// unless a shutdown may interrupt it, else for `grace`. `None` if the connection has not ended by then.
+/// Waits for the end of a connection that shuts down: for a response in progress as long as it
+/// takes, unless a shutdown may interrupt it, else for `grace`. `None` if the connection has not
+/// ended by then.
 async fn finish<C: Future + Unpin>(
     connection: &mut C,
     peer: &Peer,
@@ -209,8 +207,8 @@ async fn finish<C: Future + Unpin>(
     }
 }
 
-/// Reads the rest of a request after its response, so that a client that reads the response only when it
-/// has sent everything receives it.
+/// Reads the rest of a request after its response, so that a client that reads the response only
+/// when it has sent everything receives it.
 async fn drain(stream: UnixStream) {
     let (mut rest, mut nowhere) = (stream.take(MAX_DRAIN), tokio::io::sink());
     drop(tokio::time::timeout(DRAIN_DEADLINE, tokio::io::copy(&mut rest, &mut nowhere)).await);
@@ -232,28 +230,7 @@ impl Drop for Busy {
     }
 }
 
-/// The body of a response, which is in progress until its last frame is sent.
-struct InFlightBody {
-    body: Body,
-    _busy: Busy,
-}
-
-impl http_body::Body for InFlightBody {
-    type Data = Bytes;
-    type Error = axum::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
-        Pin::new(&mut self.body).poll_frame(context)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
-    }
+/// Keeps the connection busy until the last frame of a response is sent.
+impl BodyObserver for Busy {
+    fn observe(&mut self, _: BodyEvent<'_>) {}
 }

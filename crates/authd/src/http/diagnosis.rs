@@ -1,5 +1,5 @@
-//! `GET /v1/diagnosis`: checks everything that a sign-in or a credential depends on, and names a remedy
-//! for each problem. It spends no token and changes nothing.
+//! `GET /v1/diagnosis`: checks everything that a sign-in or a credential depends on, and names a
+//! remedy for each problem. It spends no token and changes nothing.
 
 use std::time::Duration;
 
@@ -47,8 +47,8 @@ fn store(state: &AppState) -> Finding {
     }
 }
 
-/// The callback server. `owner` names the program that listens on a port. It is called only if the system
-/// reported the port as used: a port can also be reserved.
+/// The callback server. `owner` names the program that listens on a port. It is called only if the
+/// system reported the port as used: a port can also be reserved.
 fn callback(server: &CallbackServerState, owner: impl Fn(u16) -> Option<String>) -> Finding {
     let reason = || match (server.taken, &server.detail) {
         (Some(port), _) => {

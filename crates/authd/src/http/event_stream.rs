@@ -1,5 +1,5 @@
-//! `GET /v1/events`: server-sent events, first the current state, then every change. An event is rendered
-//! when the client reads it, so a stream holds only its position.
+//! `GET /v1/events`: server-sent events, first the current state, then every change. An event is
+//! rendered when the client reads it, so a stream holds only its position.
 
 use std::{convert::Infallible, ops::Bound, sync::Arc};
 
@@ -143,8 +143,8 @@ impl EventStream {
     }
 }
 
-/// A login without its URLs and its code. They act for a user, and only the client that started the login
-/// may have them.
+/// A login without its URLs and its code. They act for a user, and only the client that started the
+/// login may have them.
 fn event_of_login(login: LoginSnapshot) -> Bytes {
     let login = convert::login(login, now());
     event("login", &Login { authorize_url: None, open_url: None, user_code: None, ..login })

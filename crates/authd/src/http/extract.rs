@@ -13,14 +13,15 @@ use serde::de::DeserializeOwned;
 
 use super::respond::ApiError;
 
-/// Longest body of a request that is not relayed, in bytes. The largest legitimate one is a pasted URL.
+/// Longest body of a request that is not relayed, in bytes. The largest legitimate one is a pasted
+/// URL.
 const MAX_BODY: usize = 1 << 20;
 
 /// Longest time that such a body may take to arrive.
 const BODY_DEADLINE: Duration = Duration::from_secs(10);
 
-/// Whether the headers contain one of these names. Comparing the few names of a request is faster than
-/// hashing each one that is looked for.
+/// Whether the headers contain one of these names. Comparing the few names of a request is faster
+/// than hashing each one that is looked for.
 pub(super) fn contains_any(headers: &HeaderMap, names: &[HeaderName]) -> bool {
     headers.keys().any(|name| names.contains(name))
 }
@@ -49,8 +50,8 @@ impl<T: DeserializeOwned, S: Sync> FromRequest<S> for Json<T> {
 /// Longest quotation of a field's name, in characters. All names of the API are shorter.
 const LONGEST_QUOTATION: usize = 64;
 
-/// Describes an error without serde's message, which quotes the invalid value: it may be a secret in the
-/// wrong field. Only a field's name is taken from the message.
+/// Describes an error without serde's message, which quotes the invalid value: it may be a secret
+/// in the wrong field. Only a field's name is taken from the message.
 fn describe_json_error(error: &serde_json::Error) -> String {
     let (line, column, message) = (error.line(), error.column(), error.to_string());
     let field_error = message

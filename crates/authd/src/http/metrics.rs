@@ -21,7 +21,8 @@ use prometheus_client::{
     registry::{Registry, Unit},
 };
 
-/// Bucket bounds of the store's latencies, in seconds: from a file's latency to the longest wait of a client.
+/// Bucket bounds of the store's latencies, in seconds: from a file's latency to the longest wait of
+/// a client.
 const STORE_BUCKETS: [f64; 9] = [0.0001, 0.0004, 0.0016, 0.0064, 0.0256, 0.1024, 0.4096, 1.6384, 6.5536];
 
 /// The media type of the text.

@@ -6,8 +6,8 @@ use tokio::net::UnixStream;
 
 use crate::platform::{Permit, ProcessLimiter, Slot, peer_is_own, peer_pid};
 
-/// The client of one connection, and the state of its current request. A connection has one request at a
-/// time.
+/// The client of one connection, and the state of its current request. A connection has one request
+/// at a time.
 pub(super) struct Peer {
     pid: Option<i32>,
     own: bool,
@@ -59,8 +59,9 @@ impl Peer {
         self.interruptible.store(interruptible, Ordering::Relaxed);
     }
 
-    /// Whether a shutdown may interrupt the connection. It must not interrupt a refresh, a code exchange or
-    /// a save: they start once the request has arrived, and the response reports their result.
+    /// Whether a shutdown may interrupt the connection. It must not interrupt a refresh, a code
+    /// exchange or a save: they start once the request has arrived, and the response reports their
+    /// result.
     pub(super) fn is_interruptible(&self) -> bool {
         self.interruptible.load(Ordering::Relaxed) || self.uploading.load(Ordering::Relaxed)
     }

@@ -1,4 +1,5 @@
-//! The state of the handlers, and what most of them need first: the profile of a path, and its credential.
+//! The state of the handlers, and what most of them need first: the profile of a path, and its
+//! credential.
 
 use std::{sync::Arc, time::Duration};
 
@@ -59,7 +60,8 @@ pub(super) struct ResolvedProfile {
 }
 
 impl AppState {
-    /// The profiles once their names are known. The problem is the reason why the store cannot be listed.
+    /// The profiles once their names are known. The problem is the reason why the store cannot be
+    /// listed.
     pub(super) async fn registry(&self) -> Result<Arc<RegistrySnapshot>, Problem> {
         let snapshot = self.broker.registry.snapshot();
         if matches!(snapshot.names, Names::Known) {
@@ -96,8 +98,8 @@ impl AppState {
         unread(&handle.view()).map_or(Ok(()), Err)
     }
 
-    /// The snapshot of a profile with a usable credential. With `min_ttl`, the credential lasts that long.
-    /// Without it, the current credential is served until it expires.
+    /// The snapshot of a profile with a usable credential. With `min_ttl`, the credential lasts
+    /// that long. Without it, the current credential is served until it expires.
     pub(super) async fn get_or_refresh(
         &self,
         profile: &ResolvedProfile,

@@ -1,5 +1,6 @@
-//! RequestSettings on open connections: what one client process may hold, and what all clients of a listener may hold
-//! together. When a listener is full, a new connection takes the place of the one that has been idle longest.
+//! RequestSettings on open connections: what one client process may hold, and what all clients of a
+//! listener may hold together. When a listener is full, a new connection takes the place of the one
+//! that has been idle longest.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -17,7 +18,8 @@ const RESERVED: usize = 48;
 /// The least and the most connections on the socket, whatever the limit on descriptors is.
 const SOCKET: (usize, usize) = (8, 1 << 16);
 
-/// How many connections the socket may hold: at most half of the descriptors that this process may have open.
+/// How many connections the socket may hold: at most half of the descriptors that this process may
+/// have open.
 pub(crate) fn socket_connections(descriptors: usize) -> usize {
     let (least, most) = SOCKET;
     (descriptors / 2).min(descriptors.saturating_sub(RESERVED)).clamp(least, most)
@@ -43,8 +45,8 @@ struct Connections {
     changed: Notify,
 }
 
-/// The place of one connection; given back when dropped. A connection is idle while no request of it is being
-/// answered, also before its first request.
+/// The place of one connection; given back when dropped. A connection is idle while no request of
+/// it is being answered, also before its first request.
 pub(crate) struct Slot {
     id: u64,
     state: Arc<SlotState>,
@@ -72,8 +74,8 @@ impl ConnectionLimiter {
         }))
     }
 
-    /// A place for a connection that was accepted. Returns once there is room, for which the connections that have
-    /// been idle longest are evicted. Only one task may wait at a time.
+    /// A place for a connection that was accepted. Returns once there is room, for which the
+    /// connections that have been idle longest are evicted. Only one task may wait at a time.
     pub(crate) async fn admit(&self) -> Slot {
         let slot = self.0.clone().slot();
         self.0.waiting.store(true, Ordering::SeqCst);
@@ -86,8 +88,8 @@ impl ConnectionLimiter {
         slot
     }
 
-    /// Evicts the connection that has been idle longest, and returns when a connection has closed. If none is idle,
-    /// that may take long.
+    /// Evicts the connection that has been idle longest, and returns when a connection has closed.
+    /// If none is idle, that may take long.
     pub(crate) async fn close_one(&self) {
         self.0.evict(1);
         self.0.changed.notified().await;
@@ -137,7 +139,8 @@ impl SlotState {
 }
 
 impl Slot {
-    /// A request of this connection is being answered from now on. If the connection was evicted, it no longer is.
+    /// A request of this connection is being answered from now on. If the connection was evicted,
+    /// it no longer is.
     pub(crate) fn set_busy(&self) {
         self.state.idle_since.store(BUSY, Ordering::SeqCst);
         if self.state.evicted.swap(false, Ordering::SeqCst) {

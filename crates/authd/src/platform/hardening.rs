@@ -1,10 +1,11 @@
-//! Protects the secrets of this process: no core dump, no debugger of the same user, private files by
-//! default, and no swap where the system allows enough locked memory. The service unit does the rest.
+//! Protects the secrets of this process: no core dump, no debugger of the same user, private files
+//! by default, and no swap where the system allows enough locked memory. The service unit does the
+//! rest.
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// Smallest limit on locked memory, in bytes, with which memory is locked. Every mapping counts against the
-/// limit in full, even if it is only reserved, and exceeding the limit ends the daemon.
+/// Smallest limit on locked memory, in bytes, with which memory is locked. Every mapping counts
+/// against the limit in full, even if it is only reserved, and exceeding the limit ends the daemon.
 #[cfg(target_os = "linux")]
 const MIN_LOCK_LIMIT: u64 = 512 << 20;
 

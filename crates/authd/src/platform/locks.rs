@@ -1,5 +1,5 @@
-//! The lock that makes a daemon the only one on its socket. The kernel releases it when the process ends. The
-//! store locks the state directory ([`authd_store::StateDir`]).
+//! The lock that makes a daemon the only one on its socket. The kernel releases it when the process
+//! ends. The store locks the state directory ([`authd_store::StateDir`]).
 
 use std::{
     fs::{File, TryLockError},

@@ -37,8 +37,8 @@ pub enum SocketError {
 }
 
 impl Socket {
-    /// Listens on `path`, or on an inherited socket. The owner of the lock may remove an existing socket,
-    /// because its daemon has ended.
+    /// Listens on `path`, or on an inherited socket. The owner of the lock may remove an existing
+    /// socket, because its daemon has ended.
     pub(crate) fn open(
         path: &Path,
         inherited: Option<StdListener>,

@@ -1,4 +1,5 @@
-//! Sockets that the service manager has opened (`sd_listen_fds`): the API socket and the callback's ports.
+//! Sockets that the service manager has opened (`sd_listen_fds`): the API socket and the callback's
+//! ports.
 
 use std::{net::TcpListener, os::unix::net::UnixListener};
 

@@ -1,5 +1,5 @@
-//! Notifies the service manager (`sd_notify`): readiness, status and watchdog. Without a service manager
-//! nothing is sent. On systems without sd_notify the status line goes to the log.
+//! Notifies the service manager (`sd_notify`): readiness, status and watchdog. Without a service
+//! manager nothing is sent. On systems without sd_notify the status line goes to the log.
 
 #[cfg(target_os = "linux")]
 use sd_notify::NotifyState;
@@ -80,8 +80,8 @@ pub(crate) fn watchdog_timeout() -> Option<Duration> {
     None
 }
 
-/// Feeds the watchdog while the event loop runs and the store's thread is alive. A locked keychain or an
-/// unreachable provider does not stop it: a restart would not help.
+/// Feeds the watchdog while the event loop runs and the store's thread is alive. A locked keychain
+/// or an unreachable provider does not stop it: a restart would not help.
 pub(crate) async fn feed_watchdog(timeout: Duration, store: Store, stop: CancellationToken) {
     let mut logged = false;
     loop {

@@ -18,6 +18,7 @@ pub(crate) enum RelayError {
     PathOutsideBaseUrl,
     /// The profile is in API-key mode, which has no ChatGPT backend.
     NoBackend,
-    /// The upstream rejected the credential, and the refresh showed that the user must sign in again.
+    /// The upstream rejected the credential, and the refresh showed that the user must sign in
+    /// again.
     NoCredential(Arc<ProfileSnapshot>),
 }

@@ -1,5 +1,5 @@
-//! Forwards a request with the profile's headers, and returns the response as it arrives. Bodies are
-//! streamed; only a short request body is kept, for the retry after a 401.
+//! Forwards a request with the profile's headers, and returns the response as it arrives. Bodies
+//! are streamed; only a short request body is kept, for the retry after a 401.
 
 use std::{sync::Arc, time::Duration};
 
@@ -39,8 +39,9 @@ impl Relay {
         Ok(Self { upstream: Upstream::new(network)? })
     }
 
-    /// Forwards a request and returns the response. If the upstream accepts a WebSocket that the client
-    /// requests, the connection becomes a tunnel. After a 401, `refresh` replaces the credential.
+    /// Forwards a request and returns the response. If the upstream accepts a WebSocket that the
+    /// client requests, the connection becomes a tunnel. After a 401, `refresh` replaces the
+    /// credential.
     pub(crate) async fn forward(
         &self,
         target: Target,
@@ -62,8 +63,8 @@ impl Relay {
         }
     }
 
-    /// The upstream's response. After a 401 the credential is refreshed once, and the request is sent once
-    /// more if its whole body was recorded.
+    /// The upstream's response. After a 401 the credential is refreshed once, and the request is
+    /// sent once more if its whole body was recorded.
     async fn exchange(
         &self,
         target: Target,
@@ -80,7 +81,8 @@ impl Relay {
         let has_length = headers.contains_key(header::CONTENT_LENGTH);
         let has_body = has_length || !http_body::Body::is_end_stream(&body);
         if has_body && !has_length {
-            // hyper sends a GET without a body of unknown length unless the header says that it is chunked.
+            // hyper sends a GET without a body of unknown length unless the header says that it is
+            // chunked.
             headers.insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
         }
         let recording = Recording::new(&headers);
@@ -102,7 +104,8 @@ impl Relay {
         if is_same_grant && refreshed.credential.generation == generation {
             return Ok(response);
         }
-        // An upstream may reject a request before it has read the body. The rest arrived during the refresh.
+        // An upstream may reject a request before it has read the body. The rest arrived during the
+        // refresh.
         let body = if has_body { recording.take_complete().map(Body::from) } else { Some(Body::empty()) };
         let Some(body) = body else {
             response.extensions_mut().insert(RenewedGeneration(refreshed.credential.generation));
@@ -162,8 +165,8 @@ fn is_dot_segment(segment: &str) -> bool {
     strip_dot(segment).is_some_and(|rest| rest.is_empty() || strip_dot(rest).is_some_and(str::is_empty))
 }
 
-/// The generation of the credential that replaced the rejected one, for a response whose request could not
-/// be sent again.
+/// The generation of the credential that replaced the rejected one, for a response whose request
+/// could not be sent again.
 #[derive(Clone, Copy)]
 struct RenewedGeneration(u64);
 

@@ -3,8 +3,8 @@
 
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 
-/// The only protocol that a connection may switch to. Others, such as `h2c`, belong to one hop, and a client
-/// that requests an upgrade must work without it.
+/// The only protocol that a connection may switch to. Others, such as `h2c`, belong to one hop, and
+/// a client that requests an upgrade must work without it.
 pub(super) const WEBSOCKET: HeaderValue = HeaderValue::from_static("websocket");
 
 /// The headers of one hop. `Trailer` is not among them: trailers are forwarded.
@@ -33,8 +33,8 @@ pub(super) fn name_websocket(headers: &HeaderMap) -> bool {
         && listed(headers, &header::UPGRADE).any(|protocol| protocol.eq_ignore_ascii_case("websocket"))
 }
 
-/// The headers of a request to the upstream: without those of the hop, the client's own credential, and
-/// `Host`.
+/// The headers of a request to the upstream: without those of the hop, the client's own credential,
+/// and `Host`.
 pub(super) fn forwarded(mut headers: HeaderMap, websocket: bool) -> HeaderMap {
     // `trailers` takes no weight (RFC 9110, section 10.1.4).
     let takes_trailers = listed(&headers, &header::TE).any(|coding| coding.eq_ignore_ascii_case("trailers"));
@@ -48,8 +48,8 @@ pub(super) fn forwarded(mut headers: HeaderMap, websocket: bool) -> HeaderMap {
     headers
 }
 
-/// The headers of a response to the client: without those of the hop and without cookies, because all
-/// upstreams share the host `authd`. Caches must not store it.
+/// The headers of a response to the client: without those of the hop and without cookies, because
+/// all upstreams share the host `authd`. Caches must not store it.
 pub(super) fn returned(mut headers: HeaderMap, websocket: bool) -> HeaderMap {
     strip(&mut headers, &[header::SET_COOKIE, SET_COOKIE2]);
     headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
@@ -64,8 +64,8 @@ fn set_upgrade(headers: &mut HeaderMap) {
     headers.insert(header::UPGRADE, WEBSOCKET);
 }
 
-/// Removes the headers of the hop, the daemon's own, and `others`. Comparing the few names of a message is
-/// faster than hashing every name that could be there.
+/// Removes the headers of the hop, the daemon's own, and `others`. Comparing the few names of a
+/// message is faster than hashing every name that could be there.
 fn strip(headers: &mut HeaderMap, others: &[HeaderName]) {
     let named: Vec<HeaderName> =
         listed(headers, &header::CONNECTION).filter_map(|name| name.parse().ok()).collect();

@@ -1,15 +1,12 @@
 //! Records a request's body while it is sent, for a retry after a 401.
 
-use std::{
-    pin::Pin,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    task::{Context, Poll, ready},
-};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use axum::body::Body;
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, header};
-use http_body::{Frame, SizeHint};
+
+use super::observed_body::{BodyEvent, BodyObserver, ObservedBody};
 
 /// Longest body that is recorded, in bytes. A prompt with a few images fits.
 const LONGEST: usize = 8 << 20;
@@ -27,7 +24,7 @@ impl Recording {
 
     /// Records the body while it is read.
     pub(super) fn record(&self, body: Body) -> RecordedBody {
-        RecordedBody { inner: body, replay: self.0.clone() }
+        ObservedBody::new(body, Recorder(self.0.clone()))
     }
 
     /// Takes the recorded body, if it is complete.
@@ -46,12 +43,11 @@ fn lock(replay: &Mutex<Replay>) -> MutexGuard<'_, Replay> {
 }
 
 /// The part of a body that was read.
-struct Replay {
-    /// A copy of its bytes: a frame would keep alive the whole buffer that it was read into. `None` once
-    /// the body is too long, has trailers or has failed.
+pub(super) struct Replay {
+    /// A copy of its bytes: a frame would keep alive the whole buffer that it was read into. `None`
+    /// once the body is too long, has trailers or has failed.
     bytes: Option<BytesMut>,
-    /// The length that was length. SignedInUser sends a body of known length stops there, and never sees its
-    /// end.
+    /// The length that `Content-Length` announces.
     length: Option<usize>,
     ended: bool,
     failed: bool,
@@ -91,40 +87,19 @@ impl Replay {
 }
 
 /// A body that is recorded while it is read.
-pub(super) struct RecordedBody {
-    inner: Body,
-    replay: Arc<Mutex<Replay>>,
-}
+pub(super) type RecordedBody = ObservedBody<Body, Recorder>;
 
-impl http_body::Body for RecordedBody {
-    type Data = Bytes;
-    type Error = axum::Error;
+pub(super) struct Recorder(Arc<Mutex<Replay>>);
 
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
-        let frame = ready!(Pin::new(&mut self.inner).poll_frame(context));
-        match &frame {
-            Some(Ok(frame)) => {
-                let mut replay = lock(&self.replay);
-                match frame.data_ref() {
-                    Some(data) => replay.push(data),
-                    None => replay.add_trailers(),
-                }
-            }
-            Some(Err(_)) => lock(&self.replay).fail(),
-            None => lock(&self.replay).end(),
+impl BodyObserver for Recorder {
+    fn observe(&mut self, event: BodyEvent<'_>) {
+        let mut replay = lock(&self.0);
+        match event {
+            BodyEvent::Data(data) => replay.push(data),
+            BodyEvent::Trailers => replay.add_trailers(),
+            BodyEvent::Error => replay.fail(),
+            BodyEvent::End => replay.end(),
         }
-        Poll::Ready(frame)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.inner.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.inner.size_hint()
     }
 }
 

@@ -1,9 +1,9 @@
 //! WebSockets: after a 101 the bytes of the client and the upstream are copied in both directions,
 //! unparsed. A slow reader on one side blocks the writer on the other.
 //!
-//! The task that serves the client's connection runs the tunnel, so that the tunnel counts as a connection
-//! of its process and ends with the daemon. The handler puts the upstream's end into the [`UpgradeSlot`],
-//! from which that task takes it when the 101 was sent.
+//! The task that serves the client's connection runs the tunnel, so that the tunnel counts as a
+//! connection of its process and ends with the daemon. The handler puts the upstream's end into the
+//! [`UpgradeSlot`], from which that task takes it when the 101 was sent.
 
 use std::{
     io,
@@ -129,9 +129,9 @@ async fn copy_until_end(mut from: impl AsyncRead + Unpin, mut to: impl AsyncWrit
     let _ = to.shutdown().await;
 }
 
-/// Returns when the other end of this socket is closed, whether or not anybody reads. SignedInUser has only said all
-/// that he has to say still listens, and is there. It takes a descriptor of its own: to wait for the next
-/// change is to forget what there was, which would keep others waiting on a descriptor that they share.
+/// Returns when the other end of this socket is closed, even if nothing is read from it. A peer
+/// that has closed only its writing side counts as open. The descriptor must be a duplicate:
+/// clearing its readiness would block other waiters on a shared one.
 async fn hung_up(socket: io::Result<OwnedFd>) {
     // Only the writable side shows whether the peer is open.
     #[expect(deprecated, reason = "its successor is unsafe for descriptors that are not owned; this one is")]

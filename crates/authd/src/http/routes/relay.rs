@@ -18,8 +18,8 @@ use crate::http::{
 };
 use crate::relay::Target;
 
-/// Refuses CONNECT, which asks for a tunnel to another host, and TRACE, whose response would contain the
-/// credential (RFC 9110, sections 9.3.6 and 9.3.8).
+/// Refuses CONNECT, which asks for a tunnel to another host, and TRACE, whose response would
+/// contain the credential (RFC 9110, sections 9.3.6 and 9.3.8).
 pub(super) async fn refuse(method: Method) -> Response {
     let detail = format!("the relay does not forward {method}");
     let mut response = ApiError(Problem::new(ErrorCode::MethodNotAllowed, detail)).into_response();
