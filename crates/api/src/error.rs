@@ -8,7 +8,7 @@ use crate::ProfileName;
 
 /// The kind of failure. Programs may branch on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum ErrorCode {
     /// The request is invalid: correct it before you send it again.
@@ -55,7 +55,6 @@ pub enum ErrorCode {
     Internal,
     /// A code that this version of the client does not know.
     #[serde(other)]
-    #[cfg_attr(feature = "schema", schemars(skip))]
     Unknown,
 }
 
@@ -135,7 +134,7 @@ impl ErrorCode {
 
 /// The body of every response of status 400 and above (RFC 9457).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Problem {
     /// `urn:authd:problem:{code}`.
     #[serde(rename = "type")]

@@ -53,8 +53,6 @@ mod client;
 mod error;
 mod message;
 mod name;
-#[cfg(feature = "schema")]
-pub mod openapi;
 mod paths;
 pub mod route;
 

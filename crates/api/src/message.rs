@@ -20,24 +20,26 @@ mod login;
 
 /// The response to `GET /v1/status`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Status {
     /// The daemon's version.
     pub version: String,
     /// The daemon's process id.
     pub pid: u32,
     /// When the daemon started.
-    #[cfg_attr(feature = "schema", schemars(with = "crate::openapi::Moment"))]
+    #[cfg_attr(feature = "openapi", schema(value_type = String, format = DateTime))]
     pub started_at: Timestamp,
     /// The callback server that browsers return to.
     pub callback: CallbackStatus,
     /// The credential store.
     pub store: StoreStatus,
     /// The number of profiles; `null` while the store cannot be listed.
+    #[cfg_attr(feature = "openapi", schema(required))]
     pub profiles: Option<usize>,
     /// The number of logins that wait for the user.
     pub pending_logins: usize,
     /// The default profile.
+    #[cfg_attr(feature = "openapi", schema(required))]
     pub default_profile: Option<ProfileName>,
     /// The model that the configuration selects for questions. Clients use it if the user selects
     /// none.
@@ -47,7 +49,7 @@ pub struct Status {
 
 /// The state of the callback server.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct CallbackStatus {
     /// Whether the server accepts browsers.
     pub state: CallbackState,
@@ -60,7 +62,7 @@ pub struct CallbackStatus {
 
 /// Whether the callback server listens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum CallbackState {
     /// The server listens.
@@ -71,15 +73,15 @@ pub enum CallbackState {
     Unavailable,
     /// A state that this version of the client does not know.
     #[serde(other)]
-    #[cfg_attr(feature = "schema", schemars(skip))]
     Unknown,
 }
 
 /// The state of the credential store.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct StoreStatus {
     /// The kind of store in use; `null` until one works.
+    #[cfg_attr(feature = "openapi", schema(required))]
     pub kind: Option<StoreKind>,
     /// Whether the store works.
     pub state: StoreState,
@@ -90,7 +92,7 @@ pub struct StoreStatus {
 
 /// The kinds of store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum StoreKind {
     /// The operating system's keychain.
@@ -101,13 +103,12 @@ pub enum StoreKind {
     Memory,
     /// A kind that this version of the client does not know.
     #[serde(other)]
-    #[cfg_attr(feature = "schema", schemars(skip))]
     Unknown,
 }
 
 /// Whether the store works.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum StoreState {
     /// The store works.
@@ -118,13 +119,12 @@ pub enum StoreState {
     Unavailable,
     /// A state that this version of the client does not know.
     #[serde(other)]
-    #[cfg_attr(feature = "schema", schemars(skip))]
     Unknown,
 }
 
 /// The kind of credential that a profile uses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum Mode {
     /// Access token and `chatgpt-account-id`, for the ChatGPT backend.
@@ -134,15 +134,15 @@ pub enum Mode {
     ApiKey,
     /// A mode that this version of the client does not know.
     #[serde(other)]
-    #[cfg_attr(feature = "schema", schemars(skip))]
     Unknown,
 }
 
 /// The response to `GET /v1/profiles`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Profiles {
     /// The default profile.
+    #[cfg_attr(feature = "openapi", schema(required))]
     pub default: Option<ProfileName>,
     /// All profiles, sorted by name.
     pub profiles: Vec<Profile>,
@@ -150,7 +150,7 @@ pub struct Profiles {
 
 /// A signed-in identity. Contains no secret.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Profile {
     /// The profile's name.
     pub name: ProfileName,
@@ -159,37 +159,45 @@ pub struct Profile {
     /// Whether the profile can be used.
     pub state: ProfileState,
     /// The kind of credential that the profile uses.
+    #[cfg_attr(feature = "openapi", schema(required))]
     pub mode: Option<Mode>,
     /// Why the profile uses this kind.
+    #[cfg_attr(feature = "openapi", schema(required))]
     pub mode_reason: Option<String>,
     /// The user's email address.
+    #[cfg_attr(feature = "openapi", schema(required))]
     pub email: Option<String>,
     /// The plan, as the provider names it.
+    #[cfg_attr(feature = "openapi", schema(required))]
     pub plan: Option<String>,
     /// The workspace's account id.
+    #[cfg_attr(feature = "openapi", schema(required))]
     pub account_id: Option<String>,
     /// The API organisation's id.
+    #[cfg_attr(feature = "openapi", schema(required))]
     pub organization_id: Option<String>,
     /// The API project's id.
+    #[cfg_attr(feature = "openapi", schema(required))]
     pub project_id: Option<String>,
     /// Increases with every change of the credential.
     pub generation: u64,
     /// When the credential expires; `null` for an API key.
-    #[cfg_attr(feature = "schema", schemars(with = "Option<crate::openapi::Moment>"))]
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<String>, format = DateTime, required))]
     pub expires_at: Option<Timestamp>,
     /// When the next refresh is due.
-    #[cfg_attr(feature = "schema", schemars(with = "Option<crate::openapi::Moment>"))]
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<String>, format = DateTime, required))]
     pub refresh_at: Option<Timestamp>,
     /// When the last refresh or login succeeded.
-    #[cfg_attr(feature = "schema", schemars(with = "Option<crate::openapi::Moment>"))]
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<String>, format = DateTime, required))]
     pub last_refresh: Option<Timestamp>,
     /// The last error, while it still applies.
+    #[cfg_attr(feature = "openapi", schema(required))]
     pub last_error: Option<Problem>,
 }
 
 /// Whether a profile can be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum ProfileState {
     /// The daemon serves the credential from memory.
@@ -206,19 +214,16 @@ pub enum ProfileState {
     Unread,
     /// A state that this version of the client does not know.
     #[serde(other)]
-    #[cfg_attr(feature = "schema", schemars(skip))]
     Unknown,
 }
 
 /// The body of `PATCH /v1/profiles/{profile}`, with at least one field.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
-#[cfg_attr(feature = "schema", schemars(transform = crate::openapi::one_at_least))]
 pub struct ProfilePatch {
     /// `true` makes the profile the default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[cfg_attr(feature = "schema", schemars(with = "Option<crate::openapi::True>"))]
     pub default: Option<bool>,
     /// The profile's new name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -227,17 +232,17 @@ pub struct ProfilePatch {
 
 /// The body of `PUT /v1/profiles/{profile}/api-key`.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct ApiKeyBody {
     /// The key: printable ASCII without spaces. Surrounding whitespace is removed.
-    #[cfg_attr(feature = "schema", schemars(regex(pattern = r"^\s*[!-~]+\s*$")))]
+    #[cfg_attr(feature = "openapi", schema(pattern = r"^\s*[!-~]+\s*$"))]
     pub api_key: String,
 }
 
 /// The body of `POST /v1/profiles/{profile}/refresh`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct RefreshBody {
     /// The generation that an upstream server rejected with 401. The daemon refreshes only if it is
@@ -252,7 +257,7 @@ pub struct RefreshBody {
 
 /// The headers of a request to the provider. No other response contains a secret.
 #[derive(Clone, PartialEq, Serialize, Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Headers {
     /// The profile.
     pub profile: ProfileName,
@@ -269,9 +274,10 @@ pub struct Headers {
     /// The grant's random id, generated at sign-in. Together with the generation it identifies the
     /// credential.
     #[serde(default)]
+    #[cfg_attr(feature = "openapi", schema(required, default = ""))]
     pub grant_id: String,
     /// When the credential expires; `null` for an API key.
-    #[cfg_attr(feature = "schema", schemars(with = "Option<crate::openapi::Moment>"))]
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<String>, format = DateTime, required))]
     pub expires_at: Option<Timestamp>,
 }
 

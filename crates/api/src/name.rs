@@ -9,6 +9,11 @@ use serde::{Deserialize, Serialize};
 /// It needs no escaping in a file name, a URL path or a shell word. Clones share the text.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[cfg_attr(
+    feature = "openapi",
+    schema(description = "A profile's name.", value_type = String, pattern = "^[a-z0-9][a-z0-9._-]{0,63}$")
+)]
 pub struct ProfileName(Arc<str>);
 
 /// The text is not a valid profile name. The message describes valid names.

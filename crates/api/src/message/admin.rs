@@ -9,7 +9,7 @@ use crate::{ErrorCode, ProfileName};
 
 /// The response to `GET /v1/diagnosis`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Diagnosis {
     /// The findings of all checks.
     pub findings: Vec<Finding>,
@@ -17,7 +17,7 @@ pub struct Diagnosis {
 
 /// The result of one check.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Finding {
     /// What was checked: `store`, `callback`, a host, a profile …
     pub check: String,
@@ -26,14 +26,16 @@ pub struct Finding {
     /// The details.
     pub detail: String,
     /// What the user can do.
+    #[cfg_attr(feature = "openapi", schema(required))]
     pub remedy: Option<String>,
     /// The error code of requests that fail for this reason.
+    #[cfg_attr(feature = "openapi", schema(required))]
     pub code: Option<ErrorCode>,
 }
 
 /// Whether the checked thing works.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum FindingState {
     /// It works.
@@ -44,7 +46,6 @@ pub enum FindingState {
     Failed,
     /// A state that this version of the client does not know.
     #[serde(other)]
-    #[cfg_attr(feature = "schema", schemars(skip))]
     Unknown,
 }
 
@@ -58,21 +59,22 @@ impl Finding {
 
 /// The body of `POST /v1/store/migrate`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct MigrateBody {
     /// The target store: `keychain` or `file`.
-    #[cfg_attr(feature = "schema", schemars(with = "crate::openapi::Lasting"))]
+    #[cfg_attr(feature = "openapi", schema(value_type = String))]
     pub to: StoreKind,
 }
 
 /// The result of a store migration.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Migrated {
     /// The number of moved records: profiles and pending logins.
     pub records: usize,
     /// Why the old store still holds its copies, if it does. The daemon deletes them later.
+    #[cfg_attr(feature = "openapi", schema(required))]
     pub left_behind: Option<String>,
     /// The store in use now.
     pub store: StoreStatus,
@@ -80,14 +82,14 @@ pub struct Migrated {
 
 /// The body of `POST /v1/import`: imports another program's login.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct ImportBody {
     /// The other program.
     pub source: Program,
     /// The absolute path of its login file. The default is the program's own location.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[cfg_attr(feature = "schema", schemars(with = "Option<crate::openapi::RootedPath>"))]
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<String>, pattern = "^/"))]
     pub path: Option<PathBuf>,
     /// The profile to create; `default` if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -97,20 +99,20 @@ pub struct ImportBody {
 /// The body of `POST /v1/profiles/{profile}/export`: exports the login to another program and
 /// deletes the profile.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct ExportBody {
     /// The other program.
     pub target: Program,
     /// The absolute path of its login file. The default is the program's own location.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[cfg_attr(feature = "schema", schemars(with = "Option<crate::openapi::RootedPath>"))]
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<String>, pattern = "^/"))]
     pub path: Option<PathBuf>,
 }
 
 /// A program whose login files authd can read and write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Program {
     /// The Codex CLI.
@@ -119,22 +121,23 @@ pub enum Program {
 
 /// The body of `PUT` and `DELETE /v1/profiles/{profile}/codex`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct CodexBody {
     /// The absolute path of the Codex home. The default is `~/.codex`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[cfg_attr(feature = "schema", schemars(with = "Option<crate::openapi::RootedPath>"))]
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<String>, pattern = "^/"))]
     pub home: Option<PathBuf>,
 }
 
 /// A login file of another program.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct LoginFile {
     /// The profile.
     pub profile: ProfileName,
     /// The file.
+    #[cfg_attr(feature = "openapi", schema(value_type = String))]
     pub path: PathBuf,
     /// What happened to the file when authd stopped managing it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -143,7 +146,7 @@ pub struct LoginFile {
 
 /// What happened to a login file when authd stopped managing it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum LoginFileOutcome {
     /// The previous login was restored.
@@ -154,6 +157,5 @@ pub enum LoginFileOutcome {
     LeftAlone,
     /// An outcome that this version of the client does not know.
     #[serde(other)]
-    #[cfg_attr(feature = "schema", schemars(skip))]
     Unknown,
 }

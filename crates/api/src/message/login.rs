@@ -10,7 +10,7 @@ use crate::{Problem, ProfileName};
 
 /// The body of `POST /v1/logins`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct LoginBody {
     /// The profile to sign in; `default` if absent.
@@ -18,25 +18,29 @@ pub struct LoginBody {
     pub profile: Option<ProfileName>,
     /// How the user signs in.
     #[serde(default)]
+    #[cfg_attr(feature = "openapi", schema(default = Flow::default))]
     pub flow: Flow,
     /// The kind of credential.
     #[serde(default)]
+    #[cfg_attr(feature = "openapi", schema(default = ModePreference::default))]
     pub mode: ModePreference,
     /// The only workspace (account id) to accept.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub workspace: Option<String>,
     /// Whether the login may replace another user's profile of this name.
     #[serde(default)]
+    #[cfg_attr(feature = "openapi", schema(default = false))]
     pub replace: bool,
     /// Whether the client submits the redirect URL itself. Then the callback server need not
     /// listen.
     #[serde(default)]
+    #[cfg_attr(feature = "openapi", schema(default = false))]
     pub paste: bool,
 }
 
 /// How the user signs in.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Flow {
     /// In a browser that returns to the callback server (authorization code with PKCE).
@@ -48,7 +52,7 @@ pub enum Flow {
 
 /// The kind of credential that a login creates.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum ModePreference {
     /// Depends on the plan.
@@ -63,7 +67,7 @@ pub enum ModePreference {
 
 /// The body of `POST /v1/logins/{id}/callback`.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct CallbackBody {
     /// The redirect URL from the browser's address bar, or only its code and state.
@@ -79,7 +83,7 @@ impl fmt::Debug for CallbackBody {
 
 /// One login attempt.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Login {
     /// The login's id, `lg_…`. It is not a secret.
     pub id: String,
@@ -106,20 +110,22 @@ pub struct Login {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub user_code: Option<String>,
     /// When the login started.
-    #[cfg_attr(feature = "schema", schemars(with = "crate::openapi::Moment"))]
+    #[cfg_attr(feature = "openapi", schema(value_type = String, format = DateTime))]
     pub created_at: Timestamp,
     /// When the login expires.
-    #[cfg_attr(feature = "schema", schemars(with = "crate::openapi::Moment"))]
+    #[cfg_attr(feature = "openapi", schema(value_type = String, format = DateTime))]
     pub expires_at: Timestamp,
     /// Why the login failed.
+    #[cfg_attr(feature = "openapi", schema(required))]
     pub error: Option<Problem>,
     /// The signed-in profile.
+    #[cfg_attr(feature = "openapi", schema(required))]
     pub result: Option<Profile>,
 }
 
 /// The progress of a login.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum LoginState {
     /// The login waits for the user.
@@ -136,7 +142,6 @@ pub enum LoginState {
     Cancelled,
     /// A state that this version of the client does not know.
     #[serde(other)]
-    #[cfg_attr(feature = "schema", schemars(skip))]
     Unknown,
 }
 

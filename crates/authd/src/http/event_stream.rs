@@ -47,6 +47,19 @@ enum Next {
     Login(Option<LoginOrder>),
 }
 
+/// Events: the current state, then every change
+///
+/// The stream starts with the current state, including recently ended logins. It then sends every
+/// change until the client disconnects or the daemon stops. The events are `store`, `callback`,
+/// `profile` and `login`, each with the message of that name as its data (a login without its URLs
+/// and its code), and `profile_gone` with `{"name"}`.
+#[cfg_attr(test, utoipa::path(
+    get, path = authd_api::route::EVENTS, operation_id = "events", tag = "daemon",
+    responses((status = 200, description = "Server-sent events; never a secret.", headers(("cache-control")),
+        content_type = "text/event-stream",
+        example = "event: store\ndata: {\"kind\":\"keychain\",\"state\":\"ready\"}\n\n\
+            event: profile_gone\ndata: {\"name\":\"work\"}\n\n")),
+))]
 pub(super) async fn events(
     State(state): State<Arc<AppState>>,
     Extension(peer): Extension<Arc<Peer>>,

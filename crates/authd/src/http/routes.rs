@@ -3,6 +3,8 @@
 mod codex;
 mod credentials;
 mod logins;
+#[cfg(test)]
+mod openapi;
 mod profiles;
 mod relay;
 mod status;

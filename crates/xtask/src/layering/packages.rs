@@ -40,7 +40,7 @@ pub(super) const OWNERS: &[(&str, &[&str])] = &[
     ("reqwest", &["authd-oauth"]),
     ("rustls", &["authd-oauth"]),
     ("rustls-platform-verifier", &["authd-oauth"]),
-    ("schemars", &["authd-api"]),
+    ("utoipa", &["authd-api"]),
     ("sd-notify", &["authd"]),
     ("sha2", &["authd", "authd-broker", "authd-oauth", "authd-sandbox"]),
     ("tar", &["xtask"]),

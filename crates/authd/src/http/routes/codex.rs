@@ -5,6 +5,10 @@ use authd_broker::CodexHomeError;
 use axum::{extract::State, response::Response};
 use http::StatusCode;
 
+#[cfg(test)]
+use super::openapi::responses::{
+    BodyErrors, ChangedProfile, CredentialErrors, LoginFileResponse, ProfileErrors, StoreErrors,
+};
 use crate::http::{
     extract::{Json, PathParam, profile_name},
     problem,
@@ -12,6 +16,12 @@ use crate::http::{
     state::{ResolvedProfile, SharedState},
 };
 
+/// Import another program's login
+#[cfg_attr(test, utoipa::path(
+    post, path = authd_api::route::IMPORT, operation_id = "import", tag = "sharing",
+    request_body = ImportBody,
+    responses(ChangedProfile, BodyErrors, CredentialErrors, StoreErrors),
+))]
 pub(super) async fn import(
     State(state): SharedState,
     Json(ImportBody { source: Program::Codex, path, profile }): Json<ImportBody>,
@@ -21,6 +31,14 @@ pub(super) async fn import(
     Ok(json(StatusCode::OK, &state.profile_message(&name)?))
 }
 
+/// Move a login to another program
+///
+/// A login that the file already holds is never overwritten: that is a conflict.
+#[cfg_attr(test, utoipa::path(
+    post, path = authd_api::route::EXPORT, operation_id = "export", tag = "sharing",
+    request_body = ExportBody,
+    responses(LoginFileResponse, BodyErrors, ProfileErrors, CredentialErrors, StoreErrors),
+))]
 pub(super) async fn export(
     State(state): SharedState,
     PathParam(param): PathParam<String>,
@@ -31,6 +49,12 @@ pub(super) async fn export(
     Ok(json(StatusCode::OK, &LoginFile { profile: name, path, outcome: None }))
 }
 
+/// Keep a Codex home supplied with access tokens
+#[cfg_attr(test, utoipa::path(
+    put, path = authd_api::route::CODEX, operation_id = "install_codex", tag = "sharing",
+    request_body = CodexBody,
+    responses(LoginFileResponse, BodyErrors, ProfileErrors, CredentialErrors, StoreErrors),
+))]
 pub(super) async fn install(
     State(state): SharedState,
     PathParam(param): PathParam<String>,
@@ -41,7 +65,15 @@ pub(super) async fn install(
     Ok(json(StatusCode::OK, &LoginFile { profile: name, path, outcome: None }))
 }
 
-/// The home determines the profile, which may not exist any more.
+/// Restore the previous login of a Codex home
+///
+/// The home alone determines what is restored: the profile in the path need not exist any more. A
+/// login that a user made there meanwhile is left as it is, and `outcome` says so.
+#[cfg_attr(test, utoipa::path(
+    delete, path = authd_api::route::CODEX, operation_id = "uninstall_codex", tag = "sharing",
+    request_body = CodexBody,
+    responses(LoginFileResponse, BodyErrors, StoreErrors),
+))]
 pub(super) async fn uninstall(
     State(state): SharedState,
     PathParam(param): PathParam<String>,

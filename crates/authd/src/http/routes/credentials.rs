@@ -13,6 +13,8 @@ use axum::{
 use http::{HeaderValue, StatusCode, header};
 use serde::Deserialize;
 
+#[cfg(test)]
+use super::openapi::responses::{BodyErrors, ChangedProfile, CredentialErrors, ProfileErrors, StoreErrors};
 use crate::http::{
     extract::{IfNoneMatch, Json, PathParam, QueryParams, profile_name},
     problem,
@@ -21,11 +23,31 @@ use crate::http::{
 };
 
 #[derive(Deserialize)]
+#[cfg_attr(test, derive(utoipa::IntoParams), into_params(parameter_in = Query))]
 #[serde(deny_unknown_fields)]
 pub(super) struct HeadersQuery {
+    /// Seconds for which the headers must stay valid. If the credential cannot be refreshed to
+    /// that, the problem that prevents it is the response. A value beyond the lifetime that the
+    /// provider issues is met as well as the refresh schedule allows. Without a value the
+    /// configuration's applies, and a token that cannot be renewed is served until it expires.
+    #[cfg_attr(test, param(example = 300))]
     min_ttl: Option<u64>,
 }
 
+/// Ready headers
+///
+/// From memory, after a refresh if one is needed.
+#[cfg_attr(test, utoipa::path(
+    get, path = authd_api::route::HEADERS, operation_id = "headers", tag = "credentials",
+    params(HeadersQuery, ("If-None-Match" = Option<String>, Header, example = json!(super::openapi::ETAG),
+        description = "The `ETag` of the client's headers: 304 if they have not changed.")),
+    responses(
+        (status = 200, description = "The headers. A client that gets 401 with them requests a refresh.",
+            body = authd_api::Headers, headers(("cache-control"), ("etag"))),
+        (status = 304, description = "The headers have not changed.", headers(("cache-control"), ("etag"))),
+        ProfileErrors, CredentialErrors, StoreErrors,
+    ),
+))]
 pub(super) async fn headers(
     State(state): SharedState,
     PathParam(param): PathParam<String>,
@@ -46,6 +68,15 @@ pub(super) async fn headers(
     Ok(no_store(response))
 }
 
+/// Refresh now
+///
+/// A client that got 401 names the generation it used, and the grant. If there is a newer
+/// generation already, nothing is refreshed.
+#[cfg_attr(test, utoipa::path(
+    post, path = authd_api::route::REFRESH, operation_id = "refresh", tag = "credentials",
+    request_body = RefreshBody,
+    responses(ChangedProfile, BodyErrors, ProfileErrors, CredentialErrors, StoreErrors),
+))]
 pub(super) async fn refresh(
     State(state): SharedState,
     PathParam(param): PathParam<String>,
@@ -61,6 +92,14 @@ pub(super) async fn refresh(
     }
 }
 
+/// Set a profile's API key
+///
+/// Creates the profile if it does not exist.
+#[cfg_attr(test, utoipa::path(
+    put, path = authd_api::route::API_KEY, operation_id = "own_key", tag = "profiles",
+    request_body = ApiKeyBody,
+    responses(ChangedProfile, BodyErrors, StoreErrors),
+))]
 pub(super) async fn put_api_key(
     State(state): SharedState,
     PathParam(param): PathParam<String>,

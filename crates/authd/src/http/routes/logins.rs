@@ -8,6 +8,8 @@ use axum::{extract::State, response::Response};
 use http::{HeaderValue, StatusCode, header};
 use serde::Deserialize;
 
+#[cfg(test)]
+use super::openapi::responses::{BodyErrors, ConflictErrors, LoginErrors, LoginResponse, StartErrors};
 use crate::http::{
     convert,
     extract::{Json, PathParam, QueryParams},
@@ -19,6 +21,20 @@ use crate::http::{
 /// Longest long poll, in seconds.
 const LONGEST_WAIT: u64 = 60;
 
+/// Start a login
+///
+/// A browser login has an `authorize_url`. It also has an `open_url`, which redirects there once,
+/// if the callback server listens and `paste` is not set. A device login has a `verification_url`
+/// and a `user_code`. At most 256 logins are pending at once. Beyond that the error is
+/// `too_many_requests`, and `Retry-After` says when the first of them expires.
+#[cfg_attr(test, utoipa::path(
+    post, path = route::LOGINS, operation_id = "start_login", tag = "logins", request_body = LoginBody,
+    responses(
+        (status = 201, description = "The login, pending.", body = authd_api::Login,
+            headers(("location"), ("cache-control"))),
+        BodyErrors, StartErrors,
+    ),
+))]
 pub(super) async fn start(
     State(state): SharedState,
     Json(body): Json<LoginBody>,
@@ -34,12 +50,20 @@ pub(super) async fn start(
 }
 
 #[derive(Deserialize)]
+#[cfg_attr(test, derive(utoipa::IntoParams), into_params(parameter_in = Query))]
 #[serde(deny_unknown_fields)]
 pub(super) struct WaitQuery {
+    /// Seconds to wait for a change of its state; more than 60 count as 60.
     #[serde(default)]
+    #[cfg_attr(test, param(default = 0, example = 1))]
     wait: u64,
 }
 
+/// A login, or its next state
+#[cfg_attr(test, utoipa::path(
+    get, path = route::LOGIN, operation_id = "login", tag = "logins", params(WaitQuery),
+    responses(LoginResponse, LoginErrors),
+))]
 pub(super) async fn get(
     State(state): SharedState,
     PathParam(id): PathParam<String>,
@@ -50,6 +74,13 @@ pub(super) async fn get(
     respond(logins.wait(&id, Duration::from_secs(wait.min(LONGEST_WAIT))).await)
 }
 
+/// Finish a login with its redirect URL
+///
+/// For a browser on another machine.
+#[cfg_attr(test, utoipa::path(
+    post, path = route::LOGIN_CALLBACK, operation_id = "paste", tag = "logins", request_body = CallbackBody,
+    responses(LoginResponse, BodyErrors, LoginErrors, ConflictErrors),
+))]
 pub(super) async fn callback(
     State(state): SharedState,
     PathParam(id): PathParam<String>,
@@ -60,6 +91,13 @@ pub(super) async fn callback(
     respond(logins.finish_with_pasted(&id, &url).await)
 }
 
+/// Cancel a login
+///
+/// A login whose code is being exchanged is not interrupted.
+#[cfg_attr(test, utoipa::path(
+    delete, path = route::LOGIN, operation_id = "cancel_login", tag = "logins",
+    responses((status = 204, description = "Done."), LoginErrors),
+))]
 pub(super) async fn cancel(
     State(state): SharedState,
     PathParam(id): PathParam<String>,

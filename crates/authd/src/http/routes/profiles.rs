@@ -6,6 +6,10 @@ use axum::{extract::State, response::Response};
 use http::StatusCode;
 use serde::Deserialize;
 
+#[cfg(test)]
+use super::openapi::responses::{
+    BodyErrors, ChangedProfile, LoginRequiredErrors, ProfileErrors, ProviderErrors, StoreErrors,
+};
 use crate::http::{
     convert,
     extract::{Json, PathParam, QueryParams},
@@ -14,6 +18,11 @@ use crate::http::{
     state::{ResolvedProfile, SharedState},
 };
 
+/// All profiles
+#[cfg_attr(test, utoipa::path(
+    get, path = authd_api::route::PROFILES, operation_id = "profiles", tag = "profiles",
+    responses((status = 200, description = "All of them, by name.", body = Profiles)),
+))]
 pub(super) async fn list(State(state): SharedState) -> Result<Response, ApiError> {
     let registry = state.registry().await?;
     let now = now();
@@ -22,6 +31,11 @@ pub(super) async fn list(State(state): SharedState) -> Result<Response, ApiError
     Ok(json(StatusCode::OK, &Profiles { default: registry.default.clone(), profiles }))
 }
 
+/// One profile
+#[cfg_attr(test, utoipa::path(
+    get, path = authd_api::route::PROFILE, operation_id = "profile", tag = "profiles",
+    responses((status = 200, description = "The profile.", body = authd_api::Profile), ProfileErrors),
+))]
 pub(super) async fn get(
     State(state): SharedState,
     PathParam(param): PathParam<String>,
@@ -30,6 +44,12 @@ pub(super) async fn get(
     Ok(json(StatusCode::OK, &state.profile_message(&name)?))
 }
 
+/// Rename a profile, or make it the default
+#[cfg_attr(test, utoipa::path(
+    patch, path = authd_api::route::PROFILE, operation_id = "patch_profile", tag = "profiles",
+    request_body = ProfilePatch,
+    responses(ChangedProfile, BodyErrors, ProfileErrors, StoreErrors),
+))]
 pub(super) async fn patch(
     State(state): SharedState,
     PathParam(param): PathParam<String>,
@@ -61,12 +81,25 @@ pub(super) async fn patch(
 }
 
 #[derive(Deserialize)]
+#[cfg_attr(test, derive(utoipa::IntoParams), into_params(parameter_in = Query))]
 #[serde(deny_unknown_fields)]
 pub(super) struct DeleteQuery {
+    /// Whether to revoke the login at the provider first. If the revocation fails, or the record
+    /// cannot be read, the profile stays.
     #[serde(default)]
+    #[cfg_attr(test, param(default = false, example = true))]
     revoke: bool,
 }
 
+/// Sign out
+#[cfg_attr(test, utoipa::path(
+    delete, path = authd_api::route::PROFILE, operation_id = "sign_out", tag = "profiles",
+    params(DeleteQuery),
+    responses(
+        (status = 204, description = "Done."),
+        ProfileErrors, StoreErrors, ProviderErrors, LoginRequiredErrors,
+    ),
+))]
 pub(super) async fn delete(
     State(state): SharedState,
     PathParam(param): PathParam<String>,

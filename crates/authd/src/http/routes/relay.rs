@@ -10,6 +10,8 @@ use axum::{
 };
 use http::{HeaderValue, Method, header};
 
+#[cfg(test)]
+use super::openapi::responses::{CredentialErrors, ProfileErrors, StoreErrors, UpstreamResponse};
 use crate::http::{
     extract::PathParam,
     problem,
@@ -28,6 +30,16 @@ pub(super) async fn refuse(method: Method) -> Response {
     response
 }
 
+/// Relay to the profile's base URL
+///
+/// Forwards any method, header, query and body. The client's own `Authorization` is replaced by the
+/// profile's headers. After a 401 the credential is refreshed once, and the request sent again if
+/// its body is still buffered. The response is streamed.
+#[cfg_attr(test, utoipa::path(
+    method(get, put, post, delete, options, head, patch),
+    path = authd_api::route::RELAY, operation_id = "relay", tag = "credentials",
+    responses(UpstreamResponse, ProfileErrors, CredentialErrors, StoreErrors),
+))]
 pub(super) async fn to_model(
     state: SharedState,
     path: PathParam<(String, String)>,
@@ -36,6 +48,14 @@ pub(super) async fn to_model(
     relay(state, path, Target::Model, request).await
 }
 
+/// Relay to the ChatGPT backend
+///
+/// The same as the relay to the profile's base URL, with another target.
+#[cfg_attr(test, utoipa::path(
+    method(get, put, post, delete, options, head, patch),
+    path = authd_api::route::RELAY_BACKEND, operation_id = "relay_backend", tag = "credentials",
+    responses(UpstreamResponse, ProfileErrors, CredentialErrors, StoreErrors),
+))]
 pub(super) async fn to_backend(
     state: SharedState,
     path: PathParam<(String, String)>,

@@ -4,6 +4,8 @@ use authd_api::{ErrorCode, MigrateBody, Migrated, Problem, StoreKind};
 use axum::{extract::State, response::Response};
 use http::StatusCode;
 
+#[cfg(test)]
+use super::openapi::responses::{BodyErrors, StoreErrors};
 use crate::http::{
     convert,
     extract::Json,
@@ -12,6 +14,14 @@ use crate::http::{
     state::SharedState,
 };
 
+/// Move everything to another store
+///
+/// Nothing is deleted before its copy was read back.
+#[cfg_attr(test, utoipa::path(
+    post, path = authd_api::route::STORE_MIGRATE, operation_id = "migrate_store", tag = "store",
+    request_body = MigrateBody,
+    responses((status = 200, description = "The result.", body = Migrated), BodyErrors, StoreErrors),
+))]
 pub(super) async fn migrate(
     State(state): SharedState,
     Json(MigrateBody { to }): Json<MigrateBody>,
@@ -34,6 +44,11 @@ pub(super) async fn migrate(
     Ok(json(StatusCode::OK, &message))
 }
 
+/// Encrypt everything with a new key
+#[cfg_attr(test, utoipa::path(
+    post, path = authd_api::route::STORE_REKEY, operation_id = "rekey_store", tag = "store",
+    responses((status = 200, description = "The store.", body = authd_api::StoreStatus), StoreErrors),
+))]
 pub(super) async fn rekey(State(state): SharedState) -> Result<Response, ApiError> {
     state.broker.registry.rekey().await.map_err(|error| problem::migration(&error))?;
     Ok(json(StatusCode::OK, &convert::store(state.store.borrow().clone())))

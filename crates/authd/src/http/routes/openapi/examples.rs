@@ -1,0 +1,62 @@
+//! Examples of the messages.
+
+use authd_api::{
+    ApiKeyBody, CallbackBody, CodexBody, Diagnosis, ExportBody, Headers, ImportBody, Login, LoginBody,
+    LoginFile, MigrateBody, Migrated, Profile, ProfilePatch, Profiles, RefreshBody, Status, StoreStatus,
+};
+use serde_json::{Value, json};
+
+/// The example of a message. Reading it into its type and writing it again checks it.
+pub(super) fn example(name: &str) -> Value {
+    macro_rules! examples {
+        ($($message:ident: $example:tt;)*) => {
+            match name {
+                $(stringify!($message) => {
+                    let message: $message = serde_json::from_value(json!($example)).unwrap();
+                    serde_json::to_value(message).unwrap()
+                })*
+                _ => panic!("no example of {name}"),
+            }
+        };
+    }
+    examples! {
+        Status: {"version": "0.1.0", "pid": 4711, "started_at": "2026-11-23T14:00:00Z",
+            "callback": {"state": "listening", "addresses": ["127.0.0.1:1455", "[::1]:1455"]},
+            "profiles": 1, "pending_logins": 0, "default_profile": "work", "store": example("StoreStatus")};
+        Diagnosis: {"findings": [
+            {"check": "store", "state": "ok", "detail": "keychain"},
+            {"check": "callback", "state": "failed", "detail": "port 1455 is held by process 4242 (codex)",
+                "remedy": "free the port, or sign in with --paste or --device",
+                "code": "callback_unavailable"}]};
+        LoginBody: {"profile": "work", "flow": "browser", "mode": "auto"};
+        Login: {"id": "lg_4fJ2cQ8xTz1uVw0K", "profile": "work", "flow": "browser", "state": "pending",
+            "authorize_url": "https://auth.openai.com/oauth/authorize?response_type=code&state=xyz",
+            "open_url": "http://localhost:1455/go/Rk9vYmFyYmF6cXV4",
+            "redirect_uri": "http://localhost:1455/auth/callback",
+            "created_at": "2026-11-23T14:00:00Z", "expires_at": "2026-11-23T14:10:00Z"};
+        CallbackBody: {"url": "http://localhost:1455/auth/callback?code=abc&state=xyz"};
+        Profiles: {"default": "work", "profiles": [example("Profile")]};
+        Profile: {"name": "work", "default": true, "state": "ready", "mode": "chatgpt",
+            "mode_reason": "plan plus is personal", "email": "user@example.com", "plan": "plus",
+            "account_id": "bc3618e3-489d-4d49-9362-1561dc53ba53", "generation": 7,
+            "expires_at": "2026-11-23T15:00:00Z", "refresh_at": "2026-11-23T14:55:00Z",
+            "last_refresh": "2026-11-23T14:00:00Z"};
+        ProfilePatch: {"default": true};
+        ApiKeyBody: {"api_key": "a-key-of-your-own"};
+        Headers: {"profile": "work", "mode": "chatgpt",
+            "base_url": "https://chatgpt.com/backend-api/codex",
+            "responses_url": "https://chatgpt.com/backend-api/codex/responses",
+            "headers": [["Authorization", "Bearer an-access-token"],
+                ["chatgpt-account-id", "bc3618e3-489d-4d49-9362-1561dc53ba53"],
+                ["version", "0.34.0"], ["originator", "codex_cli_rs"]],
+            "generation": 7, "grant_id": "Zq3bV1x0QzGm5T2e", "expires_at": "2026-11-23T15:00:00Z"};
+        RefreshBody: {"rejected_generation": 7, "grant_id": "Zq3bV1x0QzGm5T2e"};
+        ImportBody: {"source": "codex", "profile": "work"};
+        ExportBody: {"target": "codex"};
+        CodexBody: {"home": "/home/user/.codex"};
+        LoginFile: {"profile": "work", "path": "/home/user/.codex/auth.json"};
+        MigrateBody: {"to": "file"};
+        Migrated: {"records": 2, "store": example("StoreStatus")};
+        StoreStatus: {"kind": "keychain", "state": "ready"};
+    }
+}
