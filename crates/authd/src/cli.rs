@@ -80,36 +80,36 @@ impl CliAction {
 mod tests {
     use super::*;
 
-    fn asked(line: &str) -> Result<CliAction, String> {
+    fn parse(line: &str) -> Result<CliAction, String> {
         CliAction::parse(line.split_whitespace().map(OsString::from)).map_err(|error| error.to_string())
     }
 
     #[test]
-    fn a_command_line_is_understood_or_refused() {
+    fn a_command_line_is_parsed_or_refused() {
         let args = Args { config: Some("c.toml".into()), socket: Some("/s".into()), check_config: true };
-        assert_eq!(asked("--config c.toml --check-config --socket=/s"), Ok(CliAction::Run(args)));
-        assert_eq!(asked(""), Ok(CliAction::Run(Args::default())));
-        assert_eq!((asked("--socket s -h"), asked("-V")), (Ok(CliAction::Help), Ok(CliAction::Version)));
-        for (line, why) in [
+        assert_eq!(parse("--config c.toml --check-config --socket=/s"), Ok(CliAction::Run(args)));
+        assert_eq!(parse(""), Ok(CliAction::Run(Args::default())));
+        assert_eq!((parse("--socket s -h"), parse("-V")), (Ok(CliAction::Help), Ok(CliAction::Version)));
+        for (line, reason) in [
             ("--confg c", "--confg"),
             ("--config", "--config"),
             ("--check-config=x", "\"x\""),
             ("run", "run"),
         ] {
-            let message = asked(line).unwrap_err();
-            assert!(message.contains(why), "{line}: {message}");
+            let message = parse(line).unwrap_err();
+            assert!(message.contains(reason), "{line}: {message}");
         }
     }
 
     #[test]
-    fn the_manual_page_says_what_the_help_says() {
+    fn the_manual_page_contains_the_help_text() {
         let page = include_str!("../authd.1").replace("\\-", "-");
-        let flat = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
-        let page = flat(&page.replace("\\fB", "").replace("\\fI", "").replace("\\fR", ""));
+        let normalize = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
+        let page = normalize(&page.replace("\\fB", "").replace("\\fI", "").replace("\\fR", ""));
         for paragraph in HELP.split("\n\n").filter(|paragraph| !paragraph.starts_with("Usage")) {
-            for told in paragraph.split("\n  ").map(flat) {
-                let told = told.trim_start_matches("Options:").trim_start_matches("Exit codes:").trim();
-                assert!(page.contains(told), "the page does not say: {told}");
+            for text in paragraph.split("\n  ").map(normalize) {
+                let text = text.trim_start_matches("Options:").trim_start_matches("Exit codes:").trim();
+                assert!(page.contains(text), "the manual page does not contain: {text}");
             }
         }
         assert!(page.contains(env!("CARGO_PKG_VERSION")));

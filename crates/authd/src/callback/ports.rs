@@ -154,9 +154,9 @@ mod tests {
 
     #[test]
     fn port_counts_as_taken_only_if_the_system_reports_it() {
-        let of = |kind: io::ErrorKind| bind_error(80, &kind.into());
-        assert_eq!(of(io::ErrorKind::AddrInUse).taken, Some(80));
-        let reserved = of(io::ErrorKind::PermissionDenied);
+        let error = |kind: io::ErrorKind| bind_error(80, &kind.into());
+        assert_eq!(error(io::ErrorKind::AddrInUse).taken, Some(80));
+        let reserved = error(io::ErrorKind::PermissionDenied);
         assert!(reserved.taken.is_none() && reserved.detail.contains("reserved"), "{reserved:?}");
     }
 }

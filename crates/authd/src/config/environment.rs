@@ -88,7 +88,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_system_is_named_as_the_providers_own_client_names_it() {
+    fn os_release_gives_the_names_that_the_codex_cli_sends() {
         for (file, system, release) in [
             ("NAME=\"Debian GNU/Linux\"\nVERSION_ID=\"12\"\n", "Debian", "12.0.0"),
             ("VERSION_ID=\"24.04\"\nNAME='Ubuntu'\n", "Ubuntu", "24.4.0"),

@@ -1,4 +1,4 @@
-//! The reference file against the defaults, and what is said of a file that is wrong.
+//! The reference file against the defaults, and the messages for invalid files.
 
 use std::{collections::BTreeSet, fs};
 
@@ -11,31 +11,31 @@ use super::{environment::Environment, load::MAX_FILE, raw::RawConfig, *};
 const REFERENCE: &str = include_str!("../../../../config/authd.toml");
 
 #[test]
-fn the_reference_file_is_the_defaults() {
+fn the_reference_file_contains_the_defaults() {
     for text in [REFERENCE, ""] {
         assert_eq!(Config::parse_in(&Environment::default(), text), Ok(Config::default()));
     }
 }
 
-/// A key without a fixed default stands in a comment, as `# key = …`.
+/// A key without a fixed default is in a comment, as `# key = …`.
 #[test]
-fn the_reference_file_names_every_key_and_no_other() {
+fn the_reference_file_has_exactly_the_known_keys() {
     let mut section = String::new();
-    let mut named = BTreeSet::new();
+    let mut found = BTreeSet::new();
     for line in REFERENCE.lines() {
         let line = line.trim_start_matches("# ");
         if let Some(name) = line.strip_prefix('[').and_then(|line| line.strip_suffix(']')) {
             section = name.to_owned();
-            named.insert(section.clone());
+            found.insert(section.clone());
         } else if let Some((key, _)) = line.split_once(" = ") {
-            assert!(named.insert(format!("{section}.{key}")), "{section}.{key} is named twice");
+            assert!(found.insert(format!("{section}.{key}")), "{section}.{key} appears twice");
         }
     }
-    assert_eq!(named, RawConfig::keys().into_iter().collect());
+    assert_eq!(found, RawConfig::keys().into_iter().collect());
 }
 
 #[test]
-fn with_nothing_said_it_is_openai() {
+fn the_default_provider_is_openai() {
     let config = Config::default();
     assert_eq!(config.provider, Provider::openai());
     assert_eq!(config.network, Network::default());
@@ -48,7 +48,7 @@ fn with_nothing_said_it_is_openai() {
 }
 
 #[test]
-fn endpoints_follow_the_issuer_unless_they_are_named() {
+fn endpoints_follow_the_issuer_unless_they_are_configured() {
     let text = "[provider]\nissuer = 'http://127.0.0.1:9/'\ntoken_url = 'https://elsewhere.example/token'";
     let provider = Config::parse(text).unwrap().provider;
     assert_eq!(provider.issuer, "http://127.0.0.1:9");
@@ -57,31 +57,31 @@ fn endpoints_follow_the_issuer_unless_they_are_named() {
 }
 
 #[test]
-fn times_are_read_with_their_unit() {
-    for (text, meant) in [("90s", 90), ("1m 30s", 90), ("PT2M", 120), ("1.5 hours", 5400), ("0s", 0)] {
+fn durations_are_parsed_with_their_unit() {
+    for (text, seconds) in [("90s", 90), ("1m 30s", 90), ("PT2M", 120), ("1.5 hours", 5400), ("0s", 0)] {
         let config = Config::parse(&format!("refresh.min_ttl = '{text}'")).unwrap();
-        assert_eq!(config.refresh.min_ttl, Duration::from_secs(meant), "{text}");
+        assert_eq!(config.refresh.min_ttl, Duration::from_secs(seconds), "{text}");
     }
 }
 
 #[test]
-fn the_environment_names_the_organization_unless_the_file_does() {
-    let named = |name: &str| Environment {
+fn the_file_overrides_the_organization_of_the_environment() {
+    let environment = |name: &str| Environment {
         organization: Some(name.to_owned()),
         project: Some("  ".to_owned()),
         ..Environment::default()
     };
-    let config = Config::parse_in(&named("org-env"), "client.organization = ''").unwrap();
+    let config = Config::parse_in(&environment("org-env"), "client.organization = ''").unwrap();
     assert_eq!((config.organization.as_deref(), config.project), (Some("org-env"), None));
-    let config = Config::parse_in(&named("org-env"), "client.organization = 'org-file'").unwrap();
+    let config = Config::parse_in(&environment("org-env"), "client.organization = 'org-file'").unwrap();
     assert_eq!(config.organization.as_deref(), Some("org-file"));
-    let error = Config::parse_in(&named("a\nb"), "").unwrap_err().to_string();
-    assert_eq!(error, "OPENAI_ORGANIZATION must be printable ASCII, not empty, and 512 letters at most");
+    let error = Config::parse_in(&environment("a\nb"), "").unwrap_err().to_string();
+    assert_eq!(error, "OPENAI_ORGANIZATION must be printable ASCII, not empty, and at most 512 characters");
 }
 
 #[test]
-fn what_is_wrong_is_said_with_its_place() {
-    for (text, said) in [
+fn an_error_names_the_line_and_the_key() {
+    for (text, message) in [
         (
             "# hello\n[provider]\nclient_id = 'x'\nisuer = 'x'",
             "line 4: provider.isuer is not a key of authd; did you mean provider.issuer?",
@@ -157,7 +157,7 @@ fn what_is_wrong_is_said_with_its_place() {
         ),
         (
             "client.version = \"a\\nb\"",
-            "line 1: client.version must be printable ASCII, not empty, and 512 letters at most",
+            "line 1: client.version must be printable ASCII, not empty, and at most 512 characters",
         ),
         (
             "network.proxy = 'me:secret@proxy.example'",
@@ -174,22 +174,22 @@ fn what_is_wrong_is_said_with_its_place() {
         ),
         ("[log]\nnot toml", "line 2: this is not TOML: key with no value, expected `=`"),
     ] {
-        assert_eq!(Config::parse(text).expect_err(text).to_string(), said);
+        assert_eq!(Config::parse(text).expect_err(text).to_string(), message);
     }
 }
 
 #[test]
-fn an_absent_file_is_all_defaults_and_one_that_cannot_be_read_is_an_error() {
+fn an_absent_file_gives_the_defaults_and_an_unreadable_one_an_error() {
     let directory = tempfile::tempdir().unwrap();
     let source = |name: &str, named| Source { path: directory.path().join(name), named };
     let load = |name: &str| Config::load(&source(name, false));
     let unreadable = |name: &str| match load(name) {
         Err(ConfigError::Unreadable { path, source }) => (path.ends_with(name), source.to_string()),
-        other => panic!("{name} was taken for {other:?}"),
+        other => panic!("{name} was loaded as {other:?}"),
     };
     assert_eq!(load("absent.toml").unwrap(), Config::parse("").unwrap());
     let named = Config::load(&source("absent.toml", true));
-    assert!(matches!(named, Err(ConfigError::Unreadable { .. })), "its name is wrong, now and at a reload");
+    assert!(matches!(named, Err(ConfigError::Unreadable { .. })), "a named file must exist");
     assert!(matches!(load("."), Err(ConfigError::Unreadable { .. })));
     fs::write(directory.path().join("latin.toml"), [b'#', 0xE4]).unwrap();
     assert_eq!(unreadable("latin.toml"), (true, "it is not UTF-8".to_owned()));
@@ -201,11 +201,11 @@ fn an_absent_file_is_all_defaults_and_one_that_cannot_be_read_is_an_error() {
 }
 
 #[test]
-fn the_file_is_named_first() {
+fn a_message_begins_with_the_path_of_the_file() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("authd.toml");
     fs::write(&path, "[provider]\nisuer = 'x'").unwrap();
-    let said = Config::load(&Source { path: path.clone(), named: true }).unwrap_err().to_string();
-    let place = format!("{}: line 2: provider.isuer is not a key of authd", path.display());
-    assert!(said.starts_with(&place), "{said}");
+    let message = Config::load(&Source { path: path.clone(), named: true }).unwrap_err().to_string();
+    let expected = format!("{}: line 2: provider.isuer is not a key of authd", path.display());
+    assert!(message.starts_with(&expected), "{message}");
 }

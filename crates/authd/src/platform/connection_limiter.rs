@@ -247,20 +247,20 @@ impl Drop for Permit {
 mod tests {
     use super::*;
 
-    /// Whether a future is not ready yet.
-    async fn waits<T>(future: impl Future<Output = T>) -> bool {
+    /// Whether a future is still pending after a short time.
+    async fn is_pending<T>(future: impl Future<Output = T>) -> bool {
         tokio::time::timeout(std::time::Duration::from_millis(20), future).await.is_err()
     }
 
     #[tokio::test]
-    async fn a_new_connection_takes_the_place_of_the_one_that_is_idle_longest() {
+    async fn a_new_connection_evicts_the_longest_idle_one() {
         let limiter = ConnectionLimiter::new(2);
         let (first, second) = (limiter.admit().await, limiter.admit().await);
         first.set_busy();
         first.set_idle();
         let (third, ()) = tokio::join!(limiter.admit(), async {
             second.evicted().await;
-            assert!(waits(first.evicted()).await);
+            assert!(is_pending(first.evicted()).await);
             drop(second);
         });
         drop((first, third));
@@ -272,15 +272,15 @@ mod tests {
         let limiter = ConnectionLimiter::new(1);
         let first = limiter.admit().await;
         first.set_busy();
-        assert!(waits(limiter.admit()).await);
-        // Neither is one whose request comes after the eviction, but before it was carried out.
+        assert!(is_pending(limiter.admit()).await);
+        // A connection is not evicted either if its request arrives before the eviction takes effect.
         first.set_idle();
         let (second, ()) = tokio::join!(limiter.admit(), async {
             while !first.state.evicted.load(Ordering::SeqCst) {
                 tokio::task::yield_now().await;
             }
             first.set_busy();
-            assert!(waits(first.evicted()).await);
+            assert!(is_pending(first.evicted()).await);
             first.set_idle();
             first.evicted().await;
             drop(first);
@@ -289,7 +289,7 @@ mod tests {
     }
 
     #[test]
-    fn half_of_the_descriptors_are_left_to_everything_else() {
+    fn at_most_half_of_the_descriptors_are_for_connections() {
         for (descriptors, connections) in
             [(0, 8), (64, 16), (256, 128), (1024, 512), (1 << 20, 1 << 16), (usize::MAX, 1 << 16)]
         {
@@ -298,12 +298,12 @@ mod tests {
     }
 
     #[test]
-    fn a_place_that_one_claim_gives_back_goes_to_another() {
+    fn a_returned_permit_can_be_taken_again() {
         let limiter = ProcessLimiter::new(2);
         let (first, second, third) =
             (limiter.permit(Some(1)), limiter.permit(Some(1)), limiter.permit(Some(1)));
         assert!(first.take() && second.take() && !third.take());
-        assert!(limiter.permit(Some(2)).take(), "another process has its own places");
+        assert!(limiter.permit(Some(2)).take(), "another process has its own limit");
         drop(first);
         assert!(third.take() && !limiter.permit(Some(1)).take());
         drop((second, third));

@@ -137,15 +137,16 @@ mod tests {
             callback: watch::channel(callback).1,
             store: watch::channel(StoreStatus { kind: None, state, detail: detail.to_owned() }).1,
         };
-        let up = |detail: Option<&str>| {
-            let mut facts = CallbackServerState::default();
-            facts.state = CallbackState::Listening;
-            facts.addresses = vec!["127.0.0.1:1457".parse().unwrap()];
-            facts.detail = detail.map(ToOwned::to_owned);
-            facts
+        let up = |detail: Option<&str>| CallbackServerState {
+            state: CallbackState::Listening,
+            addresses: vec!["127.0.0.1:1457".parse().unwrap()],
+            detail: detail.map(ToOwned::to_owned),
+            ..CallbackServerState::default()
         };
-        let mut down = CallbackServerState::default();
-        down.detail = Some("port 1455 is in use".to_owned());
+        let down = CallbackServerState {
+            detail: Some("port 1455 is in use".to_owned()),
+            ..CallbackServerState::default()
+        };
         for (health, line) in [
             (
                 health(up(None), State::Ready, "a keychain answers"),

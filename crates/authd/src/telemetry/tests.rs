@@ -1,4 +1,4 @@
-//! What can be heard, and what never can.
+//! Filters and line formats of the log.
 
 use std::{
     io::Write,
@@ -10,15 +10,15 @@ use tracing::{debug, info, subscriber::with_default, trace, trace_span};
 use super::*;
 
 #[derive(Clone, Default)]
-struct Heard(Arc<Mutex<Vec<u8>>>);
+struct CapturedLog(Arc<Mutex<Vec<u8>>>);
 
-impl Heard {
+impl CapturedLog {
     fn text(&self) -> String {
         String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
     }
 }
 
-impl Write for Heard {
+impl Write for CapturedLog {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.0.lock().unwrap().write(bytes)
     }
@@ -28,18 +28,18 @@ impl Write for Heard {
     }
 }
 
-/// What is heard of `say` when this filter was asked for.
-fn heard(asked: &str, line_format: LineFormat, say: impl FnOnce()) -> String {
-    let heard = Heard::default();
-    let writer = heard.clone();
-    let (subscriber, _handle) = subscriber(asked, line_format, move || writer.clone());
-    with_default(subscriber, say);
-    heard.text()
+/// The log of `action` with this filter.
+fn capture(filter: &str, line_format: LineFormat, action: impl FnOnce()) -> String {
+    let log = CapturedLog::default();
+    let writer = log.clone();
+    let (subscriber, _handle) = subscriber(filter, line_format, move || writer.clone());
+    with_default(subscriber, action);
+    log.text()
 }
 
 #[test]
-fn nothing_turns_on_what_sees_secrets() {
-    for asked in [
+fn no_filter_enables_targets_that_log_secrets() {
+    for filter in [
         "trace",
         "trace,hyper=trace,reqwest=trace,rustls=trace,zbus=trace",
         "trace,hyper::client::conn=trace",
@@ -48,7 +48,7 @@ fn nothing_turns_on_what_sees_secrets() {
         "trace,[]=trace",
         "trace,hyper[inner]=trace",
     ] {
-        let text = heard(asked, LineFormat::WithoutTime, || {
+        let text = capture(filter, LineFormat::WithoutTime, || {
             let _request = trace_span!(target: "authd::server", "request", name = "default").entered();
             let _inner = trace_span!(target: "hyper", "inner", secret = "sk-span").entered();
             trace!(target: "authd::server", "ours");
@@ -60,15 +60,15 @@ fn nothing_turns_on_what_sees_secrets() {
             debug!(target: "authd_evil", "sk-debug");
             warn!(target: "hyper::client", "theirs");
         });
-        assert!(text.contains("ours") && text.contains("theirs"), "{asked}: {text}");
-        assert!(!text.contains("sk-"), "{asked}: {text}");
+        assert!(text.contains("ours") && text.contains("theirs"), "{filter}: {text}");
+        assert!(!text.contains("sk-"), "{filter}: {text}");
     }
 }
 
 #[test]
-fn a_filter_can_be_changed() {
-    let heard = Heard::default();
-    let writer = heard.clone();
+fn a_reload_changes_the_filter() {
+    let log = CapturedLog::default();
+    let writer = log.clone();
     let (subscriber, handle) = subscriber("info", LineFormat::WithoutTime, move || writer.clone());
     with_default(subscriber, || {
         debug!(target: "authd", "before");
@@ -76,27 +76,27 @@ fn a_filter_can_be_changed() {
         debug!(target: "authd", "after");
         debug!(target: "hyper", "theirs");
     });
-    assert_eq!(heard.text(), "DEBUG after\n");
+    assert_eq!(log.text(), "DEBUG after\n");
 }
 
 #[test]
-fn a_filter_is_what_can_be_read_of_it() {
-    let level = |asked: &str| {
-        let say = || {
+fn invalid_parts_of_a_filter_are_ignored() {
+    let line_count = |filter: &str| {
+        let log_all = || {
             trace!(target: "authd", "t");
             debug!(target: "authd", "d");
             info!(target: "authd", "i");
         };
-        heard(asked, LineFormat::WithoutTime, say).lines().count()
+        capture(filter, LineFormat::WithoutTime, log_all).lines().count()
     };
-    assert_eq!(["", ",", "authd=loud", "[]=[],=loud"].map(level), [1; 4]);
-    assert_eq!(["info", "debug", "trace", "off"].map(level), [1, 2, 3, 0]);
-    assert_eq!(["off,authd=debug", "[request]=trace,authd=debug", "hyper=trace"].map(level), [2, 2, 0]);
+    assert_eq!(["", ",", "authd=loud", "[]=[],=loud"].map(line_count), [1; 4]);
+    assert_eq!(["info", "debug", "trace", "off"].map(line_count), [1, 2, 3, 0]);
+    assert_eq!(["off,authd=debug", "[request]=trace,authd=debug", "hyper=trace"].map(line_count), [2, 2, 0]);
 }
 
 #[test]
-fn it_looks_as_its_reader_likes_it() {
-    let line = |line_format| heard("info", line_format, || info!(target: "authd", answer = 42, "hello"));
+fn each_line_format_has_its_layout() {
+    let line = |line_format| capture("info", line_format, || info!(target: "authd", answer = 42, "hello"));
     assert_eq!(line(LineFormat::WithoutTime), " INFO hello answer=42\n");
     assert!(line(LineFormat::WithTime).ends_with("Z  INFO hello answer=42\n"));
     let json: serde_json::Value = serde_json::from_str(&line(LineFormat::Json)).unwrap();
@@ -104,7 +104,7 @@ fn it_looks_as_its_reader_likes_it() {
 }
 
 #[test]
-fn journald_knows_the_time() {
+fn lines_for_the_journal_have_no_time() {
     for (format, journal, expected) in [
         (LogFormat::Auto, false, LineFormat::WithTime),
         (LogFormat::Auto, true, LineFormat::WithoutTime),

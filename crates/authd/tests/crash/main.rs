@@ -1,8 +1,10 @@
-//! Kills authd with SIGKILL at a random moment of a random operation, starts it again, and checks the invariants
-//! (`tests/invariants`). 100 kills; `AUTHD_CRASHES` sets another number, and the nightly run has 1,000.
+//! Kills authd with SIGKILL at a random moment of a random operation, starts it again, and checks
+//! the invariants (`tests/invariants`). It kills 100 times; `AUTHD_CRASHES` sets another number,
+//! and the nightly run has 1,000.
 //!
-//! Two kinds of kill cost a login, and are counted apart. Between the provider's commit of a rotation and its
-//! answer, the new token was never on this machine. Between the answer and its save, it was only in memory.
+//! Two kinds of kill cost a login, and are counted separately. Between the provider's commit of a
+//! rotation and its response, the new token was never on this machine. Between the response and its
+//! save, it was only in memory.
 #![expect(clippy::unwrap_used, reason = "a test panics where it cannot go on")]
 
 #[path = "../invariants/mod.rs"]
@@ -21,29 +23,29 @@ use crate::{
     requests::{Model, Request, accounts},
 };
 
-/// How many kills, unless the environment says otherwise.
+/// Number of kills, unless the environment sets it.
 const KILLS: usize = 100;
 /// Number of daemons that run at the same time.
 const DAEMONS: usize = 4;
 /// Longest time between a request and the kill, in microseconds.
 const LATEST: u64 = 40_000;
 
-/// What became of the logins after a kill.
+/// The number of kills by their effect.
 #[derive(Default)]
-struct Tally {
-    /// Every login was good, and the operation was done.
+struct KillCounts {
+    /// Every login was good, and the operation was complete.
     finished: usize,
-    /// Every login was good, and the operation was not done.
-    kept: usize,
-    /// The provider had rotated the token, and the kill came before its answer.
-    unheard: usize,
-    /// The answer was there, and the kill came before it was saved.
+    /// Every login was good, and the operation had no effect.
+    rolled_back: usize,
+    /// The provider had rotated the token, and its response did not arrive.
+    response_lost: usize,
+    /// The response had arrived, and was not saved.
     unsaved: usize,
-    /// The invariants that did not hold, and after which requests.
+    /// The violated invariants, with the requests that were killed.
     failed: BTreeMap<String, Vec<String>>,
 }
 
-impl Tally {
+impl KillCounts {
     fn record_failure(&mut self, failure: String, request: &Request, before: &Model, after: &Model) {
         let (before, after) = (&before.now, &after.now);
         self.failed.entry(failure).or_default().push(format!("{request} (before: {before}; after: {after})"));
@@ -55,35 +57,34 @@ async fn no_login_is_lost_to_a_kill() {
     let kills = std::env::var("AUTHD_CRASHES").ok().and_then(|text| text.parse().ok()).unwrap_or(KILLS);
     let daemons: Vec<_> =
         (0..DAEMONS).map(|n| tokio::spawn(kill_repeatedly(kills / DAEMONS, n as u64))).collect();
-    let mut total = Tally::default();
+    let mut total = KillCounts::default();
     for daemon in daemons {
-        let tally = daemon.await.unwrap();
-        total.finished += tally.finished;
-        total.kept += tally.kept;
-        total.unheard += tally.unheard;
-        total.unsaved += tally.unsaved;
-        for (failure, requests) in tally.failed {
+        let counts = daemon.await.unwrap();
+        total.finished += counts.finished;
+        total.rolled_back += counts.rolled_back;
+        total.response_lost += counts.response_lost;
+        total.unsaved += counts.unsaved;
+        for (failure, requests) in counts.failed {
             total.failed.entry(failure).or_default().extend(requests);
         }
     }
-    let Tally { finished, kept, unheard, unsaved, failed } = total;
+    let KillCounts { finished, rolled_back, response_lost, unsaved, failed } = total;
     println!(
-        "{kills} kills: {} times every login was kept ({finished} operations were done, {kept} not begun or taken \
-         back); {unheard} kills fell between the provider's commit and its answer, {unsaved} between the answer and \
-         its save",
-        finished + kept
+        "{kills} kills: {} without a lost login ({finished} operations complete, {rolled_back} without effect); \
+         {response_lost} between the provider's commit and its response, {unsaved} between the response and its save",
+        finished + rolled_back
     );
     for (failure, requests) in &failed {
         println!("  {failure}\n    {}", requests.join("\n    "));
     }
     assert!(failed.is_empty(), "see above");
-    assert_eq!(finished + kept + unheard + unsaved, kills / DAEMONS * DAEMONS);
+    assert_eq!(finished + rolled_back + response_lost + unsaved, kills / DAEMONS * DAEMONS);
 }
 
 /// Kills one daemon again and again, each time at a random moment after a random request.
-async fn kill_repeatedly(kills: usize, seed: u64) -> Tally {
+async fn kill_repeatedly(kills: usize, seed: u64) -> KillCounts {
     let mut random = Random(seed);
-    let mut tally = Tally::default();
+    let mut counts = KillCounts::default();
     let (mut sandbox, mut daemon, mut model) = new_daemon().await;
     for _ in 0..kills {
         let (committed, logged) = (sandbox.rotations(), daemon.log().len());
@@ -91,7 +92,7 @@ async fn kill_repeatedly(kills: usize, seed: u64) -> Tally {
         let after = model.after(&request);
         let moment = tokio::time::sleep(Duration::from_micros(random.below(LATEST)));
         let reply = tokio::select! {
-            reply = request.ask(&daemon, &sandbox, &mut random) => reply,
+            reply = request.send(&daemon, &sandbox, &mut random) => reply,
             () = moment => Reply::NoAnswer,
         };
         daemon.kill9().await;
@@ -106,34 +107,37 @@ async fn kill_repeatedly(kills: usize, seed: u64) -> Tally {
             may_be_lost: true,
         };
         // The log of the killed daemon only: the checks cause refreshes, too.
-        let (heard, saved) = answers(&daemon.log()[logged..]);
+        let (received, saved) = count_responses(&daemon.log()[logged..]);
         let outcome = verify(context, reply).await;
         let committed = match outcome {
             Ok(Outcome::Lost(_)) | Err(_) => sandbox.rotations() - committed,
             Ok(_) => 0,
         };
         match outcome {
-            Ok(Outcome::Lost(_)) if committed > saved && committed > heard => tally.unheard += 1,
-            Ok(Outcome::Lost(_)) if committed > saved => tally.unsaved += 1,
+            Ok(Outcome::Lost(_)) if committed > saved && committed > received => counts.response_lost += 1,
+            Ok(Outcome::Lost(_)) if committed > saved => counts.unsaved += 1,
             Ok(Outcome::Lost(_)) => {
-                tally.record_failure("login lost: a saved token".to_owned(), &request, &model, &after);
+                counts.record_failure("login lost: a saved token".to_owned(), &request, &model, &after);
             }
-            // A refresh request of the killed daemon reached the provider after that of the new daemon.
-            Err(failure) if failure.contains("login_required") && committed > heard => tally.unheard += 1,
-            Err(failure) => tally.record_failure(failure, &request, &model, &after),
+            // A refresh request of the killed daemon reached the provider after that of the new
+            // daemon.
+            Err(failure) if failure.contains("login_required") && committed > received => {
+                counts.response_lost += 1;
+            }
+            Err(failure) => counts.record_failure(failure, &request, &model, &after),
             Ok(outcome) => {
-                tally.finished += usize::from(outcome == Outcome::Finished);
-                tally.kept += usize::from(outcome != Outcome::Finished);
+                counts.finished += usize::from(outcome == Outcome::Finished);
+                counts.rolled_back += usize::from(outcome != Outcome::Finished);
                 if outcome == Outcome::Finished {
                     model = after;
                 }
-                assert_nothing_in_clear(&sandbox, &daemon.state());
+                assert_no_token_in_clear(&sandbox, &daemon.state());
                 continue;
             }
         }
         (sandbox, daemon, model) = new_daemon().await;
     }
-    tally
+    counts
 }
 
 /// A daemon with two logins.
@@ -158,41 +162,41 @@ async fn new_daemon() -> (Sandbox, TestDaemon, Model) {
         may_be_lost: false,
     };
     let mut now = Snapshot::take(context).await.unwrap();
-    now.profiles.values_mut().for_each(|person| person.family = None);
+    now.profiles.values_mut().for_each(|user| user.family = None);
     now.files.clear();
-    let under = now.codex.clone();
-    (sandbox, daemon, Model { now, under })
+    let original = now.codex.clone();
+    (sandbox, daemon, Model { now, original })
 }
 
-/// The number of refresh answers in a log, and how many of them were saved. A save after a new start belongs to
-/// another refresh.
-fn answers(log: &str) -> (usize, usize) {
-    let (mut heard, mut saved, mut pending) = (0, 0, false);
+/// The number of refresh responses in a log, and the number of saves of them. A save after a new
+/// start belongs to another refresh.
+fn count_responses(log: &str) -> (usize, usize) {
+    let (mut received, mut saved, mut pending) = (0, 0, false);
     for line in log.lines() {
         if line.contains(": refreshed") {
-            (heard, pending) = (heard + 1, true);
+            (received, pending) = (received + 1, true);
         } else if line.contains(": saved") {
             saved += usize::from(std::mem::take(&mut pending));
         } else if line.contains(" hardened ") {
             pending = false;
         }
     }
-    (heard, saved)
+    (received, saved)
 }
 
-/// Checks that no file of the state directory holds a token in clear text.
-fn assert_nothing_in_clear(sandbox: &Sandbox, state: &Path) {
+/// Checks that no file of the state directory contains a token in clear text.
+fn assert_no_token_in_clear(sandbox: &Sandbox, state: &Path) {
     let secrets = sandbox.issued_secrets();
     let newest = &secrets[secrets.len().saturating_sub(6)..];
-    let mut places = vec![state.to_path_buf()];
-    while let Some(place) = places.pop() {
-        if place.is_dir() {
-            places.extend(fs::read_dir(&place).unwrap().map(|entry| entry.unwrap().path()));
+    let mut paths = vec![state.to_path_buf()];
+    while let Some(path) = paths.pop() {
+        if path.is_dir() {
+            paths.extend(fs::read_dir(&path).unwrap().map(|entry| entry.unwrap().path()));
             continue;
         }
-        let bytes = fs::read(&place).unwrap_or_default();
+        let bytes = fs::read(&path).unwrap_or_default();
         let text = String::from_utf8_lossy(&bytes);
-        assert!(!newest.iter().any(|secret| text.contains(secret.as_str())), "{}", place.display());
+        assert!(!newest.iter().any(|secret| text.contains(secret.as_str())), "{}", path.display());
     }
 }
 

@@ -7,10 +7,10 @@ use serde_json::{Value, json};
 
 use crate::{
     Random,
-    invariants::{Person, Reply, Snapshot, codex_home},
+    invariants::{ProfileUser, Reply, Snapshot, codex_home},
 };
 
-/// A request, mostly about the profile with this name.
+/// A request. Most of them concern the profile with this name.
 #[derive(Clone, Debug)]
 pub(crate) enum Request {
     Refresh(String),
@@ -29,11 +29,11 @@ pub(crate) enum Request {
     Uninstall,
 }
 
-/// The expected state of a daemon, and what Codex's login file held before authd supplied it.
+/// The expected state of a daemon, and the content of Codex's login file before authd supplied it.
 #[derive(Clone, Debug)]
 pub(crate) struct Model {
     pub(crate) now: Snapshot,
-    pub(crate) under: String,
+    pub(crate) original: String,
 }
 
 const ABSENT: &str = "absent";
@@ -43,8 +43,8 @@ pub(crate) fn accounts() -> Vec<Account> {
     let mut all = Account::presets();
     for n in 4..7 {
         all.push(Account {
-            name: format!("person-{n}"),
-            email: format!("person-{n}@example.net"),
+            name: format!("user-{n}"),
+            email: format!("user-{n}@example.net"),
             user_id: format!("user-Person00000000000000000{n}"),
             account_id: format!("9f0c6d3e-0000-4b7b-9a44-6d1b54a3c00{n}"),
             ..Account::plus()
@@ -56,29 +56,31 @@ pub(crate) fn accounts() -> Vec<Account> {
 impl Model {
     /// The account of this profile.
     fn account(&self, name: &str) -> Option<Account> {
-        let person = self.now.profiles.get(name)?;
-        accounts().into_iter().find(|account| account.email == person.email)
+        let user = self.now.profiles.get(name)?;
+        accounts().into_iter().find(|account| account.email == user.email)
     }
 
     /// An account without a login.
     fn free_account(&self, random: &mut Random) -> Option<Account> {
         let known = |account: &Account| {
             let login = format!("login of {}", account.name);
-            self.now.profiles.values().any(|person| person.email == account.email)
+            self.now.profiles.values().any(|user| user.email == account.email)
                 || self.now.codex == login
-                || self.under == login
+                || self.original == login
         };
         pick(accounts().into_iter().filter(|account| !known(account)).collect(), random)
     }
 
-    fn supplied(&self) -> bool {
+    fn is_supplied(&self) -> bool {
         self.now.codex.starts_with("supplied")
     }
 
     /// Content of Codex's login file while this profile supplies it.
     fn supplied_by(&self, name: &str) -> String {
         match self.account(name) {
-            Some(account) if account.organization_id.is_none() => format!("supplied from {}", account.name),
+            Some(account) if account.organization_id.is_none() => {
+                format!("supplied from {}", account.name)
+            }
             _ => "supplied from a key".to_owned(),
         }
     }
@@ -94,82 +96,83 @@ impl Model {
 
     fn draw(&self, random: &mut Random) -> Option<Request> {
         let all: Vec<String> = self.now.profiles.keys().cloned().collect();
-        let people: Vec<String> = all.iter().filter(|name| self.account(name).is_some()).cloned().collect();
-        // A profile that supplies Codex stays: the model does not cover a supplied home without its profile.
-        let feeds = |name: &String| self.now.codex == self.supplied_by(name);
-        let leaving: Vec<String> =
-            people.iter().filter(|name| people.len() > 1 && !feeds(name)).cloned().collect();
+        let users: Vec<String> = all.iter().filter(|name| self.account(name).is_some()).cloned().collect();
+        // A profile that supplies Codex stays: the model does not cover a supplied home without its
+        // profile.
+        let is_supplied = |name: &String| self.now.codex == self.supplied_by(name);
+        let removable: Vec<String> =
+            users.iter().filter(|name| users.len() > 1 && !is_supplied(name)).cloned().collect();
         let free = format!("p{}", random.below(1_000_000));
         Some(match random.below(14) {
-            0 => Request::Refresh(pick(people, random)?),
-            1 | 2 => Request::SlowRefresh(pick(people, random)?),
+            0 => Request::Refresh(pick(users, random)?),
+            1 | 2 => Request::SlowRefresh(pick(users, random)?),
             3 | 4 => {
-                let name = pick(people, random)?;
+                let name = pick(users, random)?;
                 Request::SignInAgain(name.clone(), self.account(&name)?)
             }
-            5 => Request::Replace(pick(leaving, random)?, self.free_account(random)?),
+            5 => Request::Replace(pick(removable, random)?, self.free_account(random)?),
             6 => Request::SignInNew(free, self.free_account(random)?),
             7 => Request::Rename(pick(all, random)?, free),
             8 => Request::Default(pick(all, random)?),
-            9 => Request::Logout(pick(leaving, random)?),
+            9 => Request::Logout(pick(removable, random)?),
             10 => Request::ApiKey,
-            11 if self.now.codex == ABSENT => Request::Export(pick(leaving, random)?),
+            11 if self.now.codex == ABSENT => Request::Export(pick(removable, random)?),
             11 | 12 if self.now.codex.starts_with("login") => Request::Import(free),
-            13 if self.supplied() => Request::Uninstall,
-            12 | 13 => Request::Install(pick(people, random)?),
+            13 if self.is_supplied() => Request::Uninstall,
+            12 | 13 => Request::Install(pick(users, random)?),
             _ => return None,
         })
     }
 
     /// The expected state after the request.
     pub(crate) fn after(&self, request: &Request) -> Self {
-        let Self { mut now, mut under } = self.clone();
-        let person = |account: &Account| Person { email: account.email.clone(), family: None };
-        let leave = |now: &mut Snapshot, name: &String| {
-            let person = now.profiles.remove(name);
+        let Self { mut now, mut original } = self.clone();
+        let user = |account: &Account| ProfileUser { email: account.email.clone(), family: None };
+        let remove = |now: &mut Snapshot, name: &String| {
+            let user = now.profiles.remove(name);
             if now.default.as_ref() == Some(name) {
                 now.default = now.profiles.keys().next().cloned().filter(|_| now.profiles.len() == 1);
             }
-            person
+            user
         };
         match request {
             Request::Refresh(_) | Request::SlowRefresh(_) | Request::SignInAgain(..) => {}
             Request::Replace(name, account) | Request::SignInNew(name, account) => {
-                now.profiles.insert(name.clone(), person(account));
+                now.profiles.insert(name.clone(), user(account));
             }
             Request::Rename(from, to) => {
-                let person = now.profiles.remove(from);
-                now.profiles.extend(person.map(|person| (to.clone(), person)));
+                let user = now.profiles.remove(from);
+                now.profiles.extend(user.map(|user| (to.clone(), user)));
                 if now.default.as_ref() == Some(from) {
                     now.default = Some(to.clone());
                 }
             }
             Request::Default(name) => now.default = Some(name.clone()),
-            Request::Logout(name) => drop(leave(&mut now, name)),
+            Request::Logout(name) => drop(remove(&mut now, name)),
             Request::ApiKey => {
-                now.profiles.insert("own".to_owned(), Person { email: String::new(), family: None });
+                now.profiles.insert("own".to_owned(), ProfileUser { email: String::new(), family: None });
             }
             Request::Export(name) => {
                 now.codex = self.account(name).map(|it| format!("login of {}", it.name)).unwrap_or_default();
-                leave(&mut now, name);
+                remove(&mut now, name);
             }
             Request::Import(name) => {
-                let theirs = now.codex.trim_start_matches("login of ").to_owned();
-                let account = accounts().into_iter().find(|account| account.name == theirs);
-                now.profiles.extend(account.as_ref().map(|account| (name.clone(), person(account))));
-                let imported = Self { now: now.clone(), under: String::new() };
+                let account_name = now.codex.trim_start_matches("login of ").to_owned();
+                let account = accounts().into_iter().find(|account| account.name == account_name);
+                now.profiles.extend(account.as_ref().map(|account| (name.clone(), user(account))));
+                let imported = Self { now: now.clone(), original: String::new() };
                 now.codex = imported.supplied_by(name);
-                ABSENT.clone_into(&mut under);
+                ABSENT.clone_into(&mut original);
             }
             Request::Install(name) => {
-                if !self.supplied() {
-                    under.clone_from(&now.codex);
+                if !self.is_supplied() {
+                    original.clone_from(&now.codex);
                 }
                 now.codex = self.supplied_by(name);
             }
-            Request::Uninstall => now.codex = std::mem::replace(&mut under, ABSENT.to_owned()),
+            Request::Uninstall => now.codex = std::mem::replace(&mut original, ABSENT.to_owned()),
         }
-        // Without a default profile, the next one to sign in becomes it.
+        // Without a default, the next profile that signs in becomes the default.
         if let Request::SignInAgain(name, _)
         | Request::SignInNew(name, _)
         | Request::Replace(name, _)
@@ -179,21 +182,21 @@ impl Model {
         } else if matches!(request, Request::ApiKey) {
             now.default.get_or_insert_with(|| "own".to_owned());
         }
-        Self { now, under }
+        Self { now, original }
     }
 }
 
 impl Request {
-    /// Sends the request. The caller may drop this future, as a client that ends does.
-    pub(crate) async fn ask(&self, daemon: &TestDaemon, sandbox: &Sandbox, random: &mut Random) -> Reply {
+    /// Sends the request. The caller may drop this future, as a client that disconnects does.
+    pub(crate) async fn send(&self, daemon: &TestDaemon, sandbox: &Sandbox, random: &mut Random) -> Reply {
         let home = codex_home(daemon);
         let file = home.join("auth.json");
         let reply = match self {
-            Self::Refresh(name) => ask(daemon, "POST", &format!("{name}/refresh"), json!({})).await,
+            Self::Refresh(name) => send(daemon, "POST", &format!("{name}/refresh"), json!({})).await,
             Self::SlowRefresh(name) => {
                 let delay = Duration::from_micros(random.below(15_000));
                 sandbox.faults().push(Route::Refresh, Fault::delay(delay));
-                ask(daemon, "POST", &format!("{name}/refresh"), json!({})).await
+                send(daemon, "POST", &format!("{name}/refresh"), json!({})).await
             }
             Self::SignInAgain(name, account) | Self::SignInNew(name, account) => {
                 sign_in(daemon, sandbox, json!({"profile": name}), account).await
@@ -201,19 +204,20 @@ impl Request {
             Self::Replace(name, account) => {
                 sign_in(daemon, sandbox, json!({"profile": name, "replace": true}), account).await
             }
-            Self::Rename(from, to) => ask(daemon, "PATCH", from, json!({"name": to})).await,
-            Self::Default(name) => ask(daemon, "PATCH", name, json!({"default": true})).await,
-            Self::Logout(name) => ask(daemon, "DELETE", name, Value::Null).await,
-            Self::ApiKey => ask(daemon, "PUT", "own/api-key", json!({"api_key": "sk-of-my-own"})).await,
+            Self::Rename(from, to) => send(daemon, "PATCH", from, json!({"name": to})).await,
+            Self::Default(name) => send(daemon, "PATCH", name, json!({"default": true})).await,
+            Self::Logout(name) => send(daemon, "DELETE", name, Value::Null).await,
+            Self::ApiKey => send(daemon, "PUT", "own/api-key", json!({"api_key": "sk-of-my-own"})).await,
             Self::Export(name) => {
-                ask(daemon, "POST", &format!("{name}/export"), json!({"target": "codex", "path": file})).await
-            }
-            Self::Import(name) => {
-                ask(daemon, "POST", "../import", json!({"source": "codex", "path": file, "profile": name}))
+                send(daemon, "POST", &format!("{name}/export"), json!({"target": "codex", "path": file}))
                     .await
             }
-            Self::Install(name) => ask(daemon, "PUT", &format!("{name}/codex"), json!({"home": home})).await,
-            Self::Uninstall => ask(daemon, "DELETE", "-/codex", json!({"home": home})).await,
+            Self::Import(name) => {
+                send(daemon, "POST", "../import", json!({"source": "codex", "path": file, "profile": name}))
+                    .await
+            }
+            Self::Install(name) => send(daemon, "PUT", &format!("{name}/codex"), json!({"home": home})).await,
+            Self::Uninstall => send(daemon, "DELETE", "-/codex", json!({"home": home})).await,
         };
         reply.unwrap_or(Reply::NoAnswer)
     }
@@ -238,7 +242,7 @@ impl fmt::Display for Request {
     }
 }
 
-async fn ask(daemon: &TestDaemon, method: &str, path: &str, body: Value) -> io::Result<Reply> {
+async fn send(daemon: &TestDaemon, method: &str, path: &str, body: Value) -> io::Result<Reply> {
     let path = match path.strip_prefix("../") {
         Some(path) => format!("/v1/{path}"),
         None => format!("/v1/profiles/{path}"),

@@ -1,4 +1,4 @@
-//! A login shared with the Codex CLI: taken over, kept fresh, given back; and never with two owners.
+//! Logins shared with the Codex CLI: import, refresh and export. A login never has two owners.
 
 use std::{
     fs,
@@ -15,11 +15,11 @@ use authd_sandbox::{
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-use crate::support::{AUTHD, daemon, sandbox, value};
+use crate::helpers::{AUTHD, daemon, sandbox, value};
 
 /// A login file as the Codex CLI writes it, for an account of the sandbox.
 async fn codex_login(daemon: &TestDaemon, sandbox: &Sandbox, account: &str) -> (std::path::PathBuf, String) {
-    // Whoever holds tokens got them by a sign-in; this one's are given away to Codex at once.
+    // The tokens come from a login of the daemon, which exports it to Codex at once.
     let before = sandbox.issued_secrets().len();
     let home = daemon.dir().join("codex");
     fs::create_dir_all(&home).unwrap();
@@ -42,13 +42,13 @@ async fn current_token(daemon: &TestDaemon, profile: &str) -> String {
 }
 
 #[tokio::test]
-async fn a_login_of_codex_is_taken_over_kept_fresh_and_given_back() {
+async fn a_codex_login_is_imported_and_its_file_follows_each_refresh() {
     let sandbox = sandbox().await;
     let mut daemon = daemon(&sandbox).await;
     let (path, original) = codex_login(&daemon, &sandbox, "plus").await;
     assert!(
         daemon.get("/v1/profiles").await["profiles"].as_array().unwrap().is_empty(),
-        "given away is gone"
+        "an exported login is no longer a profile"
     );
     let file: Value = serde_json::from_str(&original).unwrap();
     let old_refresh = file["tokens"]["refresh_token"].as_str().unwrap().to_owned();
@@ -60,7 +60,7 @@ async fn a_login_of_codex_is_taken_over_kept_fresh_and_given_back() {
         (&profile["name"], &profile["state"], &profile["mode"]),
         (&json!("mine"), &json!("ready"), &json!("chatgpt"))
     );
-    assert_eq!(sandbox.count(Route::Refresh), 1, "it is verified by one refresh");
+    assert_eq!(sandbox.count(Route::Refresh), 1, "one refresh verifies it");
     let external = read(&path);
     assert_eq!(
         (&external["auth_mode"], &external["tokens"]["refresh_token"]),
@@ -78,14 +78,14 @@ async fn a_login_of_codex_is_taken_over_kept_fresh_and_given_back() {
     let renamed = daemon.request("PATCH", "/v1/profiles/mine", &[], r#"{"name":"ours"}"#).await;
     assert!(renamed.status.is_success(), "{}", renamed.text());
     daemon.restart().await;
-    // The memory store forgets, so the login is gone; what is left is for a store that keeps.
+    // The memory store loses the login with the restart.
     assert_eq!(read(&path)["tokens"]["refresh_token"], "");
 }
 
 #[tokio::test]
-async fn it_survives_a_restart_and_goes_back_whole() {
+async fn an_imported_login_survives_a_restart_and_is_exported_complete() {
     let sandbox = sandbox().await;
-    let config = TestDaemonConfig::new(crate::support::AUTHD, &sandbox).store("file");
+    let config = TestDaemonConfig::new(crate::helpers::AUTHD, &sandbox).store("file");
     let mut daemon = TestDaemon::start(config).await;
     let (path, _) = codex_login(&daemon, &sandbox, "plus").await;
     daemon.post("/v1/import", json!({"source": "codex", "path": path})).await;
@@ -100,14 +100,14 @@ async fn it_survives_a_restart_and_goes_back_whole() {
         daemon.request("DELETE", "/v1/profiles/-/codex", &[], json!({"home": home}).to_string()).await;
     assert_eq!(refused.json()["code"], "conflict", "{}", refused.text());
     daemon.post("/v1/profiles/-/export", json!({"target": "codex", "path": path})).await;
-    let back = read(&path);
-    assert_eq!(back["auth_mode"], "chatgpt");
-    // The one that works: it can be taken over again.
+    let exported = read(&path);
+    assert_eq!(exported["auth_mode"], "chatgpt");
+    // The exported token is valid: it can be imported again.
     daemon.post("/v1/import", json!({"source": "codex", "path": path})).await;
 }
 
 #[tokio::test]
-async fn a_login_that_cannot_be_taken_over_is_left_as_it_is() {
+async fn a_failed_import_does_not_change_the_login_file() {
     let sandbox = sandbox().await;
     let daemon = daemon(&sandbox).await;
     let (path, original) = codex_login(&daemon, &sandbox, "plus").await;
@@ -122,29 +122,30 @@ async fn a_login_that_cannot_be_taken_over_is_left_as_it_is() {
     assert_eq!(dead.json()["code"], "login_required", "{}", dead.text());
     assert_eq!(fs::read_to_string(&path).unwrap(), original);
     assert!(daemon.get("/v1/profiles").await["profiles"].as_array().unwrap().is_empty());
-    for (text, words) in [
+    for (text, expected) in [
         ("{", "not a login"),
-        ("{}", "nobody is signed in"),
+        ("{}", "Codex is not signed in in"),
         (r#"{"auth_mode":"agentIdentity"}"#, "agentIdentity"),
     ] {
         fs::write(&path, text).unwrap();
         let refused = import().await;
-        assert!(refused.status == 400 && refused.text().contains(words), "{}", refused.text());
+        assert!(refused.status == 400 && refused.text().contains(expected), "{}", refused.text());
     }
     let relative =
         daemon.request("POST", "/v1/import", &[], r#"{"source":"codex","path":"auth.json"}"#).await;
     assert_eq!(relative.json()["code"], "bad_request");
 }
 
-/// A good login whose record has not been read yet is not signed out because of a dead one of the same person.
+/// The import of a dead login does not sign out a good login of the same user, even if the good
+/// login's record is not loaded yet.
 #[tokio::test]
-async fn a_dead_login_of_the_same_person_changes_nothing() {
+async fn a_dead_login_of_the_same_user_is_refused_as_a_conflict() {
     let sandbox = sandbox().await;
     let mut daemon = TestDaemon::start(TestDaemonConfig::new(AUTHD, &sandbox).store("file")).await;
     let (path, _) = codex_login(&daemon, &sandbox, "plus").await;
     let dead = read(&path);
     daemon.sign_in("default", "plus").await;
-    let spent = dead["tokens"]["refresh_token"].as_str().unwrap().to_owned();
+    let dead_token = dead["tokens"]["refresh_token"].as_str().unwrap().to_owned();
     for name in ["default", "imported"] {
         daemon.restart().await;
         let body = json!({"source": "codex", "path": path, "profile": name}).to_string();
@@ -154,25 +155,25 @@ async fn a_dead_login_of_the_same_person_changes_nothing() {
         assert_eq!(daemon.get("/v1/profiles").await["profiles"].as_array().unwrap().len(), 1);
         daemon.get("/v1/profiles/default/headers").await;
     }
-    // A record that cannot be read could be the same person's.
+    // A record that cannot be read could belong to the same user.
     daemon.sigterm_and_wait().await;
     let record = daemon.state().join("store/profile.default.age");
-    let whole = fs::read(&record).unwrap();
+    let content = fs::read(&record).unwrap();
     fs::remove_file(&record).unwrap();
     fs::create_dir(&record).unwrap();
     daemon.start_again().await;
     let body = json!({"source": "codex", "path": path, "profile": "imported"}).to_string();
     let refused = daemon.request("POST", "/v1/import", &[], body).await;
     assert_eq!(refused.json()["code"], "store_unavailable", "{}", refused.text());
-    assert_eq!(read(&path)["tokens"]["refresh_token"], spent, "it is left as it is");
+    assert_eq!(read(&path)["tokens"]["refresh_token"], dead_token, "the file is unchanged");
     fs::remove_dir(&record).unwrap();
-    fs::write(&record, whole).unwrap();
+    fs::write(&record, content).unwrap();
     daemon.get("/v1/profiles/default/headers").await;
     daemon.post("/v1/profiles/default/refresh", json!({})).await;
 }
 
 #[tokio::test]
-async fn a_codex_home_is_supplied_and_restored() {
+async fn codex_install_supplies_a_home_and_uninstall_restores_it() {
     let sandbox = sandbox().await;
     let daemon = daemon(&sandbox).await;
     daemon.sign_in("default", "plus").await;
@@ -182,67 +183,67 @@ async fn a_codex_home_is_supplied_and_restored() {
     let installed = daemon.request("PUT", "/v1/profiles/default/codex", &[], home.clone()).await;
     assert!(installed.status.is_success(), "{}", installed.text());
     assert_eq!(read(&path)["tokens"]["access_token"], current_token(&daemon, "default").await);
-    let twice = daemon.request("PUT", "/v1/profiles/work/codex", &[], home.clone()).await;
-    assert!(twice.status.is_success(), "{}", twice.text());
+    let replaced = daemon.request("PUT", "/v1/profiles/work/codex", &[], home.clone()).await;
+    assert!(replaced.status.is_success(), "{}", replaced.text());
     assert_eq!(read(&path)["OPENAI_API_KEY"], current_token(&daemon, "work").await);
     let restored = daemon.request("DELETE", "/v1/profiles/-/codex", &[], home.clone()).await;
     assert!(restored.status.is_success(), "{}", restored.text());
     assert_eq!(fs::read_to_string(&path).unwrap(), original);
-    let again = daemon.request("DELETE", "/v1/profiles/-/codex", &[], home.clone()).await;
-    assert_eq!(again.json()["code"], "conflict");
-    // Where nothing was, nothing is left.
+    let repeated = daemon.request("DELETE", "/v1/profiles/-/codex", &[], home.clone()).await;
+    assert_eq!(repeated.json()["code"], "conflict");
+    // In a home without a login file, no file remains.
     fs::remove_file(&path).unwrap();
     daemon.request("PUT", "/v1/profiles/default/codex", &[], home.clone()).await;
     assert!(path.exists());
     daemon.request("DELETE", "/v1/profiles/-/codex", &[], home.clone()).await;
     assert!(!path.exists());
-    // A login that somebody makes there meanwhile is theirs.
+    // A login that the user makes in Codex meanwhile is left alone.
     daemon.request("PUT", "/v1/profiles/default/codex", &[], home.clone()).await;
     fs::write(&path, &original).unwrap();
     daemon.post("/v1/profiles/default/refresh", json!({})).await;
     assert_eq!(fs::read_to_string(&path).unwrap(), original);
-    let left = daemon.request("DELETE", "/v1/profiles/-/codex", &[], home).await;
-    assert_eq!(left.json()["outcome"], "left_alone", "{}", left.text());
+    let response = daemon.request("DELETE", "/v1/profiles/-/codex", &[], home).await;
+    assert_eq!(response.json()["outcome"], "left_alone", "{}", response.text());
     assert_eq!(fs::read_to_string(&path).unwrap(), original);
 }
 
 #[tokio::test]
-async fn a_login_that_is_there_is_never_written_over() {
+async fn an_export_never_overwrites_a_login() {
     let sandbox = sandbox().await;
     let daemon = daemon(&sandbox).await;
     daemon.sign_in("default", "plus").await;
     let (path, original) = codex_login(&daemon, &sandbox, "business-without-organization").await;
-    let export = async |words: &str| {
+    let refused_export = async |hint: &str| {
         let before = fs::read_to_string(&path).unwrap();
         let body = json!({"target": "codex", "path": path}).to_string();
         let refused = daemon.request("POST", "/v1/profiles/-/export", &[], body).await;
         assert_eq!(refused.json()["code"], "conflict", "{}", refused.text());
-        assert!(refused.json()["hint"].as_str().unwrap().contains(words), "{}", refused.text());
+        assert!(refused.json()["hint"].as_str().unwrap().contains(hint), "{}", refused.text());
         assert_eq!(fs::read_to_string(&path).unwrap(), before);
         daemon.get("/v1/profiles/default/headers").await;
     };
-    let key = "{\"OPENAI_API_KEY\": \"sk-of-somebody\"}\n";
-    for there in [&*original, key, "what is this?"] {
-        fs::write(&path, there).unwrap();
-        export("move it away").await;
+    let key = "{\"OPENAI_API_KEY\": \"sk-of-the-user\"}\n";
+    for content in [&*original, key, "what is this?"] {
+        fs::write(&path, content).unwrap();
+        refused_export("move it away").await;
     }
-    // What is sealed while the home is supplied would be lost as well.
+    // While the home is supplied, an export would lose the stored original.
     fs::write(&path, &original).unwrap();
     let home = json!({"home": path.parent().unwrap()}).to_string();
     daemon.request("PUT", "/v1/profiles/default/codex", &[], home.clone()).await;
-    export("authctl codex uninstall").await;
-    // Somebody signs in to Codex meanwhile: that is what comes back in the end.
+    refused_export("authctl codex uninstall").await;
+    // The user signs in to Codex meanwhile: uninstall restores that login.
     let newer = original.replace('\n', " ");
     fs::write(&path, &newer).unwrap();
-    let again = daemon.request("PUT", "/v1/profiles/default/codex", &[], home.clone()).await;
-    assert!(again.status.is_success(), "{}", again.text());
+    let repeated = daemon.request("PUT", "/v1/profiles/default/codex", &[], home.clone()).await;
+    assert!(repeated.status.is_success(), "{}", repeated.text());
     assert_eq!(read(&path)["tokens"]["access_token"], current_token(&daemon, "default").await);
     daemon.request("DELETE", "/v1/profiles/-/codex", &[], home).await;
     assert_eq!(fs::read_to_string(&path).unwrap(), newer);
 }
 
 #[tokio::test]
-async fn what_was_in_a_home_comes_back_after_the_last_profile_is_gone() {
+async fn a_home_is_restored_after_the_last_profile_is_removed() {
     let sandbox = sandbox().await;
     let daemon = daemon(&sandbox).await;
     let (path, original) = codex_login(&daemon, &sandbox, "plus").await;
@@ -258,7 +259,7 @@ async fn what_was_in_a_home_comes_back_after_the_last_profile_is_gone() {
 }
 
 #[tokio::test]
-async fn a_login_that_was_taken_over_and_signed_out_leaves_nothing_to_restore() {
+async fn an_imported_login_that_is_signed_out_leaves_no_file() {
     let sandbox = sandbox().await;
     let daemon = daemon(&sandbox).await;
     let (path, _) = codex_login(&daemon, &sandbox, "plus").await;
@@ -271,14 +272,14 @@ async fn a_login_that_was_taken_over_and_signed_out_leaves_nothing_to_restore() 
 }
 
 #[tokio::test]
-async fn what_is_no_login_file_is_not_read() {
+async fn a_path_that_is_no_login_file_is_not_read() {
     let sandbox = sandbox().await;
     let daemon = daemon(&sandbox).await;
     daemon.sign_in("default", "plus").await;
     let (pipe, large) = (daemon.dir().join("auth.json"), daemon.dir().join("large.json"));
     assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
     fs::write(&large, " ".repeat((1 << 20) + 1)).unwrap();
-    for (path, words) in [
+    for (path, expected) in [
         (pipe.as_path(), "not a regular file"),
         (Path::new("/dev/zero"), "not a regular file"),
         (daemon.dir(), "not a regular file"),
@@ -286,17 +287,17 @@ async fn what_is_no_login_file_is_not_read() {
     ] {
         let body = json!({"source": "codex", "path": path}).to_string();
         let refused = daemon.request("POST", "/v1/import", &[], body).await;
-        assert!(refused.status == 400 && refused.text().contains(words), "{}", refused.text());
+        assert!(refused.status == 400 && refused.text().contains(expected), "{}", refused.text());
     }
     let home = json!({"home": daemon.dir()}).to_string();
     let refused = daemon.request("PUT", "/v1/profiles/-/codex", &[], home).await;
     assert_eq!(refused.status, 400, "{}", refused.text());
 }
 
-/// Set for the copy of a test that runs inside a session.
+/// Set in the process that runs the test inside a D-Bus session.
 const INSIDE: &str = "AUTHD_TEST_INSIDE_A_KEYRING_SESSION";
 
-/// Runs `secret-tool`, which speaks to the keychain as Codex's library does.
+/// Runs `secret-tool`, which uses the keychain as Codex's library does.
 fn secret_tool(args: &[&str], input: &str) -> String {
     let mut tool =
         Command::new("secret-tool").args(args).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn();
@@ -306,9 +307,9 @@ fn secret_tool(args: &[&str], input: &str) -> String {
     std::io::read_to_string(tool.stdout.take().unwrap()).unwrap()
 }
 
-/// A user may have told Codex to keep its login in the keychain (`cli_auth_credentials_store`).
+/// Codex stores its login in the keychain if `cli_auth_credentials_store` is set so.
 #[tokio::test]
-async fn a_login_in_codexs_own_keychain_item_is_taken_over_too() {
+async fn a_login_in_codexs_keychain_item_is_imported() {
     if std::env::var_os(INSIDE).is_none() {
         let installed = |program: &str| Command::new(program).arg("--version").output().is_ok();
         if !["dbus-run-session", "gnome-keyring-daemon", "secret-tool"].into_iter().all(installed) {
@@ -319,14 +320,10 @@ async fn a_login_in_codexs_own_keychain_item_is_taken_over_too() {
         let mut session = Command::new("dbus-run-session");
         session.arg("--").arg(std::env::current_exe().unwrap()).env(INSIDE, "1");
         session.env("HOME", home.path()).env("XDG_RUNTIME_DIR", home.path());
-        session.args([
-            "--exact",
-            "codex::a_login_in_codexs_own_keychain_item_is_taken_over_too",
-            "--nocapture",
-        ]);
+        session.args(["--exact", "codex::a_login_in_codexs_keychain_item_is_imported", "--nocapture"]);
         let output = session.output().unwrap();
-        let told = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success() && told.contains("1 passed"), "{told}");
+        let text = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success() && text.contains("1 passed"), "{text}");
         return;
     }
     let mut keyring = Command::new("gnome-keyring-daemon");
@@ -337,11 +334,11 @@ async fn a_login_in_codexs_own_keychain_item_is_taken_over_too() {
 
     let sandbox = sandbox().await;
     let bus = std::env::var("DBUS_SESSION_BUS_ADDRESS").unwrap();
-    let config = TestDaemonConfig::new(crate::support::AUTHD, &sandbox).store("file");
+    let config = TestDaemonConfig::new(crate::helpers::AUTHD, &sandbox).store("file");
     let mut daemon = TestDaemon::start(config.env("DBUS_SESSION_BUS_ADDRESS", &bus)).await;
     let (path, original) = codex_login(&daemon, &sandbox, "plus").await;
     fs::remove_file(&path).unwrap();
-    // As Codex 0.169 leaves it: no file, and an item that keyring 3.6.3 made.
+    // The state that Codex 0.169 leaves: no file, and an item of keyring 3.6.3.
     let home = fs::canonicalize(path.parent().unwrap()).unwrap();
     let hash = Sha256::digest(home.as_os_str().as_encoded_bytes());
     let user = format!("cli|{}", hash.iter().take(8).map(|byte| format!("{byte:02x}")).collect::<String>());
@@ -358,16 +355,16 @@ async fn a_login_in_codexs_own_keychain_item_is_taken_over_too() {
     assert_eq!(external["auth_mode"], "chatgptAuthTokens");
     assert_eq!(external["tokens"]["refresh_token"], "");
     assert_eq!(external["tokens"]["access_token"], current_token(&daemon, "default").await);
-    assert!(!path.exists(), "Codex reads its item, and so no file");
+    assert!(!path.exists(), "Codex reads its item, so there must be no file");
 
-    // It is kept fresh, after a restart, too.
+    // The item follows a refresh after a restart, too.
     daemon.restart().await;
     daemon.post("/v1/profiles/default/refresh", json!({})).await;
     let fresh = current_token(&daemon, "default").await;
     while lookup()["tokens"]["access_token"] != fresh {
         tokio::task::yield_now().await;
     }
-    // And it goes back where it was: one item, whole.
+    // The export goes to the same item, and makes no second one.
     daemon.post("/v1/profiles/default/export", json!({"target": "codex", "path": path})).await;
     assert_ne!(lookup()["tokens"]["refresh_token"], "");
     let found = secret_tool(&["search", "--all", "service", "Codex Auth"], "");
@@ -375,7 +372,7 @@ async fn a_login_in_codexs_own_keychain_item_is_taken_over_too() {
     assert!(found.contains("keyring v3.6.3"), "the item is Codex's: {found}");
     assert!(daemon.get("/v1/profiles").await["profiles"].as_array().unwrap().is_empty());
 
-    // Another login of ours is lent to it, and what was there comes back.
+    // Install supplies another login, and uninstall restores the item.
     daemon.sign_in("ours", "business").await;
     let before = lookup();
     let body = json!({"home": home});

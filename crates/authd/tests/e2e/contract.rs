@@ -1,4 +1,4 @@
-//! The daemon and its own document: every route and method that is in it, and no other.
+//! The daemon against its OpenAPI document: it has exactly the documented routes and methods.
 
 use std::collections::BTreeSet;
 
@@ -10,13 +10,13 @@ use tokio::{
     net::UnixStream,
 };
 
-use crate::support::{daemon, sandbox};
+use crate::helpers::{daemon, sandbox};
 
-/// Every method that OpenAPI has a word for, and one that nobody has.
+/// All methods that OpenAPI knows, and one that does not exist.
 const METHODS: [&str; 9] = ["GET", "PUT", "POST", "DELETE", "OPTIONS", "HEAD", "PATCH", "TRACE", "BREW"];
 
 #[tokio::test]
-async fn the_router_knows_what_is_documented_and_nothing_else() {
+async fn the_router_has_exactly_the_documented_routes() {
     let sandbox = sandbox().await;
     let daemon = daemon(&sandbox).await;
     let document = daemon.get("/v1/openapi.json").await;
@@ -28,39 +28,40 @@ async fn the_router_knows_what_is_documented_and_nothing_else() {
             documented.insert("HEAD".to_owned());
         }
         let is_relay = path.ends_with("{path}");
-        let at = path.replace("{profile}", "nobody").replace("{id}", "lg_none").replace("{path}", "models");
+        let url = path.replace("{profile}", "unknown").replace("{id}", "lg_none").replace("{path}", "models");
         for method in METHODS {
             let known = documented.contains(method) || is_relay && method != "TRACE";
-            let answer = daemon.open(method, &at, &[], "").await.unwrap();
-            assert_eq!(answer.status() != 405, known, "{method} {path}");
-            let allow = answer.headers().get("allow").map(|allow| allow.to_str().unwrap().to_owned());
+            let response = daemon.open(method, &url, &[], "").await.unwrap();
+            assert_eq!(response.status() != 405, known, "{method} {path}");
+            let allow = response.headers().get("allow").map(|allow| allow.to_str().unwrap().to_owned());
             if !known {
                 let allow = allow.unwrap_or_default();
                 let allowed: BTreeSet<String> =
                     allow.split(',').map(|method| method.trim().to_owned()).collect();
                 assert_eq!(allowed, documented, "{method} {path}");
                 let problem: Value =
-                    serde_json::from_slice(&answer.into_body().collect().await.unwrap().to_bytes())
+                    serde_json::from_slice(&response.into_body().collect().await.unwrap().to_bytes())
                         .unwrap_or_default();
                 assert!(
                     method == "HEAD" || problem["code"] == "method_not_allowed",
                     "{method} {path}: {problem}"
                 );
-            } else if method != "HEAD" && answer.status() == 404 {
+            } else if method != "HEAD" && response.status() == 404 {
                 let problem: Value =
-                    serde_json::from_slice(&answer.into_body().collect().await.unwrap().to_bytes()).unwrap();
-                assert_ne!(problem["code"], "not_found", "{method} {path} is documented, and is not there");
+                    serde_json::from_slice(&response.into_body().collect().await.unwrap().to_bytes())
+                        .unwrap();
+                assert_ne!(problem["code"], "not_found", "{method} {path} is documented, but has no route");
             }
         }
     }
 }
 
 #[tokio::test]
-async fn every_refusal_is_a_problem_however_odd_the_request() {
+async fn every_error_response_is_a_problem_document() {
     let sandbox = sandbox().await;
     let daemon = daemon(&sandbox).await;
     for (method, path, code) in [
-        // A place in the path that is no text once it is decoded.
+        // A path parameter that is not UTF-8 when it is decoded.
         ("GET", "/v1/profiles/%FF", "bad_request"),
         ("GET", "/v1/logins/%80", "bad_request"),
         ("POST", "/v1/profiles/%C3/relay/responses", "bad_request"),
@@ -72,59 +73,63 @@ async fn every_refusal_is_a_problem_however_odd_the_request() {
         ("GET", "//v1/status", "not_found"),
         ("OPTIONS", "*", "not_found"),
     ] {
-        refused(&daemon, method, path, "", code).await;
+        expect_problem(&daemon, method, path, "", code).await;
     }
     for body in ["[]", " [\"work\"]", "null", "7", "{", "{\"profile\":\"Work\"}", "\u{feff}{}"] {
-        refused(&daemon, "POST", "/v1/logins", body, "bad_request").await;
+        expect_problem(&daemon, "POST", "/v1/logins", body, "bad_request").await;
     }
     assert_eq!(daemon.get("/v1/status").await["pending_logins"], 0);
 }
 
 #[tokio::test]
-async fn a_connection_that_ends_with_an_answer_is_said_to() {
+async fn a_response_that_ends_the_connection_has_the_header_connection_close() {
     let sandbox = sandbox().await;
     let daemon = daemon(&sandbox).await;
-    let ask = async |head: &str, body: &str| {
+    let send = async |head: &str, body: &str| {
         let mut stream = UnixStream::connect(daemon.socket()).await.unwrap();
         stream.write_all(format!("{head}\r\nHost: authd\r\n\r\n{body}").as_bytes()).await.unwrap();
-        let mut answer = Vec::new();
-        while !answer.windows(4).any(|end| end == b"\r\n\r\n") {
-            assert_ne!(stream.read_buf(&mut answer).await.unwrap(), 0, "it hung up without an answer");
+        let mut response = Vec::new();
+        while !response.windows(4).any(|end| end == b"\r\n\r\n") {
+            assert_ne!(
+                stream.read_buf(&mut response).await.unwrap(),
+                0,
+                "the connection closed without a response"
+            );
         }
-        String::from_utf8(answer).unwrap()
+        String::from_utf8(response).unwrap()
     };
-    // Refused before the body has even arrived.
+    // These are refused before the body arrives.
     for head in ["PATCH /v1/status HTTP/1.1", "POST /v1/nowhere HTTP/1.1", "GET /v1/status HTTP/1.1"] {
-        let answer = ask(&format!("{head}\r\nContent-Length: 5"), "").await;
-        assert!(answer.contains("connection: close"), "{head}: {answer}");
+        let response = send(&format!("{head}\r\nContent-Length: 5"), "").await;
+        assert!(response.contains("connection: close"), "{head}: {response}");
     }
     for (head, body) in [
         ("PATCH /v1/status HTTP/1.1", ""),
         ("POST /v1/logins HTTP/1.1\r\nContent-Length: 2", "{}"),
         ("POST /v1/logins HTTP/1.1\r\nTransfer-Encoding: chunked", "2\r\n{}\r\n0\r\n\r\n"),
     ] {
-        let answer = ask(head, body).await;
-        assert!(!answer.contains("connection: close"), "{head}: {answer}");
+        let response = send(head, body).await;
+        assert!(!response.contains("connection: close"), "{head}: {response}");
     }
 }
 
-async fn refused(daemon: &TestDaemon, method: &str, path: &str, body: &str, code: &str) {
-    let answer = daemon.request(method, path, &[], body.to_owned()).await;
+async fn expect_problem(daemon: &TestDaemon, method: &str, path: &str, body: &str, code: &str) {
+    let response = daemon.request(method, path, &[], body.to_owned()).await;
     assert_eq!(
-        answer.header("content-type"),
+        response.header("content-type"),
         "application/problem+json",
         "{method} {path}: {}",
-        answer.text()
+        response.text()
     );
-    assert_eq!(answer.json()["code"], code, "{method} {path}: {}", answer.text());
-    assert_eq!(answer.json()["status"], answer.status.as_u16(), "{method} {path}");
-    assert!(!answer.header("authd-version").is_empty() && !answer.header("authd-request").is_empty());
+    assert_eq!(response.json()["code"], code, "{method} {path}: {}", response.text());
+    assert_eq!(response.json()["status"], response.status.as_u16(), "{method} {path}");
+    assert!(!response.header("authd-version").is_empty() && !response.header("authd-request").is_empty());
 }
 
 #[tokio::test]
-async fn a_refused_body_is_never_quoted() {
-    const SECRET: &str = "sk-SECRET of somebody";
-    // Any text fits the other fields.
+async fn an_error_response_never_quotes_the_body() {
+    const SECRET: &str = "sk-SECRET of a user";
+    // The fields with a limited set of values. The other ones accept any text.
     const CHOICES: [&str; 11] = [
         "profile",
         "flow",
@@ -143,7 +148,7 @@ async fn a_refused_body_is_never_quoted() {
     let document = daemon.get("/v1/openapi.json").await;
     let mut refused = 0;
     for (path, item) in document["paths"].as_object().unwrap() {
-        let at = path.replace("{profile}", "nobody").replace("{id}", "lg_none");
+        let url = path.replace("{profile}", "unknown").replace("{id}", "lg_none");
         for (method, operation) in item.as_object().unwrap() {
             let schema = operation.pointer("/requestBody/content/application~1json/schema/$ref");
             let Some(schema) = schema.and_then(|schema| document.pointer(&schema.as_str().unwrap()[1..]))
@@ -158,9 +163,9 @@ async fn a_refused_body_is_never_quoted() {
             let mut bodies: Vec<String> = bodies.iter().map(Value::to_string).collect();
             bodies.extend([SECRET.to_owned(), format!("{{\"{SECRET}"), format!("{{\"path\":\"{SECRET}")]);
             for body in bodies {
-                let answer = daemon.request(&method.to_uppercase(), &at, &[], body.clone()).await;
-                let text = answer.text();
-                assert_eq!(answer.json()["code"], "bad_request", "{method} {path} {body}: {text}");
+                let response = daemon.request(&method.to_uppercase(), &url, &[], body.clone()).await;
+                let text = response.text();
+                assert_eq!(response.json()["code"], "bad_request", "{method} {path} {body}: {text}");
                 assert!(!text.contains("SECRET"), "{method} {path} {body}: {text}");
                 refused += 1;
             }
@@ -170,10 +175,10 @@ async fn a_refused_body_is_never_quoted() {
 }
 
 #[tokio::test]
-async fn an_unknown_field_is_named_however_odd_it_is() {
+async fn the_problem_names_an_unknown_field_safely() {
     let sandbox = sandbox().await;
     let daemon = daemon(&sandbox).await;
-    for (body, named) in [
+    for (body, expected) in [
         (json!({"profil": 1}), "unknown field \"profil\" (line 1, column 9)"),
         (json!({"`, expected `": 1}), "unknown field \"\""),
         (json!({"a\u{1b}[31m\nb ä": 1}), "unknown field \"a?[31m?b ?\""),
@@ -181,7 +186,7 @@ async fn an_unknown_field_is_named_however_odd_it_is() {
     ] {
         let problem = daemon.request("POST", "/v1/logins", &[], body.to_string()).await.json();
         let detail = problem["detail"].as_str().unwrap();
-        assert!(detail.contains(named), "{detail}");
+        assert!(detail.contains(expected), "{detail}");
         assert!(problem["hint"].is_string(), "{problem}");
     }
     let problem = daemon.request("POST", "/v1/store/migrate", &[], "{}").await.json();

@@ -1,4 +1,4 @@
-//! Signing in with a code on another device: when it can be called off, and what outlives the daemon's end.
+//! Device logins: cancellation, and a shutdown during the code exchange.
 
 use authd_sandbox::{
     Fault, Route,
@@ -6,9 +6,9 @@ use authd_sandbox::{
 };
 use serde_json::{Value, json};
 
-use crate::support::{AUTHD, daemon, finished, sandbox};
+use crate::helpers::{AUTHD, daemon, finished, sandbox};
 
-/// Starts a device login; answers it with its path and the code to type.
+/// Starts a device login. Returns it, its path and its user code.
 async fn start(daemon: &TestDaemon, profile: &str) -> (Value, String, String) {
     let login = daemon.post("/v1/logins", json!({"flow": "device", "profile": profile})).await;
     let path = format!("/v1/logins/{}", login["id"].as_str().unwrap());
@@ -17,7 +17,7 @@ async fn start(daemon: &TestDaemon, profile: &str) -> (Value, String, String) {
 }
 
 #[tokio::test]
-async fn a_device_login_that_is_over_cannot_be_called_off() {
+async fn a_completed_device_login_cannot_be_cancelled() {
     let sandbox = sandbox().await;
     let daemon = daemon(&sandbox).await;
     let (login, path, code) = start(&daemon, "default").await;
@@ -29,7 +29,7 @@ async fn a_device_login_that_is_over_cannot_be_called_off() {
 }
 
 #[tokio::test]
-async fn a_device_login_that_was_called_off_during_a_poll_is_not_redeemed() {
+async fn a_device_login_that_is_cancelled_during_a_poll_is_not_redeemed() {
     let sandbox = sandbox().await;
     let daemon = daemon(&sandbox).await;
     sandbox.faults().push(Route::DevicePoll, Fault::Stall);
@@ -38,7 +38,7 @@ async fn a_device_login_that_was_called_off_during_a_poll_is_not_redeemed() {
     assert!(sandbox.approve_device(&code, "plus"));
     assert_eq!(daemon.request("DELETE", &path, &[], "").await.status, 204);
     sandbox.faults().release();
-    // Another whole login takes longer than what would follow from that poll.
+    // A second complete login takes longer than an exchange after that poll would.
     let (login, _, code) = start(&daemon, "wanted").await;
     assert!(sandbox.approve_device(&code, "business"));
     assert_eq!(finished_device(&daemon, &login).await["state"], "succeeded");
@@ -49,10 +49,10 @@ async fn a_device_login_that_was_called_off_during_a_poll_is_not_redeemed() {
 }
 
 #[tokio::test]
-async fn a_code_that_is_being_redeemed_signs_in_although_the_daemon_stops() {
+async fn a_code_exchange_completes_during_shutdown() {
     let sandbox = sandbox().await;
     let mut daemon = TestDaemon::start(TestDaemonConfig::new(AUTHD, &sandbox).store("file")).await;
-    // One profile is there already, and ends as soon as the daemon stops; the other is new.
+    // The actor of an existing profile ends as soon as the daemon stops. The other profile is new.
     daemon.sign_in("old", "plus").await;
     sandbox.faults().push_times(Route::CodeExchange, Fault::StallAfterCommit, 2);
     for (profile, account) in [("old", "plus"), ("new", "business")] {
@@ -69,12 +69,12 @@ async fn a_code_that_is_being_redeemed_signs_in_although_the_daemon_stops() {
     daemon.start_again().await;
     for (profile, generation) in [("old", 2), ("new", 1)] {
         daemon.get(&format!("/v1/profiles/{profile}/headers")).await;
-        let there = daemon.get(&format!("/v1/profiles/{profile}")).await;
-        assert!(there["generation"].as_u64().unwrap() >= generation, "{there}");
+        let saved = daemon.get(&format!("/v1/profiles/{profile}")).await;
+        assert!(saved["generation"].as_u64().unwrap() >= generation, "{saved}");
     }
 }
 
-/// A device login when it is over: it goes over to exchanging first.
+/// Waits for the end of a device login, which passes through the state `exchanging`.
 async fn finished_device(daemon: &TestDaemon, login: &Value) -> Value {
     loop {
         let login = finished(daemon, login).await;

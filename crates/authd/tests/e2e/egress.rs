@@ -1,4 +1,4 @@
-//! The way out of relayed requests: through a proxy or around it, over TLS, and not at all.
+//! Connections of the relay to the provider: through a proxy, without one, over TLS, and failures.
 
 use std::fs;
 
@@ -10,39 +10,39 @@ use serde_json::{Value, json};
 use tokio::{io::AsyncReadExt, net::TcpListener};
 
 use crate::{
-    support::{AUTHD, question},
-    upstream::{PATH, say},
+    helpers::{AUTHD, responses_request},
+    upstream::{PATH, send_head},
 };
 
-/// A sandbox under the provider's real names, which only a proxy leads to.
-async fn over_tls() -> Sandbox {
+/// A sandbox with the provider's real host names. Only its proxy leads to them.
+async fn tls_sandbox() -> Sandbox {
     let tls = Some(Tls::generate().unwrap());
     Sandbox::start(Config { tls, ..Config::default() }).await.unwrap()
 }
 
-/// The sandbox's proxy, to be asked by this user.
+/// The URL of the sandbox's proxy, with this user.
 fn proxy_for(sandbox: &Sandbox, user: &str) -> String {
     sandbox.proxy_url().unwrap().replace("http://", &format!("http://{user}@"))
 }
 
-/// A test daemon with a key of one's own, so that nothing is asked before the relay is.
-async fn with_a_key(config: TestDaemonConfig<'_>) -> TestDaemon {
+/// A test daemon with an API key: it sends no request to the provider before the relay does.
+async fn api_key_daemon(config: TestDaemonConfig<'_>) -> TestDaemon {
     let daemon = TestDaemon::start(config).await;
     let key = json!({"api_key": "sk-own"}).to_string();
     assert!(daemon.request("PUT", "/v1/profiles/own/api-key", &[], key).await.status.is_success());
     daemon
 }
 
-/// What a relayed request comes to that nobody can have heard of.
-async fn unsent(daemon: &TestDaemon) -> String {
-    let answer = daemon.request("GET", PATH, &[], "").await;
-    let problem: Value = answer.json();
+/// Relays a request that must not reach the provider. Returns the `detail` of the problem.
+async fn expect_unreachable(daemon: &TestDaemon) -> String {
+    let response = daemon.request("GET", PATH, &[], "").await;
+    let problem: Value = response.json();
     assert_eq!(
-        (answer.status.as_u16(), &problem["code"]),
+        (response.status.as_u16(), &problem["code"]),
         (503, &json!("provider_unreachable")),
         "{problem}"
     );
-    assert_eq!(problem["hint"], "check the network; authctl doctor tells more");
+    assert_eq!(problem["hint"], "check the network; for details: authctl doctor");
     let detail = problem["detail"].as_str().unwrap().to_owned();
     assert!(detail.starts_with("the provider cannot be reached: "), "{detail}");
     assert!(!detail.contains("anything") && !detail.contains("://api.openai.com"), "a URL in {detail}");
@@ -50,9 +50,9 @@ async fn unsent(daemon: &TestDaemon) -> String {
 }
 
 #[tokio::test]
-async fn a_question_leads_through_a_proxy_that_knows_its_users() {
-    let sandbox = over_tls().await;
-    // The configuration goes before the environment, where nobody listens.
+async fn a_request_goes_through_a_proxy_with_authentication() {
+    let sandbox = tls_sandbox().await;
+    // The configuration overrides the environment, whose port is closed.
     let network = format!("[network]\nproxy = {:?}", proxy_for(&sandbox, PROXY_USER));
     let config =
         TestDaemonConfig::new(AUTHD, &sandbox).toml(&network).env("HTTPS_PROXY", "http://127.0.0.1:1");
@@ -60,102 +60,104 @@ async fn a_question_leads_through_a_proxy_that_knows_its_users() {
     daemon.sign_in("default", "plus").await;
     let path = "/v1/profiles/default/relay/responses";
     for _ in 0..2 {
-        let answer = daemon.request("POST", path, &[], question("What is 2+2?").to_string()).await;
-        assert!(answer.status.is_success() && answer.text().contains("= 4."), "{}", answer.text());
+        let response = daemon.request("POST", path, &[], responses_request("What is 2+2?").to_string()).await;
+        assert!(response.status.is_success() && response.text().contains("= 4."), "{}", response.text());
     }
-    let asked = sandbox.requests_of(Route::ChatGptResponses).pop().unwrap();
-    assert_eq!(asked.header("proxy-authorization"), None);
-    // In the environment, too; and whom it does not know it does not let through.
+    let request = sandbox.requests_of(Route::ChatGptResponses).pop().unwrap();
+    assert_eq!(request.header("proxy-authorization"), None);
+    // A proxy of the environment, with the right and a wrong password.
     let proxy = proxy_for(&sandbox, PROXY_USER);
-    let daemon = with_a_key(TestDaemonConfig::new(AUTHD, &sandbox).env("HTTPS_PROXY", &proxy)).await;
+    let daemon = api_key_daemon(TestDaemonConfig::new(AUTHD, &sandbox).env("HTTPS_PROXY", &proxy)).await;
     assert_eq!(daemon.request("GET", PATH, &[], "").await.status.as_u16(), 404);
     let proxy = proxy_for(&sandbox, "me:wrong-password");
-    let daemon = with_a_key(TestDaemonConfig::new(AUTHD, &sandbox).env("HTTPS_PROXY", &proxy)).await;
-    let detail = unsent(&daemon).await;
-    let told = sandbox.proxy_url().unwrap();
-    assert!(detail.contains("proxy authorization required") && detail.contains(&told), "{detail}");
+    let daemon = api_key_daemon(TestDaemonConfig::new(AUTHD, &sandbox).env("HTTPS_PROXY", &proxy)).await;
+    let detail = expect_unreachable(&daemon).await;
+    let proxy_url = sandbox.proxy_url().unwrap();
+    assert!(detail.contains("proxy authorization required") && detail.contains(&proxy_url), "{detail}");
     assert!(!detail.contains("wrong-password") && !daemon.log().contains("wrong-password"), "{detail}");
 }
 
-/// Starts a daemon that takes this for the API, and asks it to relay; what the first connection to the
-/// listener says is cut off at 16 bytes.
-async fn first_said(config: TestDaemonConfig<'_>, base: &str, listener: &TcpListener) -> Vec<u8> {
-    let daemon = with_a_key(config.toml(&format!("[provider]\napi_base_url = {base:?}"))).await;
-    let _asking = say(&daemon, &format!("GET {PATH}"), &[]).await;
+/// Starts a daemon with this base URL of the API, and relays a request. Returns the first 16 bytes
+/// of the first connection to the listener.
+async fn first_bytes(config: TestDaemonConfig<'_>, base: &str, listener: &TcpListener) -> Vec<u8> {
+    let daemon = api_key_daemon(config.toml(&format!("[provider]\napi_base_url = {base:?}"))).await;
+    let _client = send_head(&daemon, &format!("GET {PATH}"), &[]).await;
     let (mut stream, _) = listener.accept().await.unwrap();
-    let mut said = vec![0; 16];
-    stream.read_exact(&mut said).await.unwrap();
-    said
+    let mut received = vec![0; 16];
+    stream.read_exact(&mut received).await.unwrap();
+    received
 }
 
 #[tokio::test]
-async fn this_machine_and_whom_no_proxy_is_for_are_reached_without_one() {
-    let sandbox = over_tls().await;
+async fn local_and_no_proxy_hosts_are_reached_without_a_proxy() {
+    let sandbox = tls_sandbox().await;
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
-    let nobody = "http://127.0.0.1:1";
-    let everywhere = ["HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY"].into_iter();
+    let closed = "http://127.0.0.1:1";
+    let variables = ["HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY"].into_iter();
     let environment =
-        everywhere.fold(TestDaemonConfig::new(AUTHD, &sandbox), |daemon, name| daemon.env(name, nobody));
-    let configured = TestDaemonConfig::new(AUTHD, &sandbox).toml(&format!("[network]\nproxy = {nobody:?}"));
+        variables.fold(TestDaemonConfig::new(AUTHD, &sandbox), |config, name| config.env(name, closed));
+    let configured = TestDaemonConfig::new(AUTHD, &sandbox).toml(&format!("[network]\nproxy = {closed:?}"));
     for config in [environment, configured] {
         for host in ["127.0.0.1", "localhost"] {
-            let said = first_said(config.clone(), &format!("http://{host}:{port}/v1"), &listener).await;
-            assert_eq!(said, b"GET /v1/anything");
+            let received = first_bytes(config.clone(), &format!("http://{host}:{port}/v1"), &listener).await;
+            assert_eq!(received, b"GET /v1/anything");
         }
     }
-    // An address that is not this machine's as far as anybody knows, and still leads here: to the proxy.
-    let world = format!("https://0.0.0.0:{port}/v1");
+    // The daemon does not treat 0.0.0.0 as this machine, so it uses the proxy.
+    let remote = format!("https://0.0.0.0:{port}/v1");
     let proxy = format!("[network]\nproxy = \"http://127.0.0.1:{port}\"");
     let config = TestDaemonConfig::new(AUTHD, &sandbox).toml(&proxy);
-    assert_eq!(first_said(config.clone(), &world, &listener).await, b"CONNECT 0.0.0.0:");
-    // And here it is TLS that begins.
+    assert_eq!(first_bytes(config.clone(), &remote, &listener).await, b"CONNECT 0.0.0.0:");
+    // Without the proxy, the first bytes are a TLS handshake.
     for name in ["NO_PROXY", "no_proxy"] {
-        let said = first_said(config.clone().env(name, "x.example, 0.0.0.0"), &world, &listener).await;
-        assert_eq!(said[..2], [22, 3], "{said:?}");
+        let received = first_bytes(config.clone().env(name, "x.example, 0.0.0.0"), &remote, &listener).await;
+        assert_eq!(received[..2], [22, 3], "{received:?}");
     }
 }
 
 #[tokio::test]
-async fn what_reached_nobody_is_told_so_with_what_is_in_force() {
-    let sandbox = over_tls().await;
-    let at = async |address: &str, network: &str| {
+async fn an_unreachable_provider_is_explained_with_the_network_settings() {
+    let sandbox = tls_sandbox().await;
+    let start_with = async |address: &str, network: &str| {
         let tables = format!("[provider]\napi_base_url = \"{address}/v1\"\n[network]\n{network}");
-        with_a_key(TestDaemonConfig::new(AUTHD, &sandbox).toml(&tables)).await
+        api_key_daemon(TestDaemonConfig::new(AUTHD, &sandbox).toml(&tables)).await
     };
     let ca = "CA file /";
-    // Nobody listens.
+    // The port is closed.
     let free = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
     for scheme in ["http", "https"] {
-        let detail = unsent(&at(&format!("{scheme}://{free}"), "").await).await;
+        let detail = expect_unreachable(&start_with(&format!("{scheme}://{free}"), "").await).await;
         assert!(detail.contains("onnection refused") && detail.contains(ca), "{detail}");
     }
-    // Somebody listens and says nothing: to the beginning of TLS, or as a proxy.
-    let mute = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!("http://{}", mute.local_addr().unwrap());
+    // The listener does not respond, as a TLS server or as a proxy.
+    let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", silent.local_addr().unwrap());
     let (tls, proxy) = (url.replace("http", "https"), format!("proxy = {url:?}\n"));
     for (address, network) in [(tls.as_str(), ""), ("https://api.openai.com", proxy.as_str())] {
-        let detail = unsent(&at(address, &format!("{network}connect_timeout = \"1s\"")).await).await;
+        let detail =
+            expect_unreachable(&start_with(address, &format!("{network}connect_timeout = \"1s\"")).await)
+                .await;
         assert!(detail.contains("timed out"), "{detail}");
     }
-    // A proxy leads there alone, and says so.
-    let detail = unsent(&at("https://elsewhere.invalid", "").await).await;
+    // The proxy cannot reach the host.
+    let detail = expect_unreachable(&start_with("https://elsewhere.invalid", "").await).await;
     assert!(detail.contains("tunnel error: unsuccessful"), "{detail}");
 }
 
 #[tokio::test]
-async fn whom_nobody_vouches_for_is_told_nothing() {
-    let sandbox = over_tls().await;
+async fn an_untrusted_certificate_is_refused() {
+    let sandbox = tls_sandbox().await;
     let other = tempfile::NamedTempFile::new().unwrap();
     fs::write(other.path(), Tls::generate().unwrap().ca_pem()).unwrap();
     let config = TestDaemonConfig::new(AUTHD, &sandbox).env("SSL_CERT_FILE", other.path().to_str().unwrap());
-    let daemon = with_a_key(config.clone()).await;
-    let detail = unsent(&daemon).await;
+    let daemon = api_key_daemon(config.clone()).await;
+    let detail = expect_unreachable(&daemon).await;
     assert!(detail.contains("invalid peer certificate: "), "{detail}");
     assert!(detail.contains(other.path().to_str().unwrap()), "{detail}");
-    // A CA of one's own is believed besides the system's.
+    // The configured CA is trusted in addition to the system's.
     let own = tempfile::NamedTempFile::new().unwrap();
     fs::write(own.path(), sandbox.ca_pem().unwrap()).unwrap();
-    let daemon = with_a_key(config.toml(&format!("[network]\nca_file = {:?}", own.path()))).await;
+    let daemon = api_key_daemon(config.toml(&format!("[network]\nca_file = {:?}", own.path()))).await;
     assert_eq!(daemon.request("GET", PATH, &[], "").await.status.as_u16(), 404);
 }

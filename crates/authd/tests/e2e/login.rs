@@ -1,4 +1,4 @@
-//! Signing in through the browser: what works, and each way it does not.
+//! Logins in the browser: successes and failures.
 
 use authd_sandbox::test_daemon::{TestDaemon, TestDaemonConfig};
 use authd_sandbox::{Account, Config, Fault, Route, Sandbox};
@@ -6,18 +6,18 @@ use serde_json::json;
 use tokio::io::AsyncWriteExt;
 
 use crate::{
-    support::{AUTHD, daemon, finished, sandbox, start},
-    upstream::say,
+    helpers::{AUTHD, daemon, finished, sandbox, start},
+    upstream::send_head,
 };
 
 #[tokio::test]
-async fn both_kinds_of_account_sign_in_with_their_mode_and_its_reason() {
+async fn each_kind_of_account_gets_its_mode_and_a_reason() {
     let sandbox = sandbox().await;
     let daemon = daemon(&sandbox).await;
     let personal = daemon.sign_in("personal", "plus").await["result"].clone();
     assert_eq!(personal["mode"], "chatgpt", "{personal}");
     assert_eq!(personal["mode_reason"], "plan plus is personal");
-    assert_eq!(sandbox.count(Route::ApiKeyExchange), 0, "no exchange is run for a personal plan");
+    assert_eq!(sandbox.count(Route::ApiKeyExchange), 0, "a personal plan needs no exchange");
     let work = daemon.sign_in("work", "business").await["result"].clone();
     assert_eq!(work["mode"], "api-key", "{work}");
     assert_eq!(work["state"], "ready");
@@ -32,7 +32,7 @@ async fn both_kinds_of_account_sign_in_with_their_mode_and_its_reason() {
 }
 
 #[tokio::test]
-async fn a_forced_api_key_is_denied_where_there_is_none_with_the_providers_sentence() {
+async fn a_forced_api_key_mode_fails_with_the_providers_reason() {
     let sandbox = sandbox().await;
     let daemon = daemon(&sandbox).await;
     let (login, url) = start(&daemon, json!({"mode": "api-key"})).await;
@@ -45,23 +45,25 @@ async fn a_forced_api_key_is_denied_where_there_is_none_with_the_providers_sente
 }
 
 #[tokio::test]
-async fn a_refusal_reaches_the_page_and_the_waiting_client() {
+async fn a_denied_login_is_explained_on_the_page_and_to_the_client() {
     let sandbox = sandbox().await;
     let daemon = daemon(&sandbox).await;
-    for (how, told) in [("deny", "refused"), ("no_entitlement", "Codex is not enabled for your workspace")] {
+    for (choice, reason) in
+        [("deny", "refused"), ("no_entitlement", "Codex is not enabled for your workspace")]
+    {
         let (login, url) = start(&daemon, json!({})).await;
-        let page = sandbox.browser().refuse(&url, how).await.unwrap();
+        let page = sandbox.browser().refuse(&url, choice).await.unwrap();
         assert_eq!(page.status, 400);
-        assert!(page.html.contains(told), "{}", page.html);
+        assert!(page.html.contains(reason), "{}", page.html);
         let login = finished(&daemon, &login).await;
         assert_eq!(login["state"], "failed");
         assert_eq!(login["error"]["code"], "login_denied");
-        assert!(login["error"]["detail"].as_str().unwrap().contains(told), "{login}");
+        assert!(login["error"]["detail"].as_str().unwrap().contains(reason), "{login}");
     }
 }
 
 #[tokio::test]
-async fn a_providers_error_at_the_exchange_reaches_both() {
+async fn an_error_of_the_code_exchange_reaches_the_page_and_the_client() {
     let sandbox = sandbox().await;
     let daemon = daemon(&sandbox).await;
     let body = r#"{"error":{"message":"Invalid request. Please try again later.","code":"token_exchange_user_error"}}"#;
@@ -73,46 +75,46 @@ async fn a_providers_error_at_the_exchange_reaches_both() {
 }
 
 #[tokio::test]
-async fn a_wrong_state_changes_nothing_and_the_right_one_works_after_it() {
+async fn a_callback_with_a_wrong_state_changes_nothing() {
     let sandbox = sandbox().await;
     let daemon = daemon(&sandbox).await;
     let (login, url) = start(&daemon, json!({})).await;
-    let back = sandbox.browser().redirect(&url, "plus").await.unwrap();
-    let state = back.split("state=").nth(1).unwrap().split('&').next().unwrap();
-    let forged = back.replace(state, &"x".repeat(state.len()));
+    let callback_url = sandbox.browser().redirect(&url, "plus").await.unwrap();
+    let state = callback_url.split("state=").nth(1).unwrap().split('&').next().unwrap();
+    let forged = callback_url.replace(state, &"x".repeat(state.len()));
     assert_eq!(sandbox.browser().open(&forged).await.unwrap().status, 400);
     assert_eq!(
         daemon.get(&format!("/v1/logins/{}", login["id"].as_str().unwrap())).await["state"],
         "pending"
     );
     assert_eq!(sandbox.count(Route::CodeExchange), 0);
-    assert_eq!(sandbox.browser().open(&back).await.unwrap().status, 200);
+    assert_eq!(sandbox.browser().open(&callback_url).await.unwrap().status, 200);
     assert_eq!(finished(&daemon, &login).await["state"], "succeeded");
-    // The same URL once more says so, and redeems nothing again.
-    let again = sandbox.browser().open(&back).await.unwrap();
-    assert!(again.status == 200 && again.html.contains("already signed in"), "{}", again.html);
+    // The page of a repeated callback names the login, and the code is not redeemed again.
+    let repeated = sandbox.browser().open(&callback_url).await.unwrap();
+    assert!(repeated.status == 200 && repeated.html.contains("already signed in"), "{}", repeated.html);
     assert_eq!(sandbox.count(Route::CodeExchange), 1);
 }
 
 #[tokio::test]
-async fn a_code_of_another_attempt_does_not_fit_this_ones_verifier() {
+async fn a_code_of_another_attempt_is_refused() {
     let sandbox = sandbox().await;
     let daemon = daemon(&sandbox).await;
     let (first, first_url) = start(&daemon, json!({"profile": "first"})).await;
     let (_, second_url) = start(&daemon, json!({"profile": "second"})).await;
-    let (first_back, second_back) = (
+    let (first_callback, second_callback) = (
         sandbox.browser().redirect(&first_url, "plus").await.unwrap(),
         sandbox.browser().redirect(&second_url, "plus").await.unwrap(),
     );
     let code = |url: &str| url.split("code=").nth(1).unwrap().split('&').next().unwrap().to_owned();
-    let mixed = first_back.replace(&code(&first_back), &code(&second_back));
+    let mixed = first_callback.replace(&code(&first_callback), &code(&second_callback));
     assert_eq!(sandbox.browser().open(&mixed).await.unwrap().status, 400);
     let first = finished(&daemon, &first).await;
     assert_eq!(first["error"]["code"], "login_denied", "{first}");
 }
 
 #[tokio::test]
-async fn many_logins_are_pending_at_once_and_finish_in_any_order() {
+async fn several_pending_logins_finish_in_any_order() {
     let sandbox = sandbox().await;
     let daemon = daemon(&sandbox).await;
     let (first, first_url) = start(&daemon, json!({"profile": "first"})).await;
@@ -126,22 +128,22 @@ async fn many_logins_are_pending_at_once_and_finish_in_any_order() {
 }
 
 #[tokio::test]
-async fn somebody_else_under_a_taken_name_gets_the_next_free_one() {
+async fn another_user_under_a_used_name_gets_the_next_free_name() {
     let sandbox = sandbox().await;
     let daemon = daemon(&sandbox).await;
     daemon.sign_in("default", "plus").await;
     assert_eq!(daemon.sign_in("default", "business").await["result"]["name"], "default-2");
-    let again = daemon.sign_in("default", "plus").await["result"].clone();
-    assert_eq!((again["name"].as_str(), again["generation"].as_u64()), (Some("default"), Some(2)));
+    let repeated = daemon.sign_in("default", "plus").await["result"].clone();
+    assert_eq!((repeated["name"].as_str(), repeated["generation"].as_u64()), (Some("default"), Some(2)));
     let (login, url) = start(&daemon, json!({"replace": true})).await;
     daemon.browse(&url, "business").await;
     assert_eq!(finished(&daemon, &login).await["result"]["name"], "default");
 }
 
 #[tokio::test]
-async fn a_login_survives_a_crash_between_its_url_and_its_callback() {
+async fn a_pending_login_survives_a_crash() {
     let sandbox = sandbox().await;
-    // The redirect URI names the port, so it has to be the same again.
+    // The redirect URI contains the port, so the new daemon must have the same one.
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let config = TestDaemonConfig::new(AUTHD, &sandbox).store("file");
     let mut daemon = TestDaemon::start(config).await;
@@ -159,16 +161,16 @@ async fn a_login_survives_a_crash_between_its_url_and_its_callback() {
 }
 
 #[tokio::test]
-async fn the_callback_may_be_pasted_and_a_login_called_off() {
+async fn a_callback_url_can_be_pasted_and_a_login_cancelled() {
     let sandbox = sandbox().await;
     let daemon = daemon(&sandbox).await;
     let (login, url) = start(&daemon, json!({})).await;
     let path = format!("/v1/logins/{}", login["id"].as_str().unwrap());
-    let back = sandbox.browser().redirect(&url, "plus").await.unwrap();
+    let callback_url = sandbox.browser().redirect(&url, "plus").await.unwrap();
     let wrong =
         daemon.request("POST", &format!("{path}/callback"), &[], json!({"url": "hello"}).to_string()).await;
     assert_eq!((wrong.status.as_u16(), wrong.json()["code"].as_str()), (400, Some("bad_request")));
-    let done = daemon.post(&format!("{path}/callback"), json!({"url": back})).await;
+    let done = daemon.post(&format!("{path}/callback"), json!({"url": callback_url})).await;
     assert_eq!(done["state"], "succeeded", "{done}");
     let (other, other_url) = start(&daemon, json!({})).await;
     let path = format!("/v1/logins/{}", other["id"].as_str().unwrap());
@@ -178,7 +180,7 @@ async fn the_callback_may_be_pasted_and_a_login_called_off() {
 }
 
 #[tokio::test]
-async fn a_provider_that_is_down_during_the_key_exchange_never_changes_the_mode() {
+async fn a_failed_key_exchange_is_retried_and_does_not_change_the_mode() {
     let sandbox = sandbox().await;
     let daemon = daemon(&sandbox).await;
     sandbox.faults().push_times(Route::ApiKeyExchange, Fault::status(503, ""), 2);
@@ -188,7 +190,7 @@ async fn a_provider_that_is_down_during_the_key_exchange_never_changes_the_mode(
 }
 
 #[tokio::test]
-async fn under_their_real_names_the_hosts_are_reached_with_a_locally_trusted_ca() {
+async fn the_providers_real_hosts_are_reached_with_a_locally_trusted_ca() {
     let config = Config {
         tls: Some(authd_sandbox::Tls::generate().unwrap()),
         ..Config::with_accounts(Account::presets())
@@ -205,13 +207,17 @@ async fn under_their_real_names_the_hosts_are_reached_with_a_locally_trusted_ca(
     assert_eq!(finished(&daemon, &login).await["state"], "succeeded");
     let headers = daemon.get("/v1/profiles/-/headers").await;
     assert_eq!(headers["base_url"], "https://chatgpt.com/backend-api/codex");
-    let body = crate::support::question("What is 2+2?").to_string();
-    let answer = daemon.request("POST", "/v1/profiles/-/relay/responses", &[], body).await;
-    assert!(answer.status.is_success() && answer.text().contains("response.completed"), "{}", answer.text());
+    let body = crate::helpers::responses_request("What is 2+2?").to_string();
+    let response = daemon.request("POST", "/v1/profiles/-/relay/responses", &[], body).await;
+    assert!(
+        response.status.is_success() && response.text().contains("response.completed"),
+        "{}",
+        response.text()
+    );
 }
 
 #[tokio::test]
-async fn a_login_cannot_ask_for_a_workspace_that_the_configuration_does_not_accept() {
+async fn a_login_for_a_workspace_outside_the_configuration_is_refused() {
     let sandbox = sandbox().await;
     let (plus, business) = (Account::plus().account_id, Account::business().account_id);
     let toml = format!("[login]\nworkspaces = [{plus:?}]");
@@ -228,7 +234,7 @@ async fn a_login_cannot_ask_for_a_workspace_that_the_configuration_does_not_acce
 }
 
 #[tokio::test]
-async fn two_workspaces_of_one_person_are_two_profiles_and_one_can_be_insisted_on() {
+async fn two_workspaces_of_one_user_are_two_profiles_and_a_login_can_require_one() {
     let sandbox = sandbox().await;
     let team = Account {
         name: "team".into(),
@@ -238,18 +244,18 @@ async fn two_workspaces_of_one_person_are_two_profiles_and_one_can_be_insisted_o
     };
     sandbox.put_account(team.clone());
     let daemon = daemon(&sandbox).await;
-    let mine = daemon.sign_in("default", "plus").await["result"].clone();
-    let ours = daemon.sign_in("default", "team").await["result"].clone();
-    assert_eq!((&mine["name"], &ours["name"]), (&json!("default"), &json!("default-2")));
-    assert_eq!(mine["email"], ours["email"], "it is never the e-mail that tells them apart");
-    // Each goes on under its own name.
+    let plus_profile = daemon.sign_in("default", "plus").await["result"].clone();
+    let team_profile = daemon.sign_in("default", "team").await["result"].clone();
+    assert_eq!((&plus_profile["name"], &team_profile["name"]), (&json!("default"), &json!("default-2")));
+    assert_eq!(plus_profile["email"], team_profile["email"], "the e-mail does not distinguish them");
+    // A repeated login keeps its profile.
     assert_eq!(daemon.sign_in("default-2", "team").await["result"]["name"], "default-2");
     assert_eq!(daemon.get("/v1/profiles").await["profiles"].as_array().unwrap().len(), 2);
     let (login, url) = start(&daemon, json!({"profile": "pinned", "workspace": team.account_id})).await;
     assert!(url.contains(&format!("allowed_workspace_id={}", team.account_id)), "{url}");
-    // A provider that does not keep to the wish is found out here.
-    let unheard = url.replace(&format!("&allowed_workspace_id={}", team.account_id), "");
-    let page = daemon.browse(&unheard, "plus").await;
+    // If the provider ignores the required workspace, the daemon refuses the login.
+    let unrestricted = url.replace(&format!("&allowed_workspace_id={}", team.account_id), "");
+    let page = daemon.browse(&unrestricted, "plus").await;
     assert!(page.html.contains(&team.account_id), "{}", page.html);
     let refused = finished(&daemon, &login).await;
     assert_eq!(refused["error"]["code"], "login_denied", "{refused}");
@@ -259,7 +265,7 @@ async fn two_workspaces_of_one_person_are_two_profiles_and_one_can_be_insisted_o
 }
 
 #[tokio::test]
-async fn more_logins_than_people_are_refused_until_one_of_them_ends() {
+async fn logins_over_the_limit_are_refused_until_one_ends() {
     let sandbox = sandbox().await;
     let daemon = daemon(&sandbox).await;
     let (first, _) = start(&daemon, json!({})).await;
@@ -276,7 +282,7 @@ async fn more_logins_than_people_are_refused_until_one_of_them_ends() {
 }
 
 #[tokio::test]
-async fn a_link_opens_the_authorize_url_once_while_its_login_is_pending() {
+async fn an_open_url_works_once_while_its_login_is_pending() {
     let sandbox = sandbox().await;
     let daemon = daemon(&sandbox).await;
     let (login, url) = start(&daemon, json!({})).await;
@@ -287,29 +293,29 @@ async fn a_link_opens_the_authorize_url_once_while_its_login_is_pending() {
     let page = sandbox.browser().open(&link).await.unwrap();
     assert_eq!(page.status, 200, "{}", page.html);
     assert_eq!(finished(&daemon, &login).await["state"], "succeeded");
-    let again = sandbox.browser().open(&link).await.unwrap();
-    assert!(again.status == 400 && again.html.contains("was used"), "{}", again.html);
-    assert!(!again.html.contains(&url));
-    // A link that was not used ends with its login.
+    let repeated = sandbox.browser().open(&link).await.unwrap();
+    assert!(repeated.status == 400 && repeated.html.contains("was used"), "{}", repeated.html);
+    assert!(!repeated.html.contains(&url));
+    // An unused link ends with its login.
     let (login, _) = start(&daemon, json!({})).await;
     let link = login["open_url"].as_str().unwrap();
     let path = format!("/v1/logins/{}", login["id"].as_str().unwrap());
     assert_eq!(daemon.request("DELETE", &path, &[], "").await.status, 204);
     assert_eq!(sandbox.browser().open(link).await.unwrap().status, 400);
-    // A person who pastes has the browser elsewhere.
+    // A user who pastes the callback has the browser on another machine.
     let (login, _) = start(&daemon, json!({"paste": true})).await;
     assert_eq!(login["open_url"], serde_json::Value::Null);
 }
 
 #[tokio::test]
-async fn logins_that_are_started_at_once_do_not_exceed_the_limit_together() {
+async fn logins_that_start_at_the_same_time_do_not_exceed_the_limit() {
     let sandbox = sandbox().await;
     let daemon = daemon(&sandbox).await;
-    // All of them wait for the provider at the same time.
+    // All of these wait for the provider.
     sandbox.faults().push_times(Route::DeviceCode, Fault::Stall, 300);
     let mut starting = Vec::new();
     for _ in 0..300 {
-        starting.push(say(&daemon, "POST /v1/logins", &["Content-Length: 17"]).await);
+        starting.push(send_head(&daemon, "POST /v1/logins", &["Content-Length: 17"]).await);
     }
     for client in &mut starting {
         client.write_all(br#"{"flow":"device"}"#).await.unwrap();
@@ -318,30 +324,30 @@ async fn logins_that_are_started_at_once_do_not_exceed_the_limit_together() {
     assert_eq!(daemon.get("/v1/status").await["pending_logins"], 256);
     let refused = daemon.request("POST", "/v1/logins", &[], "{}").await;
     assert_eq!((refused.status.as_u16(), &refused.json()["code"]), (429, &json!("too_many_requests")));
-    // A client that hangs up gives its place back.
+    // A disconnected client frees its slot.
     drop(starting);
     while daemon.get("/v1/status").await["pending_logins"] != 0 {}
     start(&daemon, json!({})).await;
 }
 
 #[tokio::test]
-async fn the_stored_copy_of_an_ended_login_is_deleted_once_the_store_lets_it() {
+async fn the_deletion_of_an_ended_logins_record_is_repeated_until_it_succeeds() {
     let (sandbox, directory) = (sandbox().await, tempfile::tempdir().unwrap());
-    let mood = directory.path().join("mood");
-    let control = format!("memory_control = \"{}\"", mood.display());
+    let control_file = directory.path().join("control");
+    let control = format!("memory_control = \"{}\"", control_file.display());
     let daemon = TestDaemon::start(TestDaemonConfig::new(AUTHD, &sandbox).toml(&control)).await;
     let deleted = async |result: &str| {
-        let figures = daemon.request("GET", "/v1/metrics", &[], "").await.text();
+        let metrics = daemon.request("GET", "/v1/metrics", &[], "").await.text();
         let is_delete = |line: &&str| line.contains("_count") && line.contains("call=\"delete\"");
-        figures.lines().filter(is_delete).any(|line| line.contains(&format!("result=\"{result}\"")))
+        metrics.lines().filter(is_delete).any(|line| line.contains(&format!("result=\"{result}\"")))
     };
     let (login, _) = start(&daemon, json!({})).await;
-    std::fs::write(&mood, "fail-delete").unwrap();
+    std::fs::write(&control_file, "fail-delete").unwrap();
     let path = format!("/v1/logins/{}", login["id"].as_str().unwrap());
     assert_eq!(daemon.request("DELETE", &path, &[], "").await.status, 204);
     while !deleted("unavailable").await {}
     assert!(!deleted("ok").await);
-    std::fs::write(&mood, "well").unwrap();
+    std::fs::write(&control_file, "well").unwrap();
     while !deleted("ok").await {
         tokio::time::sleep(std::time::Duration::from_millis(50)).await;
     }

@@ -1,27 +1,26 @@
-//! The real daemon over real sockets against the strict sandbox: every flow a person or a program goes
-//! through, and everything that may go wrong on the way.
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on says so by panicking")]
+//! End-to-end tests: the daemon's binary over real sockets against the strict sandbox.
+#![expect(clippy::unwrap_used, reason = "a test panics where it cannot go on")]
 
-mod again;
+mod access;
 mod browser;
 mod codex;
 mod contract;
 mod device;
-mod doors;
 mod egress;
 mod etag;
-mod figures;
+mod events;
 mod headers;
-mod life;
+mod helpers;
+mod lifecycle;
 mod login;
-mod news;
-mod pipe;
+mod metrics;
 mod relay;
+mod relay_stream;
+mod retry;
 #[cfg(target_os = "linux")]
-mod stalled;
+mod stalled_tunnel;
 mod store;
-mod support;
-mod system;
-mod uploads;
+mod system_faults;
+mod unread_bodies;
 mod upstream;
 mod websocket;

@@ -1,4 +1,4 @@
-//! The relay as a pipe: what comes in goes out, while it comes.
+//! Streaming through the relay, its errors, and its end at shutdown.
 
 use std::{
     io::{Read, Write},
@@ -11,25 +11,26 @@ use http_body_util::BodyExt;
 use tokio::io::AsyncWriteExt;
 
 use crate::{
-    support::{daemon, question, sandbox},
-    upstream::{PATH, Upstream, gone, head, say, until},
+    helpers::{daemon, responses_request, sandbox},
+    upstream::{PATH, Upstream, expect_closed, read_head, read_until, send_head},
 };
 
 #[tokio::test]
-async fn an_answer_is_passed_on_while_the_provider_still_speaks() {
+async fn a_response_is_streamed_before_the_provider_ends_it() {
     let sandbox = sandbox().await;
     let daemon = daemon(&sandbox).await;
     daemon.sign_in("default", "plus").await;
     sandbox.faults().push(Route::ChatGptResponses, Fault::HoldStream);
     let path = "/v1/profiles/-/relay/responses";
-    let answer = daemon.open("POST", path, &[], question("What is 2+2?").to_string()).await.unwrap();
-    assert_eq!(answer.headers()["content-type"], "text/event-stream; charset=utf-8");
-    let mut body = answer.into_body();
+    let response =
+        daemon.open("POST", path, &[], responses_request("What is 2+2?").to_string()).await.unwrap();
+    assert_eq!(response.headers()["content-type"], "text/event-stream; charset=utf-8");
+    let mut body = response.into_body();
     let mut text = String::new();
-    // The provider holds the rest back until it is released: what is here came through unbuffered.
+    // The provider sends the rest after `release`, so this part was not buffered.
     while !text.contains("response.created") {
-        let piece = body.frame().await.unwrap().unwrap().into_data().unwrap();
-        text += &String::from_utf8_lossy(&piece);
+        let chunk = body.frame().await.unwrap().unwrap().into_data().unwrap();
+        text += &String::from_utf8_lossy(&chunk);
     }
     assert!(!text.contains("response.completed"), "{text}");
     sandbox.faults().release();
@@ -38,95 +39,96 @@ async fn an_answer_is_passed_on_while_the_provider_still_speaks() {
 }
 
 #[tokio::test]
-async fn a_question_is_passed_on_while_the_client_still_speaks() {
+async fn a_chunked_request_body_is_passed_on_chunked() {
     let sandbox = sandbox().await;
     let daemon = daemon(&sandbox).await;
     daemon.sign_in("default", "plus").await;
     let socket = daemon.socket();
-    let seen = tokio::task::spawn_blocking(move || {
+    let response = tokio::task::spawn_blocking(move || {
         let mut stream = UnixStream::connect(socket).unwrap();
-        let body = question("What is 17+25?").to_string();
+        let body = responses_request("What is 17+25?").to_string();
         let (head, tail) = body.split_at(20);
         write!(stream, "POST /v1/profiles/-/relay/responses HTTP/1.1\r\nHost: authd\r\n").unwrap();
         write!(stream, "Content-Type: application/json\r\nTransfer-Encoding: chunked\r\n").unwrap();
         write!(stream, "Connection: close\r\n\r\n").unwrap();
-        for piece in [head, tail] {
-            write!(stream, "{:x}\r\n{piece}\r\n", piece.len()).unwrap();
+        for chunk in [head, tail] {
+            write!(stream, "{:x}\r\n{chunk}\r\n", chunk.len()).unwrap();
             std::thread::yield_now();
         }
         write!(stream, "0\r\n\r\n").unwrap();
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).unwrap();
-        answer
+        let mut response = String::new();
+        stream.read_to_string(&mut response).unwrap();
+        response
     })
     .await
     .unwrap();
-    assert!(seen.contains("42"), "{seen}");
-    // Chunked in, chunked out: nobody measured the body, so nobody held it back.
+    assert!(response.contains("42"), "{response}");
+    // A buffered body would have a content length.
     let request = sandbox.requests_of(Route::ChatGptResponses).pop().unwrap();
     assert_eq!(request.header("transfer-encoding"), Some("chunked"));
 }
 
 #[tokio::test]
-async fn an_answer_that_breaks_off_breaks_off_here_too() {
+async fn a_truncated_response_is_an_error_for_the_client() {
     let sandbox = sandbox().await;
     let daemon = daemon(&sandbox).await;
     daemon.sign_in("default", "plus").await;
     sandbox.faults().push(Route::ChatGptResponses, Fault::TruncateStream);
     let path = "/v1/profiles/-/relay/responses";
-    let answer = daemon.open("POST", path, &[], question("What is 2+2?").to_string()).await.unwrap();
-    assert!(answer.into_body().collect().await.is_err(), "a cut answer must not look whole");
+    let response =
+        daemon.open("POST", path, &[], responses_request("What is 2+2?").to_string()).await.unwrap();
+    assert!(response.into_body().collect().await.is_err(), "a truncated response must not look complete");
 }
 
 #[tokio::test]
-async fn a_provider_out_of_reach_comes_with_a_time_to_try_again() {
+async fn an_unreachable_provider_gives_a_retry_after() {
     let sandbox = sandbox().await;
     let daemon = daemon(&sandbox).await;
     daemon.sign_in("default", "plus").await;
-    let told = async |method: &str, path: &str, body: String| {
-        let answer = daemon.request(method, path, &[], body).await;
-        let problem = answer.json();
+    let retry_after = async |method: &str, path: &str, body: String| {
+        let response = daemon.request(method, path, &[], body).await;
+        let problem = response.json();
         assert_eq!(problem["code"], "provider_unreachable", "{problem}");
-        assert_eq!(problem["retry_after"].as_u64().unwrap().to_string(), answer.header("retry-after"));
+        assert_eq!(problem["retry_after"].as_u64().unwrap().to_string(), response.header("retry-after"));
         problem["retry_after"].as_u64().unwrap()
     };
     sandbox.faults().push(Route::Me, Fault::DropBeforeCommit);
-    assert!(told("GET", "/v1/profiles/-/relay-backend/me", String::new()).await > 0);
-    for (retry_after, least) in [(None, 1), (Some(17), 17)] {
-        let busy = Fault::Status { status: 503, body: String::new(), retry_after };
+    assert!(retry_after("GET", "/v1/profiles/-/relay-backend/me", String::new()).await > 0);
+    for (header, least) in [(None, 1), (Some(17), 17)] {
+        let busy = Fault::Status { status: 503, body: String::new(), retry_after: header };
         sandbox.faults().push(Route::DeviceCode, busy);
-        let seconds = told("POST", "/v1/logins", r#"{"flow":"device"}"#.to_owned()).await;
+        let seconds = retry_after("POST", "/v1/logins", r#"{"flow":"device"}"#.to_owned()).await;
         assert!(seconds >= least, "{seconds}");
     }
 }
 
 #[tokio::test]
-async fn a_stop_cuts_streams_and_uploads_soon_and_waits_for_a_refresh() {
+async fn a_shutdown_cuts_streams_and_uploads_and_waits_for_a_refresh() {
     let (sandbox, upstream) = (sandbox().await, Upstream::start().await);
     let mut daemon = upstream.daemon(&sandbox).await;
     daemon.sign_in("default", "plus").await;
-    // An answer that never ends, one that never begins, and two requests that never end.
-    let mut streaming = say(&daemon, &format!("GET {PATH}"), &[]).await;
-    let (mut server, _) = upstream.asked().await;
+    // A response that never ends, one that never begins, and two requests that never end.
+    let mut streaming = send_head(&daemon, &format!("GET {PATH}"), &[]).await;
+    let (mut server, _) = upstream.next_request().await;
     server.write_all(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\none\r\n").await.unwrap();
-    until(&mut streaming, b"one\r\n").await;
-    let mut waiting = say(&daemon, &format!("GET {PATH}"), &[]).await;
-    let _silent = upstream.asked().await;
-    let mut half_sent = say(&daemon, "POST /v1/logins", &["Content-Length: 100"]).await;
-    let mut uploading = say(&daemon, &format!("POST {PATH}"), &["Content-Length: 100"]).await;
-    let _reading = upstream.asked().await;
+    read_until(&mut streaming, b"one\r\n").await;
+    let mut waiting = send_head(&daemon, &format!("GET {PATH}"), &[]).await;
+    let _silent = upstream.next_request().await;
+    let mut half_sent = send_head(&daemon, "POST /v1/logins", &["Content-Length: 100"]).await;
+    let mut uploading = send_head(&daemon, &format!("POST {PATH}"), &["Content-Length: 100"]).await;
+    let _reading = upstream.next_request().await;
     sandbox.faults().push(Route::Refresh, Fault::Stall);
-    let mut refreshing = say(&daemon, "POST /v1/profiles/default/refresh", &[]).await;
+    let mut refreshing = send_head(&daemon, "POST /v1/profiles/default/refresh", &[]).await;
     sandbox.wait_for(Route::Refresh, 1).await;
-    let begun = Instant::now();
+    let started = Instant::now();
     daemon.signal(rustix::process::Signal::TERM);
-    for cut in [&mut streaming, &mut waiting, &mut half_sent, &mut uploading] {
-        gone(cut).await;
+    for client in [&mut streaming, &mut waiting, &mut half_sent, &mut uploading] {
+        expect_closed(client).await;
     }
-    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+    assert!(started.elapsed() < Duration::from_secs(5), "{:?}", started.elapsed());
     sandbox.faults().release();
-    let answered = head(&mut refreshing).await;
-    assert!(answered.starts_with("http/1.1 200"), "{answered}");
+    let head = read_head(&mut refreshing).await;
+    assert!(head.starts_with("http/1.1 200"), "{head}");
     assert!(daemon.wait().await.success());
-    assert!(!daemon.log().contains("still under way"), "{}", daemon.log());
+    assert!(!daemon.log().contains("unfinished work"), "{}", daemon.log());
 }

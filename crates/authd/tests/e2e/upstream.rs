@@ -1,5 +1,5 @@
-//! An upstream of plain bytes, for what a strict provider would never do: the relay as a pipe is looked
-//! at from both of its ends.
+//! An upstream that sends and receives plain bytes, for cases that the strict sandbox does not
+//! allow, and functions for the client's end of the connection.
 
 use std::{
     fs,
@@ -14,14 +14,14 @@ use tokio::{
     net::{TcpListener, TcpStream, UnixStream},
 };
 
-/// Where the relay leads in these tests.
+/// The relayed path of these tests.
 pub(crate) const PATH: &str = "/v1/profiles/own/relay/anything";
 
-/// An upstream that listens, and answers nothing by itself.
+/// An upstream that listens on a port. The test reads the requests and writes the responses.
 pub(crate) struct Upstream(TcpListener);
 
 impl Upstream {
-    /// On a free port.
+    /// Listens on a free port.
     pub(crate) async fn start() -> Self {
         Self(TcpListener::bind(("127.0.0.1", 0)).await.unwrap())
     }
@@ -30,47 +30,48 @@ impl Upstream {
         self.0.local_addr().unwrap()
     }
 
-    /// A test daemon that takes this for the API, with a key of one's own for it.
+    /// A test daemon with an own API key. This upstream replaces the API.
     pub(crate) async fn daemon(&self, sandbox: &Sandbox) -> TestDaemon {
-        let mut daemon = crate::support::daemon(sandbox).await;
-        self.replace(&mut daemon, &sandbox.endpoints().api_base_url).await;
+        let mut daemon = crate::helpers::daemon(sandbox).await;
+        self.replace_endpoint(&mut daemon, &sandbox.endpoints().api_base_url).await;
         let key = json!({"api_key": "sk-own"}).to_string();
         assert!(daemon.request("PUT", "/v1/profiles/own/api-key", &[], key).await.status.is_success());
         daemon
     }
 
-    /// Starts the daemon anew, with this in the place of that base URL.
-    pub(crate) async fn replace(&self, daemon: &mut TestDaemon, base_url: &str) {
+    /// Restarts the daemon with this upstream instead of the base URL.
+    pub(crate) async fn replace_endpoint(&self, daemon: &mut TestDaemon, base_url: &str) {
         let config = fs::read_to_string(daemon.config()).unwrap();
-        let here = format!("http://{}/v1", self.address());
-        fs::write(daemon.config(), config.replace(base_url, &here)).unwrap();
+        let own_url = format!("http://{}/v1", self.address());
+        fs::write(daemon.config(), config.replace(base_url, &own_url)).unwrap();
         daemon.restart().await;
     }
 
-    /// The next connection, as far as the head of its first request.
-    pub(crate) async fn asked(&self) -> (TcpStream, String) {
+    /// Accepts a connection, and reads the head of its first request.
+    pub(crate) async fn next_request(&self) -> (TcpStream, String) {
         let (mut stream, _) = self.0.accept().await.unwrap();
-        let head = head(&mut stream).await;
+        let head = read_head(&mut stream).await;
         (stream, head)
     }
 
-    /// Both ends of a connection that was switched: the client's, and the upstream's.
+    /// Upgrades a connection. Returns the client's and the upstream's end.
     pub(crate) async fn tunnel(&self, daemon: &TestDaemon) -> (UnixStream, TcpStream) {
         let fields = ["Connection: Upgrade", "Upgrade: websocket"];
-        let mut client = say(daemon, &format!("GET {PATH}"), &fields).await;
-        let (mut server, asked) = self.asked().await;
-        assert!(asked.contains("\r\nupgrade: websocket\r\n"), "{asked}");
-        let agreed = "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n";
-        server.write_all(agreed.as_bytes()).await.unwrap();
-        let answered = head(&mut client).await;
-        assert!(answered.starts_with("http/1.1 101") && answered.contains("\r\nupgrade: websocket\r\n"));
+        let mut client = send_head(daemon, &format!("GET {PATH}"), &fields).await;
+        let (mut server, request) = self.next_request().await;
+        assert!(request.contains("\r\nupgrade: websocket\r\n"), "{request}");
+        let response =
+            "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n";
+        server.write_all(response.as_bytes()).await.unwrap();
+        let head = read_head(&mut client).await;
+        assert!(head.starts_with("http/1.1 101") && head.contains("\r\nupgrade: websocket\r\n"));
         (client, server)
     }
 }
 
-/// A connection to the daemon on which this was said: a request's first line without `HTTP/1.1`, and its
-/// fields without `Host`.
-pub(crate) async fn say(daemon: &TestDaemon, line: &str, fields: &[&str]) -> UnixStream {
+/// Connects to the daemon and sends the head of a request. The line is without `HTTP/1.1`, the
+/// fields are without `Host`.
+pub(crate) async fn send_head(daemon: &TestDaemon, line: &str, fields: &[&str]) -> UnixStream {
     let mut stream = UnixStream::connect(daemon.socket()).await.unwrap();
     let fields: String = fields.iter().map(|field| format!("{field}\r\n")).collect();
     let head = format!("{line} HTTP/1.1\r\nHost: authd\r\n{fields}\r\n");
@@ -78,33 +79,33 @@ pub(crate) async fn say(daemon: &TestDaemon, line: &str, fields: &[&str]) -> Uni
     stream
 }
 
-/// Everything up to and with the first empty line, in lower case.
-pub(crate) async fn head(stream: &mut (impl AsyncReadExt + Unpin)) -> String {
-    until(stream, b"\r\n\r\n").await.to_ascii_lowercase()
+/// Reads up to and including the first empty line. Returns it in lower case.
+pub(crate) async fn read_head(stream: &mut (impl AsyncReadExt + Unpin)) -> String {
+    read_until(stream, b"\r\n\r\n").await.to_ascii_lowercase()
 }
 
-/// Everything up to and with these bytes, and not one byte more.
-pub(crate) async fn until(stream: &mut (impl AsyncReadExt + Unpin), end: &[u8]) -> String {
-    let mut seen = Vec::new();
-    while !seen.ends_with(end) {
+/// Reads up to and including these bytes, and no byte more.
+pub(crate) async fn read_until(stream: &mut (impl AsyncReadExt + Unpin), end: &[u8]) -> String {
+    let mut received = Vec::new();
+    while !received.ends_with(end) {
         match stream.read_u8().await {
-            Ok(byte) => seen.push(byte),
-            Err(error) => panic!("{error} after {:?}", String::from_utf8_lossy(&seen)),
+            Ok(byte) => received.push(byte),
+            Err(error) => panic!("{error} after {:?}", String::from_utf8_lossy(&received)),
         }
     }
-    String::from_utf8(seen).unwrap()
+    String::from_utf8(received).unwrap()
 }
 
-/// Returns when the other side is gone; panics at anything it still says.
-pub(crate) async fn gone(stream: &mut (impl AsyncReadExt + Unpin)) {
+/// Waits for the end of the connection. Panics if a byte arrives.
+pub(crate) async fn expect_closed(stream: &mut (impl AsyncReadExt + Unpin)) {
     if let Ok(byte) = stream.read_u8().await {
-        panic!("{byte} came, not the end");
+        panic!("received {byte}, not the end");
     }
 }
 
-/// How much went out when no more does. The daemon has one thread: while it answers others, a writer that
-/// it does not hold up gets on.
-pub(crate) async fn stalled(daemon: &TestDaemon, written: &AtomicUsize) -> usize {
+/// Waits until a writer stalls, and returns the bytes that it wrote. The daemon has one thread:
+/// while it serves other requests, a writer without backpressure makes progress.
+pub(crate) async fn wait_until_stalled(daemon: &TestDaemon, written: &AtomicUsize) -> usize {
     loop {
         let before = written.load(Ordering::Relaxed);
         for _ in 0..40 {

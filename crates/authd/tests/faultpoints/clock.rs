@@ -1,12 +1,14 @@
-//! The wall clock jumps by thirty days, back or forward: before a start, while nothing happens, during a refresh,
-//! and while the daemon waits for its next try. Headers are served at once all the same, and a refresh happens when
-//! it is due.
+//! The wall clock jumps by thirty days, back or forward: before a start, while the daemon is idle,
+//! during a refresh, and while the daemon waits for its next attempt. Headers are served at once
+//! all the same, and a refresh happens when it is due.
 //!
-//! `interpose.c` moves the clocks of the daemon alone: the wall clock when it is set, and with it the time since the
-//! machine was started when time passes. For a suspend, in which the provider's time goes on too, the sandbox ends all
-//! access tokens and issues such as last thirty days longer. What this cannot show: the kernel wakes a timer at once
-//! when the clock is set, this wakes it when the daemon next reads the clock; and the monotonic clock of a suspended
-//! machine stands still, here it goes on.
+//! `interpose.c` moves the clocks of the daemon only: the wall clock when it is set, and with it
+//! the time since the start of the machine when time passes. For a suspend, in which the provider's
+//! time passes too, the sandbox ends all access tokens, and new ones last thirty days longer.
+//!
+//! Two things differ from a real machine. The kernel wakes a timer at once when the clock is set;
+//! here it wakes when the daemon next reads the clock. The monotonic clock of a suspended machine
+//! stands still; here it continues.
 
 use std::{
     fs,
@@ -53,7 +55,7 @@ struct ClockTest {
 }
 
 impl ClockTest {
-    /// With one login, whose tokens last this long.
+    /// Starts the daemon with one login, whose tokens last this long.
     async fn start(lifetime: Duration) -> Self {
         let account = Account::plus().with_lifetime(lifetime);
         let sandbox = Sandbox::start(Config::with_accounts([account])).await.unwrap();
@@ -81,7 +83,7 @@ impl ClockTest {
         }
     }
 
-    /// Sets the wall clock so that it shows so many seconds more than it would.
+    /// Sets the wall clock to the real time plus this offset in seconds.
     fn set(&mut self, offset: i64) {
         self.offset = offset;
         let next = self.clock.with_extension("next");
@@ -89,7 +91,7 @@ impl ClockTest {
         fs::rename(next, &self.clock).unwrap();
     }
 
-    /// So many seconds pass.
+    /// Lets this many seconds pass.
     fn pass(&mut self, seconds: i64) {
         self.passed += seconds;
         self.set(self.offset);
@@ -101,14 +103,14 @@ impl ClockTest {
         i64::try_from(now.as_secs()).unwrap() + self.offset + self.passed
     }
 
-    /// One refresh fails, and the daemon waits before it tries again.
-    async fn refresh_fails(&self) {
+    /// Lets one refresh fail. The daemon then waits before its next attempt.
+    async fn fail_refresh(&self) {
         self.sandbox.faults().push(Route::Refresh, Fault::status(503, ""));
         let refused = self.daemon.request("POST", "/v1/profiles/default/refresh", &[], "{}").await;
         assert!(!refused.status.is_success(), "{}", refused.text());
     }
 
-    /// After a jump the daemon does its work, and does so still when the clock is set right again.
+    /// Checks that the daemon works after a jump, and after the clock is set right again.
     async fn check_recovery(&mut self, jump: Jump, moment: &str) {
         let when = format!("{jump:?} {moment}");
         self.expect_headers(&when).await;
@@ -119,22 +121,22 @@ impl ClockTest {
         }
     }
 
-    /// Headers are served soon, with a token that the provider accepts.
+    /// Waits for headers with a token that the provider accepts.
     async fn expect_headers(&self, when: &str) {
-        let begun = Instant::now();
+        let started = Instant::now();
         let mut refused = String::new();
-        while begun.elapsed() < SOON {
+        while started.elapsed() < SOON {
             let reply = self.daemon.request("GET", "/v1/profiles/default/headers", &[], "").await;
             let text = reply.text();
             let token =
                 text.split("Bearer ").nth(1).and_then(|rest| rest.split('"').next()).unwrap_or_default();
             if reply.status.is_success() && self.sandbox.token_info(token).is_some_and(|known| known.valid) {
-                let took = begun.elapsed();
+                let took = started.elapsed();
                 println!("{when}: headers after {} ms; refused before: {refused:?}", took.as_millis());
                 return;
             }
             refused = if reply.status.is_success() {
-                // A client that was refused by the provider says so.
+                // A client reports a token that the provider refused.
                 let generation = &self.daemon.get("/v1/profiles/default").await["generation"];
                 let body = json!({"rejected_generation": generation}).to_string();
                 self.daemon.request("POST", "/v1/profiles/default/refresh", &[], body).await.text()
@@ -147,7 +149,7 @@ impl ClockTest {
         panic!("{when}: no headers within {SOON:?}, and {refreshes} refreshes were sent: {refused}");
     }
 
-    /// When the time comes that the daemon shows for its next refresh, it refreshes.
+    /// Lets time pass until the next refresh is due, and checks that it happens.
     async fn expect_refresh_when_due(&mut self, when: &str) {
         let profile = self.daemon.get("/v1/profiles/default").await;
         let due =
@@ -155,17 +157,17 @@ impl ClockTest {
         let due = due.parse::<jiff::Timestamp>().unwrap().as_second();
         let before = self.sandbox.rotations();
         self.pass(due - self.now() + 1);
-        let begun = Instant::now();
+        let started = Instant::now();
         while self.sandbox.rotations() == before {
             assert!(
-                begun.elapsed() < DUE,
+                started.elapsed() < DUE,
                 "{when}: not refreshed when due, {}",
                 self.daemon.get("/v1/profiles/default").await
             );
             self.daemon.get("/v1/profiles").await;
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
-        println!("{when}: refreshed {} ms after it was due", begun.elapsed().as_millis());
+        println!("{when}: refreshed {} ms after it was due", started.elapsed().as_millis());
         self.expect_headers(when).await;
     }
 }
@@ -216,7 +218,7 @@ async fn during_a_refresh(jump: Jump) {
     test.sandbox.faults().push(Route::Refresh, Fault::StallAfterCommit);
     let refresh = test.daemon.try_request("POST", "/v1/profiles/default/refresh", &[], "{}");
     tokio::select! {
-        answer = refresh => panic!("answered before the provider: {answer:?}"),
+        response = refresh => panic!("the daemon responds before the provider: {response:?}"),
         () = test.sandbox.wait_for(Route::Refresh, 1) => {}
     }
     test.jump(jump);
@@ -227,7 +229,7 @@ async fn during_a_refresh(jump: Jump) {
 
 async fn during_a_back_off(jump: Jump) {
     let mut test = ClockTest::start(LONG).await;
-    test.refresh_fails().await;
+    test.fail_refresh().await;
     test.jump(jump);
     test.check_recovery(jump, "during a back-off").await;
 }
@@ -236,7 +238,7 @@ async fn expired_during_a_back_off(jump: Jump) {
     let mut test = ClockTest::start(Duration::from_secs(1)).await;
     test.sandbox.put_account(Account::plus());
     tokio::time::sleep(Duration::from_millis(1_100)).await;
-    test.refresh_fails().await;
+    test.fail_refresh().await;
     test.jump(jump);
     test.check_recovery(jump, "during a back-off, with an expired token").await;
 }

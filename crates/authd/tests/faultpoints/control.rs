@@ -1,5 +1,5 @@
-//! Control of the fault points: which system call of a program fails or kills it. `interpose.c` runs inside the program;
-//! this file compiles it, writes its control file, and reads its trace.
+//! Control of the fault points: which system call of a program fails or kills it. `interpose.c`
+//! runs inside the program. This module compiles it, writes its control file, and reads its trace.
 
 use std::{
     fmt, fs,
@@ -68,7 +68,8 @@ pub(crate) enum Fault {
     KillBeforeMessage,
     /// Kills the keychain's service before it changes a file.
     KillService,
-    /// Kills the keychain's service before it sends a D-Bus message: the change is made, and the answer is lost.
+    /// Kills the keychain's service before it sends a D-Bus message: the change is made, and the
+    /// answer is lost.
     KillServiceBeforeAnswer,
     /// Kills the keychain's service before it reads from the bus.
     KillServiceBeforeMessage,
@@ -200,9 +201,9 @@ impl FaultControl {
         let text = fs::read_to_string(&self.trace).unwrap_or_default();
         let calls = text.lines().filter_map(|line| {
             let (line, hit) = line.strip_suffix(" !").map_or((line, false), |line| (line, true));
-            let mut words = line.splitn(4, ' ').skip(2);
-            let class = words.next()?.chars().next()?;
-            Some(Call { class, text: words.next()?.replace(&self.home, ""), hit })
+            let mut fields = line.splitn(4, ' ').skip(2);
+            let class = fields.next()?.chars().next()?;
+            Some(Call { class, text: fields.next()?.replace(&self.home, ""), hit })
         });
         calls.collect()
     }
@@ -236,12 +237,12 @@ pub(crate) fn library() -> &'static Path {
     LIBRARY.get_or_init(|| {
         let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/faultpoints/interpose.c");
         let library = Path::new(env!("CARGO_TARGET_TMPDIR")).join("faultpoints.so");
-        let own = library.with_extension(format!("{}.so", std::process::id()));
+        let temporary = library.with_extension(format!("{}.so", std::process::id()));
         let mut compiler = Command::new("cc");
-        compiler.args(["-O1", "-shared", "-fPIC", "-o"]).arg(&own).arg(source).arg("-ldl");
+        compiler.args(["-O1", "-shared", "-fPIC", "-o"]).arg(&temporary).arg(source).arg("-ldl");
         let status = compiler.status().expect("the tests need a C compiler with the name cc");
         assert!(status.success(), "{compiler:?}");
-        fs::rename(&own, &library).unwrap();
+        fs::rename(&temporary, &library).unwrap();
         library
     })
 }

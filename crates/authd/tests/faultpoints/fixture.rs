@@ -1,5 +1,6 @@
-//! A test daemon that returns to the same prepared state before each fault point: the state directory, Codex's home
-//! and the keychain's items are copied back, and the sandbox returns to the tokens that were good then.
+//! A test daemon that returns to the same prepared state before each fault point. The state
+//! directory, Codex's home and the keychain's items are copied back, and the sandbox returns to the
+//! tokens that were valid then.
 
 use std::{fs, io, path::PathBuf, time::Duration};
 
@@ -25,7 +26,7 @@ const BACKGROUND_WORK: Duration = Duration::from_millis(1_500);
 /// Duration of a lasting fault.
 const OUTAGE: Duration = Duration::from_secs(2);
 
-/// Longest time until a client has its answer. The store has ten seconds for each call.
+/// Longest time until a client has its response. The store has ten seconds for each call.
 const ANSWER: Duration = Duration::from_secs(25);
 
 /// A daemon in the state where the operation begins.
@@ -39,8 +40,8 @@ pub(crate) struct Fixture {
     checkpoint: Checkpoint,
     pub(crate) before: Snapshot,
     pub(crate) after: Snapshot,
-    /// The state after a run without a fault; `after` allows more once the operation is repeated.
-    wanted: Snapshot,
+    /// The state after a run without a fault. `after` allows more once the operation is repeated.
+    expected: Snapshot,
     /// Whether the daemon was killed between a rotation of a token and its save.
     may_be_lost: bool,
 }
@@ -48,7 +49,7 @@ pub(crate) struct Fixture {
 /// The calls of an operation.
 pub(crate) struct Calls {
     pub(crate) daemon: Vec<Call>,
-    /// Those of the keychain's service.
+    /// The calls of the keychain's service.
     pub(crate) service: Vec<Call>,
 }
 
@@ -98,7 +99,7 @@ impl Fixture {
             checkpoint,
             before,
             after,
-            wanted: Snapshot::default(),
+            expected: Snapshot::default(),
             may_be_lost: false,
         };
         for (from, to) in fixture.directories() {
@@ -106,7 +107,7 @@ impl Fixture {
         }
         if let Some(keyring) = &mut fixture.keyring {
             keyring.kill().await;
-            keyring.keep(&fixture.prepared.join("items")).unwrap();
+            keyring.save(&fixture.prepared.join("items")).unwrap();
         }
         let calls = fixture.rehearse().await;
         (fixture, calls)
@@ -146,11 +147,11 @@ impl Fixture {
         self.after = Snapshot::take(self.context())
             .await
             .unwrap_or_else(|error| panic!("{error}\n{}", self.daemon.log()));
-        self.wanted = self.after.clone();
+        self.expected = self.after.clone();
         // The invariants must hold without a fault, too.
         let outcome = verify(self.context(), Reply::Success).await;
         let files = Snapshot::take(self.context()).await.unwrap_or_default().files;
-        self.wanted.files.extend(files);
+        self.expected.files.extend(files);
         assert!(outcome.is_ok(), "{:?} without a fault: {outcome:?}\n{}", self.operation, self.daemon.log());
         calls
     }
@@ -169,7 +170,7 @@ impl Fixture {
             keyring.restore(&self.prepared.join("items")).await;
         }
         self.sandbox.rewind(&self.checkpoint);
-        self.after = self.wanted.clone();
+        self.after = self.expected.clone();
         self.may_be_lost = false;
         Ok(())
     }
@@ -177,7 +178,7 @@ impl Fixture {
     /// Runs the operation with a fault at one point, and checks the invariants.
     pub(crate) async fn run_point(&mut self, point: Point) -> PointResult {
         let mut result =
-            PointResult { point, hit: None, reply: Reply::NoAnswer, outcome: Err("not begun".to_owned()) };
+            PointResult { point, hit: None, reply: Reply::NoAnswer, outcome: Err("not started".to_owned()) };
         self.restore().await.unwrap();
         let rotations = self.sandbox.rotations();
         let starts = self.operation == Operation::Start;
@@ -235,8 +236,8 @@ impl Fixture {
         result
     }
 
-    /// Requests the operation and waits for the answer. A lasting fault ends after [`OUTAGE`]: an operation may wait
-    /// for that.
+    /// Requests the operation and waits for the response. A lasting fault ends after [`OUTAGE`],
+    /// because an operation may wait for its end.
     async fn answer(&self, point: Point) -> Option<Reply> {
         let mut run = Box::pin(self.operation.run(&self.daemon, &self.sandbox));
         if let Ok(reply) = timeout(OUTAGE, &mut run).await {
@@ -289,9 +290,9 @@ impl Fixture {
             return Ok(());
         }
         // A repeated login has another number.
-        for (name, person) in &mut self.after.profiles {
-            if self.before.profiles.get(name) != Some(person) {
-                person.family = None;
+        for (name, user) in &mut self.after.profiles {
+            if self.before.profiles.get(name) != Some(user) {
+                user.family = None;
             }
         }
         match self.operation.run(&self.daemon, &self.sandbox).await {

@@ -1,24 +1,27 @@
-/* Fault points for tests: this library kills a program at one of its system calls, or lets the call fail.
+/* Fault points for tests. This library kills a program at one of its system calls, or lets the call
+ * fail.
  *
- * A seccomp filter traps the calls of the table below, whether the program makes them through libc or
- * directly; the SIGSYS handler counts those that concern the watched places, and makes the call itself.
- * The handler can kill the program before or after a call, write half of the data first, or let the call
- * fail. clock_gettime(CLOCK_REALTIME) never enters the kernel, so it is replaced as a libc function.
+ * A seccomp filter traps the calls of the table below, whether the program makes them through libc
+ * or directly. The SIGSYS handler counts the calls on watched files, and makes the call itself. The
+ * handler can kill the program before or after a call, write half of the data first, or let the
+ * call fail. clock_gettime(CLOCK_REALTIME) never enters the kernel, so it is replaced as a libc
+ * function.
  *
  * Environment:
  *   FAULTPOINTS_CONTROL  a file with one line: run mode classes n errno
  *   FAULTPOINTS_TRACE    a file; every watched call is appended: run index class name path [!]
  *   FAULTPOINTS_UNDER    path prefixes, separated by colons; calls on other files are not watched
- *   FAULTPOINTS_CLOCK    a file with the seconds to add to the wall clock, and those to add to the time since the
- *                        machine was started (CLOCK_BOOTTIME); the program hears of a new
- *                        value when it reads the clock, and its timer of the wall clock is then cancelled
+ *   FAULTPOINTS_CLOCK    a file with the seconds to add to the wall clock, and to the time since the
+ *                        start of the machine (CLOCK_BOOTTIME). A new value takes effect when the
+ *                        program reads the clock; its timer of the wall clock is then cancelled.
  * Modes:
- *   off | count | kill (before call n) | after (kill after call n) | tear (kill in the middle of write n)
- *   | error (call n fails) | from (call n and all later ones fail)
- * Only calls whose class is in `classes` are counted; a new value of `run` starts the count anew.
+ *   off | count | kill (before call n) | after (kill after call n)
+ *   | tear (kill in the middle of write n) | error (call n fails)
+ *   | from (call n and all later ones fail)
+ * Only calls whose class is in `classes` are counted. A new value of `run` resets the count.
  *
- * A program that the watched one starts cannot live under the filter: SIGSYS ends it.
- * fsync and fdatasync of watched files do nothing: these tests kill processes, and the kernel lives on.
+ * A program that the watched one starts cannot run under the filter: SIGSYS ends it. fsync and
+ * fdatasync of watched files do nothing: these tests kill processes, and the kernel continues.
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -40,7 +43,8 @@
 #include <ucontext.h>
 #include <unistd.h>
 
-/* The sixth argument of a call that the handler makes: the filter lets it pass. No trapped call has six. */
+/* The sixth argument of a call that the handler makes: the filter allows it. No trapped call has
+ * six. */
 #define PASS 0x6661756c74L
 #define RAW(nr, a, b, c, d, e) \
     syscall((long)(nr), (long)(a), (long)(b), (long)(c), (long)(d), (long)(e), PASS)
@@ -54,14 +58,15 @@
 #define ARG(n) (context->uc_mcontext.regs[n])
 #define RESULT (context->uc_mcontext.regs[0])
 #else
-#error "the fault points know x86_64 and aarch64"
+#error "the fault points support x86_64 and aarch64"
 #endif
 
-/* How a call names its file: by descriptor, by path, or by a directory and a path, in arguments 0 and 1. */
+/* How a call refers to its file: by descriptor, by path, or by a directory and a path, in
+ * arguments 0 and 1. */
 enum by { FD, PATH, AT, BUS, TIMER };
 
-/* Classes: o open to read, c open to write, d data, f fsync, m make or move a name, u unlink, p permissions,
- * s stat, r read, l list a directory, b send to the bus, v receive from the bus. */
+/* Classes: o open to read, c open to write, d data, f fsync, m make or move a name, u unlink, p
+ * permissions, s stat, r read, l list a directory, b send to the bus, v receive from the bus. */
 static const struct call { int nr; enum by by; char class; const char *name; } CALLS[] = {
 #ifdef SYS_open
     {SYS_open, PATH, 'o', "open"},      {SYS_creat, PATH, 'c', "creat"},
@@ -106,14 +111,14 @@ static int read_small_file(const char *path, char *text, size_t size) {
     return length > 0;
 }
 
-/* The seconds to add to the wall clock, and to the time since the machine was started. */
+/* The seconds to add to the wall clock, and to the time since the start of the machine. */
 static void offsets(long *wall, long *boot) {
     char text[64];
     *wall = *boot = 0;
     if (*clock_file && read_small_file(clock_file, text, sizeof text)) sscanf(text, "%ld %ld", wall, boot);
 }
 
-/* The path that a call is about; empty if there is none. */
+/* The path of a call; empty if it has none. */
 static void path_of(const struct call *call, ucontext_t *context, char *path, size_t size) {
     char link[64];
     long fd = (long)ARG(0);
@@ -146,7 +151,8 @@ static long do_call(const struct call *call, ucontext_t *context) {
     return RAW(call->nr, ARG(0), ARG(1), ARG(2), ARG(3), ARG(4));
 }
 
-/* Counts a call, writes it to the trace, and says what to do with it. Sets the error of a call that fails. */
+/* Counts a call, writes it to the trace, and returns the action. Sets the error of a call that
+ * fails. */
 enum action { PASS_CALL, KILL_BEFORE, KILL_AFTER, TEAR, FAIL };
 
 static enum action decide(const struct call *call, char class, const char *path, int *error) {
@@ -174,13 +180,14 @@ static enum action decide(const struct call *call, char class, const char *path,
     return action;
 }
 
-/* Sets a timer to what the program means. The kernel's clocks are not offset. The timer of the wall clock is the
- * one with TFD_TIMER_CANCEL_ON_SET; where the program's clock was set, the call says so. */
+/* Sets a timer to the program's time; the kernel's clocks have no offset. The timer of the wall
+ * clock has TFD_TIMER_CANCEL_ON_SET. If the program's clock was set, the call fails with
+ * ECANCELED. */
 static long set_timer(ucontext_t *context) {
-    struct itimerspec moved, *asked = (struct itimerspec *)ARG(2);
+    struct itimerspec moved, *requested = (struct itimerspec *)ARG(2);
     long wall, boot, of_wall = ARG(1) & TFD_TIMER_CANCEL_ON_SET;
     if (!(ARG(1) & TFD_TIMER_ABSTIME)) return RAW(SYS_timerfd_settime, ARG(0), ARG(1), ARG(2), ARG(3), 0);
-    moved = *asked;
+    moved = *requested;
     offsets(&wall, &boot);
     /* Zero would switch the timer off. */
     if (moved.it_value.tv_sec && (moved.it_value.tv_sec -= of_wall ? wall : boot) < 1) moved.it_value.tv_sec = 1;
@@ -192,7 +199,8 @@ static long set_timer(ucontext_t *context) {
     return -1;
 }
 
-/* Lets the timer of the wall clock expire at once, if the offset has changed: the kernel cancels it then. */
+/* Lets the timer of the wall clock expire at once, if the offset has changed: the kernel cancels
+ * it then. */
 static void cancel_timer(long now) {
     struct itimerspec at_once = {.it_value = {.tv_sec = 1}};
     if (atomic_exchange(&offset_before, now) == now || timer < 0) return;
@@ -252,7 +260,8 @@ int clock_gettime(clockid_t id, struct timespec *at) {
     return result;
 }
 
-/* A thread that blocks SIGSYS would kill_self at its first on_sigsys call; GLib's worker threads block all signals. */
+/* Keeps SIGSYS unblocked: a trapped call in a thread that blocks it would kill the program. GLib's
+ * worker threads block all signals. */
 static int mask(const char *name, int how, const sigset_t *set, sigset_t *old) {
     int (*real)(int, const sigset_t *, sigset_t *) =
         (int (*)(int, const sigset_t *, sigset_t *))dlsym(RTLD_NEXT, name);

@@ -1,5 +1,5 @@
-//! A gnome-keyring on a private D-Bus, with fault points of its own. Its items can be restored. It runs from a copy: the
-//! loader ignores `LD_PRELOAD` for a program with file capabilities.
+//! A gnome-keyring on a private D-Bus, with its own fault points. Its items can be restored. It
+//! runs from a copy: the loader ignores `LD_PRELOAD` for a program with file capabilities.
 
 use std::{
     fs::{self, File},
@@ -17,7 +17,7 @@ use tokio::{
 
 use crate::{control::FaultControl, copy, invariants::Keychain};
 
-/// A bus without activation: a keyring that was killed does not come back by itself.
+/// A bus without activation: it does not restart a killed keyring.
 const BUS: &str = r#"<busconfig><type>session</type><listen>unix:path={}</listen><auth>EXTERNAL</auth>
 <policy context="default"><allow send_destination="*" eavesdrop="true"/><allow eavesdrop="true"/>
 <allow own="*"/></policy></busconfig>"#;
@@ -49,8 +49,8 @@ impl Keyring {
         }
         let original = ["/usr/bin/gnome-keyring-daemon", "/bin/gnome-keyring-daemon"];
         let original = original.into_iter().find(|path| Path::new(path).exists())?;
-        // By another process: a descriptor that this one writes to could be held by a child that a test beside this
-        // one is starting, and then the copy could not be run ("text file busy").
+        // `cp` writes the copy: a child that a parallel test starts could inherit a descriptor that
+        // this process writes to, and the copy could not be run ("text file busy").
         let copied =
             Command::new("cp").arg(original).arg(dir.path().join("gnome-keyring-daemon")).status().await;
         assert!(copied.unwrap().success());
@@ -94,7 +94,7 @@ impl Keyring {
         let status = self.service.as_mut().map(Child::try_wait);
         let reply = locked.output();
         panic!(
-            "the keyring does not come up: {status:?} {log:?} {reply:?}\n{:#?}",
+            "the keyring does not start: {status:?} {log:?} {reply:?}\n{:#?}",
             self.control.calls().iter().rev().take(20).collect::<Vec<_>>()
         );
     }
@@ -113,7 +113,7 @@ impl Keyring {
     }
 
     /// Copies all items to a directory. The service must not run.
-    pub(crate) fn keep(&self, prepared: &Path) -> io::Result<()> {
+    pub(crate) fn save(&self, prepared: &Path) -> io::Result<()> {
         copy(&self.items_dir(), prepared)
     }
 

@@ -1,8 +1,10 @@
-//! Proves that a crash, a full disk or an I/O error costs no login. Each operation is run once for each of its system
-//! calls on files in the state directory and in Codex's home: the daemon is killed there, or the call fails. With the
-//! records in a keychain, the daemon is also killed before each D-Bus message, and the keychain's service before each
-//! change of its files and before each answer. After each fault the invariants of `tests/invariants` must hold, and
-//! the operation can be repeated. `clock.rs` lets the wall clock jump.
+//! Checks that a crash, a full disk or an I/O error costs no login.
+//!
+//! Each operation runs once for each of its system calls on files in the state directory and in
+//! Codex's home: the daemon is killed there, or the call fails. With the records in a keychain, the
+//! daemon is also killed before each D-Bus message, and the keychain's service before each change
+//! of its files and before each answer. After each fault the invariants of `tests/invariants` must
+//! hold, and the operation can be repeated. `clock.rs` lets the wall clock jump.
 //!
 //! | variable | does |
 //! |---|---|
@@ -58,9 +60,10 @@ const FILES: [Fault; 10] = [
     Fault::From(Errno::TooManyFiles),
 ];
 
-/// The faults that CI leaves out. A single `ENOSPC` or `EMFILE` finds little that a lasting one does not find, and a
-/// lasting `EIO` little that a single one does not find. A service that is killed before it reads a message has the
-/// same state as one that was killed after its last answer.
+/// The faults that CI leaves out. A single `ENOSPC` or `EMFILE` finds little that a lasting one
+/// does not find, and a lasting `EIO` little that a single one does not find. A service that is
+/// killed before it reads a message has the same state as one that was killed after its last
+/// answer.
 const LEFT_OUT: [Fault; 4] = [
     Fault::From(Errno::Io),
     Fault::Once(Errno::NoSpace),
@@ -126,19 +129,19 @@ on_a_keychain! {
 /// All points of an operation that makes these calls.
 fn points(calls: &Calls, faults: &[Fault]) -> VecDeque<Point> {
     let only = std::env::var("AUTHD_FAULTPOINTS_ONLY").unwrap_or_default();
-    let of = |fault: &Fault| {
+    let points_of = |fault: &Fault| {
         let fault = *fault;
         let calls = if fault.is_of_service() { &calls.service } else { &calls.daemon };
         let counted = calls.iter().filter(|call| fault.classes().contains(call.class)).count();
         (1..=counted).map(move |n| Point { fault, n })
     };
-    let all = all_wanted();
+    let all = runs_everything();
     let faults = faults.iter().filter(|fault| all || !LEFT_OUT.contains(fault));
-    faults.flat_map(of).filter(|point| point.to_string().starts_with(&only)).collect()
+    faults.flat_map(points_of).filter(|point| point.to_string().starts_with(&only)).collect()
 }
 
-/// Whether the environment asks for what CI leaves out.
-fn all_wanted() -> bool {
+/// Whether the environment enables the faults and operations that CI leaves out.
+fn runs_everything() -> bool {
     std::env::var_os("AUTHD_FAULTPOINTS").is_some_and(|wanted| wanted == "all")
 }
 
@@ -152,7 +155,7 @@ async fn fixture(operation: Operation, faults: &[Fault]) -> Option<(Fixture, Cal
 async fn run_all_points(operation: Operation, faults: &'static [Fault]) {
     // With a keychain these two differ little from the login of a new profile, and take long.
     let is_like_another = matches!(operation, Operation::LoginAgain | Operation::LoginReplace);
-    if is_like_another && *faults == KEYCHAIN && !all_wanted() {
+    if is_like_another && *faults == KEYCHAIN && !runs_everything() {
         println!("skipped: AUTHD_FAULTPOINTS=all is not set");
         return;
     }

@@ -52,8 +52,8 @@ impl Operation {
         match self {
             Self::Start => "start",
             Self::LoginNew => "login, new profile",
-            Self::LoginAgain => "login again, same person",
-            Self::LoginReplace => "login, another person (`replace`)",
+            Self::LoginAgain => "login again, same user",
+            Self::LoginReplace => "login, another user (`replace`)",
             Self::Refresh => "refresh",
             Self::Rename => "rename",
             Self::MakeDefault => "make default",
@@ -96,42 +96,42 @@ impl Operation {
             Self::LoginReplace => {
                 login(daemon, sandbox, json!({"profile": "default", "replace": true}), GUEST).await
             }
-            Self::Refresh => ask(daemon, "POST", "/v1/profiles/default/refresh", json!({})).await,
-            Self::Rename => ask(daemon, "PATCH", "/v1/profiles/default", json!({"name": "main"})).await,
-            Self::MakeDefault => ask(daemon, "PATCH", "/v1/profiles/work", json!({"default": true})).await,
-            Self::Logout => ask(daemon, "DELETE", "/v1/profiles/default", Value::Null).await,
+            Self::Refresh => send(daemon, "POST", "/v1/profiles/default/refresh", json!({})).await,
+            Self::Rename => send(daemon, "PATCH", "/v1/profiles/default", json!({"name": "main"})).await,
+            Self::MakeDefault => send(daemon, "PATCH", "/v1/profiles/work", json!({"default": true})).await,
+            Self::Logout => send(daemon, "DELETE", "/v1/profiles/default", Value::Null).await,
             Self::ApiKey => {
-                ask(daemon, "PUT", "/v1/profiles/own/api-key", json!({"api_key": "sk-of-my-own"})).await
+                send(daemon, "PUT", "/v1/profiles/own/api-key", json!({"api_key": "sk-of-my-own"})).await
             }
-            Self::Rekey => ask(daemon, "POST", "/v1/store/rekey", Value::Null).await,
-            Self::Migrate => ask(daemon, "POST", "/v1/store/migrate", json!({"to": "keychain"})).await,
+            Self::Rekey => send(daemon, "POST", "/v1/store/rekey", Value::Null).await,
+            Self::Migrate => send(daemon, "POST", "/v1/store/migrate", json!({"to": "keychain"})).await,
             Self::Export => {
-                ask(daemon, "POST", "/v1/profiles/default/export", codex_file(daemon, "target")).await
+                send(daemon, "POST", "/v1/profiles/default/export", codex_file(daemon, "target")).await
             }
             Self::Import => {
                 let mut body = codex_file(daemon, "source");
                 body["profile"] = json!("imported");
-                ask(daemon, "POST", "/v1/import", body).await
+                send(daemon, "POST", "/v1/import", body).await
             }
             Self::Install => {
-                ask(daemon, "PUT", "/v1/profiles/default/codex", json!({"home": codex_home(daemon)})).await
+                send(daemon, "PUT", "/v1/profiles/default/codex", json!({"home": codex_home(daemon)})).await
             }
             Self::Uninstall => {
-                ask(daemon, "DELETE", "/v1/profiles/-/codex", json!({"home": codex_home(daemon)})).await
+                send(daemon, "DELETE", "/v1/profiles/-/codex", json!({"home": codex_home(daemon)})).await
             }
         };
         reply.unwrap_or(Reply::NoAnswer)
     }
 }
 
-/// The account of the third person.
+/// The account of the third user.
 const GUEST: &str = "business-without-organization";
 
 fn codex_file(daemon: &TestDaemon, role: &str) -> Value {
     json!({role: "codex", "path": codex_home(daemon).join("auth.json")})
 }
 
-async fn ask(daemon: &TestDaemon, method: &str, path: &str, body: Value) -> io::Result<Reply> {
+async fn send(daemon: &TestDaemon, method: &str, path: &str, body: Value) -> io::Result<Reply> {
     let body = if body.is_null() { String::new() } else { body.to_string() };
     let reply = daemon.try_request(method, path, &[], body).await?;
     Ok(if reply.status.is_success() { Reply::Success } else { Reply::Refused(reply.text()) })
@@ -145,7 +145,7 @@ async fn login(daemon: &TestDaemon, sandbox: &Sandbox, body: Value, account: &st
     }
     let started = started.json();
     let url = started["authorize_url"].as_str().unwrap_or_default();
-    // A page that does not come says nothing of the login.
+    // The login can succeed although the page does not arrive.
     drop(sandbox.browser().sign_in(url, account).await);
     let path = format!("/v1/logins/{}?wait=5", started["id"].as_str().unwrap_or_default());
     let login = daemon.try_request("GET", &path, &[], "").await?;

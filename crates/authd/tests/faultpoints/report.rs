@@ -17,17 +17,19 @@ use crate::{
 const HEAD: &str = "
 # What a crash or a full disk costs
 
-Each operation runs once for each of its system calls on files in the state directory and in Codex's home. At that
-call authd is killed (before it, after it, or in the middle of a write), or the call fails with `EIO`, `ENOSPC`,
-`EROFS` or `EMFILE`, once or with all later calls. With the records in a keychain, authd is also killed before each
-D-Bus message, and the keychain before each change of its files and before each answer.
+Each operation runs once for each of its system calls on files in the state directory and in Codex's
+home. At that call authd is killed (before it, after it, or in the middle of a write), or the call
+fails with `EIO`, `ENOSPC`, `EROFS` or `EMFILE`, once or with all later calls. With the records in a
+keychain, authd is also killed before each D-Bus message, and the keychain before each change of its
+files and before each answer.
 
-*Nothing* means: every login works under exactly one name, no refresh token is stored twice, no file or record is
-left over, the profiles are as before the operation or as after it, and the operation can be repeated. *An unsaved
-token* means: authd was killed after the provider rotated the token and before the new one was saved; the user has to
-sign in again.
+*Nothing* means: every login works under exactly one name, no refresh token is stored twice, no file
+or record is left over, the profiles are as before the operation or as after it, and the operation
+can be repeated. *An unsaved token* means: authd was killed after the provider rotated the token and
+before the new one was saved; the user has to sign in again.
 
-`cargo nextest run -p authd --test faultpoints` checks each row, except the number of points, which varies.
+`cargo nextest run -p authd --test faultpoints` checks each row, except the number of points, which
+varies.
 
 | operation | records | points | authd is killed | the keychain is killed | a call fails |
 |---|---|---|---|---|---|
@@ -42,17 +44,18 @@ pub(crate) fn report(operation: Operation, calls: &Calls, faults: &[Fault], resu
         calls.service.len()
     );
     for fault in faults {
-        let of: Vec<_> = results.iter().filter(|result| result.point.fault == *fault).collect();
-        let count =
-            |is: fn(&Result<Outcome, String>) -> bool| of.iter().filter(|result| is(&result.outcome)).count();
+        let matching: Vec<_> = results.iter().filter(|result| result.point.fault == *fault).collect();
+        let count = |is: fn(&Result<Outcome, String>) -> bool| {
+            matching.iter().filter(|result| is(&result.outcome)).count()
+        };
         text += &format!(
             "  {fault:?}: {} points, {} kept, {} finished, {} rolled back, {} unsaved, {} not reached, {} FAILED\n",
-            of.len(),
+            matching.len(),
             count(|it| matches!(it, Ok(Outcome::Kept))),
             count(|it| matches!(it, Ok(Outcome::Finished))),
             count(|it| matches!(it, Ok(Outcome::RolledBack))),
             count(|it| matches!(it, Ok(Outcome::Lost(_)))),
-            of.iter().filter(|result| result.hit.is_none()).count(),
+            matching.iter().filter(|result| result.hit.is_none()).count(),
             count(Result::is_err),
         );
     }
@@ -95,8 +98,8 @@ fn check_row(operation: Operation, faults: &[Fault], results: &[PointResult]) {
         rows.retain(|row| !row.starts_with(&key));
         rows.push(row);
         rows.sort_by_key(|row| {
-            let of = |operation: &Operation| row.starts_with(&format!("| {} |", operation.name()));
-            (Operation::ALL.iter().position(of), !row.contains("| files |"))
+            let is_row_of = |operation: &Operation| row.starts_with(&format!("| {} |", operation.name()));
+            (Operation::ALL.iter().position(is_row_of), !row.contains("| files |"))
         });
         fs::write(&path, format!("{others}{HEAD}{}\n", rows.join("\n"))).unwrap();
         return;
@@ -105,7 +108,7 @@ fn check_row(operation: Operation, faults: &[Fault], results: &[PointResult]) {
     assert_eq!(
         without_points(written),
         without_points(&row),
-        "docs/faults.md; AUTHD_WRITE_FAULTS=1 writes the row anew"
+        "docs/faults.md differs; AUTHD_WRITE_FAULTS=1 writes the row"
     );
 }
 
@@ -115,11 +118,11 @@ fn without_points(row: &str) -> Vec<&str> {
 
 /// The cost of these faults, after which the invariants hold.
 fn cost(results: &[PointResult], is: fn(Fault) -> bool) -> &'static str {
-    let mut of = results.iter().filter(|result| is(result.point.fault)).peekable();
-    if of.peek().is_none() {
+    let mut matching = results.iter().filter(|result| is(result.point.fault)).peekable();
+    if matching.peek().is_none() {
         return "–";
     }
-    if of.any(|result| matches!(result.outcome, Ok(Outcome::Lost(_)))) {
+    if matching.any(|result| matches!(result.outcome, Ok(Outcome::Lost(_)))) {
         "at most an unsaved token"
     } else {
         "nothing"

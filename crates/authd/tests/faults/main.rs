@@ -1,6 +1,6 @@
-//! Everything that can go wrong with a refresh, done to the real daemon, and written down as a table:
-//! `docs/faults.md`. The test fails when the table is not what it sees; with `AUTHD_WRITE_FAULTS=1` it
-//! writes the table anew.
+//! All faults of a refresh, tested with the daemon's binary. The results are the first table of
+//! `docs/faults.md`. The test fails if the table differs; with `AUTHD_WRITE_FAULTS=1` it writes the
+//! table.
 #![expect(clippy::unwrap_used, reason = "a test panics where it cannot go on")]
 
 use std::{fs, path::Path, time::Duration};
@@ -12,36 +12,36 @@ use authd_sandbox::{
 use futures_util::future::join_all;
 use serde_json::Value;
 
-/// How many programs ask at once.
+/// Number of clients that request headers at the same time.
 const CLIENTS: usize = 20;
 
-/// How long a token lives that is to have expired; it is waited for.
+/// Lifetime of a token that expires during the test.
 const SHORT: Duration = Duration::from_secs(1);
 
-/// How long a fault lasts that does not end by itself.
+/// Duration of a fault that does not end by itself.
 const OUTAGE: Duration = Duration::from_millis(1_500);
 
-/// What is done to the daemon, or to what it depends on.
+/// A fault of the daemon, the provider or the store.
 #[derive(Clone, Copy, Debug)]
-enum Strike {
-    /// The token endpoint does this to one refresh.
+enum Injection {
+    /// The token endpoint has this fault in one refresh.
     Endpoint(fn() -> Fault),
-    /// The provider takes no connections for a while.
+    /// The provider accepts no connections for [`OUTAGE`].
     Refused,
-    /// The token endpoint is elsewhere, where nobody answers; this does not end.
-    Elsewhere(&'static str),
-    /// The store is in this mood for a while.
+    /// The token endpoint has this URL, which never works.
+    InvalidEndpoint(&'static str),
+    /// The store has this fault for [`OUTAGE`].
     Store(&'static str),
-    /// The daemon is killed while the provider thinks, before or after it has made up its mind.
+    /// The daemon is killed before or after the provider commits the refresh.
     Killed(fn() -> Fault),
-    /// The daemon is asked to stop in the middle of a refresh.
+    /// The daemon gets SIGTERM in the middle of a refresh.
     Stopped,
 }
 
-use Strike::{Elsewhere, Endpoint, Killed, Refused, Stopped, Store};
+use Injection::{Endpoint, InvalidEndpoint, Killed, Refused, Stopped, Store};
 
-/// The faults, and whether a person has to sign in after them.
-const FAULTS: [(&str, Strike, bool); 23] = [
+/// The faults, and whether the user has to sign in after them.
+const FAULTS: [(&str, Injection, bool); 23] = [
     ("400 `invalid_grant`", Endpoint(|| Fault::status(400, r#"{"error":"invalid_grant"}"#)), true),
     ("401 `refresh_token_reused`", Endpoint(|| refused("refresh_token_reused")), true),
     ("401 `refresh_token_expired`", Endpoint(|| refused("refresh_token_expired")), true),
@@ -57,14 +57,14 @@ const FAULTS: [(&str, Strike, bool); 23] = [
     ("the connection is dropped before the commit", Endpoint(|| Fault::DropBeforeCommit), false),
     ("the connection is dropped after the commit", Endpoint(|| Fault::DropAfterCommit), true),
     ("no answer (1 s), nothing committed", Endpoint(|| Fault::Stall), false),
-    ("DNS failure", Elsewhere("https://nowhere.invalid/oauth/token"), false),
-    ("TLS failure", Elsewhere("https://{sandbox}/oauth/token"), false),
+    ("DNS failure", InvalidEndpoint("https://nowhere.invalid/oauth/token"), false),
+    ("TLS failure", InvalidEndpoint("https://{sandbox}/oauth/token"), false),
     ("the store fails at saving for 1.5 s", Store("fail-save"), false),
     ("the store hangs for 1.5 s", Store("hang"), false),
     ("SIGTERM in the middle", Stopped, false),
     ("SIGKILL before the commit", Killed(|| Fault::Stall), false),
     ("SIGKILL between the commit and its answer", Killed(|| Fault::StallAfterCommit), true),
-    // Alone at the end: another daemon's connection could take the port meanwhile.
+    // This runs alone at the end: another daemon's connection could use the port meanwhile.
     ("connections are refused for 1.5 s", Refused, false),
 ];
 
@@ -79,10 +79,10 @@ fn retry_after() -> Fault {
 const HEAD: &str = "\
 # What a fault costs
 
-Each fault strikes one refresh; 20 programs ask for headers meanwhile. *Valid*: the access token is good,
-and a refresh was asked for. *Expired*: it is not, and all 20 wait for the same refresh. *Sent* counts the
-requests that reached the provider's token endpoint, the one that worked in the end among them.
-`cargo nextest run -p authd --test faults` makes this table, and fails when it is not true any more.
+Each fault happens in one refresh, while 20 clients request headers. *Valid*: the access token is
+valid, and a client requested the refresh. *Expired*: it has expired, and all 20 clients wait for
+the same refresh. *Sent* counts the requests to the provider's token endpoint, including the last
+one that succeeded. `cargo nextest run -p authd --test faults` checks this table.
 
 | fault | sent (valid) | answered | sent (expired) | answered | state after | login lost |
 |---|---|---|---|---|---|---|
@@ -91,13 +91,13 @@ requests that reached the provider's token endpoint, the one that worked in the 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_fault_loses_a_login_that_can_be_kept() {
     let mut table = HEAD.to_owned();
-    // A few at a time: each has two daemons, and the machine may be small.
-    for some in FAULTS[..22].chunks(6).chain([&FAULTS[22..]]) {
-        let rows = some.iter().map(|(name, strike, lost)| async move {
-            let (valid, expired) = tokio::join!(end_of(*strike, false), end_of(*strike, true));
+    // In chunks, because each fault has two daemons.
+    for faults in FAULTS[..22].chunks(6).chain([&FAULTS[22..]]) {
+        let rows = faults.iter().map(|(name, injection, lost)| async move {
+            let (valid, expired) = tokio::join!(run_fault(*injection, false), run_fault(*injection, true));
             assert_eq!((valid.lost, expired.lost), (*lost, *lost), "{name}: {valid:?} {expired:?}");
             let lost = if *lost { "yes" } else { "no" };
-            let End { sent, answered, after, .. } = valid;
+            let FaultResult { sent, answered, after, .. } = valid;
             let (sent_expired, answered_expired) = (expired.sent, expired.answered);
             format!("| {name} | {sent} | {answered}/{CLIENTS} | {sent_expired} | {answered_expired}/{CLIENTS} | {after} | {lost} |\n")
         });
@@ -112,35 +112,35 @@ async fn no_fault_loses_a_login_that_can_be_kept() {
     if std::env::var_os("AUTHD_WRITE_FAULTS").is_some() {
         fs::write(&path, format!("{table}{rest}")).unwrap();
     } else {
-        assert_eq!(ours, table, "AUTHD_WRITE_FAULTS=1 writes it anew");
+        assert_eq!(ours, table, "docs/faults.md differs; AUTHD_WRITE_FAULTS=1 writes it");
     }
 }
 
-/// What became of one daemon.
+/// The result of one fault with one daemon.
 #[derive(Debug)]
-struct End {
+struct FaultResult {
     sent: usize,
     answered: usize,
     after: String,
     lost: bool,
 }
 
-async fn end_of(strike: Strike, expired: bool) -> End {
+async fn run_fault(injection: Injection, expired: bool) -> FaultResult {
     let account = if expired { Account::plus().with_lifetime(SHORT) } else { Account::plus() };
     let sandbox = Sandbox::start(Config::with_accounts([account])).await.unwrap();
-    let moods = tempfile::tempdir().unwrap();
-    let mood = moods.path().join("mood");
-    let store = match strike {
-        Store(_) => format!("memory_control = \"{}\"\ndeadline = \"300ms\"", mood.display()),
+    let directory = tempfile::tempdir().unwrap();
+    let control_file = directory.path().join("control");
+    let store = match injection {
+        Store(_) => format!("memory_control = \"{}\"\ndeadline = \"300ms\"", control_file.display()),
         _ => String::new(),
     };
-    let kind = if matches!(strike, Store(_)) { "memory" } else { "file" };
+    let kind = if matches!(injection, Store(_)) { "memory" } else { "file" };
     let toml = format!("{store}\n[network]\ntimeout = \"1s\"");
     let config = TestDaemonConfig::new(env!("CARGO_BIN_EXE_authd"), &sandbox).store(kind).toml(&toml);
     let mut daemon = TestDaemon::start(config).await;
     daemon.sign_in("default", "plus").await;
     sandbox.put_account(Account::plus());
-    if let Elsewhere(url) = strike {
+    if let InvalidEndpoint(url) = injection {
         daemon.sigterm_and_wait().await;
         let url = url.replace("{sandbox}", &sandbox.address().to_string());
         let toml = fs::read_to_string(daemon.config()).unwrap();
@@ -151,75 +151,75 @@ async fn end_of(strike: Strike, expired: bool) -> End {
     if expired {
         tokio::time::sleep(SHORT + Duration::from_millis(100)).await;
     }
-    match strike {
+    match injection {
         Endpoint(fault) | Killed(fault) => sandbox.faults().push(Route::Refresh, fault()),
         Stopped => sandbox.faults().push(Route::Refresh, Fault::StallAfterCommit),
         Refused => sandbox.pause().await,
-        Store(word) => fs::write(&mood, word).unwrap(),
-        Elsewhere(_) => {}
+        Store(fault) => fs::write(&control_file, fault).unwrap(),
+        InvalidEndpoint(_) => {}
     }
     let clients = async {
         if expired {
-            return ask_all(&daemon).await;
+            return count_successes(&daemon).await;
         }
-        let asked = ask(&daemon, "POST", "/v1/profiles/-/refresh");
+        let refresh = succeeds(&daemon, "POST", "/v1/profiles/-/refresh");
         let others = async {
             tokio::time::sleep(Duration::from_millis(100)).await;
-            ask_all(&daemon).await
+            count_successes(&daemon).await
         };
-        tokio::join!(asked, others).1
+        tokio::join!(refresh, others).1
     };
-    let over = async {
-        match strike {
+    let recovery = async {
+        match injection {
             Refused => {
                 tokio::time::sleep(OUTAGE).await;
                 sandbox.resume().await;
             }
             Store(_) => {
                 tokio::time::sleep(OUTAGE).await;
-                fs::write(&mood, "well").unwrap();
+                fs::write(&control_file, "well").unwrap();
             }
             Stopped | Killed(_) => {
                 sandbox.wait_for(Route::Refresh, 1).await;
                 tokio::time::sleep(Duration::from_millis(300)).await;
-                let how = if matches!(strike, Stopped) {
+                let signal = if matches!(injection, Stopped) {
                     rustix::process::Signal::TERM
                 } else {
                     rustix::process::Signal::KILL
                 };
-                daemon.signal(how);
-                // A provider notices that its client is gone, and then does not go on.
+                daemon.signal(signal);
+                // The provider notices that its client is gone, and does not continue.
                 tokio::time::sleep(Duration::from_millis(300)).await;
                 sandbox.faults().release();
             }
-            Endpoint(_) | Elsewhere(_) => {}
+            Endpoint(_) | InvalidEndpoint(_) => {}
         }
     };
-    let (answered, ()) = tokio::join!(clients, over);
-    if matches!(strike, Stopped | Killed(_)) {
+    let (answered, ()) = tokio::join!(clients, recovery);
+    if matches!(injection, Stopped | Killed(_)) {
         daemon.wait().await;
         daemon.start_again().await;
     }
-    let (after, lost) = settled(&daemon, !matches!(strike, Elsewhere(_))).await;
+    let (after, lost) = final_state(&daemon, !matches!(injection, InvalidEndpoint(_))).await;
     sandbox.faults().release();
-    End { sent: sandbox.count(Route::Refresh), answered, after, lost }
+    FaultResult { sent: sandbox.count(Route::Refresh), answered, after, lost }
 }
 
-async fn ask_all(daemon: &TestDaemon) -> usize {
-    let answers = join_all((0..CLIENTS).map(|_| ask(daemon, "GET", "/v1/profiles/-/headers"))).await;
-    answers.into_iter().filter(|answered| *answered).count()
+async fn count_successes(daemon: &TestDaemon) -> usize {
+    let successes = join_all((0..CLIENTS).map(|_| succeeds(daemon, "GET", "/v1/profiles/-/headers"))).await;
+    successes.into_iter().filter(|success| *success).count()
 }
 
-/// Whether the daemon answered with what was asked for.
-async fn ask(daemon: &TestDaemon, method: &str, path: &str) -> bool {
+/// Whether the daemon gives a successful response.
+async fn succeeds(daemon: &TestDaemon, method: &str, path: &str) -> bool {
     let body = if method == "POST" { "{}" } else { "" };
     daemon.try_request(method, path, &[], body).await.is_ok_and(|reply| reply.status.is_success())
 }
 
-/// The state when nothing more is to be expected, and whether a person has to sign in.
-async fn settled(daemon: &TestDaemon, heals: bool) -> (String, bool) {
+/// Waits for the final state. Returns it, and whether the user has to sign in.
+async fn final_state(daemon: &TestDaemon, recovers: bool) -> (String, bool) {
     loop {
-        ask(daemon, "GET", "/v1/profiles/-/headers").await;
+        succeeds(daemon, "GET", "/v1/profiles/-/headers").await;
         let profile: Value = daemon.get("/v1/profiles/-").await;
         let state = profile["state"].as_str().unwrap_or_default();
         let code = profile["last_error"]["code"].as_str().unwrap_or_default();
@@ -227,7 +227,7 @@ async fn settled(daemon: &TestDaemon, heals: bool) -> (String, bool) {
         match code {
             "login_required" => return (format!("{state}, `{code}`"), true),
             "" if state == "ready" && renewed => return (state.to_owned(), false),
-            "provider_unreachable" if !heals => return (format!("{state}, `{code}`"), false),
+            "provider_unreachable" if !recovers => return (format!("{state}, `{code}`"), false),
             _ => tokio::time::sleep(Duration::from_millis(50)).await,
         }
     }

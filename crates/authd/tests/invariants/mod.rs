@@ -3,8 +3,8 @@
 //! 1. Every login works under exactly one name: its record opens, and a forced refresh succeeds.
 //! 2. No refresh token is stored twice, in two records or in a record and Codex's login file.
 //! 3. No record is orphaned, and no temporary file is left.
-//! 4. The profiles, the default and Codex's login file are as before the operation or as after it. If the client was
-//!    told that the operation succeeded, they are as after it.
+//! 4. The profiles, the default and Codex's login file are as before the operation or as after it.
+//!    If the client received a success, they are as after it.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -16,13 +16,13 @@ use std::{
 use authd_sandbox::{Sandbox, test_daemon::TestDaemon};
 use serde_json::{Value, json};
 
-mod at_rest;
+mod stored_credentials;
 
-use self::at_rest::{AtRest, CodexFile};
+use self::stored_credentials::{CodexFile, StoredCredentials};
 
 /// A keychain that can be read without the daemon.
 pub(crate) trait Keychain: Sync {
-    /// The keys and texts of authd's items, or why they cannot be read.
+    /// The keys and secrets of authd's items, or the reason why they cannot be read.
     fn items(&self) -> Result<Vec<(String, String)>, String>;
 }
 
@@ -38,14 +38,14 @@ pub(crate) struct CheckContext<'a> {
     pub(crate) may_be_lost: bool,
 }
 
-/// The daemon's answer to an operation.
+/// The response of the daemon to an operation.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Reply {
     /// The operation succeeded.
     Success,
-    /// The operation failed, for this reason.
+    /// The operation failed with this response.
     Refused(String),
-    /// The daemon ended before it answered.
+    /// The daemon ended before it responded.
     NoAnswer,
 }
 
@@ -54,22 +54,23 @@ pub(crate) fn codex_home(daemon: &TestDaemon) -> PathBuf {
     daemon.dir().join("codex")
 }
 
-/// Longest time until the invariants hold after a fault. The daemon tries a failed store again after one second.
+/// Longest time until the invariants hold after a fault. The daemon retries a failed store call
+/// after one second.
 const RECOVERY: Duration = Duration::from_secs(10);
 
-/// The profiles, the default, and what Codex's login file holds.
+/// The profiles, the default, and the content of Codex's login file.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Snapshot {
     pub(crate) default: Option<String>,
-    pub(crate) profiles: BTreeMap<String, Person>,
+    pub(crate) profiles: BTreeMap<String, ProfileUser>,
     pub(crate) codex: String,
     /// The files in the state directory; empty in an expected state that allows any.
     pub(crate) files: BTreeSet<String>,
 }
 
-/// The person of a profile.
+/// The user of a profile.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Person {
+pub(crate) struct ProfileUser {
     /// Empty for a profile with the user's own API key.
     pub(crate) email: String,
     /// The number of the login in the record; `None` in an expected state that allows any.
@@ -85,15 +86,15 @@ pub(crate) enum Outcome {
     Finished,
     /// The operation had no effect.
     RolledBack,
-    /// This login's newest token was never saved: the provider rotated it, and the daemon was killed before it
-    /// could save the answer.
+    /// This login's newest token was never saved: the provider rotated it, and the daemon was
+    /// killed before it could save the answer.
     Lost(String),
 }
 
 impl fmt::Display for Snapshot {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (default, codex) = (self.default.as_deref().unwrap_or("nothing"), &self.codex);
-        write!(f, "the default is {default}, Codex's file: {codex}, {}", self.people())
+        write!(f, "the default is {default}, Codex's file: {codex}, {}", self.describe_profiles())
     }
 }
 
@@ -103,9 +104,9 @@ impl Snapshot {
         let deadline = Instant::now() + RECOVERY;
         loop {
             let profiles = profiles(context).await?;
-            if of(&profiles).all(|profile| profile["state"] == "ready") {
-                let at_rest = AtRest::read(context.daemon, context.keychain)?;
-                return Ok(Self::of(&profiles, &at_rest, context));
+            if iter_profiles(&profiles).all(|profile| profile["state"] == "ready") {
+                let stored = StoredCredentials::read(context.daemon, context.keychain)?;
+                return Ok(Self::of(&profiles, &stored, context));
             }
             if Instant::now() > deadline {
                 return Err(format!("a profile is not ready: {profiles}"));
@@ -114,24 +115,28 @@ impl Snapshot {
         }
     }
 
-    fn of(profiles: &Value, at_rest: &AtRest, context: CheckContext<'_>) -> Self {
-        let families = at_rest.families(context.sandbox);
-        let person = |profile: &Value| {
+    fn of(profiles: &Value, stored: &StoredCredentials, context: CheckContext<'_>) -> Self {
+        let families = stored.families(context.sandbox);
+        let user = |profile: &Value| {
             let record = format!("profile.{}", text(&profile["name"]));
-            let family = families.iter().find(|(_, places)| places.iter().any(|place| place.key == record));
-            Person { email: text(&profile["email"]), family: family.map(|(family, _)| *family) }
+            let family = families
+                .iter()
+                .find(|(_, locations)| locations.iter().any(|location| location.key == record));
+            ProfileUser { email: text(&profile["email"]), family: family.map(|(family, _)| *family) }
         };
         Self {
             default: profiles["default"].as_str().map(str::to_owned),
-            profiles: of(profiles).map(|profile| (text(&profile["name"]), person(profile))).collect(),
-            codex: at_rest.codex.described(context.sandbox),
-            files: at_rest.files.clone(),
+            profiles: iter_profiles(profiles)
+                .map(|profile| (text(&profile["name"]), user(profile)))
+                .collect(),
+            codex: stored.codex.description(context.sandbox),
+            files: stored.files.clone(),
         }
     }
 
     /// Whether this state is the expected one.
-    fn is(&self, other: &Self) -> bool {
-        let same = |(one, other): (&Person, &Person)| {
+    fn matches(&self, other: &Self) -> bool {
+        let same = |(one, other): (&ProfileUser, &ProfileUser)| {
             one.email == other.email && (other.family.is_none() || one.family == other.family)
         };
         (&self.default, &self.codex) == (&other.default, &other.codex)
@@ -139,30 +144,30 @@ impl Snapshot {
             && self.profiles.values().zip(other.profiles.values()).all(same)
     }
 
-    fn people(&self) -> String {
-        let people = self.profiles.iter().map(|(name, person)| {
-            let family = person.family.map(|family| format!(" #{family}")).unwrap_or_default();
-            format!("`{name}`: {}{family}", person.email)
+    fn describe_profiles(&self) -> String {
+        let profiles = self.profiles.iter().map(|(name, user)| {
+            let family = user.family.map(|family| format!(" #{family}")).unwrap_or_default();
+            format!("`{name}`: {}{family}", user.email)
         });
-        people.collect::<Vec<_>>().join(", ")
+        profiles.collect::<Vec<_>>().join(", ")
     }
 }
 
-/// Waits until the invariants hold, refreshes each login, and checks again. The error names the invariant that does
-/// not hold.
+/// Waits until the invariants hold, refreshes each login, and checks again. The error names the
+/// violated invariant.
 pub(crate) async fn verify(context: CheckContext<'_>, reply: Reply) -> Result<Outcome, String> {
     let outcome = wait_until_consistent(context, &reply).await?;
     if matches!(outcome, Outcome::Lost(_)) {
         return Ok(outcome);
     }
-    for profile in of(&profiles(context).await?) {
+    for profile in iter_profiles(&profiles(context).await?) {
         let name = text(&profile["name"]);
         let path = format!("/v1/profiles/{name}");
         if !profile["email"].is_null() {
-            let reply = ask_until_success(context, "POST", &format!("{path}/refresh"), json!({})).await;
+            let reply = request_until_success(context, "POST", &format!("{path}/refresh"), json!({})).await;
             reply.map_err(|reply| format!("`{name}` cannot be refreshed: {reply}"))?;
         }
-        let reply = ask_until_success(context, "GET", &format!("{path}/headers"), Value::Null).await;
+        let reply = request_until_success(context, "GET", &format!("{path}/headers"), Value::Null).await;
         reply.map_err(|reply| format!("`{name}` has no headers: {reply}"))?;
     }
     match wait_until_consistent(context, &reply).await.map_err(|error| format!("after a refresh: {error}"))? {
@@ -172,7 +177,7 @@ pub(crate) async fn verify(context: CheckContext<'_>, reply: Reply) -> Result<Ou
 }
 
 /// Repeats a request until it succeeds: the daemon may still wait for its next attempt to save.
-async fn ask_until_success(
+async fn request_until_success(
     context: CheckContext<'_>,
     method: &str,
     path: &str,
@@ -180,7 +185,7 @@ async fn ask_until_success(
 ) -> Result<Value, String> {
     let deadline = Instant::now() + RECOVERY;
     loop {
-        match ask(context, method, path, body.clone()).await? {
+        match request(context, method, path, body.clone()).await? {
             Err(_) if Instant::now() < deadline => tokio::time::sleep(Duration::from_millis(50)).await,
             reply => return reply,
         }
@@ -193,7 +198,7 @@ pub(crate) async fn wait_until_consistent(
     reply: &Reply,
 ) -> Result<Outcome, String> {
     let deadline = Instant::now() + RECOVERY;
-    // A look into the keychain starts a process.
+    // Reading the keychain starts a process.
     let pause = Duration::from_millis(if context.keychain.is_some() { 100 } else { 20 });
     loop {
         match check_once(context, reply).await {
@@ -208,42 +213,44 @@ pub(crate) async fn wait_until_consistent(
 /// Checks the invariants once. Of several violations the gravest is reported.
 async fn check_once(context: CheckContext<'_>, reply: &Reply) -> Result<Outcome, String> {
     let profiles = profiles(context).await?;
-    let at_rest = AtRest::read(context.daemon, context.keychain)?;
-    if let Some(damaged) = at_rest.damaged.first() {
+    let stored = StoredCredentials::read(context.daemon, context.keychain)?;
+    if let Some(damaged) = stored.damaged.first() {
         return Err(damaged.clone());
     }
-    let families = at_rest.families(context.sandbox);
-    if let Some(dead) = families.values().find(|places| places.iter().all(|place| !place.good)) {
-        // The newest token of this login is stored nowhere. The old one may have been used again since.
-        let place = &dead[0];
-        let held = dead.iter().any(|place| place.newest);
-        return if context.may_be_lost && *reply != Reply::Success && !held {
-            Ok(Outcome::Lost(place.key.clone()))
-        } else if place.ended {
-            Err(format!("login lost: the old token in {} was used again", place.name))
+    let families = stored.families(context.sandbox);
+    if let Some(dead) = families.values().find(|locations| locations.iter().all(|location| !location.good)) {
+        // The newest token of this login is stored nowhere. The old one may have been used again
+        // since.
+        let location = &dead[0];
+        let newest_is_stored = dead.iter().any(|location| location.newest);
+        return if context.may_be_lost && *reply != Reply::Success && !newest_is_stored {
+            Ok(Outcome::Lost(location.key.clone()))
+        } else if location.ended {
+            Err(format!("login lost: the old token in {} was used again", location.name))
         } else {
             Err(format!(
                 "login lost: {} holds an old token, and the newest one is stored nowhere",
-                place.name
+                location.name
             ))
         };
     }
-    if let Some([one, other, ..]) = families.values().map(Vec::as_slice).find(|places| places.len() > 1) {
+    if let Some([one, other, ..]) = families.values().map(Vec::as_slice).find(|locations| locations.len() > 1)
+    {
         return Err(format!("one login is stored twice: in {} and in {}", one.name, other.name));
     }
-    let now = Snapshot::of(&profiles, &at_rest, context);
-    let outcome = match (now.is(context.before), now.is(context.after)) {
+    let now = Snapshot::of(&profiles, &stored, context);
+    let outcome = match (now.matches(context.before), now.matches(context.after)) {
         (true, true) => Outcome::Kept,
         (_, true) => Outcome::Finished,
         (true, _) if *reply != Reply::Success => Outcome::RolledBack,
         (true, _) => {
-            return Err("the client was told that the operation succeeded, and it had no effect".to_owned());
+            return Err("the client received a success, but the operation had no effect".to_owned());
         }
-        (false, false) => return Err(now.differs(context.before, context.after)),
+        (false, false) => return Err(now.describe_difference(context.before, context.after)),
     };
-    for profile in of(&profiles) {
+    for profile in iter_profiles(&profiles) {
         let name = text(&profile["name"]);
-        if !at_rest.records.iter().any(|record| record.key == format!("profile.{name}")) {
+        if !stored.records.iter().any(|record| record.key == format!("profile.{name}")) {
             return Err(format!("`{name}` has no record"));
         }
         if profile["state"] != "ready" {
@@ -251,7 +258,7 @@ async fn check_once(context: CheckContext<'_>, reply: &Reply) -> Result<Outcome,
             return Err(format!("`{name}` is {state}: {error}"));
         }
     }
-    if let CodexFile::Supplied(token) = &at_rest.codex
+    if let CodexFile::Supplied(token) = &stored.codex
         && let Some(known) = context.sandbox.token_info(token)
         && !families.contains_key(&known.family)
     {
@@ -262,63 +269,71 @@ async fn check_once(context: CheckContext<'_>, reply: &Reply) -> Result<Outcome,
         let is_record = name.strip_suffix(".age").is_some();
         !is_record && !after.is_empty() && !before.contains(*name) && !after.contains(*name)
     };
-    let orphan = find_orphan(context, &profiles, &at_rest).await;
-    let orphan = orphan.or_else(|| at_rest.left_behind.first().cloned());
-    match orphan.or_else(|| at_rest.files.iter().find(unknown).map(|name| format!("leftover file: {name}"))) {
+    let orphan = find_orphan(context, &profiles, &stored).await;
+    let orphan = orphan.or_else(|| stored.left_behind.first().cloned());
+    match orphan.or_else(|| stored.files.iter().find(unknown).map(|name| format!("leftover file: {name}"))) {
         Some(orphan) => Err(orphan),
         None => Ok(outcome),
     }
 }
 
 /// A record that no profile, pending login or supplied Codex home needs.
-async fn find_orphan(context: CheckContext<'_>, profiles: &Value, at_rest: &AtRest) -> Option<String> {
-    let is_profile = |name: &str| of(profiles).any(|it| it["name"] == name);
-    let logins = at_rest.records.iter().filter(|record| record.key.starts_with("login."));
+async fn find_orphan(
+    context: CheckContext<'_>,
+    profiles: &Value,
+    stored: &StoredCredentials,
+) -> Option<String> {
+    let is_profile = |name: &str| iter_profiles(profiles).any(|it| it["name"] == name);
+    let logins = stored.records.iter().filter(|record| record.key.starts_with("login."));
     let pending = context.daemon.get("/v1/status").await["pending_logins"].as_u64().unwrap_or_default();
     if logins.count() as u64 > pending {
         return Some("orphaned record: a login that is over".to_owned());
     }
-    let orphan = at_rest.records.iter().find(|record| match record.key.split_once('.') {
+    let orphan = stored.records.iter().find(|record| match record.key.split_once('.') {
         Some(("profile", name)) => !is_profile(name),
-        Some(("codex", _)) => !matches!(at_rest.codex, CodexFile::Supplied(_)),
+        Some(("codex", _)) => !matches!(stored.codex, CodexFile::Supplied(_)),
         Some(("login", _)) => false,
         _ => true,
     });
-    orphan.map(|record| format!("orphaned record: {}", record.place))
+    orphan.map(|record| format!("orphaned record: {}", record.location))
 }
 
 impl Snapshot {
-    /// The parts that are neither as before nor as after.
-    fn differs(&self, before: &Self, after: &Self) -> String {
-        let mut words = Vec::new();
+    /// Describes the parts that are neither as before nor as after.
+    fn describe_difference(&self, before: &Self, after: &Self) -> String {
+        let mut differences = Vec::new();
         if self.default != before.default && self.default != after.default {
-            words.push(format!(
+            differences.push(format!(
                 "neither before nor after: the default is {}",
                 self.default.as_deref().unwrap_or("nothing")
             ));
         }
-        let people = self.people();
-        if people != before.people() && people != after.people() {
-            words.push(format!("neither before nor after: the profiles are {people}"));
+        let profiles = self.describe_profiles();
+        if profiles != before.describe_profiles() && profiles != after.describe_profiles() {
+            differences.push(format!("neither before nor after: the profiles are {profiles}"));
         }
         if self.codex != before.codex && self.codex != after.codex {
-            words.push(format!("neither before nor after: Codex's file: {}", self.codex));
+            differences.push(format!("neither before nor after: Codex's file: {}", self.codex));
         }
-        if words.is_empty() { format!("the operation is half done: {self}") } else { words.join(", ") }
+        if differences.is_empty() {
+            format!("the operation is half done: {self}")
+        } else {
+            differences.join(", ")
+        }
     }
 }
 
-/// The profiles in an answer.
-fn of(profiles: &Value) -> impl Iterator<Item = &Value> {
+/// The profiles in a response.
+fn iter_profiles(profiles: &Value) -> impl Iterator<Item = &Value> {
     profiles["profiles"].as_array().into_iter().flatten()
 }
 
 async fn profiles(context: CheckContext<'_>) -> Result<Value, String> {
-    ask(context, "GET", "/v1/profiles", Value::Null).await?
+    request(context, "GET", "/v1/profiles", Value::Null).await?
 }
 
-/// The JSON of a success, or the text of a refusal.
-async fn ask(
+/// Sends a request. Returns the JSON of a success, or the text of an error response.
+async fn request(
     context: CheckContext<'_>,
     method: &str,
     path: &str,

@@ -1,5 +1,5 @@
-//! The files as they are: systemd's own checker and its score, and the property list as far as it can be
-//! read here.
+//! Checks of the files: systemd-analyze with its score for the units, and a parser for the property
+//! list.
 
 use std::{
     fs,
@@ -7,15 +7,16 @@ use std::{
     process::{Command, Output},
 };
 
-/// The unit's exposure as `systemd-analyze security` counts it, in tenths; docs/service.md explains it.
-/// A change of the unit that makes it worse is to be seen here, and so are stricter rules of systemd's.
+/// The exposure of the unit by `systemd-analyze security`, in tenths; docs/service.md explains it.
+/// The test fails if a change of the unit or stricter rules of systemd make it worse.
 const WORST_EXPOSURE: u32 = 56;
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).unwrap()
 }
 
-/// systemd-analyze in a home that has the binary where the unit expects it; nothing, where there is none.
+/// Runs systemd-analyze with a home that has the binary where the unit expects it. `None` where
+/// systemd-analyze is not installed.
 fn analyze(args: &[&str]) -> Option<Output> {
     let home = tempfile::tempdir().unwrap();
     let bin = home.path().join(".cargo/bin");
@@ -30,28 +31,28 @@ fn analyze(args: &[&str]) -> Option<Output> {
 }
 
 #[test]
-fn systemd_finds_nothing_wrong_with_the_units() {
+fn systemd_analyze_accepts_the_units() {
     let Some(output) = analyze(&["verify", "./authd.service", "./authd.socket"]) else { return };
-    let said = String::from_utf8_lossy(&output.stderr);
-    // It warns of units that other packages have installed on this machine, too.
-    let ours: Vec<_> = said.lines().filter(|line| line.contains("authd")).collect();
-    assert!(output.status.success() && ours.is_empty(), "{said}");
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    // systemd-analyze also warns of units of other packages on this machine.
+    let warnings: Vec<_> = stderr.lines().filter(|line| line.contains("authd")).collect();
+    assert!(output.status.success() && warnings.is_empty(), "{stderr}");
 }
 
 #[test]
-fn the_units_are_as_closed_as_the_documents_say() {
+fn the_exposure_of_the_unit_is_the_documented_one() {
     let threshold = format!("--threshold={WORST_EXPOSURE}");
     let args = ["security", "--offline=true", &threshold, "--no-pager", "./authd.service"];
     let Some(output) = analyze(&args) else { return };
-    let said = String::from_utf8_lossy(&output.stdout);
-    assert!(output.status.success(), "{said}{}", String::from_utf8_lossy(&output.stderr));
-    let documents = fs::read_to_string(root().join("docs/service.md")).unwrap();
+    let stdout = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{stdout}{}", String::from_utf8_lossy(&output.stderr));
+    let document = fs::read_to_string(root().join("docs/service.md")).unwrap();
     let score = format!("**{}.{}**", WORST_EXPOSURE / 10, WORST_EXPOSURE % 10);
-    assert!(documents.contains(&score), "docs/service.md does not say {score}");
+    assert!(document.contains(&score), "docs/service.md does not contain {score}");
 }
 
 #[test]
-fn the_launch_agent_is_a_property_list_that_says_what_it_should() {
+fn the_launch_agent_is_a_property_list_with_the_required_keys() {
     const READ: &str = "
 import plistlib, sys
 agent = plistlib.load(open(sys.argv[1], 'rb'))

@@ -1,11 +1,11 @@
-//! Root's part: a `systemd --user` for an ordinary user, in cgroups, a directory and a `/run` of its own.
-//! A shell that lives apart waits for this program's end, whichever end that is, and removes every
-//! process and every file.
+//! A `systemd --user` for an ordinary user, in its own cgroups, directory and `/run`. Starting it
+//! needs root. A separate shell waits for the end of this program, and then removes all processes
+//! and files.
 
 use std::{
     env, fs,
     io::{self, BufRead as _, BufReader},
-    os::unix::process::CommandExt as _,
+    os::unix::{self, process::CommandExt as _},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     thread,
@@ -17,21 +17,21 @@ use crate::AUTHD;
 /// An ordinary user that every system has.
 const USER: u32 = 65534;
 
-/// Set for the scenes, which are nothing for any other place.
-pub(crate) const INSIDE: &str = "AUTHD_SERVICE_SCENES";
+/// Set for the scenarios, which do nothing without it.
+pub(crate) const INSIDE: &str = "AUTHD_SERVICE_SCENARIOS";
 
-/// Bounds against hanging, not expectations.
-const START: Duration = Duration::from_secs(30);
-const SCENES: Duration = Duration::from_secs(300);
+// These limits only end a test that hangs.
+const START_TIMEOUT: Duration = Duration::from_secs(30);
+const SCENARIO_TIMEOUT: Duration = Duration::from_secs(300);
 
-/// Lays out `/run` as a booted system has it, in a mount namespace of its own; says so; waits for the end
-/// of its input; kills all that runs in the cgroups, and removes them and the directory. The arguments:
-/// the user, the directory, the cgroups.
+/// Prepares `/run` as on a booted system, in a new mount namespace, and prints `prepared`. At the
+/// end of its input it kills all processes in the cgroups, and removes the cgroups and the
+/// directory. The arguments are the user, the directory and the cgroups.
 const CARETAKER: &str = r#"
 user=$1; directory=$2; shift 2
 mount -t tmpfs -o mode=755 tmpfs /run && cd /run &&
   mkdir -p systemd/system systemd/unit-root credentials "user/$user" &&
-  chown "$user:$user" "user/$user" && chmod 700 "user/$user" && echo laid out
+  chown "$user:$user" "user/$user" && chmod 700 "user/$user" && echo prepared
 cat >/dev/null
 for round in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do
   processes=$(find "$@" -name cgroup.procs -exec cat {} + 2>/dev/null | sort -u)
@@ -42,14 +42,14 @@ find "$@" -depth -type d -exec rmdir {} + 2>/dev/null
 rm -rf "$directory"
 "#;
 
-/// Joins the cgroups of the arguments up to `--`, and becomes what follows.
+/// Joins the cgroups of the arguments up to `--`, and runs the command that follows.
 const JOIN: &str =
     r#"while [ "$1" != -- ]; do echo $$ >"$1/cgroup.procs" || exit 1; shift; done; shift; exec "$@""#;
 
-/// What this machine lacks.
+/// A requirement that this machine does not meet.
 pub(crate) struct Missing(pub(crate) String);
 
-/// A running service manager. Dropping it removes it, and all that it runs.
+/// A running service manager. Dropping it ends it and all that it runs.
 pub(crate) struct Manager {
     directory: PathBuf,
     cgroups: Vec<PathBuf>,
@@ -58,9 +58,9 @@ pub(crate) struct Manager {
 }
 
 impl Manager {
-    /// Makes the place and starts the manager; fails only where that cannot be done.
+    /// Prepares the directory and the cgroups, and starts the manager.
     pub(crate) fn start() -> Result<Self, Missing> {
-        let systemd = find()?;
+        let systemd = find_systemd()?;
         let name = format!("authd-service-{}", std::process::id());
         let cgroups: Vec<_> = hierarchies().into_iter().map(|root| root.join(&name)).collect();
         if cgroups.is_empty() {
@@ -78,27 +78,27 @@ impl Manager {
         caretaker.arg(&directory).args(&cgroups).process_group(0);
         let caretaker = caretaker.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
         let mut manager = Self { directory, cgroups, caretaker, process: None };
-        let mut said = String::new();
-        BufReader::new(manager.caretaker.stdout.take().unwrap()).read_line(&mut said).unwrap();
-        if said.trim() != "laid out" {
+        let mut line = String::new();
+        BufReader::new(manager.caretaker.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        if line.trim() != "prepared" {
             return Err(Missing("a mount namespace cannot be made".to_owned()));
         }
-        manager.furnish();
+        manager.prepare_home();
         for cgroup in &manager.cgroups {
             for part in ["manager", "client"] {
                 let part = cgroup.join(part);
                 fs::create_dir(&part).unwrap();
-                own(&part);
-                own(&part.join("cgroup.procs"));
-                // The one of version 1, the ones of version 2.
+                chown(&part);
+                chown(&part.join("cgroup.procs"));
+                // The file of cgroup version 1, and those of version 2.
                 for file in ["tasks", "cgroup.subtree_control", "cgroup.threads"] {
                     if part.join(file).exists() {
-                        own(&part.join(file));
+                        chown(&part.join(file));
                     }
                 }
             }
         }
-        let log = fs::File::create(manager.log()).unwrap();
+        let log = fs::File::create(manager.log_path()).unwrap();
         let mut command = manager.command("manager", &systemd);
         command.arg("--user").stdout(log.try_clone().unwrap()).stderr(log);
         manager.process = Some(command.spawn().unwrap());
@@ -106,25 +106,25 @@ impl Manager {
         Ok(manager)
     }
 
-    /// Runs the tests of this same program whose names begin so, as the user.
+    /// Runs the tests of this program whose names begin with this prefix, as the user.
     pub(crate) fn run(self, tests: &str) {
-        let mut command = self.command("client", &self.directory.join("scenes"));
-        let one = env::var("AUTHD_SERVICE_SCENE").ok();
-        command.args([one.as_deref().unwrap_or(tests), "--ignored", "--test-threads=1"]).env(INSIDE, "1");
-        let mut scenes = command.spawn().unwrap();
+        let mut command = self.command("client", &self.directory.join("scenarios"));
+        let only = env::var("AUTHD_SERVICE_SCENARIO").ok();
+        command.args([only.as_deref().unwrap_or(tests), "--ignored", "--test-threads=1"]).env(INSIDE, "1");
+        let mut scenarios = command.spawn().unwrap();
         let started = Instant::now();
         let status = loop {
-            if let Some(status) = scenes.try_wait().unwrap() {
+            if let Some(status) = scenarios.try_wait().unwrap() {
                 break status;
             }
-            assert!(started.elapsed() < SCENES, "the scenes do not end");
+            assert!(started.elapsed() < SCENARIO_TIMEOUT, "the scenarios do not end");
             thread::sleep(Duration::from_millis(50));
         };
-        assert!(status.success(), "the scenes ended with {status}; the manager said:\n{}", self.said());
+        assert!(status.success(), "the scenarios ended with {status}; log of the manager:\n{}", self.log());
     }
 
-    /// The user's home, with the binaries where cargo installs them.
-    fn furnish(&self) {
+    /// Creates the user's home, with the binaries where cargo installs them.
+    fn prepare_home(&self) {
         let home = self.directory.join("home");
         let bin = home.join(".cargo/bin");
         for directory in
@@ -135,14 +135,14 @@ impl Manager {
         for (from, to) in [
             (PathBuf::from(AUTHD), bin.join("authd")),
             (Path::new(AUTHD).with_file_name("authctl"), bin.join("authctl")),
-            (env::current_exe().unwrap(), self.directory.join("scenes")),
+            (env::current_exe().unwrap(), self.directory.join("scenarios")),
         ] {
             fs::copy(&from, to).unwrap_or_else(|error| panic!("{}: {error}", from.display()));
         }
-        own_all(&self.directory).unwrap();
+        chown_recursively(&self.directory).unwrap();
     }
 
-    /// A program in one of the cgroups, as the user, with nothing of this environment.
+    /// A program in one of the cgroups, as the user, with a new environment.
     fn command(&self, part: &str, program: &Path) -> Command {
         let mut command = Command::new("nsenter");
         command.args(["--mount", "--target", &self.caretaker.id().to_string(), "sh", "-c", JOIN, "join"]);
@@ -150,10 +150,10 @@ impl Manager {
         let (user, group) = (format!("--reuid={USER}"), format!("--regid={USER}"));
         command.args(["--", "setpriv", &user, &group, "--clear-groups"]).arg(program);
         let home = self.directory.join("home");
-        // The user's own, a package's, and the system's.
-        let places = [home.join(".config/systemd/user"), home.join("package/systemd/user")];
-        let places = places.map(|place| place.display().to_string()).join(":");
-        let units = format!("{places}:/usr/lib/systemd/user");
+        // The units of the user, of a package, and of the system.
+        let directories = [home.join(".config/systemd/user"), home.join("package/systemd/user")];
+        let directories = directories.map(|directory| directory.display().to_string()).join(":");
+        let units = format!("{directories}:/usr/lib/systemd/user");
         command.env_clear().env("PATH", "/usr/local/bin:/usr/bin:/bin").env("HOME", &home);
         command.env("XDG_RUNTIME_DIR", format!("/run/user/{USER}"));
         command.env("SYSTEMD_UNIT_PATH", units).env("SYSTEMD_LOG_TARGET", "console");
@@ -172,21 +172,21 @@ impl Manager {
             }
             let ended = self.process.as_mut().unwrap().try_wait().unwrap();
             assert!(
-                ended.is_none() && started.elapsed() < START,
+                ended.is_none() && started.elapsed() < START_TIMEOUT,
                 "the service manager is {state}, {ended:?}:\n{}{}",
                 String::from_utf8_lossy(&output.stderr),
-                self.said(),
+                self.log(),
             );
             thread::sleep(Duration::from_millis(50));
         }
     }
 
-    fn log(&self) -> PathBuf {
+    fn log_path(&self) -> PathBuf {
         self.directory.join("manager.log")
     }
 
-    fn said(&self) -> String {
-        fs::read_to_string(self.log()).unwrap_or_default()
+    fn log(&self) -> String {
+        fs::read_to_string(self.log_path()).unwrap_or_default()
     }
 }
 
@@ -200,14 +200,14 @@ impl Drop for Manager {
     }
 }
 
-/// The service manager's program, if all that is needed is here.
-fn find() -> Result<PathBuf, Missing> {
+/// The path of systemd, if this machine has everything that the test needs.
+fn find_systemd() -> Result<PathBuf, Missing> {
     if !rustix::process::geteuid().is_root() {
         return Err(Missing("only root can make cgroups for a service manager".to_owned()));
     }
     for program in ["systemctl", "setpriv", "unshare", "nsenter", "find"] {
-        let there = Command::new(program).arg("--version").output();
-        if !there.is_ok_and(|output| output.status.success()) {
+        let version = Command::new(program).arg("--version").output();
+        if !version.is_ok_and(|output| output.status.success()) {
             return Err(Missing(format!("{program} is not installed")));
         }
     }
@@ -216,8 +216,8 @@ fn find() -> Result<PathBuf, Missing> {
     found.ok_or_else(|| Missing("systemd is not installed".to_owned()))
 }
 
-/// The mounted hierarchies that systemd uses: the one of version 2, or the two that it uses beside
-/// version 1's controllers.
+/// The mounted cgroup hierarchies that systemd uses: that of version 2, or its two hierarchies on a
+/// system with version 1.
 fn hierarchies() -> Vec<PathBuf> {
     let root = Path::new("/sys/fs/cgroup");
     if root.join("cgroup.controllers").is_file() {
@@ -226,16 +226,16 @@ fn hierarchies() -> Vec<PathBuf> {
     ["systemd", "unified"].map(|name| root.join(name)).into_iter().filter(|path| path.is_dir()).collect()
 }
 
-fn own(path: &Path) {
-    std::os::unix::fs::chown(path, Some(USER), Some(USER))
+fn chown(path: &Path) {
+    unix::fs::chown(path, Some(USER), Some(USER))
         .unwrap_or_else(|error| panic!("{}: {error}", path.display()));
 }
 
-fn own_all(path: &Path) -> io::Result<()> {
-    own(path);
+fn chown_recursively(path: &Path) -> io::Result<()> {
+    chown(path);
     if path.is_dir() {
         for entry in fs::read_dir(path)? {
-            own_all(&entry?.path())?;
+            chown_recursively(&entry?.path())?;
         }
     }
     Ok(())

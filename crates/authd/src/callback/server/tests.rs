@@ -1,4 +1,5 @@
-//! The callback server over real sockets: what is let in, what is not, and who gets the port.
+//! The callback server over real sockets: accepted and refused requests, and the choice of the
+//! port.
 
 use std::sync::{
     Arc,
@@ -15,19 +16,19 @@ use authd_broker::LinkTarget;
 use super::*;
 use crate::callback::{CallbackOutcome, SignedInUser};
 
-/// Logins that know one state, and count who asks.
+/// A handler that knows one state and one link, and counts its calls.
 #[derive(Clone, Default)]
-struct Counted {
-    arrived: Arc<AtomicUsize>,
+struct CountingHandler {
+    handled: Arc<AtomicUsize>,
     pending: Arc<AtomicUsize>,
     followed: Arc<AtomicUsize>,
 }
 
-impl CallbackHandler for Counted {
+impl CallbackHandler for CountingHandler {
     async fn handle(&self, query: &str) -> CallbackOutcome {
-        self.arrived.fetch_add(1, Ordering::SeqCst);
+        self.handled.fetch_add(1, Ordering::SeqCst);
         if query.contains("state=known") {
-            let who = SignedInUser {
+            let user = SignedInUser {
                 email: Some("<b>a@b.c</b>".to_owned()),
                 plan: Some("Plus".to_owned()),
                 workspace: None,
@@ -35,7 +36,7 @@ impl CallbackHandler for Counted {
                 mode_reason: "plan plus is personal".to_owned(),
                 profile: "default".to_owned(),
             };
-            return CallbackOutcome::SignedIn(who);
+            return CallbackOutcome::SignedIn(user);
         }
         CallbackOutcome::UnknownState
     }
@@ -55,74 +56,81 @@ impl CallbackHandler for Counted {
     }
 }
 
-struct Running {
-    logins: Counted,
-    facts: watch::Receiver<CallbackServerState>,
+struct TestServer {
+    handler: CountingHandler,
+    state: watch::Receiver<CallbackServerState>,
     stop: CancellationToken,
 }
 
-impl Drop for Running {
+impl Drop for TestServer {
     fn drop(&mut self) {
         self.stop.cancel();
     }
 }
 
-async fn start(ports: Vec<u16>, yield_for: Duration) -> Running {
+async fn start(ports: Vec<u16>, yield_for: Duration) -> TestServer {
     start_with(Vec::new(), ports, yield_for).await
 }
 
-async fn start_with(inherited: Vec<std::net::TcpListener>, ports: Vec<u16>, yield_for: Duration) -> Running {
+async fn start_with(
+    inherited: Vec<std::net::TcpListener>,
+    ports: Vec<u16>,
+    yield_for: Duration,
+) -> TestServer {
     let mut server = CallbackServer::new(ports, yield_for);
     server.head_deadline = Duration::from_millis(300);
     run(server, inherited).await
 }
 
-async fn run(server: CallbackServer, inherited: Vec<std::net::TcpListener>) -> Running {
-    let (sender, facts) = watch::channel(CallbackServerState::default());
-    let (logins, stop) = (Counted::default(), CancellationToken::new());
-    tokio::spawn(server.run(logins.clone(), sender, inherited, stop.clone()));
-    settled(facts.clone()).await;
-    Running { logins, facts, stop }
+async fn run(server: CallbackServer, inherited: Vec<std::net::TcpListener>) -> TestServer {
+    let (sender, state) = watch::channel(CallbackServerState::default());
+    let (handler, stop) = (CountingHandler::default(), CancellationToken::new());
+    tokio::spawn(server.run(handler.clone(), sender, inherited, stop.clone()));
+    settled(state.clone()).await;
+    TestServer { handler, state, stop }
 }
 
-impl Running {
+impl TestServer {
     fn port(&self) -> u16 {
-        self.facts.borrow().port().unwrap()
+        self.state.borrow().port().unwrap()
     }
 
     async fn get(&self, target: &str) -> String {
-        raw(self.port(), &format!("GET {target} HTTP/1.1\r\nHost: localhost:{}\r\n\r\n", self.port())).await
+        exchange(self.port(), &format!("GET {target} HTTP/1.1\r\nHost: localhost:{}\r\n\r\n", self.port()))
+            .await
     }
 
-    fn arrived(&self) -> usize {
-        self.logins.arrived.load(Ordering::SeqCst)
+    fn handled(&self) -> usize {
+        self.handler.handled.load(Ordering::SeqCst)
     }
 }
 
-/// Sends bytes, and returns everything that comes back until the other end closes.
-async fn raw(port: u16, request: &str) -> String {
+/// Sends a request, and reads until the server closes the connection.
+async fn exchange(port: u16, request: &str) -> String {
     let mut stream = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
-    // The other end may refuse before it has read everything.
+    // The server may close the connection before it has read everything.
     drop(stream.write_all(request.as_bytes()).await);
-    let mut answer = Vec::new();
+    let mut response = Vec::new();
     drop(
-        tokio::time::timeout(Duration::from_secs(20), stream.read_to_end(&mut answer)).await.expect("an end"),
+        tokio::time::timeout(Duration::from_secs(20), stream.read_to_end(&mut response))
+            .await
+            .expect("an end"),
     );
-    String::from_utf8_lossy(&answer).into_owned()
+    String::from_utf8_lossy(&response).into_owned()
 }
 
 #[tokio::test]
-async fn a_return_is_answered_with_a_page_that_reflects_nothing() {
+async fn the_page_of_a_redirect_reflects_no_input() {
     let server = start(vec![0], Duration::ZERO).await;
-    let answer = server.get("/auth/callback?code=c0de&state=known&x=%3Cscript%3E").await;
-    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
-    assert!(answer.contains("&lt;b&gt;a@b.c&lt;/b&gt;") && !answer.contains("<b>"), "{answer}");
-    assert!(!answer.contains("c0de") && !answer.contains("script"), "{answer}");
-    let head = answer.to_ascii_lowercase();
+    let response = server.get("/auth/callback?code=c0de&state=known&x=%3Cscript%3E").await;
+    assert!(response.starts_with("HTTP/1.1 200"), "{response}");
+    assert!(response.contains("&lt;b&gt;a@b.c&lt;/b&gt;") && !response.contains("<b>"), "{response}");
+    assert!(!response.contains("c0de") && !response.contains("script"), "{response}");
+    let head = response.to_ascii_lowercase();
     for header in
         ["default-src 'none'; style-src 'sha256-", "no-store", "nosniff", "no-referrer", "connection: close"]
     {
-        assert!(head.contains(header), "{header}: {answer}");
+        assert!(head.contains(header), "{header}: {response}");
     }
     assert!(!head.contains("set-cookie"));
     let unknown = server.get("/auth/callback?state=other").await;
@@ -130,48 +138,50 @@ async fn a_return_is_answered_with_a_page_that_reflects_nothing() {
 }
 
 #[tokio::test]
-async fn what_is_not_a_persons_return_has_no_effect() {
+async fn requests_other_than_a_browser_redirect_have_no_effect() {
     let server = start(vec![0], Duration::ZERO).await;
     let port = server.port();
-    let at = "/auth/callback?code=c&state=known";
+    let path = "/auth/callback?code=c&state=known";
     for (request, status) in [
-        (format!("GET {at} HTTP/1.1\r\nHost: evil.example:{port}\r\n\r\n"), "421"),
-        (format!("GET {at} HTTP/1.1\r\nHost: localhost\r\n\r\n"), "421"),
-        (format!("GET http://evil.example:{port}{at} HTTP/1.1\r\nHost: localhost:{port}\r\n\r\n"), "421"),
-        (format!("GET {at} HTTP/1.1\r\nHost: localhost:{port}\r\nHost: localhost:{port}\r\n\r\n"), "421"),
+        (format!("GET {path} HTTP/1.1\r\nHost: evil.example:{port}\r\n\r\n"), "421"),
+        (format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n"), "421"),
+        (format!("GET http://evil.example:{port}{path} HTTP/1.1\r\nHost: localhost:{port}\r\n\r\n"), "421"),
+        (format!("GET {path} HTTP/1.1\r\nHost: localhost:{port}\r\nHost: localhost:{port}\r\n\r\n"), "421"),
         (
-            format!("GET {at} HTTP/1.1\r\nHost: localhost:{port}\r\nOrigin: http://localhost:{port}\r\n\r\n"),
+            format!(
+                "GET {path} HTTP/1.1\r\nHost: localhost:{port}\r\nOrigin: http://localhost:{port}\r\n\r\n"
+            ),
             "403",
         ),
-        (format!("POST {at} HTTP/1.1\r\nHost: localhost:{port}\r\nContent-Length: 0\r\n\r\n"), "405"),
-        (format!("HEAD {at} HTTP/1.1\r\nHost: localhost:{port}\r\n\r\n"), "204"),
-        (format!("GET {at} HTTP/1.1\r\nHost: localhost:{port}\r\nSec-Purpose: prefetch\r\n\r\n"), "204"),
+        (format!("POST {path} HTTP/1.1\r\nHost: localhost:{port}\r\nContent-Length: 0\r\n\r\n"), "405"),
+        (format!("HEAD {path} HTTP/1.1\r\nHost: localhost:{port}\r\n\r\n"), "204"),
+        (format!("GET {path} HTTP/1.1\r\nHost: localhost:{port}\r\nSec-Purpose: prefetch\r\n\r\n"), "204"),
         (format!("GET /other HTTP/1.1\r\nHost: localhost:{port}\r\n\r\n"), "404"),
-        (format!("GET {at}&x={} HTTP/1.1\r\nHost: localhost:{port}\r\n\r\n", "x".repeat(9000)), "414"),
+        (format!("GET {path}&x={} HTTP/1.1\r\nHost: localhost:{port}\r\n\r\n", "x".repeat(9000)), "414"),
         ("\u{1}\u{2}garbage\r\n\r\n".to_owned(), "400"),
     ] {
-        let answer = raw(port, &request).await;
+        let response = exchange(port, &request).await;
         assert!(
-            answer.starts_with(&format!("HTTP/1.1 {status}")),
-            "{status}: {request:.60} was answered {answer:.200}"
+            response.starts_with(&format!("HTTP/1.1 {status}")),
+            "{status}: {request:.60} has the response {response:.200}"
         );
     }
-    let endless = format!("GET {at}&x={} HTTP/1.1\r\nHost: localhost:{port}\r\n\r\n", "x".repeat(64 << 10));
-    let answer = raw(port, &endless).await;
-    assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 4"), "{answer:.100}");
-    assert_eq!(server.arrived(), 0);
+    let endless = format!("GET {path}&x={} HTTP/1.1\r\nHost: localhost:{port}\r\n\r\n", "x".repeat(64 << 10));
+    let response = exchange(port, &endless).await;
+    assert!(response.is_empty() || response.starts_with("HTTP/1.1 4"), "{response:.100}");
+    assert_eq!(server.handled(), 0);
 }
 
 #[tokio::test]
-async fn a_browser_that_never_finishes_its_request_is_let_go() {
+async fn an_incomplete_request_ends_at_its_deadline() {
     let server = start(vec![0], Duration::ZERO).await;
-    let answer = raw(server.port(), "GET /auth/callback?state=known HTTP/1.1\r\nHost: local").await;
-    assert!(!answer.contains("200"), "{answer}");
-    assert_eq!(server.arrived(), 0);
+    let response = exchange(server.port(), "GET /auth/callback?state=known HTTP/1.1\r\nHost: local").await;
+    assert!(!response.contains("200"), "{response}");
+    assert_eq!(server.handled(), 0);
 }
 
 #[tokio::test]
-async fn a_link_leads_to_the_provider_once_and_only_for_a_person() {
+async fn a_link_redirects_to_the_provider_once_and_only_for_a_browser() {
     let server = start(vec![0], Duration::ZERO).await;
     let port = server.port();
     for (request, status) in [
@@ -187,30 +197,32 @@ async fn a_link_leads_to_the_provider_once_and_only_for_a_person() {
         (format!("POST /go/known HTTP/1.1\r\nHost: localhost:{port}\r\nContent-Length: 0\r\n\r\n"), "405"),
         (format!("GET /go/other HTTP/1.1\r\nHost: localhost:{port}\r\n\r\n"), "400"),
     ] {
-        let answer = raw(port, &request).await;
+        let response = exchange(port, &request).await;
         assert!(
-            answer.starts_with(&format!("HTTP/1.1 {status}")),
-            "{status}: {request} was answered {answer}"
+            response.starts_with(&format!("HTTP/1.1 {status}")),
+            "{status}: {request} has the response {response}"
         );
     }
-    let answer = server.get("/go/known").await;
-    assert!(answer.starts_with("HTTP/1.1 303"), "{answer}");
+    let response = server.get("/go/known").await;
+    assert!(response.starts_with("HTTP/1.1 303"), "{response}");
     for field in [
         "location: https://provider.example/authorize?state=s",
         "cache-control: no-store",
         "referrer-policy: no-referrer",
     ] {
-        assert!(answer.contains(field), "{field}: {answer}");
+        assert!(response.contains(field), "{field}: {response}");
     }
-    let again = server.get("/go/known").await;
+    let repeated = server.get("/go/known").await;
     assert!(
-        again.starts_with("HTTP/1.1 400") && again.contains("was used") && again.contains("authctl login")
+        repeated.starts_with("HTTP/1.1 400")
+            && repeated.contains("was used")
+            && repeated.contains("authctl login")
     );
-    assert!(!again.contains("provider.example"), "{again}");
+    assert!(!repeated.contains("provider.example"), "{repeated}");
 }
 
-/// Connects once more whenever the server closes the connection, and says no more than this.
-async fn hold(port: u16, beginning: &'static str) {
+/// Sends an incomplete request, and connects again whenever the server closes the connection.
+async fn occupy(port: u16, beginning: &'static str) {
     loop {
         let Ok(mut stream) = TcpStream::connect(("127.0.0.1", port)).await else { continue };
         drop(stream.write_all(beginning.as_bytes()).await);
@@ -219,27 +231,27 @@ async fn hold(port: u16, beginning: &'static str) {
 }
 
 #[tokio::test]
-async fn a_browser_gets_through_while_others_hold_every_connection() {
+async fn a_browser_is_served_while_idle_clients_occupy_all_connections() {
     let server = CallbackServer::new(vec![0], Duration::ZERO);
-    let most = server.max_connections;
+    let limit = server.max_connections;
     let server = run(server, Vec::new()).await;
-    let mut silent = tokio::task::JoinSet::new();
+    let mut idle_clients = tokio::task::JoinSet::new();
     for beginning in ["", "GET /auth/callback?state=known HTTP/1.1\r\nHost: local"] {
-        for _ in 0..most {
-            silent.spawn(hold(server.port(), beginning));
+        for _ in 0..limit {
+            idle_clients.spawn(occupy(server.port(), beginning));
         }
         tokio::time::sleep(Duration::from_millis(50)).await;
         for _ in 0..20 {
-            let answer = server.get("/auth/callback?state=known").await;
-            assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+            let response = server.get("/auth/callback?state=known").await;
+            assert!(response.starts_with("HTTP/1.1 200"), "{response}");
         }
     }
 }
 
 #[tokio::test]
-async fn both_loopback_addresses_answer() {
+async fn both_loopback_addresses_accept_connections() {
     let server = start(vec![0], Duration::ZERO).await;
-    let addresses = server.facts.borrow().addresses.clone();
+    let addresses = server.state.borrow().addresses.clone();
     assert!(addresses.iter().all(|address| address.ip().is_loopback()));
     for address in addresses {
         assert!(TcpStream::connect(address).await.is_ok(), "{address}");
@@ -247,29 +259,29 @@ async fn both_loopback_addresses_answer() {
 }
 
 #[tokio::test]
-async fn the_port_is_left_to_a_program_that_asks_and_taken_back_after_it() {
+async fn the_port_is_yielded_on_request_and_bound_again_later() {
     let server = start(vec![0], Duration::from_secs(30)).await;
     let port = server.port();
-    server.logins.pending.store(1, Ordering::SeqCst);
+    server.handler.pending.store(1, Ordering::SeqCst);
     assert!(server.get("/cancel").await.starts_with("HTTP/1.1 409"));
-    server.logins.pending.store(0, Ordering::SeqCst);
-    let mut facts = server.facts.clone();
+    server.handler.pending.store(0, Ordering::SeqCst);
+    let mut state = server.state.clone();
     let host = format!("GET /cancel HTTP/1.1\r\nHost: localhost:{port}\r\n");
-    for from_a_page in ["Sec-Fetch-Site: cross-site", "Referer: http://evil.example/"] {
-        let answer = raw(port, &format!("{host}{from_a_page}\r\n\r\n")).await;
-        assert!(answer.starts_with("HTTP/1.1 403"), "{answer}");
+    for page_header in ["Sec-Fetch-Site: cross-site", "Referer: http://evil.example/"] {
+        let response = exchange(port, &format!("{host}{page_header}\r\n\r\n")).await;
+        assert!(response.starts_with("HTTP/1.1 403"), "{response}");
     }
     assert!(server.get("/cancel").await.contains("Login cancelled"));
-    facts.wait_for(|facts| facts.state == CallbackState::Yielded).await.unwrap();
+    state.wait_for(|state| state.state == CallbackState::Yielded).await.unwrap();
     let other = TcpListener::bind(("127.0.0.1", port)).await.unwrap();
-    // It is seen to be used, and then not.
+    // The server checks whether the port is in use.
     other.accept().await.unwrap();
     drop(other);
-    // The port was any free one; the server may get another now.
-    facts.wait_for(|facts| facts.state == CallbackState::Listening).await.unwrap();
+    // The configured port is 0, so the server may get another port now.
+    state.wait_for(|state| state.state == CallbackState::Listening).await.unwrap();
 }
 
-/// Two ports that were free a moment ago.
+/// Two ports that were just free.
 fn free_ports() -> (u16, u16) {
     let bind = || std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let (first, second) = (bind(), bind());
@@ -277,51 +289,51 @@ fn free_ports() -> (u16, u16) {
 }
 
 #[tokio::test]
-async fn browsers_return_to_the_second_port_while_the_first_is_left_to_a_program() {
+async fn the_second_port_is_used_while_the_first_is_yielded() {
     let (first, second) = free_ports();
     let server = start(vec![first, second], Duration::from_secs(30)).await;
-    let mut facts = server.facts.clone();
+    let mut state = server.state.clone();
     assert_eq!(server.port(), first);
     assert!(server.get("/cancel").await.contains("Login cancelled"));
-    facts.wait_for(|facts| facts.port() == Some(second)).await.unwrap();
-    assert_eq!(facts.borrow().state, CallbackState::Listening);
-    assert!(facts.borrow().detail.as_ref().unwrap().contains(&format!("port {first} was left")));
+    state.wait_for(|state| state.port() == Some(second)).await.unwrap();
+    assert_eq!(state.borrow().state, CallbackState::Listening);
+    assert!(state.borrow().detail.as_ref().unwrap().contains(&format!("port {first} is yielded")));
     assert!(server.get("/auth/callback?state=known").await.starts_with("HTTP/1.1 200"));
-    // One request for each port would keep browsers out after all.
+    // The second port is not yielded as well: browsers could not return.
     assert!(server.get("/cancel").await.starts_with("HTTP/1.1 409"));
     let other = TcpListener::bind(("127.0.0.1", first)).await.unwrap();
     other.accept().await.unwrap();
-    // While a login is pending, it stays where the login's browser returns to.
-    server.logins.pending.store(1, Ordering::SeqCst);
+    // While a login is pending, the server stays on the port in its redirect URI.
+    server.handler.pending.store(1, Ordering::SeqCst);
     drop(other);
     tokio::time::sleep(YIELD_CHECK * 2).await;
     assert_eq!(server.port(), second);
-    server.logins.pending.store(0, Ordering::SeqCst);
-    facts.wait_for(|facts| facts.port() == Some(first)).await.unwrap();
-    assert_eq!(facts.borrow().detail, None);
+    server.handler.pending.store(0, Ordering::SeqCst);
+    state.wait_for(|state| state.port() == Some(first)).await.unwrap();
+    assert_eq!(state.borrow().detail, None);
 }
 
 #[tokio::test]
-async fn a_stranger_on_the_first_port_means_the_second_and_then_the_first_again() {
-    let (stranger, free) =
+async fn the_second_port_is_used_until_the_first_is_free() {
+    let (other_program, free) =
         (TcpListener::bind("127.0.0.1:0").await.unwrap(), TcpListener::bind("127.0.0.1:0").await.unwrap());
-    let (first, second) = (stranger.local_addr().unwrap().port(), free.local_addr().unwrap().port());
+    let (first, second) = (other_program.local_addr().unwrap().port(), free.local_addr().unwrap().port());
     drop(free);
     let server = start(vec![first, second], Duration::ZERO).await;
     assert_eq!(server.port(), second);
-    assert!(server.facts.borrow().detail.as_ref().unwrap().contains(&first.to_string()));
-    drop(stranger);
-    let mut facts = server.facts.clone();
-    facts.wait_for(|facts| facts.port() == Some(first)).await.unwrap();
+    assert!(server.state.borrow().detail.as_ref().unwrap().contains(&first.to_string()));
+    drop(other_program);
+    let mut state = server.state.clone();
+    state.wait_for(|state| state.port() == Some(first)).await.unwrap();
 }
 
 #[tokio::test]
-async fn a_port_that_the_service_manager_holds_is_left_to_nobody() {
-    let held = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let port = held.local_addr().unwrap().port();
-    let server = start_with(vec![held], vec![0], Duration::from_secs(30)).await;
+async fn a_port_of_the_service_manager_is_not_yielded() {
+    let inherited = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = inherited.local_addr().unwrap().port();
+    let server = start_with(vec![inherited], vec![0], Duration::from_secs(30)).await;
     assert_eq!(server.port(), port);
-    let answer = server.get("/cancel").await;
-    assert!(answer.starts_with("HTTP/1.1 409"), "{answer}");
+    let response = server.get("/cancel").await;
+    assert!(response.starts_with("HTTP/1.1 409"), "{response}");
     assert!(server.get("/auth/callback?state=known").await.starts_with("HTTP/1.1 200"));
 }

@@ -1,5 +1,4 @@
-//! How a daemon ends, and what the next one finds: nothing that was under way is lost, whoever asks for
-//! the end, and however.
+//! Shutdown, reload and restart: operations in progress are completed and saved.
 
 use std::{fs, path::Path, process::Stdio};
 
@@ -17,30 +16,31 @@ use tokio::{
     process::Command,
 };
 
-use crate::support::{AUTHD, finished, sandbox, start};
+use crate::helpers::{AUTHD, finished, sandbox, start};
 
-async fn filed(sandbox: &Sandbox) -> TestDaemon {
+async fn file_daemon(sandbox: &Sandbox) -> TestDaemon {
     TestDaemon::start(TestDaemonConfig::new(AUTHD, sandbox).store("file")).await
 }
 
-/// Begins a refresh whose answer the provider keeps back, for a client that does not wait for it.
-async fn refreshing(daemon: &TestDaemon, sandbox: &Sandbox, fault: Fault) {
+/// Starts a refresh with this fault at the provider. The client disconnects when the provider has
+/// the request.
+async fn start_refresh(daemon: &TestDaemon, sandbox: &Sandbox, fault: Fault) {
     sandbox.faults().push(Route::Refresh, fault);
     let refresh = daemon.try_request("POST", "/v1/profiles/-/refresh", &[], "{}");
     tokio::select! {
-        answer = refresh => panic!("answered before the provider: {answer:?}"),
+        response = refresh => panic!("the daemon responds before the provider: {response:?}"),
         () = sandbox.wait_for(Route::Refresh, 1) => {}
     }
 }
 
-async fn gone(path: &Path) {
+async fn wait_until_removed(path: &Path) {
     while path.exists() {
         tokio::task::yield_now().await;
     }
 }
 
-/// The exit code and the words of a daemon that is to end by itself.
-async fn second(daemon: &TestDaemon, socket: &Path) -> (Option<i32>, String) {
+/// Starts a second daemon, which must exit by itself. Returns its exit code and stderr.
+async fn run_second(daemon: &TestDaemon, socket: &Path) -> (Option<i32>, String) {
     let mut command = Command::new(AUTHD);
     command.env_clear().envs(daemon.env().iter().cloned()).arg("--socket").arg(socket).kill_on_drop(true);
     let output = command.output().await.unwrap();
@@ -48,18 +48,18 @@ async fn second(daemon: &TestDaemon, socket: &Path) -> (Option<i32>, String) {
 }
 
 #[tokio::test]
-async fn nobody_else_owns_the_logins_before_the_last_save() {
+async fn a_stopping_daemon_holds_its_locks_until_the_last_save() {
     let sandbox = sandbox().await;
-    let mut daemon = filed(&sandbox).await;
+    let mut daemon = file_daemon(&sandbox).await;
     daemon.sign_in("default", "plus").await;
-    refreshing(&daemon, &sandbox, Fault::StallAfterCommit).await;
+    start_refresh(&daemon, &sandbox, Fault::StallAfterCommit).await;
     daemon.signal(Signal::TERM);
-    gone(&daemon.socket()).await;
-    // Nobody answers any more, and the rotated token is still on its way.
-    let (code, said) = second(&daemon, &daemon.socket()).await;
-    assert!(code == Some(69) && said.contains("already serves"), "{code:?} {said}");
-    let (code, said) = second(&daemon, &daemon.dir().join("another.sock")).await;
-    assert!(code == Some(69) && said.contains("owns the logins in"), "{code:?} {said}");
+    wait_until_removed(&daemon.socket()).await;
+    // The socket is gone, and the rotated token has not arrived yet.
+    let (code, stderr) = run_second(&daemon, &daemon.socket()).await;
+    assert!(code == Some(69) && stderr.contains("already serves"), "{code:?} {stderr}");
+    let (code, stderr) = run_second(&daemon, &daemon.dir().join("another.sock")).await;
+    assert!(code == Some(69) && stderr.contains("owns the logins in"), "{code:?} {stderr}");
     sandbox.faults().release();
     assert!(daemon.wait().await.success());
     daemon.start_again().await;
@@ -68,16 +68,16 @@ async fn nobody_else_owns_the_logins_before_the_last_save() {
 }
 
 #[tokio::test]
-async fn a_sign_in_whose_code_has_come_is_finished_before_the_end() {
+async fn a_code_exchange_in_progress_completes_before_the_exit() {
     let sandbox = sandbox().await;
-    let mut daemon = filed(&sandbox).await;
+    let mut daemon = file_daemon(&sandbox).await;
     sandbox.faults().push(Route::CodeExchange, Fault::StallAfterCommit);
     let (_, url) = start(&daemon, json!({"profile": "late"})).await;
     let browser = sandbox.browser();
     let browsing = tokio::spawn(async move { browser.sign_in(&url, "plus").await });
     sandbox.wait_for(Route::CodeExchange, 1).await;
     daemon.signal(Signal::TERM);
-    gone(&daemon.socket()).await;
+    wait_until_removed(&daemon.socket()).await;
     sandbox.faults().release();
     let end = browsing.await.unwrap().unwrap();
     assert!(end.html.contains("user@example.com"), "{}", end.html);
@@ -87,65 +87,65 @@ async fn a_sign_in_whose_code_has_come_is_finished_before_the_end() {
 }
 
 #[tokio::test]
-async fn a_second_signal_is_not_waited_for() {
+async fn a_second_signal_stops_the_daemon_at_once() {
     let sandbox = sandbox().await;
-    let mut daemon = filed(&sandbox).await;
+    let mut daemon = file_daemon(&sandbox).await;
     daemon.sign_in("default", "plus").await;
-    refreshing(&daemon, &sandbox, Fault::Stall).await;
+    start_refresh(&daemon, &sandbox, Fault::Stall).await;
     daemon.signal(Signal::INT);
-    gone(&daemon.socket()).await;
+    wait_until_removed(&daemon.socket()).await;
     daemon.signal(Signal::TERM);
     assert!(daemon.wait().await.success());
     assert!(daemon.log().contains("stopped at once"), "{}", daemon.log());
 }
 
 #[tokio::test]
-async fn who_waits_for_a_person_is_answered_at_the_end() {
+async fn a_client_that_waits_for_a_login_gets_a_response_at_shutdown() {
     let sandbox = sandbox().await;
-    let mut daemon = filed(&sandbox).await;
+    let mut daemon = file_daemon(&sandbox).await;
     let (login, _) = start(&daemon, json!({})).await;
     let path = format!("/v1/logins/{}?wait=60", login["id"].as_str().unwrap());
     let ending = async {
-        // The question that came before these is being answered by then.
+        // After these responses the daemon has read the earlier request.
         for _ in 0..20 {
             daemon.get("/v1/status").await;
         }
         daemon.signal(Signal::TERM);
     };
-    let (answer, ()) = tokio::join!(daemon.request("GET", &path, &[], ""), ending);
-    assert_eq!(answer.json()["state"], "pending", "{}", answer.text());
+    let (response, ()) = tokio::join!(daemon.request("GET", &path, &[], ""), ending);
+    assert_eq!(response.json()["state"], "pending", "{}", response.text());
     assert!(daemon.wait().await.success());
-    assert!(!daemon.log().contains("still under way"), "{}", daemon.log());
+    assert!(!daemon.log().contains("unfinished work"), "{}", daemon.log());
 }
 
 #[tokio::test]
-async fn a_browser_that_does_not_ask_holds_up_no_end() {
+async fn an_idle_browser_connection_does_not_delay_the_shutdown() {
     let sandbox = sandbox().await;
-    let mut daemon = filed(&sandbox).await;
+    let mut daemon = file_daemon(&sandbox).await;
     let status = daemon.get("/v1/status").await;
     let address = status["callback"]["addresses"][0].as_str().unwrap().to_owned();
     let _idle = tokio::net::TcpStream::connect(&address).await.unwrap();
     assert!(daemon.sigterm_and_wait().await.success());
-    assert!(!daemon.log().contains("still under way"), "{}", daemon.log());
+    assert!(!daemon.log().contains("unfinished work"), "{}", daemon.log());
 }
 
 #[tokio::test]
-async fn a_daemon_whose_store_can_never_answer_again_ends_to_be_started_anew() {
+async fn the_daemon_exits_when_its_store_thread_panics() {
     let sandbox = sandbox().await;
-    let mood = tempfile::tempdir().unwrap();
-    let mood = mood.path().join("mood");
-    let control = format!("memory_control = \"{}\"", mood.display());
+    let directory = tempfile::tempdir().unwrap();
+    let control_file = directory.path().join("control");
+    let control = format!("memory_control = \"{}\"", control_file.display());
     let mut daemon = TestDaemon::start(TestDaemonConfig::new(AUTHD, &sandbox).toml(&control)).await;
     daemon.sign_in("default", "plus").await;
-    fs::write(&mood, "panic").unwrap();
+    fs::write(&control_file, "panic").unwrap();
     let body = json!({"api_key": "sk-own-key"}).to_string();
     drop(daemon.try_request("PUT", "/v1/profiles/own/api-key", &[], body).await);
     assert_eq!(daemon.wait().await.code(), Some(70), "{}", daemon.log());
-    assert!(daemon.log().contains("the store's thread has died"), "{}", daemon.log());
+    assert!(daemon.log().contains("store thread ended"), "{}", daemon.log());
 }
 
 #[tokio::test]
-async fn a_reload_changes_the_logs_filter_and_leaves_the_provider() {
+async fn a_reload_changes_the_log_filter_but_not_the_provider() {
     let sandbox = sandbox().await;
     let config = TestDaemonConfig::new(AUTHD, &sandbox).toml("[log]\nformat = \"json\"");
     let daemon = TestDaemon::start(config).await;
@@ -155,9 +155,9 @@ async fn a_reload_changes_the_logs_filter_and_leaves_the_provider() {
     fs::write(daemon.config(), text.replace("client_id = \"", "client_id = \"another_")).unwrap();
     daemon.signal(Signal::HUP);
     while !daemon.log().contains("\"DEBUG\"") {
-        daemon.request("GET", "/v1/profiles/nobody", &[], "").await;
+        daemon.request("GET", "/v1/profiles/unknown", &[], "").await;
     }
-    // Half of the daemon would speak to the provider as another client than the other half.
+    // A new client id would apply to half of the daemon only, so a reload does not change it.
     daemon.browse(&url, "plus").await;
     assert_eq!(finished(&daemon, &login).await["state"], "succeeded");
     daemon.sign_in("another", "business").await;
@@ -168,42 +168,42 @@ async fn a_reload_changes_the_logs_filter_and_leaves_the_provider() {
 }
 
 #[tokio::test]
-async fn at_a_terminal_it_says_where_it_listens_once_it_does() {
+async fn at_a_terminal_the_daemon_prints_its_socket_once_it_listens() {
     let sandbox = sandbox().await;
-    let daemon = filed(&sandbox).await;
+    let daemon = file_daemon(&sandbox).await;
     let terminal = || {
-        let ours = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
-        grantpt(&ours).unwrap();
-        unlockpt(&ours).unwrap();
-        let theirs = ptsname(&ours, Vec::new()).unwrap().into_string().unwrap();
-        (fs::File::from(ours), fs::OpenOptions::new().read(true).write(true).open(theirs).unwrap())
+        let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+        grantpt(&master).unwrap();
+        unlockpt(&master).unwrap();
+        let slave = ptsname(&master, Vec::new()).unwrap().into_string().unwrap();
+        (fs::File::from(master), fs::OpenOptions::new().read(true).write(true).open(slave).unwrap())
     };
-    let run = |socket: &Path, state: &Path, theirs: fs::File| {
+    let run = |socket: &Path, state: &Path, slave: fs::File| {
         let mut command = Command::new(AUTHD);
         command.env_clear().envs(daemon.env().iter().cloned()).env("AUTHD_STATE_DIR", state);
-        command.arg("--socket").arg(socket).stdin(Stdio::null()).stderr(theirs).kill_on_drop(true);
+        command.arg("--socket").arg(socket).stdin(Stdio::null()).stderr(slave).kill_on_drop(true);
         command.spawn().unwrap()
     };
-    let says = format!("authd listens on {}", daemon.dir().join("second.sock").display());
-    let (ours, theirs) = terminal();
-    let mut second = run(&daemon.dir().join("second.sock"), &daemon.dir().join("second"), theirs);
-    let mut lines = BufReader::new(tokio::fs::File::from_std(ours)).lines();
-    while !lines.next_line().await.unwrap().unwrap().starts_with(&says) {}
-    second.kill().await.unwrap();
-    // One that has nowhere to listen does not say that it does.
-    let (ours, theirs) = terminal();
-    let mut refused = run(&daemon.socket(), &daemon.dir().join("third"), theirs);
+    let expected = format!("authd listens on {}", daemon.dir().join("second.sock").display());
+    let (master, slave) = terminal();
+    let mut child = run(&daemon.dir().join("second.sock"), &daemon.dir().join("second"), slave);
+    let mut lines = BufReader::new(tokio::fs::File::from_std(master)).lines();
+    while !lines.next_line().await.unwrap().unwrap().starts_with(&expected) {}
+    child.kill().await.unwrap();
+    // A daemon that cannot listen does not print the message.
+    let (master, slave) = terminal();
+    let mut refused = run(&daemon.socket(), &daemon.dir().join("third"), slave);
     assert_eq!(refused.wait().await.unwrap().code(), Some(69));
-    let mut lines = BufReader::new(tokio::fs::File::from_std(ours)).lines();
+    let mut lines = BufReader::new(tokio::fs::File::from_std(master)).lines();
     let line = lines.next_line().await.unwrap().unwrap();
     assert!(line.contains("already serves") && !line.contains("listens on"), "{line}");
 }
 
-/// A state directory that is removed under the daemon is made again with the next write, and all records with it.
+/// The next write creates a removed state directory again, with all records.
 #[tokio::test]
-async fn a_state_directory_that_was_removed_is_made_again() {
+async fn a_removed_state_directory_is_created_again() {
     let sandbox = sandbox().await;
-    let mut daemon = filed(&sandbox).await;
+    let mut daemon = file_daemon(&sandbox).await;
     daemon.sign_in("default", "plus").await;
     daemon.sign_in("work", "business").await;
     fs::remove_dir_all(daemon.state()).unwrap();
@@ -213,10 +213,10 @@ async fn a_state_directory_that_was_removed_is_made_again() {
             tokio::task::yield_now().await;
         }
     }
-    // The new directory is locked, too.
+    // The daemon locks the new directory as well.
     let socket = daemon.dir().join("another.sock");
-    let (code, told) = second(&daemon, &socket).await;
-    assert_eq!(code, Some(69), "{told}");
+    let (code, stderr) = run_second(&daemon, &socket).await;
+    assert_eq!(code, Some(69), "{stderr}");
     daemon.restart().await;
     for name in ["default", "work"] {
         daemon.get(&format!("/v1/profiles/{name}/headers")).await;

@@ -1,5 +1,6 @@
-//! Credentials at rest: the records in the state directory, opened with its key, the records in the keychain, and
-//! Codex's login file. Of their form this file knows the names of records, and that refresh tokens begin with `rt_`.
+//! Credentials at rest: the records in the state directory, decrypted with its key, the records in
+//! the keychain, and Codex's login file. This module knows only the names of records, and that
+//! refresh tokens begin with `rt_`.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -16,7 +17,7 @@ use super::{Keychain, codex_home};
 
 /// Credentials at rest.
 #[derive(Debug)]
-pub(crate) struct AtRest {
+pub(crate) struct StoredCredentials {
     pub(crate) records: Vec<Record>,
     /// Codex's login file.
     pub(crate) codex: CodexFile,
@@ -33,15 +34,15 @@ pub(crate) struct AtRest {
 pub(crate) struct Record {
     /// Its key, such as `profile.work`.
     pub(crate) key: String,
-    /// Where it is stored, for messages.
-    pub(crate) place: String,
+    /// Its location, for messages.
+    pub(crate) location: String,
     /// The refresh tokens in it.
     tokens: Vec<String>,
 }
 
-/// One place where a login is stored.
+/// A location of a stored login.
 #[derive(Clone, Debug)]
-pub(crate) struct Place {
+pub(crate) struct Location {
     /// The record's key, or `Codex`.
     pub(crate) key: String,
     /// The same, for messages.
@@ -77,8 +78,8 @@ impl CodexFile {
             .unwrap_or(Self::Absent)
     }
 
-    /// Its content, in words that do not differ between runs.
-    pub(crate) fn described(&self, sandbox: &Sandbox) -> String {
+    /// A description of the content that is the same in each run.
+    pub(crate) fn description(&self, sandbox: &Sandbox) -> String {
         let account = |token: &str| match sandbox.token_info(token) {
             Some(known) => known.account,
             None => "a key".to_owned(),
@@ -92,8 +93,8 @@ impl CodexFile {
     }
 }
 
-impl AtRest {
-    /// Reads it all; or says why the keychain cannot be read.
+impl StoredCredentials {
+    /// Reads all of them. Returns an error if the keychain cannot be read.
     pub(crate) fn read(daemon: &TestDaemon, keychain: Option<&dyn Keychain>) -> Result<Self, String> {
         let (state, home) = (daemon.state(), codex_home(daemon));
         let keys = fs::read_to_string(state.join("store.key")).unwrap_or_default();
@@ -134,23 +135,29 @@ impl AtRest {
         Ok(Self { records, codex: CodexFile::read(&home.join("auth.json")), damaged, left_behind, files })
     }
 
-    /// The places of each login, by the login's number.
-    pub(crate) fn families(&self, sandbox: &Sandbox) -> BTreeMap<usize, Vec<Place>> {
-        let mut found = BTreeMap::<usize, Vec<Place>>::new();
+    /// The locations of each login, by the number of the login.
+    pub(crate) fn families(&self, sandbox: &Sandbox) -> BTreeMap<usize, Vec<Location>> {
+        let mut found = BTreeMap::<usize, Vec<Location>>::new();
         let mut add = |token: &str, key: &str, name: &str| {
             let Some(known) = sandbox.token_info(token) else { return };
-            let places = found.entry(known.family).or_default();
-            if let Some(place) = places.iter_mut().find(|place| place.name == name) {
-                place.good |= known.valid;
-                place.newest |= known.newest;
+            let locations = found.entry(known.family).or_default();
+            if let Some(location) = locations.iter_mut().find(|location| location.name == name) {
+                location.good |= known.valid;
+                location.newest |= known.newest;
                 return;
             }
             let (key, name) = (key.to_owned(), name.to_owned());
-            places.push(Place { key, name, good: known.valid, newest: known.newest, ended: known.ended });
+            locations.push(Location {
+                key,
+                name,
+                good: known.valid,
+                newest: known.newest,
+                ended: known.ended,
+            });
         };
-        for Record { key, place, tokens } in &self.records {
+        for Record { key, location, tokens } in &self.records {
             for token in tokens {
-                add(token, key, place);
+                add(token, key, location);
             }
         }
         if let CodexFile::Login(token) = &self.codex {
@@ -161,8 +168,8 @@ impl AtRest {
 }
 
 impl Record {
-    fn new(key: &str, place: String, text: &str) -> Self {
-        Self { key: key.to_owned(), place, tokens: refresh_tokens(text) }
+    fn new(key: &str, location: String, text: &str) -> Self {
+        Self { key: key.to_owned(), location, tokens: refresh_tokens(text) }
     }
 }
 

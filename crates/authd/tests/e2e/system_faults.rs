@@ -1,5 +1,5 @@
-//! A daemon whose system misbehaves: a clock that is set, a disk that stalls. A library before libc's does it, so these
-//! run on Linux only.
+//! Faults of the system: a wall clock that jumps, and a disk that stalls. A preloaded library
+//! causes them, so these tests need Linux.
 #![cfg(target_os = "linux")]
 
 use std::{fs, process::Command};
@@ -11,9 +11,10 @@ use authd_sandbox::{
 use serde_json::json;
 use tempfile::TempDir;
 
-use crate::support::{AUTHD, finished, sandbox, start};
+use crate::helpers::{AUTHD, finished, sandbox, start};
 
-/// Shifts the wall clock of a program by the seconds in a file, and leaves the monotonic clock alone.
+/// Shifts the wall clock of a program by the seconds in a file, and leaves the monotonic clock
+/// alone.
 const SHIFTED_CLOCK: &str = r#"
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -21,19 +22,19 @@ const SHIFTED_CLOCK: &str = r#"
 #include <stdlib.h>
 #include <time.h>
 
-int clock_gettime(clockid_t id, struct timespec *at) {
+int clock_gettime(clockid_t id, struct timespec *file_path) {
     static int (*next)(clockid_t, struct timespec *);
     if (!next) next = dlsym(RTLD_NEXT, "clock_gettime");
-    int result = next(id, at);
+    int result = next(id, file_path);
     FILE *file = id == CLOCK_REALTIME ? fopen(getenv("CONTROL"), "r") : NULL;
     long shift = 0;
-    if (file && fscanf(file, "%ld", &shift) == 1) at->tv_sec += shift;
+    if (file && fscanf(file, "%ld", &shift) == 1) file_path->tv_sec += shift;
     if (file) fclose(file);
     return result;
 }
 "#;
 
-/// While a file is there, nothing reaches the disk.
+/// Stalls every `fsync` of a program while a file exists.
 const STALLED_DISK: &str = r#"
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -48,11 +49,11 @@ int fsync(int fd) {
 }
 "#;
 
-/// The library that a C source makes, in a directory that also has the control file.
+/// Compiles a C source. Returns its directory, the library, and the path of the control file.
 fn library(source: &str) -> (TempDir, String, String) {
     let directory = tempfile::tempdir().unwrap();
-    let at = |name: &str| directory.path().join(name).to_str().unwrap().to_owned();
-    let (text, library, control) = (at("library.c"), at("library.so"), at("control"));
+    let file_path = |name: &str| directory.path().join(name).to_str().unwrap().to_owned();
+    let (text, library, control) = (file_path("library.c"), file_path("library.so"), file_path("control"));
     fs::write(&text, source).unwrap();
     let compiled = Command::new("cc").args(["-shared", "-fPIC", "-o", &library, &text]).status().unwrap();
     assert!(compiled.success());
@@ -60,7 +61,7 @@ fn library(source: &str) -> (TempDir, String, String) {
 }
 
 #[tokio::test]
-async fn a_clock_that_is_set_neither_ends_a_login_nor_keeps_it() {
+async fn a_jump_of_the_wall_clock_does_not_change_the_lifetime_of_a_login() {
     let (_directory, library, shift) = library(SHIFTED_CLOCK);
     let sandbox = sandbox().await;
     let config = TestDaemonConfig::new(AUTHD, &sandbox).callback("ports = [0]\nlogin_lifetime = \"3s\"");
@@ -68,7 +69,7 @@ async fn a_clock_that_is_set_neither_ends_a_login_nor_keeps_it() {
     let month = 30 * 24 * 3600;
     let (login, url) = start(&daemon, json!({})).await;
     fs::write(&shift, format!("{month}")).unwrap();
-    // The tokens look old by that clock. What matters is that the code was redeemed.
+    // The tokens look expired by that clock. This test is about the exchange of the code.
     daemon.browse(&url, "plus").await;
     assert_ne!(finished(&daemon, &login).await["error"]["code"], "login_expired");
     assert_eq!(sandbox.count(Route::CodeExchange), 1);
@@ -78,7 +79,7 @@ async fn a_clock_that_is_set_neither_ends_a_login_nor_keeps_it() {
 }
 
 #[tokio::test]
-async fn a_disk_that_stalls_delays_no_answer_from_memory() {
+async fn a_stalled_disk_does_not_delay_responses_from_memory() {
     let (_directory, library, stall) = library(STALLED_DISK);
     let sandbox = sandbox().await;
     let config = TestDaemonConfig::new(AUTHD, &sandbox).store("file").toml("deadline = \"30s\"");
@@ -87,7 +88,7 @@ async fn a_disk_that_stalls_delays_no_answer_from_memory() {
     let home = daemon.dir().join("codex");
     fs::create_dir(&home).unwrap();
     fs::write(&stall, "").unwrap();
-    // A record, the list of Codex homes, and a login in one of them are on their way to the disk.
+    // The daemon is writing a record, the list of Codex homes, and a login in one of them.
     let refresh = daemon.request("POST", "/v1/profiles/default/refresh", &[], "{}");
     let body = json!({"home": home}).to_string();
     let install = daemon.request("PUT", "/v1/profiles/default/codex", &[], body);

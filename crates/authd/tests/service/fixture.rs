@@ -1,5 +1,5 @@
-//! What the scenes share: a fresh sandbox and configuration for each, the service manager's verbs, a
-//! client. At the end of each, its log is read for secrets.
+//! The fixture of the scenarios: a new sandbox and configuration, systemctl, and a client. The end
+//! of each scenario checks the log for secrets.
 
 use std::{
     env, fs,
@@ -17,8 +17,8 @@ use tokio::{
 
 use crate::manager::INSIDE;
 
-/// A bound against hanging, not an expectation.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// Time limit for each step. It only ends a test that hangs.
+const TIMEOUT: Duration = Duration::from_secs(60);
 
 /// The units, as the repository has them.
 pub(crate) const UNITS: [(&str, &str); 2] = [
@@ -27,49 +27,54 @@ pub(crate) const UNITS: [(&str, &str); 2] = [
 ];
 
 /// The daemon, its configuration and its service manager.
-pub(crate) struct World {
+pub(crate) struct ServiceFixture {
     pub(crate) sandbox: Sandbox,
     pub(crate) client: Client,
     home: PathBuf,
 }
 
-impl World {
-    /// A world where nobody is signed in and nothing runs; nothing, outside of the place made for it.
+impl ServiceFixture {
+    /// A new fixture without a login or a running daemon. `None` outside of the user manager that
+    /// `manager.rs` starts.
     pub(crate) async fn new() -> Option<Self> {
         env::var_os(INSIDE)?;
         let home = PathBuf::from(env::var_os("HOME").unwrap());
         let socket = PathBuf::from(env::var_os("XDG_RUNTIME_DIR").unwrap()).join("authd/authd.sock");
         let sandbox = Sandbox::start(Config::with_accounts(Account::presets())).await.unwrap();
-        let world = Self { sandbox, client: Client::new(socket), home };
+        let fixture = Self { sandbox, client: Client::new(socket), home };
         systemctl(&["stop", "authd.socket", "authd.service"]).await;
         for leftover in [".local", "authd.log", ".config/systemd/user/authd.service.d"] {
-            drop(fs::remove_dir_all(world.home.join(leftover)));
+            drop(fs::remove_dir_all(fixture.home.join(leftover)));
         }
-        drop(fs::remove_dir_all(world.home.join(".config/systemd/user/authd.socket.d")));
-        drop(fs::remove_file(world.log_path()));
-        world.configure("[callback]\nports = [0]\n");
-        world.lay_units(".config");
-        // There is no journal here; its stream is a file.
-        world.drop_in("authd.service", "log", "[Service]\nStandardError=append:%h/authd.log\n").await;
+        drop(fs::remove_dir_all(fixture.home.join(".config/systemd/user/authd.socket.d")));
+        drop(fs::remove_file(fixture.log_path()));
+        fixture.configure("[callback]\nports = [0]\n");
+        fixture.install_units(".config");
+        // The user manager has no journal, so the log goes to a file.
+        fixture.drop_in("authd.service", "log", "[Service]\nStandardError=append:%h/authd.log\n").await;
         systemctl(&["reset-failed"]).await;
-        Some(world)
+        Some(fixture)
     }
 
-    /// Writes the configuration: the sandbox, files as the store, and this.
+    /// Writes the configuration: the sandbox's endpoints, the file store, and these tables.
     pub(crate) fn configure(&self, extra: &str) {
-        let at = self.sandbox.endpoints();
+        let endpoints = self.sandbox.endpoints();
         let store = if extra.contains("[store]") { "" } else { "[store]\nkind = \"file\"\n" };
         let text = format!(
             "[provider]\nissuer = {:?}\nclient_id = {:?}\nchatgpt_base_url = {:?}\n\
              chatgpt_backend_url = {:?}\napi_base_url = {:?}\n\n[log]\nformat = \"plain\"\n\
              filter = \"debug\"\n\n{store}{extra}",
-            at.issuer, at.client_id, at.chatgpt_base_url, at.chatgpt_backend_url, at.api_base_url,
+            endpoints.issuer,
+            endpoints.client_id,
+            endpoints.chatgpt_base_url,
+            endpoints.chatgpt_backend_url,
+            endpoints.api_base_url,
         );
         fs::write(self.home.join(".config/authd/authd.toml"), text).unwrap();
     }
 
-    /// Lays the repository's units into a directory of the home where the manager looks for them.
-    pub(crate) fn lay_units(&self, below: &str) {
+    /// Copies the repository's units to a directory below the home that the manager searches.
+    pub(crate) fn install_units(&self, below: &str) {
         let directory = self.home.join(below).join("systemd/user");
         fs::create_dir_all(&directory).unwrap();
         for (name, text) in UNITS {
@@ -77,7 +82,7 @@ impl World {
         }
     }
 
-    /// Takes them away again.
+    /// Removes the units.
     pub(crate) async fn remove_units(&self, below: &str) {
         for (name, _) in UNITS {
             fs::remove_file(self.home.join(below).join("systemd/user").join(name)).unwrap();
@@ -85,7 +90,7 @@ impl World {
         self.systemctl(&["daemon-reload"]).await;
     }
 
-    /// Adds to a unit, as an administrator does.
+    /// Adds a drop-in file to a unit.
     pub(crate) async fn drop_in(&self, unit: &str, name: &str, text: &str) {
         let directory = self.home.join(format!(".config/systemd/user/{unit}.d"));
         fs::create_dir_all(&directory).unwrap();
@@ -93,39 +98,39 @@ impl World {
         self.systemctl(&["daemon-reload"]).await;
     }
 
-    /// A verb of the service manager, which must succeed.
+    /// Runs systemctl, which must succeed.
     pub(crate) async fn systemctl(&self, args: &[&str]) {
         let output = systemctl(args).await;
-        let said = String::from_utf8_lossy(&output.stderr).into_owned();
-        assert!(output.status.success(), "systemctl {args:?}: {said}\n{}", self.log());
+        let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.success(), "systemctl {args:?}: {stderr}\n{}", self.log());
     }
 
-    /// A property of the service, as the manager shows it.
+    /// A property of the service.
     pub(crate) async fn show(&self, property: &str) -> String {
         let output = systemctl(&["show", "--value", "-p", property, "authd.service"]).await;
         String::from_utf8_lossy(&output.stdout).trim().to_owned()
     }
 
-    /// Waits until a property of the service is as it should be.
-    pub(crate) async fn until(&self, property: &str, wanted: impl Fn(&str) -> bool) -> String {
+    /// Waits until a property of the service has an expected value.
+    pub(crate) async fn wait_for(&self, property: &str, is_expected: impl Fn(&str) -> bool) -> String {
         let started = Instant::now();
         loop {
             let value = self.show(property).await;
-            if wanted(&value) {
+            if is_expected(&value) {
                 return value;
             }
-            assert!(started.elapsed() < PATIENCE, "{property} stays {value:?}\n{}", self.log());
+            assert!(started.elapsed() < TIMEOUT, "{property} stays {value:?}\n{}", self.log());
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }
 
     /// The daemon's process.
     pub(crate) async fn pid(&self) -> rustix::process::Pid {
-        let shown = self.show("MainPID").await;
-        rustix::process::Pid::from_raw(shown.parse().unwrap()).expect("the daemon runs")
+        let pid = self.show("MainPID").await;
+        rustix::process::Pid::from_raw(pid.parse().unwrap()).expect("the daemon runs")
     }
 
-    /// The command line client.
+    /// Runs authctl.
     pub(crate) async fn authctl(&self, args: &[&str]) -> Output {
         Command::new(self.home.join(".cargo/bin/authctl")).args(args).output().await.unwrap()
     }
@@ -135,7 +140,7 @@ impl World {
         self.client.start_login(&LoginBody::default()).await.unwrap()
     }
 
-    /// Plays the person, and returns once the login has succeeded.
+    /// Completes a login in the browser, and returns when it has succeeded.
     pub(crate) async fn finish_login(&self, login: &Login) {
         let url = login.authorize_url.as_deref().unwrap();
         let end = self.sandbox.browser().sign_in(url, "plus").await.unwrap();
@@ -150,16 +155,16 @@ impl World {
         self.headers().await
     }
 
-    /// The headers, which must be there.
+    /// The headers, which must be available.
     pub(crate) async fn headers(&self) -> Headers {
-        let asked = tokio::time::timeout(PATIENCE, self.client.headers(None, None)).await;
-        asked.unwrap().unwrap_or_else(|error| panic!("{error}\n{}", self.log()))
+        let headers = tokio::time::timeout(TIMEOUT, self.client.headers(None, None)).await;
+        headers.unwrap().unwrap_or_else(|error| panic!("{error}\n{}", self.log()))
     }
 
-    /// The headers, once they are there: a keychain that the bus has started may answer, locked, before the one that is
-    /// unlocked has taken its place.
-    pub(crate) async fn headers_in_the_end(&self) -> Headers {
-        let asking = async {
+    /// Waits for headers. A locked keychain that the bus has started may answer before the unlocked
+    /// one replaces it.
+    pub(crate) async fn wait_for_headers(&self) -> Headers {
+        let request = async {
             loop {
                 match self.client.headers(None, None).await {
                     Ok(headers) => return headers,
@@ -167,11 +172,11 @@ impl World {
                 }
             }
         };
-        let asked = tokio::time::timeout(PATIENCE, asking).await;
-        asked.unwrap_or_else(|_| panic!("no headers in the end\n{}", self.log()))
+        let headers = tokio::time::timeout(TIMEOUT, request).await;
+        headers.unwrap_or_else(|_| panic!("no headers within {TIMEOUT:?}\n{}", self.log()))
     }
 
-    /// Asks for a refresh, in a task of its own.
+    /// Requests a refresh in a new task.
     pub(crate) fn refresh(&self) -> tokio::task::JoinHandle<Result<authd_api::Profile, String>> {
         let client = self.client.clone();
         tokio::spawn(async move {
@@ -179,12 +184,12 @@ impl World {
         })
     }
 
-    /// A keychain on the user's session bus, unlocked, for as long as what is returned lives; nothing,
-    /// where none is installed.
+    /// Starts a session bus with an unlocked keychain. Dropping the processes ends both. `None`
+    /// where they are not installed.
     pub(crate) async fn keychain(&self) -> Option<[Child; 2]> {
         let bus = PathBuf::from(env::var_os("XDG_RUNTIME_DIR").unwrap()).join("bus");
         let address = format!("unix:path={}", bus.display());
-        // A machine with a D-Bus for each user session has one here already: its socket is in the way.
+        // Some machines have a D-Bus for each user session. Its socket must be removed first.
         systemctl(&["stop", "dbus.socket", "dbus.service"]).await;
         drop(fs::remove_file(&bus));
         let mut daemon = Command::new("dbus-daemon");
@@ -193,11 +198,11 @@ impl World {
             println!("skipped: dbus-daemon is not installed");
             return None;
         };
-        until(|| bus.exists()).await;
+        wait_until(|| bus.exists()).await;
         Some([daemon, self.keyring().await?])
     }
 
-    /// The keychain on the user's session bus, unlocked.
+    /// Starts an unlocked keychain on the session bus.
     pub(crate) async fn keyring(&self) -> Option<Child> {
         let bus = PathBuf::from(env::var_os("XDG_RUNTIME_DIR").unwrap()).join("bus");
         let mut keyring = Command::new("gnome-keyring-daemon");
@@ -217,7 +222,7 @@ impl World {
         &self.home
     }
 
-    /// What the daemon has written to stderr.
+    /// The daemon's stderr.
     pub(crate) fn log(&self) -> String {
         fs::read_to_string(self.log_path()).unwrap_or_default()
     }
@@ -226,30 +231,30 @@ impl World {
         self.home.join("authd.log")
     }
 
-    /// Stops everything, and reads the log: plain lines, and no secret that was ever issued.
+    /// Stops the service, and checks the log: plain lines, and no issued secret.
     pub(crate) async fn end(self) {
         self.systemctl(&["stop", "authd.socket", "authd.service"]).await;
         let log = self.log();
         assert!(!log.is_empty(), "the log is captured");
         for line in log.lines() {
-            let plain = line.trim_start().split(' ').next().unwrap_or_default();
-            // The last is of a daemon that could not start.
-            let words = ["ERROR", "WARN", "INFO", "DEBUG", "TRACE", "authd:"];
-            assert!(words.contains(&plain), "not plain: {line:?}");
+            let first_word = line.trim_start().split(' ').next().unwrap_or_default();
+            // A daemon that cannot start prints a line with `authd:`.
+            let allowed = ["ERROR", "WARN", "INFO", "DEBUG", "TRACE", "authd:"];
+            assert!(allowed.contains(&first_word), "not plain: {line:?}");
             assert!(!line.contains('\x1b'), "not plain: {line:?}");
         }
         let secrets = self.sandbox.issued_secrets();
         for secret in &secrets {
-            assert!(!log.contains(secret.as_str()), "the log holds a secret:\n{log}");
+            assert!(!log.contains(secret.as_str()), "the log contains a secret:\n{log}");
         }
     }
 }
 
-/// Waits until something is so.
-async fn until(so: impl Fn() -> bool) {
+/// Waits until a condition is true.
+async fn wait_until(condition: impl Fn() -> bool) {
     let started = Instant::now();
-    while !so() {
-        assert!(started.elapsed() < PATIENCE, "it does not come about");
+    while !condition() {
+        assert!(started.elapsed() < TIMEOUT, "the condition stays false");
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
 }
