@@ -14,10 +14,10 @@ use tracing::{error, warn};
 use crate::{
     clock,
     codex::{CodexManager, ManagedHomes, codex_manager},
+    deps::BrokerDeps,
     events::EventBus,
     login::{CallbackServerState, LoginSettings, Logins},
     metrics::RefreshCounters,
-    profile::ProfileDeps,
     registry::{ProfileRegistry, registry},
     snapshot::RenderContext,
 };
@@ -67,48 +67,31 @@ pub struct BrokerTasks {
 impl Broker {
     /// Starts the broker. It answers at once; the profiles are known once the store was listed.
     pub async fn start(config: BrokerConfig) -> (Self, BrokerTasks) {
-        let BrokerConfig { endpoint, store, state_dir, render_context, login_settings, callback, stopping } =
-            config;
-        if let Err(error) = store.probe().await {
+        if let Err(error) = config.store.probe().await {
             warn!(%error, "store not available; retrying");
         }
         let timer = tokio::spawn(clock::run_timer());
-        let (events, refreshes) = (EventBus::new(), RefreshCounters::default());
-        let closing = CancellationToken::new();
-        let homes = ManagedHomes::new(state_dir);
+        let deps = Arc::new(BrokerDeps {
+            endpoint: config.endpoint,
+            store: config.store,
+            render_context: config.render_context,
+            refreshes: RefreshCounters::default(),
+            events: EventBus::new(),
+            stopping: config.stopping,
+            closing: CancellationToken::new(),
+        });
+        let homes = ManagedHomes::new(config.state_dir);
         let (notices, notice_receiver) = mpsc::unbounded_channel();
-        let deps = ProfileDeps {
-            endpoint: endpoint.clone(),
-            store: store.clone(),
-            render_context,
-            refreshes: refreshes.clone(),
-            events: events.clone(),
-            stopping: stopping.clone(),
-            closing: closing.clone(),
-        };
-        let (registry, registry_task) = registry(deps, homes.clone(), notices);
-        let (codex, codex_task) = codex_manager(
-            homes,
-            notice_receiver,
-            registry.clone(),
-            store.clone(),
-            events.clone(),
-            stopping.clone(),
-        );
-        let logins = Logins::new(
-            login_settings,
-            endpoint,
-            registry.clone(),
-            store.clone(),
-            callback,
-            events.clone(),
-            stopping.clone(),
-        );
+        let (registry, registry_task) = registry(deps.clone(), homes.clone(), notices);
+        let (codex, codex_task) = codex_manager(deps.clone(), registry.clone(), homes, notice_receiver);
+        let logins = Logins::new(deps.clone(), registry.clone(), config.login_settings, config.callback);
         let mut tasks = JoinSet::new();
         tasks.spawn(registry_task);
         tasks.spawn(codex_task);
-        tasks.spawn(recover_store(store, stopping.clone()));
-        tasks.spawn(restore_logins(logins.clone(), stopping));
+        tasks.spawn(recover_store(deps.store.clone(), deps.stopping.clone()));
+        tasks.spawn(restore_logins(logins.clone(), deps.stopping.clone()));
+        let (events, refreshes, closing) =
+            (deps.events.clone(), deps.refreshes.clone(), deps.closing.clone());
         let broker = Self { registry, logins: logins.clone(), codex, events, refreshes };
         (broker, BrokerTasks { tasks, timer, logins, closing })
     }
@@ -121,8 +104,9 @@ impl BrokerTasks {
         error!(?ended, "broker task exited unexpectedly");
     }
 
-    /// Finishes what must not be interrupted: code exchanges, then the refreshes and saves that they may
-    /// wait for. The caller has cancelled [`BrokerConfig::stopping`], and no request is in progress.
+    /// Finishes what must not be interrupted: code exchanges, then the refreshes and saves that
+    /// they may wait for. The caller has cancelled [`BrokerConfig::stopping`], and no request is in
+    /// progress.
     pub async fn drain(mut self) {
         self.logins.drain().await;
         self.closing.cancel();

@@ -8,12 +8,13 @@ mod homes;
 mod import;
 mod install;
 mod location;
+mod ownership;
 mod pending_import;
 mod sync;
 
 pub(crate) use self::{
     actor::codex_manager,
     homes::{CodexNotice, ManagedHomes},
-    location::is_owned_here,
+    ownership::is_owned_here,
 };
 pub use self::{error::CodexHomeError, handle::CodexManager};

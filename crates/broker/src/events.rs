@@ -1,5 +1,6 @@
-//! Announces changes to event streams, hooks and Codex homes. An event names what changed and carries
-//! no state: each subscriber reads the current snapshot, so no event is stale and none holds a secret.
+//! Announces changes to event streams, hooks and Codex homes. An event names what changed and
+//! carries no state: each subscriber reads the current snapshot, so no event is stale and none
+//! holds a secret.
 
 use authd_api::ProfileName;
 use tokio::sync::broadcast;

@@ -1,6 +1,6 @@
 //! The token broker: profiles, logins and Codex homes, each owned by one task, over the protocol of
-//! `authd-oauth` and the storage of `authd-store`. It has no socket, no configuration file and no service
-//! manager.
+//! `authd-oauth` and the storage of `authd-store`. It has no socket, no configuration file and no
+//! service manager.
 //!
 //! Commands go to the owner of a state; readers take published snapshots:
 //!
@@ -15,12 +15,14 @@ mod blocking;
 mod broker;
 mod clock;
 mod codex;
+mod deps;
 mod events;
 mod login;
 mod metrics;
 mod profile;
 mod registry;
 mod snapshot;
+mod store_error;
 
 pub use self::{
     broker::{Broker, BrokerConfig, BrokerTasks},

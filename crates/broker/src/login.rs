@@ -6,7 +6,6 @@ mod cleanup;
 mod code_exchange;
 mod device;
 mod error;
-mod failed_deletes;
 mod manager;
 mod pending;
 mod restore;

@@ -2,17 +2,16 @@
 
 mod actor;
 mod command;
-mod deps;
 mod handle;
 mod log;
 mod persist;
 mod relocate;
 mod routing;
+mod waiters;
 
 pub(crate) use self::{
     actor::{InitialState, spawn},
     command::{ExportError, ExportRequest, ExportWrite, Mailbox, RenameError, Rollback, WriteError},
-    deps::ProfileDeps,
     persist::{delete, load},
 };
 pub use self::{

@@ -47,12 +47,18 @@ impl ProfileView {
     }
 
     /// Whether no version of authd can use the record: no key opens it, or it is truncated.
-    pub fn is_damaged(&self) -> bool {
+    pub(crate) fn is_damaged(&self) -> bool {
         match self {
             Self::StoreUnavailable(error) => matches!(**error, StoreError::Damaged { .. }),
             Self::Unreadable(error) => matches!(**error, RecordError::Damaged { .. }),
             Self::Loaded(_) => false,
         }
+    }
+}
+
+impl From<StoreError> for ProfileView {
+    fn from(error: StoreError) -> Self {
+        Self::StoreUnavailable(Arc::new(error))
     }
 }
 
@@ -98,17 +104,19 @@ pub enum Freshness {
 }
 
 impl ProfileSnapshot {
-    /// The snapshot of a session. Reuses the rendered headers of `before` if they have not changed.
+    /// The snapshot of a session. Reuses the rendered headers of `previous` if they have not
+    /// changed.
     pub(crate) fn of(
         name: &ProfileName,
         session: &Session,
         render_context: &Arc<RenderContext>,
-        before: Option<&Arc<Self>>,
+        previous: Option<&Arc<Self>>,
     ) -> Self {
         let credential = session.credential();
-        let same = before.filter(|old| old.is_rendered_of(name, credential, render_context));
-        let headers = same
-            .map_or_else(|| RenderedHeaders::of(name, credential, render_context), |old| old.headers.clone());
+        let headers = match previous {
+            Some(old) if old.is_rendered_of(name, credential, render_context) => old.headers.clone(),
+            _ => RenderedHeaders::of(name, credential, render_context),
+        };
         Self {
             name: name.clone(),
             flags: session.flags(),
@@ -165,7 +173,7 @@ impl ProfileSnapshot {
     }
 
     /// Whether a refresh got no response: the provider may have rotated the token.
-    pub fn is_in_doubt(&self) -> bool {
+    pub(crate) fn is_in_doubt(&self) -> bool {
         matches!(self.last_error.as_deref(), Some(LastError::Provider(ProviderError::NoResponse { .. }, _)))
     }
 

@@ -1,6 +1,6 @@
-//! One timer for every sleeper. It counts the time since the machine was started, suspend included
-//! (`timerfd_create(2)`, `CLOCK_BOOTTIME`). A second timer, of the wall clock, tells that the clock was set or that the
-//! machine was suspended (`TFD_TIMER_CANCEL_ON_SET`). Neither wakes a process that has nothing to do.
+//! One timer for every sleeper, on the boot-time clock (`timerfd_create(2)`, `CLOCK_BOOTTIME`),
+//! which continues during suspend. A second timer, on the wall clock, fires when the clock was set
+//! or the machine was suspended (`TFD_TIMER_CANCEL_ON_SET`). Neither wakes an idle process.
 
 use std::{
     collections::BTreeMap,
@@ -30,57 +30,56 @@ use super::time::{Wake, uptime};
 /// The timer of this process, if it has one.
 static TIMER: OnceLock<Arc<WallTimer>> = OnceLock::new();
 
-/// The sleepers, by the uptime at which each is woken.
 #[derive(Default)]
 struct WallTimer {
+    /// By deadline on the boot-time clock and id.
     sleepers: Mutex<BTreeMap<(SignedDuration, u64), oneshot::Sender<Wake>>>,
     ids: AtomicU64,
     changed: Notify,
-    /// A timer is broken.
+    /// Whether a system timer has failed.
     broken: AtomicBool,
 }
 
-/// A sleeper among the sleepers, given back when dropped.
+/// A registered sleeper; removed when dropped.
 struct Sleeper {
     timer: Arc<WallTimer>,
     key: (SignedDuration, u64),
 }
 
-/// Sets the timer up, and runs it for as long as the daemon runs; returns at once where the system has no such timers.
-/// To be called once.
+/// Runs the timer; called once. Returns at once if the system has no such timers.
 pub(super) async fn run() {
-    let Some((deadlines, set)) = timers() else { return };
+    let Some((deadlines, clock_set)) = timers() else { return };
     let timer = TIMER.get_or_init(Arc::default).clone();
     loop {
         let next = timer.sleepers().keys().next().map(|(at, _)| *at);
-        // A time that is past rings at once.
+        // A deadline in the past fires at once.
         if arm(deadlines.get_ref(), next).is_err() {
-            return timer.end();
+            return timer.fail();
         }
         tokio::select! {
             () = timer.changed.notified() => {}
             ready = deadlines.readable() => {
-                let Ok(mut ready) = ready else { return timer.end() };
-                // An error only means that arming the timer again took this ring back.
+                let Ok(mut ready) = ready else { return timer.fail() };
+                // The read fails only if the timer was armed again since it fired.
                 let _ = rustix::io::read(deadlines.get_ref(), &mut [0; 8]);
                 ready.clear_ready();
-                let now = uptime();
-                timer.wake(|at| (at <= now).then_some(Wake::Deadline));
+                timer.wake(uptime(), Wake::Deadline);
             }
-            ready = set.readable() => {
-                let Ok(mut ready) = ready else { return timer.end() };
-                let _ = rustix::io::read(set.get_ref(), &mut [0; 8]);
+            ready = clock_set.readable() => {
+                let Ok(mut ready) = ready else { return timer.fail() };
+                let _ = rustix::io::read(clock_set.get_ref(), &mut [0; 8]);
                 ready.clear_ready();
-                timer.wake(|_| Some(Wake::ClockJump));
-                if watch_for_set(set.get_ref()).is_err() {
-                    return timer.end();
+                timer.wake(SignedDuration::MAX, Wake::ClockJump);
+                if watch_for_set(clock_set.get_ref()).is_err() {
+                    return timer.fail();
                 }
             }
         }
     }
 }
 
-/// The timer of the deadlines, and the one that tells of a clock that was set.
+/// The timer of the deadlines, and the timer that detects a set clock. `None` if the system has
+/// none.
 fn timers() -> Option<(AsyncFd<OwnedFd>, AsyncFd<OwnedFd>)> {
     let timer = |clock| {
         let timer = timerfd_create(clock, TimerfdFlags::CLOEXEC | TimerfdFlags::NONBLOCK).ok()?;
@@ -90,13 +89,13 @@ fn timers() -> Option<(AsyncFd<OwnedFd>, AsyncFd<OwnedFd>)> {
         )]
         AsyncFd::with_interest(timer, Interest::READABLE).ok()
     };
-    let (deadlines, set) = (timer(TimerfdClockId::Boottime)?, timer(TimerfdClockId::Realtime)?);
-    // Some kernels know the timer, and not that it can be cancelled.
-    watch_for_set(set.get_ref()).ok()?;
-    Some((deadlines, set))
+    let (deadlines, clock_set) = (timer(TimerfdClockId::Boottime)?, timer(TimerfdClockId::Realtime)?);
+    // Some kernels have the timer but not its cancellation.
+    watch_for_set(clock_set.get_ref()).ok()?;
+    Some((deadlines, clock_set))
 }
 
-/// Sleeps for a time, if there is an timer.
+/// Sleeps. `None` without a working timer.
 pub(super) async fn sleep(time: Duration) -> Option<Wake> {
     let timer = TIMER.get().filter(|timer| !timer.broken.load(Ordering::Relaxed))?.clone();
     let (sender, woken) = oneshot::channel();
@@ -112,20 +111,18 @@ impl WallTimer {
         self.sleepers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Wakes the sleepers that there is a reason for.
-    fn wake(&self, reason: impl Fn(SignedDuration) -> Option<Wake>) {
+    /// Wakes the sleepers up to this deadline.
+    fn wake(&self, until: SignedDuration, wake: Wake) {
         let mut sleepers = self.sleepers();
-        let woken: Vec<_> = sleepers.keys().copied().filter(|(at, _)| reason(*at).is_some()).collect();
-        for key in woken {
-            if let (Some(sleeper), Some(wake)) = (sleepers.remove(&key), reason(key.0)) {
-                // A sleeper that has turned away meanwhile misses nothing.
-                sleeper.send(wake).ok();
-            }
+        let later = sleepers.split_off(&(until, u64::MAX));
+        for sleeper in std::mem::replace(&mut *sleepers, later).into_values() {
+            // The receiver of a cancelled sleep is gone.
+            sleeper.send(wake).ok();
         }
     }
 
-    /// Without its timers every sleeper sleeps in slices.
-    fn end(&self) {
+    /// Ends every sleep after a fault of a timer. Sleepers then use tokio's timer.
+    fn fail(&self) {
         self.broken.store(true, Ordering::Relaxed);
         self.sleepers().clear();
     }
@@ -137,9 +134,9 @@ impl Drop for Sleeper {
     }
 }
 
-/// Rings at this uptime; never, without one.
+/// Sets the timer to fire at this uptime; never without one.
 fn arm(timer: &OwnedFd, at: Option<SignedDuration>) -> Result<(), Errno> {
-    // A time of zero switches the timer off.
+    // Zero disarms the timer.
     let at = at.map_or(Timespec { tv_sec: 0, tv_nsec: 0 }, |at| Timespec {
         tv_sec: at.as_secs().max(0),
         tv_nsec: i64::from(at.subsec_nanos()).max(1),
@@ -147,7 +144,8 @@ fn arm(timer: &OwnedFd, at: Option<SignedDuration>) -> Result<(), Errno> {
     set_time(timer, TimerfdTimerFlags::ABSTIME, at)
 }
 
-/// Is cancelled when the wall clock is set. What was set before this call is told by the call itself.
+/// Arms a timer that is cancelled when the wall clock is set. The call itself reports a set before
+/// it.
 fn watch_for_set(timer: &OwnedFd) -> Result<(), Errno> {
     const FAR: Timespec = Timespec { tv_sec: 1 << 33, tv_nsec: 0 };
     let flags = TimerfdTimerFlags::ABSTIME | TimerfdTimerFlags::CANCEL_ON_SET;

@@ -1,18 +1,19 @@
-//! The task that owns the list of Codex homes. It imports logins from Codex, exports them to Codex, and
-//! writes fresh access tokens into managed homes. [`authd_oauth::codex`] parses Codex's file.
+//! The task that owns the list of Codex homes. It imports logins from Codex, exports them to Codex,
+//! and writes fresh access tokens into managed homes. [`authd_oauth::codex`] parses Codex's file.
 
 use std::{
     collections::HashMap,
     path::{Path, PathBuf},
+    sync::Arc,
     time::Duration,
 };
 
+use authd_api::ProfileName;
 use authd_store::{Store, private};
 use tokio::{
     sync::mpsc,
     task::{AbortHandle, JoinSet},
 };
-use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 use super::{
@@ -23,44 +24,40 @@ use super::{
     pending_import::PendingImport,
     sync,
 };
-use crate::{blocking::blocking, events::EventBus, registry::ProfileRegistry};
+use crate::{blocking::blocking, deps::BrokerDeps, profile::ProfileHandle, registry::ProfileRegistry};
 
 /// Wait before an unfinished change is retried.
 const RETRY: Duration = Duration::from_secs(2);
 
 /// The manager's handle and its task, which ends when the daemon stops.
 pub(crate) fn codex_manager(
+    deps: Arc<BrokerDeps>,
+    registry: ProfileRegistry,
     homes: ManagedHomes,
     notices: mpsc::UnboundedReceiver<CodexNotice>,
-    registry: ProfileRegistry,
-    store: Store,
-    events: EventBus,
-    stopping: CancellationToken,
 ) -> (CodexManager, impl Future<Output = ()> + Send + use<>) {
     let (commands, mailbox) = mpsc::channel(16);
     let manager = CodexActor {
-        homes,
+        deps,
         registry,
-        store,
-        events,
-        syncing: JoinSet::new(),
+        homes,
+        sync_tasks: JoinSet::new(),
         syncs: HashMap::new(),
         imports: Vec::new(),
         recovered: false,
     };
-    (CodexManager(commands), manager.run(mailbox, notices, stopping))
+    (CodexManager(commands), manager.run(mailbox, notices))
 }
 
 pub(super) struct CodexActor {
-    pub(super) homes: ManagedHomes,
+    deps: Arc<BrokerDeps>,
     pub(super) registry: ProfileRegistry,
-    pub(super) store: Store,
-    events: EventBus,
-    syncing: JoinSet<()>,
+    homes: ManagedHomes,
+    sync_tasks: JoinSet<()>,
     syncs: HashMap<PathBuf, AbortHandle>,
-    /// The imports whose source is not disarmed yet.
+    /// The imports whose source still holds its refresh token.
     pub(super) imports: Vec<PendingImport>,
-    /// Whether the changes of an earlier run are finished.
+    /// Whether every change that an earlier run started is finished.
     pub(super) recovered: bool,
 }
 
@@ -69,9 +66,8 @@ impl CodexActor {
         mut self,
         mut mailbox: mpsc::Receiver<Command>,
         mut notices: mpsc::UnboundedReceiver<CodexNotice>,
-        stopping: CancellationToken,
     ) {
-        let registry = self.registry.clone();
+        let (registry, stopping) = (self.registry.clone(), self.deps.stopping.clone());
         let mut listed = false;
         loop {
             if listed && !self.recovered {
@@ -81,12 +77,12 @@ impl CodexActor {
             tokio::select! {
                 () = stopping.cancelled() => return,
                 () = registry.listed(), if !listed => listed = true,
-                // Commands are answered before that, too: the registry says why no profile is known.
+                // Commands run before that too: they fail with the registry's reason.
                 command = mailbox.recv() => match command {
                     Some(command) => self.handle_command(command).await,
                     None => return,
                 },
-                // What a notice names is in the directory by then.
+                // A notice names a profile, so it waits until the profiles are known.
                 Some(notice) = notices.recv(), if listed => match notice {
                     CodexNotice::Import(name, intent) => self.resume_import(name, intent).await,
                     CodexNotice::HomesChanged => self.sync_all().await,
@@ -94,38 +90,6 @@ impl CodexActor {
                 () = tokio::time::sleep(RETRY), if open => self.do_open_work().await,
             }
         }
-    }
-
-    /// Whether something waits for the store or the disk.
-    fn has_open_work(&self) -> bool {
-        !self.recovered || !self.imports.is_empty() || self.homes.is_unsettled() || private::has_leftovers()
-    }
-
-    async fn do_open_work(&mut self) {
-        if let Err(error) = self.homes.write_again().await {
-            warn!(%error, "the list of Codex homes cannot be written yet");
-        }
-        // What is left then is tried again.
-        drop(blocking(|| Ok(private::clear_leftovers())).await);
-        self.finish_imports().await;
-    }
-
-    /// Finishes what an earlier run began, and keeps the homes supplied. False: something is left to do.
-    async fn recover(&mut self) -> bool {
-        let homes = match self.homes.all().await {
-            Ok(homes) => homes,
-            Err(error) => {
-                warn!(%error, "the list of Codex homes cannot be read yet; they are not supplied");
-                return false;
-            }
-        };
-        let mut done = true;
-        for (home, managed) in homes {
-            self.location(&home, managed.item).clear_temporary().await;
-            done &= self.recover_home(&home, managed).await;
-        }
-        self.sync_all().await;
-        done
     }
 
     async fn handle_command(&mut self, command: Command) {
@@ -137,21 +101,53 @@ impl CodexActor {
         }
     }
 
-    /// Keeps every home supplied.
+    /// Whether work waits for the store or the disk.
+    fn has_open_work(&self) -> bool {
+        !self.recovered || !self.imports.is_empty() || self.homes.is_unsaved() || private::has_leftovers()
+    }
+
+    async fn do_open_work(&mut self) {
+        if let Err(error) = self.homes.retry_write().await {
+            warn!(%error, "list of Codex homes not written; retrying");
+        }
+        // Files that cannot be deleted now are retried.
+        drop(blocking(|| Ok(private::clear_leftovers())).await);
+        self.finish_imports().await;
+    }
+
+    /// Finishes the changes of an earlier run and starts the syncs. Returns whether everything is
+    /// finished.
+    async fn recover(&mut self) -> bool {
+        let homes = match self.all_homes().await {
+            Ok(homes) => homes,
+            Err(error) => {
+                warn!(?error, "list of Codex homes not read; no home is synced; retrying");
+                return false;
+            }
+        };
+        let mut finished = true;
+        for (home, managed) in homes {
+            self.location(&home, managed.item).clear_temporary().await;
+            finished &= self.recover_home(&home, managed).await;
+        }
+        self.sync_all().await;
+        finished
+    }
+
     async fn sync_all(&mut self) {
-        let homes = self.homes.all().await.unwrap_or_default();
+        let homes = self.all_homes().await.unwrap_or_default();
         for (home, managed) in homes.iter().filter(|(_, managed)| managed.phase == Phase::Installed) {
-            self.sync(home, managed);
+            self.start_sync(home, managed);
         }
     }
 
-    /// Keeps a home supplied from now on.
-    pub(super) fn sync(&mut self, home: &Path, managed: &ManagedHome) {
+    /// Writes the profile's access tokens into a home from now on.
+    pub(super) fn start_sync(&mut self, home: &Path, managed: &ManagedHome) {
         self.stop_sync(home);
         let location = self.location(home, managed.item);
-        let task =
-            sync::keep(location, managed.profile.clone(), self.registry.clone(), self.events.subscribe());
-        self.syncs.insert(home.to_path_buf(), self.syncing.spawn(task));
+        let events = self.deps.events.subscribe();
+        let task = sync::run(location, managed.profile.clone(), self.registry.clone(), events);
+        self.syncs.insert(home.to_path_buf(), self.sync_tasks.spawn(task));
     }
 
     pub(super) fn stop_sync(&mut self, home: &Path) {
@@ -160,26 +156,47 @@ impl CodexActor {
         }
     }
 
-    /// Looks at the login that a path names; without one, at the login in the user's own home.
-    pub(super) async fn look(
+    /// Reads the login that a path names; without a path, the login of the user's own home.
+    /// `complete` makes a file of the path.
+    pub(super) async fn read_login(
         &self,
-        named: Option<PathBuf>,
-        file: impl FnOnce(PathBuf) -> PathBuf,
+        path: Option<PathBuf>,
+        complete: impl FnOnce(PathBuf) -> PathBuf,
     ) -> Result<FoundLogin, CodexHomeError> {
-        FoundLogin::look(login_file(named, file)?, || self.keychain()).await
+        FoundLogin::read(login_file(path, complete)?, || self.homes.keychain(self.store())).await
     }
 
     /// Where a home keeps its login.
     pub(super) fn location(&self, home: &Path, item: bool) -> LoginLocation {
-        LoginLocation::of(home, &home.join(FILE), item, || self.keychain())
+        self.location_of(home, &home.join(FILE), item)
     }
 
-    pub(super) fn keychain(&self) -> Store {
-        self.homes.keychain(&self.store)
+    pub(super) fn location_of(&self, home: &Path, path: &Path, item: bool) -> LoginLocation {
+        LoginLocation::new(home, path, item, || self.homes.keychain(self.store()))
     }
 
-    /// Changes the list of homes.
-    pub(super) async fn change_homes(&self, change: impl FnOnce(&mut Homes)) -> Result<(), CodexHomeError> {
+    pub(super) fn store(&self) -> &Store {
+        &self.deps.store
+    }
+
+    pub(super) fn profile(&self, name: &ProfileName) -> Option<ProfileHandle> {
+        self.registry.snapshot().profiles.get(name).cloned()
+    }
+
+    pub(super) async fn all_homes(&self) -> Result<Homes, CodexHomeError> {
+        self.homes.all().await.map_err(CodexHomeError::Homes)
+    }
+
+    pub(super) async fn managed_home(&self, home: &Path) -> Result<Option<ManagedHome>, CodexHomeError> {
+        Ok(self.all_homes().await?.remove(home))
+    }
+
+    pub(super) async fn save_home(&self, home: &Path, managed: ManagedHome) -> Result<(), CodexHomeError> {
+        let change = |homes: &mut Homes| drop(homes.insert(home.to_path_buf(), managed));
         self.homes.change(change).await.map_err(CodexHomeError::Homes)
+    }
+
+    pub(super) async fn remove_home(&self, home: &Path) -> Result<(), CodexHomeError> {
+        self.homes.change(|homes| drop(homes.remove(home))).await.map_err(CodexHomeError::Homes)
     }
 }

@@ -24,11 +24,11 @@ pub enum CodexHomeError {
     /// The file is not a login that can be imported.
     Login(PathBuf, CodexError),
     /// The file holds no sign-in.
-    Nobody(PathBuf),
+    NotSignedIn(PathBuf),
     /// The file is in the external form: another program owns the login.
     External(PathBuf),
     /// The same user is signed in under this profile.
-    Already(ProfileName),
+    AlreadySignedIn(ProfileName),
     /// The refresh of the imported login failed. The file is unchanged.
     Unusable(PathBuf, Box<ProfileSnapshot>),
     /// authd does not manage this home.
@@ -47,4 +47,18 @@ pub enum CodexHomeError {
     Store(StoreError),
     /// The daemon stops.
     Stopping,
+}
+
+impl CodexHomeError {
+    /// Wraps an error of the registry for this profile.
+    pub(super) fn registry(name: &ProfileName) -> impl Fn(RegistryError) -> Self + use<> {
+        let name = name.clone();
+        move |error| Self::Registry(name.clone(), error)
+    }
+}
+
+impl From<StoreError> for CodexHomeError {
+    fn from(error: StoreError) -> Self {
+        Self::Store(error)
+    }
 }

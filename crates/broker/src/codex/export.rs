@@ -1,4 +1,4 @@
-//! Giving a login to Codex.
+//! Exports a login to Codex.
 
 use std::{io, path::PathBuf};
 
@@ -10,12 +10,11 @@ use tracing::{info, warn};
 use super::{
     actor::CodexActor,
     error::CodexHomeError,
-    location::{FoundLogin, LoginLocation, same},
+    location::{FoundLogin, LoginLocation, is_same_text},
     sync,
 };
 use crate::profile::{ExportRequest, ExportWrite, Rollback, WriteError};
 
-/// Why a login is not given away. It is still whole in whatever else it is needed for.
 const NO_ID_TOKEN: &str =
     "the store has lost its id token, which Codex needs; `authctl refresh` brings a new one";
 
@@ -25,72 +24,72 @@ impl CodexActor {
         path: Option<PathBuf>,
         name: ProfileName,
     ) -> Result<PathBuf, CodexHomeError> {
-        let FoundLogin { location, text, .. } = self.look(path, |path| path).await?;
+        let FoundLogin { location, text, .. } = self.read_login(path, |path| path).await?;
         let (home, path) = (location.home().to_path_buf(), location.path().to_path_buf());
-        let managed = self.homes.all().await.map_err(CodexHomeError::Homes)?.get(&home).cloned();
+        let managed = self.managed_home(&home).await?;
         match &managed {
             Some(managed) if managed.restorable => return Err(CodexHomeError::Unrestored(home)),
-            Some(_) if sync::is_ours(text.as_ref()) => {}
+            Some(_) if sync::is_own_login(text.as_ref()) => {}
             None if sync::is_replaceable(text.as_ref()) => {}
             Some(_) | None => return Err(CodexHomeError::Occupied(path)),
         }
         self.stop_sync(&home);
         let item = location.is_item();
-        // The fifth place where a secret leaves: to a program that takes it over.
+        // The secret leaves authd here: Codex owns the grant from then on.
         let prepare = Box::new(move |grant: &Grant| {
             let login = codex::login(grant).ok_or_else(|| io::Error::other(NO_ID_TOKEN))?;
-            Ok(Box::pin(hand_over(location, text, login)) as ExportWrite)
+            Ok(Box::pin(write_login(location, text, login)) as ExportWrite)
         });
         let request = ExportRequest { home: home.clone(), path: path.clone(), item, prepare };
         if let Err(error) = self.registry.export(name.clone(), request).await {
             if let Some(managed) = managed {
-                self.sync(&home, &managed);
+                self.start_sync(&home, &managed);
             }
             return Err(CodexHomeError::Registry(name, error));
         }
-        if let Err(failure) = self.change_homes(|homes| drop(homes.remove(&home))).await {
-            warn!(?failure, "the home stays in the list until the next start");
+        if let Err(error) = self.remove_home(&home).await {
+            warn!(?error, "exported home stays in the list until the next start");
         }
-        info!(profile = %name, "the login was given to Codex, and deleted here");
+        info!(profile = %name, "login exported to Codex");
         Ok(path)
     }
 }
 
-/// Writes a login where `before` was, unless it was changed meanwhile; and takes it back from there if need be.
-async fn hand_over(
+/// Writes a login over the original one, unless that has changed. Returns how to roll the write
+/// back.
+async fn write_login(
     location: LoginLocation,
-    before: Option<SecretString>,
+    original: Option<SecretString>,
     login: SecretString,
 ) -> Result<Rollback, WriteError> {
     match location.read().await {
-        Ok(there) if same(there.as_ref(), before.as_ref()) => {}
+        Ok(current) if is_same_text(current.as_ref(), original.as_ref()) => {}
         Ok(_) => return Err(WriteError::NotWritten(changed())),
-        Err(failure) => return Err(WriteError::NotWritten(io::Error::other(format!("{failure:?}")))),
+        Err(error) => return Err(WriteError::NotWritten(io::Error::other(format!("{error:?}")))),
     }
     let written = location.write(login.clone()).await;
-    let rollback = take_back(location, before, login);
+    let rollback = roll_back(location, original, login);
     let Err(error) = written else { return Ok(Box::pin(rollback)) };
-    // What could not be made durable may be there all the same.
+    // A failed write may have written the login.
     match rollback.await {
         Ok(()) => Err(WriteError::NotWritten(error)),
-        Err(stays) => {
-            warn!(%stays, "it is not known whether the login was written");
+        Err(rollback_error) => {
+            warn!(error = %rollback_error, "exported login may not be removed");
             Err(WriteError::InDoubt(error))
         }
     }
 }
 
-/// Puts back what was there before the login. An error: the login may be there still.
-async fn take_back(
+/// Restores the original login. After an error the exported login may still be there.
+async fn roll_back(
     location: LoginLocation,
-    before: Option<SecretString>,
+    original: Option<SecretString>,
     login: SecretString,
 ) -> io::Result<()> {
-    let unread = |failure: CodexHomeError| io::Error::other(format!("{failure:?}"));
-    let there = location.read().await.map_err(unread)?;
-    if same(there.as_ref(), Some(&login)) {
-        location.put_back(before).await
-    } else if same(there.as_ref(), before.as_ref()) {
+    let current = location.read().await.map_err(|error| io::Error::other(format!("{error:?}")))?;
+    if is_same_text(current.as_ref(), Some(&login)) {
+        location.restore(original).await
+    } else if is_same_text(current.as_ref(), original.as_ref()) {
         Ok(())
     } else {
         Err(changed())

@@ -1,4 +1,4 @@
-//! The Codex homes that use a profile, as the state directory remembers them. No secret is here.
+//! The list of the Codex homes that use a profile, in the state directory. It holds no secret.
 
 use std::{
     collections::BTreeMap,
@@ -19,18 +19,18 @@ use tracing::error;
 
 use crate::blocking::blocking;
 
-/// The name of Codex's items in the keychain.
+/// The service name of Codex's keychain items.
 const SERVICE: &str = "Codex Auth";
 
-/// The longest list that is read, in bytes.
+/// Longest list that is read, in bytes.
 const MAX_FILE: u64 = 1 << 20;
 
-/// What the owner of the Codex homes has to hear from the registry.
+/// From the registry to the Codex manager.
 #[derive(Debug)]
 pub(crate) enum CodexNotice {
-    /// An import was interrupted; its grant is ours.
+    /// An import was interrupted, and authd owns the grant.
     Import(ProfileName, Intent),
-    /// A profile has another name in the list.
+    /// The list of homes has changed.
     HomesChanged,
 }
 
@@ -38,33 +38,32 @@ pub(crate) enum CodexNotice {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct ManagedHome {
     pub(crate) profile: ProfileName,
-    /// What was there before is sealed in the store.
+    /// The store holds the original login.
     pub(crate) restorable: bool,
-    /// What was there before is the profile itself.
+    /// The original login became the profile.
     pub(crate) taken: bool,
-    /// The home keeps its login in the keychain.
+    /// Whether the home keeps its login in the keychain.
     #[serde(default)]
     pub(crate) item: bool,
-    /// How far an installation or its removal is.
     #[serde(default, skip_serializing_if = "Phase::is_installed")]
     pub(crate) phase: Phase,
 }
 
-/// How far an installation or its removal is. A crash leaves one that has begun to the next start.
+/// The progress of an installation or its removal. The next start finishes an interrupted one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Phase {
-    /// What was there before is being sealed, and replaced.
+    /// The original login is being saved and replaced.
     Installing,
-    /// The home is kept supplied.
+    /// The home gets the profile's access tokens.
     #[default]
     Installed,
-    /// What was there before is being restored.
+    /// The original login is being restored.
     Removing,
 }
 
 impl Phase {
-    #[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature that serde wants")]
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde requires this signature")]
     fn is_installed(&self) -> bool {
         *self == Self::Installed
     }
@@ -79,8 +78,8 @@ struct HomesFile {
     homes: Homes,
 }
 
-/// The list of homes; a cheap handle. It is read at the first use, and a list that could not be read is neither taken
-/// for empty nor written over.
+/// The list of homes; a cheap handle. The first use reads the file. After a failed read the list is
+/// neither empty nor overwritten.
 #[derive(Clone, Debug)]
 pub(crate) struct ManagedHomes(Arc<Inner>);
 
@@ -88,34 +87,31 @@ pub(crate) struct ManagedHomes(Arc<Inner>);
 struct Inner {
     state_dir: StateDir,
     homes: Mutex<Option<Homes>>,
-    /// Codex's items in the keychain, for all that look at them: calls to one keychain keep their order.
+    /// Codex's keychain items. One shared store keeps the calls in order.
     keychain: OnceLock<Store>,
-    /// A write failed, so that the file may say something else than the list.
-    unsettled: AtomicBool,
+    /// Whether the file may differ from the list, because a write failed.
+    unsaved: AtomicBool,
 }
 
 impl ManagedHomes {
-    /// The list in a state directory. Nothing is read yet.
     pub(crate) fn new(state_dir: StateDir) -> Self {
         Self(Arc::new(Inner {
             state_dir,
             homes: Mutex::default(),
             keychain: OnceLock::new(),
-            unsettled: AtomicBool::new(false),
+            unsaved: AtomicBool::new(false),
         }))
     }
 
-    /// Codex's items in the keychain; connected to when a home may have one.
+    /// Codex's keychain items. The first call connects.
     pub(crate) fn keychain(&self, ours: &Store) -> Store {
         self.0.keychain.get_or_init(|| ours.of_another_program(SERVICE)).clone()
     }
 
-    /// The state directory that has the list.
     pub(crate) fn state_dir(&self) -> &StateDir {
         &self.0.state_dir
     }
 
-    /// All homes.
     pub(crate) async fn all(&self) -> io::Result<Homes> {
         let mut homes = self.0.homes.lock().await;
         match &*homes {
@@ -124,40 +120,39 @@ impl ManagedHomes {
         }
     }
 
-    /// Changes the list, durably.
+    /// Changes the list and writes the file. After a failed write the list is unchanged.
     pub(crate) async fn change(&self, change: impl FnOnce(&mut Homes)) -> io::Result<()> {
         let mut homes = self.0.homes.lock().await;
-        let before = match homes.take() {
+        let current = match homes.take() {
             Some(homes) => homes,
             None => self.read().await?,
         };
-        let mut after = before.clone();
-        change(&mut after);
-        let written = if after == before { Ok(()) } else { self.write(after.clone()).await };
-        *homes = Some(if written.is_ok() { after } else { before });
+        let mut changed = current.clone();
+        change(&mut changed);
+        let written = if changed == current { Ok(()) } else { self.write(changed.clone()).await };
+        *homes = Some(if written.is_ok() { changed } else { current });
         written
     }
 
-    /// Whether a write failed since the last one that succeeded.
-    pub(crate) fn is_unsettled(&self) -> bool {
-        self.0.unsettled.load(Ordering::Relaxed)
+    pub(crate) fn is_unsaved(&self) -> bool {
+        self.0.unsaved.load(Ordering::Relaxed)
     }
 
-    /// The file was removed with the state directory.
-    pub(crate) fn unsettle(&self) {
-        self.0.unsettled.store(true, Ordering::Relaxed);
+    /// Records that the file was deleted with the state directory.
+    pub(crate) fn mark_unsaved(&self) {
+        self.0.unsaved.store(true, Ordering::Relaxed);
     }
 
-    /// Writes the list again after a write that failed.
-    pub(crate) async fn write_again(&self) -> io::Result<()> {
+    /// Writes the list again after a failed write.
+    pub(crate) async fn retry_write(&self) -> io::Result<()> {
         let homes = self.0.homes.lock().await;
         match &*homes {
-            Some(homes) if self.is_unsettled() => self.write(homes.clone()).await,
+            Some(homes) if self.is_unsaved() => self.write(homes.clone()).await,
             Some(_) | None => Ok(()),
         }
     }
 
-    /// The homes that use a profile follow it to another name.
+    /// Changes the name of a profile in the homes that use it.
     pub(crate) async fn rename_profile(&self, from: &ProfileName, to: &ProfileName) -> io::Result<()> {
         self.change(|homes| {
             for home in homes.values_mut().filter(|home| home.profile == *from) {
@@ -170,16 +165,16 @@ impl ManagedHomes {
     async fn read(&self) -> io::Result<Homes> {
         let path = self.path();
         blocking(move || {
-            let named = |error: io::Error| io::Error::new(error.kind(), format!("{}: {error}", path.display()));
-            let Some(text) = private::read_bounded(&path, MAX_FILE).map_err(named)? else {
+            let with_path = |error: io::Error| io::Error::new(error.kind(), format!("{}: {error}", path.display()));
+            let Some(text) = private::read_bounded(&path, MAX_FILE).map_err(with_path)? else {
                 return Ok(Homes::default());
             };
             match serde_json::from_slice::<HomesFile>(&text) {
                 Ok(file) => Ok(file.homes),
                 Err(error) => {
-                    let aside = path.with_extension("json.damaged");
-                    error!(%error, aside = %aside.display(), "the list of Codex homes is damaged; install them again");
-                    fs::rename(&path, &aside).map_err(named)?;
+                    let backup = path.with_extension("json.damaged");
+                    error!(%error, backup = %backup.display(), "list of Codex homes damaged; install them again");
+                    fs::rename(&path, &backup).map_err(with_path)?;
                     Ok(Homes::default())
                 }
             }
@@ -193,7 +188,7 @@ impl ManagedHomes {
         let text = serde_json::to_vec_pretty(&file).expect("paths and names have a JSON form");
         let write = move || state_dir.ensure().and_then(|()| private::atomic_write(&path, &text));
         let written = blocking(write).await;
-        self.0.unsettled.store(written.is_err(), Ordering::Relaxed);
+        self.0.unsaved.store(written.is_err(), Ordering::Relaxed);
         written
     }
 

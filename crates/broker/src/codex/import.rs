@@ -1,154 +1,164 @@
-//! Taking a login over from Codex. The grant is in our store, with the intent, before it is tried; one refresh makes us
-//! its only owner; then the copy that Codex has is disarmed, and the intent cleared. A crash between any two of these
-//! leaves the grant to Codex if it was not refreshed here, and is finished at the next start if it was.
+//! Imports a login from Codex. The record is saved with an intent before its refresh token is used.
+//! One refresh makes authd the only owner of the grant. Then the source gets the access token
+//! instead of the grant, and the intent is cleared. After a crash the next start leaves the grant
+//! to Codex if it was not refreshed here, and finishes the import if it was.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use authd_api::ProfileName;
-use authd_oauth::{CodexLogin, Grant, Intent, LastError, SaveError, codex, new_grant_id};
-use authd_store::StoreError;
-use secrecy::{ExposeSecret, SecretString};
+use authd_oauth::{CodexLogin, Grant, GrantSecrets, Intent, LastError, SaveError, new_grant_id};
 use tracing::{info, warn};
 
 use super::{
     actor::CodexActor,
     error::CodexHomeError,
     homes::{ManagedHome, Phase},
-    location::{FoundLogin, LoginLocation},
+    location::{FoundLogin, LoginLocation, grant_in, parse},
     pending_import::PendingImport,
-    sync::{self, OverwritePolicy},
+    sync,
 };
 use crate::{
-    clock,
-    registry::{Placement, ProfileRegistry, SignIn},
+    registry::{Placement, SignIn},
     snapshot::{ProfileSnapshot, ProfileView},
+    store_error::unavailable,
 };
 
 impl CodexActor {
     pub(super) async fn import(
         &mut self,
         path: Option<PathBuf>,
-        wanted: ProfileName,
+        requested: ProfileName,
     ) -> Result<ProfileName, CodexHomeError> {
-        let FoundLogin { location, text, locked } = self.look(path, |path| path).await?;
+        let FoundLogin { location, text, locked } = self.read_login(path, |path| path).await?;
         let path = location.path().to_path_buf();
         let text = match (text, locked) {
             (Some(text), _) => text,
             (None, Some(locked)) => return Err(CodexHomeError::Store(locked)),
-            (None, None) => return Err(CodexHomeError::Nobody(path)),
+            (None, None) => return Err(CodexHomeError::NotSignedIn(path)),
         };
-        let grant = match codex::parse(text.expose_secret(), clock::now()) {
+        let grant = match parse(&text) {
             Ok(CodexLogin::Grant(grant)) => *grant,
             Ok(CodexLogin::External) => return Err(CodexHomeError::External(path)),
-            Ok(CodexLogin::SignedOut) => return Err(CodexHomeError::Nobody(path)),
+            Ok(CodexLogin::SignedOut) => return Err(CodexHomeError::NotSignedIn(path)),
             Err(error) => return Err(CodexHomeError::Login(path, error)),
         };
-        // The list has to be readable before anything is moved that it must hold in the end.
-        self.homes.all().await.map_err(CodexHomeError::Homes)?;
-        if let Some(name) = self.signed_in_as(&grant, &wanted).await? {
-            let same = |import: &&PendingImport| import.name == name && import.location.path() == path;
-            if self.imports.iter().any(|import| same(&import)) {
+        // The import ends with an entry in the list of homes, so the list must be readable.
+        self.all_homes().await?;
+        if let Some(name) = self.profile_of(&grant, &requested).await? {
+            if self.imports.iter().any(|import| import.name == name && import.location.path() == path) {
                 self.finish_import(&name).await?;
                 return Ok(name);
             }
-            return Err(CodexHomeError::Already(name));
+            return Err(CodexHomeError::AlreadySignedIn(name));
         }
         let intent = grant.secrets.refresh_token().map(|token| Intent::ImportFrom {
             home: location.home().to_path_buf(),
-            path: path.clone(),
+            path,
             item: location.is_item(),
             token: token.fingerprint(),
         });
         let (renewable, grant_id) = (intent.is_some(), new_grant_id());
-        let (placement, grant_id_here) = (Placement::Free, grant_id.clone());
-        let sign_in = SignIn { wanted: wanted.clone(), placement, grant, grant_id, intent };
-        let name =
-            self.registry.sign_in(sign_in).await.map_err(|error| CodexHomeError::Registry(wanted, error))?;
-        let import =
-            PendingImport { name: name.clone(), grant_id: grant_id_here, location, verified: !renewable };
-        self.imports.push(import);
-        // Nothing is spent before it is at rest here.
-        if renewable && let Some(failure) = self.unsaved(&name) {
-            let signed_out = self.registry.sign_out(name.clone(), false).await;
-            if signed_out.is_ok() {
+        let placement = Placement::Free;
+        let sign_in =
+            SignIn { requested: requested.clone(), placement, grant, grant_id: grant_id.clone(), intent };
+        let name = self.registry.sign_in(sign_in).await.map_err(CodexHomeError::registry(&requested))?;
+        self.imports.push(PendingImport { name: name.clone(), grant_id, location, verified: !renewable });
+        // A refresh token is used only after it is saved.
+        if renewable && let Some(error) = self.save_error(&name) {
+            if self.registry.sign_out(name.clone(), false).await.is_ok() {
                 self.imports.retain(|import| import.name != name);
             }
-            return Err(failure);
+            return Err(error);
         }
         self.finish_import(&name).await?;
         Ok(name)
     }
 
-    /// Why a profile is not at rest, if it is not.
-    fn unsaved(&self, name: &ProfileName) -> Option<CodexHomeError> {
-        let snapshot = self.registry.snapshot().profiles.get(name)?.view().snapshot().cloned()?;
+    /// Why a profile is not saved, if it is not.
+    fn save_error(&self, name: &ProfileName) -> Option<CodexHomeError> {
+        let snapshot = self.profile(name)?.view().snapshot().cloned()?;
         let detail = match snapshot.last_error.as_deref() {
             Some(LastError::Store(SaveError { message, .. })) => message.clone(),
             Some(LastError::Provider(..)) | None => "the login is not saved".to_owned(),
         };
-        snapshot.flags.unsaved.then_some(CodexHomeError::Store(StoreError::Unavailable { detail }))
+        snapshot.flags.unsaved.then(|| unavailable(detail).into())
     }
 
-    /// An import that an earlier run began; its grant is ours.
+    /// Continues an import of an earlier run whose grant authd owns.
     pub(super) async fn resume_import(&mut self, name: ProfileName, intent: Intent) {
         let Intent::ImportFrom { home, path, item, .. } = intent else { return };
-        let location = LoginLocation::of(&home, &path, item, || self.keychain());
-        let Some(grant_id) = self.grant_of(&name) else { return };
+        let location = self.location_of(&home, &path, item);
+        let Some(grant_id) = self.grant_id(&name) else { return };
         self.imports.push(PendingImport { name, grant_id, location, verified: false });
         self.finish_imports().await;
     }
 
-    /// Tries to finish every import that is not finished.
+    /// Tries to finish every pending import.
     pub(super) async fn finish_imports(&mut self) {
         for PendingImport { name, .. } in self.imports.clone() {
-            match self.finish_import(&name).await {
-                Ok(()) => {}
-                Err(failure) => warn!(profile = %name, ?failure, "the import is not finished yet"),
+            if let Err(error) = self.finish_import(&name).await {
+                warn!(profile = %name, ?error, "import not finished; retrying");
             }
         }
     }
 
-    /// Verifies that the grant is ours, disarms the other copy, and clears the intent. A login that does not work, or
-    /// could not be tried, is left to Codex.
+    /// Verifies that authd owns the grant, replaces the source, and clears the intent. A login that
+    /// does not work, or could not be verified, is left to Codex.
     async fn finish_import(&mut self, name: &ProfileName) -> Result<(), CodexHomeError> {
-        let Some(at) = self.imports.iter().position(|import| import.name == *name) else { return Ok(()) };
-        let PendingImport { location, grant_id, verified, .. } = self.imports[at].clone();
-        // It was signed out meanwhile, or another login has its name.
-        if self.grant_of(name).is_none_or(|there| there != grant_id) {
-            self.imports.remove(at);
+        let Some(index) = self.imports.iter().position(|import| import.name == *name) else { return Ok(()) };
+        let PendingImport { location, grant_id, verified, .. } = self.imports[index].clone();
+        // The profile was signed out, or another login has its name.
+        if self.grant_id(name).is_none_or(|current| current != grant_id) {
+            self.imports.remove(index);
             return Err(CodexHomeError::Stopping);
         }
         if !verified {
-            match verify(&self.registry, &location, name).await {
-                Ok(()) => self.imports[at].verified = true,
+            match self.verify(&location, name).await {
+                Ok(()) => self.imports[index].verified = true,
                 Err(unusable @ CodexHomeError::Unusable(..)) => {
-                    let refused = |error| CodexHomeError::Registry(name.clone(), error);
-                    self.registry.sign_out(name.clone(), false).await.map_err(refused)?;
-                    self.imports.remove(at);
+                    let signed_out = self.registry.sign_out(name.clone(), false).await;
+                    signed_out.map_err(CodexHomeError::registry(name))?;
+                    self.imports.remove(index);
                     return Err(unusable);
                 }
-                Err(failure) => return Err(failure),
+                Err(error) => return Err(error),
             }
         }
-        self.disarm(&location, name).await?;
-        self.registry
-            .clear_intent(name.clone())
-            .await
-            .map_err(|error| CodexHomeError::Registry(name.clone(), error))?;
-        self.imports.remove(at);
-        info!(profile = %name, "a login of Codex was taken over");
+        self.replace_source(&location, name).await?;
+        let cleared = self.registry.clear_intent(name.clone()).await;
+        cleared.map_err(CodexHomeError::registry(name))?;
+        self.imports.remove(index);
+        info!(profile = %name, "login imported from Codex");
         Ok(())
     }
 
-    /// The grant that a profile has now.
-    fn grant_of(&self, name: &ProfileName) -> Option<Arc<str>> {
-        let view = self.registry.snapshot().profiles.get(name)?.view();
-        Some(view.snapshot()?.credential.grant_id.clone())
+    /// Refreshes once: this tests whether the login works, and makes authd its only owner.
+    async fn verify(&self, location: &LoginLocation, name: &ProfileName) -> Result<(), CodexHomeError> {
+        let handle = self.profile(name).ok_or(CodexHomeError::Stopping)?;
+        handle.refresh(None).await.map_err(|_| CodexHomeError::Stopping)?;
+        let ProfileView::Loaded(snapshot) = handle.view() else { return Err(CodexHomeError::Stopping) };
+        // A refresh without a response may have rotated the token. Then the record with the journal
+        // stays.
+        let is_owned = snapshot.ended.is_none()
+            && (snapshot.last_error.is_none() || snapshot.is_in_doubt() || snapshot.renewals > 0);
+        if is_owned {
+            return Ok(());
+        }
+        let snapshot = Box::new(ProfileSnapshot::clone(&snapshot));
+        Err(CodexHomeError::Unusable(location.path().to_path_buf(), snapshot))
     }
 
-    /// Puts the access token in the place of the grant, and keeps the home supplied.
-    async fn disarm(&mut self, location: &LoginLocation, name: &ProfileName) -> Result<(), CodexHomeError> {
-        let home = location.home().to_path_buf();
+    fn grant_id(&self, name: &ProfileName) -> Option<Arc<str>> {
+        Some(self.profile(name)?.view().snapshot()?.credential.grant_id.clone())
+    }
+
+    /// Writes the access token over the imported grant, and keeps it up to date from now on.
+    async fn replace_source(
+        &mut self,
+        location: &LoginLocation,
+        name: &ProfileName,
+    ) -> Result<(), CodexHomeError> {
+        let home = location.home();
         let managed = ManagedHome {
             profile: name.clone(),
             restorable: false,
@@ -156,85 +166,55 @@ impl CodexActor {
             item: location.is_item(),
             phase: Phase::Installed,
         };
-        let earlier = self.homes.all().await.map_err(CodexHomeError::Homes)?.get(&home).cloned();
-        self.change_homes(|homes| drop(homes.insert(home.clone(), managed.clone()))).await?;
-        if earlier.is_some_and(|earlier| earlier.restorable) {
-            self.delete_original(&home).await;
+        let previous = self.managed_home(home).await?;
+        self.save_home(home, managed.clone()).await?;
+        if previous.is_some_and(|previous| previous.restorable) {
+            self.delete_original(home).await;
         }
-        let handle = self.registry.snapshot().profiles.get(name).cloned().ok_or(CodexHomeError::Stopping)?;
-        let there = location.read().await?;
-        let disarmed = there.filter(|text| is_of(text, &handle.view()));
-        let policy = disarmed.as_ref().map_or(OverwritePolicy::Ours, OverwritePolicy::Kept);
-        let written = sync::write(location, &handle.view(), policy).await;
-        written.map_err(|error| CodexHomeError::File(location.path().to_path_buf(), error))?;
-        self.sync(&home, &managed);
+        let view = self.profile(name).ok_or(CodexHomeError::Stopping)?.view();
+        let is_imported =
+            |grant: Grant| view.snapshot().is_some_and(|snapshot| is_same_login(snapshot, &grant));
+        let imported = location.read().await?.filter(|text| grant_in(text).is_some_and(is_imported));
+        let written = sync::write(location, &view, imported.as_ref()).await;
+        written.map_err(|error| location.error(error))?;
+        self.start_sync(home, &managed);
         Ok(())
     }
 
-    /// The name of the profile that holds this login already, if there is one. While a record has not been read, that
-    /// is not known.
-    async fn signed_in_as(
+    /// The profile that already holds this login. Fails while a record has not been read, because
+    /// that record may hold it.
+    async fn profile_of(
         &self,
         grant: &Grant,
-        wanted: &ProfileName,
+        requested: &ProfileName,
     ) -> Result<Option<ProfileName>, CodexHomeError> {
-        let refused = |error| CodexHomeError::Registry(wanted.clone(), error);
         for (name, handle) in &self.registry.snapshot().profiles {
             if matches!(handle.view(), ProfileView::StoreUnavailable(_)) {
-                self.registry.read(name.clone()).await.map_err(refused)?;
+                let read = self.registry.read(name.clone()).await;
+                read.map_err(CodexHomeError::registry(requested))?;
             }
         }
-        let directory =
-            self.registry.known(std::time::Duration::ZERO).await.map_err(CodexHomeError::Store)?;
-        for (name, handle) in &directory.profiles {
-            match handle.view() {
-                ProfileView::Loaded(snapshot) if is_same_login(&snapshot, grant) => {
-                    return Ok(Some(name.clone()));
-                }
-                view => {
-                    if let Some(error) = view.unread() {
-                        return Err(CodexHomeError::Store(error.clone()));
-                    }
-                }
+        for (name, handle) in &self.registry.known(Duration::ZERO).await?.profiles {
+            let view = handle.view();
+            if view.snapshot().is_some_and(|snapshot| is_same_login(snapshot, grant)) {
+                return Ok(Some(name.clone()));
+            }
+            if let Some(error) = view.unread() {
+                return Err(error.clone().into());
             }
         }
         Ok(None)
     }
 }
 
-/// Whether a text is a grant of the person that a profile is signed in as.
-fn is_of(text: &SecretString, view: &ProfileView) -> bool {
-    let login = codex::parse(text.expose_secret(), clock::now());
-    let Ok(CodexLogin::Grant(grant)) = login else { return false };
-    view.snapshot().is_some_and(|snapshot| is_same_login(snapshot, &grant))
-}
-
-/// One refresh tells whether the login is alive, and makes us its only owner.
-async fn verify(
-    registry: &ProfileRegistry,
-    location: &LoginLocation,
-    name: &ProfileName,
-) -> Result<(), CodexHomeError> {
-    let handle = registry.snapshot().profiles.get(name).cloned().ok_or(CodexHomeError::Stopping)?;
-    handle.refresh(None).await.map_err(|_| CodexHomeError::Stopping)?;
-    let ProfileView::Loaded(snapshot) = handle.view() else { return Err(CodexHomeError::Stopping) };
-    // An answer that was lost may have rotated the token: then it must stay where the journal is.
-    if snapshot.ended.is_none()
-        && (snapshot.last_error.is_none() || snapshot.is_in_doubt() || snapshot.renewals > 0)
-    {
-        return Ok(());
-    }
-    Err(CodexHomeError::Unusable(location.path().to_path_buf(), Box::new(ProfileSnapshot::clone(&snapshot))))
-}
-
-/// The same person, or the same key.
+/// Whether a grant is of the same user, or the same API key.
 fn is_same_login(snapshot: &ProfileSnapshot, grant: &Grant) -> bool {
     let credential = &snapshot.credential;
     if grant.identity.user_id.is_some() {
         return credential.identity.is_same(&grant.identity);
     }
     match &grant.secrets {
-        authd_oauth::GrantSecrets::ApiKey(key, None) => credential.bearer.expose() == key.expose(),
-        authd_oauth::GrantSecrets::ApiKey(..) | authd_oauth::GrantSecrets::ChatGpt(..) => false,
+        GrantSecrets::ApiKey(key, None) => credential.bearer.expose() == key.expose(),
+        GrantSecrets::ApiKey(..) | GrantSecrets::ChatGpt(..) => false,
     }
 }

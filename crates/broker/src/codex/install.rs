@@ -1,7 +1,10 @@
-//! Keeping a Codex home supplied with a profile's access tokens, and restoring what was there before. The list of homes
-//! says that it has begun before anything is changed, so that the next start finishes what a crash interrupted.
+//! Installs a profile in a Codex home, and restores the original login. The list of homes records
+//! the change before it starts, so that the next start finishes what a crash interrupted.
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use authd_api::{LoginFile, LoginFileOutcome, ProfileName};
 use secrecy::SecretString;
@@ -11,21 +14,21 @@ use super::{
     actor::CodexActor,
     error::CodexHomeError,
     homes::{ManagedHome, Phase},
-    location::{FILE, FoundLogin, LoginLocation, before, login_file},
-    sync::{self, OverwritePolicy},
+    location::{FILE, FoundLogin, LoginLocation, login_file, original_key},
+    sync,
 };
-use crate::{registry::RegistryError, snapshot::ProfileView};
+use crate::{registry::RegistryError, snapshot::ProfileView, store_error::unavailable};
 
-/// A home has what it had before.
+/// A home whose original login is restored.
 struct Restored {
     home: PathBuf,
     outcome: LoginFileOutcome,
-    /// Nothing is left of it in the store and in the list.
+    /// Whether the store and the list of homes hold nothing of it any more.
     finished: bool,
 }
 
 impl Restored {
-    fn finished(self) -> Result<(), CodexHomeError> {
+    fn require_finished(self) -> Result<(), CodexHomeError> {
         if self.finished { Ok(()) } else { Err(CodexHomeError::Interrupted(self.home)) }
     }
 }
@@ -36,141 +39,131 @@ impl CodexActor {
         home: Option<PathBuf>,
         name: ProfileName,
     ) -> Result<PathBuf, CodexHomeError> {
-        let FoundLogin { location, mut text, .. } = self.look(home, |home| home.join(FILE)).await?;
-        let (home, path) = (location.home().to_path_buf(), location.path().to_path_buf());
-        let refused = |error| CodexHomeError::Registry(name.clone(), error);
-        self.registry.read(name.clone()).await.map_err(refused)?;
-        let handle = self.registry.snapshot().profiles.get(&name).cloned();
-        let view = handle.ok_or_else(|| refused(RegistryError::Unknown))?.view();
-        if view.snapshot().is_some_and(|snapshot| sync::content(snapshot).is_none()) {
+        let FoundLogin { location, mut text, .. } = self.read_login(home, |home| home.join(FILE)).await?;
+        let home = location.home();
+        let registry_error = CodexHomeError::registry(&name);
+        self.registry.read(name.clone()).await.map_err(&registry_error)?;
+        let handle = self.profile(&name).ok_or_else(|| registry_error(RegistryError::Unknown))?;
+        let view = handle.view();
+        if view.snapshot().is_some_and(|snapshot| sync::external_login(snapshot).is_none()) {
             return Err(CodexHomeError::NoWorkspace(name));
         }
-        let mut earlier = self.homes.all().await.map_err(CodexHomeError::Homes)?.get(&home).cloned();
-        if let Some(managed) = earlier.as_ref().filter(|managed| managed.phase != Phase::Installed) {
-            if !self.recover_home(&home, managed.clone()).await {
-                return Err(CodexHomeError::Interrupted(home));
+        let mut previous = self.managed_home(home).await?;
+        if let Some(managed) = previous.as_ref().filter(|managed| managed.phase != Phase::Installed) {
+            if !self.recover_home(home, managed.clone()).await {
+                return Err(CodexHomeError::Interrupted(home.to_path_buf()));
             }
-            // That changed the list and the file.
-            earlier = self.homes.all().await.map_err(CodexHomeError::Homes)?.get(&home).cloned();
+            // The recovery changed the list and the file.
+            previous = self.managed_home(home).await?;
             text = location.read().await?;
         }
-        let ours = earlier.clone().filter(|_| sync::is_ours(text.as_ref()));
-        let original = if ours.is_some() { None } else { text.as_ref() };
-        // A login that was made in a managed home since takes the place of what was there before.
-        let (restorable, taken) = ours.map_or((text.is_some(), false), |it| (it.restorable, it.taken));
-        let phase = Phase::Installing;
-        let managed =
-            ManagedHome { profile: name.clone(), restorable, taken, item: location.is_item(), phase };
-        self.change_homes(|homes| drop(homes.insert(home.clone(), managed.clone()))).await?;
-        if let Err(failure) = self.replace(&location, &managed, original, text.as_ref(), &view).await {
-            let back = match earlier {
-                Some(earlier) => self.change_homes(|homes| drop(homes.insert(home.clone(), earlier))).await,
-                // What was there before is put back, and what was sealed of it is deleted.
-                None => self.restore(&home, &location, managed).await.and_then(Restored::finished),
+        // A login that the user made in a managed home becomes its original login.
+        let installed = previous.as_ref().filter(|_| sync::is_own_login(text.as_ref()));
+        let original = text.as_ref().filter(|_| installed.is_none());
+        let (restorable, taken) =
+            installed.map_or((text.is_some(), false), |managed| (managed.restorable, managed.taken));
+        let (profile, item, phase) = (name.clone(), location.is_item(), Phase::Installing);
+        let managed = ManagedHome { profile, restorable, taken, item, phase };
+        self.save_home(home, managed.clone()).await?;
+        if let Err(error) = self.replace_login(&location, &managed, original, text.as_ref(), &view).await {
+            let reverted = match previous {
+                Some(previous) => self.save_home(home, previous).await,
+                None => self.restore(&location, managed).await.and_then(Restored::require_finished),
             };
-            if let Err(error) = back {
-                warn!(?error, "the installation is not taken back yet; it is tried again");
+            if let Err(error) = reverted {
+                warn!(?error, "failed installation not reverted; retrying");
                 self.recovered = false;
             }
-            return Err(failure);
+            return Err(error);
         }
-        info!(profile = %name, home = %home.display(), "a Codex home is kept supplied");
-        Ok(path)
+        info!(profile = %name, home = %home.display(), "profile installed in a Codex home");
+        Ok(location.path().to_path_buf())
     }
 
-    /// Seals what is to be restored one day, writes the access token in its place, and marks the home as installed.
-    async fn replace(
+    /// Saves the original login in the store, writes the access token over the `current` login, and
+    /// marks the home as installed.
+    async fn replace_login(
         &mut self,
         location: &LoginLocation,
         managed: &ManagedHome,
         original: Option<&SecretString>,
-        there: Option<&SecretString>,
+        current: Option<&SecretString>,
         view: &ProfileView,
     ) -> Result<(), CodexHomeError> {
         let home = location.home();
         if let Some(text) = original {
             let label = format!("authd: what was in {}", location.path().display());
-            let sealed = self.store.save(&before(home), &label, text.clone()).await;
-            sealed.map_err(CodexHomeError::Store)?;
+            self.store().save(&original_key(home), &label, text.clone()).await?;
         }
-        let policy = there.map_or(OverwritePolicy::Ours, OverwritePolicy::Kept);
-        let written = sync::write(location, view, policy).await;
-        written.map_err(|error| CodexHomeError::File(location.path().to_path_buf(), error))?;
+        sync::write(location, view, current).await.map_err(|error| location.error(error))?;
         let managed = ManagedHome { phase: Phase::Installed, ..managed.clone() };
-        self.change_homes(|homes| drop(homes.insert(home.to_path_buf(), managed.clone()))).await?;
-        self.sync(home, &managed);
+        self.save_home(home, managed.clone()).await?;
+        self.start_sync(home, &managed);
         Ok(())
     }
 
     pub(super) async fn uninstall(&mut self, home: Option<PathBuf>) -> Result<LoginFile, CodexHomeError> {
-        let path = login_file(home, |home| home.join(FILE))?;
-        let home = path.parent().unwrap_or(&path).to_path_buf();
-        let homes = self.homes.all().await.map_err(CodexHomeError::Homes)?;
-        let managed = homes.get(&home).cloned().ok_or_else(|| CodexHomeError::NotManaged(home.clone()))?;
+        let file = login_file(home, |home| home.join(FILE))?;
+        let home = file.parent().unwrap_or(&file);
+        let managed = self.managed_home(home).await?;
+        let managed = managed.ok_or_else(|| CodexHomeError::NotManaged(home.to_path_buf()))?;
         let profile = managed.profile.clone();
-        let location = self.location(&home, managed.item);
+        let location = self.location(home, managed.item);
         let path = location.path().to_path_buf();
-        // Once its profile is signed out, there is nothing to give back either.
-        let directory =
-            self.registry.known(std::time::Duration::ZERO).await.map_err(CodexHomeError::Store)?;
-        if managed.taken && directory.profiles.contains_key(&profile) {
+        // After a sign-out of the profile the home is only removed from the list.
+        let registry = self.registry.known(Duration::ZERO).await?;
+        if managed.taken && registry.profiles.contains_key(&profile) {
             return Err(CodexHomeError::Taken(path, profile));
         }
-        let restored = self.restore(&home, &location, managed).await;
-        // What has begun is finished when the store and the disk work.
+        let restored = self.restore(&location, managed).await;
+        // The rest is retried.
         self.recovered &= matches!(restored, Ok(Restored { finished: true, .. }));
         Ok(LoginFile { profile, path, outcome: Some(restored?.outcome) })
     }
 
-    /// Restores what was in a home before, and takes the home out of the list.
+    /// Restores the original login of a home, and removes the home from the list.
     async fn restore(
         &mut self,
-        home: &Path,
         location: &LoginLocation,
         managed: ManagedHome,
     ) -> Result<Restored, CodexHomeError> {
-        let removing = ManagedHome { phase: Phase::Removing, ..managed.clone() };
-        self.change_homes(|homes| drop(homes.insert(home.to_path_buf(), removing))).await?;
-        let original = if managed.restorable {
-            self.store.load(&before(home)).await.map_err(CodexHomeError::Store)?
-        } else {
-            None
-        };
+        let home = location.home();
+        let restorable = managed.restorable;
+        self.save_home(home, ManagedHome { phase: Phase::Removing, ..managed }).await?;
+        let original = if restorable { self.store().load(&original_key(home)).await? } else { None };
         let outcome = match &original {
-            // A login that was made there meanwhile stays.
-            _ if !sync::is_ours(location.read().await?.as_ref()) => LoginFileOutcome::LeftAlone,
+            // A login that the user made since stays.
+            _ if !sync::is_own_login(location.read().await?.as_ref()) => LoginFileOutcome::LeftAlone,
             Some(_) => LoginFileOutcome::Restored,
             None => LoginFileOutcome::Removed,
         };
         self.stop_sync(home);
         if outcome != LoginFileOutcome::LeftAlone {
-            let put_back = location.put_back(original).await;
-            put_back.map_err(|error| CodexHomeError::File(location.path().to_path_buf(), error))?;
+            location.restore(original).await.map_err(|error| location.error(error))?;
         }
-        let finished = self.delete_original(home).await
-            && self.change_homes(|homes| drop(homes.remove(home))).await.is_ok();
+        let finished = self.delete_original(home).await && self.remove_home(home).await.is_ok();
         Ok(Restored { home: home.to_path_buf(), outcome, finished })
     }
 
-    /// Deletes what was in a home before it was supplied: it is there again, or something newer is.
+    /// Deletes the stored original login of a home. Returns whether it is deleted.
     pub(super) async fn delete_original(&self, home: &Path) -> bool {
-        let deleted = self.store.delete(&before(home)).await;
+        let deleted = self.store().delete(&original_key(home)).await;
         if let Err(error) = &deleted {
-            warn!(%error, "what was in the Codex home is still in the store");
+            warn!(%error, home = %home.display(), "stored original login not deleted");
         }
         deleted.is_ok()
     }
 
-    /// Finishes what was begun with a home. False: it cannot be finished now.
+    /// Finishes an interrupted change of a home. Returns whether it is finished.
     pub(super) async fn recover_home(&mut self, home: &Path, managed: ManagedHome) -> bool {
         let location = self.location(home, managed.item);
         let finished = match managed.phase {
-            Phase::Installed => self.drop_if_unused(home, &location, &managed).await,
-            Phase::Removing => self.restore(home, &location, managed).await.and_then(Restored::finished),
+            Phase::Installed => self.remove_if_unused(&location, &managed).await,
+            Phase::Removing => self.restore(&location, managed).await.and_then(Restored::require_finished),
             Phase::Installing => self.finish_install(&location, &managed).await,
         };
-        if let Err(failure) = &finished {
-            warn!(home = %home.display(), ?failure, "what was begun with a Codex home is not finished yet");
+        if let Err(error) = &finished {
+            warn!(home = %home.display(), ?error, "interrupted change of a Codex home not finished; retrying");
         }
         finished.is_ok()
     }
@@ -180,29 +173,23 @@ impl CodexActor {
         location: &LoginLocation,
         managed: &ManagedHome,
     ) -> Result<(), CodexHomeError> {
-        let handle = self.registry.snapshot().profiles.get(&managed.profile).cloned();
-        let there = location.read().await?;
-        let original = there.as_ref().filter(|text| !sync::is_ours(Some(text)));
-        let view =
-            handle.map_or(ProfileView::StoreUnavailable(std::sync::Arc::new(gone())), |handle| handle.view());
-        self.replace(location, managed, original, there.as_ref(), &view).await
+        let handle = self.profile(&managed.profile);
+        let view = handle.map_or_else(|| unavailable("its profile is gone").into(), |handle| handle.view());
+        let current = location.read().await?;
+        let original = current.as_ref().filter(|text| !sync::is_own_login(Some(text)));
+        self.replace_login(location, managed, original, current.as_ref(), &view).await
     }
 
-    /// A home whose login was given back by an export that a crash cut short is in the list still.
-    async fn drop_if_unused(
+    /// Removes a home from the list if a crash interrupted the export of its profile to it.
+    async fn remove_if_unused(
         &mut self,
-        home: &Path,
         location: &LoginLocation,
         managed: &ManagedHome,
     ) -> Result<(), CodexHomeError> {
-        let unknown = !self.registry.snapshot().profiles.contains_key(&managed.profile);
-        if unknown && !managed.restorable && !sync::is_ours(location.read().await?.as_ref()) {
-            self.change_homes(|homes| drop(homes.remove(home))).await?;
+        let is_unused = self.profile(&managed.profile).is_none() && !managed.restorable;
+        if is_unused && !sync::is_own_login(location.read().await?.as_ref()) {
+            self.remove_home(location.home()).await?;
         }
         Ok(())
     }
-}
-
-fn gone() -> authd_store::StoreError {
-    authd_store::StoreError::Unavailable { detail: "its profile is gone".to_owned() }
 }

@@ -1,4 +1,4 @@
-//! An import whose source is not disarmed yet.
+//! An import whose source still holds its refresh token.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! Keeping one login of Codex fresh: the access token alone, replaced whole whenever it changes.
+//! Keeps the access token in a Codex home up to date. The home gets no refresh token.
 
 use std::{io, time::Duration};
 
@@ -11,31 +11,29 @@ use secrecy::{ExposeSecret, SecretString};
 use tokio::sync::broadcast::{self, error::RecvError};
 use tracing::{debug, warn};
 
-use super::location::{LoginLocation, same};
+use super::location::{LoginLocation, grant_in, is_same_text, parse};
 use crate::{
-    clock,
     events::ChangeEvent,
     registry::ProfileRegistry,
     snapshot::{ProfileSnapshot, ProfileView},
 };
 
-/// How long to wait before a write that failed is tried again, first and at most.
+/// Wait before the first retry of a failed write, and the longest wait.
 const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
 
-/// Writes a login whenever its profile's credential changes, for as long as the daemon runs. A write that failed is
-/// tried again.
-pub(super) async fn keep(
+/// Writes a login whenever its profile's credential changes. Retries a failed write.
+pub(super) async fn run(
     location: LoginLocation,
     name: ProfileName,
     registry: ProfileRegistry,
-    mut changes: broadcast::Receiver<ChangeEvent>,
+    mut events: broadcast::Receiver<ChangeEvent>,
 ) {
     registry.listed().await;
     let mut pause = RETRY.0;
     loop {
         let handle = registry.snapshot().profiles.get(&name).cloned();
         let failed = match handle {
-            Some(handle) => write(&location, &handle.view(), OverwritePolicy::Ours).await.is_err(),
+            Some(handle) => write(&location, &handle.view(), None).await.is_err(),
             None => false,
         };
         if !failed {
@@ -47,10 +45,10 @@ pub(super) async fn keep(
                     pause = (pause * 2).min(RETRY.1);
                     break;
                 }
-                changes = changes.recv() => match changes {
+                event = events.recv() => match event {
                     Ok(ChangeEvent::Profile(changed)) if changed == name => break,
                     Ok(ChangeEvent::Profile(_) | ChangeEvent::Login(_)) => {}
-                    // What was missed may have been about this one.
+                    // A missed event may have named this profile.
                     Err(RecvError::Lagged(_)) => break,
                     Err(RecvError::Closed) => return,
                 }
@@ -59,58 +57,41 @@ pub(super) async fn keep(
     }
 }
 
-/// What may be written over.
-#[derive(Clone, Copy)]
-pub(super) enum OverwritePolicy<'a> {
-    /// What we wrote ourselves.
-    Ours,
-    /// This text too: it is kept elsewhere.
-    Kept(&'a SecretString),
-}
-
-impl OverwritePolicy<'_> {
-    fn allows(self, there: Option<&SecretString>) -> bool {
-        match self {
-            Self::Kept(text) if same(there, Some(text)) => true,
-            Self::Ours | Self::Kept(_) => is_ours(there),
-        }
-    }
-}
-
-/// Writes the credential there, unless it is there already, or something that must not be written over. An error: it
-/// could not be written.
+/// Writes the credential over a login of ours, over nothing, or over `saved`, which has a copy
+/// elsewhere. Any other login stays. Fails if the location cannot be read or written.
 pub(super) async fn write(
     location: &LoginLocation,
     view: &ProfileView,
-    policy: OverwritePolicy<'_>,
+    saved: Option<&SecretString>,
 ) -> io::Result<()> {
-    let Some(text) = view.snapshot().and_then(|snapshot| content(snapshot)) else { return Ok(()) };
+    let Some(text) = view.snapshot().and_then(|snapshot| external_login(snapshot)) else { return Ok(()) };
     let path = location.path().display();
+    let may_overwrite = |current| is_own_login(current) || (saved.is_some() && is_same_text(current, saved));
     match location.read().await {
-        Ok(Some(there)) if there.expose_secret() == text.expose_secret() => return Ok(()),
-        Ok(there) if !policy.allows(there.as_ref()) => {
-            warn!(%path, "another login was made in the Codex home; it is left alone");
+        Ok(current) if is_same_text(current.as_ref(), Some(&text)) => return Ok(()),
+        Ok(current) if !may_overwrite(current.as_ref()) => {
+            warn!(%path, "Codex home has another login; left as it is");
             return Ok(());
         }
-        // A sign-out of Codex removed the item; Codex would not find another one.
+        // A sign-out in Codex deleted the item, and Codex would not find a new one.
         Ok(None) if location.is_item() => return Ok(()),
         Ok(_) => {}
-        Err(failure) => {
-            warn!(?failure, %path, "Codex's login cannot be read; it is left alone");
+        Err(error) => {
+            warn!(?error, %path, "Codex login not read; left as it is");
             return Err(io::Error::other("it cannot be read"));
         }
     }
-    // The fifth place where a secret leaves: to a program that is to use it.
+    // The secret leaves authd here: Codex uses the access token.
     let written = location.write(text).await;
     match &written {
-        Ok(()) => debug!(%path, "Codex has the newest access token"),
-        Err(error) => warn!(%error, %path, "Codex's login cannot be written"),
+        Ok(()) => debug!(%path, "Codex login updated"),
+        Err(error) => warn!(%error, %path, "Codex login not written"),
     }
     written
 }
 
-/// The external form of a profile's credential; none, if it has no workspace.
-pub(super) fn content(snapshot: &ProfileSnapshot) -> Option<SecretString> {
+/// A profile's credential in Codex's external form. `None` in ChatGPT mode without a workspace.
+pub(super) fn external_login(snapshot: &ProfileSnapshot) -> Option<SecretString> {
     let secret = snapshot.credential.bearer.expose();
     let content = match snapshot.mode() {
         Mode::ApiKey => External::ApiKey(secret),
@@ -122,20 +103,17 @@ pub(super) fn content(snapshot: &ProfileSnapshot) -> Option<SecretString> {
     Some(codex::external(&content, snapshot.credential.issued_at))
 }
 
-/// Whether what is in a home that we supply is what we wrote, or at least nothing that somebody could lose.
-pub(super) fn is_ours(there: Option<&SecretString>) -> bool {
-    // A bare key looks the same whoever wrote it; ours ends with a line break.
-    let is_our_key = |text: &str| match codex::parse(text, clock::now()) {
-        Ok(CodexLogin::Grant(grant)) => grant.secrets.tokens().is_none() && text.ends_with('\n'),
-        Ok(CodexLogin::External | CodexLogin::SignedOut) | Err(_) => false,
+/// Whether authd wrote the login of a managed home, or it can be replaced without loss.
+pub(super) fn is_own_login(current: Option<&SecretString>) -> bool {
+    // Codex writes an API key in the same form, but ours ends with a line break.
+    let is_own_key = |text: &SecretString| {
+        grant_in(text).is_some_and(|grant| grant.secrets.tokens().is_none())
+            && text.expose_secret().ends_with('\n')
     };
-    is_replaceable(there) || there.is_some_and(|text| is_our_key(text.expose_secret()))
+    is_replaceable(current) || current.is_some_and(is_own_key)
 }
 
-/// Whether there is nothing that somebody could lose: nothing at all, nobody, or the external form.
-pub(super) fn is_replaceable(there: Option<&SecretString>) -> bool {
-    there.is_none_or(|text| {
-        let login = codex::parse(text.expose_secret(), clock::now());
-        matches!(login, Ok(CodexLogin::External | CodexLogin::SignedOut))
-    })
+/// Whether nothing is lost if the login is replaced: there is none, or another program owns it.
+pub(super) fn is_replaceable(current: Option<&SecretString>) -> bool {
+    current.is_none_or(|text| matches!(parse(text), Ok(CodexLogin::External | CodexLogin::SignedOut)))
 }

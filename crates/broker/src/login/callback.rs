@@ -19,8 +19,9 @@ impl Logins {
         self.wait_until_final(id).await
     }
 
-    /// Finishes the login whose `state` the query of a redirect carries (RFC 6749, section 10.12). Returns
-    /// the login when it has ended, and whether it had ended before. `None` if no login has that state.
+    /// Finishes the login whose `state` the query of a redirect carries (RFC 6749, section 10.12).
+    /// Returns the login when it has ended, and whether it had ended before. `None` if no login has
+    /// that state.
     pub async fn finish_with_query(&self, query: &str) -> Option<(LoginSnapshot, bool)> {
         let callback = Callback::parse(query).ok()?;
         let mut id = self.id_of_state(&callback);
@@ -29,9 +30,9 @@ impl Logins {
             id = self.id_of_state(&callback);
         }
         let id = id?;
-        let again = self.get(&id).is_ok_and(|login| login.state.is_final());
+        let had_ended = self.get(&id).is_ok_and(|login| login.state.is_final());
         self.redeem_callback(&id, callback);
-        self.wait_until_final(&id).await.ok().map(|login| (login, again))
+        self.wait_until_final(&id).await.ok().map(|login| (login, had_ended))
     }
 
     /// Uses the link to an authorize URL with this token.

@@ -1,5 +1,5 @@
-//! Deletes the stored copies of logins that have ended. A failed delete is retried while the daemon runs;
-//! the next start deletes the rest.
+//! Deletes the stored copies of logins that have ended. A failed delete is retried while the daemon
+//! runs; the next start deletes the rest.
 
 use std::time::Duration;
 
@@ -8,9 +8,12 @@ use tracing::{debug, warn};
 
 use super::manager::Logins;
 
-/// Wait before a retry once the store is ready, at first and at most. A ready store can still refuse to
-/// delete.
+/// Wait before a retry once the store is ready, at first and at most. A ready store can still
+/// refuse to delete.
 const PAUSE: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(5 * 60));
+
+/// How many failed deletes are remembered. The next start deletes the rest.
+const CAPACITY: usize = 1024;
 
 /// Longest wait for the store to be ready.
 const STORE_WAIT: Duration = Duration::from_secs(15 * 60);
@@ -21,34 +24,46 @@ impl Logins {
         self.publish_change(id);
         let (logins, id) = (self.clone(), id.to_owned());
         self.0.tasks.spawn(async move {
-            let Err(error) = logins.0.store.delete(&Key::login(&id)).await else { return };
+            let Err(error) = logins.0.deps.store.delete(&Key::login(&id)).await else { return };
             warn!(%error, login = id, "stored copy of an ended login not deleted; retrying");
-            if logins.0.failed_deletes.add(id) {
+            let is_first = {
+                let failed = &mut logins.logins().failed_deletes;
+                let is_first = failed.is_empty();
+                if failed.len() < CAPACITY {
+                    failed.insert(id);
+                }
+                is_first
+            };
+            if is_first {
                 logins.retry_deletes().await;
             }
         });
     }
 
     async fn retry_deletes(&self) {
-        let mut status = self.0.store.watch();
+        let mut status = self.0.deps.store.watch();
         let (mut pause, longest) = PAUSE;
-        while self.0.failed_deletes.first().is_some() {
+        while self.failed_delete().is_some() {
             let ready = status.wait_for(|status| status.state == State::Ready);
             tokio::select! {
-                () = self.0.stopping.cancelled() => return,
+                () = self.0.deps.stopping.cancelled() => return,
                 _ = tokio::time::timeout(STORE_WAIT, ready) => {}
             }
             tokio::select! {
-                () = self.0.stopping.cancelled() => return,
+                () = self.0.deps.stopping.cancelled() => return,
                 () = tokio::time::sleep(pause) => pause = (pause * 2).min(longest),
             }
-            while let Some(id) = self.0.failed_deletes.first() {
-                if let Err(error) = self.0.store.delete(&Key::login(&id)).await {
+            while let Some(id) = self.failed_delete() {
+                if let Err(error) = self.0.deps.store.delete(&Key::login(&id)).await {
                     debug!(%error, "stored copy of an ended login still not deleted");
                     break;
                 }
-                self.0.failed_deletes.remove(&id);
+                self.logins().failed_deletes.remove(&id);
             }
         }
+    }
+
+    fn failed_delete(&self) -> Option<String> {
+        self.logins().failed_deletes.first().cloned()
     }
 }

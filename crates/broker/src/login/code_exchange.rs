@@ -2,21 +2,24 @@
 
 use std::time::Duration;
 
+use authd_api::ProfileName;
 use authd_oauth::{
-    Decision, Endpoint, Exchange, Grant, GrantSecrets, IdToken, LoginFailure, ModePreference, ProviderError,
-    Tokens, claims, plan,
+    ApiKey, Decision, Endpoint, Exchange, Grant, GrantSecrets, IdToken, LoginFailure, ModePreference,
+    ProviderError, Tokens, claims, plan,
 };
 use tracing::{info, warn};
 
 use crate::clock;
 
-/// Attempts of the API-key exchange while the provider is unreachable. With the waits between them they
-/// take less time than a browser waits.
+/// Attempts of the API-key exchange while the provider is unreachable. With the waits between them
+/// they take less time than a browser waits.
 const ATTEMPTS: u32 = 4;
 
-#[derive(Clone, Debug)]
+/// What the user requested.
 pub(super) struct LoginPreferences {
-    /// The requested mode.
+    pub(super) profile: ProfileName,
+    /// Whether the login may replace another user's sign-in.
+    pub(super) replace: bool,
     pub(super) mode: ModePreference,
     /// The accepted workspaces; empty accepts any.
     pub(super) workspaces: Vec<String>,
@@ -51,7 +54,7 @@ pub(super) async fn redeem(
 }
 
 /// The exchange spends nothing, so it is retried. An unreachable provider never changes the mode.
-async fn api_key(endpoint: &Endpoint, id_token: &IdToken) -> Result<authd_oauth::ApiKey, ProviderError> {
+async fn api_key(endpoint: &Endpoint, id_token: &IdToken) -> Result<ApiKey, ProviderError> {
     let mut attempts = 1;
     loop {
         match endpoint.exchange_api_key(id_token).await {

@@ -1,18 +1,15 @@
-//! Device login (docs/protocol.md, section 9): the user enters a code on any device, and the daemon polls
-//! the provider.
+//! Device login (docs/protocol.md, section 9): the user enters a code on any device, and the daemon
+//! polls the provider.
 
 use std::time::Duration;
 
-use authd_api::{Flow, LoginBody, LoginState, ProfileName};
+use authd_api::{Flow, LoginBody, ProfileName};
 use authd_oauth::{DevicePoll, DeviceStart, Exchange, LoginFailure, ProviderError, schedule::later};
 use tokio::time::Instant;
 use tracing::{Instrument, debug, info_span};
 
 use super::{
-    code_exchange::LoginPreferences,
-    error::LoginError,
-    manager::{Logins, new_id},
-    pending::Entry,
+    code_exchange::LoginPreferences, error::LoginError, manager::Logins, pending::Entry,
     snapshot::LoginSnapshot,
 };
 use crate::clock;
@@ -27,33 +24,32 @@ impl Logins {
     pub(super) async fn start_device(&self, body: LoginBody) -> Result<LoginSnapshot, LoginError> {
         let settings = self.0.settings.borrow().clone();
         let profile = body.profile.unwrap_or_else(ProfileName::first);
-        let start = self.0.endpoint.device_start().await;
+        let start = self.0.deps.endpoint.device_start().await;
         let start = start.map_err(|error| LoginError::Device(profile.clone(), error))?;
         let (now, deadline) = (clock::now(), Instant::now() + LIFETIME);
-        let (id, state, expires_at) = (new_id(), LoginState::Pending, later(now, LIFETIME));
         let login = LoginSnapshot {
             verification_url: Some(settings.provider.device_verification_url.clone()),
             user_code: Some(start.user_code.clone()),
-            ..LoginSnapshot::new(id, profile.clone(), Flow::Device, state, now, expires_at)
+            ..LoginSnapshot::new(profile.clone(), Flow::Device, now, later(now, LIFETIME))
         };
         let preferences = LoginPreferences {
+            profile: profile.clone(),
+            replace: body.replace,
             mode: settings.mode(body.mode),
-            workspaces: self.workspaces(body.workspace.as_deref())?,
+            workspaces: self.0.settings.borrow().workspaces(body.workspace.as_deref())?,
         };
         self.add(Entry::new(login.clone(), body.replace, None, deadline), None);
-        let (logins, id, replace) = (self.clone(), login.id.clone(), body.replace);
+        let (logins, id) = (self.clone(), login.id.clone());
         let redirect_uri = settings.provider.device_redirect_uri.clone();
         let span = info_span!("login", %id);
         let task = async move {
             // A shutdown cancels only the polls: a code that is being exchanged is spent.
             let granted = tokio::select! {
                 granted = logins.poll_until_granted(&id, start, redirect_uri, &profile, deadline) => granted,
-                () = logins.0.stopping.cancelled() => return,
+                () = logins.0.deps.stopping.cancelled() => return,
             };
             let outcome = match granted {
-                Some(Ok(exchange)) if logins.claim(&id) => {
-                    logins.sign_in(&id, exchange, &preferences, profile, replace).await
-                }
+                Some(Ok(exchange)) if logins.claim(&id) => logins.sign_in(&id, exchange, preferences).await,
                 Some(Err(error)) => Err(error),
                 Some(Ok(_)) | None => return,
             };
@@ -89,7 +85,7 @@ impl Logins {
             if deadline <= Instant::now() {
                 return Some(Err(LoginError::Expired(profile.clone())));
             }
-            match self.0.endpoint.device_poll(&start).await {
+            match self.0.deps.endpoint.device_poll(&start).await {
                 Ok(DevicePoll::Granted(code, verifier)) => {
                     return Some(Ok(Exchange { code, verifier, redirect_uri }));
                 }

@@ -1,5 +1,5 @@
-//! Starts logins and finishes them. Each login has one verifier, which is used once. A pending browser
-//! login is in the store, so that a restart does not lose it.
+//! Starts logins and finishes them. Each login has one verifier, which is used once. A pending
+//! browser login is in the store, so that a restart does not lose it.
 
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -7,19 +7,18 @@ use std::{
 };
 
 use authd_api::{Flow, LoginBody, LoginState, ProfileName};
-use authd_oauth::{Attempt, Callback, Endpoint, Exchange, State, schedule::later};
-use authd_store::{Key, Store};
+use authd_oauth::{Attempt, Callback, Exchange, State, schedule::later};
+use authd_store::Key;
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use jiff::Timestamp;
 use tokio::{sync::watch, time::Instant};
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tokio_util::task::TaskTracker;
 use tracing::{Instrument, info, info_span, warn};
 
 use super::{
     callback_state::{CallbackServerState, LINK_PATH},
     code_exchange::{self, LoginPreferences},
     error::LoginError,
-    failed_deletes::FailedDeletes,
     pending::{Entry, LoginOrder, PendingLogins},
     settings::LoginSettings,
     snapshot::{LoginSnapshot, SignedInProfile},
@@ -27,7 +26,8 @@ use super::{
 };
 use crate::{
     clock,
-    events::{ChangeEvent, EventBus},
+    deps::BrokerDeps,
+    events::ChangeEvent,
     registry::{Placement, ProfileRegistry, SignIn},
 };
 
@@ -40,41 +40,30 @@ pub struct Logins(pub(super) Arc<LoginManager>);
 
 /// What the logins share.
 pub(super) struct LoginManager {
-    pub(super) settings: watch::Receiver<Arc<LoginSettings>>,
-    pub(super) endpoint: Endpoint,
+    pub(super) deps: Arc<BrokerDeps>,
     pub(super) registry: ProfileRegistry,
-    pub(super) store: Store,
+    pub(super) settings: watch::Receiver<Arc<LoginSettings>>,
     pub(super) tasks: TaskTracker,
-    pub(super) stopping: CancellationToken,
-    pub(super) failed_deletes: FailedDeletes,
     /// Whether the logins of the last run are known.
     pub(super) restored: watch::Sender<bool>,
     callback: watch::Receiver<CallbackServerState>,
-    events: EventBus,
     logins: Mutex<PendingLogins>,
 }
 
 impl Logins {
     pub(crate) fn new(
-        settings: watch::Receiver<Arc<LoginSettings>>,
-        endpoint: Endpoint,
+        deps: Arc<BrokerDeps>,
         registry: ProfileRegistry,
-        store: Store,
+        settings: watch::Receiver<Arc<LoginSettings>>,
         callback: watch::Receiver<CallbackServerState>,
-        events: EventBus,
-        stopping: CancellationToken,
     ) -> Self {
         Self(Arc::new(LoginManager {
-            settings,
-            endpoint,
+            deps,
             registry,
-            store,
+            settings,
             tasks: TaskTracker::new(),
-            stopping,
-            failed_deletes: FailedDeletes::default(),
             restored: watch::Sender::new(false),
             callback,
-            events,
             logins: Mutex::default(),
         }))
     }
@@ -82,15 +71,15 @@ impl Logins {
     /// Starts a login. A browser login is saved before its URL is returned.
     pub async fn start(&self, body: LoginBody) -> Result<LoginSnapshot, LoginError> {
         let _reservation = self.reserve()?;
-        self.workspaces(body.workspace.as_deref())?;
+        self.0.settings.borrow().workspaces(body.workspace.as_deref())?;
         match body.flow {
             Flow::Browser => self.start_browser(body).await,
             Flow::Device => self.start_device(body).await,
         }
     }
 
-    /// Counts the starting login before the first await, so that logins that start at the same time cannot
-    /// exceed the limit together.
+    /// Counts the starting login before the first await, so that logins that start at the same time
+    /// cannot exceed the limit together.
     fn reserve(&self) -> Result<Reservation<'_>, LoginError> {
         let mut logins = self.logins();
         if logins.reserve(MOST_PENDING) {
@@ -109,18 +98,16 @@ impl Logins {
         let (mode, redirect_uri) = (settings.mode(body.mode), settings.provider.redirect_uri(port));
         let attempt = Attempt::new(redirect_uri.clone(), mode, body.workspace, now, settings.lifetime);
         let profile = body.profile.unwrap_or_else(ProfileName::first);
-        let (id, state, expires_at) = (new_id(), LoginState::Pending, attempt.expires_at);
         let login = LoginSnapshot {
             authorize_url: Some(attempt.authorize_url(&settings.provider)),
             redirect_uri: Some(redirect_uri),
-            ..LoginSnapshot::new(id, profile, Flow::Browser, state, now, expires_at)
+            ..LoginSnapshot::new(profile, Flow::Browser, now, attempt.expires_at)
         };
         let stored = StoredLogin::to_secret_json(&login, body.replace, &attempt);
-        if let Err(error) = self.0.store.save(&Key::login(&login.id), "authd: pending sign-in", stored).await
-        {
+        let saved = self.0.deps.store.save(&Key::login(&login.id), "authd: pending sign-in", stored).await;
+        if let Err(error) = saved {
             warn!(%error, "pending login not saved; it would not survive a restart");
         }
-        // The link is not stored: after a restart it would not be known whether it was used.
         let login = LoginSnapshot { open_url: (!body.paste).then(|| self.link(port)).flatten(), ..login };
         self.add_browser(deadline, login.clone(), body.replace, attempt);
         Ok(login)
@@ -149,13 +136,13 @@ impl Logins {
     /// The state of a login once it has changed, or after `wait`.
     pub async fn wait(&self, id: &str, wait: Duration) -> Result<LoginSnapshot, LoginError> {
         let mut login = self.watch(id)?;
-        let before = login.borrow_and_update().state;
-        if !before.is_final() {
-            let changed = login.wait_for(|login| login.state != before);
+        let initial = login.borrow_and_update().state;
+        if !initial.is_final() {
+            let changed = login.wait_for(|login| login.state != initial);
             tokio::select! {
                 _ = tokio::time::timeout(wait, changed) => {}
                 // A shutdown finishes an exchange that has started.
-                () = self.0.stopping.cancelled(), if before == LoginState::Pending => {}
+                () = self.0.deps.stopping.cancelled(), if initial == LoginState::Pending => {}
             }
         }
         let login = login.borrow().clone();
@@ -176,15 +163,6 @@ impl Logins {
         Ok(())
     }
 
-    /// The workspaces that a login may end in; empty accepts any.
-    pub(super) fn workspaces(&self, requested: Option<&str>) -> Result<Vec<String>, LoginError> {
-        let settings = self.0.settings.borrow();
-        settings.workspaces(requested).ok_or_else(|| LoginError::WorkspaceNotAccepted {
-            requested: requested.unwrap_or_default().to_owned(),
-            accepted: settings.workspaces.clone(),
-        })
-    }
-
     /// Waits for every exchange in flight.
     pub(crate) async fn drain(&self) {
         self.0.tasks.close();
@@ -200,17 +178,16 @@ impl Logins {
         }
     }
 
-    /// Adds a login of the last run, which expires after `left`, or after the lifetime of a new login if
-    /// that is sooner.
-    pub(super) fn add_restored(&self, left: Duration, login: LoginSnapshot, replace: bool, attempt: Attempt) {
-        let deadline = Instant::now() + left.min(self.0.settings.borrow().lifetime);
-        self.add_browser(deadline, login, replace, attempt);
-    }
-
-    fn add_browser(&self, deadline: Instant, login: LoginSnapshot, replace: bool, attempt: Attempt) {
+    pub(super) fn add_browser(
+        &self,
+        deadline: Instant,
+        login: LoginSnapshot,
+        replace: bool,
+        attempt: Attempt,
+    ) {
         let (id, state) = (login.id.clone(), attempt.state.clone());
         self.add(Entry::new(login, replace, Some(attempt), deadline), Some(state));
-        let (logins, stopping) = (self.clone(), self.0.stopping.clone());
+        let (logins, stopping) = (self.clone(), self.0.deps.stopping.clone());
         self.0.tasks.spawn(async move {
             tokio::select! {
                 () = tokio::time::sleep_until(deadline) => logins.expire(&id),
@@ -226,7 +203,7 @@ impl Logins {
     }
 
     pub(super) fn publish_change(&self, id: &str) {
-        self.0.events.publish(ChangeEvent::Login(id.to_owned()));
+        self.0.deps.events.publish(ChangeEvent::Login(id.to_owned()));
     }
 
     fn expire(&self, id: &str) {
@@ -242,8 +219,8 @@ impl Logins {
         self.delete_stored(id);
     }
 
-    /// Uses the login's attempt, if it has not been used, and redeems the code in a task of its own: a
-    /// browser that disconnects cancels nothing.
+    /// Uses the login's attempt, if it has not been used, and redeems the code in a task of its
+    /// own: a browser that disconnects cancels nothing.
     pub(super) fn redeem_callback(&self, id: &str, callback: Callback) {
         let mut logins = self.logins();
         let Some(entry) = logins.entries.get_mut(id) else { return };
@@ -273,12 +250,12 @@ impl Logins {
         profile: ProfileName,
         replace: bool,
     ) -> Result<ProfileName, LoginError> {
-        let workspaces = self.workspaces(attempt.workspace.as_deref())?;
-        let preferences = LoginPreferences { mode: attempt.mode, workspaces };
+        let workspaces = self.0.settings.borrow().workspaces(attempt.workspace.as_deref())?;
+        let mode = attempt.mode;
         // The deadline was checked before, on a clock that cannot be set.
         let exchange = attempt.accept(callback, Timestamp::MIN);
         let exchange = exchange.map_err(|failure| LoginError::Rejected(profile.clone(), failure))?;
-        self.sign_in(id, exchange, &preferences, profile, replace).await
+        self.sign_in(id, exchange, LoginPreferences { profile, replace, mode, workspaces }).await
     }
 
     /// Redeems a code and saves the grant.
@@ -286,17 +263,16 @@ impl Logins {
         &self,
         id: &str,
         exchange: Exchange,
-        preferences: &LoginPreferences,
-        profile: ProfileName,
-        replace: bool,
+        preferences: LoginPreferences,
     ) -> Result<ProfileName, LoginError> {
-        let grant = code_exchange::redeem(&self.0.endpoint, exchange, preferences).await;
+        let grant = code_exchange::redeem(&self.0.deps.endpoint, exchange, &preferences).await;
+        let LoginPreferences { profile, replace, .. } = preferences;
         let grant = grant.map_err(|failure| LoginError::Rejected(profile.clone(), failure))?;
         let placement = if replace { Placement::Replace } else { Placement::OwnOrOther };
-        // The grant id is the login's id: the next start finds a record with it, and knows that the login
-        // is finished.
+        // The grant id is the login's id: if the next start finds a record with it, the login is
+        // finished.
         let grant_id = id.into();
-        let sign_in = SignIn { wanted: profile.clone(), placement, grant, grant_id, intent: None };
+        let sign_in = SignIn { requested: profile.clone(), placement, grant, grant_id, intent: None };
         let signed_in = self.0.registry.sign_in(sign_in).await;
         signed_in.map_err(|error| LoginError::Registry(profile, error.into()))
     }
@@ -351,11 +327,6 @@ impl Drop for Reservation<'_> {
     fn drop(&mut self) {
         self.0.logins().release();
     }
-}
-
-/// A login's id: 72 random bits. It is no secret, but must not be guessable.
-pub(super) fn new_id() -> String {
-    format!("lg_{}", URL_SAFE_NO_PAD.encode(rand::random::<[u8; 9]>()))
 }
 
 fn unknown(id: &str) -> LoginError {

@@ -1,7 +1,11 @@
-//! The logins in memory: pending, exchanging, and those that ended recently. Every change of a login's
-//! state happens here, under one lock.
+//! The logins in memory: pending, exchanging, and those that ended recently. Every change of a
+//! login's state happens here, under one lock.
 
-use std::{cmp::Reverse, collections::HashMap, time::Duration};
+use std::{
+    cmp::Reverse,
+    collections::{BTreeSet, HashMap},
+    time::Duration,
+};
 
 use authd_api::LoginState;
 use authd_oauth::{Attempt, State, schedule::later};
@@ -12,10 +16,10 @@ use super::{error::LoginError, snapshot::LoginSnapshot};
 use crate::clock;
 
 /// How long a login is kept after its end.
-const KEPT: Duration = Duration::from_secs(10 * 60);
+const RETENTION: Duration = Duration::from_secs(10 * 60);
 
 /// How many ended logins are kept.
-const MOST_KEPT: usize = 64;
+const MOST_ENDED: usize = 64;
 
 /// Where the link to an authorize URL leads.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,6 +39,9 @@ pub(super) struct PendingLogins {
     /// The tokens of the links to authorize URLs.
     by_link: HashMap<String, String>,
     added: u64,
+    /// Ended logins whose stored copy could not be deleted yet. While there are any, one task
+    /// retries.
+    pub(super) failed_deletes: BTreeSet<String>,
     /// Logins that are starting and not in `entries` yet.
     starting: usize,
 }
@@ -81,8 +88,8 @@ impl Entry {
         self.deadline <= Instant::now()
     }
 
-    /// Starts the exchange if the login is still pending. From then on it cannot be cancelled. Returns
-    /// whether it started.
+    /// Starts the exchange if the login is still pending. From then on it cannot be cancelled.
+    /// Returns whether it started.
     pub(super) fn claim(&self) -> bool {
         self.login.send_if_modified(|login| {
             let pending = login.state == LoginState::Pending;
@@ -172,13 +179,13 @@ impl PendingLogins {
     pub(super) fn purge(&mut self) {
         let mut ended: Vec<_> = self.entries.values().filter_map(|entry| entry.ended_at).collect();
         ended.sort_unstable_by_key(|at| Reverse(*at));
-        let newest_dropped = ended.get(MOST_KEPT).copied();
+        let newest_dropped = ended.get(MOST_ENDED).copied();
         let Self { entries, by_state, by_link, .. } = self;
-        let known = entries.len();
+        let total = entries.len();
         entries.retain(|_, entry| {
-            entry.ended_at.is_none_or(|at| at.elapsed() < KEPT && Some(at) > newest_dropped)
+            entry.ended_at.is_none_or(|at| at.elapsed() < RETENTION && Some(at) > newest_dropped)
         });
-        if entries.len() < known {
+        if entries.len() < total {
             by_state.retain(|_, id| entries.contains_key(id));
             by_link.retain(|_, id| entries.contains_key(id));
         }
@@ -193,10 +200,10 @@ mod tests {
 
     /// A pending login with this id that starts now.
     fn entry(id: &str) -> Entry {
-        let (now, later) = (clock::now(), later(clock::now(), KEPT));
-        let (profile, state) = (ProfileName::first(), LoginState::Pending);
-        let login = LoginSnapshot::new(id.to_owned(), profile, Flow::Browser, state, now, later);
-        Entry::new(login, false, None, Instant::now() + KEPT)
+        let (now, later) = (clock::now(), later(clock::now(), RETENTION));
+        let login = LoginSnapshot::new(ProfileName::first(), Flow::Browser, now, later);
+        let login = LoginSnapshot { id: id.to_owned(), ..login };
+        Entry::new(login, false, None, Instant::now() + RETENTION)
     }
 
     #[test]
@@ -219,7 +226,7 @@ mod tests {
         let ended: Vec<_> = (0..200).filter(|number| number % 2 == 0).filter(is_kept).collect();
         assert_eq!(ended, (200 - 2 * 64..200).step_by(2).collect::<Vec<_>>());
         assert_eq!(logins.by_state.len(), logins.entries.len());
-        let long_ago = Instant::now().checked_sub(KEPT);
+        let long_ago = Instant::now().checked_sub(RETENTION);
         logins.entries.get_mut("198").unwrap().ended_at = long_ago;
         logins.purge();
         assert!(long_ago.is_none() || !logins.entries.contains_key("198"));

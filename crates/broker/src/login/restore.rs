@@ -3,52 +3,52 @@
 use std::time::Duration;
 
 use authd_store::{Key, StoreError};
+use tokio::time::Instant;
 use tracing::{info, warn};
 
 use super::{error::LoginError, manager::Logins, stored::StoredLogin};
-use crate::clock;
+use crate::{clock, profile::ProfileHandle};
 
-/// Wait before the store is read again, at first and at most.
+/// Wait before the first retry, and the longest wait.
 const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
 
 /// How long a request for an unknown login waits for the store to be read.
 const WAIT: Duration = Duration::from_secs(10);
 
 impl Logins {
-    /// Restores the pending logins of the last run once the store can be listed. Deletes those that have
-    /// expired, and those whose sign-in was saved before a crash.
+    /// Restores the pending logins of the last run once the store can be listed. Deletes those that
+    /// have expired, and those whose sign-in was saved before a crash.
     pub(crate) async fn restore(&self) {
         self.0.registry.listed().await;
         let mut pause = RETRY.0;
         let mut unread = None;
         loop {
-            unread = match unread {
-                None => self.0.store.list().await.ok().map(|listing| listing.logins),
-                Some(ids) => Some(ids),
-            };
+            if unread.is_none() {
+                unread = self.0.deps.store.list().await.ok().map(|listing| listing.logins);
+            }
             if let Some(ids) = unread.take() {
-                let still_unread = self.restore_all(ids).await;
-                if still_unread.is_empty() {
+                let failed = self.restore_all(ids).await;
+                if failed.is_empty() {
                     self.0.restored.send_replace(true);
                     return;
                 }
-                unread = Some(still_unread);
+                unread = Some(failed);
             }
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(RETRY.1);
         }
     }
 
-    /// Waits until the logins of the last run are known, at most as long as a browser waits. Returns
-    /// whether they are.
+    /// Waits until the logins of the last run are known, at most as long as a browser waits.
+    /// Returns whether they are.
     pub(super) async fn restored(&self) -> bool {
         let mut restored = self.0.restored.subscribe();
         let known = tokio::time::timeout(WAIT, restored.wait_for(|restored| *restored)).await;
         known.is_ok_and(|known| known.is_ok())
     }
 
-    /// Waits until a login is known. Fails if the logins of the last run are not read in time, because
-    /// this may be one of them.
+    /// Waits until a login is known. Fails if the logins of the last run are not read in time,
+    /// because this may be one of them.
     pub async fn wait_until_known(&self, id: &str) -> Result<(), LoginError> {
         if self.get(id).is_ok() || self.restored().await || self.get(id).is_ok() {
             return Ok(());
@@ -60,7 +60,7 @@ impl Logins {
     async fn restore_all(&self, ids: Vec<String>) -> Vec<String> {
         let snapshot = self.0.registry.snapshot();
         let is_signed_in = |id: &str| {
-            let mut views = snapshot.profiles.values().map(|handle| handle.view());
+            let mut views = snapshot.profiles.values().map(ProfileHandle::view);
             views.any(|view| view.snapshot().is_some_and(|profile| *profile.credential.grant_id == *id))
         };
         let mut unread = Vec::new();
@@ -69,7 +69,7 @@ impl Logins {
                 continue;
             }
             let ended = is_signed_in(&id)
-                || match self.0.store.load(&Key::login(&id)).await {
+                || match self.0.deps.store.load(&Key::login(&id)).await {
                     Ok(Some(text)) => {
                         let stored = StoredLogin::from_secret_json(&text);
                         let stored = stored.filter(|stored| stored.login.id == id);
@@ -99,7 +99,9 @@ impl Logins {
             return false;
         }
         info!(login = login.id, "pending login restored");
-        self.add_restored(left, login, replace, attempt);
+        // The clock may have been set, so the login gets at most the lifetime of a new one.
+        let left = left.min(self.0.settings.borrow().lifetime);
+        self.add_browser(Instant::now() + left, login, replace, attempt);
         true
     }
 }

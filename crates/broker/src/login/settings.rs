@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use authd_oauth::{ModePreference, Provider};
 
+use super::error::LoginError;
+
 /// What a login needs from the configuration. A reload replaces it for later logins.
 #[derive(Clone, Debug)]
 pub struct LoginSettings {
@@ -29,16 +31,13 @@ impl LoginSettings {
         }
     }
 
-    /// The workspaces that a login may end in; empty accepts any. `None` if the requested one is not accepted.
-    pub(super) fn workspaces(&self, requested: Option<&str>) -> Option<Vec<String>> {
-        match requested {
-            None => Some(self.workspaces.clone()),
-            Some(id)
-                if self.workspaces.is_empty() || self.workspaces.iter().any(|accepted| accepted == id) =>
-            {
-                Some(vec![id.to_owned()])
-            }
-            Some(_) => None,
+    /// The workspaces that a login may end in; empty accepts any.
+    pub(super) fn workspaces(&self, requested: Option<&str>) -> Result<Vec<String>, LoginError> {
+        let accepted = self.workspaces.clone();
+        match requested.map(ToOwned::to_owned) {
+            None => Ok(accepted),
+            Some(id) if accepted.is_empty() || accepted.contains(&id) => Ok(vec![id]),
+            Some(requested) => Err(LoginError::WorkspaceNotAccepted { requested, accepted }),
         }
     }
 }

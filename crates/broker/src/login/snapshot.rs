@@ -1,13 +1,15 @@
 //! A login as readers see it.
 
 use authd_api::{Flow, LoginState, ProfileName};
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
 
 use super::error::LoginError;
 use crate::snapshot::ProfileView;
 
-/// The current state of one login.
-#[derive(Clone, Debug)]
+/// The current state of one login. The serialized form is what the store keeps of a pending one.
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct LoginSnapshot {
     /// Its id, `lg_…`.
     pub id: String,
@@ -19,38 +21,44 @@ pub struct LoginSnapshot {
     pub state: LoginState,
     /// Browser flow: the authorize URL.
     pub authorize_url: Option<String>,
-    /// Browser flow: a loopback link of one use that redirects to `authorize_url`.
+    /// Browser flow: a loopback link of one use that redirects to `authorize_url`. It is not
+    /// stored: after a restart it would not be known whether it was used.
+    #[serde(skip)]
     pub open_url: Option<String>,
     /// Browser flow: the redirect URI.
     pub redirect_uri: Option<String>,
     /// Device flow: the page to open.
+    #[serde(skip)]
     pub verification_url: Option<String>,
     /// Device flow: the code to enter there.
+    #[serde(skip)]
     pub user_code: Option<String>,
     /// When it started.
     pub created_at: Timestamp,
     /// When it expires.
     pub expires_at: Timestamp,
     /// Why it failed.
+    #[serde(skip)]
     pub error: Option<LoginError>,
     /// The profile that it ended in.
+    #[serde(skip)]
     pub result: Option<SignedInProfile>,
 }
 
 impl LoginSnapshot {
+    /// A pending login with a new id: 72 random bits. The id is no secret, but must not be
+    /// guessable.
     pub(super) fn new(
-        id: String,
         profile: ProfileName,
         flow: Flow,
-        state: LoginState,
         created_at: Timestamp,
         expires_at: Timestamp,
     ) -> Self {
         Self {
-            id,
+            id: format!("lg_{}", URL_SAFE_NO_PAD.encode(rand::random::<[u8; 9]>())),
             profile,
             flow,
-            state,
+            state: LoginState::Pending,
             authorize_url: None,
             open_url: None,
             redirect_uri: None,

@@ -1,43 +1,38 @@
-//! One profile is one task. It owns the grant's [`Session`], which holds all rules about the grant, from
-//! load to shutdown. The loop receives one event at a time, lets the session apply it, performs the
-//! effect that the session returns, and publishes a new snapshot.
+//! One profile is one task. It owns the grant's [`Session`], which holds all rules about the grant,
+//! from load to shutdown. The loop receives one event at a time, lets the session apply it,
+//! performs the effect that the session returns, and publishes a new snapshot.
 //!
 //! ```text
 //! spawn ─► run ─► step(event) ─► Session::apply ─► perform(effect) ─► publish
 //!           ▲                                          │
-//!           └── refresh, save, exchange, probe: calls in flight end in an event
+//!           └── probe, refresh, exchange, save: calls in flight end in an event
 //! ```
 //!
 //! Only `run_exclusive` changes where the record is kept. It runs while no call is in flight.
 
-use std::{collections::VecDeque, panic, sync::Arc, time::Duration};
+use std::{collections::VecDeque, panic, sync::Arc};
 
 use authd_api::ProfileName;
-use authd_oauth::{Bearer, Effect, Event, IdToken, Record, RefreshToken, Session, schedule::later};
+use authd_oauth::{Effect, Event, IdToken, Record, RefreshToken, Session};
 use authd_store::State;
 use jiff::Timestamp;
-use tokio::{
-    sync::oneshot,
-    task::{AbortHandle, JoinSet},
-};
+use tokio::{sync::oneshot, task::JoinSet};
 use tracing::{Instrument, error_span};
 
 use super::{
-    command::{Command, ExclusiveCommand, Mailbox},
-    deps::ProfileDeps,
+    command::{Command, ExclusiveCommand, Mailbox, Reply},
     handle::ProfileHandle,
     log::log,
-    persist, routing,
+    persist,
+    routing::RoutingSchedule,
+    waiters::Waiters,
 };
 use crate::{
     clock::{self, SetWatch, Wake},
+    deps::BrokerDeps,
     events::ChangeEvent,
     snapshot::ProfileSnapshot,
 };
-
-/// Longest time a request with an expired credential waits for the next refresh attempt. If the attempt
-/// is further away, the request fails at once. The default of `[refresh] wait` is the same.
-const LONGEST_WAIT: Duration = Duration::from_secs(15);
 
 /// How a profile starts.
 #[derive(Debug)]
@@ -48,17 +43,9 @@ pub(crate) enum InitialState {
     SignedIn(Box<Record>, oneshot::Sender<()>),
 }
 
-/// Why the loop ended.
-pub(super) enum ActorExit {
-    /// The profile was removed, or the daemon stops and everything is saved.
-    Finished,
-    /// The profile has another name. The loop continues with a log span of that name.
-    Renamed,
-}
-
 pub(super) struct ProfileActor {
     pub(super) name: ProfileName,
-    pub(super) deps: Arc<ProfileDeps>,
+    pub(super) deps: Arc<BrokerDeps>,
     pub(super) session: Session,
     handle: ProfileHandle,
     mailbox: Mailbox,
@@ -66,30 +53,38 @@ pub(super) struct ProfileActor {
     calls: JoinSet<Event>,
     /// Commands that wait until no call is in flight.
     exclusive: VecDeque<ExclusiveCommand>,
-    waiters: Vec<oneshot::Sender<()>>,
-    /// The waiters whose credential has expired.
-    expired_waiters: Vec<oneshot::Sender<()>>,
-    /// Time of the next request for the workspace's routing.
-    routing_due: Timestamp,
+    waiters: Waiters,
+    routing: RoutingSchedule,
     set_watch: SetWatch,
+}
+
+/// Why the loop ended.
+enum ActorExit {
+    /// The profile was removed, or the daemon stops and everything is saved.
+    Finished,
+    /// The profile has another name. The loop continues with a log span of that name.
+    Renamed,
 }
 
 /// Starts a profile's task. The handle shows the profile when this returns.
 pub(crate) fn spawn(
     actors: &mut JoinSet<ProfileName>,
     name: ProfileName,
-    handle: ProfileHandle,
-    mailbox: Mailbox,
+    (handle, mailbox): (ProfileHandle, Mailbox),
     state: InitialState,
-    deps: Arc<ProfileDeps>,
-) -> AbortHandle {
+    deps: Arc<BrokerDeps>,
+) {
     let (seed, now) = (rand::random(), clock::now());
-    let (session, waiters) = match state {
-        InitialState::Loaded(record) => (Session::restored(*record, seed, now), Vec::new()),
-        InitialState::SignedIn(record, saved) => (Session::signed_in(*record, seed, now), vec![saved]),
+    let mut waiters = Waiters::default();
+    let session = match state {
+        InitialState::Loaded(record) => Session::restored(*record, seed, now),
+        InitialState::SignedIn(record, saved) => {
+            waiters.add(saved);
+            Session::signed_in(*record, seed, now)
+        }
     };
     let actor = ProfileActor {
-        routing_due: routing::due(&session, now),
+        routing: RoutingSchedule::new(&session, now),
         name,
         deps,
         session,
@@ -98,11 +93,10 @@ pub(crate) fn spawn(
         calls: JoinSet::new(),
         exclusive: VecDeque::new(),
         waiters,
-        expired_waiters: Vec::new(),
         set_watch: SetWatch::new(),
     };
     actor.publish();
-    actors.spawn(actor.run())
+    actors.spawn(actor.run());
 }
 
 impl ProfileActor {
@@ -138,7 +132,8 @@ impl ProfileActor {
             event = tokio::select! {
                 Some(ended) = self.calls.join_next() => match ended {
                     Ok(event) => event,
-                    // The state after a panic is unknown, so propagate it: the supervisor restarts the daemon.
+                    // The state after a panic is unknown, so propagate it: the supervisor restarts
+                    // the daemon.
                     Err(failure) => panic::resume_unwind(failure.into_panic()),
                 },
                 command = self.mailbox.recv() => match command {
@@ -170,16 +165,15 @@ impl ProfileActor {
     fn handle_command(&mut self, command: Command) -> Event {
         match command {
             Command::Want(span, done) => {
-                let expired = self.session.credential().remaining(clock::now()).is_zero();
-                if expired { &mut self.expired_waiters } else { &mut self.waiters }.push(done);
+                self.waiters.add_client(done, &self.session, clock::now());
                 Event::CredentialRequested(span)
             }
             Command::Refresh(rejected, done) => {
-                self.waiters.push(done);
+                self.waiters.add(done);
                 Event::RefreshRequested(rejected)
             }
             Command::SignIn(grant, grant_id, done) => {
-                self.waiters.push(done);
+                self.waiters.add(done);
                 Event::SignedIn(grant, grant_id)
             }
             Command::SaveAgain => Event::RecordMayBeLost(None),
@@ -196,25 +190,20 @@ impl ProfileActor {
     pub(super) fn step(&mut self, event: Event) {
         if let Some(by) = self.set_watch.set_by() {
             self.handle.record_use(clock::now());
-            self.routing_due = self.routing_due.saturating_add(by).unwrap_or(self.routing_due);
+            self.routing.shift(by);
             self.apply(Event::ClockSet(by));
         }
         self.deps.refreshes.record_event(&event);
         let now = clock::now();
         if matches!(event, Event::SignedIn(..)) {
-            self.routing_due = now;
+            self.routing.reset(now);
         }
         self.apply(event);
-        self.request_routing(now);
+        if let Some(request) = self.routing.next_request(&self.session, &self.deps.endpoint, now) {
+            self.calls.spawn(request);
+        }
         self.publish();
-        if !self.session.is_pending(now) {
-            self.waiters.drain(..).for_each(answer);
-        }
-        let expired = self.session.credential().remaining(now).is_zero();
-        if !expired || !self.session.is_pending_within(now, LONGEST_WAIT) {
-            self.expired_waiters.drain(..).for_each(answer);
-        }
-        self.expired_waiters.retain(|done| !done.is_closed());
+        self.waiters.answer(&self.session, now);
     }
 
     fn apply(&mut self, event: Event) {
@@ -233,17 +222,20 @@ impl ProfileActor {
         }
     }
 
+    /// Tests whether the network works before a refresh token is spent on it.
     fn probe(&mut self, ticket: u64) {
         let endpoint = self.deps.endpoint.clone();
         self.calls.spawn(async move { Event::Probed(ticket, endpoint.reachable().await) });
     }
 
-    /// Spends the refresh token. The session has recorded in the store that it is about to be spent.
+    /// Spends the refresh token. The session has recorded in the store that it is about to be
+    /// spent.
     fn refresh(&mut self, ticket: u64, token: RefreshToken) {
         let endpoint = self.deps.endpoint.clone();
         self.calls.spawn(async move { Event::Refreshed(ticket, endpoint.refresh(&token).await) });
     }
 
+    /// Gets a new API key for the id token.
     fn exchange(&mut self, ticket: u64, id_token: IdToken) {
         let endpoint = self.deps.endpoint.clone();
         self.calls.spawn(async move { Event::Exchanged(ticket, endpoint.exchange_api_key(&id_token).await) });
@@ -257,26 +249,25 @@ impl ProfileActor {
         });
     }
 
-    /// Asks where the workspace's requests go: after a sign-in and daily, while the profile is in use. A
-    /// failure changes nothing.
-    fn request_routing(&mut self, now: Timestamp) {
-        let Bearer::Access(token) = &self.session.credential().bearer else { return };
-        let Some(account) = self.session.record().grant.identity.account_id.clone() else { return };
-        if now < self.routing_due || !routing::is_routable(&self.session, now) {
-            return;
-        }
-        self.routing_due = later(now, routing::INTERVAL);
-        self.calls.spawn(routing::request(self.deps.endpoint.clone(), token.clone(), account));
-    }
-
     /// When the session or the routing has something to do next.
     fn next_wakeup(&self) -> Option<Timestamp> {
         let now = clock::now();
-        let routing = routing::next(&self.session, self.handle.last_used(), self.routing_due, now);
+        let routing = self.routing.next_wakeup(&self.session, self.handle.last_used(), now);
         [self.session.next_wakeup(now), routing].into_iter().flatten().min()
     }
 
-    /// Runs a command that changes where the record is kept. The loop continues unless this returns an exit.
+    /// Publishes the profile if it has changed.
+    fn publish(&self) {
+        let render_context = self.deps.render_context.borrow().clone();
+        let snapshot =
+            |previous: Option<&_>| ProfileSnapshot::of(&self.name, &self.session, &render_context, previous);
+        if self.handle.publish(snapshot) {
+            self.deps.events.publish(ChangeEvent::Profile(self.name.clone()));
+        }
+    }
+
+    /// Runs a command that changes where the record is kept. The loop continues unless this returns
+    /// an exit.
     async fn run_exclusive(&mut self, command: ExclusiveCommand) -> Option<ActorExit> {
         match command {
             ExclusiveCommand::Annotate(annotation, done) => {
@@ -286,39 +277,23 @@ impl ProfileActor {
             ExclusiveCommand::Rename(to, done) => {
                 let renamed = self.rename(to).await;
                 self.step(Event::Ticked);
-                let exit = renamed.is_ok().then_some(ActorExit::Renamed);
-                done.send(renamed).ok();
-                exit
+                reply(done, renamed, ActorExit::Renamed)
             }
             ExclusiveCommand::Export(request, done) => {
-                let exported = self.export(request).await;
-                let exit = exported.is_ok().then_some(ActorExit::Finished);
-                done.send(exported).ok();
-                exit
+                reply(done, self.export(request).await, ActorExit::Finished)
             }
             ExclusiveCommand::SignOut { revoke, done } => {
-                let signed_out = self.sign_out(revoke).await;
-                let exit = signed_out.is_ok().then_some(ActorExit::Finished);
-                done.send(signed_out).ok();
-                exit
+                reply(done, self.sign_out(revoke).await, ActorExit::Finished)
             }
-        }
-    }
-
-    /// Publishes the profile if it has changed.
-    fn publish(&self) {
-        let render_context = self.deps.render_context.borrow().clone();
-        let snapshot =
-            |before: Option<&_>| ProfileSnapshot::of(&self.name, &self.session, &render_context, before);
-        if self.handle.publish(snapshot) {
-            self.deps.events.publish(ChangeEvent::Profile(self.name.clone()));
         }
     }
 }
 
-/// Answers a waiter, which may have gone.
-fn answer(done: oneshot::Sender<()>) {
-    done.send(()).ok();
+/// Sends the result to the caller. The actor exits if the command succeeded.
+fn reply<E>(done: Reply<E>, result: Result<(), E>, exit: ActorExit) -> Option<ActorExit> {
+    let exit = result.is_ok().then_some(exit);
+    done.send(result).ok();
+    exit
 }
 
 #[cfg(test)]

@@ -10,10 +10,12 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::snapshot::ProfileView;
 
-/// The receiving end of a profile's commands.
 pub(crate) type Mailbox = mpsc::Receiver<Command>;
 
-/// A command. A reply without a value means that the actor is done with it; the view shows the result.
+pub(crate) type Reply<E> = oneshot::Sender<Result<(), E>>;
+
+/// A reply without a value means that the actor has finished the command; the view shows the
+/// result.
 #[derive(Debug)]
 pub(crate) enum Command {
     /// A client needs a credential that lasts this long.
@@ -28,21 +30,16 @@ pub(crate) enum Command {
     Accepted(u64),
     /// Changes the default rank or the intent of the record. The session saves it later.
     Annotate(Annotation),
-    /// Runs alone, while no call is in flight.
     Exclusive(ExclusiveCommand),
 }
 
-/// A command that changes the record or where it is kept. It runs while no call is in flight.
+/// A command that changes the record or its location. It runs while no call is in flight.
 #[derive(Debug)]
 pub(crate) enum ExclusiveCommand {
-    /// Saves the record with another default rank or intent.
-    Annotate(Annotation, oneshot::Sender<Result<(), StoreError>>),
-    /// Copies the record to another name. The caller deletes the old record.
-    Rename(ProfileName, oneshot::Sender<Result<(), RenameError>>),
-    /// Writes the grant to the target, then deletes the record.
-    Export(ExportRequest, oneshot::Sender<Result<(), ExportError>>),
-    /// Deletes the record; with `revoke`, after the provider has revoked the grant.
-    SignOut { revoke: bool, done: oneshot::Sender<Result<(), SignOutError>> },
+    Annotate(Annotation, Reply<StoreError>),
+    Rename(ProfileName, Reply<RenameError>),
+    Export(ExportRequest, Reply<ExportError>),
+    SignOut { revoke: bool, done: Reply<SignOutError> },
 }
 
 /// Why a profile was not renamed. It keeps its old name.
@@ -67,13 +64,11 @@ pub enum SignOutError {
 
 /// Where an exported grant goes, and how it is written.
 pub(crate) struct ExportRequest {
-    /// The Codex home.
     pub(crate) home: PathBuf,
     /// The login file, or the home whose keychain item holds the login.
     pub(crate) path: PathBuf,
     /// Whether the login is a keychain item.
     pub(crate) item: bool,
-    /// Prepares the write of the grant.
     pub(crate) prepare: ExportFn,
 }
 
@@ -108,7 +103,7 @@ pub(crate) enum ExportError {
     Target(io::Error),
     /// The store did not load it or did not delete it. The profile is unchanged.
     Store(StoreError),
-    /// The target may have it. The record keeps its intent, and its refresh token is not used, until the
-    /// target can be read.
+    /// The target may have it. The record keeps its intent, and its refresh token is not used,
+    /// until the target can be read.
     InDoubt(StoreError),
 }

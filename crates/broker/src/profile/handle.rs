@@ -2,7 +2,7 @@
 
 use std::{
     sync::{
-        Arc, PoisonError, RwLock,
+        Arc,
         atomic::{AtomicI64, Ordering},
     },
     time::Duration,
@@ -12,7 +12,7 @@ use authd_api::ProfileName;
 use authd_oauth::{Annotation, Grant, Rejected};
 use authd_store::StoreError;
 use jiff::Timestamp;
-use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::sync::{Notify, mpsc, oneshot, watch};
 
 use super::command::{
     Command, ExclusiveCommand, ExportError, ExportRequest, Mailbox, RenameError, SignOutError,
@@ -33,8 +33,7 @@ pub struct ProfileHandle(Arc<Shared>);
 #[derive(Debug)]
 struct Shared {
     commands: mpsc::Sender<Command>,
-    /// Locked only to copy or to replace a pointer.
-    view: RwLock<ProfileView>,
+    view: watch::Sender<ProfileView>,
     used_at: AtomicI64,
     reminder: Notify,
 }
@@ -48,18 +47,17 @@ impl ProfileHandle {
     pub(crate) fn new(view: ProfileView) -> (Self, Mailbox) {
         let (commands, mailbox) = mpsc::channel(COMMANDS);
         let used_at = AtomicI64::new(clock::now().as_second());
-        let shared = Shared { commands, view: RwLock::new(view), used_at, reminder: Notify::new() };
+        let shared = Shared { commands, view: watch::Sender::new(view), used_at, reminder: Notify::new() };
         (Self(Arc::new(shared)), mailbox)
     }
 
     /// The current view of the profile.
     pub fn view(&self) -> ProfileView {
-        self.0.view.read().unwrap_or_else(PoisonError::into_inner).clone()
+        self.0.view.borrow().clone()
     }
 
-    /// Replaces the view.
     pub(crate) fn set_view(&self, view: ProfileView) {
-        *self.0.view.write().unwrap_or_else(PoisonError::into_inner) = view;
+        self.0.view.send_replace(view);
     }
 
     /// Replaces the snapshot with one built from it. Returns whether it changed.
@@ -67,9 +65,9 @@ impl ProfileHandle {
         &self,
         build: impl FnOnce(Option<&Arc<ProfileSnapshot>>) -> ProfileSnapshot,
     ) -> bool {
-        let before = self.view();
-        let snapshot = build(before.snapshot());
-        let changed = before.snapshot().is_none_or(|old| **old != snapshot);
+        let previous = self.view();
+        let snapshot = build(previous.snapshot());
+        let changed = previous.snapshot().is_none_or(|old| **old != snapshot);
         if changed {
             self.set_view(ProfileView::Loaded(Arc::new(snapshot)));
         }
@@ -94,7 +92,7 @@ impl ProfileHandle {
         self.0.reminder.notified().await;
     }
 
-    /// Waits until there is a credential that lasts this long, or there will be none.
+    /// Waits for a credential that lasts this long, or until none can be obtained.
     pub async fn want(&self, span: Duration) -> Result<(), ActorStopped> {
         self.send(|done| Command::Want(span, done)).await
     }
@@ -135,7 +133,8 @@ impl ProfileHandle {
         self.send(|done| Command::Exclusive(ExclusiveCommand::Annotate(annotation, done))).await
     }
 
-    /// Copies the record to another name, under which the actor continues.
+    /// Copies the record to another name, under which the actor continues. The caller deletes the
+    /// old record.
     pub(crate) async fn rename(&self, to: ProfileName) -> Result<Result<(), RenameError>, ActorStopped> {
         self.send(|done| Command::Exclusive(ExclusiveCommand::Rename(to, done))).await
     }

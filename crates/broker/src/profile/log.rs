@@ -7,17 +7,15 @@ pub(super) fn log(event: &Event) {
     match event {
         Event::Refreshed(_, Ok(_)) => info!("refreshed"),
         Event::Refreshed(_, Err(error)) if error.is_permanent() => error!(%error, "sign-in required"),
-        Event::Refreshed(_, Err(error)) => warn!(%error, "refresh failed; it is retried"),
+        Event::Refreshed(_, Err(error)) => warn!(%error, "refresh failed; retrying"),
         Event::Exchanged(_, Ok(_)) => info!("API key renewed"),
         Event::Exchanged(_, Err(error)) => warn!(%error, "API key not renewed"),
         Event::Saved(_, Err(SaveError { message, .. })) => {
-            error!(%message, "NEWEST CREDENTIAL NOT SAVED; kept in memory and retried");
+            error!(%message, "newest credential not saved; kept in memory; retrying");
         }
         Event::SignedIn(..) => info!("signed in"),
-        Event::RecordMayBeLost(_) => warn!("store may have lost the record; saving it again"),
-        Event::Resumed => {
-            info!("machine suspended or clock set; probing the network before the next refresh");
-        }
+        Event::RecordMayBeLost(_) => warn!("record may be lost in the store; saving again"),
+        Event::Resumed => info!("machine suspended or clock set; probing before the next refresh"),
         Event::ClockSet(by) => warn!(seconds = by.as_secs(), "clock set"),
         Event::Saved(_, Ok(())) => debug!("saved"),
         Event::Probed(_, reached) => debug!(reached, "probed"),

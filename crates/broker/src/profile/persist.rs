@@ -1,5 +1,6 @@
-//! Reads and writes a profile's record in the store. In ChatGPT mode only the record needs the id token:
-//! the session drops it once it is saved, and a later save takes it over from the stored record.
+//! Reads and writes a profile's record in the store. In ChatGPT mode only the record needs the id
+//! token: the session drops it once it is saved, and a later save takes it over from the stored
+//! record.
 
 use std::sync::Arc;
 
@@ -10,24 +11,23 @@ use tracing::{debug, error};
 
 use crate::snapshot::ProfileView;
 
-/// Loads the record of a profile, if there is one. The error is the view of a profile without a usable
-/// record.
+/// Loads a profile's record. The error is the view of a profile without a usable record.
 pub(crate) async fn load(store: &Store, name: &ProfileName) -> Result<Option<Record>, ProfileView> {
     match store.load(&key(name)).await {
         Ok(Some(text)) => Record::from_text(&text).map(Some).map_err(|error| {
-            error!(%error, profile = %name, "record is unusable and left as it is");
+            error!(%error, profile = %name, "record unreadable");
             ProfileView::Unreadable(Arc::new(error))
         }),
         Ok(None) => Ok(None),
         Err(error) => {
             debug!(%error, profile = %name, "record not read");
-            Err(ProfileView::StoreUnavailable(Arc::new(error)))
+            Err(error.into())
         }
     }
 }
 
-/// Replaces the stored record. A record without an id token takes it over from the stored one in the same
-/// store operation, so that two saves in flight cannot lose it.
+/// Replaces the stored record. A record without an id token takes it over from the stored one in
+/// the same store operation, so that two saves in flight cannot lose it.
 pub(super) async fn save(store: &Store, name: &ProfileName, record: Record) -> Result<(), StoreError> {
     if record.is_complete() {
         return put(store, name, &record).await;
@@ -36,8 +36,8 @@ pub(super) async fn save(store: &Store, name: &ProfileName, record: Record) -> R
     store.update(&key, &label, move |stored| record.with_id_token_from(stored.as_ref()).to_text()).await
 }
 
-/// The record with the id token of the stored one. The caller makes sure that no save is in flight. A
-/// damaged stored record adds nothing.
+/// The record with the id token of the stored one, unless the stored one is damaged. The caller
+/// makes sure that no save is in flight.
 pub(super) async fn complete(
     store: &Store,
     name: &ProfileName,
@@ -58,7 +58,7 @@ pub(super) async fn put(store: &Store, name: &ProfileName, record: &Record) -> R
     store.save(&key(name), &label(name, record), record.to_text()).await
 }
 
-/// Deletes the record of a profile, if there is one.
+/// Deletes a profile's record; succeeds if none exists.
 pub(crate) async fn delete(store: &Store, name: &ProfileName) -> Result<(), StoreError> {
     store.delete(&key(name)).await
 }

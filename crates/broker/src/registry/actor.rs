@@ -1,14 +1,14 @@
-//! The task that owns the list of profiles. The records in the store are the truth: the names are those
-//! that the store lists, and a mark in a record names the default. While the store cannot be listed, no
-//! name is known.
+//! The task that owns the list of profiles. The records in the store are the truth: the names are
+//! those that the store lists, and the default is the profile whose record has the highest rank.
+//! While the store cannot be listed, no name is known.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use authd_api::ProfileName;
-use authd_store::{State, Store};
+use authd_store::{State, Store, StoreError};
 use tokio::{
     sync::{mpsc, watch},
-    task::JoinSet,
+    task::{JoinError, JoinSet},
     time::Instant,
 };
 use tracing::error;
@@ -21,24 +21,25 @@ use super::{
 };
 use crate::{
     codex::{CodexNotice, ManagedHomes},
+    deps::BrokerDeps,
     events::ChangeEvent,
-    profile::{self, InitialState, Mailbox, ProfileDeps, ProfileHandle},
-    snapshot::ProfileView,
+    profile::{self, InitialState, Mailbox, ProfileHandle},
 };
 
 /// Wait before the first retry of failed work on the store, and the longest wait.
 const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
 
-/// The registry's handle and its task, which ends when the daemon stops and every profile has saved.
+/// The registry's handle and its task, which ends when the daemon stops and every profile has
+/// saved.
 pub(crate) fn registry(
-    deps: ProfileDeps,
+    deps: Arc<BrokerDeps>,
     homes: ManagedHomes,
     notices: mpsc::UnboundedSender<CodexNotice>,
 ) -> (ProfileRegistry, impl Future<Output = ()> + Send) {
     let (commands, mailbox) = mpsc::channel(16);
     let (published, receiver) = watch::channel(Arc::default());
     let registry = RegistryActor {
-        deps: Arc::new(deps),
+        deps,
         homes,
         notices,
         snapshot: Arc::default(),
@@ -54,9 +55,9 @@ pub(crate) fn registry(
 }
 
 pub(super) struct RegistryActor {
-    pub(super) deps: Arc<ProfileDeps>,
+    pub(super) deps: Arc<BrokerDeps>,
     pub(super) homes: ManagedHomes,
-    pub(super) notices: mpsc::UnboundedSender<CodexNotice>,
+    notices: mpsc::UnboundedSender<CodexNotice>,
     /// The next snapshot to publish.
     pub(super) snapshot: Arc<RegistrySnapshot>,
     published: watch::Sender<Arc<RegistrySnapshot>>,
@@ -65,11 +66,13 @@ pub(super) struct RegistryActor {
     pub(super) unread: BTreeMap<ProfileName, Mailbox>,
     /// The default ranks of the records that have one.
     pub(super) ranks: BTreeMap<ProfileName, u64>,
-    /// Whether the user chose the default in this run: then a record that is read later does not change it.
+    /// Whether the user chose the default in this run: then a record that is read later does not
+    /// change it.
     pub(super) default_chosen: bool,
     /// Changes that have started and must be finished, however often the store fails.
     pub(super) pending_changes: Vec<PendingChange>,
-    /// The highest generation of a profile that was removed in this run. A new profile continues from it.
+    /// The highest generation of a profile that was removed in this run. A new profile continues
+    /// from it.
     pub(super) last_generation: u64,
 }
 
@@ -89,13 +92,12 @@ impl RegistryActor {
                     Some(command) => self.handle_command(command).await,
                     None => break,
                 },
-                Some(ended) = self.actors.join_next() => self.ended(ended),
+                Some(ended) = self.actors.join_next() => self.check_exit(ended),
                 // The state directory was removed with its records: save those in memory again.
                 Ok(()) = recreated.changed() => {
                     self.snapshot.profiles.values().for_each(ProfileHandle::save_again);
-                    self.homes.unsettle();
-                    // The receiver is gone while the daemon stops.
-                    self.notices.send(CodexNotice::HomesChanged).ok();
+                    self.homes.mark_unsaved();
+                    self.notify_codex(CodexNotice::HomesChanged);
                 }
                 () = tokio::time::sleep_until(retry_at), if open => {
                     pause = (pause * 2).min(RETRY.1);
@@ -116,7 +118,7 @@ impl RegistryActor {
             }
         }
         while let Some(ended) = self.actors.join_next().await {
-            self.ended(ended);
+            self.check_exit(ended);
         }
     }
 
@@ -128,22 +130,22 @@ impl RegistryActor {
     }
 
     /// Does the work that waits for the store, as far as the store allows.
-    pub(super) async fn do_open_work(&mut self) {
+    async fn do_open_work(&mut self) {
         if matches!(self.snapshot.names, Names::Known) {
             for name in self.unread.keys().cloned().collect::<Vec<_>>() {
-                self.read_again(&name).await;
+                self.retry_load(&name).await;
             }
         } else {
-            self.list().await;
+            self.load_all().await;
         }
-        self.finish_all().await;
+        self.finish_changes().await;
     }
 
     async fn handle_command(&mut self, command: Command) {
         match command {
             Command::SignIn(sign_in, done) => drop(done.send(self.sign_in(*sign_in).await)),
             Command::Read(name, done) => {
-                self.read_again(&name).await;
+                self.retry_load(&name).await;
                 drop(done.send(Ok(())));
             }
             Command::Default(name, done) => drop(done.send(self.make_default(&name).await)),
@@ -160,26 +162,27 @@ impl RegistryActor {
         }
     }
 
-    /// A profile whose actor panicked is lost until a restart, so the daemon shuts down in good order.
-    fn ended(&mut self, ended: Result<ProfileName, tokio::task::JoinError>) {
-        if let Err(failure) = ended {
-            error!(%failure, "profile actor ended unexpectedly; shutting down");
+    /// Shuts the daemon down after a panic of a profile actor: its profile is lost until a restart.
+    fn check_exit(&mut self, exit: Result<ProfileName, JoinError>) {
+        if let Err(error) = exit {
+            error!(%error, "profile actor exited unexpectedly; shutting down");
             self.deps.stopping.cancel();
         }
     }
 
-    /// Starts the actor of a profile and adds it to the snapshot. The caller publishes the snapshot.
+    /// Starts the actor of a profile and adds it to the snapshot. The caller publishes the
+    /// snapshot.
     pub(super) fn start(&mut self, name: &ProfileName, state: InitialState) {
         let (handle, mailbox) = match (self.snapshot.profiles.get(name), self.unread.remove(name)) {
             (Some(handle), Some(mailbox)) => (handle.clone(), mailbox),
-            _ => ProfileHandle::new(ProfileView::StoreUnavailable(Arc::new(not_read()))),
+            _ => ProfileHandle::new(not_read().into()),
         };
-        let (name, deps) = (name.clone(), self.deps.clone());
-        profile::spawn(&mut self.actors, name.clone(), handle.clone(), mailbox, state, deps);
-        self.handles().insert(name, handle);
+        let deps = self.deps.clone();
+        profile::spawn(&mut self.actors, name.clone(), (handle.clone(), mailbox), state, deps);
+        self.handles().insert(name.clone(), handle);
     }
 
-    /// Removes a profile from the snapshot.
+    /// Removes a profile from the snapshot. The caller publishes the snapshot.
     pub(super) fn remove(&mut self, name: &ProfileName) {
         self.unread.remove(name);
         self.ranks.remove(name);
@@ -189,7 +192,6 @@ impl RegistryActor {
         }
     }
 
-    /// Publishes the snapshot.
     pub(super) fn publish(&mut self) {
         let default = recovery::default_profile(self.snapshot.profiles.keys(), &self.ranks);
         Arc::make_mut(&mut self.snapshot).default = default;
@@ -200,12 +202,34 @@ impl RegistryActor {
         self.deps.events.publish(ChangeEvent::Profile(name.clone()));
     }
 
+    pub(super) fn notify_codex(&self, notice: CodexNotice) {
+        // The receiver is gone while the daemon stops.
+        self.notices.send(notice).ok();
+    }
+
     pub(super) fn handles(&mut self) -> &mut BTreeMap<ProfileName, ProfileHandle> {
         &mut Arc::make_mut(&mut self.snapshot).profiles
     }
 
-    pub(super) fn handle(&self, name: &ProfileName) -> Result<ProfileHandle, RegistryError> {
-        self.snapshot.profiles.get(name).cloned().ok_or(RegistryError::Unknown)
+    /// The handle of a profile whose record has been read, or is read now.
+    pub(super) async fn loaded_handle(&mut self, name: &ProfileName) -> Result<ProfileHandle, RegistryError> {
+        self.require_names().await?;
+        self.retry_load(name).await;
+        let handle = self.snapshot.profiles.get(name).cloned().ok_or(RegistryError::Unknown)?;
+        let view = handle.view();
+        if view.snapshot().is_none() { Err(RegistryError::Unread(view)) } else { Ok(handle) }
+    }
+
+    /// Fails if the names of the profiles are not known and cannot be read now.
+    pub(super) async fn require_names(&mut self) -> Result<(), StoreError> {
+        if !matches!(self.snapshot.names, Names::Known) {
+            self.load_all().await;
+        }
+        match &self.snapshot.names {
+            Names::Known => Ok(()),
+            Names::Unavailable(error) => Err((**error).clone()),
+            Names::Loading => Err(not_read()),
+        }
     }
 
     pub(super) fn store(&self) -> Store {

@@ -1,60 +1,44 @@
-//! What the registry changes on request: the default, names, sign-outs and exports.
+//! The registry's commands for one profile: make it the default, rename, sign out, export.
 
 use authd_api::ProfileName;
 use authd_oauth::Annotation;
 
 use super::{actor::RegistryActor, handle::RegistryError, pending_change::PendingChange};
-use crate::{
-    profile::{ExportError, ExportRequest, ProfileHandle, RenameError, SignOutError, delete},
-    snapshot::ProfileView,
-};
+use crate::profile::{ExportError, ExportRequest, RenameError, SignOutError, delete};
 
 impl RegistryActor {
-    /// The handle of a profile whose record has been read, or is read now.
-    async fn live(&mut self, name: &ProfileName) -> Result<ProfileHandle, RegistryError> {
-        self.known_names().await?;
-        self.read_again(name).await;
-        let handle = self.handle(name)?;
-        match handle.view() {
-            ProfileView::Loaded(_) => Ok(handle),
-            view @ (ProfileView::StoreUnavailable(_) | ProfileView::Unreadable(_)) => {
-                Err(RegistryError::Unread(view))
-            }
-        }
-    }
-
-    /// The new default is marked in its record; the mark of the one before counts less, and is taken away by and by.
+    /// Saves the highest rank in the record of the new default, then clears the other ranks.
     pub(super) async fn make_default(&mut self, name: &ProfileName) -> Result<(), RegistryError> {
-        let handle = self.live(name).await?;
-        let rank = self.next_rank();
+        let handle = self.loaded_handle(name).await?;
+        let rank = self.ranks.values().max().map_or(1, |highest| highest.saturating_add(1));
         handle.annotate(Annotation::DefaultRank(rank)).await??;
-        let before = self.snapshot.default.clone();
+        let previous = self.snapshot.default.clone();
         self.ranks.insert(name.clone(), rank);
         self.default_chosen = true;
-        self.unmark_all_but_the_highest();
+        self.clear_lower_ranks();
         self.publish();
-        for changed in before.iter().filter(|before| *before != name).chain([name]) {
+        for changed in previous.iter().filter(|previous| *previous != name).chain([name]) {
             self.announce(changed);
         }
         Ok(())
     }
 
     pub(super) async fn rename(&mut self, from: &ProfileName, to: ProfileName) -> Result<(), RegistryError> {
-        let handle = self.live(from).await?;
+        let handle = self.loaded_handle(from).await?;
         if *from == to {
             return Ok(());
         }
         if self.snapshot.profiles.contains_key(&to) {
             return Err(RegistryError::Taken);
         }
-        self.free(from).await?;
-        self.free(&to).await?;
+        self.finish_changes_of(from).await?;
+        self.finish_changes_of(&to).await?;
         match handle.rename(to.clone()).await? {
             Ok(()) => {}
             Err(RenameError::NotCopied(error)) => return Err(RegistryError::Store(error)),
             Err(RenameError::CopyInDoubt(error)) => {
                 self.add_pending_change(PendingChange::DiscardCopy { name: from.clone(), copy: to });
-                self.finish_all().await;
+                self.finish_changes().await;
                 return Err(RegistryError::Store(error));
             }
         }
@@ -65,19 +49,19 @@ impl RegistryActor {
             self.ranks.insert(to.clone(), rank);
         }
         self.publish();
-        // It is renamed, whether the old record can be deleted now or later.
+        // The rename has succeeded, even if the old record is deleted later.
         self.add_pending_change(PendingChange::Rename { from: from.clone(), to: to.clone() });
-        self.finish_all().await;
+        self.finish_changes().await;
         self.announce(from);
         self.announce(&to);
         Ok(())
     }
 
-    /// A record that cannot be read can be deleted, if nothing more is asked for.
+    /// Signs out. A record that cannot be read is deleted, unless it must be revoked.
     pub(super) async fn sign_out(&mut self, name: &ProfileName, revoke: bool) -> Result<(), RegistryError> {
-        self.known_names().await?;
-        self.free(name).await?;
-        match self.live(name).await {
+        self.require_names().await?;
+        self.finish_changes_of(name).await?;
+        match self.loaded_handle(name).await {
             Ok(handle) => handle.sign_out(revoke).await?.map_err(RegistryError::SignOut)?,
             Err(RegistryError::Unread(view)) if revoke => {
                 return Err(RegistryError::SignOut(SignOutError::Unread(view)));
@@ -85,7 +69,7 @@ impl RegistryActor {
             Err(RegistryError::Unread(_)) => delete(&self.store(), name).await?,
             Err(error) => return Err(error),
         }
-        self.forget(name);
+        self.remove_and_publish(name);
         Ok(())
     }
 
@@ -94,8 +78,8 @@ impl RegistryActor {
         name: &ProfileName,
         request: ExportRequest,
     ) -> Result<(), RegistryError> {
-        let handle = self.live(name).await?;
-        self.free(name).await?;
+        let handle = self.loaded_handle(name).await?;
+        self.finish_changes_of(name).await?;
         match handle.export(request).await? {
             Ok(()) => {}
             Err(ExportError::Target(error)) => return Err(RegistryError::ExportTarget(error)),
@@ -105,25 +89,26 @@ impl RegistryActor {
                 return Err(error.into());
             }
         }
-        self.forget(name);
+        self.remove_and_publish(name);
         Ok(())
     }
 
     pub(super) async fn clear_intent(&mut self, name: &ProfileName) -> Result<(), RegistryError> {
-        self.live(name).await?.annotate(Annotation::Intent(None)).await??;
+        self.loaded_handle(name).await?.annotate(Annotation::Intent(None)).await??;
         Ok(())
     }
 
-    /// With one profile left there is no doubt which is meant; with several, a person chooses.
-    pub(super) fn forget(&mut self, name: &ProfileName) {
+    /// Removes a profile. If one profile is left, it becomes the default; of several, the user
+    /// chooses.
+    pub(super) fn remove_and_publish(&mut self, name: &ProfileName) {
         self.remove(name);
-        self.mark_the_only_one();
+        self.rank_only_profile();
         self.publish();
         self.announce(name);
     }
 
-    /// A default that is one because it is the only profile stays it when another comes.
-    pub(super) fn mark_the_only_one(&mut self) {
+    /// Gives the only profile a rank, so that it stays the default when another profile is added.
+    pub(super) fn rank_only_profile(&mut self) {
         let mut names = self.snapshot.profiles.keys();
         if let (Some(only), None) = (names.next().cloned(), names.next())
             && !self.ranks.contains_key(&only)
@@ -134,8 +119,8 @@ impl RegistryActor {
         }
     }
 
-    /// Takes the marks away that count less than another.
-    pub(super) fn unmark_all_but_the_highest(&mut self) {
+    /// Clears every rank below the highest.
+    pub(super) fn clear_lower_ranks(&mut self) {
         let Some(highest) = self.ranks.values().max().copied() else { return };
         let lower: Vec<_> =
             self.ranks.iter().filter(|(_, rank)| **rank < highest).map(|(name, _)| name.clone()).collect();
@@ -143,9 +128,5 @@ impl RegistryActor {
             self.annotate_later(&name, Annotation::DefaultRank(0));
             self.ranks.remove(&name);
         }
-    }
-
-    pub(super) fn next_rank(&self) -> u64 {
-        self.ranks.values().max().map_or(1, |highest| highest.saturating_add(1))
     }
 }

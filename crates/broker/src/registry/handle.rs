@@ -11,6 +11,7 @@ use super::snapshot::{Names, RegistrySnapshot};
 use crate::{
     profile::{ActorStopped, ExportRequest, SignOutError},
     snapshot::ProfileView,
+    store_error::unavailable,
 };
 
 /// A cheap handle of the registry.
@@ -35,7 +36,7 @@ pub enum RegistryError {
     SignOut(SignOutError),
     /// The target of an export did not take the grant.
     ExportTarget(io::Error),
-    /// The daemon stops, or the profile was removed meanwhile.
+    /// The daemon stops, or the profile was removed during the command.
     Stopping,
 }
 
@@ -57,7 +58,7 @@ pub(super) type Reply<T> = oneshot::Sender<Result<T, RegistryError>>;
 #[derive(Debug)]
 pub struct SignIn {
     /// The requested name.
-    pub wanted: ProfileName,
+    pub requested: ProfileName,
     /// Which other names are allowed.
     pub placement: Placement,
     /// The grant.
@@ -99,21 +100,19 @@ impl ProfileRegistry {
         self.published.borrow().clone()
     }
 
-    /// The profiles once their names are known; waits for that at most `patience`. The error is the reason
-    /// why the store cannot be listed.
-    pub async fn known(&self, patience: Duration) -> Result<Arc<RegistrySnapshot>, StoreError> {
+    /// The profiles once their names are known; waits for that at most `timeout`. The error is the
+    /// reason why the store cannot be listed.
+    pub async fn known(&self, timeout: Duration) -> Result<Arc<RegistrySnapshot>, StoreError> {
         let mut published = self.published.clone();
         let known = |snapshot: &Arc<RegistrySnapshot>| !matches!(snapshot.names, Names::Loading);
-        let snapshot = match tokio::time::timeout(patience, published.wait_for(known)).await {
+        let snapshot = match tokio::time::timeout(timeout, published.wait_for(known)).await {
             Ok(Ok(snapshot)) => snapshot.clone(),
             Ok(Err(_)) | Err(_) => self.snapshot(),
         };
         match &snapshot.names {
             Names::Known => Ok(snapshot),
             Names::Unavailable(error) => Err((**error).clone()),
-            Names::Loading => {
-                Err(StoreError::Unavailable { detail: "its records have not been read yet".to_owned() })
-            }
+            Names::Loading => Err(unavailable("its records have not been read yet")),
         }
     }
 
@@ -123,8 +122,8 @@ impl ProfileRegistry {
         drop(published.wait_for(|snapshot| matches!(snapshot.names, Names::Known)).await);
     }
 
-    /// Adds a sign-in under its name or another one that `placement` allows. Returns the name once the
-    /// record is saved or known not to be.
+    /// Adds a sign-in under its name or another one that `placement` allows. Returns the name once
+    /// the record is saved or known not to be.
     pub async fn sign_in(&self, sign_in: SignIn) -> Result<ProfileName, RegistryError> {
         self.send(|done| Command::SignIn(Box::new(sign_in), done)).await
     }

@@ -2,17 +2,18 @@
 
 use authd_api::ProfileName;
 
-/// A change that has begun.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum PendingChange {
-    /// The grant is under `to`: the homes that use `from` follow, and the record there is deleted.
+    /// The grant is under `to`. Homes that use `from` must use `to`, and the record `from` be
+    /// deleted.
     Rename { from: ProfileName, to: ProfileName },
-    /// The grant is under `name`: the copy is deleted.
+    /// The grant is under `name`. The record `copy` must be deleted.
     DiscardCopy { name: ProfileName, copy: ProfileName },
-    /// The grant of `name` may have been exported: the record says where to look.
+    /// The grant may have been exported. The intent in the record names the target.
     Export { name: ProfileName },
-    /// A record of no use is deleted.
+    /// The record must be deleted.
     Delete { name: ProfileName },
-    /// The default that an earlier version's index names is marked in its record, and the index deleted.
+    /// The index of an earlier version names this default. Its record must get the rank, and the
+    /// index be deleted.
     LegacyIndex { default: Option<ProfileName> },
 }

@@ -8,16 +8,15 @@ use tokio::sync::oneshot;
 use super::{
     actor::RegistryActor,
     handle::{Placement, RegistryError, SignIn},
-    snapshot::{Names, not_read},
 };
 use crate::{clock, profile::InitialState, snapshot::ProfileView};
 
 impl RegistryActor {
     pub(super) async fn sign_in(&mut self, sign_in: SignIn) -> Result<ProfileName, RegistryError> {
-        self.known_names().await?;
-        self.read_again(&sign_in.wanted).await;
+        self.require_names().await?;
+        self.retry_load(&sign_in.requested).await;
         let name = self.resolve_name(&sign_in)?;
-        self.free(&name).await?;
+        self.finish_changes_of(&name).await?;
         let SignIn { grant, grant_id, intent, .. } = sign_in;
         match self.snapshot.profiles.get(&name).map(|handle| (handle.clone(), handle.view())) {
             Some((handle, ProfileView::Loaded(_))) => {
@@ -25,14 +24,14 @@ impl RegistryActor {
                 if self.snapshot.default.is_none() {
                     let rank = Annotation::DefaultRank(1);
                     if handle.annotate(rank.clone()).await?.is_err() {
-                        // It is saved together with the record.
+                        // The session saves it together with the record.
                         handle.annotate_later(rank);
                     }
                     self.ranks.insert(name.clone(), 1);
                 }
             }
             other => {
-                self.mark_the_only_one();
+                self.rank_only_profile();
                 // An unreadable record may have any generation. A time is higher than all of them.
                 let generation = match other {
                     Some(_) => u64::try_from(clock::now().as_second()).unwrap_or(1),
@@ -54,48 +53,37 @@ impl RegistryActor {
         Ok(name)
     }
 
-    /// Makes sure that the names are known.
-    pub(super) async fn known_names(&mut self) -> Result<(), RegistryError> {
-        if !matches!(self.snapshot.names, Names::Known) {
-            self.list().await;
-        }
-        match &self.snapshot.names {
-            Names::Known => Ok(()),
-            Names::Unavailable(error) => Err(RegistryError::Store((**error).clone())),
-            Names::Loading => Err(RegistryError::Store(not_read())),
-        }
-    }
-
     fn resolve_name(&self, sign_in: &SignIn) -> Result<ProfileName, RegistryError> {
-        let wanted = &sign_in.wanted;
-        match (sign_in.placement, self.fits(wanted, sign_in)) {
-            (Placement::Replace, Ok(_)) | (_, Ok(true)) => return Ok(wanted.clone()),
+        let requested = &sign_in.requested;
+        match (sign_in.placement, self.is_available(requested, sign_in)) {
+            (Placement::Replace, Ok(_)) | (_, Ok(true)) => return Ok(requested.clone()),
             (Placement::OwnOrOther, Ok(false)) | (Placement::Free, _) => {}
             (Placement::Own, Ok(false)) => return Err(RegistryError::Taken),
             // The record may belong to any user, so it is neither replaced nor skipped.
             (_, Err(error)) => return Err(RegistryError::Store(error)),
         }
-        let mut alternatives = (2..=self.snapshot.profiles.len() + 2).map(|n| wanted.alternative(n));
-        let found = alternatives.find(|name| self.fits(name, sign_in).is_ok_and(|fits| fits));
-        found.ok_or(RegistryError::Taken)
+        let mut alternatives = (2..=self.snapshot.profiles.len() + 2).map(|n| requested.alternative(n));
+        let alternative =
+            alternatives.find(|name| self.is_available(name, sign_in).is_ok_and(|available| available));
+        alternative.ok_or(RegistryError::Taken)
     }
 
-    /// Whether a sign-in may take a name: it is free or belongs to the same user. An error means that this
-    /// is not known now.
-    fn fits(&self, name: &ProfileName, sign_in: &SignIn) -> Result<bool, StoreError> {
+    /// Whether a sign-in may take a name: it is free or belongs to the same user. An error means
+    /// that this is not known now.
+    fn is_available(&self, name: &ProfileName, sign_in: &SignIn) -> Result<bool, StoreError> {
         let Some(handle) = self.snapshot.profiles.get(name) else { return Ok(true) };
         match handle.view() {
             ProfileView::Loaded(snapshot) => {
-                let same = is_same_user(&snapshot.credential.identity, &sign_in.grant.identity);
-                Ok(same && sign_in.placement != Placement::Free)
+                let is_same_user = is_same_user(&snapshot.credential.identity, &sign_in.grant.identity);
+                Ok(is_same_user && sign_in.placement != Placement::Free)
             }
             view => view.unread().map_or(Ok(false), |error| Err(error.clone())),
         }
     }
 }
 
-/// A user is identified by user id and workspace, never by e-mail. A user's own API key has neither, so
-/// all such keys count as one user.
+/// A user is identified by user id and workspace, never by e-mail. A user's own API key has
+/// neither, so all such keys count as one user.
 fn is_same_user(one: &Identity, other: &Identity) -> bool {
     one.fingerprint() == other.fingerprint()
 }

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use authd_api::ProfileName;
 use authd_store::StoreError;
 
-use crate::profile::ProfileHandle;
+use crate::{profile::ProfileHandle, store_error::unavailable};
 
 /// The profiles as of the last change.
 #[derive(Clone, Debug, Default)]
@@ -31,5 +31,5 @@ pub enum Names {
 }
 
 pub(super) fn not_read() -> StoreError {
-    StoreError::Unavailable { detail: "its record has not been read yet".to_owned() }
+    unavailable("its record has not been read yet")
 }

@@ -1,5 +1,6 @@
-//! Renders a credential once when it changes: the JSON of the headers message and the `Authorization`
-//! header. Both refer to the session's own copy of the secret instead of holding another one.
+//! Renders a credential once when it changes: the JSON of the headers message and the
+//! `Authorization` header. Both refer to the session's own copy of the secret instead of holding
+//! another one.
 
 use authd_api::{Headers, ProfileName};
 use authd_oauth::{Bearer, ClientIdentity, Credential, Mode, Provider, headers, keep_out_of_swap};
@@ -104,8 +105,8 @@ impl RenderedHeaders {
         }
     }
 
-    /// The JSON before the secret, the secret, and the JSON after it. `bearer` must be the one that this
-    /// was rendered from.
+    /// The JSON before the secret, the secret, and the JSON after it. `bearer` must be the one that
+    /// this was rendered from.
     pub(super) fn to_json(&self, bearer: &Bearer) -> [Bytes; 3] {
         let secret = match (&self.authorization, &self.escaped) {
             (None, _) => Bytes::new(),
@@ -123,16 +124,16 @@ impl RenderedHeaders {
 }
 
 fn authorization(bearer: &Bearer) -> Option<HeaderValue> {
-    // The third place where a secret leaves: the value of a header.
+    // The secret leaves authd here: in a header of a relayed request.
     let mut value = HeaderValue::from_maybe_shared(bearer.authorization()).ok()?;
     value.set_sensitive(true);
     Some(value)
 }
 
 fn secret_offset(text: &[u8]) -> Option<usize> {
-    let before = format!(r#""{AUTHORIZATION}",""#);
-    let found = text.windows(before.len()).position(|piece| piece == before.as_bytes())?;
-    Some(found + before.len())
+    let prefix = format!(r#""{AUTHORIZATION}",""#);
+    let start = text.windows(prefix.len()).position(|window| window == prefix.as_bytes())?;
+    Some(start + prefix.len())
 }
 
 /// The secret with JSON escapes; `None` if it needs none.
@@ -147,8 +148,9 @@ fn escaped(bearer: &Bearer) -> Option<Bytes> {
     Some(text.slice(1..text.len() - 1))
 }
 
-/// Names the credential, and how it is rendered: by the profile, the random id of the grant, the generation, and how often
-/// a reload has changed the render_context. No other account can have the same, whatever its name was before.
+/// Identifies the credential and its rendering: profile, random id of the grant, generation, and
+/// the number of reloads that changed the render context. Another account under the same name has
+/// another grant id.
 fn etag(name: &ProfileName, credential: &Credential, revision: u32) -> String {
     let Credential { grant_id, generation, .. } = credential;
     let id: String =

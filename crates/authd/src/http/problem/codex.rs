@@ -25,15 +25,17 @@ pub(in crate::http) fn codex_home(error: &CodexHomeError) -> Problem {
                 .hint("try again in a moment; authd's log names the cause")
         }
         CodexHomeError::Login(path, error) => invalid(format!("{}: {error}", path.display())),
-        CodexHomeError::Nobody(path) => {
+        CodexHomeError::NotSignedIn(path) => {
             invalid(format!("Codex is not signed in in {}", path.display())).hint("run: authctl login")
         }
         CodexHomeError::External(path) => {
             conflict(format!("another program owns the login in {}", path.display()))
         }
-        CodexHomeError::Already(name) => conflict(format!("the same user is signed in as \"{name}\""))
-            .hint(format!("to let Codex use that profile: authctl codex install -p {name}"))
-            .about(name),
+        CodexHomeError::AlreadySignedIn(name) => {
+            conflict(format!("the same user is signed in as \"{name}\""))
+                .hint(format!("to let Codex use that profile: authctl codex install -p {name}"))
+                .about(name)
+        }
         CodexHomeError::Unusable(path, snapshot) => {
             let problem = no_credential(snapshot, now());
             let detail = format!("the login in {} was not imported: {}", path.display(), problem.detail);

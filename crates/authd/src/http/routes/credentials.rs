@@ -116,7 +116,7 @@ pub(super) async fn put_api_key(
     }
     let grant = Grant::own_key(ApiKey::new(key), "a key of your own", now());
     let (placement, grant_id) = (Placement::Own, new_grant_id());
-    let sign_in = SignIn { wanted: wanted.clone(), placement, grant, grant_id, intent: None };
+    let sign_in = SignIn { requested: wanted.clone(), placement, grant, grant_id, intent: None };
     let name = state.broker.registry.sign_in(sign_in).await;
     let name = name.map_err(|error| problem::registry(&error, &wanted))?;
     Ok(json(StatusCode::OK, &state.profile_message(&name)?))

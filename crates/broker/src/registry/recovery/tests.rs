@@ -1,4 +1,4 @@
-//! Every intent against everything that can lie under the other name.
+//! Every intent with every state of the record under the other name.
 
 use authd_oauth::{ApiKey, Grant, RefreshToken, Tokens};
 use jiff::Timestamp;
@@ -11,7 +11,7 @@ fn name(text: &str) -> ProfileName {
 
 /// A record of the grant `g` with this intent.
 fn record(intent: Option<Intent>) -> Record {
-    let grant = Grant::own_key(ApiKey::new("sk-1"), "a key of your own", Timestamp::UNIX_EPOCH);
+    let grant = Grant::own_key(ApiKey::new("sk-1"), "own key", Timestamp::UNIX_EPOCH);
     Record { intent, ..Record::new(grant, "g".into(), 1) }
 }
 
@@ -20,7 +20,7 @@ fn of(grant_id: &str, discards: Option<&str>) -> OtherRecord {
 }
 
 #[test]
-fn an_interrupted_move_leaves_one_owner() {
+fn interrupted_move_leaves_one_owner() {
     let rename = || Some(Intent::RenameTo { name: "b".to_owned() });
     let copy = || Some(Intent::CopyOf { name: "b".to_owned() });
     let discard = || Some(Intent::DiscardCopy { name: "b".to_owned() });
@@ -47,20 +47,20 @@ fn an_interrupted_move_leaves_one_owner() {
     ] {
         let shown = format!("{intent:?}");
         let other = std::cell::Cell::new(Some(other));
-        let settled = resolve_intent(&name("a"), &record(intent), |asked| {
-            assert_eq!(*asked, b());
+        let resolution = resolve_intent(&name("a"), &record(intent), |requested| {
+            assert_eq!(*requested, b());
             other.take().unwrap()
         });
-        assert_eq!(settled, expected, "{shown}");
+        assert_eq!(resolution, expected, "{shown}");
     }
 }
 
 #[test]
-fn the_default_is_the_only_profile_or_the_one_with_the_highest_mark() {
+fn default_is_only_profile_or_highest_rank() {
     let names: Vec<ProfileName> = ["a", "b", "c"].map(name).into();
     let ranks = |ranks: &[(&str, u64)]| ranks.iter().map(|(name, rank)| (self::name(name), *rank)).collect();
-    let default = |count: usize, marks: &[(&str, u64)]| {
-        default_profile(names[..count].iter(), &ranks(marks)).map(|name| name.to_string())
+    let default = |count: usize, ranked: &[(&str, u64)]| {
+        default_profile(names[..count].iter(), &ranks(ranked)).map(|name| name.to_string())
     };
     assert_eq!(default(0, &[]), None);
     assert_eq!(default(1, &[]).as_deref(), Some("a"));
@@ -71,7 +71,7 @@ fn the_default_is_the_only_profile_or_the_one_with_the_highest_mark() {
 }
 
 #[test]
-fn of_two_records_with_one_refresh_token_the_default_is_kept() {
+fn default_is_kept_of_two_records_with_one_refresh_token() {
     let with = |token: &str, rank: u64| {
         let mut record = record(None);
         let tokens = Tokens {

@@ -1,4 +1,4 @@
-//! What every profile actor uses.
+//! What the broker's tasks share.
 
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{events::EventBus, metrics::RefreshCounters, snapshot::RenderContext};
 
-pub(crate) struct ProfileDeps {
+pub(crate) struct BrokerDeps {
     pub(crate) endpoint: Endpoint,
     pub(crate) store: Store,
     /// Replaced by a reload.

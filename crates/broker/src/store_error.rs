@@ -1,0 +1,7 @@
+//! The error for work on the store that cannot be done now and is retried.
+
+use authd_store::StoreError;
+
+pub(crate) fn unavailable(detail: impl Into<String>) -> StoreError {
+    StoreError::Unavailable { detail: detail.into() }
+}
