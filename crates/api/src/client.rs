@@ -213,7 +213,7 @@ impl Client {
         self.request(Method::PUT, &route::below_profile(name, "codex"), Some(body)).await
     }
 
-    /// Stops that, and restores the Codex home's previous login.
+    /// Stops updating a Codex home, and restores the Codex home's previous login.
     pub async fn uninstall_codex(
         &self,
         name: Option<&ProfileName>,

@@ -8,11 +8,10 @@
 //! ```
 //!
 //! * The request's `Host` is `authd` or `localhost`. The daemon rejects `Origin` and `Referer`, so
-//!   no web
-//!   page can use it.
+//!   no web page can use it.
 //! * Every response of status 400 and above is a [`Problem`] (RFC 9457). Its [`ErrorCode`]
-//!   determines the
-//!   status and the exit code of `authctl`.
+//!   determines
+//!   the status and the exit code of `authctl`.
 //! * Unknown fields are ignored in responses and rejected in requests.
 //!
 //! A complete program that lists the models of the default profile:

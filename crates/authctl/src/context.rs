@@ -22,7 +22,7 @@ pub(crate) struct Context {
     pub(crate) client: Client,
     pub(crate) paths: Paths,
     /// The command line names the socket.
-    pub(crate) is_own_socket: bool,
+    pub(crate) socket_from_args: bool,
     /// The profile of `--profile`, else of the environment.
     pub(crate) profile: Option<ProfileName>,
     pub(crate) out: Output,
@@ -30,11 +30,11 @@ pub(crate) struct Context {
 
 impl Context {
     pub(crate) fn new(common: Common, out: Output) -> CliResult<Self> {
-        let is_own_socket = common.socket.is_some();
+        let socket_from_args = common.socket.is_some();
         let paths = Paths::from_env()?.with_socket(common.socket)?;
         let profile = common.profile.map_or_else(profile_from_env, |name| Ok(Some(name)))?;
         out.verbose(&format!("socket: {}", paths.socket.display()));
-        Ok(Self { client: Client::new(&paths.socket), paths, is_own_socket, profile, out })
+        Ok(Self { client: Client::new(&paths.socket), paths, socket_from_args, profile, out })
     }
 
     /// The argument of the command, else the profile of the context.

@@ -36,12 +36,12 @@ const TAIL: u64 = 8 << 10;
 /// The exit code of a daemon that found another one on its socket.
 const SOCKET_IN_USE: i32 = 69;
 
-/// Starts the daemon, and returns when its socket answers. `is_own_socket`: the command line names
-/// the socket.
-pub(crate) async fn start_daemon(paths: &Paths, is_own_socket: bool, out: Output) -> CliResult {
+/// Starts the daemon, and returns when its socket answers. `socket_from_args`: the command line
+/// names the socket.
+pub(crate) async fn start_daemon(paths: &Paths, socket_from_args: bool, out: Output) -> CliResult {
     let log = paths.state_dir.join("authd.log");
     // The units have the default paths, and do not see the environment of this shell.
-    let unit = if is_own_socket || path_variable().is_some() { None } else { installed_unit() };
+    let unit = if socket_from_args || path_variable().is_some() { None } else { installed_unit() };
     let client = Client::new(&paths.socket);
     if let Some(unit) = unit {
         out.info(&format!("authd is not running: starting {unit}"));
@@ -111,7 +111,8 @@ fn spawn(program: &Path, paths: &Paths, log: &Path) -> CliResult<Child> {
     })
 }
 
-/// Polls the socket until the daemon answers. `spawn` starts it; without it, the service manager does.
+/// Polls the socket until the daemon answers. `spawn` starts it; without it, the service manager
+/// does.
 pub(crate) async fn wait_until_ready(
     client: &Client,
     spawn: Option<&dyn Fn() -> CliResult<Child>>,
@@ -124,7 +125,7 @@ pub(crate) async fn wait_until_ready(
         let exit_status = child.as_mut().and_then(|child| child.try_wait().ok().flatten());
         let error = match tokio::time::timeout(START_TIMEOUT, client.status()).await {
             Ok(Ok(_)) => return Ok(()),
-            // A listener of another user stays one.
+            // Not retried: another user owns the listener.
             Ok(Err(error @ ClientError::OtherUser { .. })) => return Err(error.into()),
             Ok(Err(error)) => format!("authd does not answer: {error}"),
             Err(_) => "authd does not answer".to_owned(),

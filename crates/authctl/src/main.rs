@@ -1,4 +1,4 @@
-//! `authctl`: the command line client of the daemon, for people and for programs. It stores nothing
+//! `authctl`: the command line client of the daemon, for users and for programs. It stores nothing
 //! and never handles a refresh token.
 
 mod browser;

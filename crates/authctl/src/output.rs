@@ -1,4 +1,4 @@
-//! Output: results go to stdout, messages for people to stderr. The only file that writes to
+//! Output: results go to stdout, messages for users to stderr. The only file that writes to
 //! either.
 
 use std::{
@@ -71,27 +71,27 @@ impl Output {
         if self.json { self.print_json(value) } else { self.print(&text()) }
     }
 
-    /// Reports a change: as a message for people and, with `--json`, as the new state on stdout.
+    /// Reports a change: as a message for users and, with `--json`, as the new state on stdout.
     pub(crate) fn done(self, message: &str, state: &impl Serialize) -> CliResult {
         self.info(message);
         if self.json { self.print_json(state) } else { Ok(()) }
     }
 
-    /// A message for people, suppressed by `--quiet`.
+    /// A message for users, suppressed by `--quiet`.
     pub(crate) fn info(self, message: &str) {
         if !self.quiet {
             self.always(message);
         }
     }
 
-    /// A message for people that `--verbose` adds.
+    /// A message for users that `--verbose` adds.
     pub(crate) fn verbose(self, message: &str) {
         if self.verbose {
             self.always(message);
         }
     }
 
-    /// A message for people that even `--quiet` shows, because the user has to act on it.
+    /// A message for users that even `--quiet` shows, because the user has to act on it.
     pub(crate) fn always(self, message: &str) {
         // There is no other place to report that stderr is closed.
         drop(writeln!(io::stderr().lock(), "{}", self.stderr_style.sanitize(message)));

@@ -134,7 +134,7 @@ fn callback(daemon: &Status, style: Style) -> String {
         CallbackState::Listening => {
             format!("{} on {}", style.green("listening"), line(&daemon.callback.addresses.join(", ")))
         }
-        CallbackState::Yielded => style.yellow("has lent its port to another program"),
+        CallbackState::Yielded => style.yellow("port yielded to another program"),
         CallbackState::Unavailable => style.red("unavailable"),
         CallbackState::Unknown => "in an unknown state".to_owned(),
     };

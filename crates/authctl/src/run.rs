@@ -27,7 +27,7 @@ use crate::{
 /// Executes the command. The commands that programs run for a credential do without an async
 /// runtime: its start and end would take longer than the request.
 pub(crate) fn run(cli: Cli, out: Output) -> CliResult {
-    let is_own_socket = cli.common.socket.is_some();
+    let socket_from_args = cli.common.socket.is_some();
     let ctx = || Context::new(cli.common, out);
     match cli.command {
         Command::Headers(args) => headers(&ctx()?, args),
@@ -47,7 +47,7 @@ pub(crate) fn run(cli: Cli, out: Output) -> CliResult {
         Command::Codex(command) => block_on(Box::pin(codex::codex(&ctx()?, command))),
         Command::Doctor => block_on(Box::pin(doctor::doctor(&ctx()?))),
         Command::Store(command) => block_on(Box::pin(store::store(&ctx()?, command))),
-        Command::Service(command) => block_on(Box::pin(service::service(is_own_socket, command, out))),
+        Command::Service(command) => block_on(Box::pin(service::service(socket_from_args, command, out))),
         Command::Check(profile) => block_on(Box::pin(check::check(&ctx()?, profile))),
         Command::Completions { shell } => completions(shell, out),
         Command::Man { directory } => manual(directory.as_deref(), out),

@@ -229,7 +229,7 @@ fn launchd_domain(uid: u32) -> String {
 
 /// The agent of authd in that domain.
 fn launchd_service(uid: u32) -> String {
-    format!("gui/{uid}/{}", LABEL)
+    format!("gui/{uid}/{LABEL}")
 }
 
 impl fmt::Display for Step {
@@ -265,7 +265,7 @@ pub(crate) enum Unreachable {
     /// Its program is not installed.
     NotInstalled(&'static str),
     /// It is installed, but does not run this machine, for example in a container.
-    NotInCharge(&'static str),
+    NotRunning(&'static str),
     /// It does not answer this user. The text is its own message.
     NoAnswer(String),
 }
@@ -279,7 +279,7 @@ impl Unreachable {
             (Self::NotInstalled(program), _) => {
                 (format!("no service manager: {program} is not installed"), run_directly.to_owned())
             }
-            (Self::NotInCharge(name), _) => (
+            (Self::NotRunning(name), _) => (
                 format!("no service manager: {name} is installed, but does not run"),
                 run_directly.to_owned(),
             ),

@@ -45,11 +45,11 @@ const STREAM_SHARE: usize = 4;
 /// How the daemon ended, with the exit codes of sysexits.h.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Exit {
-    /// By a signal.
+    /// Stopped by a signal, or the configuration is valid.
     Requested = 0,
     /// The configuration is invalid.
     Config = 64,
-    /// The socket or the state directory is not available.
+    /// The socket is not available, or another daemon owns the state directory.
     Unavailable = 69,
     /// A task ended unexpectedly.
     Internal = 70,
@@ -75,7 +75,7 @@ pub enum StartError {
     /// A value of the configuration cannot be used on this machine.
     #[error("{0}")]
     Setting(String),
-    /// Another daemon serves the socket.
+    /// The socket was not locked.
     #[error(transparent)]
     Lock(#[from] LockError),
     /// The socket was not opened.
@@ -183,7 +183,7 @@ impl App {
         servers.spawn(async move { http::serve(&socket.listener, router, connection_settings, stop).await });
         let describe = |snapshot: &_, name: &_| convert::profile_of(snapshot, name, now());
         tasks.spawn(hooks::watch(config.hooks, broker.events, broker.registry, describe, stopping.clone()));
-        callback::settled(callback.clone()).await;
+        callback::wait_until_tried(callback.clone()).await;
         info!(socket = %paths.socket.display(), "listening");
         announce(&paths.socket);
         let health = Health { callback, store: store.watch() };

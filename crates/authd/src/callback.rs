@@ -2,11 +2,12 @@
 
 mod handler;
 mod page;
+mod port_yield;
 mod ports;
 mod request;
 mod server;
 
 pub(crate) use self::{
     handler::{CallbackHandler, CallbackOutcome, SignedInUser},
-    server::{CallbackServer, settled},
+    server::{CallbackServer, wait_until_tried},
 };

@@ -9,7 +9,7 @@ pub const HELP: &str = "\
 The local daemon that owns OAuth logins: like ssh-agent for OAuth.
 
 It runs until SIGTERM or SIGINT; SIGHUP reloads the configuration. Programs use its Unix socket;
-people use authctl.
+users use authctl.
 
 Usage: authd [OPTIONS]
 

@@ -111,7 +111,7 @@ async fn run(program: String, args: Vec<String>, input: Vec<u8>) {
     let stdin = child.stdin.take();
     let work = async {
         if let Some(mut stdin) = stdin {
-            // A command may close its stdin unread.
+            // A command may close its stdin without reading it.
             drop(stdin.write_all(&input).await);
         }
         child.wait().await

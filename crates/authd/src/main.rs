@@ -1,4 +1,4 @@
-//! The daemon's command line.
+//! The entry point of the daemon.
 #![expect(
     clippy::print_stderr,
     clippy::print_stdout,
@@ -64,7 +64,7 @@ fn start(args: Args) -> Result<Exit, StartError> {
     exit
 }
 
-/// Tells a user at a terminal that the daemon listens.
+/// Prints the path of the socket if stderr is a terminal.
 fn announce(socket: &Path) {
     if std::io::stderr().is_terminal() {
         eprintln!("authd listens on {}; stop it with Ctrl-C", socket.display());

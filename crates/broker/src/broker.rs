@@ -65,7 +65,8 @@ pub struct BrokerTasks {
 }
 
 impl Broker {
-    /// Starts the broker. It answers at once; the profiles are known once the store was listed.
+    /// Starts the broker. The handles work at once; the profiles are known once the store was
+    /// listed.
     pub async fn start(config: BrokerConfig) -> (Self, BrokerTasks) {
         if let Err(error) = config.store.probe().await {
             warn!(%error, "store not available; retrying");

@@ -1,4 +1,4 @@
-//! The token broker: profiles, logins and Codex homes, each owned by one task, over the protocol of
+//! The token broker: profiles, logins and Codex homes over the protocol of
 //! `authd-oauth` and the storage of `authd-store`. It has no socket, no configuration file and no
 //! service manager.
 //!
@@ -35,6 +35,6 @@ pub use self::{
     },
     metrics::RefreshCounters,
     profile::{ActorStopped, ProfileHandle, SignOutError},
-    registry::{Names, Placement, ProfileRegistry, RegistryError, RegistrySnapshot, SignIn},
+    registry::{NamePolicy, Names, ProfileRegistry, RegistryError, RegistrySnapshot, SignIn},
     snapshot::{Freshness, ProfileSnapshot, ProfileView, RenderContext, RenderedHeaders, mode_message},
 };

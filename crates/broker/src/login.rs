@@ -1,7 +1,7 @@
 //! Logins in progress, from the authorize URL to the profile.
 
 mod callback;
-mod callback_state;
+mod callback_server;
 mod cleanup;
 mod code_exchange;
 mod device;
@@ -14,7 +14,7 @@ mod snapshot;
 mod stored;
 
 pub use self::{
-    callback_state::{CallbackServerState, LINK_PATH},
+    callback_server::{CallbackServerState, LINK_PATH},
     error::LoginError,
     manager::Logins,
     pending::{LinkTarget, LoginOrder},

@@ -12,6 +12,6 @@ mod snapshot;
 
 pub(crate) use self::actor::registry;
 pub use self::{
-    handle::{Placement, ProfileRegistry, RegistryError, SignIn},
+    handle::{NamePolicy, ProfileRegistry, RegistryError, SignIn},
     snapshot::{Names, RegistrySnapshot},
 };

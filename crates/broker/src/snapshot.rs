@@ -80,9 +80,9 @@ pub struct ProfileSnapshot {
     /// Whether there is a refresh token.
     pub renewable: bool,
     /// Whether an unfinished rename or export forbids the use of the refresh token.
-    pub pinned: bool,
+    pub has_open_move: bool,
     /// Whether the credential replaced a rejected one, and no upstream has accepted it yet.
-    pub on_probation: bool,
+    pub is_unconfirmed: bool,
     /// Number of successful renewals since the actor started.
     pub renewals: u64,
     /// The rendered credential.
@@ -125,8 +125,8 @@ impl ProfileSnapshot {
             ended: session.record().ended.clone(),
             last_error: session.last_error().cloned(),
             renewable: session.record().grant.secrets.refresh_token().is_some(),
-            pinned: session.is_pinned(),
-            on_probation: session.is_on_probation(),
+            has_open_move: session.has_open_move(),
+            is_unconfirmed: session.is_unconfirmed(),
             renewals: session.renewals(),
             headers,
             render_context: render_context.clone(),
@@ -220,8 +220,8 @@ impl PartialEq for ProfileSnapshot {
         self.is_rendered_of(&other.name, &other.credential, &other.render_context)
             && self.flags == other.flags
             && self.renewals == other.renewals
-            && self.pinned == other.pinned
-            && self.on_probation == other.on_probation
+            && self.has_open_move == other.has_open_move
+            && self.is_unconfirmed == other.is_unconfirmed
             && self.credential.expires_at == other.credential.expires_at
             && self.credential.mode_reason == other.credential.mode_reason
             && self.credential.issued_at == other.credential.issued_at

@@ -7,7 +7,7 @@ use std::{sync::Arc, time::Duration};
 use authd_api::{LoginBody, LoginState, ProfileName};
 use authd_broker::{
     Broker, BrokerConfig, BrokerTasks, CallbackServerState, ChangeEvent, Freshness, LoginError,
-    LoginSettings, Placement, RegistryError, RegistrySnapshot, RenderContext, SignIn, now,
+    LoginSettings, NamePolicy, RegistryError, RegistrySnapshot, RenderContext, SignIn, now,
 };
 use authd_oauth::{ApiKey, ClientIdentity, Endpoint, Grant, ModePreference, Network, Provider, new_grant_id};
 use authd_store::{Config, KeySource, StateDir, Store, StorePreference};
@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 const TIMEOUT: Duration = Duration::from_secs(10);
 
-struct Fixture {
+struct BrokerFixture {
     broker: Broker,
     tasks: BrokerTasks,
     events: Receiver<ChangeEvent>,
@@ -26,7 +26,7 @@ struct Fixture {
 }
 
 /// A broker that knows its profiles: none.
-async fn start() -> Fixture {
+async fn start() -> BrokerFixture {
     let directory = tempfile::tempdir().unwrap();
     let provider = Provider::with_issuer("http://127.0.0.1:9");
     let client = ClientIdentity {
@@ -66,13 +66,13 @@ async fn start() -> Fixture {
     .await;
     broker.registry.known(TIMEOUT).await.unwrap();
     let events = broker.events.subscribe();
-    Fixture { broker, tasks, events, reload, stopping, _directory: directory }
+    BrokerFixture { broker, tasks, events, reload, stopping, _directory: directory }
 }
 
-impl Fixture {
+impl BrokerFixture {
     async fn add_api_key(&self, profile: &str) -> Result<ProfileName, RegistryError> {
         let grant = Grant::own_key(ApiKey::new("sk-test"), "own key", now());
-        let (requested, placement, grant_id) = (name(profile), Placement::Free, new_grant_id());
+        let (requested, placement, grant_id) = (name(profile), NamePolicy::Free, new_grant_id());
         let sign_in = SignIn { requested, placement, grant, grant_id, intent: None };
         self.broker.registry.sign_in(sign_in).await
     }

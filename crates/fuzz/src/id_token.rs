@@ -2,7 +2,7 @@
 
 use authd_oauth::{
     ClientIdentity, Decision, IdToken, Mode, ModePreference, Routing, claims, headers, headers::HeaderInputs,
-    plan,
+    mode_decision,
 };
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use http::HeaderValue;
@@ -28,9 +28,9 @@ fn check_token(text: &str) {
         assert!(!claim.trim().is_empty(), "an empty claim must be missing");
         assert!(!claim.contains(char::is_control), "{claim:?} contains control characters");
     }
-    for wish in [ModePreference::Auto, ModePreference::ChatGpt, ModePreference::ApiKey] {
+    for preference in [ModePreference::Auto, ModePreference::ChatGpt, ModePreference::ApiKey] {
         let (Decision::ChatGpt { reason } | Decision::TryApiKey { reason, .. }) =
-            plan::decide(wish, &identity);
+            mode_decision::decide(preference, &identity);
         assert!(!reason.is_empty());
     }
     // Headers are valid for any claims, and have one line.

@@ -8,8 +8,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use crate::{
-    AccessToken, ApiKey, Grant, GrantSecrets, IdToken, ModePreference, RefreshToken, Tokens, claims, plan,
-    token::expiry_of_old,
+    AccessToken, ApiKey, Grant, GrantSecrets, IdToken, ModePreference, RefreshToken, Tokens, claims,
+    mode_decision, token::expiry_of_old,
 };
 
 /// The content of a login file.
@@ -97,7 +97,10 @@ fn with_tokens(
     let expires_at = expiry_of_old(&access_token, None, now).map_or(now, |(expires_at, _)| expires_at);
     let refresh_token = Some(RefreshToken::new(tokens.refresh_token));
     let tokens = Tokens { access_token, refresh_token, expires_at };
-    let wants_key = matches!(plan::decide(ModePreference::Auto, &identity), plan::Decision::TryApiKey { .. });
+    let wants_key = matches!(
+        mode_decision::decide(ModePreference::Auto, &identity),
+        mode_decision::Decision::TryApiKey { .. }
+    );
     let (secrets, mode_reason) = match key.filter(|_| wants_key) {
         Some(key) => {
             (GrantSecrets::ApiKey(key, Some(Box::new((tokens, id_token)))), "Codex had a key for this plan")

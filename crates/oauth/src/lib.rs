@@ -9,7 +9,7 @@
 //!     └──────────── accept ◄───────────────────┘
 //!                     │ code, verifier
 //!                     ▼
-//!                 exchange_code ──► Tokens ──► claims ──► plan::decide
+//!                 exchange_code ──► Tokens ──► claims ──► mode_decision::decide
 //!                                                            │
 //!                          ChatGPT mode ◄────────────────────┼─► exchange_api_key ─► API-key mode
 //!                               │                            │            │
@@ -33,9 +33,9 @@ pub mod headers;
 mod login;
 mod memory;
 mod mode;
+pub mod mode_decision;
 mod network;
 mod pkce;
-pub mod plan;
 mod provider;
 mod record;
 pub mod routing;
@@ -53,9 +53,9 @@ pub use error::{ErrorCode, ProviderError};
 pub use login::{Attempt, AuthorizationError, Callback, CallbackError, Exchange, LoginFailure};
 pub use memory::keep_out_of_swap;
 pub use mode::{Mode, ModePreference, Plan};
+pub use mode_decision::Decision;
 pub use network::{Network, NetworkError, Upstream};
 pub use pkce::{Challenge, State, Verifier};
-pub use plan::Decision;
 pub use provider::{Provider, REDIRECT_PATH};
 pub use record::{Grant, GrantEnd, GrantSecrets, Intent, Record, RecordError, grant_id_from, new_grant_id};
 pub use routing::Routing;

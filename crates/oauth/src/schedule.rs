@@ -30,7 +30,7 @@ const BACK_OFF: (Duration, Duration) = (Duration::from_secs(2), Duration::from_s
 /// does not stop a login for days.
 pub const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(3600);
 
-/// A number in −1 … 1 that spreads equal plans apart.
+/// A number in −1 … 1 that spreads refreshes that are planned for the same time.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Jitter(f64);
 

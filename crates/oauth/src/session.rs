@@ -240,7 +240,7 @@ impl Session {
     }
 
     /// Whether the newest credential answers a rejection, and no upstream has accepted it yet.
-    pub fn is_on_probation(&self) -> bool {
+    pub fn is_unconfirmed(&self) -> bool {
         self.paused_since.is_some()
     }
 
@@ -250,7 +250,7 @@ impl Session {
     }
 
     /// Whether an unfinished move of the grant forbids spending the refresh token.
-    pub fn is_pinned(&self) -> bool {
+    pub fn has_open_move(&self) -> bool {
         self.record.intent.as_ref().is_some_and(Intent::pins_token)
     }
 
@@ -333,7 +333,7 @@ impl Session {
 
     /// When the next renewal is due, back-off aside.
     fn renewal_at(&self, now: Timestamp) -> Option<Timestamp> {
-        if self.stopping || self.is_pinned() || !self.can_renew() {
+        if self.stopping || self.has_open_move() || !self.can_renew() {
             return None;
         }
         let is_due = self.renewal_requested || self.exchange_requested || self.journal_saved;

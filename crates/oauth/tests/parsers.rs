@@ -1,6 +1,6 @@
 //! Property tests of the parsers: no input causes a panic, and neither `Debug` nor an error shows a
 //! secret.
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails by panicking")]
+#![expect(clippy::unwrap_used, reason = "a test that cannot continue fails by panicking")]
 
 use std::{ffi::OsString, fmt::Debug, os::unix::ffi::OsStringExt, path::PathBuf, sync::Arc, time::Duration};
 

@@ -1,6 +1,6 @@
-//! Every request is compared byte for byte with a recording of the real Codex CLI, except for random and
-//! secret values.
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails by panicking")]
+//! Every request is compared byte for byte with a recording of the real Codex CLI, except for
+//! random and secret values.
+#![expect(clippy::unwrap_used, reason = "a test that cannot continue fails by panicking")]
 
 use std::{iter, time::Duration};
 

@@ -7,6 +7,7 @@ use axum::{
     extract::{RawQuery, State},
     response::{IntoResponse as _, Response},
 };
+use html_escape::encode_quoted_attribute;
 use http::{StatusCode, header};
 use url::Url;
 
@@ -155,8 +156,9 @@ fn redirect(request: &AuthorizeRequest, pairs: &[(&str, &str)]) -> Response {
 fn account_page(shared: &Shared, query: &str, request: &AuthorizeRequest) -> Response {
     let link = |parameters: &[(&str, &str)], text: &str| {
         let added = url::form_urlencoded::Serializer::new(String::new()).extend_pairs(parameters).finish();
-        let target = response::escape(&format!("/oauth/authorize?{query}&{added}"));
-        format!("<li><a href=\"{target}\">{}</a></li>", response::escape(text))
+        let target = format!("/oauth/authorize?{query}&{added}");
+        let (target, text) = (encode_quoted_attribute(&target), encode_quoted_attribute(text));
+        format!("<li><a href=\"{target}\">{text}</a></li>")
     };
     let mut list = String::new();
     for account in shared.ledger().accounts().iter().filter(|account| request.allows(account)) {
@@ -179,5 +181,5 @@ fn parse_redirect_uri(text: &str) -> Result<Url, String> {
 }
 
 fn paragraph(text: &str) -> String {
-    format!("<p>{}</p>", response::escape(text))
+    format!("<p>{}</p>", encode_quoted_attribute(text))
 }

@@ -11,6 +11,7 @@ use axum::{
     extract::{RawQuery, State},
     response::Response,
 };
+use html_escape::encode_quoted_attribute;
 use http::{HeaderMap, StatusCode};
 use serde_json::json;
 
@@ -143,7 +144,7 @@ pub(crate) async fn page(State(shared): State<Arc<Shared>>, RawQuery(query): Raw
         .map_or_else(|_| String::new(), |p| p.get("user_code").to_owned());
     let mut buttons = String::new();
     for account in shared.ledger().accounts() {
-        let (name, email) = (response::escape(&account.name), response::escape(&account.email));
+        let (name, email) = (encode_quoted_attribute(&account.name), encode_quoted_attribute(&account.email));
         let _ = write!(
             buttons,
             "<p><button name=\"account\" value=\"{name}\">Continue as {email} ({name})</button></p>"
@@ -152,21 +153,24 @@ pub(crate) async fn page(State(shared): State<Arc<Shared>>, RawQuery(query): Raw
     let form = format!(
         "<form method=\"post\"><p><label>Code <input name=\"user_code\" value=\"{}\" autofocus></label></p>\
          {buttons}<p><button name=\"account\" value=\"\">Deny</button></p></form>",
-        response::escape(&code)
+        encode_quoted_attribute(&code)
     );
     response::page(StatusCode::OK, "Enter the code shown on your device", &form)
 }
 
 /// `POST /codex/device`: the decision of the user.
 pub(crate) async fn decide(State(shared): State<Arc<Shared>>, headers: HeaderMap, body: String) -> Response {
-    let params = match Params::from_body(&headers, &body)
-        .and_then(|p| p.exactly(&["user_code"], &["account"]))
-    {
-        Ok(params) => params,
-        Err(reason) => {
-            return response::page(StatusCode::BAD_REQUEST, "Invalid request", &response::escape(&reason));
-        }
-    };
+    let params =
+        match Params::from_body(&headers, &body).and_then(|p| p.exactly(&["user_code"], &["account"])) {
+            Ok(params) => params,
+            Err(reason) => {
+                return response::page(
+                    StatusCode::BAD_REQUEST,
+                    "Invalid request",
+                    &encode_quoted_attribute(&reason),
+                );
+            }
+        };
     let account = Some(params.get("account")).filter(|name| !name.is_empty());
     let user_code = params.get("user_code").trim().to_ascii_uppercase();
     if shared.decide_device(&user_code, account) {

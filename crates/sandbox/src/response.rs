@@ -4,6 +4,7 @@ use axum::{
     Json,
     response::{Html, IntoResponse, Response},
 };
+use html_escape::encode_quoted_attribute;
 use http::StatusCode;
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -61,26 +62,10 @@ pub(crate) fn json_with(status: StatusCode, body: &Value) -> Response {
 
 /// A web page.
 pub(crate) fn page(status: StatusCode, title: &str, body: &str) -> Response {
-    let title = escape(title);
+    let title = encode_quoted_attribute(title);
     let html = format!(
         "<!doctype html><html lang=\"en\"><head><meta charset=\"utf-8\"><title>{title}</title></head>\
          <body><h1>{title}</h1>{body}</body></html>"
     );
     (status, Html(html)).into_response()
-}
-
-/// Escapes text for HTML, including attributes.
-pub(crate) fn escape(text: &str) -> String {
-    let mut escaped = String::with_capacity(text.len());
-    for character in text.chars() {
-        match character {
-            '&' => escaped.push_str("&amp;"),
-            '<' => escaped.push_str("&lt;"),
-            '>' => escaped.push_str("&gt;"),
-            '"' => escaped.push_str("&quot;"),
-            '\'' => escaped.push_str("&#39;"),
-            other => escaped.push(other),
-        }
-    }
-    escaped
 }

@@ -2,6 +2,7 @@
 //! the same run, in turns. A missed target is shown in the table. It is not an error, because
 //! machines differ.
 
+mod build;
 mod connection;
 mod herd;
 mod hung;
@@ -20,9 +21,9 @@ use anyhow::{Context, bail};
 use clap::Args;
 use serde_json::json;
 
-use self::metric::Metric;
+use self::{build::build, metric::Metric};
 use crate::{
-    release::{build, static_target},
+    release::static_target,
     shell::{self, print, print_note},
 };
 

@@ -19,7 +19,7 @@ use crate::{
 };
 
 /// The ChatGPT backend rejects a request without instructions.
-const INSTRUCTIONS: &str = "You are a helpful assistant. Response briefly and in plain text.";
+const INSTRUCTIONS: &str = "You are a helpful assistant. Answer briefly and in plain text.";
 
 /// Parts of the names of models that do not answer questions.
 const OTHER_KINDS: [&str; 7] = ["audio", "image", "realtime", "search", "transcribe", "tts", "instruct"];

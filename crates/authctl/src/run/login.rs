@@ -78,7 +78,7 @@ async fn start(ctx: &Context, args: &LoginArgs) -> CliResult<Login> {
     };
     match with_timeout(ctx.client.start_login(&body)).await {
         Err(error) if error.is_no_daemon() => {
-            launch::start_daemon(&ctx.paths, ctx.is_own_socket, ctx.out).await?;
+            launch::start_daemon(&ctx.paths, ctx.socket_from_args, ctx.out).await?;
             with_timeout(ctx.client.start_login(&body)).await
         }
         result => result,

@@ -17,8 +17,8 @@ use crate::{
 /// The exit code of `status` if the service does not run.
 const NOT_RUNNING: u8 = 9;
 
-pub(super) async fn service(is_own_socket: bool, command: ServiceCommand, out: Output) -> CliResult {
-    if is_own_socket {
+pub(super) async fn service(socket_from_args: bool, command: ServiceCommand, out: Output) -> CliResult {
+    if socket_from_args {
         let detail = "--socket cannot be used here: the service has the default socket";
         let hint = "to use another socket, run the daemon without the service: authd --socket PATH";
         return Err(Problem::new(ErrorCode::BadRequest, detail).hint(hint).into());

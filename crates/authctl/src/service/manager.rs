@@ -49,7 +49,7 @@ pub(crate) fn check_reachable(manager: ServiceManager) -> Result<(), Unreachable
     };
     match (is_reachable, is_in_charge) {
         (true, _) => Ok(()),
-        (false, false) => Err(Unreachable::NotInCharge(manager.name())),
+        (false, false) => Err(Unreachable::NotRunning(manager.name())),
         (false, true) => {
             Err(Unreachable::NoAnswer(stderr.lines().next().unwrap_or("it is offline").to_owned()))
         }

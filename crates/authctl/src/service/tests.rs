@@ -146,7 +146,7 @@ fn complete_and_partial_installations_are_removed() {
 fn unreachable_manager_has_a_hint() {
     let (detail, hint) = Unreachable::NotInstalled("systemctl").explain(None);
     assert!(detail.contains("systemctl is not installed") && hint.contains("authd &"), "{detail}: {hint}");
-    let (detail, hint) = Unreachable::NotInCharge("systemd").explain(None);
+    let (detail, hint) = Unreachable::NotRunning("systemd").explain(None);
     assert!(detail.contains("does not run") && !hint.contains("linger"), "{detail}: {hint}");
     let no_answer = Unreachable::NoAnswer("Failed to connect to bus".to_owned());
     let (detail, hint) = no_answer.explain(None);

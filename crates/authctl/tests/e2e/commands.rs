@@ -70,7 +70,7 @@ async fn store_is_shown_and_a_login_moves_to_codex_and_back() {
     daemon.sign_in("default", "plus").await;
     let shown = run(&daemon, &["store", "status"]).await.ok().stdout;
     assert!(shown.contains("memory: nothing survives authd, ready"), "{shown}");
-    run(&daemon, &["store", "rekey"]).await.failed(2, "memory has no key");
+    run(&daemon, &["store", "rekey"]).await.failed(2, "memory store has no key");
     run(&daemon, &["store", "migrate", "--to", "keychain"]).await.failed(7, "unavailable");
     let home = daemon.dir().join("home/.codex");
     std::fs::create_dir_all(&home).unwrap();
@@ -90,7 +90,7 @@ async fn store_is_shown_and_a_login_moves_to_codex_and_back() {
     run(&daemon, &["token"]).await.failed(3, "authctl login");
     let outcome = run(&daemon, &["import", "codex", "-p", "mine"]).await.ok();
     assert!(outcome.stderr.contains("user@example.com is profile \"mine\" now"), "{outcome}");
-    run(&daemon, &["import", "codex"]).await.failed(2, "kept by somebody else");
+    run(&daemon, &["import", "codex"]).await.failed(2, "another program owns the login");
 }
 
 #[tokio::test]

@@ -4,6 +4,7 @@
 use std::sync::LazyLock;
 
 use base64::{Engine, engine::general_purpose::STANDARD};
+use html_escape::encode_quoted_attribute as escape_html;
 use http::HeaderValue;
 use sha2::{Digest, Sha256};
 
@@ -89,7 +90,8 @@ fn failed(title: &str, detail: &str, hint: &str) -> Page {
     let command = command
         .map(|command| format!("<pre><code>{}</code></pre>", escape_html(&command)))
         .unwrap_or_default();
-    let detail = escape_html(&sentence_case(detail));
+    let detail = sentence_case(detail);
+    let detail = escape_html(&detail);
     let body = format!("<p>{detail}</p>{text}{command}<p class=\"quiet\">You can close this tab.</p>");
     Page { good: false, html: document(title, "bad", "alert", "!", &body) }
 }
@@ -108,21 +110,6 @@ fn document(title: &str, kind: &str, role: &str, mark: &str, body: &str) -> Stri
 fn sentence_case(text: &str) -> String {
     let mut letters = text.chars();
     letters.next().map(|first| first.to_uppercase().chain(letters).collect()).unwrap_or_default()
-}
-
-fn escape_html(text: &str) -> String {
-    let mut escaped = String::with_capacity(text.len());
-    for letter in text.chars() {
-        match letter {
-            '&' => escaped.push_str("&amp;"),
-            '<' => escaped.push_str("&lt;"),
-            '>' => escaped.push_str("&gt;"),
-            '"' => escaped.push_str("&quot;"),
-            '\'' => escaped.push_str("&#39;"),
-            other => escaped.push(other),
-        }
-    }
-    escaped
 }
 
 const STYLE: &str = "\

@@ -42,14 +42,14 @@ impl RequestHandler {
         if is_own_host(request, self.port) {
             self.route(request, handler).await
         } else {
-            text(StatusCode::MISDIRECTED_REQUEST, "Not here")
+            text(StatusCode::MISDIRECTED_REQUEST, "Wrong Host header")
         }
     }
 
     async fn route<B>(&self, request: &Request<B>, handler: &impl CallbackHandler) -> PageResponse {
         let headers = request.headers();
         if headers.contains_key(header::ORIGIN) {
-            return text(StatusCode::FORBIDDEN, "Not for scripts");
+            return text(StatusCode::FORBIDDEN, "Requests with Origin are refused");
         }
         let (method, path) = (request.method(), request.uri().path());
         if method != Method::GET && method != Method::HEAD {
@@ -74,14 +74,16 @@ impl RequestHandler {
             "/cancel" if is_probe => text(StatusCode::NO_CONTENT, ""),
             // Any web page can make a browser send this. The programs that request the port are no
             // browsers.
-            "/cancel" if is_browser(headers) => text(StatusCode::FORBIDDEN, "Not for browsers"),
+            "/cancel" if is_browser(headers) => {
+                text(StatusCode::FORBIDDEN, "Requests from browsers are refused")
+            }
             "/cancel" if handler.pending() > 0 => text(StatusCode::CONFLICT, "A sign-in is pending"),
             "/cancel" if !self.can_yield => text(StatusCode::CONFLICT, "This port is not yielded"),
             "/cancel" => {
                 self.yield_requested.notify_one();
                 text(StatusCode::OK, "Login cancelled")
             }
-            _ => text(StatusCode::NOT_FOUND, "Not ResolvedProfile"),
+            _ => text(StatusCode::NOT_FOUND, "Not found"),
         }
     }
 }
@@ -133,7 +135,7 @@ fn page_response(page: &Page) -> PageResponse {
     response
 }
 
-/// An answer with what every answer contains_any.
+/// A text response with the headers of every response.
 fn text(status: StatusCode, body: &str) -> PageResponse {
     let mut response = Response::new(Full::new(Bytes::copy_from_slice(body.as_bytes())));
     *response.status_mut() = status;

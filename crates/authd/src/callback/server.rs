@@ -2,7 +2,7 @@
 //! When another program requests its first port, it yields the port, moves to the next free one,
 //! and takes the first one back later. The logins handle the redirects.
 
-use std::{convert::Infallible, pin::Pin, sync::Arc, time::Duration};
+use std::{convert::Infallible, sync::Arc, time::Duration};
 
 use authd_api::CallbackState;
 use authd_broker::CallbackServerState;
@@ -19,6 +19,7 @@ use tracing::{debug, info, warn};
 
 use super::{
     handler::CallbackHandler,
+    port_yield::{Yielded, taken_back, until_unused},
     ports::{self, BindError, BoundPort},
     request::RequestHandler,
 };
@@ -26,9 +27,6 @@ use crate::platform::{ConnectionLimiter, Slot, callback_connections, open_file_l
 
 /// Interval at which a used first port is tried again.
 const RETRY: Duration = Duration::from_secs(5);
-
-/// Interval at which a yielded port is checked.
-const YIELD_CHECK: Duration = Duration::from_secs(1);
 
 /// Longest wait for a connection to close after a failed accept.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -40,8 +38,8 @@ const GRACE: Duration = Duration::from_millis(500);
 const MAX_HEAD: usize = 16 << 10;
 
 /// Waits until the server has tried to listen.
-pub(crate) async fn settled(mut state: watch::Receiver<CallbackServerState>) {
-    drop(state.wait_for(|state| state.settled).await);
+pub(crate) async fn wait_until_tried(mut state: watch::Receiver<CallbackServerState>) {
+    drop(state.wait_for(|state| state.has_tried).await);
 }
 
 /// The server, before it runs.
@@ -61,13 +59,6 @@ struct Context<H> {
     connections: TaskTracker,
     limiter: ConnectionLimiter,
     stop: CancellationToken,
-}
-
-/// The first port while another program uses it.
-struct Yielded {
-    port: u16,
-    /// Ready when the port can be taken back.
-    done: Pin<Box<dyn Future<Output = ()> + Send>>,
 }
 
 /// Why a listener ended.
@@ -258,34 +249,9 @@ impl<H> Context<H> {
     /// Publishes the state of the server if it has changed.
     fn publish(&self, state: CallbackState, addresses: Vec<std::net::SocketAddr>, error: Option<BindError>) {
         let (detail, taken) = error.map(|error| (error.detail, error.taken)).unzip();
-        let new = CallbackServerState { state, addresses, detail, taken: taken.flatten(), settled: true };
+        let new = CallbackServerState { state, addresses, detail, taken: taken.flatten(), has_tried: true };
         self.state.send_if_modified(|old| std::mem::replace(old, new.clone()) != new);
     }
-}
-
-/// Returns when a yielded port can be taken back; never without one.
-async fn taken_back(yielded: &mut Option<Yielded>) {
-    match yielded {
-        Some(port) => (&mut port.done).await,
-        None => std::future::pending().await,
-    }
-    *yielded = None;
-}
-
-/// Waits until the port was used and is free again, or for `longest`.
-async fn until_unused(port: u16, longest: Duration) {
-    let unused_again = async {
-        let mut seen = false;
-        loop {
-            tokio::time::sleep(YIELD_CHECK.min(longest)).await;
-            let used = TcpStream::connect(("127.0.0.1", port)).await.is_ok();
-            if seen && !used {
-                return;
-            }
-            seen |= used;
-        }
-    };
-    drop(tokio::time::timeout(longest, unused_again).await);
 }
 
 #[cfg(test)]

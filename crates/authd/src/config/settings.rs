@@ -13,9 +13,9 @@ use serde::Deserialize;
 pub struct Config {
     /// The provider.
     pub(crate) provider: Provider,
-    /// The client that requests name.
+    /// The client identity that requests carry.
     pub(crate) client: ClientIdentity,
-    /// The model of a question that names none.
+    /// The default model of `authctl ask`.
     pub(crate) model: Option<String>,
     /// The `OpenAI-Organization` header.
     pub(crate) organization: Option<String>,

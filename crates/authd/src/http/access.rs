@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use authd_api::{ErrorCode, Problem, REQUEST_HEADER, route};
 use axum::{
-    Extension,
     extract::{MatchedPath, Request, State},
     middleware::Next,
     response::{IntoResponse, Response},
@@ -27,20 +26,19 @@ const REQUEST_ID: HeaderName = HeaderName::from_static(REQUEST_HEADER);
 const INTERRUPTIBLE: [&str; 4] = [route::RELAY, route::RELAY_BACKEND, route::DIAGNOSIS, route::EVENTS];
 
 /// Runs the handler of an allowed request.
-pub(super) async fn check(
-    State(state): State<Arc<AppState>>,
-    Extension(peer): Extension<Arc<Peer>>,
-    matched: Option<MatchedPath>,
-    request: Request,
-    next: Next,
-) -> Response {
+pub(super) async fn check(State(state): State<Arc<AppState>>, request: Request, next: Next) -> Response {
+    let extensions = request.extensions();
+    let matched = extensions.get::<MatchedPath>().cloned();
     let route = matched.as_ref().map(MatchedPath::as_str);
+    let peer = extensions.get::<Arc<Peer>>().expect("every request has the peer of its connection");
     peer.set_interruptible(route.is_some_and(|route| INTERRUPTIBLE.contains(&route)));
+    let problem = forbidden(peer, &request);
     let method = request.method().clone();
     let id = state.metrics.next_request();
-    let path = request.uri().path().split("/relay").next();
-    let span = tracing::debug_span!("request", id, %method, path);
-    let mut response = match forbidden(&peer, &request) {
+    // The rest of a relayed path belongs to the client.
+    let span =
+        tracing::debug_span!("request", id, %method, path = request.uri().path().split("/relay").next());
+    let mut response = match problem {
         Some(problem) => ApiError(problem).into_response(),
         None => next.run(request).instrument(span.clone()).await,
     };

@@ -30,9 +30,9 @@ impl BodyStatus {
             return (Self(None), request.map(|_| Body::empty()));
         }
         let ended = Arc::new(AtomicBool::new(false));
-        let (tracked, peer) = (ended.clone(), peer.clone());
+        let (ended_by_reader, peer) = (ended.clone(), peer.clone());
         peer.set_uploading(true);
-        let tracker = UploadTracker { ended: tracked, peer };
+        let tracker = UploadTracker { ended: ended_by_reader, peer };
         (Self(Some(ended)), request.map(|inner| Body::new(ObservedBody::new(inner, tracker))))
     }
 

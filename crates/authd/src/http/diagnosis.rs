@@ -25,10 +25,10 @@ pub(super) async fn diagnose(state: &AppState) -> Diagnosis {
     };
     let mut findings = vec![store(state), callback(&server, |_| owner.clone())];
     findings.push(ok("network", endpoint.egress_summary()));
-    let visits = join_all(endpoint.hosts().into_iter().map(|host| endpoint.probe_host(host))).await;
+    let probes = join_all(endpoint.hosts().into_iter().map(|host| endpoint.probe_host(host))).await;
     let at = now();
-    findings.extend(visits.iter().map(host));
-    findings.extend(visits.iter().find_map(|visit| visit.date).map(|date| clock(date, at)));
+    findings.extend(probes.iter().map(host));
+    findings.extend(probes.iter().find_map(|probe| probe.date).map(|date| clock(date, at)));
     let registry = state.broker.registry.snapshot();
     let profiles = registry.profiles.keys().filter_map(|name| convert::profile_of(&registry, name, at));
     findings.extend(profiles.map(|profile| self::profile(&profile)));
@@ -83,10 +83,10 @@ fn callback(server: &CallbackServerState, owner: impl Fn(u16) -> Option<String>)
     }
 }
 
-fn host(visit: &HostProbe) -> Finding {
-    match &visit.status {
-        Ok(status) => ok(&visit.host, format!("answers ({status}) after {} ms", visit.elapsed.as_millis())),
-        Err(failure) => failed(&visit.host, failure.to_string(), ErrorCode::ProviderUnreachable)
+fn host(probe: &HostProbe) -> Finding {
+    match &probe.status {
+        Ok(status) => ok(&probe.host, format!("answers ({status}) after {} ms", probe.elapsed.as_millis())),
+        Err(failure) => failed(&probe.host, failure.to_string(), ErrorCode::ProviderUnreachable)
             .remedy("check the network; behind a proxy or a CA of your own, see [network] in authd.toml"),
     }
 }
@@ -105,7 +105,7 @@ fn clock(date: Timestamp, now: Timestamp) -> Finding {
 fn profile(profile: &Profile) -> Finding {
     let name = format!("profile {}", profile.name);
     match &profile.last_error {
-        None => ok(&name, profile.email.clone().unwrap_or_else(|| "a key".to_owned())),
+        None => ok(&name, profile.email.clone().unwrap_or_else(|| "signed in with an API key".to_owned())),
         Some(problem) => {
             let finding = failed(&name, problem.detail.clone(), problem.code);
             problem.hint.as_ref().map_or(finding.clone(), |hint| finding.remedy(hint))

@@ -65,7 +65,7 @@ pub(super) async fn events(
     Extension(peer): Extension<Arc<Peer>>,
 ) -> Result<Response, ApiError> {
     let permit = state.event_streams.permit(peer.pid());
-    if !permit.take() {
+    if !permit.try_acquire() {
         let problem =
             Problem::new(ErrorCode::TooManyRequests, "this program holds too many event streams open");
         return Err(problem.hint("close some").retry_after(1).into());

@@ -89,22 +89,21 @@ impl Metrics {
         let started: Gauge = Gauge::default();
         started.set(started_at.as_second());
         registry.register("requests", "Requests on the socket", requests.clone());
-        registry.register(
-            "credentials",
-            "Credentials asked for, by where they came from",
-            credentials.clone(),
-        );
-        registry.register("refreshes", "Refreshes sent to the provider, by their end", refreshes.clone());
-        registry.register_with_unit("store_call", "How long the store took", Unit::Seconds, calls.clone());
+        registry.register("credentials", "Requests for a credential, by source", credentials.clone());
+        registry.register("refreshes", "Refreshes sent to the provider, by result", refreshes.clone());
+        registry.register_with_unit("store_call", "Duration of store calls", Unit::Seconds, calls.clone());
         registry.register("profiles", "Profiles, by state", profiles.clone());
-        registry.register_with_unit("token_age", "Ages of what is served", Unit::Seconds, age.clone());
-        registry.register("pending_logins", "Logins that nobody has finished", pending.clone());
+        registry.register_with_unit("token_age", "Age of the served credentials", Unit::Seconds, age.clone());
+        registry.register("pending_logins", "Pending logins", pending.clone());
         registry.register_with_unit(
             "start_time",
-            "When the daemon started, since 1970",
+            "Start of the daemon, in seconds since 1970",
             Unit::Seconds,
             started,
         );
+        // Present from the start, so that dashboards have a rate for the first read.
+        let read = RequestLabels { route: route::HEADERS, method: "GET", code: 200 };
+        drop(metrics.requests.get_or_create(&read));
         let metrics = Self(Arc::new(metrics));
         let counting = metrics.clone();
         store.observe(move |call, taken, error| counting.record_store_call(call, taken, error));

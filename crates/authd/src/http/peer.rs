@@ -46,7 +46,7 @@ impl Peer {
 
     /// Whether its process is within its limit of connections.
     pub(super) fn is_within_limit(&self) -> bool {
-        self.permit.take()
+        self.permit.try_acquire()
     }
 
     /// Records whether the current request's body is still arriving.

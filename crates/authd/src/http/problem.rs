@@ -85,7 +85,9 @@ pub(crate) fn no_credential(snapshot: &ProfileSnapshot, now: Timestamp) -> Probl
         Some(problem) => problem,
         None if snapshot.renewable => not_in_time(name),
         None => {
-            let detail = format!("the token of profile \"{name}\" expires, and it has no refresh token");
+            let detail = format!(
+                "the token of profile \"{name}\" has expired or expires too soon, and there is no refresh token"
+            );
             Problem::new(ErrorCode::LoginRequired, detail).hint(login_command(name)).about(name)
         }
     }
@@ -102,7 +104,7 @@ pub(crate) fn last_error(snapshot: &ProfileSnapshot, now: Timestamp) -> Option<P
     if let Some(ended) = &snapshot.ended {
         return Some(signed_out(name, ended));
     }
-    if snapshot.pinned && snapshot.last_error.is_none() {
+    if snapshot.has_open_move && snapshot.last_error.is_none() {
         let detail = format!("a rename or export of profile \"{name}\" is not finished; authd retries it");
         return Some(Problem::new(ErrorCode::StoreUnavailable, detail).hint(DOCTOR).about(name));
     }
@@ -128,7 +130,7 @@ fn signed_out(name: &ProfileName, ended: &GrantEnd) -> Problem {
     let reason = match ended.answer_lost_at {
         Some(at) => {
             format!(
-                "the response to a refresh was lost at {}, and its token is used",
+                "the response to the refresh at {} was lost, and the old refresh token is no longer valid",
                 at.strftime("%H:%M UTC")
             )
         }
@@ -160,7 +162,7 @@ pub(crate) fn provider(error: &ProviderError) -> Problem {
         }
         ProviderError::InvalidResponse { detail } => {
             unreachable(format!("the response is not the provider's: {detail}"), None)
-                .hint("is a captive portal or a proxy in between? for details: authctl doctor")
+                .hint("check for a captive portal or a proxy; for details: authctl doctor")
         }
         ProviderError::Rejected { code, .. } => {
             Problem::new(ErrorCode::ProviderRefused, format!("the provider refused: {}", code.sentence()))

@@ -16,6 +16,11 @@ use http::{HeaderName, HeaderValue, StatusCode, header};
 use http_body::{Frame, SizeHint};
 use serde::Serialize;
 
+/// The media type of messages.
+pub(super) const JSON: HeaderValue = HeaderValue::from_static("application/json");
+
+const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
+
 /// A problem as a response.
 #[derive(Debug)]
 pub(super) struct ApiError(pub(super) Problem);
@@ -46,13 +51,13 @@ pub(super) fn json(status: StatusCode, message: &impl Serialize) -> Response {
     let body = serde_json::to_vec(message).expect("messages serialize");
     let mut response = Response::new(Body::from(body));
     *response.status_mut() = status;
-    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response.headers_mut().insert(header::CONTENT_TYPE, JSON);
     response
 }
 
 /// Forbids caches to store the response, because it holds a secret or a URL that acts for a user.
 pub(super) fn no_store(mut response: Response) -> Response {
-    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response.headers_mut().insert(header::CACHE_CONTROL, NO_STORE);
     response
 }
 
@@ -88,5 +93,6 @@ impl<const N: usize> http_body::Body for SegmentedBody<N> {
 /// Sets the header with the daemon's version.
 pub(super) fn set_version_header(response: &mut Response) {
     const NAME: HeaderName = HeaderName::from_static(VERSION_HEADER);
-    response.headers_mut().insert(NAME, HeaderValue::from_static(env!("CARGO_PKG_VERSION")));
+    const VERSION: HeaderValue = HeaderValue::from_static(env!("CARGO_PKG_VERSION"));
+    response.headers_mut().insert(NAME, VERSION);
 }

@@ -45,11 +45,11 @@ pub(crate) struct AppState {
 /// What handlers need from the configuration. A reload replaces it.
 #[derive(Clone, Debug)]
 pub(crate) struct RequestSettings {
-    /// Remaining lifetime of a credential for a request that names none.
+    /// Minimum remaining lifetime of a served credential, for requests without `min_ttl`.
     pub(crate) min_ttl: Duration,
     /// Longest time a request waits for a refresh.
     pub(crate) wait: Duration,
-    /// The model of a question that names none.
+    /// The default model of `authctl ask`.
     pub(crate) model: Option<String>,
 }
 
@@ -139,7 +139,7 @@ impl AppState {
             Freshness::LoginRequired => return Err(problem::no_credential(&snapshot, at)),
             Freshness::Expired => {}
         }
-        if let Ok(done) = tokio::time::timeout(wait, profile.handle.want(span)).await {
+        if let Ok(done) = tokio::time::timeout(wait, profile.handle.request_credential(span)).await {
             done.map_err(|_| self.stopped(profile))?;
         }
         let (snapshot, at) = (self.loaded(profile).await?, now());
@@ -201,7 +201,7 @@ impl AppState {
     }
 }
 
-/// Why there is no default. An unread record could hold the default mark.
+/// Why there is no default. An unread record could have the highest default rank.
 fn no_default(registry: &RegistrySnapshot) -> Problem {
     let mut views = registry.profiles.values().map(ProfileHandle::view);
     match views.find_map(|view| view.unread().cloned()) {

@@ -1,4 +1,4 @@
-//! RequestSettings on open connections: what one client process may hold, and what all clients of a
+//! Limits on open connections: what one client process may hold, and what all clients of a
 //! listener may hold together. When a listener is full, a new connection takes the place of the one
 //! that has been idle longest.
 
@@ -37,16 +37,16 @@ pub(crate) struct ConnectionLimiter(Arc<Connections>);
 struct Connections {
     limit: usize,
     slots: Mutex<BTreeMap<u64, Arc<SlotState>>>,
-    /// Counts events: the number of the last one is the time.
+    /// Counts events. The number of an event serves as its time.
     clock: AtomicU64,
-    /// Whether a new connection waits for a place.
+    /// Whether a new connection waits for a slot.
     waiting: AtomicBool,
     /// Notified when a connection has closed, and while one waits, whenever one becomes idle.
     changed: Notify,
 }
 
-/// The place of one connection; given back when dropped. A connection is idle while no request of
-/// it is being answered, also before its first request.
+/// The slot of one connection, free again when dropped. A connection is idle while it has no
+/// request in progress, also before its first request.
 pub(crate) struct Slot {
     id: u64,
     state: Arc<SlotState>,
@@ -54,7 +54,7 @@ pub(crate) struct Slot {
 }
 
 struct SlotState {
-    /// Since when it is idle, by the clock of its listener; [`BUSY`] while it is not.
+    /// Since when it is idle, by the clock of the limiter; [`BUSY`] while it is not.
     idle_since: AtomicU64,
     evicted: AtomicBool,
     evict: Notify,
@@ -179,14 +179,14 @@ impl Drop for Slot {
     }
 }
 
-/// Bounds what each client process may hold at once.
+/// Limits what each client process may hold at once.
 #[derive(Clone)]
 pub(crate) struct ProcessLimiter {
     limit: usize,
     counts: Arc<Mutex<HashMap<Option<i32>, usize>>>,
 }
 
-/// One process's claim to one of its places; a place it holds is given back when dropped.
+/// A request for one of the slots of a process. A slot that it holds is free again when dropped.
 pub(crate) struct Permit {
     limiter: ProcessLimiter,
     pid: Option<i32>,
@@ -199,10 +199,10 @@ impl ProcessLimiter {
         Self { limit, counts: Arc::default() }
     }
 
-    /// A claim of this process. It takes a place now if one is free.
+    /// A permit of this process. It takes a slot now if one is free.
     pub(crate) fn permit(&self, pid: Option<i32>) -> Permit {
         let permit = Permit { limiter: self.clone(), pid, held: AtomicBool::new(false) };
-        permit.take();
+        permit.try_acquire();
         permit
     }
 
@@ -212,8 +212,8 @@ impl ProcessLimiter {
 }
 
 impl Permit {
-    /// Whether this claim has a place; takes one if the process has one free by now.
-    pub(crate) fn take(&self) -> bool {
+    /// Whether this permit has a slot. Takes one if the process has one free by now.
+    pub(crate) fn try_acquire(&self) -> bool {
         if self.held.load(Ordering::Relaxed) {
             return true;
         }
@@ -273,7 +273,8 @@ mod tests {
         let first = limiter.admit().await;
         first.set_busy();
         assert!(is_pending(limiter.admit()).await);
-        // A connection is not evicted either if its request arrives before the eviction takes effect.
+        // A connection is not evicted either if its request arrives before the eviction takes
+        // effect.
         first.set_idle();
         let (second, ()) = tokio::join!(limiter.admit(), async {
             while !first.state.evicted.load(Ordering::SeqCst) {
@@ -302,10 +303,10 @@ mod tests {
         let limiter = ProcessLimiter::new(2);
         let (first, second, third) =
             (limiter.permit(Some(1)), limiter.permit(Some(1)), limiter.permit(Some(1)));
-        assert!(first.take() && second.take() && !third.take());
-        assert!(limiter.permit(Some(2)).take(), "another process has its own limit");
+        assert!(first.try_acquire() && second.try_acquire() && !third.try_acquire());
+        assert!(limiter.permit(Some(2)).try_acquire(), "another process has its own limit");
         drop(first);
-        assert!(third.take() && !limiter.permit(Some(1)).take());
+        assert!(third.try_acquire() && !limiter.permit(Some(1)).try_acquire());
         drop((second, third));
         assert!(limiter.counts().is_empty());
     }

@@ -9,7 +9,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 #[cfg(target_os = "linux")]
 const MIN_LOCK_LIMIT: u64 = 512 << 20;
 
-/// What was done, for the log. A failure does not stop the daemon.
+/// The measures that took effect, for the log. A failure does not stop the daemon.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Hardening {
     /// The process is not dumpable: no debugger, no core dump.

@@ -1,5 +1,5 @@
 //! Notifies the service manager (`sd_notify`): readiness, status and watchdog. Without a service
-//! manager nothing is sent. On systems without sd_notify the status line goes to the log.
+//! manager nothing is sent. On systems without `sd_notify` the status line goes to the log.
 
 #[cfg(target_os = "linux")]
 use sd_notify::NotifyState;
@@ -29,9 +29,9 @@ impl Health {
                 let port = addresses.first().map(|address| format!(" to port {}", address.port()));
                 format!("browsers return{}", port.unwrap_or_default())
             }
-            facts @ CallbackServerState { detail, .. } => {
+            server @ CallbackServerState { detail, .. } => {
                 let detail = detail.as_deref().unwrap_or("the callback server is not up");
-                match facts.port() {
+                match server.port() {
                     Some(port) => format!("browsers return to port {port}, because {detail}"),
                     None => format!("no browser can return: {detail}"),
                 }

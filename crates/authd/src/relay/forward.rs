@@ -53,7 +53,7 @@ impl Relay {
         let response = self.exchange(target, request, upgrade.is_some(), &snapshot, refresh).await?;
         match (response.status(), upgrade) {
             (StatusCode::SWITCHING_PROTOCOLS, Some(upgrade))
-                if headers::name_websocket(response.headers()) =>
+                if headers::is_websocket_upgrade(response.headers()) =>
             {
                 let failed = |error| RelayError::Upstream(self.upstream.not_upgraded(&error));
                 upgrade.accept(response).await.map_err(failed)

@@ -28,7 +28,7 @@ const SET_COOKIE2: HeaderName = HeaderName::from_static("set-cookie2");
 const COOKIE2: HeaderName = HeaderName::from_static("cookie2");
 
 /// Whether a message requests or accepts a WebSocket.
-pub(super) fn name_websocket(headers: &HeaderMap) -> bool {
+pub(super) fn is_websocket_upgrade(headers: &HeaderMap) -> bool {
     listed(headers, &header::CONNECTION).any(|option| option.eq_ignore_ascii_case("upgrade"))
         && listed(headers, &header::UPGRADE).any(|protocol| protocol.eq_ignore_ascii_case("websocket"))
 }
@@ -124,10 +124,10 @@ mod tests {
     #[test]
     fn websocket_needs_two_headers() {
         let both = "Connection: keep-alive, Upgrade\nUpgrade: WebSocket\n";
-        assert!(name_websocket(&headers(both)));
+        assert!(is_websocket_upgrade(&headers(both)));
         for other in ["Upgrade: websocket\n", "Connection: Upgrade\n", "Connection: Upgrade\nUpgrade: h2c\n"]
         {
-            assert!(!name_websocket(&headers(other)), "{other}");
+            assert!(!is_websocket_upgrade(&headers(other)), "{other}");
         }
         let key = "Sec-WebSocket-Key: x\n";
         let request = forwarded(headers(&format!("{both}{key}")), true);

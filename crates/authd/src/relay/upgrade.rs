@@ -1,4 +1,4 @@
-//! WebSockets: after a 101 the bytes of the client and the upstream are copied in both directions,
+//! `WebSocket`: after a 101 the bytes of the client and the upstream are copied in both directions,
 //! unparsed. A slow reader on one side blocks the writer on the other.
 //!
 //! The task that serves the client's connection runs the tunnel, so that the tunnel counts as a
@@ -46,7 +46,7 @@ pub(super) struct UpgradeRequest {
 impl UpgradeRequest {
     /// Takes the upgrade out of a request that asks for a WebSocket.
     pub(super) fn take(request: &mut Request) -> Option<Self> {
-        let is_websocket = headers::name_websocket(request.headers());
+        let is_websocket = headers::is_websocket_upgrade(request.headers());
         let parts = request.extensions_mut();
         let (client, slot) = (parts.remove::<OnUpgrade>()?, parts.remove::<UpgradeSlot>()?);
         is_websocket.then_some(Self { client, slot })

@@ -5,7 +5,7 @@
 //! Two kinds of kill cost a login, and are counted separately. Between the provider's commit of a
 //! rotation and its response, the new token was never on this machine. Between the response and its
 //! save, it was only in memory.
-#![expect(clippy::unwrap_used, reason = "a test panics where it cannot go on")]
+#![expect(clippy::unwrap_used, reason = "a test panics where it cannot continue")]
 
 #[path = "../invariants/mod.rs"]
 mod invariants;

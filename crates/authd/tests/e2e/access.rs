@@ -58,7 +58,7 @@ async fn a_socket_in_use_stays_with_its_daemon() {
 }
 
 /// Arguments, additional environment, and the expected exit code and output.
-type Case<'a> = (&'a [&'a str], &'a [(&'a str, &'a str)], i32, &'a str);
+type PathCase<'a> = (&'a [&'a str], &'a [(&'a str, &'a str)], i32, &'a str);
 
 #[tokio::test]
 async fn an_invalid_path_is_refused_before_any_change() {
@@ -74,7 +74,7 @@ async fn an_invalid_path_is_refused_before_any_change() {
     let missing = daemon.dir().join("no-such.toml");
     let config = daemon.config();
     let config = config.to_str().unwrap();
-    let cases: [Case<'_>; 8] = [
+    let cases: [PathCase<'_>; 8] = [
         (&["--socket", &long], &[], 64, "the system allows 103"),
         (&["--socket", "authd.sock"], &[], 64, "must be absolute"),
         (&[], &[("AUTHD_STATE_DIR", open)], 64, "is open to other users"),

@@ -124,7 +124,7 @@ async fn a_failed_import_does_not_change_the_login_file() {
     assert!(daemon.get("/v1/profiles").await["profiles"].as_array().unwrap().is_empty());
     for (text, expected) in [
         ("{", "not a login"),
-        ("{}", "Codex is not signed in in"),
+        ("{}", "holds no Codex login"),
         (r#"{"auth_mode":"agentIdentity"}"#, "agentIdentity"),
     ] {
         fs::write(&path, text).unwrap();

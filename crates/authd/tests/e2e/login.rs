@@ -49,7 +49,7 @@ async fn a_denied_login_is_explained_on_the_page_and_to_the_client() {
     let sandbox = sandbox().await;
     let daemon = daemon(&sandbox).await;
     for (choice, reason) in
-        [("deny", "refused"), ("no_entitlement", "Codex is not enabled for your workspace")]
+        [("deny", "denied"), ("no_entitlement", "Codex is not enabled for your workspace")]
     {
         let (login, url) = start(&daemon, json!({})).await;
         let page = sandbox.browser().refuse(&url, choice).await.unwrap();

@@ -1,5 +1,5 @@
 //! End-to-end tests: the daemon's binary over real sockets against the strict sandbox.
-#![expect(clippy::unwrap_used, reason = "a test panics where it cannot go on")]
+#![expect(clippy::unwrap_used, reason = "a test panics where it cannot continue")]
 
 mod access;
 mod browser;

@@ -57,7 +57,7 @@ async fn a_store_fault_is_reported_and_cached_credentials_are_served() {
             tokio::time::sleep(std::time::Duration::from_millis(20)).await;
         }
     }
-    assert!(daemon.log().contains("NEWEST CREDENTIAL NOT SAVED"), "{}", daemon.log());
+    assert!(daemon.log().contains("newest credential not saved"), "{}", daemon.log());
 }
 
 #[tokio::test]

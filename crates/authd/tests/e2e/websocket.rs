@@ -17,10 +17,10 @@ use crate::{
     upstream::{Upstream, expect_closed, read_head, read_until, send_head},
 };
 
-type Socket = WebSocketStream<UnixStream>;
+type ClientSocket = WebSocketStream<UnixStream>;
 
 /// A WebSocket as the Codex CLI opens it, through the relay of this profile.
-async fn open(daemon: &TestDaemon, profile: &str) -> Result<Socket, tungstenite::Error> {
+async fn open(daemon: &TestDaemon, profile: &str) -> Result<ClientSocket, tungstenite::Error> {
     let uri = format!("ws://authd/v1/profiles/{profile}/relay/responses").parse().unwrap();
     let request =
         ClientRequestBuilder::new(uri).with_header("OpenAI-Beta", "responses_websockets=2026-02-06");
@@ -37,7 +37,7 @@ async fn refused_status(daemon: &TestDaemon, profile: &str) -> u16 {
 }
 
 /// Sends a request, and reads its response. Returns the text and the last event.
-async fn complete(socket: &mut Socket, mut request: Value) -> (String, Value) {
+async fn complete(socket: &mut ClientSocket, mut request: Value) -> (String, Value) {
     request["type"] = json!("response.create");
     socket.send(Message::text(request.to_string())).await.unwrap();
     let mut text = String::new();

@@ -17,7 +17,7 @@
 #![expect(
     clippy::unwrap_used,
     clippy::print_stdout,
-    reason = "a test panics where it cannot go on, and prints its table"
+    reason = "a test panics where it cannot continue, and prints its table"
 )]
 
 mod clock;

@@ -1,7 +1,7 @@
 //! All faults of a refresh, tested with the daemon's binary. The results are the first table of
 //! `docs/faults.md`. The test fails if the table differs; with `AUTHD_WRITE_FAULTS=1` it writes the
 //! table.
-#![expect(clippy::unwrap_used, reason = "a test panics where it cannot go on")]
+#![expect(clippy::unwrap_used, reason = "a test panics where it cannot continue")]
 
 use std::{fs, path::Path, time::Duration};
 

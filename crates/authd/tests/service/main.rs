@@ -9,7 +9,7 @@
 #![expect(
     clippy::unwrap_used,
     clippy::print_stdout,
-    reason = "a test panics where it cannot go on, and prints what it skips"
+    reason = "a test panics where it cannot continue, and prints what it skips"
 )]
 
 mod files;

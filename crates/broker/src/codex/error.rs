@@ -45,7 +45,7 @@ pub enum CodexHomeError {
     Registry(ProfileName, RegistryError),
     /// The store failed.
     Store(StoreError),
-    /// The daemon stops.
+    /// The daemon stops, or the profile was removed or replaced meanwhile.
     Stopping,
 }
 

@@ -15,8 +15,7 @@ use super::{
 };
 use crate::profile::{ExportRequest, ExportWrite, Rollback, WriteError};
 
-const NO_ID_TOKEN: &str =
-    "the store has lost its id token, which Codex needs; `authctl refresh` brings a new one";
+const NO_ID_TOKEN: &str = "the stored record has no id token, which Codex needs; to get one: authctl refresh";
 
 impl CodexActor {
     pub(super) async fn export(
@@ -97,5 +96,5 @@ async fn roll_back(
 }
 
 fn changed() -> io::Error {
-    io::Error::other("another program changed it just now")
+    io::Error::other("another program has changed the login since authd read it")
 }

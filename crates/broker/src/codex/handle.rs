@@ -11,14 +11,14 @@ use super::error::CodexHomeError;
 #[derive(Clone, Debug)]
 pub struct CodexManager(pub(super) mpsc::Sender<Command>);
 
-pub(super) type Reply<T> = oneshot::Sender<Result<T, CodexHomeError>>;
+pub(super) type CodexReply<T> = oneshot::Sender<Result<T, CodexHomeError>>;
 
 #[derive(Debug)]
 pub(super) enum Command {
-    Import(Option<PathBuf>, ProfileName, Reply<ProfileName>),
-    Export(Option<PathBuf>, ProfileName, Reply<PathBuf>),
-    Install(Option<PathBuf>, ProfileName, Reply<PathBuf>),
-    Uninstall(Option<PathBuf>, Reply<LoginFile>),
+    Import(Option<PathBuf>, ProfileName, CodexReply<ProfileName>),
+    Export(Option<PathBuf>, ProfileName, CodexReply<PathBuf>),
+    Install(Option<PathBuf>, ProfileName, CodexReply<PathBuf>),
+    Uninstall(Option<PathBuf>, CodexReply<LoginFile>),
 }
 
 impl CodexManager {
@@ -46,7 +46,7 @@ impl CodexManager {
         self.send(|done| Command::Uninstall(home, done)).await
     }
 
-    async fn send<T>(&self, command: impl FnOnce(Reply<T>) -> Command) -> Result<T, CodexHomeError> {
+    async fn send<T>(&self, command: impl FnOnce(CodexReply<T>) -> Command) -> Result<T, CodexHomeError> {
         let (done, reply) = oneshot::channel();
         self.0.send(command(done)).await.map_err(|_| CodexHomeError::Stopping)?;
         reply.await.map_err(|_| CodexHomeError::Stopping)?

@@ -18,7 +18,7 @@ use super::{
     sync,
 };
 use crate::{
-    registry::{Placement, SignIn},
+    registry::{NamePolicy, SignIn},
     snapshot::{ProfileSnapshot, ProfileView},
     store_error::unavailable,
 };
@@ -58,7 +58,7 @@ impl CodexActor {
             token: token.fingerprint(),
         });
         let (renewable, grant_id) = (intent.is_some(), new_grant_id());
-        let placement = Placement::Free;
+        let placement = NamePolicy::Free;
         let sign_in =
             SignIn { requested: requested.clone(), placement, grant, grant_id: grant_id.clone(), intent };
         let name = self.registry.sign_in(sign_in).await.map_err(CodexHomeError::registry(&requested))?;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use authd_api::ProfileName;
 use authd_oauth::{
     ApiKey, Decision, Endpoint, Exchange, Grant, GrantSecrets, IdToken, LoginFailure, ModePreference,
-    ProviderError, Tokens, claims, plan,
+    ProviderError, Tokens, claims, mode_decision,
 };
 use tracing::{info, warn};
 
@@ -38,13 +38,13 @@ pub(super) async fn redeem(
         LoginFailure::Exchange(ProviderError::InvalidResponse { detail: error.to_string() })
     })?;
     accept_workspace(identity.account_id.as_deref(), &preferences.workspaces)?;
-    let (secrets, mode_reason) = match plan::decide(preferences.mode, &identity) {
+    let (secrets, mode_reason) = match mode_decision::decide(preferences.mode, &identity) {
         Decision::ChatGpt { reason } => (GrantSecrets::ChatGpt(tokens, Some(id_token)), reason),
         Decision::TryApiKey { reason, fallback } => match api_key(endpoint, &id_token).await {
             Ok(key) => (GrantSecrets::ApiKey(key, Some(Box::new((tokens, id_token)))), reason),
             Err(ProviderError::Rejected { code, .. }) if fallback => {
                 info!(%code, "no API key for this account; using ChatGPT mode");
-                (GrantSecrets::ChatGpt(tokens, Some(id_token)), plan::no_key_reason(&code))
+                (GrantSecrets::ChatGpt(tokens, Some(id_token)), mode_decision::no_key_reason(&code))
             }
             Err(ProviderError::Rejected { code, .. }) => return Err(LoginFailure::NoApiKey(code)),
             Err(failure) => return Err(LoginFailure::Exchange(failure)),

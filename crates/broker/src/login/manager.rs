@@ -16,7 +16,7 @@ use tokio_util::task::TaskTracker;
 use tracing::{Instrument, info, info_span, warn};
 
 use super::{
-    callback_state::{CallbackServerState, LINK_PATH},
+    callback_server::{CallbackServerState, LINK_PATH},
     code_exchange::{self, LoginPreferences},
     error::LoginError,
     pending::{Entry, LoginOrder, PendingLogins},
@@ -28,7 +28,7 @@ use crate::{
     clock,
     deps::BrokerDeps,
     events::ChangeEvent,
-    registry::{Placement, ProfileRegistry, SignIn},
+    registry::{NamePolicy, ProfileRegistry, SignIn},
 };
 
 /// How many logins can be pending.
@@ -38,7 +38,7 @@ const MOST_PENDING: usize = 256;
 #[derive(Clone)]
 pub struct Logins(pub(super) Arc<LoginManager>);
 
-/// What the logins share.
+/// State shared by the logins.
 pub(super) struct LoginManager {
     pub(super) deps: Arc<BrokerDeps>,
     pub(super) registry: ProfileRegistry,
@@ -85,9 +85,9 @@ impl Logins {
         if logins.reserve(MOST_PENDING) {
             return Ok(Reservation(self));
         }
-        // A starting login has no expiry yet.
+        // A starting login has no expiry yet. It lasts no longer than a new browser login.
         let latest = later(clock::now(), self.0.settings.borrow().lifetime);
-        let first_expires_at = logins.expiries().min().unwrap_or(latest);
+        let first_expires_at = logins.expiries().min().map_or(latest, |first| first.min(latest));
         Err(LoginError::TooMany { pending: logins.pending(), first_expires_at })
     }
 
@@ -268,7 +268,7 @@ impl Logins {
         let grant = code_exchange::redeem(&self.0.deps.endpoint, exchange, &preferences).await;
         let LoginPreferences { profile, replace, .. } = preferences;
         let grant = grant.map_err(|failure| LoginError::Rejected(profile.clone(), failure))?;
-        let placement = if replace { Placement::Replace } else { Placement::OwnOrOther };
+        let placement = if replace { NamePolicy::Replace } else { NamePolicy::OwnOrOther };
         // The grant id is the login's id: if the next start finds a record with it, the login is
         // finished.
         let grant_id = id.into();

@@ -20,7 +20,7 @@ use tokio::{sync::oneshot, task::JoinSet};
 use tracing::{Instrument, error_span};
 
 use super::{
-    command::{Command, ExclusiveCommand, Mailbox, Reply},
+    command::{Command, ExclusiveCommand, Mailbox, ProfileReply},
     handle::ProfileHandle,
     log::log,
     persist,
@@ -164,7 +164,7 @@ impl ProfileActor {
 
     fn handle_command(&mut self, command: Command) -> Event {
         match command {
-            Command::Want(span, done) => {
+            Command::RequestCredential(span, done) => {
                 self.waiters.add_client(done, &self.session, clock::now());
                 Event::CredentialRequested(span)
             }
@@ -290,7 +290,7 @@ impl ProfileActor {
 }
 
 /// Sends the result to the caller. The actor exits if the command succeeded.
-fn reply<E>(done: Reply<E>, result: Result<(), E>, exit: ActorExit) -> Option<ActorExit> {
+fn reply<E>(done: ProfileReply<E>, result: Result<(), E>, exit: ActorExit) -> Option<ActorExit> {
     let exit = result.is_ok().then_some(exit);
     done.send(result).ok();
     exit

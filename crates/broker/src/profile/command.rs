@@ -12,14 +12,14 @@ use crate::snapshot::ProfileView;
 
 pub(crate) type Mailbox = mpsc::Receiver<Command>;
 
-pub(crate) type Reply<E> = oneshot::Sender<Result<(), E>>;
+pub(crate) type ProfileReply<E> = oneshot::Sender<Result<(), E>>;
 
 /// A reply without a value means that the actor has finished the command; the view shows the
 /// result.
 #[derive(Debug)]
 pub(crate) enum Command {
     /// A client needs a credential that lasts this long.
-    Want(Duration, oneshot::Sender<()>),
+    RequestCredential(Duration, oneshot::Sender<()>),
     /// A caller needs a refresh, unless the rejected credential has been replaced.
     Refresh(Option<Rejected>, oneshot::Sender<()>),
     /// A new sign-in with this grant id replaces the grant.
@@ -36,10 +36,10 @@ pub(crate) enum Command {
 /// A command that changes the record or its location. It runs while no call is in flight.
 #[derive(Debug)]
 pub(crate) enum ExclusiveCommand {
-    Annotate(Annotation, Reply<StoreError>),
-    Rename(ProfileName, Reply<RenameError>),
-    Export(ExportRequest, Reply<ExportError>),
-    SignOut { revoke: bool, done: Reply<SignOutError> },
+    Annotate(Annotation, ProfileReply<StoreError>),
+    Rename(ProfileName, ProfileReply<RenameError>),
+    Export(ExportRequest, ProfileReply<ExportError>),
+    SignOut { revoke: bool, done: ProfileReply<SignOutError> },
 }
 
 /// Why a profile was not renamed. It keeps its old name.

@@ -93,8 +93,8 @@ impl ProfileHandle {
     }
 
     /// Waits for a credential that lasts this long, or until none can be obtained.
-    pub async fn want(&self, span: Duration) -> Result<(), ActorStopped> {
-        self.send(|done| Command::Want(span, done)).await
+    pub async fn request_credential(&self, span: Duration) -> Result<(), ActorStopped> {
+        self.send(|done| Command::RequestCredential(span, done)).await
     }
 
     /// Waits for a refresh. With a rejected credential: only if that one is still current.

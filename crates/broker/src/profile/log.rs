@@ -11,7 +11,7 @@ pub(super) fn log(event: &Event) {
         Event::Exchanged(_, Ok(_)) => info!("API key renewed"),
         Event::Exchanged(_, Err(error)) => warn!(%error, "API key not renewed"),
         Event::Saved(_, Err(SaveError { message, .. })) => {
-            error!(%message, "newest credential not saved; kept in memory; retrying");
+            error!(error = %message, "newest credential not saved; kept in memory and retried");
         }
         Event::SignedIn(..) => info!("signed in"),
         Event::RecordMayBeLost(_) => warn!("record may be lost in the store; saving again"),

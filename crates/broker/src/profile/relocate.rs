@@ -106,7 +106,9 @@ impl ProfileActor {
         match persist::delete(&self.deps.store, &self.name).await {
             Ok(()) => info!("signed out"),
             Err(error) => {
-                self.step(Event::RecordMayBeLost(record.and_then(|record| record.grant.secrets.id_token().cloned())));
+                self.step(Event::RecordMayBeLost(
+                    record.and_then(|record| record.grant.secrets.id_token().cloned()),
+                ));
                 return Err(SignOutError::Store(error));
             }
         }

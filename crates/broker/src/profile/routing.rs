@@ -1,5 +1,5 @@
-//! Requests where the requests of a workspace go (docs/protocol.md, section 8): after a sign-in and
-//! daily, while the profile is in use. A failed request changes nothing.
+//! Requests where the requests of a workspace go (docs/protocol.md, section 11.7): after a sign-in
+//! and daily, while the profile is in use. A failed request changes nothing.
 
 use std::time::Duration;
 

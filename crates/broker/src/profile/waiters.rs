@@ -13,19 +13,19 @@ const LONGEST_WAIT: Duration = Duration::from_secs(15);
 #[derive(Default)]
 pub(super) struct Waiters {
     /// Wait while any work of the session is pending.
-    patient: Vec<oneshot::Sender<()>>,
+    waiters: Vec<oneshot::Sender<()>>,
     /// Have no valid credential, so they wait at most [`LONGEST_WAIT`].
     expired: Vec<oneshot::Sender<()>>,
 }
 
 impl Waiters {
     pub(super) fn add(&mut self, done: oneshot::Sender<()>) {
-        self.patient.push(done);
+        self.waiters.push(done);
     }
 
     /// Adds a client that needs a credential.
     pub(super) fn add_client(&mut self, done: oneshot::Sender<()>, session: &Session, now: Timestamp) {
-        if is_expired(session, now) { &mut self.expired } else { &mut self.patient }.push(done);
+        if is_expired(session, now) { &mut self.expired } else { &mut self.waiters }.push(done);
     }
 
     /// Answers every caller whose wait is over.
@@ -33,7 +33,7 @@ impl Waiters {
         // A caller that has disconnected gets no answer.
         let answer = |done: oneshot::Sender<()>| _ = done.send(());
         if !session.is_pending(now) {
-            self.patient.drain(..).for_each(answer);
+            self.waiters.drain(..).for_each(answer);
         }
         if !is_expired(session, now) || !session.is_pending_within(now, LONGEST_WAIT) {
             self.expired.drain(..).for_each(answer);

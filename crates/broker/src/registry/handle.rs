@@ -52,7 +52,7 @@ impl From<StoreError> for RegistryError {
     }
 }
 
-pub(super) type Reply<T> = oneshot::Sender<Result<T, RegistryError>>;
+pub(super) type RegistryReply<T> = oneshot::Sender<Result<T, RegistryError>>;
 
 /// A finished sign-in that becomes a profile.
 #[derive(Debug)]
@@ -60,21 +60,22 @@ pub struct SignIn {
     /// The requested name.
     pub requested: ProfileName,
     /// Which other names are allowed.
-    pub placement: Placement,
+    pub placement: NamePolicy,
     /// The grant.
     pub grant: Grant,
     /// The random id of the grant.
     pub grant_id: Arc<str>,
-    /// Where the grant comes from, if its source still has to be disarmed.
+    /// Where the grant comes from, while its source still holds the refresh token.
     pub intent: Option<Intent>,
 }
 
 /// Which names a sign-in may take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Placement {
+pub enum NamePolicy {
     /// The requested name, even if another user has it.
     Replace,
-    /// The requested name if it is free or belongs to the same user, else an alternative like that.
+    /// The requested name if it is free or belongs to the same user, else the first of NAME-2,
+    /// NAME-3, … of which the same is true.
     OwnOrOther,
     /// The requested name if it is free or belongs to the same user.
     Own,
@@ -83,15 +84,15 @@ pub enum Placement {
 }
 
 pub(super) enum Command {
-    SignIn(Box<SignIn>, Reply<ProfileName>),
-    Read(ProfileName, Reply<()>),
-    Default(ProfileName, Reply<()>),
-    Rename(ProfileName, ProfileName, Reply<()>),
-    SignOut { name: ProfileName, revoke: bool, done: Reply<()> },
-    Export(ProfileName, ExportRequest, Reply<()>),
-    ClearIntent(ProfileName, Reply<()>),
-    Migrate(Kind, Reply<MigrationReport>),
-    Rekey(Reply<RekeyReport>),
+    SignIn(Box<SignIn>, RegistryReply<ProfileName>),
+    Read(ProfileName, RegistryReply<()>),
+    Default(ProfileName, RegistryReply<()>),
+    Rename(ProfileName, ProfileName, RegistryReply<()>),
+    SignOut { name: ProfileName, revoke: bool, done: RegistryReply<()> },
+    Export(ProfileName, ExportRequest, RegistryReply<()>),
+    ClearIntent(ProfileName, RegistryReply<()>),
+    Migrate(Kind, RegistryReply<MigrationReport>),
+    Rekey(RegistryReply<RekeyReport>),
 }
 
 impl ProfileRegistry {
@@ -172,7 +173,7 @@ impl ProfileRegistry {
         self.send(Command::Rekey).await
     }
 
-    async fn send<T>(&self, command: impl FnOnce(Reply<T>) -> Command) -> Result<T, RegistryError> {
+    async fn send<T>(&self, command: impl FnOnce(RegistryReply<T>) -> Command) -> Result<T, RegistryError> {
         let (done, reply) = oneshot::channel();
         self.commands.send(command(done)).await.map_err(|_| RegistryError::Stopping)?;
         reply.await.map_err(|_| RegistryError::Stopping)?

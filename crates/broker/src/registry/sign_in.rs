@@ -7,7 +7,7 @@ use tokio::sync::oneshot;
 
 use super::{
     actor::RegistryActor,
-    handle::{Placement, RegistryError, SignIn},
+    handle::{NamePolicy, RegistryError, SignIn},
 };
 use crate::{clock, profile::InitialState, snapshot::ProfileView};
 
@@ -56,9 +56,9 @@ impl RegistryActor {
     fn resolve_name(&self, sign_in: &SignIn) -> Result<ProfileName, RegistryError> {
         let requested = &sign_in.requested;
         match (sign_in.placement, self.is_available(requested, sign_in)) {
-            (Placement::Replace, Ok(_)) | (_, Ok(true)) => return Ok(requested.clone()),
-            (Placement::OwnOrOther, Ok(false)) | (Placement::Free, _) => {}
-            (Placement::Own, Ok(false)) => return Err(RegistryError::Taken),
+            (NamePolicy::Replace, Ok(_)) | (_, Ok(true)) => return Ok(requested.clone()),
+            (NamePolicy::OwnOrOther, Ok(false)) | (NamePolicy::Free, _) => {}
+            (NamePolicy::Own, Ok(false)) => return Err(RegistryError::Taken),
             // The record may belong to any user, so it is neither replaced nor skipped.
             (_, Err(error)) => return Err(RegistryError::Store(error)),
         }
@@ -75,7 +75,7 @@ impl RegistryActor {
         match handle.view() {
             ProfileView::Loaded(snapshot) => {
                 let is_same_user = is_same_user(&snapshot.credential.identity, &sign_in.grant.identity);
-                Ok(is_same_user && sign_in.placement != Placement::Free)
+                Ok(is_same_user && sign_in.placement != NamePolicy::Free)
             }
             view => view.unread().map_or(Ok(false), |error| Err(error.clone())),
         }

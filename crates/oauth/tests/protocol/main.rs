@@ -1,5 +1,5 @@
 //! The messages and rules of the protocol, one module for each.
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails by panicking")]
+#![expect(clippy::unwrap_used, reason = "a test that cannot continue fails by panicking")]
 
 mod claims;
 mod client;

@@ -1,6 +1,6 @@
 //! The choice of mode for every plan, letter case, kind of e-mail address and preference.
 
-use authd_oauth::{Decision, Identity, ModePreference, Plan, plan::decide};
+use authd_oauth::{Decision, Identity, ModePreference, Plan, mode_decision::decide};
 
 const PERSONAL: [&str; 6] = ["free", "go", "plus", "pro", "prolite", "team"];
 const BUSINESS: [&str; 12] = [

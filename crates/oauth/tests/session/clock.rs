@@ -1,5 +1,5 @@
-//! A wall clock that is set, and records that were written under a wrong clock. No renewal stops, and
-//! none repeats without end.
+//! A wall clock that is set, and records that were written under a wrong clock. No renewal stops,
+//! and none repeats without end.
 
 use std::time::Duration;
 

@@ -13,8 +13,8 @@ use crate::{
     step::{HOUR, InitialState, Outcome, RejectedKind, Step},
 };
 
-/// Clients, calls and restarts. A call can succeed, fail before or after it takes effect, be delayed or
-/// be rejected.
+/// Clients, calls and restarts. A call can succeed, fail before or after it takes effect, be
+/// delayed or be rejected.
 const CALLS: [Step; 13] = [
     Step::WaitUntilDue,
     Step::RequestCredential(Duration::from_secs(60)),

@@ -1,5 +1,5 @@
-//! The invariants of a session, checked after every event. They keep their own, simpler state of what
-//! was sent, received and saved, and use the public API of the session only.
+//! The invariants of a session, checked after every event. They keep their own, simpler state of
+//! what was sent, received and saved, and use the public API of the session only.
 
 use std::{collections::BTreeSet, time::Duration};
 
@@ -68,8 +68,8 @@ pub(crate) struct Invariants {
     unsaved: BTreeSet<String>,
     /// The first credential, while its save is in flight: no other exists.
     first: Option<String>,
-    /// When a key was exchanged, or a refresh answered a rejection. Another rejection causes no renewal
-    /// in the pause that follows.
+    /// When a key was exchanged, or a refresh answered a rejection. Another rejection causes no
+    /// renewal in the pause that follows.
     paused_since: Option<Timestamp>,
     /// An upstream rejected the newest credential, and no renewal has succeeded since.
     rejected: bool,

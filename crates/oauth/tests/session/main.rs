@@ -11,7 +11,7 @@
 //! - `tables.rs`: the documented rules, one line each.
 //! - `requests.rs`, `clock.rs`: rules for events from outside.
 //! - `regressions.rs`: failures that these tests found.
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails by panicking")]
+#![expect(clippy::unwrap_used, reason = "a test that cannot continue fails by panicking")]
 
 mod clock;
 mod exhaustive;

@@ -1,5 +1,5 @@
-//! Random orders of events: 150,000 runs of up to forty steps. After each run the session must recover,
-//! also across a crash.
+//! Random orders of events: 150,000 runs of up to forty steps. After each run the session must
+//! recover, also across a crash.
 
 use proptest::{collection::vec, prelude::*, test_runner::TestCaseError};
 

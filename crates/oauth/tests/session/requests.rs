@@ -1,4 +1,5 @@
-//! Events from outside: annotations, saves while the store fails or the daemon stops, and rejections.
+//! Events from outside: annotations, saves while the store fails or the daemon stops, and
+//! rejections.
 
 use std::time::Duration;
 
@@ -278,7 +279,7 @@ fn refresh_token_is_not_spent_during_a_move() {
         panic!("{session:#?}")
     };
     session.apply(Event::Saved(ticket, Ok(())), at(1));
-    assert!(session.is_pinned() && session.is_settled());
+    assert!(session.has_open_move() && session.is_settled());
     assert!(matches!(session.apply(Event::RefreshRequested(None), at(2)), Effect::Wait));
     assert!(matches!(session.apply(Event::Ticked, at(2)), Effect::Wait));
     let Effect::Save(ticket, _) = session.apply(intent(None), at(3)) else { panic!("{session:#?}") };
@@ -303,10 +304,10 @@ fn accepted_credential_is_renewed_again_when_it_is_rejected() {
         session.apply(Event::Saved(ticket, Ok(())), at(60));
         true
     };
-    assert!(renew(&mut session, rejected(5)) && session.is_on_probation());
+    assert!(renew(&mut session, rejected(5)) && session.is_unconfirmed());
     assert!(!renew(&mut session, rejected(6)), "the pause has not ended");
     session.apply(Event::Accepted(5), at(60));
     assert!(!renew(&mut session, rejected(6)), "the acceptance was about the previous credential");
     session.apply(Event::Accepted(6), at(60));
-    assert!(!session.is_on_probation() && renew(&mut session, rejected(6)));
+    assert!(!session.is_unconfirmed() && renew(&mut session, rejected(6)));
 }

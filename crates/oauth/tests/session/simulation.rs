@@ -1,5 +1,5 @@
-//! The environment of one session. It executes the session's effects in any order, with any delay and
-//! with any outcome.
+//! The environment of one session. It executes the session's effects in any order, with any delay
+//! and with any outcome.
 
 use std::time::Duration;
 
@@ -16,8 +16,8 @@ use crate::{
     step::{HOUR, InitialState, Outcome, RejectedKind, Step},
 };
 
-/// Longest time for a recovery without further failures: the longest `Retry-After` that is honoured,
-/// and a margin for the calls after it.
+/// Longest time for a recovery without further failures: the longest `Retry-After` that is
+/// honoured, and a margin for the calls after it.
 const RECOVERY: Duration = Duration::from_secs(3_700);
 
 /// More calls and pauses than any recovery needs.
@@ -254,15 +254,15 @@ impl Simulation {
         Ok(())
     }
 
-    /// From now on every call succeeds. A live grant must become ready, and a dead one must end, within
-    /// the time that the back-off allows.
+    /// From now on every call succeeds. A live grant must become ready, and a dead one must end,
+    /// within the time that the back-off allows.
     pub(crate) fn recover(&mut self) -> CheckResult {
         // Finish the calls in flight first: a request during a refresh is satisfied by it.
         while !self.calls.is_empty() {
             self.deliver(0, Outcome::Success(HOUR))?;
         }
         // Finish an open move: it forbids spending the refresh token.
-        if self.session.is_pinned() {
+        if self.session.has_open_move() {
             self.step(Step::SetIntent(false))?;
             while !self.calls.is_empty() {
                 self.deliver(0, Outcome::Success(HOUR))?;

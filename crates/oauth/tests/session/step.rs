@@ -1,5 +1,5 @@
-//! The initial states and steps of a simulation, and the mapping of numbers to steps. Small numbers map to simple steps,
-//! so that a shrunk failure is readable.
+//! The initial states and steps of a simulation, and the mapping of numbers to steps. Small numbers
+//! map to simple steps, so that a shrunk failure is readable.
 
 use std::time::Duration;
 

@@ -1,5 +1,5 @@
-//! The documented rules as tables. A row is a time (in seconds), an action, the effect, and the status
-//! after it. The rows of a table are applied in order.
+//! The documented rules as tables. A row is a time (in seconds), an action, the effect, and the
+//! status after it. The rows of a table are applied in order.
 
 use std::time::Duration;
 

@@ -93,8 +93,10 @@ pub(super) fn collect(build: &BuildOutput, epoch: u64) -> anyhow::Result<Vec<Pac
     add(notice.into_bytes(), 0o644, "THIRD-PARTY.txt", &format!("{DOC}/THIRD-PARTY.txt"));
     let page = fs::read(root().join("crates/authd/authd.1"))?;
     add(page, 0o644, "share/man/man1/authd.1", "usr/share/man/man1/authd.1");
-    for (name, bytes) in files_of(&root().join("docs"))? {
-        add(bytes, 0o644, &format!("docs/{name}"), &format!("{DOC}/docs/{name}"));
+    for directory in ["docs", "docs/decisions"] {
+        for (name, bytes) in files_of(&root().join(directory))? {
+            add(bytes, 0o644, &format!("{directory}/{name}"), &format!("{DOC}/{directory}/{name}"));
+        }
     }
 
     let pages = tempfile::tempdir()?;

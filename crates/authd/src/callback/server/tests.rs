@@ -14,6 +14,7 @@ use tokio::{
 use authd_broker::LinkTarget;
 
 use super::*;
+use crate::callback::port_yield::YIELD_CHECK;
 use crate::callback::{CallbackOutcome, SignedInUser};
 
 /// A handler that knows one state and one link, and counts its calls.
@@ -86,7 +87,7 @@ async fn run(server: CallbackServer, inherited: Vec<std::net::TcpListener>) -> T
     let (sender, state) = watch::channel(CallbackServerState::default());
     let (handler, stop) = (CountingHandler::default(), CancellationToken::new());
     tokio::spawn(server.run(handler.clone(), sender, inherited, stop.clone()));
-    settled(state.clone()).await;
+    wait_until_tried(state.clone()).await;
     TestServer { handler, state, stop }
 }
 

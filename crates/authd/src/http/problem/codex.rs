@@ -16,17 +16,18 @@ pub(in crate::http) fn codex_home(error: &CodexHomeError) -> Problem {
         CodexHomeError::Relative(path) => invalid(format!("{} is not an absolute path", path.display())),
         CodexHomeError::File(path, error) => invalid(with_path(path, &error.to_string()))
             .hint("name the file of Codex's login, usually ~/.codex/auth.json"),
-        CodexHomeError::Homes(error) => {
-            Problem::new(ErrorCode::StoreUnavailable, format!("the list of Codex homes: {error}"))
-                .hint("fix the named cause; authd continues by itself")
-        }
+        CodexHomeError::Homes(error) => Problem::new(
+            ErrorCode::StoreUnavailable,
+            format!("the list of Codex homes cannot be read or written: {error}"),
+        )
+        .hint("fix the named cause; authd continues by itself"),
         CodexHomeError::Interrupted(home) => {
             conflict(format!("an earlier change of {} is not finished", home.display()))
                 .hint("try again in a moment; authd's log names the cause")
         }
         CodexHomeError::Login(path, error) => invalid(format!("{}: {error}", path.display())),
         CodexHomeError::NotSignedIn(path) => {
-            invalid(format!("Codex is not signed in in {}", path.display())).hint("run: authctl login")
+            invalid(format!("{} holds no Codex login", path.display())).hint("run: authctl login")
         }
         CodexHomeError::External(path) => {
             conflict(format!("another program owns the login in {}", path.display()))

@@ -3,22 +3,25 @@
 use std::time::Duration;
 
 use authd_api::{ApiKeyBody, ErrorCode, Problem, ProfileName, RefreshBody};
-use authd_broker::{Placement, SignIn, now};
+use authd_broker::{NamePolicy, SignIn, now};
 use authd_oauth::{ApiKey, Grant, Rejected, new_grant_id};
 use axum::{
     body::Body,
     extract::State,
     response::{IntoResponse, Response},
 };
-use http::{HeaderValue, StatusCode, header};
+use http::{StatusCode, header};
 use serde::Deserialize;
 
 #[cfg(test)]
-use super::openapi::responses::{BodyErrors, ChangedProfile, CredentialErrors, ProfileErrors, StoreErrors};
+use super::openapi::{
+    ETAG,
+    responses::{BodyErrors, ChangedProfile, CredentialErrors, ProfileErrors, StoreErrors},
+};
 use crate::http::{
     extract::{IfNoneMatch, Json, PathParam, QueryParams, profile_name},
     problem,
-    respond::{ApiError, SegmentedBody, json, no_store},
+    respond::{ApiError, JSON, SegmentedBody, json, no_store},
     state::SharedState,
 };
 
@@ -26,10 +29,10 @@ use crate::http::{
 #[cfg_attr(test, derive(utoipa::IntoParams), into_params(parameter_in = Query))]
 #[serde(deny_unknown_fields)]
 pub(super) struct HeadersQuery {
-    /// Seconds for which the headers must stay valid. If the credential cannot be refreshed to
-    /// that, the problem that prevents it is the response. A value beyond the lifetime that the
-    /// provider issues is met as well as the refresh schedule allows. Without a value the
-    /// configuration's applies, and a token that cannot be renewed is served until it expires.
+    /// Seconds for which the headers must stay valid. The daemon refreshes first if necessary; if
+    /// that fails, the response is the problem. A value above the provider's token lifetime is
+    /// capped, so that not every request refreshes. If absent, `[refresh] min_ttl` applies, and a
+    /// token that cannot be refreshed is served until it expires.
     #[cfg_attr(test, param(example = 300))]
     min_ttl: Option<u64>,
 }
@@ -39,7 +42,7 @@ pub(super) struct HeadersQuery {
 /// From memory, after a refresh if one is needed.
 #[cfg_attr(test, utoipa::path(
     get, path = authd_api::route::HEADERS, operation_id = "headers", tag = "credentials",
-    params(HeadersQuery, ("If-None-Match" = Option<String>, Header, example = json!(super::openapi::ETAG),
+    params(HeadersQuery, ("If-None-Match" = Option<String>, Header, example = json!(ETAG),
         description = "The `ETag` of the client's headers: 304 if they have not changed.")),
     responses(
         (status = 200, description = "The headers. A client that gets 401 with them requests a refresh.",
@@ -61,7 +64,7 @@ pub(super) async fn headers(
         StatusCode::NOT_MODIFIED.into_response()
     } else {
         let mut response = Response::new(Body::new(SegmentedBody::from(snapshot.headers_json())));
-        response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        response.headers_mut().insert(header::CONTENT_TYPE, JSON);
         response
     };
     response.headers_mut().insert(header::ETAG, etag);
@@ -115,7 +118,7 @@ pub(super) async fn put_api_key(
         return Err(Problem::new(ErrorCode::BadRequest, detail).about(&wanted).into());
     }
     let grant = Grant::own_key(ApiKey::new(key), "a key of your own", now());
-    let (placement, grant_id) = (Placement::Own, new_grant_id());
+    let (placement, grant_id) = (NamePolicy::Own, new_grant_id());
     let sign_in = SignIn { requested: wanted.clone(), placement, grant, grant_id, intent: None };
     let name = state.broker.registry.sign_in(sign_in).await;
     let name = name.map_err(|error| problem::registry(&error, &wanted))?;

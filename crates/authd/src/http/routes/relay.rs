@@ -85,13 +85,13 @@ async fn relay(
     };
     let response = state.relay.forward(target, request, snapshot, refresh).await;
     let response = response.map_err(|error| problem::relay(&error, &profile.name, now()))?;
-    if is_on_probation(&profile) && (response.status().is_success() || response.status().is_informational()) {
+    if is_unconfirmed(&profile) && (response.status().is_success() || response.status().is_informational()) {
         profile.handle.report_accepted(sent.load(Ordering::Relaxed));
     }
     Ok(response)
 }
 
-fn is_on_probation(profile: &ResolvedProfile) -> bool {
-    let on_probation = |snapshot: &std::sync::Arc<ProfileSnapshot>| snapshot.on_probation;
-    profile.handle.view().snapshot().is_some_and(on_probation)
+fn is_unconfirmed(profile: &ResolvedProfile) -> bool {
+    let is_unconfirmed = |snapshot: &std::sync::Arc<ProfileSnapshot>| snapshot.is_unconfirmed;
+    profile.handle.view().snapshot().is_some_and(is_unconfirmed)
 }

@@ -53,7 +53,7 @@ pub(super) async fn diagnosis(State(state): SharedState) -> Response {
     get, path = authd_api::route::METRICS, operation_id = "metrics", tag = "daemon",
     responses((status = 200, description = "OpenMetrics 1.0.", body = String,
         content_type = metrics::CONTENT_TYPE,
-        example = "# HELP authd_pending_logins Logins that nobody has finished.\n\
+        example = "# HELP authd_pending_logins Pending logins.\n\
             # TYPE authd_pending_logins gauge\nauthd_pending_logins 0\n# EOF\n")),
 ))]
 pub(super) async fn metrics(State(state): SharedState) -> Result<Response, ApiError> {

@@ -11,14 +11,14 @@ use tokio_util::sync::CancellationToken;
 use super::*;
 use crate::{events::EventBus, metrics::RefreshCounters, snapshot::RenderContext};
 
-struct Fixture {
+struct ActorFixture {
     deps: Arc<BrokerDeps>,
     reload: watch::Sender<Arc<RenderContext>>,
     actors: JoinSet<ProfileName>,
     _directory: tempfile::TempDir,
 }
 
-fn fixture() -> Fixture {
+fn fixture() -> ActorFixture {
     let directory = tempfile::tempdir().unwrap();
     let provider = Provider::with_issuer("http://127.0.0.1:9");
     let client = ClientIdentity {
@@ -47,10 +47,10 @@ fn fixture() -> Fixture {
         stopping: CancellationToken::new(),
         closing: CancellationToken::new(),
     };
-    Fixture { deps: Arc::new(deps), reload, actors: JoinSet::new(), _directory: directory }
+    ActorFixture { deps: Arc::new(deps), reload, actors: JoinSet::new(), _directory: directory }
 }
 
-impl Fixture {
+impl ActorFixture {
     /// A saved profile with the user's own API key.
     async fn signed_in(&mut self) -> ProfileHandle {
         let error = StoreError::Unavailable { detail: String::new() };
@@ -89,10 +89,10 @@ async fn signed_out_profile_accepts_no_commands() {
     let handle = fixture.signed_in().await;
     for _ in 0..3 {
         handle.remind();
-        handle.want(Duration::ZERO).await.unwrap();
+        handle.request_credential(Duration::ZERO).await.unwrap();
     }
     handle.sign_out(false).await.unwrap().unwrap();
-    handle.want(Duration::ZERO).await.unwrap_err();
+    handle.request_credential(Duration::ZERO).await.unwrap_err();
     assert!(fixture.deps.store.list().await.unwrap().profiles.is_empty());
 }
 

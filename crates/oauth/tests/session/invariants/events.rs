@@ -109,7 +109,7 @@ impl Invariants {
     /// A client has requested a credential. If none is pending, there must be a reason.
     pub(crate) fn check_waiting_client(&self, session: &Session, now: Timestamp) -> CheckResult {
         let has_credential = session.credential().remaining(now) > Duration::ZERO;
-        let excused = !self.may_renew() || session.is_pinned() || now < self.excused_until;
+        let excused = !self.may_renew() || session.has_open_move() || now < self.excused_until;
         check!(
             session.is_pending(now) || has_credential || excused,
             "no credential is pending, without a reason"

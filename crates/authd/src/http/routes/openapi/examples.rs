@@ -25,7 +25,7 @@ pub(super) fn example(name: &str) -> Value {
             "profiles": 1, "pending_logins": 0, "default_profile": "work", "store": example("StoreStatus")};
         Diagnosis: {"findings": [
             {"check": "store", "state": "ok", "detail": "keychain"},
-            {"check": "callback", "state": "failed", "detail": "port 1455 is held by process 4242 (codex)",
+            {"check": "callback", "state": "failed", "detail": "port 1455 is used by codex (process 4242)",
                 "remedy": "free the port, or sign in with --paste or --device",
                 "code": "callback_unavailable"}]};
         LoginBody: {"profile": "work", "flow": "browser", "mode": "auto"};

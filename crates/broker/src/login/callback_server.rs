@@ -10,7 +10,7 @@ pub const LINK_PATH: &str = "/go/";
 /// Whether and where the callback server listens.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CallbackServerState {
-    /// Whether a browser would get an answer.
+    /// Whether the server listens.
     pub state: CallbackState,
     /// The addresses it listens on.
     pub addresses: Vec<SocketAddr>,
@@ -19,7 +19,7 @@ pub struct CallbackServerState {
     /// The first configured port, if another program has it.
     pub taken: Option<u16>,
     /// Whether the server has tried to listen since the start.
-    pub settled: bool,
+    pub has_tried: bool,
 }
 
 impl CallbackServerState {
@@ -32,6 +32,6 @@ impl CallbackServerState {
 impl Default for CallbackServerState {
     fn default() -> Self {
         let (state, addresses) = (CallbackState::Unavailable, Vec::new());
-        Self { state, addresses, detail: None, taken: None, settled: false }
+        Self { state, addresses, detail: None, taken: None, has_tried: false }
     }
 }
