@@ -299,7 +299,7 @@ fn committed_document_is_up_to_date() {
     }
     assert!(
         fs::read_to_string(&path).unwrap_or_default() == text,
-        "docs/openapi.json is out of date: AUTHD_WRITE_OPENAPI=1 to rewrite it, run this test with AUTHD_WRITE_OPENAPI=1"
+        "docs/openapi.json is out of date; to rewrite it, run this test with AUTHD_WRITE_OPENAPI=1"
     );
 }
 
