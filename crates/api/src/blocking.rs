@@ -45,9 +45,12 @@ impl Client {
         peer::check(&stream, self.socket())?;
         let result = exchange(&mut stream, &headers_path(name, min_ttl), Instant::now() + timeout);
         let text = result.map_err(|error| match error.kind() {
-            io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock => ClientError::Problem(Box::new(
-                Problem::new(ErrorCode::Timeout, "authd does not answer").hint("read the daemon's log"),
-            )),
+            io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock => {
+                let detail =
+                    format!("authd did not answer within {timeout:?}; a refresh in progress goes on");
+                let problem = Problem::new(ErrorCode::Timeout, detail);
+                ClientError::Problem(Box::new(problem.hint("try again in a moment, or wait longer")))
+            }
             _ => self.broken(error),
         })?;
         let response = parse(&text).map_err(|detail| self.broken(detail))?;

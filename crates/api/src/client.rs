@@ -14,9 +14,9 @@ use serde::{Serialize, de::DeserializeOwned};
 use tokio::net::UnixStream;
 
 use crate::{
-    CodexBody, Diagnosis, ErrorCode, ExportBody, Headers, ImportBody, Login, LoginBody, LoginFile,
-    MigrateBody, Migrated, Problem, Profile, ProfileName, ProfilePatch, Profiles, RefreshBody, Status,
-    StoreKind, StoreStatus, VERSION_HEADER, route,
+    ApiKeyBody, CodexBody, Diagnosis, ErrorCode, ExportBody, Headers, ImportBody, Login, LoginBody,
+    LoginFile, MigrateBody, Migrated, Problem, Profile, ProfileName, ProfilePatch, Profiles, RefreshBody,
+    Status, StoreKind, StoreStatus, VERSION_HEADER, route,
 };
 
 pub use self::error::ClientError;
@@ -134,6 +134,11 @@ impl Client {
     pub async fn delete_profile(&self, name: Option<&ProfileName>, revoke: bool) -> Result<(), ClientError> {
         let query = if revoke { "?revoke=true" } else { "" };
         self.send(Method::DELETE, &format!("{}{query}", route::profile(name)), NO_BODY).await.map(drop)
+    }
+
+    /// Creates a profile with the user's own API key, or replaces that key.
+    pub async fn put_api_key(&self, name: &ProfileName, body: &ApiKeyBody) -> Result<Profile, ClientError> {
+        self.request(Method::PUT, &route::below_profile(Some(name), "api-key"), Some(body)).await
     }
 
     /// Gets headers that are valid for at least `min_ttl` more seconds (the daemon's default when

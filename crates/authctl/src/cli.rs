@@ -7,6 +7,9 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub(crate) mod fast_path;
 mod help_text;
+mod time_arg;
+
+pub(crate) use self::time_arg::TimeArg;
 
 /// Sign in to OpenAI once, and let every program on this machine use the login.
 ///
@@ -118,6 +121,17 @@ pub(crate) enum Command {
         #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true, value_name = "COMMAND")]
         command: Vec<OsString>,
     },
+    /// Print the variables that exec sets, as commands of a shell
+    #[command(after_help = help_text::ENV_EXAMPLES)]
+    Env {
+        #[command(flatten)]
+        profile: ProfileArg,
+        /// The syntax [default: fish if $SHELL is fish, else sh]
+        #[arg(long, value_enum)]
+        shell: Option<ShellArg>,
+    },
+    /// Print the path of the socket
+    Socket,
     /// Print the completion script of a shell
     #[command(after_help = help_text::COMPLETIONS_EXAMPLES)]
     Completions {
@@ -129,6 +143,15 @@ pub(crate) enum Command {
         /// The directory to write them to [default: print authctl(1)]
         directory: Option<PathBuf>,
     },
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ShellArg {
+    /// bash, zsh, dash and ksh
+    #[value(aliases = ["bash", "zsh", "dash", "ksh"])]
+    Sh,
+    /// fish
+    Fish,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -233,9 +256,13 @@ pub(crate) struct LoginArgs {
     /// Print the URL and the login id, and return
     #[arg(long)]
     pub(crate) no_wait: bool,
+    /// Read an API key of your own from stdin
+    #[arg(long)]
+    #[arg(conflicts_with_all = ["device", "paste", "no_browser", "mode", "workspace", "replace", "no_wait"])]
+    pub(crate) with_api_key: bool,
     /// Wait for a login that was started with --no-wait
     #[arg(long, value_name = "ID", value_parser = parse_login_id)]
-    #[arg(conflicts_with_all = ["name", "device", "workspace", "replace", "no_wait"])]
+    #[arg(conflicts_with_all = ["name", "device", "workspace", "replace", "no_wait", "with_api_key"])]
     pub(crate) resume: Option<String>,
 }
 
@@ -253,9 +280,14 @@ pub(crate) enum ModeArg {
 pub(crate) struct CredentialArgs {
     #[command(flatten)]
     pub(crate) profile: ProfileArg,
-    /// How many more seconds the credential must be valid [default: the daemon's, 60]
-    #[arg(long, value_name = "SECONDS")]
-    pub(crate) min_ttl: Option<u64>,
+    /// How much longer the credential must be valid, as 300 (seconds) or 5m [default: the
+    /// daemon's, 60s]
+    #[arg(long, value_name = "TIME")]
+    pub(crate) min_ttl: Option<TimeArg>,
+    /// How long to wait for the daemon, which may have to refresh first [default: 4s for token, 20s
+    /// for headers]
+    #[arg(long, value_name = "TIME")]
+    pub(crate) timeout: Option<TimeArg>,
 }
 
 #[derive(Args, Debug)]

@@ -7,9 +7,10 @@ use bytes::Bytes;
 use http::{HeaderMap, Method};
 
 use crate::{
-    cli::{Common, ProfileArg},
+    cli::{Common, CredentialArgs, ProfileArg, TimeArg},
     env,
     error::{CliError, CliResult},
+    launch,
     output::Output,
 };
 
@@ -22,7 +23,7 @@ pub(crate) struct Context {
     pub(crate) client: Client,
     pub(crate) paths: Paths,
     /// The command line names the socket.
-    pub(crate) socket_from_args: bool,
+    socket_from_args: bool,
     /// The profile of `--profile`, else of the environment.
     pub(crate) profile: Option<ProfileName>,
     pub(crate) out: Output,
@@ -51,8 +52,41 @@ impl Context {
         .await
     }
 
-    pub(crate) fn headers(&self, profile: ProfileArg, min_ttl: Option<u64>) -> CliResult<Headers> {
-        Ok(self.client.headers_blocking(self.profile_name(profile).as_ref(), min_ttl, TIMEOUT)?)
+    /// Sends a request. If no daemon runs, starts it and sends the request again.
+    pub(crate) async fn send_or_start<T, F: Future<Output = Result<T, ClientError>>>(
+        &self,
+        send: impl Fn() -> F,
+    ) -> CliResult<T> {
+        match with_timeout(send()).await {
+            Err(error) if error.is_no_daemon() => {
+                launch::start_daemon(&self.paths, self.socket_from_args, self.out).await?;
+                with_timeout(send()).await
+            }
+            result => result,
+        }
+    }
+
+    /// The headers of a profile.
+    pub(crate) fn headers(&self, profile: ProfileArg) -> CliResult<Headers> {
+        Ok(self.client.headers_blocking(self.profile_name(profile).as_ref(), None, TIMEOUT)?)
+    }
+
+    /// The headers for a program that waits for them no longer than `--timeout`, by default
+    /// `default_timeout`.
+    pub(crate) fn headers_in_time(
+        &self,
+        args: CredentialArgs,
+        default_timeout: Duration,
+    ) -> CliResult<Headers> {
+        let (name, min_ttl) = (self.profile_name(args.profile), args.min_ttl.map(TimeArg::seconds));
+        let timeout = args.timeout.map_or(default_timeout, TimeArg::duration);
+        let headers = self.client.headers_blocking(name.as_ref(), min_ttl, timeout);
+        headers.map_err(|error| match error.into() {
+            CliError::Problem(problem) if problem.code == ErrorCode::Timeout => {
+                problem.hint("run the command again in a moment, or let it wait longer: --timeout 30s").into()
+            }
+            error => error,
+        })
     }
 }
 

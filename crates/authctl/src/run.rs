@@ -4,14 +4,15 @@ mod ask;
 mod check;
 mod codex;
 mod doctor;
+mod environment;
 mod login;
 mod service;
 mod status;
 mod store;
 
-use std::{ffi::OsString, io, os::unix::process::CommandExt, path::Path, pin::Pin, process};
+use std::{io, path::Path, pin::Pin, time::Duration};
 
-use authd_api::{ErrorCode, Headers, Problem, ProfileName, ProfilePatch, RefreshBody};
+use authd_api::{ErrorCode, Headers, ProfileName, ProfilePatch, RefreshBody};
 use clap::CommandFactory;
 use serde_json::json;
 
@@ -19,10 +20,16 @@ use crate::{
     cli::{Cli, Command, CredentialArgs, LogoutArgs, ProfileArg},
     context::{Context, with_timeout},
     error::{CliError, CliResult},
-    hardening,
     output::Output,
     owned_file, render, time,
 };
+
+/// How long `token` waits: programs end a token command that takes longer, Codex after 5 s.
+const TOKEN_TIMEOUT: Duration = Duration::from_secs(4);
+
+/// How long `headers` waits: longer than the daemon waits for a refresh by default, so that the
+/// daemon reports the cause.
+const HEADERS_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// Executes the command. The commands that programs run for a credential do without an async
 /// runtime: its start and end would take longer than the request.
@@ -33,7 +40,9 @@ pub(crate) fn run(cli: Cli, out: Output) -> CliResult {
         Command::Headers(args) => headers(&ctx()?, args),
         Command::Token(args) => token(&ctx()?, args),
         Command::Url(profile) => url(&ctx()?, profile),
-        Command::Exec { command } => exec(&ctx()?, &command),
+        Command::Exec { command } => environment::exec(&ctx()?, &command),
+        Command::Env { profile, shell } => environment::print(&ctx()?, profile, shell),
+        Command::Socket => socket(&ctx()?),
         Command::Login(args) => block_on(Box::pin(login::login(&ctx()?, args))),
         Command::Status(args) => block_on(Box::pin(status::status(&ctx()?, args))),
         Command::Profiles => block_on(Box::pin(profiles(&ctx()?))),
@@ -61,15 +70,15 @@ fn block_on(future: Pin<Box<dyn Future<Output = CliResult> + '_>>) -> CliResult 
 }
 
 fn headers(ctx: &Context, args: CredentialArgs) -> CliResult {
-    let headers = ctx.headers(args.profile, args.min_ttl)?;
+    let headers = ctx.headers_in_time(args, HEADERS_TIMEOUT)?;
     ctx.out.result(&headers, || {
         headers.headers.iter().map(|(name, value)| format!("{name}: {value}\n")).collect()
     })
 }
 
 fn token(ctx: &Context, args: CredentialArgs) -> CliResult {
-    let headers = ctx.headers(args.profile, args.min_ttl)?;
-    let token = bearer_token(&headers)?;
+    let headers = ctx.headers_in_time(args, TOKEN_TIMEOUT)?;
+    let token = environment::bearer_token(&headers)?;
     let Headers { profile, expires_at, generation, grant_id, .. } = &headers;
     let json = json!({"profile": profile, "token": token, "expires_at": expires_at,
         "generation": generation, "grant_id": grant_id});
@@ -77,9 +86,17 @@ fn token(ctx: &Context, args: CredentialArgs) -> CliResult {
 }
 
 fn url(ctx: &Context, profile: ProfileArg) -> CliResult {
-    let Headers { profile, base_url, responses_url, .. } = ctx.headers(profile, None)?;
+    let Headers { profile, base_url, responses_url, .. } = ctx.headers(profile)?;
     let json = json!({"profile": profile, "base_url": base_url, "responses_url": responses_url});
     ctx.out.result(&json, || format!("{base_url}\n"))
+}
+
+fn socket(ctx: &Context) -> CliResult {
+    let socket = &ctx.paths.socket;
+    if ctx.out.json {
+        return ctx.out.print_json(&json!({"socket": socket}));
+    }
+    ctx.out.write(&[socket.as_os_str().as_encoded_bytes(), b"\n"].concat())
 }
 
 async fn profiles(ctx: &Context) -> CliResult {
@@ -148,28 +165,6 @@ async fn logout(ctx: &Context, args: LogoutArgs) -> CliResult {
     }
 }
 
-/// Replaces this process by the command, which has the token in its environment.
-fn exec(ctx: &Context, command: &[OsString]) -> CliResult {
-    let headers = ctx.headers(ProfileArg::default(), None)?;
-    let Some((program, args)) = command.split_first() else {
-        return Err(CliError::new(ErrorCode::BadRequest, "there is no command to run"));
-    };
-    let mut command = process::Command::new(program);
-    command.args(args);
-    command.env("OPENAI_API_KEY", bearer_token(&headers)?).env("OPENAI_BASE_URL", &headers.base_url);
-    command.env("AUTHD_SOCKET", &ctx.paths.socket);
-    match headers.value("chatgpt-account-id") {
-        Some(account) => command.env("CHATGPT_ACCOUNT_ID", account),
-        None => command.env_remove("CHATGPT_ACCOUNT_ID"),
-    };
-    let error = hardening::with_inherited_limit(|| command.exec());
-    let detail = format!("cannot run {}: {error}", program.to_string_lossy());
-    // The exit codes of a shell: 127 for a command that does not exist, 126 for one that cannot
-    // run.
-    let code = if error.kind() == io::ErrorKind::NotFound { 127 } else { 126 };
-    Err(CliError::WithExitCode(code, Box::new(Problem::new(ErrorCode::BadRequest, detail))))
-}
-
 fn completions(shell: clap_complete::Shell, out: Output) -> CliResult {
     let mut script = Vec::new();
     clap_complete::generate(shell, &mut Cli::command(), "authctl", &mut script);
@@ -196,9 +191,4 @@ fn write_pages(command: &clap::Command, directory: &Path) -> io::Result<()> {
     command.get_subcommands().try_for_each(|command| write_pages(command, directory))?;
     let page = clap_mangen::Man::new(command.clone());
     page.render(&mut owned_file::create_public(&directory.join(page.get_filename()))?)
-}
-
-fn bearer_token(headers: &Headers) -> CliResult<&str> {
-    let error = || CliError::new(ErrorCode::Internal, "the headers of authd contain no bearer token");
-    headers.token().ok_or_else(error)
 }

@@ -20,7 +20,7 @@ pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Option<Cli> {
         "token" => Command::Token,
         _ => return None,
     };
-    let (mut profile, mut socket, mut name, mut min_ttl) = (None, None, None, None);
+    let (mut profile, mut socket, mut name, mut min_ttl, mut timeout) = (None, None, None, None, None);
     let (mut json, mut quiet, mut verbose) = (None, None, None);
     let mut parser = Parser::from_args(args);
     while let Some(arg) = parser.next().ok()? {
@@ -28,6 +28,7 @@ pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Option<Cli> {
             Short('p') | Long("profile") => set_once(&mut profile, parse_value(&value(&mut parser)?)?)?,
             Long("socket") => set_once(&mut socket, value(&mut parser)?.into())?,
             Long("min-ttl") => set_once(&mut min_ttl, parse_value(&value(&mut parser)?)?)?,
+            Long("timeout") => set_once(&mut timeout, parse_value(&value(&mut parser)?)?)?,
             Long("json") => set_once(&mut json, ())?,
             Short('q') | Long("quiet") => set_once(&mut quiet, ())?,
             Short('v') | Long("verbose") => set_once(&mut verbose, ())?,
@@ -40,7 +41,8 @@ pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Option<Cli> {
     }
     let common =
         Common { profile, json: json.is_some(), socket, quiet: quiet.is_some(), verbose: verbose.is_some() };
-    Some(Cli { common, command: command(CredentialArgs { profile: ProfileArg { name }, min_ttl }) })
+    let args = CredentialArgs { profile: ProfileArg { name }, min_ttl, timeout };
+    Some(Cli { common, command: command(args) })
 }
 
 fn set_once<T>(slot: &mut Option<T>, value: T) -> Option<()> {

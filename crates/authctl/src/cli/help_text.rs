@@ -19,6 +19,7 @@ Examples:
   authctl login work --mode api-key   as profile \"work\", with an API key
   authctl login --device              without a browser: enter a code on another device
   authctl login --paste               paste the address of the last page in the browser
+  authctl login --with-api-key < FILE use an API key of your own
 In two steps, with the sign-in on another machine:
   authctl login --no-wait             prints the URL and the login id (device: URL, code, id)
   authctl login --resume lg_4fJ…      waits for it
@@ -34,7 +35,10 @@ Examples:
 pub(super) const TOKEN_EXAMPLES: &str = "\
 Examples:
   authctl token                       for programs that take a token command
-  authctl token work --min-ttl 300    valid for at least five minutes";
+  authctl token work --min-ttl 5m     valid for at least five minutes
+  authctl token --timeout 30s         for a caller that waits longer than Codex, which waits 5 s
+
+A refresh that takes longer than the time-out goes on, so that the next call has its token.";
 
 pub(super) const LOGOUT_EXAMPLES: &str = "\
 Examples:
@@ -88,12 +92,18 @@ Exit codes:
   0 every endpoint answered 2xx · 4 one answered 401 or 403 · 5 another error";
 
 pub(super) const EXEC_EXAMPLES: &str = "\
-Sets OPENAI_API_KEY, OPENAI_BASE_URL, AUTHD_SOCKET and, if known, CHATGPT_ACCOUNT_ID.
+Sets OPENAI_API_KEY, OPENAI_BASE_URL, AUTHD_SOCKET, OPENAI_CUSTOM_HEADERS (the other headers, one a line, which
+the OpenAI SDKs send) and, if known, CHATGPT_ACCOUNT_ID.
 The token is not renewed: a command that runs for longer should request a new one from authd.
 
 Examples:
   authctl exec -- python app.py
   authctl exec -p work -- sh -c 'curl -H \"Authorization: Bearer $OPENAI_API_KEY\" …'";
+
+pub(super) const ENV_EXAMPLES: &str = "\
+Examples:
+  eval \"$(authctl env)\"               in bash and zsh, and in the .envrc of direnv
+  authctl env work | source           in fish";
 
 pub(super) const COMPLETIONS_EXAMPLES: &str = "\
 Examples:

@@ -72,6 +72,7 @@ fn fast_path_takes_valid_credential_commands_only() {
         "authctl token",
         "authctl headers work",
         "authctl token --min-ttl 300 -p work -q",
+        "authctl token --min-ttl 5m --timeout 9s",
         "a token --socket=/s",
     ] {
         assert!(parse_fast(line).is_some(), "{line}");
@@ -94,7 +95,7 @@ proptest! {
 /// Lines that begin with a credential command, followed by arguments of it and by invalid ones.
 fn credential_lines() -> impl Strategy<Value = Vec<&'static str>> {
     const ARGS: &str = "work|a b||..|help|token|-|--|-h|--help|-V|-=|--js|-1|7|+7|0x7|-p|-pwork|-p=w|-p-q|\
-        --profile|--profile=a|--profile=|--min-ttl|--min-ttl=5|--socket|--socket=|/s|--json|--json=|-q|\
+        --profile|--profile=a|--profile=|--min-ttl|--min-ttl=5|--min-ttl=5m|--timeout|--timeout=500ms|5m|--socket|--socket=|/s|--json|--json=|-q|\
         --quiet|-qp|-v|-qv|--verbose";
     let arg = prop::sample::select(ARGS.split('|').collect::<Vec<_>>());
     let command = prop::sample::select(vec!["token", "headers"]);

@@ -33,7 +33,7 @@ const IDLE_TIMEOUT: Duration = Duration::from_secs(300);
 
 pub(super) async fn ask(ctx: &Context, args: AskArgs) -> CliResult {
     let question = question(&args.question)?;
-    let headers = ctx.headers(ProfileArg::default(), None)?;
+    let headers = ctx.headers(ProfileArg::default())?;
     let model = match args.model {
         Some(model) => model,
         None => default_model(ctx, &headers).await?,

@@ -29,7 +29,7 @@ struct EndpointResult {
 
 /// Calls one endpoint after another, so that each duration is that of one request.
 pub(super) async fn check(ctx: &Context, profile: ProfileArg) -> CliResult {
-    let headers = ctx.headers(profile, None)?;
+    let headers = ctx.headers(profile)?;
     let mut results = Vec::new();
     for endpoint in endpoints(&headers) {
         let result = call(ctx, &headers, endpoint).await?;

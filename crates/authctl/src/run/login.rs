@@ -1,6 +1,8 @@
 //! `authctl login`: starts a login, shows its page to the user, and waits for the end: by the
 //! callback, a pasted address or a device code.
 
+mod api_key;
+
 use std::{
     io::{self, BufRead, IsTerminal},
     time::{Duration, Instant},
@@ -19,7 +21,6 @@ use crate::{
     browser::{self, Action, Environment},
     cli::LoginArgs,
     error::{CliError, CliResult},
-    launch,
     output::Output,
     render,
     sanitize::line,
@@ -44,6 +45,9 @@ const SPINNER_INTERVAL: Duration = Duration::from_millis(120);
 const MAX_LINE: usize = 64 << 10;
 
 pub(super) async fn login(ctx: &Context, args: LoginArgs) -> CliResult {
+    if args.with_api_key {
+        return api_key::login(ctx, args.profile).await;
+    }
     let login = match &args.resume {
         Some(id) => with_timeout(ctx.client.login(id, None)).await?,
         None => start(ctx, &args).await?,
@@ -76,13 +80,7 @@ async fn start(ctx: &Context, args: &LoginArgs) -> CliResult<Login> {
         replace: args.replace,
         paste: args.paste,
     };
-    match with_timeout(ctx.client.start_login(&body)).await {
-        Err(error) if error.is_no_daemon() => {
-            launch::start_daemon(&ctx.paths, ctx.socket_from_args, ctx.out).await?;
-            with_timeout(ctx.client.start_login(&body)).await
-        }
-        result => result,
-    }
+    ctx.send_or_start(|| ctx.client.start_login(&body)).await
 }
 
 /// Prints what `--no-wait` promises: the URL, the device code if any, and the login id.

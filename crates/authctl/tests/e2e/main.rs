@@ -3,9 +3,10 @@
 
 mod ask;
 mod commands;
-// These tests read /proc.
+mod credentials;
 mod fake_daemon;
 mod login;
+// These tests read /proc.
 #[cfg(target_os = "linux")]
 mod process;
 mod security;
@@ -138,6 +139,7 @@ impl InteractiveClient {
     }
 
     async fn end(mut self) -> Outcome {
+        drop(self.stdin);
         while let Some(line) = self.stderr.next_line().await.unwrap() {
             self.stderr_text += &line;
             self.stderr_text.push('\n');
