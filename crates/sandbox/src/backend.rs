@@ -13,7 +13,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use crate::{
-    Account, Shared,
+    Account, Shared, client_version,
     ledger::AccessTokenError,
     params::{self, Params},
     response::{self, ErrorResponse, HandlerResult},
@@ -56,6 +56,9 @@ pub(crate) async fn codex_responses(
     let response = match serde_json::from_str(&body) {
         Ok(Value::Object(body)) => match validate(&body, &shared.models) {
             Some(detail) => response::detail(StatusCode::BAD_REQUEST, &detail),
+            None if !client_version::may_use(&shared, model(&body), version(&headers)) => {
+                response::detail(StatusCode::BAD_REQUEST, &client_version::too_old(model(&body)))
+            }
             None => responses_api::stream(&Turn::new(body["model"].as_str(), &body["input"])),
         },
         _ => response::detail(StatusCode::BAD_REQUEST, "Request body must be a JSON object"),
@@ -71,7 +74,8 @@ pub(crate) async fn codex_models(
 ) -> HandlerResult {
     let account = authenticate_workspace(&shared, &headers)?;
     let params = Params::from_form(&query.unwrap_or_default());
-    if params.map_or(true, |params| params.get("client_version").is_empty()) {
+    let version = params.as_ref().map_or("", |params| params.get("client_version"));
+    if version.is_empty() {
         return Ok(response::detail(StatusCode::BAD_REQUEST, "client_version is required"));
     }
     let model = |(priority, slug): (usize, &String)| {
@@ -82,7 +86,8 @@ pub(crate) async fn codex_models(
             "truncation_policy": {"mode": "tokens", "limit": 10_000}, "base_instructions": "You are a coding agent.",
         })
     };
-    let models: Vec<Value> = shared.models.iter().enumerate().map(model).collect();
+    let offered = shared.models.iter().filter(|model| client_version::may_use(&shared, model, Some(version)));
+    let models: Vec<Value> = offered.enumerate().map(model).collect();
     let tag = format!("\"sandbox-{}\"", models.len());
     Ok(with_rate_limits(([(header::ETAG, tag)], Json(json!({"models": models}))).into_response(), &account))
 }
@@ -169,6 +174,18 @@ pub(crate) async fn conversations(
 pub(crate) async fn conversation(State(shared): State<Arc<Shared>>, headers: HeaderMap) -> HandlerResult {
     authenticate(&shared, &headers)?;
     Ok(response::detail(StatusCode::FORBIDDEN, "Unusual activity has been detected from your device."))
+}
+
+fn model(body: &Map<String, Value>) -> &str {
+    body.get("model").and_then(Value::as_str).unwrap_or_default()
+}
+
+/// The version that the client states. A Codex CLI with a provider of its own sends no `version`; its
+/// user agent is `codex_exec/0.171.0 (…)`.
+fn version(headers: &HeaderMap) -> Option<&str> {
+    let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
+    let product = text("user-agent").filter(|agent| agent.starts_with("codex"));
+    text("version").or_else(|| product?.split([' ', '/']).nth(1))
 }
 
 /// The bearer token of a request.

@@ -22,6 +22,7 @@ mod account;
 mod authorize;
 mod backend;
 mod browser;
+mod client_version;
 mod control;
 mod device;
 mod faults;
@@ -76,6 +77,9 @@ pub struct Config {
     pub client_id: String,
     /// The names of the models, the preferred one first.
     pub models: Vec<String>,
+    /// Models that need a client version, as pairs of model and version (`0.150.0`). An older
+    /// client neither finds them in the list nor may use them.
+    pub minimal_client_versions: Vec<(String, String)>,
     /// Whether device login is enabled; if not, its endpoint returns 404.
     pub device_login: bool,
     /// The polling interval of a device login, in seconds.
@@ -122,6 +126,7 @@ impl Default for Config {
             next_account: None,
             client_id: "app_EMoamEEZ73f0CkXaXp7hrann".into(),
             models: ["gpt-5.5", "gpt-5.4-mini", "gpt-5.2"].map(str::to_owned).to_vec(),
+            minimal_client_versions: Vec::new(),
             device_login: true,
             device_interval: 1,
             account_id_required: true,

@@ -23,6 +23,9 @@ struct Arguments {
     /// Sign in with this account without showing the sign-in page
     #[arg(long, value_name = "NAME")]
     account: Option<String>,
+    /// Offer this model only to clients of at least this version, for example `gpt-5.5=0.150.0`
+    #[arg(long, value_name = "MODEL=VERSION", value_parser = pair)]
+    minimal_client_version: Vec<(String, String)>,
     /// Disable device login
     #[arg(long)]
     no_device_login: bool,
@@ -35,6 +38,7 @@ async fn main() -> anyhow::Result<()> {
     let mut config = Config {
         listen: arguments.listen,
         next_account: arguments.account,
+        minimal_client_versions: arguments.minimal_client_version,
         device_login: !arguments.no_device_login,
         ..Config::default()
     };
@@ -54,6 +58,11 @@ async fn main() -> anyhow::Result<()> {
     };
     print_welcome(&sandbox, &instructions, &accounts);
     tokio::signal::ctrl_c().await.context("cannot wait for Ctrl-C")
+}
+
+fn pair(text: &str) -> Result<(String, String), String> {
+    let (model, version) = text.split_once('=').ok_or("must be MODEL=VERSION")?;
+    Ok((model.to_owned(), version.to_owned()))
 }
 
 fn config_instructions(sandbox: &Sandbox) -> String {

@@ -12,6 +12,7 @@ use crate::{Config, Faults, device::DeviceLogins, ledger::Ledger, lock, record::
 pub(crate) struct Shared {
     pub(crate) client_id: String,
     pub(crate) models: Vec<String>,
+    pub(crate) minimal_client_versions: Vec<(String, String)>,
     pub(crate) device_login: bool,
     pub(crate) device_interval: u64,
     pub(crate) account_id_required: bool,
@@ -28,6 +29,7 @@ impl Shared {
         Self {
             client_id: config.client_id.clone(),
             models: config.models,
+            minimal_client_versions: config.minimal_client_versions,
             device_login: config.device_login,
             device_interval: config.device_interval,
             account_id_required: config.account_id_required,

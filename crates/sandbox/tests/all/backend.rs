@@ -17,8 +17,12 @@ struct Client {
 
 impl Client {
     async fn of(account: Account) -> Self {
-        let (name, account_id) = (account.name.clone(), account.account_id.clone());
-        let sandbox = Sandbox::start(Config::with_accounts([account])).await.unwrap();
+        Self::with(Config::with_accounts([account.clone()]), account).await
+    }
+
+    async fn with(config: Config, account: Account) -> Self {
+        let (name, account_id) = (account.name, account.account_id);
+        let sandbox = Sandbox::start(config).await.unwrap();
         let tokens = sign_in(&sandbox, &name).await;
         let bearer = format!("Bearer {}", tokens["access_token"].as_str().unwrap());
         Self { sandbox, bearer, account_id }
@@ -180,6 +184,24 @@ async fn account_endpoints_return_the_account() {
     let closed = post_json(&client.sandbox, "/backend-api/conversation", &client.headers(), &json!({})).await;
     assert_eq!(closed.status, 403);
     assert_eq!(client.sandbox.count(Route::Conversation), 1);
+}
+
+#[tokio::test]
+async fn old_client_is_offered_no_gated_model() {
+    let minimal_client_versions = vec![("gpt-5.5".to_owned(), "0.150.0".to_owned())];
+    let client = Client::with(Config { minimal_client_versions, ..Config::default() }, Account::plus()).await;
+    for (version, first_model, status) in
+        [("0.34.0", "gpt-5.4-mini", 400), ("0.150.0", "gpt-5.5", 200), ("0.171.0-alpha.1", "gpt-5.5", 200)]
+    {
+        let list = client.get(&format!("/backend-api/codex/models?client_version={version}")).await;
+        assert_eq!(list.json()["models"][0]["slug"], first_model, "{version}");
+        let headers = [&client.headers()[..], &[("version", version)]].concat();
+        let answer = post_json(&client.sandbox, RESPONSES, &headers, &question("1+1")).await;
+        assert_eq!(answer.status, status, "{version}: {answer:?}");
+        assert_eq!(answer.body.contains("requires a newer version of Codex"), status == 400, "{answer:?}");
+    }
+    let unstated = post_json(&client.sandbox, RESPONSES, &client.headers(), &question("1+1")).await;
+    assert_eq!(unstated.status, 400, "{unstated:?}");
 }
 
 #[tokio::test]
