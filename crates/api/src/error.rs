@@ -195,6 +195,39 @@ impl Problem {
     }
 }
 
+/// The problem of a relay route. It also has the form of the provider's own errors, because the SDKs
+/// show the message of `error`, and say "no body" without one.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct RelayProblem {
+    /// The problem.
+    #[serde(flatten)]
+    pub problem: Problem,
+    /// The same in the form of the provider's errors.
+    pub error: SdkError,
+}
+
+/// An error as the SDKs read it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct SdkError {
+    /// The detail and the hint of the problem.
+    pub message: String,
+    /// The `type` of the problem, which no error of the provider has.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// The kind of failure, for programs.
+    pub code: ErrorCode,
+}
+
+impl From<Problem> for RelayProblem {
+    fn from(problem: Problem) -> Self {
+        let hint = problem.hint.as_ref().map(|hint| format!(" ({hint})")).unwrap_or_default();
+        let message = format!("authd: {}{hint}", problem.detail);
+        Self { error: SdkError { message, kind: problem.kind.clone(), code: problem.code }, problem }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -223,5 +256,18 @@ mod tests {
             .hint("run: authctl login work")
             .about(&name);
         insta::assert_json_snapshot!(problem);
+    }
+
+    #[test]
+    fn problem_of_the_relay_has_an_error_that_sdks_show() {
+        let problem = Problem::new(ErrorCode::LoginRequired, "signed out").hint("run: authctl login");
+        let relayed = serde_json::to_value(RelayProblem::from(problem.clone())).unwrap();
+        assert_eq!(
+            relayed["error"],
+            serde_json::json!({"message": "authd: signed out (run: authctl login)",
+                "type": "urn:authd:problem:login_required", "code": "login_required"})
+        );
+        // Clients of the daemon find the problem in it.
+        assert_eq!(serde_json::from_value::<Problem>(relayed).unwrap(), problem);
     }
 }

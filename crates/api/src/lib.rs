@@ -56,7 +56,7 @@ mod paths;
 pub mod route;
 
 pub use client::{Client, ClientError, Response, StreamingResponse};
-pub use error::{ErrorCode, Problem};
+pub use error::{ErrorCode, Problem, RelayProblem, SdkError};
 pub use message::{
     ApiKeyBody, CallbackBody, CallbackState, CallbackStatus, CodexBody, Diagnosis, ExportBody, Finding,
     FindingState, Flow, Headers, ImportBody, Login, LoginBody, LoginFile, LoginFileOutcome, LoginState,

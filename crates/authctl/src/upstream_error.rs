@@ -11,6 +11,10 @@ use crate::{sanitize, time};
 /// The longest quotation, in characters.
 const MAX_QUOTE: usize = 200;
 
+/// The remedy if the provider considers the client too old.
+pub(crate) const NEWER_CLIENT: &str =
+    "set version in [client] of authd.toml to a newer release of the Codex CLI, and restart authd";
+
 /// The problem behind an error response of the daemon or, through the relay, of the provider.
 pub(crate) fn problem(response: &Response) -> Problem {
     problem_at(response, time::now(), &TimeZone::system())
@@ -49,6 +53,9 @@ fn problem_at(response: &Response, now: Timestamp, zone: &TimeZone) -> Problem {
         }
         (429, _) => {
             (ErrorCode::ProviderUnreachable, format!("the provider limits the request rate: {quoted}"), retry)
+        }
+        (400, _) if quoted.contains("requires a newer version") => {
+            (ErrorCode::BadRequest, format!("the provider rejected the request: {quoted}"), NEWER_CLIENT)
         }
         (400..=499, _) => (ErrorCode::BadRequest, format!("the provider rejected the request: {quoted}"), ""),
         _ => (ErrorCode::ProviderUnreachable, format!("the provider failed: {quoted}"), retry),

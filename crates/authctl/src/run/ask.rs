@@ -96,6 +96,9 @@ async fn default_model(ctx: &Context, headers: &Headers) -> CliResult<String> {
         return Err(upstream_error::problem(&response).into());
     }
     let list = serde_json::from_slice(&response.body).unwrap_or(Value::Null);
+    if let Some(problem) = no_models(&list, headers) {
+        return Err(problem.into());
+    }
     first_chat_model(&list).ok_or_else(|| {
         Problem::new(ErrorCode::ProviderRefused, "the account offers no model that answers questions")
             .hint("name one: authctl ask --model NAME …")
@@ -109,6 +112,15 @@ pub(super) fn models_path(headers: &Headers) -> String {
         (Mode::ChatGpt, Some(version)) => format!("relay/models?client_version={version}"),
         _ => "relay/models".to_owned(),
     }
+}
+
+/// The problem of an empty list. The ChatGPT backend grades its list by the client's version.
+pub(super) fn no_models(list: &Value, headers: &Headers) -> Option<Problem> {
+    let version = headers.value("version").filter(|_| headers.mode == Mode::ChatGpt)?;
+    list["models"].as_array().filter(|models| models.is_empty())?;
+    let version = upstream_error::quote(version);
+    let detail = format!("the provider lists no model; this client version may be too old: {version}");
+    Some(Problem::new(ErrorCode::ProviderRefused, detail).hint(upstream_error::NEWER_CLIENT))
 }
 
 /// The first model of a list in either format. The list of the public API has models of other

@@ -7,7 +7,7 @@ use authd_api::{ErrorCode, Headers, Mode, Problem, Response};
 use http::StatusCode;
 use serde_json::{Value, json};
 
-use super::ask::models_path;
+use super::ask::{models_path, no_models};
 use crate::context::Context;
 use crate::{
     cli::ProfileArg,
@@ -18,6 +18,9 @@ use crate::{
 /// The name of an endpoint, its path below the profile, and a function that summarizes its
 /// response.
 type Endpoint = (&'static str, String, fn(&Value) -> Option<String>);
+
+/// The name of the list of models.
+const MODELS: &str = "models";
 
 struct EndpointResult {
     name: &'static str,
@@ -59,7 +62,7 @@ pub(super) async fn check(ctx: &Context, profile: ProfileArg) -> CliResult {
 
 /// An API key is valid for the public API only.
 fn endpoints(headers: &Headers) -> Vec<Endpoint> {
-    let models: Endpoint = ("models", models_path(headers), models);
+    let models: Endpoint = (MODELS, models_path(headers), models);
     if headers.mode == Mode::ApiKey {
         return vec![models];
     }
@@ -80,9 +83,20 @@ async fn call(ctx: &Context, headers: &Headers, endpoint: Endpoint) -> CliResult
     let duration = started.elapsed();
     let (status, problem) = match response {
         Ok(Response { status, body, .. }) if status.is_success() => {
-            let summary = serde_json::from_slice(&body).ok().and_then(|body| summarize(&body));
-            let summary = summary.unwrap_or_else(|| "answered in an unknown form".to_owned());
-            return Ok(EndpointResult { name, status: Some(status), duration, summary, problem: None });
+            let body = serde_json::from_slice(&body).unwrap_or_default();
+            let summary = summarize(&body).unwrap_or_else(|| "answered in an unknown form".to_owned());
+            match no_models(&body, headers).filter(|_| name == MODELS) {
+                Some(problem) => (Some(status), problem),
+                None => {
+                    return Ok(EndpointResult {
+                        name,
+                        status: Some(status),
+                        duration,
+                        summary,
+                        problem: None,
+                    });
+                }
+            }
         }
         Ok(response) => (Some(response.status), upstream_error::problem(&response)),
         Err(error) => match error.problem() {

@@ -1,9 +1,12 @@
 //! `authctl ask` and `authctl check`.
 
-use authd_sandbox::{Fault, Route};
+use authd_sandbox::{
+    Config, Fault, Route, Sandbox,
+    test_daemon::{TestDaemon, TestDaemonConfig},
+};
 use serde_json::json;
 
-use crate::{run, start_daemon};
+use crate::{authd, run, start_daemon};
 
 #[tokio::test]
 async fn both_modes_answer_a_question() {
@@ -91,4 +94,28 @@ async fn check_prints_the_result_of_each_endpoint() {
     sandbox.faults().push(Route::Me, Fault::status(500, ""));
     sandbox.faults().push(Route::Conversations, Fault::status(403, r#"{"detail":"no"}"#));
     run(&daemon, &["check"]).await.failed(4, "no (403)");
+}
+
+#[tokio::test]
+async fn an_empty_list_of_models_names_the_client_version() {
+    let versions = |model: &String| (model.clone(), "1.2.3".to_owned());
+    let minimal_client_versions = Config::default().models.iter().map(versions).collect();
+    let sandbox = Sandbox::start(Config { minimal_client_versions, ..Config::default() }).await.unwrap();
+    let daemon = TestDaemon::start(TestDaemonConfig::new(authd(), &sandbox)).await;
+    daemon.sign_in("default", "plus").await;
+    for args in [&["ask", "What is 2+2?"][..], &["check"]] {
+        let outcome = run(&daemon, args).await.failed(5, "this client version may be too old: ");
+        assert!(outcome.stderr.contains("version in [client] of authd.toml"), "{outcome}");
+    }
+    assert_eq!(sandbox.count(Route::ChatGptResponses), 0, "no model is guessed");
+    let outcome = run(&daemon, &["ask", "--model", "gpt-5.5", "What is 2+2?"]).await;
+    let outcome = outcome.failed(2, "requires a newer version of Codex");
+    assert!(outcome.stderr.contains("version in [client] of authd.toml"), "{outcome}");
+    let config = std::fs::read_to_string(daemon.config()).unwrap();
+    std::fs::write(daemon.config(), config + "\n[client]\nversion = \"1.2.3\"\n").unwrap();
+    daemon.signal(rustix::process::Signal::HUP);
+    while daemon.get("/v1/profiles/-/headers").await["headers"][2][1] != "1.2.3" {
+        tokio::task::yield_now().await;
+    }
+    run(&daemon, &["ask", "What is 2+2?"]).await.ok();
 }

@@ -15,7 +15,7 @@ use tracing::Instrument;
 use super::{
     extract::contains_any,
     peer::Peer,
-    respond::{ApiError, set_version_header},
+    respond::{ApiError, relay_problem, set_version_header},
     state::AppState,
 };
 
@@ -47,10 +47,18 @@ pub(super) async fn check(State(state): State<Arc<AppState>>, request: Request, 
     if status.is_client_error() || status.is_server_error() {
         let problem = response.extensions_mut().remove();
         span.in_scope(|| log(id, route, status, problem.as_ref()));
+        if let Some(problem) = problem.filter(|_| is_for_sdks(route)) {
+            *response.body_mut() = relay_problem(problem);
+        }
         response.headers_mut().insert(REQUEST_ID, id.into());
     }
     state.metrics.record_request(route, &method, status);
     response
+}
+
+/// Whether SDKs may send requests to this route. An unknown route may be an SDK's with a wrong base URL.
+fn is_for_sdks(route: Option<&str>) -> bool {
+    matches!(route, None | Some(route::RELAY | route::RELAY_BACKEND))
 }
 
 /// Logs an error response. A client's own error is a debug line; a failure here or upstream is a

@@ -7,7 +7,7 @@ use std::{
     task::{Context, Poll},
 };
 
-use authd_api::{PROBLEM_TYPE, Problem, VERSION_HEADER};
+use authd_api::{PROBLEM_TYPE, Problem, RelayProblem, VERSION_HEADER};
 use axum::{
     body::{Body, Bytes},
     response::{IntoResponse, Response},
@@ -44,6 +44,11 @@ impl IntoResponse for ApiError {
         response.extensions_mut().insert(problem);
         response
     }
+}
+
+/// The body of a problem for SDKs.
+pub(super) fn relay_problem(problem: Problem) -> Body {
+    serde_json::to_vec(&RelayProblem::from(problem)).expect("messages serialize").into()
 }
 
 /// A message as a response.

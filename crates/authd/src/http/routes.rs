@@ -44,7 +44,10 @@ pub(crate) fn router(state: AppState) -> Router {
         .route(route::CODEX, put(codex::install).delete(codex::uninstall))
         .route(route::RELAY, any(relay::to_model).connect(relay::refuse).trace(relay::refuse))
         .route(route::RELAY_BACKEND, any(relay::to_backend).connect(relay::refuse).trace(relay::refuse))
-        .fallback(|| async { ApiError(Problem::new(ErrorCode::NotFound, "there is no such route")) })
+        .fallback(|| async {
+            let problem = Problem::new(ErrorCode::NotFound, "there is no such route");
+            ApiError(problem.hint("the base URL of an SDK ends with /v1/profiles/-/relay"))
+        })
         .method_not_allowed_fallback(|| async {
             ApiError(Problem::new(ErrorCode::MethodNotAllowed, "this route does not allow that method"))
         })

@@ -10,7 +10,8 @@ use std::{
 };
 
 use authd_api::{
-    ErrorCode, LoginFile, PROBLEM_TYPE, Problem, RENEWED_HEADER, REQUEST_HEADER, VERSION_HEADER, route,
+    ErrorCode, LoginFile, PROBLEM_TYPE, Problem, RENEWED_HEADER, REQUEST_HEADER, RelayProblem,
+    VERSION_HEADER, route,
 };
 use serde_json::{Map, Value, json};
 use utoipa::OpenApi;
@@ -57,7 +58,7 @@ does not have gets 405 with `Allow`, an unknown path gets 404, both with a Probl
         codex::import, codex::export, codex::install, codex::uninstall,
         store::migrate, store::rekey, relay::to_model, relay::to_backend,
     ),
-    components(schemas(LoginFile)),
+    components(schemas(LoginFile, RelayProblem)),
 )]
 struct Document;
 
@@ -201,13 +202,16 @@ fn upstream_response(codes: &[ErrorCode]) -> Value {
     json!({
         "description": format!(
             "The upstream's response. An error of authd itself is a Problem whose `type` begins with \
-             `urn:authd:problem:`. Its codes: {}.",
+             `urn:authd:problem:`, and has the same in `error` for SDKs. Its codes: {}.",
             words.join(", ")
         ),
         "headers": header_references([VERSION_HEADER, RENEWED_HEADER]),
         "content": {
             "*/*": {"schema": {}, "example": example},
-            PROBLEM_TYPE: problem_content(&json!({"$ref": "#/components/schemas/Problem"}), codes),
+            PROBLEM_TYPE: {
+                "schema": {"$ref": "#/components/schemas/RelayProblem"},
+                "examples": problem_examples(codes, |problem| json!(RelayProblem::from(problem))),
+            },
         },
     })
 }
@@ -224,14 +228,17 @@ fn error_response(codes: &[ErrorCode]) -> Value {
     json!({
         "description": titles.join("; "),
         "headers": header_references([VERSION_HEADER, REQUEST_HEADER].into_iter().chain(retry_after)),
-        "content": {PROBLEM_TYPE: problem_content(&schema, codes)},
+        "content": {PROBLEM_TYPE: {
+            "schema": schema,
+            "examples": problem_examples(codes, |problem| json!(problem)),
+        }},
     })
 }
 
-fn problem_content(schema: &Value, codes: &[ErrorCode]) -> Value {
-    let example = |code: &ErrorCode| json!({"value": Problem::new(*code, code.title().to_lowercase())});
-    let examples: Map<_, _> = codes.iter().map(|code| (code.as_str().to_owned(), example(code))).collect();
-    json!({"schema": schema, "examples": examples})
+/// A problem for each code, in its form in this response.
+fn problem_examples(codes: &[ErrorCode], form: impl Fn(Problem) -> Value) -> Map<String, Value> {
+    let example = |code: &ErrorCode| json!({"value": form(Problem::new(*code, code.title().to_lowercase()))});
+    codes.iter().map(|code| (code.as_str().to_owned(), example(code))).collect()
 }
 
 fn header_references<'a>(names: impl IntoIterator<Item = &'a str>) -> Value {

@@ -32,9 +32,10 @@ pub(super) async fn refuse(method: Method) -> Response {
 
 /// Relay to the profile's base URL
 ///
-/// Forwards any method, header, query and body. The client's own `Authorization` is replaced by the
-/// profile's headers. After a 401 the credential is refreshed once, and the request sent again if
-/// its body is still buffered. The response is streamed.
+/// Forwards any method, header, query and body. The client's own credential is replaced by the
+/// profile's. The profile's other headers are added if the client has none of that name. After a
+/// 401 the credential is refreshed once, and the request sent again if its body is still buffered.
+/// The response is streamed.
 #[cfg_attr(test, utoipa::path(
     method(get, put, post, delete, options, head, patch),
     path = authd_api::route::RELAY, operation_id = "relay", tag = "credentials",
