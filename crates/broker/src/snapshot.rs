@@ -168,6 +168,11 @@ impl ProfileSnapshot {
         own.into_iter().chain(self.context().headers().into_iter().filter_map(parsed))
     }
 
+    /// Whether a relayed request gets all of these headers, even those that it has itself.
+    pub fn overrides_client(&self) -> bool {
+        self.render_context.override_client
+    }
+
     fn context(&self) -> HeaderContext<'_> {
         HeaderContext { credential: &self.credential, render_context: &self.render_context }
     }

@@ -51,7 +51,14 @@ async fn start() -> BrokerFixture {
         provider: provider.clone(),
     };
     let endpoint = Endpoint::new(provider.clone(), client.clone(), Network::default()).unwrap();
-    let render_context = RenderContext { revision: 0, provider, client, organization: None, project: None };
+    let render_context = RenderContext {
+        revision: 0,
+        provider,
+        client,
+        override_client: false,
+        organization: None,
+        project: None,
+    };
     let (reload, render_context) = watch::channel(Arc::new(render_context));
     let stopping = CancellationToken::new();
     let (broker, tasks) = Broker::start(BrokerConfig {

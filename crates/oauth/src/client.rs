@@ -1,5 +1,9 @@
 //! The client identity that requests carry, in the form that the provider knows.
 
+/// The newest release of the Codex CLI that authd was compared with. Providers grade the list of
+/// models by the client's version, and refuse some models to an old one.
+pub const CODEX_VERSION: &str = "0.171.0";
+
 /// The client identity.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClientIdentity {

@@ -1,12 +1,25 @@
 //! The request headers of each mode, in the documented order. `Authorization` comes first; its
 //! value is [`Bearer::authorization`](crate::Bearer::authorization).
 
-use http::HeaderValue;
+use http::{HeaderName, HeaderValue, header};
 
 use crate::{
     ClientIdentity, Identity, Mode,
     routing::{self, Routing},
 };
+
+const ACCOUNT_ID: &str = "chatgpt-account-id";
+const FEDRAMP: &str = "x-openai-fedramp";
+
+/// The headers that belong to a credential: the secret, its workspace, and the workspace's region.
+/// A relayed request has those of the profile or none, never the caller's own. The others of
+/// [`build`] describe the client, and a caller may have its own.
+pub static OF_CREDENTIAL: [HeaderName; 4] = [
+    header::AUTHORIZATION,
+    HeaderName::from_static(ACCOUNT_ID),
+    HeaderName::from_static(FEDRAMP),
+    HeaderName::from_static(routing::HEADER),
+];
 
 /// The values that the headers are built from.
 #[derive(Clone, Copy, Debug)]
@@ -38,7 +51,7 @@ pub fn build(inputs: &HeaderInputs<'_>) -> Vec<(String, String)> {
             ("OpenAI-Project", non_empty(project)),
         ],
         Mode::ChatGpt => vec![
-            ("chatgpt-account-id", non_empty(identity.account_id.as_deref())),
+            (ACCOUNT_ID, non_empty(identity.account_id.as_deref())),
             ("version", always(&client.version)),
             ("OpenAI-Organization", non_empty(organization)),
             ("OpenAI-Project", non_empty(project)),

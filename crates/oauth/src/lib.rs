@@ -45,7 +45,7 @@ mod session;
 mod token;
 
 pub use claims::Identity;
-pub use client::{ClientIdentity, Machine};
+pub use client::{CODEX_VERSION, ClientIdentity, Machine};
 pub use codex::{CodexError, CodexLogin};
 pub use device::{DevicePoll, DeviceStart};
 pub use endpoint::{Endpoint, HostProbe};

@@ -85,6 +85,7 @@ fn render_context(config: &Config, revision: u32) -> RenderContext {
         revision,
         provider: config.provider.clone(),
         client: config.client.clone(),
+        override_client: config.override_client,
         organization: config.organization.clone(),
         project: config.project.clone(),
     }

@@ -3,7 +3,7 @@
 
 use std::path::PathBuf;
 
-use authd_oauth::{ModePreference, Provider};
+use authd_oauth::{CODEX_VERSION, ModePreference, Provider};
 use authd_store::StorePreference;
 use serde::Deserialize;
 
@@ -65,8 +65,9 @@ section!(ProviderSection {
 
 section!(ClientSection {
     originator: String = Provider::openai().originator,
-    version: String = "0.34.0".to_owned(),
+    version: String = CODEX_VERSION.to_owned(),
     user_agent: Option<String> = None,
+    r#override: bool = false,
     organization: Option<String> = None,
     project: Option<String> = None,
     model: Option<String> = None,

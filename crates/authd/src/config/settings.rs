@@ -15,6 +15,8 @@ pub struct Config {
     pub(crate) provider: Provider,
     /// The client identity that requests carry.
     pub(crate) client: ClientIdentity,
+    /// Whether relayed requests carry the client identity even if they have their own.
+    pub(crate) override_client: bool,
     /// The default model of `authctl ask`.
     pub(crate) model: Option<String>,
     /// The `OpenAI-Organization` header.

@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, fs};
 
 use std::time::Duration;
 
-use authd_oauth::{Network, Provider};
+use authd_oauth::{CODEX_VERSION, Network, Provider};
 
 use super::{environment::Environment, load::MAX_FILE, raw::RawConfig, *};
 
@@ -43,7 +43,7 @@ fn the_default_provider_is_openai() {
     assert_eq!(config.callback.yield_for, Duration::from_secs(180));
     assert_eq!(
         (config.client.originator.as_str(), config.client.version.as_str()),
-        ("codex_cli_rs", "0.34.0")
+        ("codex_cli_rs", CODEX_VERSION)
     );
 }
 

@@ -38,6 +38,7 @@ impl RawConfig {
             )?,
             project: tenant(("client.project", &client.project), ("OPENAI_PROJECT", &environment.project))?,
             model: client.model()?,
+            override_client: client.r#override,
             client: client.validate(environment)?,
             callback: callback.validate()?,
             login: login.validate()?,

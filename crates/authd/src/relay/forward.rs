@@ -139,8 +139,12 @@ impl Relay {
         snapshot: &ProfileSnapshot,
         body: RecordedBody,
     ) -> Result<http::Response<Incoming>, RelayError> {
+        let overrides = snapshot.overrides_client();
         for (name, value) in snapshot.headers() {
-            headers.insert(name, value);
+            // The client may have its own version, user agent, organization and so on.
+            if overrides || !headers.contains_key(&name) {
+                headers.insert(name, value);
+            }
         }
         let mut request = http::Request::new(body);
         *request.method_mut() = method.clone();

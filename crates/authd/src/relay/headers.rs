@@ -1,6 +1,7 @@
-//! Removes the headers that belong to one hop (RFC 9110, section 7.6.1). All others are forwarded
-//! unchanged, and none is added.
+//! Removes the headers that belong to one hop (RFC 9110, section 7.6.1), and those of the client's
+//! own credential. All others are forwarded unchanged.
 
+use authd_oauth::headers::OF_CREDENTIAL;
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 
 /// The only protocol that a connection may switch to. Others, such as `h2c`, belong to one hop, and
@@ -27,18 +28,24 @@ const OWN_PREFIX: &str = "authd-";
 const SET_COOKIE2: HeaderName = HeaderName::from_static("set-cookie2");
 const COOKIE2: HeaderName = HeaderName::from_static("cookie2");
 
+const ORIGINATOR: HeaderName = HeaderName::from_static("originator");
+const VERSION: HeaderName = HeaderName::from_static("version");
+
 /// Whether a message requests or accepts a WebSocket.
 pub(super) fn is_websocket_upgrade(headers: &HeaderMap) -> bool {
     listed(headers, &header::CONNECTION).any(|option| option.eq_ignore_ascii_case("upgrade"))
         && listed(headers, &header::UPGRADE).any(|protocol| protocol.eq_ignore_ascii_case("websocket"))
 }
 
-/// The headers of a request to the upstream: without those of the hop, the client's own credential,
-/// and `Host`.
+/// The headers of a request to the upstream: without those of the hop, those of the client's own
+/// credential, and `Host`.
 pub(super) fn forwarded(mut headers: HeaderMap, websocket: bool) -> HeaderMap {
     // `trailers` takes no weight (RFC 9110, section 10.1.4).
     let takes_trailers = listed(&headers, &header::TE).any(|coding| coding.eq_ignore_ascii_case("trailers"));
-    strip(&mut headers, &[header::AUTHORIZATION, header::HOST, header::COOKIE, COOKIE2, header::EXPECT]);
+    strip(&mut headers, &[&OF_CREDENTIAL, &[header::HOST, header::COOKIE, COOKIE2, header::EXPECT]]);
+    if let Some(version) = stated_version(&headers) {
+        headers.entry(VERSION).or_insert(version);
+    }
     if websocket {
         set_upgrade(&mut headers);
     } else if takes_trailers {
@@ -48,10 +55,18 @@ pub(super) fn forwarded(mut headers: HeaderMap, websocket: bool) -> HeaderMap {
     headers
 }
 
+/// The version in a user agent `{originator}/{version} (…`. The Codex CLI sends no `version` header
+/// to a provider that its user has configured, and the daemon's own version would be another one.
+fn stated_version(headers: &HeaderMap) -> Option<HeaderValue> {
+    let text = |name: &HeaderName| headers.get(name)?.to_str().ok();
+    let product = text(&header::USER_AGENT)?.split(' ').next()?;
+    product.strip_prefix(text(&ORIGINATOR)?)?.strip_prefix('/')?.parse().ok()
+}
+
 /// The headers of a response to the client: without those of the hop and without cookies, because
 /// all upstreams share the host `authd`. Caches must not store it.
 pub(super) fn returned(mut headers: HeaderMap, websocket: bool) -> HeaderMap {
-    strip(&mut headers, &[header::SET_COOKIE, SET_COOKIE2]);
+    strip(&mut headers, &[&[header::SET_COOKIE, SET_COOKIE2]]);
     headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
     if websocket {
         set_upgrade(&mut headers);
@@ -66,12 +81,12 @@ fn set_upgrade(headers: &mut HeaderMap) {
 
 /// Removes the headers of the hop, the daemon's own, and `others`. Comparing the few names of a
 /// message is faster than hashing every name that could be there.
-fn strip(headers: &mut HeaderMap, others: &[HeaderName]) {
+fn strip(headers: &mut HeaderMap, others: &[&[HeaderName]]) {
     let named: Vec<HeaderName> =
         listed(headers, &header::CONNECTION).filter_map(|name| name.parse().ok()).collect();
     let is_removed = |name: &&HeaderName| {
         name.as_str().starts_with(OWN_PREFIX)
-            || [&HOP_BY_HOP, others, &named].iter().any(|all| all.contains(name))
+            || [&HOP_BY_HOP[..], &named].iter().chain(others).any(|all| all.contains(name))
     };
     let removed: Vec<HeaderName> = headers.keys().filter(is_removed).cloned().collect();
     for name in &removed {
@@ -106,7 +121,8 @@ mod tests {
             "Host: authd\nConnection: close, X-Hop\nconnection: X-Other\nX-Hop: 1\nX-Other: 2\nX-End: 3\n\
              Keep-Alive: timeout=5\nProxy-Authorization: Basic eA==\nProxy-Connection: keep-alive\n\
              TE: gzip;q=0.5, trailers\nTrailer: X-Sum\nUpgrade: h2c\nTransfer-Encoding: chunked\n\
-             Authorization: Bearer own\nCookie: a=b\nCookie2: $Version=1\nAuthd-Renewed: 7\n\
+             Authorization: Bearer own\nChatGPT-Account-ID: own\nX-OpenAI-Fedramp: true\n\
+             X-OpenAI-Account-Routing-Override: eu\nCookie: a=b\nCookie2: $Version=1\nAuthd-Renewed: 7\n\
              Expect: 100-continue\nContent-Encoding: zstd\n",
         );
         let expected =
@@ -119,6 +135,20 @@ mod tests {
         );
         let expected = headers("Trailer: X-Sum\nContent-Encoding: br\nCache-Control: no-cache\n");
         assert_eq!(returned(response, false), expected);
+    }
+
+    #[test]
+    fn version_of_a_codex_user_agent_is_stated_in_its_header() {
+        let agent = "originator: codex_exec\nUser-Agent: codex_exec/0.180.0 (Debian 12.0.0; x86_64) xterm\n";
+        for (request, version) in [
+            (agent.to_owned(), Some("0.180.0")),
+            (format!("{agent}version: 0.181.0\n"), Some("0.181.0")),
+            ("User-Agent: codex_exec/0.180.0\n".to_owned(), None),
+            ("originator: own\nUser-Agent: curl/8.0\n".to_owned(), None),
+        ] {
+            let forwarded = forwarded(headers(&request), false);
+            assert_eq!(forwarded.get(VERSION).map(|value| value.to_str().unwrap()), version, "{request}");
+        }
     }
 
     #[test]

@@ -113,7 +113,7 @@ async fn an_invalid_configuration_is_explained_and_a_reload_of_it_changes_nothin
     while !daemon.log().contains("configuration not reloaded") {
         daemon.get("/v1/status").await;
     }
-    assert_eq!(version(&daemon).await, "0.34.0");
+    assert_eq!(version(&daemon).await, authd_oauth::CODEX_VERSION);
     fs::write(daemon.config(), format!("{good}\n[client]\nversion = '9.9.9'\n")).unwrap();
     daemon.signal(Signal::HUP);
     while version(&daemon).await != "9.9.9" {}

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use authd_oauth::CODEX_VERSION;
 use authd_sandbox::{
     Account, Config, Fault, Route, Routing, Sandbox,
     test_daemon::{TestDaemon, TestDaemonConfig},
@@ -30,8 +31,8 @@ async fn each_mode_has_the_documented_headers_in_order() {
     ];
     assert_eq!(names(&personal), order);
     assert_eq!(value(&personal, "chatgpt-account-id"), Account::plus().account_id);
-    assert_eq!(value(&personal, "version"), "0.34.0");
-    assert!(value(&personal, "User-Agent").starts_with("codex_cli_rs/0.34.0 ("));
+    assert_eq!(value(&personal, "version"), CODEX_VERSION);
+    assert!(value(&personal, "User-Agent").starts_with(&format!("codex_cli_rs/{CODEX_VERSION} (")));
     assert!(personal["responses_url"].as_str().unwrap().ends_with("/backend-api/codex/responses"));
     assert!(personal["expires_at"].is_string());
     let work = daemon.get("/v1/profiles/work/headers").await;

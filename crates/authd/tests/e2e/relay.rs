@@ -6,12 +6,16 @@ use std::{
     time::{Duration, Instant},
 };
 
-use authd_sandbox::{Fault, Route};
+use authd_oauth::CODEX_VERSION;
+use authd_sandbox::{
+    Account, Config, Fault, Route, Sandbox,
+    test_daemon::{TestDaemon, TestDaemonConfig},
+};
 use http_body_util::BodyExt;
 use tokio::io::AsyncWriteExt;
 
 use crate::{
-    helpers::{daemon, responses_request, sandbox},
+    helpers::{AUTHD, daemon, responses_request, sandbox},
     upstream::{PATH, Upstream, expect_closed, read_head, read_until, send_head},
 };
 
@@ -66,6 +70,94 @@ async fn a_chunked_request_body_is_passed_on_chunked() {
     // A buffered body would have a content length.
     let request = sandbox.requests_of(Route::ChatGptResponses).pop().unwrap();
     assert_eq!(request.header("transfer-encoding"), Some("chunked"));
+}
+
+const RESPONSES: &str = "/v1/profiles/default/relay/responses";
+
+/// A daemon with this configuration, and a sandbox that offers its first model only to a client
+/// version that no release has yet.
+async fn gated(toml: &str) -> (Sandbox, TestDaemon) {
+    let minimal_client_versions = vec![("gpt-5.5".to_owned(), "1.2.3".to_owned())];
+    let sandbox = Sandbox::start(Config { minimal_client_versions, ..Config::default() }).await.unwrap();
+    let daemon = TestDaemon::start(TestDaemonConfig::new(AUTHD, &sandbox).toml(toml)).await;
+    daemon.sign_in("default", "plus").await;
+    (sandbox, daemon)
+}
+
+#[tokio::test]
+async fn a_request_keeps_the_callers_own_client_headers() {
+    let own = [("Version", "1.2.3"), ("User-Agent", "own/1.2.3"), ("originator", "own")];
+    let (sandbox, daemon) = gated("").await;
+    let ask = async |daemon: &TestDaemon, headers: &[(&str, &str)]| {
+        let body = responses_request("What is 2+2?").to_string();
+        daemon.request("POST", RESPONSES, headers, body).await
+    };
+    let accepted = ask(&daemon, &own).await;
+    assert!(accepted.status.is_success(), "{}", accepted.text());
+    let request = sandbox.requests_of(Route::ChatGptResponses).pop().unwrap();
+    for (name, value) in own {
+        assert_eq!(request.header(&name.to_lowercase()), Some(value));
+    }
+    // What is missing comes from the daemon.
+    let refused = ask(&daemon, &[own[1]]).await;
+    assert!(refused.text().contains("requires a newer version of Codex"), "{}", refused.text());
+    let request = sandbox.requests_of(Route::ChatGptResponses).pop().unwrap();
+    assert_eq!(request.header("version"), Some(CODEX_VERSION));
+    assert_eq!(request.header("originator"), Some("codex_cli_rs"));
+    assert_eq!(request.header("user-agent"), Some("own/1.2.3"));
+    // The configuration can force its own.
+    let (sandbox, daemon) = gated("[client]\noverride = true\noriginator = 'forced'").await;
+    assert!(!ask(&daemon, &own).await.status.is_success());
+    let request = sandbox.requests_of(Route::ChatGptResponses).pop().unwrap();
+    assert_eq!(request.header("version"), Some(CODEX_VERSION));
+    assert_eq!(request.header("originator"), Some("forced"));
+    assert!(request.header("user-agent").unwrap().starts_with("forced/"), "{request:?}");
+}
+
+#[tokio::test]
+async fn a_callers_workspace_and_region_are_those_of_the_profile() {
+    let sandbox = sandbox().await;
+    let daemon = daemon(&sandbox).await;
+    daemon.sign_in("default", "plus").await;
+    daemon.sign_in("work", "business").await;
+    let foreign = [
+        ("ChatGPT-Account-ID", "another"),
+        ("X-OpenAI-Fedramp", "true"),
+        ("x-openai-account-routing-override", "elsewhere"),
+    ];
+    for (profile, route) in [("default", Route::ChatGptResponses), ("work", Route::ApiResponses)] {
+        let path = format!("/v1/profiles/{profile}/relay/responses");
+        let body = responses_request("What is 2+2?").to_string();
+        let response = daemon.request("POST", &path, &foreign, body).await;
+        assert!(response.status.is_success(), "{}", response.text());
+        let request = sandbox.requests_of(route).pop().unwrap();
+        let account_id = (profile == "default").then(|| Account::plus().account_id);
+        assert_eq!(request.header("chatgpt-account-id"), account_id.as_deref());
+        assert_eq!(request.header("x-openai-fedramp"), None);
+        assert_eq!(request.header("x-openai-account-routing-override"), None);
+    }
+}
+
+#[tokio::test]
+async fn an_error_of_the_relay_has_the_form_that_sdks_show() {
+    let sandbox = sandbox().await;
+    let daemon = daemon(&sandbox).await;
+    for (path, code) in [(RESPONSES, "profile_unknown"), ("/v1/responses", "not_found")] {
+        let problem = daemon.request("POST", path, &[], "{}").await.json();
+        let error = &problem["error"];
+        assert_eq!((&problem["code"], &error["code"]), (&code.into(), &code.into()), "{problem}");
+        assert_eq!(error["type"], problem["type"]);
+        let message = error["message"].as_str().unwrap();
+        for part in ["authd: ", problem["detail"].as_str().unwrap(), problem["hint"].as_str().unwrap()] {
+            assert!(message.contains(part), "no {part:?} in {message}");
+        }
+    }
+    let page = [("Origin", "https://example.org")];
+    let refused = daemon.request("POST", RESPONSES, &page, "{}").await.json();
+    assert!(refused["error"]["message"].as_str().unwrap().contains("web pages"), "{refused}");
+    // The other routes have plain problems.
+    let problem = daemon.request("GET", "/v1/profiles/default", &[], "").await.json();
+    assert_eq!((&problem["code"], &problem["error"]), (&"profile_unknown".into(), &serde_json::Value::Null));
 }
 
 #[tokio::test]

@@ -19,6 +19,8 @@ pub struct RenderContext {
     pub provider: Provider,
     /// The client that the requests name.
     pub client: ClientIdentity,
+    /// Whether relayed requests name this client even if they name one themselves.
+    pub override_client: bool,
     /// The `OpenAI-Organization` header.
     pub organization: Option<String>,
     /// The `OpenAI-Project` header.
@@ -182,8 +184,14 @@ mod tests {
     fn rendered(bearer: Bearer) -> RenderedHeaders {
         let provider = Provider::with_issuer("http://127.0.0.1:9");
         let client = ClientIdentity { originator: "o".into(), version: "v".into(), user_agent: "o/v".into() };
-        let render_context =
-            RenderContext { revision: 2, provider, client, organization: None, project: None };
+        let render_context = RenderContext {
+            revision: 2,
+            provider,
+            client,
+            override_client: false,
+            organization: None,
+            project: None,
+        };
         let credential = Credential {
             generation: 7,
             grant_id: "id".into(),

@@ -36,7 +36,14 @@ fn fixture() -> ActorFixture {
         memory_control: None,
     };
     let store = Store::open(config, StateDir::open(directory.path().join("state")).unwrap());
-    let render_context = RenderContext { revision: 0, provider, client, organization: None, project: None };
+    let render_context = RenderContext {
+        revision: 0,
+        provider,
+        client,
+        override_client: false,
+        organization: None,
+        project: None,
+    };
     let (reload, render_context) = watch::channel(Arc::new(render_context));
     let deps = BrokerDeps {
         endpoint,
