@@ -195,8 +195,8 @@ impl Problem {
     }
 }
 
-/// The problem of a relay route. It also has the form of the provider's own errors, because the SDKs
-/// show the message of `error`, and say "no body" without one.
+/// The problem of a relay route. It also has the form of the provider's own errors, because the
+/// SDKs show the message of `error`, and say "no body" without one.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct RelayProblem {

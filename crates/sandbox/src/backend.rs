@@ -180,8 +180,8 @@ fn model(body: &Map<String, Value>) -> &str {
     body.get("model").and_then(Value::as_str).unwrap_or_default()
 }
 
-/// The version that the client states. A Codex CLI with a provider of its own sends no `version`; its
-/// user agent is `codex_exec/0.171.0 (…)`.
+/// The version that the client states. A Codex CLI with a configured provider sends no `version`;
+/// its user agent is `codex_exec/0.171.0 (…)`.
 fn version(headers: &HeaderMap) -> Option<&str> {
     let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
     let product = text("user-agent").filter(|agent| agent.starts_with("codex"));

@@ -56,7 +56,8 @@ pub(super) async fn check(State(state): State<Arc<AppState>>, request: Request, 
     response
 }
 
-/// Whether SDKs may send requests to this route. An unknown route may be an SDK's with a wrong base URL.
+/// Whether SDKs may send requests to this route. An unknown route may be an SDK's with a wrong base
+/// URL.
 fn is_for_sdks(route: Option<&str>) -> bool {
     matches!(route, None | Some(route::RELAY | route::RELAY_BACKEND))
 }
