@@ -36,7 +36,8 @@ pub enum ErrorCode {
     TooLarge,
     /// The provider cannot be reached, or limits the rate: try again after `Retry-After`.
     ProviderUnreachable,
-    /// The provider rejected the request: the same request fails again.
+    /// The provider rejected the request: the same request fails again, unless `Retry-After` says
+    /// when to try. `provider_code` has the provider's own code.
     ProviderRefused,
     /// The keychain is locked: unlock it. No restart is necessary.
     StoreLocked,
@@ -156,6 +157,10 @@ pub struct Problem {
     /// Seconds to wait before a retry; the same as the `Retry-After` header.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry_after: Option<u64>,
+    /// The provider's own error code, if it refused and stated one: for example
+    /// `token_exchange_user_error`. At most 64 lower-case letters, digits and `_.-`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub provider_code: Option<String>,
 }
 
 impl Problem {
@@ -170,6 +175,7 @@ impl Problem {
             hint: None,
             profile: None,
             retry_after: None,
+            provider_code: None,
         }
     }
 
@@ -191,6 +197,13 @@ impl Problem {
     #[must_use]
     pub fn retry_after(mut self, seconds: u64) -> Self {
         self.retry_after = Some(seconds);
+        self
+    }
+
+    /// Sets the provider's error code.
+    #[must_use]
+    pub fn provider_code(mut self, code: Option<impl Into<String>>) -> Self {
+        self.provider_code = code.map(Into::into);
         self
     }
 }

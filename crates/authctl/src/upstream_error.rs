@@ -8,6 +8,9 @@ use serde_json::Value;
 
 use crate::{sanitize, time};
 
+/// The code of a request from a country that the provider does not serve.
+const REGION_RULE: &str = "unsupported_country_region_territory";
+
 /// The longest quotation, in characters.
 const MAX_QUOTE: usize = 200;
 
@@ -42,12 +45,19 @@ fn problem_at(response: &Response, now: Timestamp, zone: &TimeZone) -> Problem {
             "access is blocked on the way to the provider (403, Cloudflare)".to_owned(),
             "networks of data centres and some countries are blocked: try another network",
         ),
+        (403, Some(REGION_RULE)) => (
+            ErrorCode::LoginDenied,
+            format!("the provider does not serve the country, region or territory of this network: {quoted}"),
+            "the provider judges the address that it sees: check the VPN and the proxy in use: authctl doctor",
+        ),
         (403, _) => (
             ErrorCode::LoginDenied,
             format!("the provider does not allow this request: {quoted}"),
             "authctl check shows what the account may use",
         ),
-        (429, Some("usage_limit_reached")) => return usage_limit(&error, now, zone),
+        (429, Some(code @ "usage_limit_reached")) => {
+            return usage_limit(&error, now, zone).provider_code(Some(code));
+        }
         (429, Some("usage_not_included" | "insufficient_quota")) => {
             (ErrorCode::ProviderRefused, format!("the plan does not include this: {quoted}"), "")
         }
@@ -57,10 +67,13 @@ fn problem_at(response: &Response, now: Timestamp, zone: &TimeZone) -> Problem {
         (400, _) if quoted.contains("requires a newer version") => {
             (ErrorCode::BadRequest, format!("the provider rejected the request: {quoted}"), NEWER_CLIENT)
         }
+        (408 | 425, _) => {
+            (ErrorCode::ProviderUnreachable, format!("the provider did not answer in time: {quoted}"), retry)
+        }
         (400..=499, _) => (ErrorCode::BadRequest, format!("the provider rejected the request: {quoted}"), ""),
         _ => (ErrorCode::ProviderUnreachable, format!("the provider failed: {quoted}"), retry),
     };
-    let problem = Problem::new(code, detail);
+    let problem = Problem::new(code, detail).provider_code(error.code.as_deref().and_then(safe_code));
     if hint.is_empty() { problem } else { problem.hint(hint) }
 }
 
@@ -72,6 +85,13 @@ pub(crate) fn stream_failed(code: Option<&str>, message: Option<&str>) -> Proble
         (None, None) => "no reason given".to_owned(),
     };
     Problem::new(ErrorCode::ProviderRefused, format!("the provider ended the answer with an error: {quoted}"))
+        .provider_code(code.and_then(safe_code))
+}
+
+/// A code of the provider in the form that a problem may carry.
+fn safe_code(code: &str) -> Option<&str> {
+    let is_allowed = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b'-');
+    Some(code).filter(|code| (1..=64).contains(&code.len()) && code.bytes().all(is_allowed))
 }
 
 /// Text of another program in one short line, without control characters.
@@ -159,6 +179,7 @@ mod tests {
 
     #[test]
     fn each_error_has_an_exit_code_and_a_reason() {
+        let region = json!({"error": {"code": REGION_RULE, "message": "not supported"}}).to_string();
         let cases = [
             (
                 401,
@@ -167,6 +188,8 @@ mod tests {
                 "expired. (401 token_expired)",
             ),
             (403, r#"{"detail": "no"}"#, 4, "no (403)"),
+            (403, &region, 4, "country, region or territory"),
+            (408, "", 5, "did not answer in time"),
             (403, "<html>Cloudflare: you have been blocked</html>", 4, "Cloudflare"),
             (400, r#"{"detail": "Instructions are required"}"#, 2, "Instructions are required (400)"),
             (
@@ -207,6 +230,18 @@ mod tests {
         }
         let past = json!({"error": {"type": "usage_limit_reached", "resets_at": 1}}).to_string();
         assert_eq!(parse(429, &past).detail, "the usage limit of the plan is reached");
+    }
+
+    #[test]
+    fn code_of_the_provider_is_passed_on_if_it_is_safe() {
+        let code = |code: &str| parse(403, &json!({"error": {"code": code}}).to_string()).provider_code;
+        assert_eq!(code("insufficient_permissions").as_deref(), Some("insufficient_permissions"));
+        for unsafe_code in ["", "a b", "\u{1b}[31m", "<b>", &"x".repeat(65)] {
+            assert_eq!(code(unsafe_code), None, "{unsafe_code}");
+        }
+        let limit = parse(429, r#"{"error": {"type": "usage_limit_reached"}}"#);
+        assert_eq!(limit.provider_code.as_deref(), Some("usage_limit_reached"));
+        assert_eq!(stream_failed(Some("server_error"), None).provider_code.as_deref(), Some("server_error"));
     }
 
     #[test]

@@ -23,7 +23,7 @@ impl RefreshCounters {
             Err(ProviderError::NoResponse { .. }) => 2,
             Err(ProviderError::Unavailable { .. }) => 3,
             Err(ProviderError::InvalidResponse { .. }) => 4,
-            Err(ProviderError::Rejected { .. }) => 5,
+            Err(ProviderError::RejectedForNow { .. } | ProviderError::Rejected { .. }) => 5,
         };
         self.0[index].fetch_add(1, Ordering::Relaxed);
     }

@@ -179,7 +179,10 @@ impl ProfileSnapshot {
 
     /// Whether a refresh got no response: the provider may have rotated the token.
     pub(crate) fn is_in_doubt(&self) -> bool {
-        matches!(self.last_error.as_deref(), Some(LastError::Provider(ProviderError::NoResponse { .. }, _)))
+        matches!(
+            self.last_error.as_deref(),
+            Some(LastError::Provider { error: ProviderError::NoResponse { .. }, .. })
+        )
     }
 
     /// Whether the profile can be used.

@@ -4,12 +4,16 @@
 use std::time::Duration;
 
 use http::StatusCode;
+use jiff::Timestamp;
 use serde::{Deserialize, Deserializer, de::DeserializeOwned};
 
-use crate::{AuthorizationCode, ProviderError, pkce::Verifier};
+use crate::{AuthorizationCode, ErrorCode, ProviderError, error_response, pkce::Verifier};
 
 /// Shortest pause between two polls, whatever the provider says.
 const FLOOR: Duration = Duration::from_secs(1);
+
+/// Longest pause between two polls while the provider fails and names no pause.
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
 /// The pause when the provider names none (RFC 8628, section 3.2).
 const DEFAULT_INTERVAL: Duration = Duration::from_secs(5);
@@ -23,6 +27,8 @@ pub struct DeviceStart {
     pub user_code: String,
     /// The pause between two polls.
     pub interval: Duration,
+    /// When the provider's code expires, if the provider states it.
+    pub expires_at: Option<Timestamp>,
 }
 
 /// The result of a poll.
@@ -35,24 +41,47 @@ pub enum DevicePoll {
 }
 
 impl DeviceStart {
-    /// Parses the body of a start response.
-    pub fn parse(body: &[u8]) -> Result<Self, ProviderError> {
-        let body: StartBody = from_json(body)?;
-        let interval = body.interval.map_or(DEFAULT_INTERVAL, Duration::from_secs).max(FLOOR);
-        Ok(Self { id: body.device_auth_id, user_code: body.user_code, interval })
+    /// Parses the response to a start. None if it is another error response. The provider answers
+    /// 404, with any body, where device login is not enabled.
+    pub fn parse(status: StatusCode, body: &[u8]) -> Option<Result<Self, ProviderError>> {
+        if status == StatusCode::NOT_FOUND {
+            let code = error_response::error_code(body).unwrap_or_else(|| ErrorCode::new(""));
+            return Some(Err(ProviderError::Rejected { status: status.as_u16(), code }));
+        }
+        status.is_success().then(|| {
+            let body: StartBody = from_json(body)?;
+            let interval = body.interval.map_or(DEFAULT_INTERVAL, Duration::from_secs).max(FLOOR);
+            Ok(Self {
+                id: body.device_auth_id,
+                user_code: body.user_code,
+                interval,
+                expires_at: body.expires_at.and_then(|time| time.parse().ok()),
+            })
+        })
     }
 }
 
 impl DevicePoll {
-    /// Parses the response to a poll. None if it is an error response.
+    /// Parses the response to a poll. None if it is an error response. 403 and 404 mean that the
+    /// user has not finished, except for the provider's rule about countries.
     pub fn parse(status: StatusCode, body: &[u8]) -> Option<Result<Self, ProviderError>> {
         if status == StatusCode::FORBIDDEN || status == StatusCode::NOT_FOUND {
-            return Some(Ok(Self::Pending));
+            let refused = error_response::error_code(body).is_some_and(|code| code.is_region_rule());
+            return (!refused).then_some(Ok(Self::Pending));
         }
         status.is_success().then(|| {
             let GrantedBody { authorization_code, code_verifier } = from_json(body)?;
             Ok(Self::Granted(AuthorizationCode::new(authorization_code), Verifier::from_text(code_verifier)))
         })
+    }
+}
+
+/// The pause after a failed poll or start that followed this pause: the provider's `Retry-After`, if
+/// that is longer, else twice the pause.
+pub fn device_pause(error: &ProviderError, pause: Duration) -> Duration {
+    match error {
+        ProviderError::Unavailable { retry_after: Some(wait), .. } => pause.max(*wait),
+        _ => (pause * 2).min(LONGEST_PAUSE),
     }
 }
 
@@ -63,6 +92,7 @@ struct StartBody {
     user_code: String,
     #[serde(default, deserialize_with = "seconds")]
     interval: Option<u64>,
+    expires_at: Option<String>,
 }
 
 #[derive(Deserialize)]

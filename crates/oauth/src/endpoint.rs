@@ -113,7 +113,9 @@ impl Endpoint {
     pub async fn device_start(&self) -> Result<DeviceStart, ProviderError> {
         let fields = [("client_id", &*self.provider.client_id)];
         let request = self.post_json(&self.provider.device_usercode_url, &fields)?;
-        DeviceStart::parse(&self.call(Call::Other, request).await?)
+        let (status, headers, body) = self.send(request).await?;
+        DeviceStart::parse(status, &body)
+            .unwrap_or_else(|| Err(classify(Call::Other, status, &headers, &body)))
     }
 
     /// Polls a device login once.

@@ -1,7 +1,7 @@
 //! Failures of a call to the provider, distinguished by what the caller should do next, and the
 //! provider's error codes. The provider's own text is never passed on: it may contain a secret.
 
-use std::{fmt, time::Duration};
+use std::{borrow::Cow, fmt, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
@@ -27,6 +27,8 @@ pub enum ProviderError {
     Unavailable {
         /// The HTTP status.
         status: u16,
+        /// The error code, if the response has one.
+        code: Option<ErrorCode>,
         /// The wait that `Retry-After` names.
         retry_after: Option<Duration>,
     },
@@ -36,8 +38,19 @@ pub enum ProviderError {
         /// What is wrong with the response.
         detail: String,
     },
+    /// The provider rejected the request with a code that does not end the grant. Wait, then repeat
+    /// it: the Codex CLI keeps the login after such an answer, too.
+    #[error("the provider rejects the request for now (status {status}): {}", code.explained())]
+    RejectedForNow {
+        /// The HTTP status.
+        status: u16,
+        /// The error code.
+        code: ErrorCode,
+        /// The wait that `Retry-After` names.
+        retry_after: Option<Duration>,
+    },
     /// The provider rejected the request for good. Do not repeat it.
-    #[error("the provider rejected the request (status {status}): {}", code.sentence())]
+    #[error("the provider rejected the request (status {status}): {}", code.explained())]
     Rejected {
         /// The HTTP status.
         status: u16,
@@ -61,22 +74,40 @@ impl ProviderError {
         match self {
             Self::NoResponse { .. } | Self::InvalidResponse { .. } => true,
             Self::Unavailable { status, .. } => *status >= 500,
-            Self::NotSent { .. } | Self::Rejected { .. } => false,
+            Self::NotSent { .. } | Self::RejectedForNow { .. } | Self::Rejected { .. } => false,
         }
+    }
+
+    /// The error code of the response, if it has one.
+    pub fn code(&self) -> Option<&ErrorCode> {
+        match self {
+            Self::RejectedForNow { code, .. } | Self::Rejected { code, .. } => Some(code),
+            Self::Unavailable { code, .. } => code.as_ref(),
+            Self::NotSent { .. } | Self::NoResponse { .. } | Self::InvalidResponse { .. } => None,
+        }
+        .filter(|code| code.known().is_some())
     }
 }
 
-/// The codes that end a grant.
-const ENDS_GRANT: [&str; 8] = [
-    "refresh_token_expired",
-    "refresh_token_reused",
-    "refresh_token_invalidated",
+/// The codes that end a grant, whatever the HTTP status is.
+const ENDS_GRANT: [&str; 3] = ["refresh_token_expired", "refresh_token_reused", "refresh_token_invalidated"];
+
+/// The codes that call a token invalid and do not end a grant. If such an answer lasts, only a new
+/// sign-in helps.
+const CALLS_TOKEN_INVALID: [&str; 6] = [
     "invalid_grant",
+    "invalid_refresh_token",
     "session_ended",
     "token_expired",
     "token_invalidated",
     "token_revoked",
 ];
+
+/// The code of a request from a country that the provider does not serve.
+const REGION_RULE: &str = "unsupported_country_region_territory";
+
+/// The text of a code that was absent or not valid.
+const UNKNOWN: &str = "unknown";
 
 /// An error code of the provider: a short, validated word, safe to show and to log.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -84,13 +115,22 @@ const ENDS_GRANT: [&str; 8] = [
 pub struct ErrorCode(String);
 
 impl ErrorCode {
+    /// The next step for a user whom the region rule stops.
+    pub const REGION_REMEDY: &str = "the provider judges the address that it sees: check the VPN and the \
+                                     proxy in use, which authctl doctor names";
+
     /// The code in a text. A text that is not a code becomes `unknown`.
     pub fn new(text: &str) -> Self {
         let code = text.trim().to_ascii_lowercase();
         let is_allowed =
             |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'_' | b'.' | b'-');
         let is_code = (1..=64).contains(&code.len()) && code.bytes().all(is_allowed);
-        Self(if is_code { code } else { "unknown".to_owned() })
+        Self(if is_code { code } else { UNKNOWN.to_owned() })
+    }
+
+    /// The code as text, if the provider stated one.
+    pub fn known(&self) -> Option<&str> {
+        Some(self.as_str()).filter(|code| *code != UNKNOWN)
     }
 
     /// The code as text.
@@ -106,17 +146,40 @@ impl ErrorCode {
             "refresh_token_invalidated" => "the refresh token was revoked",
             "session_ended" => "the provider has ended the session",
             "invalid_grant" => "the grant is no longer valid",
+            "invalid_refresh_token" => "the refresh token is not valid",
+            "invalid_client" | "unauthorized_client" => "the provider does not accept the client id",
+            REGION_RULE => "the provider does not serve the country, region or territory of this network",
             "token_expired" | "token_invalidated" | "token_revoked" => "the token is no longer valid",
             "token_exchange_user_error" => "the sign-in could not be completed; please start another",
             "invalid_subject_token" => "Invalid ID token: missing organization_id",
-            "unknown" => "no reason was given",
+            UNKNOWN => "no reason was given",
             code => code,
         }
+    }
+
+    /// Its meaning and the code itself, which users search for: `the token is no longer valid
+    /// (token_expired)`.
+    pub fn explained(&self) -> Cow<'_, str> {
+        let (code, sentence) = (self.as_str(), self.sentence());
+        if code == sentence || self.known().is_none() {
+            return sentence.into();
+        }
+        format!("{sentence} ({code})").into()
     }
 
     /// Whether this code ends the grant, whatever the HTTP status is.
     pub(crate) fn ends_grant(&self) -> bool {
         ENDS_GRANT.contains(&self.as_str())
+    }
+
+    /// Whether this code calls a token invalid.
+    pub fn calls_token_invalid(&self) -> bool {
+        CALLS_TOKEN_INVALID.contains(&self.as_str()) || self.ends_grant()
+    }
+
+    /// Whether this code stands for the provider's rule about countries.
+    pub fn is_region_rule(&self) -> bool {
+        self.as_str() == REGION_RULE
     }
 }
 

@@ -28,14 +28,14 @@ pub fn classify(
 ) -> ProviderError {
     let number = status.as_u16();
     let code = error_code(body);
-    if let Some(code) = code.clone().filter(ErrorCode::ends_grant) {
+    if let Some(code) = code.clone().filter(|code| ends_grant(status, code)) {
         return ProviderError::Rejected { status: number, code };
     }
     if status == StatusCode::TOO_MANY_REQUESTS
         || status == StatusCode::REQUEST_TIMEOUT
         || status.is_server_error()
     {
-        return ProviderError::Unavailable { status: number, retry_after: retry_after(headers, now) };
+        return ProviderError::Unavailable { status: number, code, retry_after: retry_after(headers, now) };
     }
     let is_unauthorized = status == StatusCode::UNAUTHORIZED;
     match code {
@@ -46,9 +46,18 @@ pub fn classify(
         None if is_unauthorized && body.is_empty() => {
             ProviderError::Rejected { status: number, code: ErrorCode::new("unknown") }
         }
-        Some(_) => ProviderError::invalid(format!("status {number} with an unknown error")),
+        Some(code) if status.is_client_error() => {
+            ProviderError::RejectedForNow { status: number, code, retry_after: retry_after(headers, now) }
+        }
+        Some(_) => ProviderError::invalid(format!("status {number} with an error code")),
         None => ProviderError::invalid(describe_non_json(status, headers, body)),
     }
+}
+
+/// Whether the response ends a grant: `invalid_grant` does at the status that RFC 6749 names
+/// (section 5.2). The Codex CLI decides alike (docs/protocol.md, section 7).
+fn ends_grant(status: StatusCode, code: &ErrorCode) -> bool {
+    code.ends_grant() || status == StatusCode::BAD_REQUEST && code.as_str() == "invalid_grant"
 }
 
 /// The value of `Retry-After`: seconds or a date (RFC 9110, section 10.2.3).
@@ -94,7 +103,7 @@ enum ErrorValue {
 }
 
 /// The error code of a body. None if the body is not an error of the provider.
-fn error_code(body: &[u8]) -> Option<ErrorCode> {
+pub(crate) fn error_code(body: &[u8]) -> Option<ErrorCode> {
     let ErrorBody { error, code: outer, detail, error_description } = serde_json::from_slice(body).ok()?;
     let (code, message) = match error.or(detail) {
         Some(ErrorValue::Object { code, message }) => (code, message),

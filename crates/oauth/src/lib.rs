@@ -47,7 +47,7 @@ mod token;
 pub use claims::Identity;
 pub use client::{CODEX_VERSION, ClientIdentity, Machine};
 pub use codex::{CodexError, CodexLogin};
-pub use device::{DevicePoll, DeviceStart};
+pub use device::{DevicePoll, DeviceStart, device_pause};
 pub use endpoint::{Endpoint, HostProbe};
 pub use error::{ErrorCode, ProviderError};
 pub use login::{Attempt, AuthorizationError, Callback, CallbackError, Exchange, LoginFailure};

@@ -240,7 +240,7 @@ impl LoginFailure {
             Self::Denied(code) if code.as_str() == "access_denied" => {
                 "the sign-in was denied in the browser (access_denied)".to_owned()
             }
-            Self::Denied(code) => format!("the provider denied the sign-in: {}", code.sentence()),
+            Self::Denied(code) => format!("the provider denied the sign-in: {}", code.explained()),
             Self::NotEntitled => "Codex is not enabled for your workspace. Contact your workspace \
                                   administrator to request access to Codex."
                 .to_owned(),
@@ -250,17 +250,32 @@ impl LoginFailure {
             Self::WrongWorkspace { wanted, got: None } => {
                 format!("this login is for workspace {wanted}, but the account names no workspace")
             }
-            Self::NoApiKey(code) => format!("the provider issued no API key: {}", code.sentence()),
+            Self::NoApiKey(code) => format!("the provider issued no API key: {}", code.explained()),
             Self::Exchange(ProviderError::Rejected { code, .. }) => {
-                format!("the provider rejected the authorization code: {}", code.sentence())
+                format!("the provider rejected the authorization code: {}", code.explained())
             }
             Self::Exchange(error) => error.to_string(),
+        }
+    }
+
+    /// The provider's error code, if it stated one.
+    pub fn code(&self) -> Option<&str> {
+        match self {
+            Self::Denied(code) | Self::NoApiKey(code) => code.known(),
+            Self::Exchange(error) => error.code().map(ErrorCode::as_str),
+            // The entitlement is named in the description of this code.
+            Self::NotEntitled => Some("access_denied"),
+            Self::Expired | Self::MissingCode | Self::WrongWorkspace { .. } => None,
         }
     }
 
     /// The next step for the user.
     pub fn remedy(&self) -> &'static str {
         match self {
+            Self::Denied(code) | Self::NoApiKey(code) if code.is_region_rule() => ErrorCode::REGION_REMEDY,
+            Self::Exchange(error) if error.code().is_some_and(ErrorCode::is_region_rule) => {
+                ErrorCode::REGION_REMEDY
+            }
             Self::Expired | Self::MissingCode | Self::Denied(_) => "start a new login: authctl login",
             Self::NotEntitled => "ask the administrator of your workspace for access to Codex",
             Self::WrongWorkspace { .. } => {

@@ -8,7 +8,7 @@
 //!   probe ─► journal ─► refresh ─► save ─► (exchange ─► save) ─► serve ─┘
 //!   (only if the network  │          │
 //!    is in doubt)         │          └ failed: serve from memory, save again
-//!                         ├ not sent, or rate limited: wait, send the same token again
+//!                         ├ not sent, rate limited, or rejected for now: wait, send the same token again
 //!                         ├ no response: doubt the network, probe, send the same token again
 //!                         └ rejected: serve the credential until it expires, then need a sign-in
 //! ```
@@ -117,6 +117,8 @@ pub struct Session {
     /// None: the network is trusted.
     network_doubt: Option<Box<NetworkDoubt>>,
     failures: u32,
+    /// How many of the last renewal attempts in a row the provider rejected for now.
+    refusals: u32,
     /// Earliest time of the next renewal attempt.
     not_before: Timestamp,
     /// Set while `not_before` is due to a journal entry that could not be saved.

@@ -176,6 +176,7 @@ async fn revoke_and_device_login_are_the_recorded_ones() {
         id: "id-1".to_owned(),
         user_code: "ABCD-1234".to_owned(),
         interval: Duration::from_secs(1),
+        expires_at: None,
     };
     let (_, body) = record_request("403 Forbidden", "", async |endpoint| {
         endpoint.device_poll(&start).await.unwrap();

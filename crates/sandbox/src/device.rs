@@ -26,7 +26,7 @@ use crate::{
 /// depends on the request.
 pub(crate) const REDIRECT: &str = "issuer:deviceauth/callback";
 /// The lifetime of a user code.
-const LIFETIME: Duration = Duration::from_secs(900);
+pub(crate) const LIFETIME: Duration = Duration::from_secs(900);
 
 /// The started device logins, oldest first.
 #[derive(Default)]
@@ -105,13 +105,15 @@ pub(crate) async fn user_code(
         return invalid_request("unknown client_id");
     }
     let mut ledger = shared.ledger();
-    let (id, user_code) = shared.devices().start(&mut ledger, SystemTime::now());
+    let now = SystemTime::now();
+    let (id, user_code) = shared.devices().start(&mut ledger, now);
     drop(ledger);
     let interval = shared.device_interval.to_string();
-    response::json_with(
-        StatusCode::OK,
-        &json!({"device_auth_id": id, "user_code": user_code, "interval": interval}),
-    )
+    let mut body = json!({"device_auth_id": id, "user_code": user_code, "interval": interval});
+    if let Some(lifetime) = shared.device_lifetime {
+        body["expires_at"] = json!(tokens::rfc3339(now + lifetime));
+    }
+    response::json_with(StatusCode::OK, &body)
 }
 
 /// `POST /api/accounts/deviceauth/token`: 403 while the login is pending.
@@ -126,7 +128,8 @@ pub(crate) async fn poll(State(shared): State<Arc<Shared>>, headers: HeaderMap, 
     match login.map(|login| &login.state) {
         None => response::error(StatusCode::NOT_FOUND, "not_found", "Unknown device authorization"),
         Some(DeviceState::Pending) => {
-            response::error(StatusCode::FORBIDDEN, "authorization_pending", "Device authorization is pending")
+            let message = "Device authorization is pending. Please try again.";
+            response::error(StatusCode::FORBIDDEN, "deviceauth_authorization_pending", message)
         }
         Some(DeviceState::Denied) => {
             response::error(StatusCode::BAD_REQUEST, "access_denied", "The user denied the request")

@@ -84,6 +84,8 @@ pub struct Config {
     pub device_login: bool,
     /// The polling interval of a device login, in seconds.
     pub device_interval: u64,
+    /// The lifetime that the start of a device login states, at most 15 minutes; `None` states none.
+    pub device_lifetime: Option<Duration>,
     /// Whether the Codex endpoints require `chatgpt-account-id`. The provider did not require it
     /// when measured.
     pub account_id_required: bool,
@@ -129,6 +131,7 @@ impl Default for Config {
             minimal_client_versions: Vec::new(),
             device_login: true,
             device_interval: 1,
+            device_lifetime: Some(device::LIFETIME),
             account_id_required: true,
             tls: None,
         }

@@ -3,7 +3,7 @@
 
 use std::{
     sync::{Mutex, MutexGuard},
-    time::SystemTime,
+    time::{Duration, SystemTime},
 };
 
 use crate::{Config, Faults, device::DeviceLogins, ledger::Ledger, lock, record::RequestLog};
@@ -15,6 +15,7 @@ pub(crate) struct Shared {
     pub(crate) minimal_client_versions: Vec<(String, String)>,
     pub(crate) device_login: bool,
     pub(crate) device_interval: u64,
+    pub(crate) device_lifetime: Option<Duration>,
     pub(crate) account_id_required: bool,
     pub(crate) tls: bool,
     pub(crate) faults: Faults,
@@ -32,6 +33,7 @@ impl Shared {
             minimal_client_versions: config.minimal_client_versions,
             device_login: config.device_login,
             device_interval: config.device_interval,
+            device_lifetime: config.device_lifetime,
             account_id_required: config.account_id_required,
             tls: config.tls.is_some(),
             faults: Faults::new(),

@@ -9,7 +9,7 @@ use std::time::Duration;
 use authd_api::{ErrorCode, Problem, ProfileName};
 use authd_broker::{ProfileSnapshot, ProfileView, RegistryError, SignOutError};
 use authd_oauth::{
-    GrantEnd, LastError, ProviderError, RecordError, Rejected, SaveError,
+    ErrorCode as ProviderCode, GrantEnd, LastError, ProviderError, RecordError, Rejected, SaveError,
     schedule::{self, Jitter},
 };
 use authd_store::StoreError;
@@ -117,10 +117,24 @@ pub(crate) fn last_error(snapshot: &ProfileSnapshot, now: Timestamp) -> Option<P
                 Problem::new(ErrorCode::StoreUnavailable, detail).hint(DOCTOR)
             }
         }
-        LastError::Provider(error, next_attempt) => {
+        last @ LastError::Provider { error, next_attempt, refusals } => {
             let problem = provider(error);
             let retry_after = problem.retry_after.map(|_| seconds_until(*next_attempt, now));
-            Problem { retry_after, ..problem }
+            let problem = Problem { retry_after, ..problem };
+            if last.suggests_sign_in() {
+                let reason = error.code().map(ProviderCode::explained).unwrap_or_default();
+                let detail = format!(
+                    "the provider refused the last {refusals} refreshes of profile \"{name}\": {reason}; authd \
+                     keeps trying"
+                );
+                Problem::new(ErrorCode::LoginRequired, detail)
+                    .hint(login_command(name))
+                    .provider_code(problem.provider_code)
+            } else if error.code().is_some_and(ProviderCode::calls_token_invalid) {
+                problem.hint(format!("authd tries again by itself; if it lasts, {}", login_command(name)))
+            } else {
+                problem
+            }
         }
     };
     Some(problem.about(name))
@@ -134,11 +148,12 @@ fn signed_out(name: &ProfileName, ended: &GrantEnd) -> Problem {
                 at.strftime("%H:%M UTC")
             )
         }
-        None => ended.code.sentence().to_owned(),
+        None => ended.code.explained().into_owned(),
     };
     Problem::new(ErrorCode::LoginRequired, format!("profile \"{name}\" is signed out: {reason}"))
         .hint(login_command(name))
         .about(name)
+        .provider_code(ended.code.known())
 }
 
 /// A failed call to the provider.
@@ -148,7 +163,8 @@ pub(crate) fn provider(error: &ProviderError) -> Problem {
         let wait = schedule::back_off(1, requested, Jitter::NONE);
         Problem::new(ErrorCode::ProviderUnreachable, detail).retry_after(wait.as_secs())
     };
-    match error {
+    let code = error.code();
+    let problem = match error {
         ProviderError::NotSent { detail } => {
             unreachable(format!("the provider cannot be reached: {detail}"), None)
                 .hint("check the network; for details: authctl doctor")
@@ -156,18 +172,31 @@ pub(crate) fn provider(error: &ProviderError) -> Problem {
         ProviderError::NoResponse { detail } => {
             unreachable(format!("the provider did not answer: {detail}"), None).hint("try again in a moment")
         }
-        ProviderError::Unavailable { status, retry_after } => {
-            unreachable(format!("the provider is unavailable (status {status})"), *retry_after)
+        ProviderError::Unavailable { status, retry_after, .. } => {
+            let code = code.map(|code| format!(", {code}")).unwrap_or_default();
+            unreachable(format!("the provider is unavailable (status {status}{code})"), *retry_after)
                 .hint("try again after that time")
         }
         ProviderError::InvalidResponse { detail } => {
             unreachable(format!("the response is not the provider's: {detail}"), None)
                 .hint("check for a captive portal or a proxy; for details: authctl doctor")
         }
-        ProviderError::Rejected { code, .. } => {
-            Problem::new(ErrorCode::ProviderRefused, format!("the provider refused: {}", code.sentence()))
+        ProviderError::RejectedForNow { status, code, retry_after } => {
+            let wait = schedule::back_off(1, *retry_after, Jitter::NONE);
+            let detail = format!("the provider refuses for now (status {status}): {}", code.explained());
+            Problem::new(ErrorCode::ProviderRefused, detail)
+                .hint("authd tries again by itself; for details: authctl doctor")
+                .retry_after(wait.as_secs())
         }
+        ProviderError::Rejected { code, .. } => {
+            Problem::new(ErrorCode::ProviderRefused, format!("the provider refused: {}", code.explained()))
+        }
+    };
+    let problem = problem.provider_code(code.map(|code| code.as_str()));
+    if code.is_some_and(ProviderCode::is_region_rule) {
+        return problem.hint(ProviderCode::REGION_REMEDY);
     }
+    problem
 }
 
 /// A failed call to the store.

@@ -14,6 +14,7 @@ mod helpers;
 mod lifecycle;
 mod login;
 mod metrics;
+mod refusals;
 mod relay;
 mod relay_stream;
 mod retry;

@@ -41,8 +41,13 @@ enum Injection {
 use Injection::{Endpoint, InvalidEndpoint, Killed, Refused, Stopped, Store};
 
 /// The faults, and whether the user has to sign in after them.
-const FAULTS: [(&str, Injection, bool); 23] = [
+const FAULTS: [(&str, Injection, bool); 28] = [
     ("400 `invalid_grant`", Endpoint(|| Fault::status(400, r#"{"error":"invalid_grant"}"#)), true),
+    ("400 `token_expired`", Endpoint(|| refused_with(400, "token_expired")), false),
+    ("400 `invalid_refresh_token`", Endpoint(|| refused_with(400, "invalid_refresh_token")), false),
+    ("400 `invalid_client`", Endpoint(|| Fault::status(400, r#"{"error":"invalid_client"}"#)), false),
+    ("400, \"Your session has ended\"", Endpoint(|| Fault::status(400, SESSION_ENDED)), false),
+    ("403 `unsupported_country_region_territory`", Endpoint(region_rule), false),
     ("401 `refresh_token_reused`", Endpoint(|| refused("refresh_token_reused")), true),
     ("401 `refresh_token_expired`", Endpoint(|| refused("refresh_token_expired")), true),
     ("401 `refresh_token_invalidated`", Endpoint(|| refused("refresh_token_invalidated")), true),
@@ -68,8 +73,18 @@ const FAULTS: [(&str, Injection, bool); 23] = [
     ("connections are refused for 1.5 s", Refused, false),
 ];
 
+const SESSION_ENDED: &str = r#"{"error":{"message":"Your session has ended. Please log in again."}}"#;
+
 fn refused(code: &str) -> Fault {
-    Fault::status(401, format!(r#"{{"error":{{"code":"{code}","message":"no"}}}}"#))
+    refused_with(401, code)
+}
+
+fn refused_with(status: u16, code: &str) -> Fault {
+    Fault::status(status, format!(r#"{{"error":{{"code":"{code}","message":"no"}}}}"#))
+}
+
+fn region_rule() -> Fault {
+    refused_with(403, "unsupported_country_region_territory")
 }
 
 fn retry_after() -> Fault {
@@ -92,7 +107,8 @@ one that succeeded. `cargo nextest run -p authd --test faults` checks this table
 async fn no_fault_loses_a_login_that_can_be_kept() {
     let mut table = HEAD.to_owned();
     // In chunks, because each fault has two daemons.
-    for faults in FAULTS[..22].chunks(6).chain([&FAULTS[22..]]) {
+    let (together, alone) = FAULTS.split_at(FAULTS.len() - 1);
+    for faults in together.chunks(6).chain([alone]) {
         let rows = faults.iter().map(|(name, injection, lost)| async move {
             let (valid, expired) = tokio::join!(run_fault(*injection, false), run_fault(*injection, true));
             assert_eq!((valid.lost, expired.lost), (*lost, *lost), "{name}: {valid:?} {expired:?}");

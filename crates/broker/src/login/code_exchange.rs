@@ -42,7 +42,7 @@ pub(super) async fn redeem(
         Decision::ChatGpt { reason } => (GrantSecrets::ChatGpt(tokens, Some(id_token)), reason),
         Decision::TryApiKey { reason, fallback } => match api_key(endpoint, &id_token).await {
             Ok(key) => (GrantSecrets::ApiKey(key, Some(Box::new((tokens, id_token)))), reason),
-            Err(ProviderError::Rejected { code, .. }) if fallback => {
+            Err(ProviderError::Rejected { code, .. }) if fallback && !code.is_region_rule() => {
                 info!(%code, "no API key for this account; using ChatGPT mode");
                 (GrantSecrets::ChatGpt(tokens, Some(id_token)), mode_decision::no_key_reason(&code))
             }

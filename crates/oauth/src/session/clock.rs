@@ -65,7 +65,9 @@ impl Session {
         if let Some(doubt) = &mut self.network_doubt {
             doubt.next_probe = ahead(doubt.next_probe, LONGEST_PROBE_PAUSE);
         }
-        if let Some(LastError::Provider(_, next)) = self.last_error.as_mut().map(Arc::make_mut) {
+        if let Some(LastError::Provider { next_attempt: next, .. }) =
+            self.last_error.as_mut().map(Arc::make_mut)
+        {
             *next = ahead(*next, schedule::LONGEST_RETRY_AFTER);
         }
         // A save that is already pending writes the new times anyway.

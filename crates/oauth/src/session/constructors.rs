@@ -35,6 +35,7 @@ impl Session {
             journal_saved: record.journal.is_some(),
             network_doubt: None,
             failures: 0,
+            refusals: 0,
             not_before: now,
             journal_failed_at: None,
             answer_lost_at: record.journal,

@@ -104,7 +104,7 @@ impl Session {
                 self.record.generation += 1;
                 self.pending_save = Some(PendingSave::due(now));
             }
-            Err(ProviderError::Rejected { code, .. }) => self.end(code, now),
+            Err(ProviderError::Rejected { code, status }) if ends_key(status, &code) => self.end(code, now),
             Err(error) => self.failed(error, now),
         }
     }
@@ -170,22 +170,26 @@ impl Session {
 
     fn clear_failures(&mut self) {
         self.renewal_requested = false;
-        self.failures = 0;
+        (self.failures, self.refusals) = (0, 0);
         self.network_doubt = None;
         self.last_error = None;
     }
 
     fn failed(&mut self, error: ProviderError, now: Timestamp) {
-        let retry_after = match &error {
-            ProviderError::Unavailable { retry_after, .. } => *retry_after,
+        let (retry_after, refusals) = match &error {
+            ProviderError::Unavailable { retry_after, .. } => (*retry_after, 0),
             ProviderError::NotSent { .. } | ProviderError::NoResponse { .. } => {
                 self.doubt_network(now, true);
-                None
+                (None, 0)
             }
-            ProviderError::InvalidResponse { .. } | ProviderError::Rejected { .. } => None,
+            ProviderError::InvalidResponse { .. } => (None, 0),
+            ProviderError::RejectedForNow { retry_after, .. } => (*retry_after, self.refusals + 1),
+            ProviderError::Rejected { .. } => (None, self.refusals + 1),
         };
+        self.refusals = refusals;
         self.back_off(retry_after, now);
-        self.last_error = Some(Arc::new(LastError::Provider(error, self.not_before)));
+        let next_attempt = self.not_before;
+        self.last_error = Some(Arc::new(LastError::Provider { error, next_attempt, refusals }));
     }
 
     fn back_off(&mut self, retry_after: Option<Duration>, now: Timestamp) {
@@ -204,4 +208,10 @@ impl Session {
         self.record.ended = Some(Arc::new(GrantEnd { code, at: now, answer_lost_at }));
         self.pending_save = Some(PendingSave::due(now));
     }
+}
+
+/// Whether this rejection of an exchange ends the API key's renewal. After any other, a later
+/// exchange may succeed.
+fn ends_key(status: u16, code: &ErrorCode) -> bool {
+    status == 401 || code.as_str() == "invalid_subject_token" || code.ends_grant()
 }

@@ -5,8 +5,8 @@ use std::{sync::Arc, time::Duration};
 use jiff::{SignedDuration, Timestamp};
 
 use crate::{
-    ApiKey, Bearer, Grant, GrantSecrets, IdToken, Identity, Intent, ProviderError, Record, RefreshResponse,
-    RefreshToken, Routing, schedule,
+    ApiKey, Bearer, ErrorCode, Grant, GrantSecrets, IdToken, Identity, Intent, ProviderError, Record,
+    RefreshResponse, RefreshToken, Routing, schedule,
 };
 
 /// An input of the state machine.
@@ -151,10 +151,34 @@ impl StatusFlags {
 /// The last error of a session.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum LastError {
-    /// A renewal failed. The next attempt is not before this time.
-    Provider(ProviderError, Timestamp),
+    /// A renewal failed.
+    Provider {
+        /// The failure.
+        error: ProviderError,
+        /// The next attempt is not before this time.
+        next_attempt: Timestamp,
+        /// How many attempts in a row the provider rejected for now.
+        refusals: u32,
+    },
     /// The record could not be saved.
     Store(SaveError),
+}
+
+/// After this many answers in a row that call the refresh token invalid (about a minute), a user
+/// should sign in again. The session keeps the grant and tries further: the provider may be wrong.
+const LASTING_REFUSALS: u32 = 6;
+
+impl LastError {
+    /// Whether the provider calls the refresh token invalid, and has done so for long enough that a
+    /// new sign-in is the likely remedy.
+    pub fn suggests_sign_in(&self) -> bool {
+        match self {
+            Self::Provider { error, refusals, .. } => {
+                *refusals >= LASTING_REFUSALS && error.code().is_some_and(ErrorCode::calls_token_invalid)
+            }
+            Self::Store(_) => false,
+        }
+    }
 }
 
 /// A record that could not be saved.

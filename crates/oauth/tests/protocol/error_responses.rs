@@ -23,39 +23,75 @@ fn code_of(error: ProviderError) -> Option<String> {
 
 #[test]
 fn code_that_ends_the_grant_is_recognised_at_any_status() {
-    for code in
-        ["refresh_token_expired", "refresh_token_reused", "refresh_token_invalidated", "invalid_grant"]
-    {
+    for code in ["refresh_token_expired", "refresh_token_reused", "refresh_token_invalidated"] {
         for status in [400, 401, 403, 500] {
-            for body in [
-                format!(r#"{{"error":{{"code":"{code}","message":"m"}}}}"#),
-                format!(r#"{{"error":"{code}","error_description":"d"}}"#),
-                format!(r#"{{"code":"{}"}}"#, code.to_uppercase()),
-            ] {
+            for body in bodies(code) {
                 let found = code_of(classified(Call::Refresh, status, &body));
                 assert_eq!(found.as_deref(), Some(code), "{status} {body}");
             }
         }
     }
+}
+
+#[test]
+fn invalid_grant_ends_the_grant_only_at_the_status_of_the_standard() {
+    for body in bodies("invalid_grant") {
+        for (status, ends) in [(400, true), (401, true), (403, false), (500, false)] {
+            let error = classified(Call::Refresh, status, &body);
+            assert_eq!(error.is_permanent(), ends, "{status} {body}: {error:?}");
+        }
+    }
+}
+
+#[test]
+fn other_rejection_of_a_refresh_ends_the_grant_only_as_unauthorized() {
     let ended = r#"{"error":{"message":"Your session has ended. Please log in again.","code":null}}"#;
-    assert_eq!(code_of(classified(Call::Refresh, 400, ended)).as_deref(), Some("session_ended"));
+    let with_code = |code: &str| format!(r#"{{"error":{{"code":"{code}","message":"m"}}}}"#);
+    for (code, body) in [
+        ("token_expired", with_code("token_expired")),
+        ("token_invalidated", with_code("token_invalidated")),
+        ("token_revoked", with_code("token_revoked")),
+        ("invalid_refresh_token", with_code("invalid_refresh_token")),
+        ("invalid_client", r#"{"error":"invalid_client"}"#.to_owned()),
+        ("unsupported_country_region_territory", with_code("unsupported_country_region_territory")),
+        ("temporarily", r#"{"error":"temporarily"}"#.to_owned()),
+        ("session_ended", ended.to_owned()),
+    ] {
+        for status in [400, 403, 404] {
+            let error = classified(Call::Refresh, status, &body);
+            let expected =
+                ProviderError::RejectedForNow { status, code: ErrorCode::new(code), retry_after: None };
+            assert_eq!(error, expected, "{body}");
+            assert!(!error.is_permanent() && error.to_string().contains(code), "{error}");
+        }
+        assert_eq!(code_of(classified(Call::Refresh, 401, &body)).as_deref(), Some(code), "{body}");
+        assert_eq!(code_of(classified(Call::Other, 400, &body)).as_deref(), Some(code), "{body}");
+    }
+}
+
+/// The forms of an error body with this code.
+fn bodies(code: &str) -> [String; 3] {
+    [
+        format!(r#"{{"error":{{"code":"{code}","message":"m"}}}}"#),
+        format!(r#"{{"error":"{code}","error_description":"d"}}"#),
+        format!(r#"{{"code":"{}"}}"#, code.to_uppercase()),
+    ]
 }
 
 #[test]
 fn temporary_failure_does_not_end_the_grant() {
-    for (status, body) in [
-        (400, r#"{"error":"temporarily"}"#),
-        (403, "<html>Cloudflare"),
-        (404, ""),
-        (302, ""),
-        (200, "<html>"),
-    ] {
+    for (status, body) in [(403, "<html>Cloudflare"), (404, ""), (302, ""), (200, "<html>")] {
         let error = classified(Call::Refresh, status, body);
         assert!(matches!(error, ProviderError::InvalidResponse { .. }), "{status}: {error:?}");
     }
     for status in [408, 429, 500, 502, 503, 504] {
-        let error = classified(Call::Refresh, status, "x");
-        assert!(matches!(error, ProviderError::Unavailable { .. }), "{status}");
+        for (body, expected) in
+            [("x", None), (r#"{"error":{"code":"rate_limit_exceeded"}}"#, Some("rate_limit_exceeded"))]
+        {
+            let error = classified(Call::Refresh, status, body);
+            assert!(matches!(error, ProviderError::Unavailable { .. }), "{status}");
+            assert_eq!(error.code().map(ErrorCode::as_str), expected, "{status}");
+        }
     }
     let code = code_of(classified(Call::Refresh, 401, "{\"error\":\"x y\"}"));
     assert_eq!(code.as_deref(), Some("unknown"));
@@ -75,6 +111,6 @@ fn retry_after_is_parsed_in_both_forms() {
         let status = StatusCode::TOO_MANY_REQUESTS;
         let error = classify(Call::Refresh, status, &headers, b"", Timestamp::UNIX_EPOCH);
         let retry_after = wait.map(Duration::from_secs);
-        assert_eq!(error, ProviderError::Unavailable { status: 429, retry_after }, "{value}");
+        assert_eq!(error, ProviderError::Unavailable { status: 429, code: None, retry_after }, "{value}");
     }
 }

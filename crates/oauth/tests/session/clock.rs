@@ -64,11 +64,17 @@ fn setting_the_clock_does_not_change_a_wait() {
         let Effect::Refresh(ticket, _) = session.apply(Event::Saved(ticket, Ok(())), at(60)) else {
             panic!()
         };
-        let busy = ProviderError::Unavailable { status: 429, retry_after: Some(Duration::from_secs(900)) };
+        let busy = ProviderError::Unavailable {
+            status: 429,
+            code: None,
+            retry_after: Some(Duration::from_secs(900)),
+        };
         session.apply(Event::Refreshed(ticket, Err(busy)), at(60));
         let now = set(&mut session, at(100), seconds);
         assert_eq!(session.next_wakeup(now), Some(shifted(at(960), by(seconds))));
-        let Some(LastError::Provider(_, next)) = session.last_error().map(|last_error| &**last_error) else {
+        let Some(LastError::Provider { next_attempt: next, .. }) =
+            session.last_error().map(|last_error| &**last_error)
+        else {
             panic!()
         };
         assert_eq!(*next, shifted(at(960), by(seconds)));

@@ -15,7 +15,7 @@ use crate::{
 
 /// Clients, calls and restarts. A call can succeed, fail before or after it takes effect, be
 /// delayed or be rejected.
-const CALLS: [Step; 13] = [
+const CALLS: [Step; 14] = [
     Step::WaitUntilDue,
     Step::RequestCredential(Duration::from_secs(60)),
     Step::RequestRefresh(RejectedKind::Served),
@@ -24,6 +24,7 @@ const CALLS: [Step; 13] = [
     Step::Deliver(0, Outcome::NotSent),
     Step::Deliver(0, Outcome::ResponseLost),
     Step::Deliver(0, Outcome::RateLimited(Some(Duration::from_secs(900)))),
+    Step::Deliver(0, Outcome::RejectedForNow),
     Step::Deliver(0, Outcome::Rejected),
     Step::Deliver(1, Outcome::Success(HOUR)),
     Step::Replay(0),

@@ -10,6 +10,7 @@
 //! - `props.rs`: random orders of events. `exhaustive.rs`: every order of a few events.
 //! - `tables.rs`: the documented rules, one line each.
 //! - `requests.rs`, `clock.rs`: rules for events from outside.
+//! - `refusals.rs`: rejections that do not end a grant.
 //! - `regressions.rs`: failures that these tests found.
 #![expect(clippy::unwrap_used, reason = "a test that cannot continue fails by panicking")]
 
@@ -19,6 +20,7 @@ mod invariants;
 mod model;
 mod outcome;
 mod props;
+mod refusals;
 mod regressions;
 mod requests;
 mod simulation;

@@ -128,6 +128,11 @@ pub(crate) fn rejected_with(code: &str) -> ProviderError {
     ProviderError::Rejected { status: 401, code: ErrorCode::new(code) }
 }
 
+/// A rejection that does not end the grant.
+pub(crate) fn rejected_for_now(code: &str) -> ProviderError {
+    ProviderError::RejectedForNow { status: 400, code: ErrorCode::new(code), retry_after: None }
+}
+
 /// The family number in a token.
 fn family_of(token: &str) -> usize {
     token.split('-').nth(1).and_then(|number| number.parse().ok()).expect("a refresh token of this provider")

@@ -3,7 +3,7 @@
 use authd_oauth::{ApiKey, ProviderError, Record, RefreshToken, SaveError};
 
 use crate::{
-    model::{Provider, Renewal, ResponseContent, Store},
+    model::{Provider, Renewal, ResponseContent, Store, rejected_for_now},
     step::Outcome,
 };
 
@@ -29,7 +29,9 @@ pub(crate) fn save(store: &mut Store, record: &Record, outcome: Outcome) -> Resu
         | Outcome::NoAccessToken
         | Outcome::RateLimited(_) => (true, true),
         Outcome::ResponseLost | Outcome::InvalidResponse | Outcome::ServerError => (true, false),
-        Outcome::NotSent | Outcome::RequestLost | Outcome::Rejected => (false, false),
+        Outcome::NotSent | Outcome::RequestLost | Outcome::RejectedForNow | Outcome::Rejected => {
+            (false, false)
+        }
     };
     if is_written {
         store.write(record.clone());
@@ -59,7 +61,9 @@ pub(crate) fn refresh(
             drop(provider.spend(token, ResponseContent::All, outcome.lifetime()));
             Err(failure(outcome))
         }
-        Outcome::NotSent | Outcome::RequestLost | Outcome::RateLimited(_) => Err(failure(outcome)),
+        Outcome::NotSent | Outcome::RequestLost | Outcome::RateLimited(_) | Outcome::RejectedForNow => {
+            Err(failure(outcome))
+        }
     }
 }
 
@@ -69,8 +73,11 @@ pub(crate) fn failure(outcome: Outcome) -> ProviderError {
     match outcome {
         Outcome::NotSent => ProviderError::NotSent { detail },
         Outcome::InvalidResponse | Outcome::NoAccessToken => ProviderError::InvalidResponse { detail },
-        Outcome::RateLimited(retry_after) => ProviderError::Unavailable { status: 429, retry_after },
-        Outcome::ServerError => ProviderError::Unavailable { status: 503, retry_after: None },
+        Outcome::RateLimited(retry_after) => {
+            ProviderError::Unavailable { status: 429, code: None, retry_after }
+        }
+        Outcome::ServerError => ProviderError::Unavailable { status: 503, code: None, retry_after: None },
+        Outcome::RejectedForNow => rejected_for_now("token_expired"),
         _ => ProviderError::NoResponse { detail },
     }
 }

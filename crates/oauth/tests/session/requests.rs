@@ -148,7 +148,8 @@ fn working_store_ends_the_wait_for_the_journal() {
     let mut session = Session::restored(record(Mode::ChatGpt, HOUR), 3, at(0));
     let Effect::Save(ticket, _) = session.apply(Event::RefreshRequested(None), at(0)) else { panic!() };
     let Effect::Refresh(ticket, _) = session.apply(Event::Saved(ticket, Ok(())), at(0)) else { panic!() };
-    let busy = ProviderError::Unavailable { status: 429, retry_after: Some(Duration::from_secs(900)) };
+    let busy =
+        ProviderError::Unavailable { status: 429, code: None, retry_after: Some(Duration::from_secs(900)) };
     session.apply(Event::Refreshed(ticket, Err(busy)), at(0));
     assert!(matches!(session.apply(Event::StoreReady, at(40)), Effect::Wait));
 }
@@ -216,7 +217,7 @@ fn new_token_that_is_rejected_again_is_not_refreshed_at_once() {
 /// A rejection waits for the renewal like any request. The pause begins when the renewal succeeds.
 #[test]
 fn pause_after_a_rejection_begins_with_the_successful_renewal() {
-    let busy = || Fails(ProviderError::Unavailable { status: 503, retry_after: None });
+    let busy = || Fails(ProviderError::Unavailable { status: 503, code: None, retry_after: None });
     follow(
         record(Mode::ChatGpt, HOUR),
         &[

@@ -107,6 +107,8 @@ pub(crate) enum Outcome {
     RateLimited(Option<Duration>),
     /// The provider executes it and then fails.
     ServerError,
+    /// The provider rejects it with a code that does not end the grant.
+    RejectedForNow,
     /// The provider rejects it permanently.
     Rejected,
 }
@@ -233,6 +235,7 @@ impl Outcome {
             (_, 5) => Self::RateLimited(pick(&RETRY_AFTER, detail)),
             (_, 6) => Self::ServerError,
             _ if detail < 64 => Self::Rejected,
+            _ if detail < 160 => Self::RejectedForNow,
             _ => Self::RateLimited(pick(&RETRY_AFTER, detail)),
         }
     }

@@ -107,7 +107,11 @@ fn effect_name(effect: &Effect) -> (&'static str, Option<u64>) {
 }
 
 fn busy(status: u16, retry_after: Option<u64>) -> Action {
-    Fails(ProviderError::Unavailable { status, retry_after: retry_after.map(Duration::from_secs) })
+    Fails(ProviderError::Unavailable {
+        status,
+        code: None,
+        retry_after: retry_after.map(Duration::from_secs),
+    })
 }
 
 fn no_response() -> Action {

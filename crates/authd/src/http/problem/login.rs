@@ -46,11 +46,20 @@ pub(crate) fn login(error: &LoginError, now: Timestamp) -> Problem {
             Problem::new(ErrorCode::BadRequest, "this redirect URL belongs to another login")
                 .hint("open the URL of this login again")
         }
-        LoginError::Device(profile, ProviderError::Rejected { .. }) => {
-            let detail = "the provider does not offer device login to this account";
+        LoginError::Device(profile, ProviderError::Rejected { status: status @ (403 | 404), code })
+            if !code.is_region_rule() =>
+        {
+            let code = code.known();
+            let answer = code.map(|code| format!("{status} {code}")).unwrap_or_else(|| status.to_string());
+            let detail =
+                format!("device login is not enabled for this account (the provider answered {answer})");
             Problem::new(ErrorCode::LoginDenied, detail)
-                .hint("enable device code in ChatGPT's settings (Security), or run: authctl login")
+                .hint(
+                    "enable it in ChatGPT: Settings → Security → device code authorization (for a workspace \
+                     its administrator does), or run: authctl login",
+                )
                 .about(profile)
+                .provider_code(code)
         }
         LoginError::Device(profile, error) => provider(error).about(profile),
         LoginError::Expired(profile) | LoginError::Rejected(profile, LoginFailure::Expired) => {
@@ -59,9 +68,10 @@ pub(crate) fn login(error: &LoginError, now: Timestamp) -> Problem {
         LoginError::Rejected(profile, LoginFailure::Exchange(error)) if !error.is_permanent() => {
             provider(error).about(profile)
         }
-        LoginError::Rejected(profile, failure) => {
-            Problem::new(ErrorCode::LoginDenied, failure.sentence()).hint(failure.remedy()).about(profile)
-        }
+        LoginError::Rejected(profile, failure) => Problem::new(ErrorCode::LoginDenied, failure.sentence())
+            .hint(failure.remedy())
+            .about(profile)
+            .provider_code(failure.code()),
         LoginError::Registry(profile, error) => registry(error, profile),
     }
 }

@@ -191,6 +191,7 @@ impl Invariants {
                 self.excused_until = later(now, BACK_OFF.1);
             }
             ProviderError::Unavailable { retry_after, .. } => self.back_off(*retry_after, now),
+            ProviderError::RejectedForNow { retry_after, .. } => self.back_off(*retry_after, now),
             ProviderError::InvalidResponse { .. } => self.back_off(None, now),
         }
     }
