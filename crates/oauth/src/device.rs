@@ -76,8 +76,8 @@ impl DevicePoll {
     }
 }
 
-/// The pause after a failed poll or start that followed this pause: the provider's `Retry-After`, if
-/// that is longer, else twice the pause.
+/// The pause after a failed poll or start that followed this pause: the provider's `Retry-After`,
+/// if that is longer, else twice the pause.
 pub fn device_pause(error: &ProviderError, pause: Duration) -> Duration {
     match error {
         ProviderError::Unavailable { retry_after: Some(wait), .. } => pause.max(*wait),

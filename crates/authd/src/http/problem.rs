@@ -192,7 +192,7 @@ pub(crate) fn provider(error: &ProviderError) -> Problem {
             Problem::new(ErrorCode::ProviderRefused, format!("the provider refused: {}", code.explained()))
         }
     };
-    let problem = problem.provider_code(code.map(|code| code.as_str()));
+    let problem = problem.provider_code(code.map(ProviderCode::as_str));
     if code.is_some_and(ProviderCode::is_region_rule) {
         return problem.hint(ProviderCode::REGION_REMEDY);
     }

@@ -18,7 +18,7 @@ use super::{
 };
 use crate::clock;
 
-/// Lifetime of the provider's user codes, if the provider states none (docs/protocol.md, section 9).
+/// Lifetime of a user code for which the provider states none (docs/protocol.md, section 9).
 const LIFETIME: Duration = Duration::from_secs(15 * 60);
 
 /// Longest lifetime that is believed.

@@ -50,7 +50,7 @@ pub(crate) fn login(error: &LoginError, now: Timestamp) -> Problem {
             if !code.is_region_rule() =>
         {
             let code = code.known();
-            let answer = code.map(|code| format!("{status} {code}")).unwrap_or_else(|| status.to_string());
+            let answer = code.map_or_else(|| status.to_string(), |code| format!("{status} {code}"));
             let detail =
                 format!("device login is not enabled for this account (the provider answered {answer})");
             Problem::new(ErrorCode::LoginDenied, detail)
