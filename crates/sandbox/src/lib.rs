@@ -84,8 +84,8 @@ pub struct Config {
     pub device_login: bool,
     /// The polling interval of a device login, in seconds.
     pub device_interval: u64,
-    /// The lifetime that the start of a device login states; `None` states none. A code always lasts
-    /// 15 minutes.
+    /// The lifetime of a code that the start of a device login states; `None` states none. Every
+    /// code lasts 15 minutes.
     pub device_lifetime: Option<Duration>,
     /// Whether the Codex endpoints require `chatgpt-account-id`. The provider did not require it
     /// when measured.

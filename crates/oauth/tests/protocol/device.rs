@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use authd_oauth::{DevicePoll, DeviceStart, ProviderError, device_pause};
+use authd_oauth::{DevicePoll, DeviceStart, ErrorCode, ProviderError, device_pause};
 use http::StatusCode;
 
 fn started(body: &str) -> DeviceStart {
@@ -38,7 +38,7 @@ fn not_found_at_the_start_is_a_rejection_whatever_its_body_is() {
     ] {
         let error = DeviceStart::parse(StatusCode::NOT_FOUND, body.as_bytes()).unwrap().unwrap_err();
         assert!(matches!(error, ProviderError::Rejected { status: 404, .. }), "{body}: {error:?}");
-        assert_eq!(error.code().map(|code| code.as_str()), code, "{body}");
+        assert_eq!(error.code().map(ErrorCode::as_str), code, "{body}");
     }
     assert!(DeviceStart::parse(StatusCode::FORBIDDEN, b"").is_none());
 }

@@ -190,8 +190,8 @@ impl Invariants {
                 self.doubt = true;
                 self.excused_until = later(now, BACK_OFF.1);
             }
-            ProviderError::Unavailable { retry_after, .. } => self.back_off(*retry_after, now),
-            ProviderError::RejectedForNow { retry_after, .. } => self.back_off(*retry_after, now),
+            ProviderError::Unavailable { retry_after, .. }
+            | ProviderError::RejectedForNow { retry_after, .. } => self.back_off(*retry_after, now),
             ProviderError::InvalidResponse { .. } => self.back_off(None, now),
         }
     }
