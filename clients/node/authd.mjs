@@ -285,14 +285,53 @@ export class Authd {
  * @param {{ env?: NodeJS.ProcessEnv, platform?: string, home?: string }} [options]
  * @returns {string}
  */
-export function defaultSocket({ env = process.env, platform = process.platform, home = os.homedir() } = {}) {
+export function defaultSocket({
+  env = process.env,
+  platform = process.platform,
+  home = os.homedir(),
+  session = sessionRuntimeDir("/run/user", process.geteuid?.()),
+} = {}) {
   const { AUTHD_SOCKET, XDG_RUNTIME_DIR = "", XDG_CACHE_HOME = "" } = env;
   if (AUTHD_SOCKET) return AUTHD_SOCKET;
   let base = path.join(home, ".cache");
   if (platform === "darwin") base = path.join(home, "Library/Caches");
   else if (path.isAbsolute(XDG_RUNTIME_DIR)) base = XDG_RUNTIME_DIR;
+  else if (session) base = session;
   else if (path.isAbsolute(XDG_CACHE_HOME)) base = XDG_CACHE_HOME;
   return path.join(base, "authd/authd.sock");
+}
+
+/**
+ * logind's runtime directory of this user: cron and `su` do not pass XDG_RUNTIME_DIR on.
+ * @param {string} parent
+ * @param {number} [uid]
+ */
+function sessionRuntimeDir(parent, uid) {
+  const directory = path.join(parent, String(uid));
+  const stat = fs.lstatSync(directory, { throwIfNoEntry: false });
+  return stat?.isDirectory() && stat.uid === uid ? directory : undefined;
+}
+
+/**
+ * @param {string} socketPath
+ * @param {NodeJS.ErrnoException} cause
+ */
+function toConnectError(socketPath, cause) {
+  const code = cause.code ?? "";
+  if (["EACCES", "EPERM", "EAFNOSUPPORT"].includes(code)) {
+    const detail = `this program may not connect to ${socketPath}: ${cause.message}`;
+    const hint = "a sandbox or the modes of a directory forbid it, or the socket is another user's";
+    return new AuthdError({ code: "forbidden", detail, hint }, { cause });
+  }
+  if (["EAGAIN", "ETIMEDOUT"].includes(code)) {
+    return new AuthdError({ code: "timeout", detail: `authd does not accept connections on ${socketPath}` }, { cause });
+  }
+  /** @type {Record<string, string>} */
+  const reasons = {
+    ENOENT: "the socket does not exist",
+    ECONNREFUSED: "a daemon that has ended left the socket behind",
+  };
+  return new NoDaemon(`no daemon listens on ${socketPath}: ${reasons[code] ?? reason(cause)}`, { cause });
 }
 
 /** @param {string} socketPath - returned if it is valid on every platform */
@@ -324,7 +363,7 @@ function resolveOwn(socketPath) {
   try {
     resolved = fs.realpathSync(socketPath);
   } catch (cause) {
-    throw new NoDaemon(`no daemon listens on ${socketPath}: ${reason(cause)}`, { cause });
+    throw toConnectError(socketPath, /** @type {NodeJS.ErrnoException} */ (cause));
   }
   for (let at = resolved, depth = 0; ; at = path.dirname(at), depth += 1) {
     const stat = fs.statSync(at);
@@ -357,9 +396,7 @@ function send(socketPath, target, { headers, ...options }, body) {
     const fixed = { socketPath: resolveOwn(socketPath), path: target, headers: { ...headers, ...length, host: "authd" }, agent: false };
     const request = http.request({ ...options, ...fixed }, resolve);
     request.on("error", (/** @type {NodeJS.ErrnoException} */ error) => {
-      const connecting = error.syscall === "connect";
-      const detail = `no daemon listens on ${socketPath}: ${error.message}`;
-      reject(connecting ? new NoDaemon(detail, { cause: error }) : error);
+      reject(error.syscall === "connect" ? toConnectError(socketPath, error) : error);
     });
     request.end(body);
   });

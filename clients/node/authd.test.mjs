@@ -4,7 +4,7 @@
  */
 
 import assert from "node:assert/strict";
-import { chmod, chown, mkdir, mkdtemp, rm } from "node:fs/promises";
+import { chmod, chown, mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
 import net from "node:net";
 import os from "node:os";
 import path from "node:path";
@@ -104,6 +104,18 @@ test("a missing daemon is a NoDaemon error", async () => {
   const noDaemon = new Authd("/nowhere/authd.sock");
   await assert.rejects(noDaemon.token(), (error) => error instanceof NoDaemon && error.code === "no_daemon");
   await assert.rejects(noDaemon.relay().fetch("http://authd/x"), NoDaemon);
+});
+
+test("a stale and an absent socket are told apart", async () => {
+  const directory = await mkdtemp(path.join(os.tmpdir(), "authd-test-"));
+  try {
+    const socketPath = path.join(directory, "authd.sock");
+    await assert.rejects(new Authd(socketPath).token(), { name: "NoDaemon", message: /does not exist/ });
+    await writeFile(socketPath, "");
+    await assert.rejects(new Authd(socketPath).token(), { name: "NoDaemon", message: /left the socket behind/ });
+  } finally {
+    await rm(directory, { recursive: true });
+  }
 });
 
 test("another program on the socket is an error", async () => {
@@ -206,11 +218,13 @@ test("an invalid socket path is an error at once", () => {
 
 test("the environment determines the default socket", () => {
   const linux = (/** @type {Record<string, string>} */ env) =>
-    defaultSocket({ env, platform: "linux", home: "/home/me" });
+    defaultSocket({ env, platform: "linux", home: "/home/me", session: "" });
   assert.equal(linux({ AUTHD_SOCKET: "/a/b", XDG_RUNTIME_DIR: "/run/u" }), "/a/b");
   assert.equal(linux({ AUTHD_SOCKET: "", XDG_RUNTIME_DIR: "/run/u" }), "/run/u/authd/authd.sock");
   assert.equal(linux({ XDG_RUNTIME_DIR: "relative", XDG_CACHE_HOME: "/c" }), "/c/authd/authd.sock");
   assert.equal(linux({}), "/home/me/.cache/authd/authd.sock");
+  const session = { env: {}, platform: /** @type {NodeJS.Platform} */ ("linux"), home: "/home/me", session: "/run/user/7" };
+  assert.equal(defaultSocket(session), "/run/user/7/authd/authd.sock");
   const darwin = (/** @type {Record<string, string>} */ env) =>
     defaultSocket({ env, platform: "darwin", home: "/Users/me" });
   assert.equal(darwin({ AUTHD_SOCKET: "/a/b" }), "/a/b");

@@ -18,10 +18,12 @@ nothing: authd answers from memory, and a cached token expires.
 
 from __future__ import annotations
 
+import errno
 import http.client
 import json
 import os
 import socket
+import stat
 import struct
 import sys
 from dataclasses import dataclass, field
@@ -217,7 +219,7 @@ class Authd:
             try:
                 connection.connect()
             except OSError as error:
-                raise NoDaemon(f"no daemon listens on {self.socket_path}: {error}") from error
+                raise _to_connect_error(self.socket_path, error) from error
             try:
                 sent = None if body is None else json.dumps(body)
                 connection.request(method, path, sent, {"Content-Type": "application/json"} if sent else {})
@@ -246,15 +248,38 @@ def default_socket() -> str:
     named = os.environ.get("AUTHD_SOCKET")
     if named:
         return named
-    runtime = os.environ.get("XDG_RUNTIME_DIR", "")
     if sys.platform == "darwin":
-        base = os.path.expanduser("~/Library/Caches")
-    elif os.path.isabs(runtime):
-        base = runtime
+        base: Optional[str] = os.path.expanduser("~/Library/Caches")
     else:
+        runtime = os.environ.get("XDG_RUNTIME_DIR", "")
+        base = runtime if os.path.isabs(runtime) else _session_runtime_dir("/run/user", os.geteuid())
+    if base is None:
         cache = os.environ.get("XDG_CACHE_HOME", "")
         base = cache if os.path.isabs(cache) else os.path.expanduser("~/.cache")
     return os.path.join(base, "authd", "authd.sock")
+
+
+def _session_runtime_dir(parent: str, uid: int) -> Optional[str]:
+    """logind's runtime directory of this user: cron and `su` do not pass XDG_RUNTIME_DIR on."""
+    directory = os.path.join(parent, str(uid))
+    try:
+        found = os.lstat(directory)
+    except OSError:
+        return None
+    return directory if stat.S_ISDIR(found.st_mode) and found.st_uid == uid else None
+
+
+def _to_connect_error(path: str, error: OSError) -> AuthdError:
+    if isinstance(error, PermissionError) or error.errno == errno.EAFNOSUPPORT:
+        hint = "a sandbox or the modes of a directory forbid it, or the socket is another user's"
+        return AuthdError("forbidden", f"this program may not connect to {path}: {error}", hint)
+    if isinstance(error, (socket.timeout, BlockingIOError)):
+        return AuthdError("timeout", f"authd does not accept connections on {path}")
+    if isinstance(error, FileNotFoundError):
+        return NoDaemon(f"no daemon listens on {path}: the socket does not exist")
+    if isinstance(error, ConnectionRefusedError):
+        return NoDaemon(f"no daemon listens on {path}: a daemon that has ended left the socket behind")
+    return NoDaemon(f"no daemon listens on {path}: {error}")
 
 
 class _UnixConnection(http.client.HTTPConnection):

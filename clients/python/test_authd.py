@@ -4,6 +4,7 @@ It has the profiles `default` and `work`. Run them with `cargo xtask test ways`,
 """
 
 import contextlib
+import errno
 import json
 import os
 import socket
@@ -15,7 +16,7 @@ import urllib.request
 from typing import Any, Iterator, List, Optional
 from unittest import mock
 
-from authd import Authd, AuthdError, Login, NoDaemon, default_socket
+from authd import Authd, AuthdError, Login, NoDaemon, _session_runtime_dir, default_socket
 
 QUESTION = {
     "model": "gpt-5.5",
@@ -111,6 +112,31 @@ class WithoutDaemon(unittest.TestCase):
                 Authd(os.path.join(empty, "no.sock")).token()
         self.assertEqual((caught.exception.code, caught.exception.status), ("no_daemon", 0))
 
+    def test_a_stale_and_a_forbidden_socket_are_told_apart(self) -> None:
+        with tempfile.TemporaryDirectory() as directory:
+            path = os.path.join(directory, "authd.sock")
+            with self.assertRaisesRegex(NoDaemon, "does not exist"):
+                Authd(path).token()
+            with socket.socket(socket.AF_UNIX) as ended:
+                ended.bind(path)
+            with self.assertRaisesRegex(NoDaemon, "has ended left the socket behind"):
+                Authd(path).token()
+            for error in (PermissionError(errno.EPERM, "no"), PermissionError(errno.EACCES, "no")):
+                with mock.patch("socket.socket.connect", side_effect=error):
+                    with self.assertRaisesRegex(AuthdError, "may not connect") as caught:
+                        Authd(path).token()
+                self.assertEqual(caught.exception.code, "forbidden")
+
+    def test_session_runtime_directory_must_be_a_directory_of_the_user(self) -> None:
+        uid = os.geteuid()
+        with tempfile.TemporaryDirectory() as parent:
+            own = os.path.join(parent, str(uid))
+            self.assertIsNone(_session_runtime_dir(parent, uid))
+            os.mkdir(own)
+            os.mkdir(os.path.join(parent, str(uid + 1)))
+            self.assertEqual(_session_runtime_dir(parent, uid), own)
+            self.assertIsNone(_session_runtime_dir(parent, uid + 1))
+
     def test_another_program_on_the_socket_is_an_error(self) -> None:
         foreign = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n"
         with serve(foreign + b"hi", foreign + b"{}", b"") as path:
@@ -189,8 +215,12 @@ class WithoutDaemon(unittest.TestCase):
             ("darwin", {"AUTHD_SOCKET": "/a/b", "HOME": "/Users/me"}, "/a/b"),
             ("darwin", {"HOME": "/Users/me", **xdg}, "/Users/me/Library/Caches/authd/authd.sock"),
         ):
-            with mock.patch.dict(os.environ, env, clear=True), mock.patch("sys.platform", platform):
+            session = mock.patch("authd._session_runtime_dir", return_value=None)
+            with mock.patch.dict(os.environ, env, clear=True), mock.patch("sys.platform", platform), session:
                 self.assertEqual(default_socket(), expected)
+        session = mock.patch("authd._session_runtime_dir", return_value="/run/user/7")
+        with mock.patch.dict(os.environ, {"HOME": "/home/me"}, clear=True), mock.patch("sys.platform", "linux"), session:
+            self.assertEqual(default_socket(), "/run/user/7/authd/authd.sock")
 
 
 @contextlib.contextmanager

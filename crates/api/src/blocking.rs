@@ -41,7 +41,7 @@ impl Client {
         timeout: Duration,
     ) -> Result<Headers, ClientError> {
         let mut stream = UnixStream::connect(self.socket())
-            .map_err(|source| ClientError::NoDaemon { socket: self.socket().to_path_buf(), source })?;
+            .map_err(|source| ClientError::connect(self.socket(), source))?;
         peer::check(&stream, self.socket())?;
         let result = exchange(&mut stream, &headers_path(name, min_ttl), Instant::now() + timeout);
         let text = result.map_err(|error| match error.kind() {

@@ -278,9 +278,8 @@ impl Client {
         body: Bytes,
     ) -> Result<StreamingResponse, ClientError> {
         let socket = self.socket.clone();
-        let stream = UnixStream::connect(&socket)
-            .await
-            .map_err(|source| ClientError::NoDaemon { socket: socket.clone(), source })?;
+        let stream =
+            UnixStream::connect(&socket).await.map_err(|source| ClientError::connect(&socket, source))?;
         peer::check(&stream, &socket)?;
         let (mut sender, connection) =
             http1::handshake(TokioIo::new(stream)).await.map_err(|error| self.broken(error))?;

@@ -52,6 +52,10 @@ pub enum ErrorCode {
     TooManyRequests,
     /// The daemon is shutting down: try again after its restart.
     ShuttingDown,
+    /// No daemon listens on the socket: start it. A client reports it, never the daemon.
+    NoDaemon,
+    /// The service manager cannot be reached. `authctl` reports it, never the daemon.
+    NoServiceManager,
     /// A bug in authd: report it with the log.
     Internal,
     /// A code that this version of the client does not know.
@@ -61,7 +65,7 @@ pub enum ErrorCode {
 
 impl ErrorCode {
     /// All codes, in the order of the documentation.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 23] = [
         Self::BadRequest,
         Self::Forbidden,
         Self::ProfileUnknown,
@@ -81,6 +85,8 @@ impl ErrorCode {
         Self::Timeout,
         Self::TooManyRequests,
         Self::ShuttingDown,
+        Self::NoDaemon,
+        Self::NoServiceManager,
         Self::Internal,
         Self::Unknown,
     ];
@@ -127,6 +133,8 @@ impl ErrorCode {
             Self::Timeout => ("timeout", 504, 5, "Timeout"),
             Self::TooManyRequests => ("too_many_requests", 429, 9, "Too many requests"),
             Self::ShuttingDown => ("shutting_down", 503, 9, "Shutting down"),
+            Self::NoDaemon => ("no_daemon", 503, 9, "No daemon"),
+            Self::NoServiceManager => ("no_service_manager", 503, 9, "No service manager"),
             Self::Internal => ("internal", 500, 1, "Internal error"),
             Self::Unknown => ("unknown", 500, 1, "Unknown error"),
         }

@@ -2,6 +2,7 @@
 
 use std::{
     ffi::OsString,
+    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
 };
 
@@ -47,15 +48,13 @@ const MAX_SOCKET_PATH: usize = 103;
 impl Paths {
     /// The paths for this process: environment variables, then the platform's defaults.
     pub fn from_env() -> Result<Self, PathError> {
-        Self::resolve(
-            |name| std::env::var_os(name).filter(|value| !value.is_empty()),
-            BaseDirs::new().as_ref(),
-        )
+        let env = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
+        Self::resolve(env, BaseDirs::new().as_ref(), session_runtime_dir().as_deref())
     }
 
     /// The platform's default paths, as for a process that a service manager starts.
     pub fn of_service() -> Result<Self, PathError> {
-        Self::resolve(|_| None, BaseDirs::new().as_ref())
+        Self::resolve(|_| None, BaseDirs::new().as_ref(), session_runtime_dir().as_deref())
     }
 
     /// Replaces the socket's path, if one is given.
@@ -66,11 +65,16 @@ impl Paths {
         Ok(self)
     }
 
-    fn resolve(env: impl Fn(&str) -> Option<OsString>, dirs: Option<&BaseDirs>) -> Result<Self, PathError> {
+    fn resolve(
+        env: impl Fn(&str) -> Option<OsString>,
+        dirs: Option<&BaseDirs>,
+        session: Option<&Path>,
+    ) -> Result<Self, PathError> {
         let path = |name: &str, default: &dyn Fn(&BaseDirs) -> PathBuf| {
             env(name).map(PathBuf::from).or_else(|| dirs.map(default)).ok_or(PathError::NoHome)
         };
-        let socket = path("AUTHD_SOCKET", &|dirs| default_socket(dirs.runtime_dir(), dirs.cache_dir()))?;
+        let socket =
+            path("AUTHD_SOCKET", &|dirs| default_socket(dirs.runtime_dir().or(session), dirs.cache_dir()))?;
         let config = path("AUTHD_CONFIG", &|dirs| dirs.config_dir().join("authd/authd.toml"))?;
         let state_dir = path("AUTHD_STATE_DIR", &|dirs| {
             dirs.state_dir().unwrap_or_else(|| dirs.data_local_dir()).join("authd")
@@ -79,9 +83,26 @@ impl Paths {
     }
 }
 
-/// Uses the runtime directory if it exists, otherwise the user's cache directory. That has a short
-/// path and is private to the user on every platform. In `/tmp` another user could create the path
-/// first.
+/// The runtime directory that logind makes for each session's user. Programs without
+/// `XDG_RUNTIME_DIR` use it, too: cron, `su` and some editors do not pass the variable on.
+pub fn session_runtime_dir() -> Option<PathBuf> {
+    if cfg!(target_os = "linux") {
+        runtime_dir_below(Path::new("/run/user"), rustix::process::geteuid().as_raw())
+    } else {
+        None
+    }
+}
+
+/// The directory of a user below `parent`, if it exists and belongs to that user.
+fn runtime_dir_below(parent: &Path, uid: u32) -> Option<PathBuf> {
+    let directory = parent.join(uid.to_string());
+    let found = std::fs::symlink_metadata(&directory).ok()?;
+    (found.is_dir() && found.uid() == uid).then_some(directory)
+}
+
+/// Uses the runtime directory if there is one, otherwise the user's cache directory. That has a
+/// short path and is private to the user on every platform. In `/tmp` another user could create the
+/// path first.
 fn default_socket(runtime: Option<&Path>, cache: &Path) -> PathBuf {
     runtime.unwrap_or(cache).join("authd/authd.sock")
 }
@@ -103,7 +124,7 @@ mod tests {
 
     fn resolve(pairs: &[(&str, &str)]) -> Result<Paths, PathError> {
         let env = |name: &str| pairs.iter().find(|(n, _)| *n == name).map(|(_, v)| OsString::from(v));
-        Paths::resolve(env, None)
+        Paths::resolve(env, None, None)
     }
 
     #[test]
@@ -125,6 +146,22 @@ mod tests {
         let (run, cache) = (Path::new("/run/user/1"), Path::new("/Users/me/Library/Caches"));
         assert_eq!(default_socket(Some(run), cache), Path::new("/run/user/1/authd/authd.sock"));
         assert_eq!(default_socket(None, cache), Path::new("/Users/me/Library/Caches/authd/authd.sock"));
+    }
+
+    #[test]
+    fn session_runtime_directory_must_be_a_directory_of_the_user() {
+        let parent = tempfile::tempdir().unwrap();
+        let own = rustix::process::geteuid().as_raw();
+        let directory = parent.path().join(own.to_string());
+        assert_eq!(runtime_dir_below(parent.path(), own), None, "it does not exist");
+        std::fs::create_dir(&directory).unwrap();
+        assert_eq!(runtime_dir_below(parent.path(), own), Some(directory.clone()));
+        let other = own + 1;
+        std::fs::create_dir(parent.path().join(other.to_string())).unwrap();
+        assert_eq!(runtime_dir_below(parent.path(), other), None, "it belongs to another user");
+        std::fs::remove_dir(&directory).unwrap();
+        std::os::unix::fs::symlink("/", &directory).unwrap();
+        assert_eq!(runtime_dir_below(parent.path(), own), None, "it is a link");
     }
 
     #[test]

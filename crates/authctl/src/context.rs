@@ -23,7 +23,7 @@ pub(crate) struct Context {
     pub(crate) client: Client,
     pub(crate) paths: Paths,
     /// The command line names the socket.
-    socket_from_args: bool,
+    pub(crate) socket_from_args: bool,
     /// The profile of `--profile`, else of the environment.
     pub(crate) profile: Option<ProfileName>,
     pub(crate) out: Output,

@@ -43,16 +43,19 @@ impl CliError {
     }
 
     pub(crate) fn is_no_daemon(&self) -> bool {
-        self.problem().is_some_and(|problem| problem.kind == NO_DAEMON)
+        self.problem().is_some_and(|problem| problem.code == ErrorCode::NoDaemon)
     }
-}
 
-/// The `type` of a problem that the client reports itself: no daemon was there to send it.
-const NO_DAEMON: &str = "urn:authd:problem:no_daemon";
-
-pub(crate) fn no_daemon(detail: String) -> Problem {
-    let problem = Problem::new(ErrorCode::ShuttingDown, detail);
-    Problem { kind: NO_DAEMON.to_owned(), title: "No daemon".to_owned(), ..problem }
+    /// Adds a hint to the error that no daemon listens, unless it has one.
+    #[must_use]
+    pub(crate) fn or_start_hint(self, hint: impl FnOnce() -> String) -> Self {
+        match self {
+            Self::Problem(problem) if problem.code == ErrorCode::NoDaemon && problem.hint.is_none() => {
+                problem.hint(hint()).into()
+            }
+            other => other,
+        }
+    }
 }
 
 impl From<Problem> for CliError {
@@ -63,21 +66,26 @@ impl From<Problem> for CliError {
 
 impl From<ClientError> for CliError {
     fn from(error: ClientError) -> Self {
-        let detail = error.to_string();
-        let problem = match error {
+        let (detail, code) = (error.to_string(), error.code());
+        let hint = match error {
             ClientError::Problem(problem) => return Self::Problem(problem),
-            ClientError::NoDaemon { .. } => {
-                no_daemon(detail).hint("start it: systemctl --user start authd, or: authd &")
+            // The hint depends on what is installed; `run` adds it.
+            ClientError::NoDaemon { .. } => return Self::new(code, detail),
+            ClientError::OtherUser { .. } | ClientError::Forbidden { owner: Some(_), .. } => OWN_SOCKET,
+            ClientError::Forbidden { owner: None, .. } => {
+                "a sandbox or the modes of a directory forbid it: run this outside of the sandbox, or let it \
+                 connect to this Unix socket"
             }
-            ClientError::OtherUser { .. } => Problem::new(ErrorCode::Forbidden, detail)
-                .hint("name the socket of your own daemon with --socket or AUTHD_SOCKET"),
-            ClientError::Broken { .. } => {
-                Problem::new(ErrorCode::Internal, detail).hint("try again, then read the log of authd")
-            }
+            ClientError::Timeout { .. } => "if it is stopped or hangs, restart it; see also its log",
+            ClientError::Broken { .. } => "try again, then read the log of authd",
         };
-        problem.into()
+        Problem::new(code, detail).hint(hint).into()
     }
 }
+
+/// The hint for a socket of another user.
+pub(crate) const OWN_SOCKET: &str =
+    "name the socket of your own daemon with --socket or AUTHD_SOCKET, or correct XDG_RUNTIME_DIR";
 
 impl From<PathError> for CliError {
     fn from(error: PathError) -> Self {

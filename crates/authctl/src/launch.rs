@@ -10,10 +10,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use authd_api::{Client, ClientError, Paths};
+use authd_api::{Client, ClientError, ErrorCode, Paths, Problem, session_runtime_dir};
 
 use crate::{
-    error::{self, CliError, CliResult},
+    daemon_lock, env,
+    error::{CliError, CliResult},
     hardening,
     output::Output,
     owned_file,
@@ -33,8 +34,8 @@ const PAUSE: (Duration, Duration) = (Duration::from_millis(20), Duration::from_m
 /// How much of the end of a log is read to quote its last line, in bytes.
 const TAIL: u64 = 8 << 10;
 
-/// The exit code of a daemon that found another one on its socket.
-const SOCKET_IN_USE: i32 = 69;
+/// The exit code of a daemon that found another one on its socket or in its state directory.
+const UNAVAILABLE: i32 = 69;
 
 /// Starts the daemon, and returns when its socket answers. `socket_from_args`: the command line
 /// names the socket.
@@ -49,12 +50,12 @@ pub(crate) async fn start_daemon(paths: &Paths, socket_from_args: bool, out: Out
             let hint = format!("systemctl --user status {unit}");
             return Err(not_started(format!("systemd could not start {unit}"), &hint));
         }
-        return wait_until_ready(&client, None, &log).await;
+        return wait_until_ready(&client, None, &log, out).await;
     }
     let program = sibling_program().unwrap_or_else(|| PathBuf::from("authd"));
     let (program_text, log_text) = (program.display(), log.display());
     out.info(&format!("authd is not running: starting {program_text}, with the log {log_text}"));
-    wait_until_ready(&client, Some(&|| spawn(&program, paths, &log)), &log).await
+    wait_until_ready(&client, Some(&|| spawn(&program, paths, &log)), &log, out).await
 }
 
 /// A variable of this shell that moves the files of the daemon to another place.
@@ -73,19 +74,48 @@ fn sibling_program() -> Option<PathBuf> {
     std::env::current_exe().ok().map(|own| own.with_file_name("authd")).filter(|path| path.is_file())
 }
 
+/// The runtime directory of this user, if `XDG_RUNTIME_DIR` does not name one.
+fn missing_runtime_dir() -> Option<PathBuf> {
+    if env::var("XDG_RUNTIME_DIR").is_some() { None } else { session_runtime_dir() }
+}
+
+/// How to start the daemon on this machine. `socket` is the one of the command line.
+pub(crate) fn start_hint(socket: Option<&Path>) -> String {
+    let is_default = socket.is_none() && path_variable().is_none();
+    if let Some(unit) = is_default.then(installed_unit).flatten() {
+        let runtime_dir = missing_runtime_dir().map(|path| format!("XDG_RUNTIME_DIR={} ", path.display()));
+        return format!("start it: {}systemctl --user start {unit}", runtime_dir.unwrap_or_default());
+    }
+    let Some(program) = installed_program() else {
+        return "install authd beside authctl: cargo install --path crates/authd".to_owned();
+    };
+    let program = if find_in_path().as_ref() == Some(&program) { "authd".into() } else { program };
+    let option = socket.map(|socket| format!(" --socket {}", socket.display())).unwrap_or_default();
+    let start = format!("start it: {}{option} &", program.display());
+    // On Linux only a session without logind has no runtime directory.
+    let has_runtime_dir = env::var("XDG_RUNTIME_DIR").is_some() || session_runtime_dir().is_some();
+    if is_default && cfg!(target_os = "linux") && !has_runtime_dir {
+        return format!("{start}; if it runs with an XDG_RUNTIME_DIR, set the same here");
+    }
+    start
+}
+
 /// The absolute path of `authd`: in the directory of this program, else in `PATH`.
 pub(crate) fn installed_program() -> Option<PathBuf> {
-    sibling_program().or_else(|| {
-        let directories = std::env::var_os("PATH")?;
-        let mut programs = std::env::split_paths(&directories).map(|directory| directory.join("authd"));
-        std::path::absolute(programs.find(|path| path.is_file())?).ok()
-    })
+    sibling_program().or_else(find_in_path)
+}
+
+fn find_in_path() -> Option<PathBuf> {
+    let directories = std::env::var_os("PATH")?;
+    let mut programs = std::env::split_paths(&directories).map(|directory| directory.join("authd"));
+    std::path::absolute(programs.find(|path| path.is_file())?).ok()
 }
 
 /// Runs a command of the user's service manager without output, and returns whether it succeeded.
 fn systemctl(args: &[&str]) -> bool {
     let mut command = Command::new("systemctl");
     command.arg("--user").args(args).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    command.envs(missing_runtime_dir().map(|directory| ("XDG_RUNTIME_DIR", directory)));
     hardening::with_inherited_limit(|| command.status()).is_ok_and(|status| status.success())
 }
 
@@ -117,43 +147,68 @@ pub(crate) async fn wait_until_ready(
     client: &Client,
     spawn: Option<&dyn Fn() -> CliResult<Child>>,
     log: &Path,
+    out: Output,
 ) -> CliResult {
     let started = Instant::now();
+    let lock = client.socket().with_extension("lock");
     let mut pause = PAUSE.0;
     let mut child = spawn.map(|spawn| spawn()).transpose()?;
+    let (mut is_lock_announced, mut is_second) = (false, false);
     loop {
         let exit_status = child.as_mut().and_then(|child| child.try_wait().ok().flatten());
         let error = match tokio::time::timeout(START_TIMEOUT, client.status()).await {
             Ok(Ok(_)) => return Ok(()),
-            // Not retried: another user owns the listener.
-            Ok(Err(error @ ClientError::OtherUser { .. })) => return Err(error.into()),
-            Ok(Err(error)) => format!("authd does not answer: {error}"),
+            // Not retried: another user owns the listener, or the system forbids the connection.
+            Ok(Err(error @ (ClientError::OtherUser { .. } | ClientError::Forbidden { .. }))) => {
+                return Err(error.into());
+            }
+            Ok(Err(error)) => error.to_string(),
             Err(_) => "authd does not answer".to_owned(),
         };
+        let lock_owner = exit_status.and_then(|_| daemon_lock::owner(&lock));
         if started.elapsed() >= START_TIMEOUT {
-            return Err(not_started(error, &log_hint(log)));
+            return Err(match lock_owner {
+                Some(pid) => not_started(
+                    format!("another authd (process {pid}) holds {}, but: {error}", lock.display()),
+                    &format!("end it, then try again: kill {pid}"),
+                ),
+                None => not_started(error, &format!("see {}", log.display())),
+            });
         }
-        match (exit_status, spawn) {
-            // The other daemon either started first and answers soon, or is about to stop.
-            (Some(status), Some(spawn)) if status.code() == Some(SOCKET_IN_USE) => child = Some(spawn()?),
-            (Some(status), _) => {
-                return Err(not_started(format!("authd ended at once: {status}"), &log_hint(log)));
+        match (exit_status, lock_owner, spawn) {
+            (None, ..) => {}
+            // It either started first and answers soon, or is about to stop.
+            (Some(_), Some(pid), _) => {
+                if !is_lock_announced {
+                    out.info(&format!("another authd (process {pid}) has this socket; waiting for it"));
+                }
+                is_lock_announced = true;
             }
-            (None, _) => {}
+            // The other daemon has just ended. If the second try fails, too, another one owns the
+            // state directory, and has another socket.
+            (Some(status), None, Some(spawn)) if status.code() == Some(UNAVAILABLE) && !is_second => {
+                is_second = true;
+                child = Some(spawn()?);
+            }
+            (Some(status), None, _) => {
+                let reason = last_line(log).unwrap_or_else(|| status.to_string());
+                return Err(not_started(
+                    format!("authd ended at once: {reason}"),
+                    &format!("see {}", log.display()),
+                ));
+            }
         }
         tokio::time::sleep(pause).await;
         pause = (pause * 2).min(PAUSE.1);
     }
 }
 
-/// Names the log and quotes its last line, which usually has the cause.
-fn log_hint(log: &Path) -> String {
-    let text = read_tail(log).unwrap_or_default();
+/// The last line of the log, in which a daemon that did not start names the reason.
+fn last_line(log: &Path) -> Option<String> {
+    let text = read_tail(log).ok()?;
     let text = String::from_utf8_lossy(&text);
-    match text.lines().rfind(|line| !line.trim().is_empty()) {
-        Some(last) => format!("see {}, which ends with: {}", log.display(), quote(last)),
-        None => format!("see {}", log.display()),
-    }
+    let last = text.lines().rfind(|line| !line.trim().is_empty())?;
+    Some(quote(last.strip_prefix("authd: ").unwrap_or(last)))
 }
 
 fn read_tail(log: &Path) -> io::Result<Vec<u8>> {
@@ -166,5 +221,5 @@ fn read_tail(log: &Path) -> io::Result<Vec<u8>> {
 }
 
 fn not_started(detail: String, hint: &str) -> CliError {
-    error::no_daemon(detail).hint(hint).into()
+    Problem::new(ErrorCode::NoDaemon, detail).hint(hint).into()
 }

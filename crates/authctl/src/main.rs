@@ -5,6 +5,7 @@ mod browser;
 #[expect(clippy::doc_markdown, reason = "doc comments there are help texts, which have no backticks")]
 mod cli;
 mod context;
+mod daemon_lock;
 mod env;
 mod error;
 mod hardening;

@@ -20,6 +20,7 @@ use crate::{
     cli::{Cli, Command, CredentialArgs, LogoutArgs, ProfileArg},
     context::{Context, with_timeout},
     error::{CliError, CliResult},
+    launch,
     output::Output,
     owned_file, render, time,
 };
@@ -34,6 +35,11 @@ const HEADERS_TIMEOUT: Duration = Duration::from_secs(20);
 /// Executes the command. The commands that programs run for a credential do without an async
 /// runtime: its start and end would take longer than the request.
 pub(crate) fn run(cli: Cli, out: Output) -> CliResult {
+    let socket = cli.common.socket.clone();
+    execute(cli, out).map_err(|error| error.or_start_hint(|| launch::start_hint(socket.as_deref())))
+}
+
+fn execute(cli: Cli, out: Output) -> CliResult {
     let socket_from_args = cli.common.socket.is_some();
     let ctx = || Context::new(cli.common, out);
     match cli.command {

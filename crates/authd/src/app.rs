@@ -135,6 +135,7 @@ impl App {
         let socket_lock = SocketLock::take(&paths.socket)?;
         let state_dir = StateDir::open(&paths.state_dir)?;
         let socket = Socket::open(&paths.socket, inherited.socket, &socket_lock)?;
+        state_dir.name_socket(&paths.socket);
         let invalid = |error: authd_oauth::NetworkError| StartError::Setting(error.to_string());
         let endpoint = Endpoint::new(config.provider.clone(), config.client.clone(), config.network.clone())
             .map_err(invalid)?;
@@ -198,8 +199,10 @@ impl App {
         notify_stopping();
         stopping.cancel();
         drain(servers, broker_tasks, tasks, &mut signals).await;
-        // Released only after the last save.
-        drop((socket_lock, state_dir));
+        // Released only after the last save, and in this order: a daemon that gets the lock of the
+        // socket also gets the state directory.
+        drop(state_dir);
+        drop(socket_lock);
         Ok(exit)
     }
 }

@@ -19,6 +19,9 @@ use crate::private;
 /// it has replaced the old one.
 const REPLACEABLE: [&str; 5] = ["store.json", "store.key", "store.identity.age", "codex.json", "index.json"];
 
+/// The process id and the socket of the owner.
+const PID_FILE: &str = "authd.pid";
+
 /// A locked state directory. Clones share the lock. Dropping the last clone releases it.
 #[derive(Clone, Debug)]
 pub struct StateDir(Arc<StateDirInner>);
@@ -37,12 +40,16 @@ struct StateDirInner {
 pub enum StateDirError {
     /// Another process owns the directory.
     #[error(
-        "another authd{} owns the logins in {}; stop it first, or choose another AUTHD_STATE_DIR",
-        holder.map(|pid| format!(" (process {pid})")).unwrap_or_default(), path.display()
+        "another authd{}{} owns the logins in {}; stop it first, or choose another AUTHD_STATE_DIR",
+        holder.map(|pid| format!(" (process {pid})")).unwrap_or_default(),
+        socket.as_ref().map(|socket| format!(" with the socket {}", socket.display())).unwrap_or_default(),
+        path.display()
     )]
     AlreadyOwned {
         /// The owner's process id, from `authd.pid`.
         holder: Option<u32>,
+        /// The owner's socket, from the same file.
+        socket: Option<PathBuf>,
         /// The directory.
         path: PathBuf,
     },
@@ -83,6 +90,11 @@ impl StateDir {
         &self.0.path
     }
 
+    /// Writes our socket into `authd.pid`, for the error message of another process.
+    pub fn name_socket(&self, socket: &Path) {
+        write_pid(self.path(), Some(socket));
+    }
+
     /// Changes when [`Self::ensure`] created the directory again. Its files must be written again.
     pub fn recreated(&self) -> watch::Receiver<u32> {
         self.0.recreated.subscribe()
@@ -119,12 +131,14 @@ fn lock(path: &Path) -> Result<File, StateDirError> {
         let found = directory.metadata().map_err(io)?;
         private::check_private(path, &found)
             .map_err(|detail| StateDirError::Unsafe { path: path.to_path_buf(), detail })?;
-        let pid = path.join("authd.pid");
         match directory.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
-                let holder = fs::read_to_string(pid).ok().and_then(|text| text.trim().parse().ok());
-                return Err(StateDirError::AlreadyOwned { holder, path: path.to_path_buf() });
+                let text = fs::read_to_string(path.join(PID_FILE)).unwrap_or_default();
+                let mut lines = text.lines();
+                let holder = lines.next().and_then(|line| line.trim().parse().ok());
+                let socket = lines.next().map(PathBuf::from);
+                return Err(StateDirError::AlreadyOwned { holder, socket, path: path.to_path_buf() });
             }
             Err(TryLockError::Error(error)) => return Err(io(error)),
         }
@@ -134,13 +148,19 @@ fn lock(path: &Path) -> Result<File, StateDirError> {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(io(error)),
             Ok(_) | Err(_) => continue,
         }
-        let written = private::open_private(&pid).and_then(|mut file| {
-            file.set_len(0)?;
-            writeln!(file, "{}", std::process::id())
-        });
-        if let Err(error) = written {
-            warn!(%error, path = %pid.display(), "process id file cannot be written");
-        }
+        write_pid(path, None);
         return Ok(directory);
+    }
+}
+
+fn write_pid(state_dir: &Path, socket: Option<&Path>) {
+    let path = state_dir.join(PID_FILE);
+    let socket = socket.map(|socket| format!("{}\n", socket.display())).unwrap_or_default();
+    let written = private::open_private(&path).and_then(|mut file| {
+        file.set_len(0)?;
+        write!(file, "{}\n{socket}", std::process::id())
+    });
+    if let Err(error) = written {
+        warn!(%error, path = %path.display(), "process id file cannot be written");
     }
 }

@@ -1,13 +1,13 @@
 //! `authctl doctor`: prints the findings of the daemon, and those about the daemon itself.
 
-use std::{os::unix::fs::MetadataExt, path::Path};
+use std::{io, os::unix::fs::MetadataExt, path::Path};
 
 use authd_api::{ErrorCode, Finding, FindingState, Status};
 use serde_json::json;
 
 use crate::context::{Context, with_timeout};
 use crate::{
-    error::{CliError, CliResult},
+    error::{CliError, CliResult, OWN_SOCKET},
     launch, owned_file, render,
 };
 
@@ -24,8 +24,9 @@ pub(super) async fn doctor(ctx: &Context) -> CliResult {
         }
         Err(error) => {
             let Some(problem) = error.problem() else { return Err(error) };
-            let hint = problem.hint.as_deref().unwrap_or("start it: authd &");
-            findings.push(finding("daemon", FindingState::Failed, problem.detail.clone()).remedy(hint));
+            let socket = ctx.socket_from_args.then_some(ctx.paths.socket.as_path());
+            let hint = problem.hint.clone().unwrap_or_else(|| launch::start_hint(socket));
+            findings.push(failed("daemon", problem.detail.clone(), problem.code).remedy(&hint));
             Some(problem.code.exit_code())
         }
     };
@@ -50,9 +51,7 @@ fn check_socket(path: &Path) -> Finding {
     match std::fs::metadata(path) {
         Ok(socket) if socket.uid() != rustix::process::geteuid().as_raw() => {
             let detail = format!("{shown} belongs to another user (uid {})", socket.uid());
-            let finding = finding("socket", FindingState::Failed, detail);
-            Finding { code: Some(ErrorCode::Forbidden), ..finding }
-                .remedy("name the socket of your own daemon with --socket or AUTHD_SOCKET")
+            failed("socket", detail, ErrorCode::Forbidden).remedy(OWN_SOCKET)
         }
         Ok(socket) if socket.mode() & 0o077 != 0 => warning(format!("{shown} is open to other users"))
             .remedy("restart authd, which makes its socket private"),
@@ -61,7 +60,10 @@ fn check_socket(path: &Path) -> Finding {
                 .remedy("run chmod 700 on the directory, or put the socket into a directory of your own"),
             Some(Ok(())) | None => finding("socket", FindingState::Ok, shown.to_string()),
         },
-        Err(error) => warning(format!("{shown}: {error}")).remedy("the daemon creates it; see below"),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            warning(format!("{shown} does not exist")).remedy("the daemon creates it; see below")
+        }
+        Err(error) => failed("socket", format!("{shown}: {error}"), ErrorCode::Forbidden).remedy(OWN_SOCKET),
     }
 }
 
@@ -73,6 +75,10 @@ fn check_service() -> Finding {
             .to_owned(),
     };
     finding("service", FindingState::Ok, detail)
+}
+
+fn failed(check: &str, detail: String, code: ErrorCode) -> Finding {
+    Finding { code: Some(code), ..finding(check, FindingState::Failed, detail) }
 }
 
 fn finding(check: &str, state: FindingState, detail: String) -> Finding {

@@ -196,8 +196,8 @@ async fn wait_for_end(ctx: &Context, mut login: Login, reads_stdin: bool) -> Cli
 /// still pending. Other errors are returned.
 async fn pause_before_retry(ctx: &Context, error: ClientError, since: &mut Option<Instant>) -> CliResult {
     let is_stopped = match &error {
-        ClientError::NoDaemon { .. } | ClientError::Broken { .. } => true,
-        ClientError::OtherUser { .. } => false,
+        ClientError::NoDaemon { .. } | ClientError::Timeout { .. } | ClientError::Broken { .. } => true,
+        ClientError::OtherUser { .. } | ClientError::Forbidden { .. } => false,
         ClientError::Problem(problem) => problem.code == ErrorCode::ShuttingDown,
     };
     if is_stopped && since.is_none() {

@@ -104,7 +104,7 @@ async fn install(state: &ServiceState, steps: &[Step], out: Output) -> CliResult
     let client = Client::new(Paths::of_service()?.socket);
     if matches!(state.manager, ServiceManager::Launchd { .. }) {
         // The commands of launchd return before the daemon runs.
-        launch::wait_until_ready(&client, None, &agent_log()?).await?;
+        launch::wait_until_ready(&client, None, &agent_log()?, out).await?;
     }
     let daemon = with_timeout(client.status()).await?;
     let units = match &state.packaged {

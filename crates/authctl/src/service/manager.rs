@@ -2,8 +2,7 @@
 
 use std::{
     collections::BTreeMap,
-    fs,
-    io::{self, Read as _},
+    fs, io,
     os::unix::process::CommandExt as _,
     path::{Path, PathBuf},
     process::{Command, Stdio},
@@ -18,10 +17,9 @@ use super::{
     launchd_service, unit_file,
 };
 use crate::{
-    env,
-    error::{self, CliError, CliResult},
+    daemon_lock, env,
+    error::{CliError, CliResult},
     hardening::with_inherited_limit,
-    owned_file,
 };
 
 /// How long a daemon may take to stop. It gives open requests ten seconds.
@@ -61,9 +59,7 @@ pub(crate) fn unreachable_error(unreachable: &Unreachable) -> CliError {
     let runtime_dir = PathBuf::from(format!("/run/user/{}", rustix::process::getuid().as_raw()));
     let is_unset = std::env::var_os("XDG_RUNTIME_DIR").is_none() && runtime_dir.join("systemd").is_dir();
     let (detail, hint) = unreachable.explain(is_unset.then_some(runtime_dir.as_path()));
-    let problem = Problem::new(ErrorCode::ShuttingDown, detail).hint(hint);
-    let kind = "urn:authd:problem:no_service_manager".to_owned();
-    Problem { kind, title: "No service manager".to_owned(), ..problem }.into()
+    Problem::new(ErrorCode::NoServiceManager, detail).hint(hint).into()
 }
 
 pub(crate) fn home() -> CliResult<PathBuf> {
@@ -104,7 +100,7 @@ pub(crate) fn read_state(manager: ServiceManager, is_reachable: bool) -> CliResu
         }
     };
     let service_pid = units.last().and_then(|unit| unit.pid);
-    let unmanaged_pid = lock_owner(&lock_path()?).filter(|pid| Some(*pid) != service_pid);
+    let unmanaged_pid = daemon_lock::owner(&lock_path()?).filter(|pid| Some(*pid) != service_pid);
     Ok(ServiceState { manager, directory, files, packaged, units, unmanaged_pid })
 }
 
@@ -169,20 +165,6 @@ fn lock_path() -> CliResult<PathBuf> {
     Ok(Paths::of_service()?.socket.with_extension("lock"))
 }
 
-/// The process of the daemon that holds this lock.
-fn lock_owner(lock: &Path) -> Option<i32> {
-    // Another user could write any process id into a file of their own.
-    let mut file = owned_file::open_own(lock).ok()?;
-    match file.try_lock_shared() {
-        Err(fs::TryLockError::WouldBlock) => {
-            let mut text = String::new();
-            file.read_to_string(&mut text).ok()?;
-            text.trim().parse().ok()
-        }
-        Ok(()) | Err(fs::TryLockError::Error(_)) => None,
-    }
-}
-
 /// Removes the temporary files of earlier runs that were killed.
 pub(crate) fn remove_temp_files(state: &ServiceState) {
     unit_file::remove_temp_files(&state.directory, files::names(state.manager));
@@ -208,7 +190,7 @@ fn stop(pid: i32) -> CliResult {
     // An error means that it has ended already.
     kill_process(process, Signal::TERM).ok();
     let started = Instant::now();
-    while lock_owner(&lock) == Some(pid) {
+    while daemon_lock::owner(&lock) == Some(pid) {
         if started.elapsed() > STOP_TIMEOUT {
             let detail = format!("the authd outside the service does not stop (process {pid})");
             return Err(Problem::new(ErrorCode::Conflict, detail).hint(format!("run: kill -9 {pid}")).into());
@@ -227,7 +209,9 @@ fn run(command: &[String]) -> CliResult {
     }
     let stderr = String::from_utf8_lossy(&output.stderr);
     let message = stderr.lines().find(|line| !line.trim().is_empty()).unwrap_or("failed without a message");
-    Err(error::no_daemon(format!("{text}: {message}")).hint("see: authctl service logs").into())
+    Err(Problem::new(ErrorCode::NoDaemon, format!("{text}: {message}"))
+        .hint("see: authctl service logs")
+        .into())
 }
 
 /// Replaces this process by another program; returns on an error only.
@@ -263,20 +247,5 @@ mod tests {
         let waiting = parse_launchctl_print("gui/501/io.authd.authd = {\n\tstate = not running\n}\n");
         assert!(waiting.loaded && !waiting.is_running(), "{waiting:?}");
         assert!(!parse_launchctl_print("").loaded);
-    }
-
-    #[test]
-    fn lock_has_an_owner_only_while_it_is_held() {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("authd.lock");
-        assert_eq!(lock_owner(&path), None);
-        fs::write(&path, "42\n").unwrap();
-        assert_eq!(lock_owner(&path), None);
-        let file = fs::File::open(&path).unwrap();
-        file.lock().unwrap();
-        assert_eq!(lock_owner(&path), Some(42));
-        let link = directory.path().join("link.lock");
-        std::os::unix::fs::symlink(&path, &link).unwrap();
-        assert_eq!(lock_owner(&link), None, "a link may lead to another user's file");
     }
 }

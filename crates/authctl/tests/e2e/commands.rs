@@ -202,8 +202,14 @@ async fn login_starts_the_daemon_and_other_commands_have_a_hint() {
     let (sandbox, mut daemon) = start_daemon().await;
     daemon.sigterm_and_wait().await;
     for args in [&["status"][..], &["token"], &["ask", "What?"], &["check"], &["logout"]] {
-        run(&daemon, args).await.failed(9, "systemctl --user start authd");
+        let outcome = run(&daemon, args).await.failed(9, "no daemon listens on");
+        // No unit serves the socket of this environment.
+        assert!(outcome.stderr.contains(&format!("start it: {} &", crate::authd().display())), "{outcome}");
     }
+    let problem = run(&daemon, &["token", "--json"]).await.failed(9, "the socket does not exist").json();
+    assert_eq!((&problem["code"], &problem["title"]), (&json!("no_daemon"), &json!("No daemon")));
+    std::os::unix::net::UnixListener::bind(daemon.socket()).unwrap();
+    run(&daemon, &["token"]).await.failed(9, "left the socket behind");
     let mut client = InteractiveClient::start(&daemon, &["login", "--no-browser"]);
     client.wait_for_word("running:").await;
     let url = client.wait_for_word("http").await;
@@ -226,6 +232,19 @@ async fn failed_start_shows_the_log() {
     std::fs::write(daemon.config(), "[client]\nmodle = 1\n").unwrap();
     let outcome = run(&daemon, &["login", "--no-browser"]).await.failed(9, "did you mean client.model");
     assert!(outcome.stderr.contains("authd.log"), "{outcome}");
+}
+
+#[tokio::test]
+async fn second_daemon_names_the_one_that_owns_the_logins() {
+    let (_sandbox, daemon) = start_daemon().await;
+    let other = daemon.dir().join("other.sock");
+    let outcome = run(&daemon, &["login", "--no-wait", "--socket", other.to_str().unwrap()]).await;
+    let (pid, socket) = (daemon.pid().unwrap(), daemon.socket());
+    let owner = format!("another authd (process {pid}) with the socket {} owns the logins", socket.display());
+    let outcome = outcome.failed(9, &owner);
+    // It is told at the second try, not after the time that a start may take.
+    let log = std::fs::read_to_string(daemon.state().join("authd.log")).unwrap();
+    assert_eq!(log.matches("owns the logins").count(), 2, "{log}\n{outcome}");
 }
 
 #[tokio::test]

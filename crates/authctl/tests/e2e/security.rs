@@ -71,6 +71,23 @@ async fn nothing_is_sent_to_a_daemon_of_another_user() {
 }
 
 #[tokio::test]
+async fn socket_that_may_not_be_used_is_not_an_absent_daemon() {
+    if !rustix::process::geteuid().is_root() {
+        return; // Only root can start a process as another user.
+    }
+    let fake_daemon = FakeDaemon::start(Vec::new());
+    for args in [&["token"][..], &["status"], &["login", "--no-wait"], &["doctor"]] {
+        let output = fake_daemon.command(args).uid(65_534).output().await.unwrap();
+        let outcome = Outcome::from(output);
+        assert_eq!(outcome.code, 6, "{outcome}");
+        let shown = outcome.stdout.clone() + &outcome.stderr;
+        assert!(shown.contains("belongs to another user (uid 0)"), "{outcome}");
+        assert!(shown.contains("AUTHD_SOCKET") && !shown.contains("start it"), "{outcome}");
+    }
+    assert!(!fake_daemon.path("state").exists(), "no daemon was started");
+}
+
+#[tokio::test]
 async fn log_of_a_started_daemon_follows_no_link() {
     let (_sandbox, mut daemon) = start_daemon().await;
     daemon.sigterm_and_wait().await;

@@ -1,7 +1,7 @@
 //! The state directory and its owner, `store.json`, the index of an earlier authd, and migrations
 //! that a crash interrupted. `keyring` tests migrations to and from a working keychain.
 
-use std::{fs, os::unix::fs::PermissionsExt, time::Duration};
+use std::{fs, os::unix::fs::PermissionsExt, path::Path, time::Duration};
 
 use authd_store::{Key, Kind, State, StateDir, StateDirError, StoreError, StorePreference, private};
 
@@ -30,6 +30,9 @@ fn state_directory_has_one_owner_even_if_its_files_are_removed() {
         }
         error => panic!("{error}"),
     }
+    clone.name_socket(Path::new("/run/user/7/authd/authd.sock"));
+    let named = StateDir::open(&path).unwrap_err().to_string();
+    assert!(named.contains("with the socket /run/user/7/authd/authd.sock owns the logins"), "{named}");
     for entry in fs::read_dir(&path).unwrap() {
         fs::remove_file(entry.unwrap().path()).unwrap();
     }

@@ -108,9 +108,10 @@ fn complete_schema(schema: &mut Value) {
         _ => return,
     };
     fields.values_mut().for_each(complete_schema);
-    // `#[serde(other)]` of the clients: the daemon never sends it.
+    // The clients' own values, which the daemon never sends.
     if let Some(Value::Array(values)) = fields.get_mut("enum") {
-        values.retain(|value| value != "unknown");
+        let own = ["unknown", ErrorCode::NoDaemon.as_str(), ErrorCode::NoServiceManager.as_str()];
+        values.retain(|value| own.iter().all(|own| value != own));
     }
     if let Some(count) = fields.get("prefixItems").and_then(Value::as_array).map(Vec::len) {
         fields.extend(["minItems", "maxItems"].map(|name| (name.to_owned(), count.into())));
