@@ -14,9 +14,9 @@ use serde::{Serialize, de::DeserializeOwned};
 use tokio::net::UnixStream;
 
 use crate::{
-    ApiKeyBody, CodexBody, Diagnosis, ErrorCode, ExportBody, Headers, ImportBody, Login, LoginBody,
-    LoginFile, MigrateBody, Migrated, Problem, Profile, ProfileName, ProfilePatch, Profiles, RefreshBody,
-    Status, StoreKind, StoreStatus, VERSION_HEADER, route,
+    ApiKeyBody, CodexBody, CodexHomes, Diagnosis, ErrorCode, ExportBody, Headers, ImportBody, Login,
+    LoginBody, LoginFile, MigrateBody, Migrated, Problem, Profile, ProfileName, ProfilePatch, Profiles,
+    RefreshBody, Status, StoreKind, StoreStatus, VERSION_HEADER, route,
 };
 
 pub use self::error::ClientError;
@@ -207,6 +207,11 @@ impl Client {
         body: &ExportBody,
     ) -> Result<LoginFile, ClientError> {
         self.request(Method::POST, &route::below_profile(name, "export"), Some(body)).await
+    }
+
+    /// All managed Codex homes.
+    pub async fn codex_homes(&self) -> Result<CodexHomes, ClientError> {
+        self.request(Method::GET, route::CODEX_HOMES, NO_BODY).await
     }
 
     /// Keeps a Codex home supplied with fresh access tokens.

@@ -58,10 +58,10 @@ pub mod route;
 pub use client::{Client, ClientError, Response, StreamingResponse};
 pub use error::{ErrorCode, Problem, RelayProblem, SdkError};
 pub use message::{
-    ApiKeyBody, CallbackBody, CallbackState, CallbackStatus, CodexBody, Diagnosis, ExportBody, Finding,
-    FindingState, Flow, Headers, ImportBody, Login, LoginBody, LoginFile, LoginFileOutcome, LoginState,
-    MigrateBody, Migrated, Mode, ModePreference, Profile, ProfilePatch, ProfileState, Profiles, Program,
-    RefreshBody, Status, StoreKind, StoreState, StoreStatus,
+    ApiKeyBody, CallbackBody, CallbackState, CallbackStatus, CodexBody, CodexHome, CodexHomeState,
+    CodexHomes, Diagnosis, ExportBody, Finding, FindingState, Flow, Headers, ImportBody, Login, LoginBody,
+    LoginFile, LoginFileOutcome, LoginState, MigrateBody, Migrated, Mode, ModePreference, Profile,
+    ProfilePatch, ProfileState, Profiles, Program, RefreshBody, Status, StoreKind, StoreState, StoreStatus,
 };
 pub use name::{NameError, ProfileName};
 pub use paths::{PathError, Paths, session_runtime_dir};

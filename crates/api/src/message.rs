@@ -9,8 +9,8 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 pub use self::admin::{
-    CodexBody, Diagnosis, ExportBody, Finding, FindingState, ImportBody, LoginFile, LoginFileOutcome,
-    MigrateBody, Migrated, Program,
+    CodexBody, CodexHome, CodexHomeState, CodexHomes, Diagnosis, ExportBody, Finding, FindingState,
+    ImportBody, LoginFile, LoginFileOutcome, MigrateBody, Migrated, Program,
 };
 pub use self::login::{CallbackBody, Flow, Login, LoginBody, LoginState, ModePreference};
 use crate::{Problem, ProfileName};

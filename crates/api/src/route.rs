@@ -46,6 +46,8 @@ pub const IMPORT: &str = "/v1/import";
 pub const EXPORT: &str = "/v1/profiles/{profile}/export";
 /// `PUT`, `DELETE`: starts and stops keeping a Codex home supplied with fresh access tokens.
 pub const CODEX: &str = "/v1/profiles/{profile}/codex";
+/// `GET`: the managed Codex homes.
+pub const CODEX_HOMES: &str = "/v1/codex";
 
 /// `GET`: metrics, as OpenMetrics text.
 pub const METRICS: &str = "/v1/metrics";
@@ -53,7 +55,7 @@ pub const METRICS: &str = "/v1/metrics";
 pub const OPENAPI: &str = "/v1/openapi.json";
 
 /// All routes.
-pub const ALL: [&str; 20] = [
+pub const ALL: [&str; 21] = [
     STATUS,
     LOGINS,
     LOGIN,
@@ -72,6 +74,7 @@ pub const ALL: [&str; 20] = [
     IMPORT,
     EXPORT,
     CODEX,
+    CODEX_HOMES,
     METRICS,
     OPENAPI,
 ];

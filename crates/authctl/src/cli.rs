@@ -166,6 +166,8 @@ pub(crate) enum CodexCommand {
     Install(CodexHome),
     /// Restore the previous login
     Uninstall(CodexHome),
+    /// Show each managed home: its profile, and whether Codex uses it
+    Status,
 }
 
 #[derive(Args, Debug)]

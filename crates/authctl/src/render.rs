@@ -1,11 +1,14 @@
 //! Renders the state of the daemon as text: tables of at most 80 columns, and messages.
 
+mod codex;
+
 use authd_api::{
     CallbackState, Finding, FindingState, Mode, Profile, ProfileName, ProfileState, Status, StoreKind,
     StoreState, StoreStatus,
 };
 use jiff::Timestamp;
 
+pub(crate) use self::codex::{codex_homes, codex_warnings};
 use crate::{output::Style, sanitize::line, time};
 
 /// The width of a table, in columns.

@@ -8,13 +8,20 @@ mod homes;
 mod import;
 mod install;
 mod location;
+mod lock;
 mod ownership;
 mod pending_import;
+mod status;
 mod sync;
+mod watch;
 
 pub(crate) use self::{
     actor::codex_manager,
     homes::{CodexNotice, ManagedHomes},
     ownership::is_owned_here,
 };
-pub use self::{error::CodexHomeError, handle::CodexManager};
+pub use self::{
+    error::CodexHomeError,
+    handle::CodexManager,
+    status::{CodexHome, Observed},
+};

@@ -2,6 +2,8 @@
 //! carries no state: each subscriber reads the current snapshot, so no event is stale and none
 //! holds a secret.
 
+use std::path::PathBuf;
+
 use authd_api::ProfileName;
 use tokio::sync::broadcast;
 
@@ -15,6 +17,8 @@ pub enum ChangeEvent {
     Profile(ProfileName),
     /// The login with this id changed.
     Login(String),
+    /// A managed Codex home was added, changed or removed.
+    CodexHome(PathBuf),
 }
 
 /// Publishes change events to any number of subscribers.

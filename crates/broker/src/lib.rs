@@ -27,7 +27,7 @@ mod store_error;
 pub use self::{
     broker::{Broker, BrokerConfig, BrokerTasks},
     clock::now,
-    codex::{CodexHomeError, CodexManager},
+    codex::{CodexHome, CodexHomeError, CodexManager, Observed},
     events::{ChangeEvent, EventBus},
     login::{
         CallbackServerState, LINK_PATH, LinkTarget, LoginError, LoginOrder, LoginSettings, LoginSnapshot,

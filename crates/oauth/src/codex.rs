@@ -2,10 +2,11 @@
 //! token. The *external* form holds the access token alone: Codex works with it and can spend
 //! nothing (`docs/protocol.md`, sections 10 and 12.3).
 
+use std::borrow::Cow;
+
 use jiff::Timestamp;
-use secrecy::SecretString;
-use serde::{Deserialize, Serialize};
-use serde_json::json;
+use secrecy::{ExposeSecret, SecretString};
+use serde::{Deserialize, Serialize, de::IgnoredAny};
 
 use crate::{
     AccessToken, ApiKey, Grant, GrantSecrets, IdToken, ModePreference, RefreshToken, Tokens, claims,
@@ -50,6 +51,22 @@ struct LoginFile {
     api_key: Option<String>,
     tokens: Option<FileTokens>,
     last_refresh: Option<Timestamp>,
+    // Codex omits the mode in some files with these.
+    agent_identity: Option<IgnoredAny>,
+    personal_access_token: Option<IgnoredAny>,
+    bedrock_api_key: Option<IgnoredAny>,
+}
+
+impl LoginFile {
+    /// A credential of a kind that authd does not support.
+    fn unsupported(&self) -> Option<&'static str> {
+        let kinds = [
+            ("agentIdentity", &self.agent_identity),
+            ("personalAccessToken", &self.personal_access_token),
+            ("bedrockApiKey", &self.bedrock_api_key),
+        ];
+        kinds.into_iter().find_map(|(kind, credential)| credential.is_some().then_some(kind))
+    }
 }
 
 #[expect(clippy::struct_field_names, reason = "the names are those of the file")]
@@ -64,10 +81,11 @@ struct FileTokens {
 pub fn parse(text: &str, now: Timestamp) -> Result<CodexLogin, CodexError> {
     let file: LoginFile = serde_json::from_str(text)
         .map_err(|error| CodexError::Unreadable { line: error.line(), column: error.column() })?;
+    let unsupported = file.unsupported();
     let key = file.api_key.filter(|key| !key.trim().is_empty()).map(ApiKey::new);
     let tokens = file.tokens.filter(|tokens| !tokens.access_token.is_empty());
     match (file.auth_mode.as_deref(), key, tokens) {
-        (Some("chatgptAuthTokens"), ..) => Ok(CodexLogin::External),
+        (Some(EXTERNAL), ..) => Ok(CodexLogin::External),
         (Some("apikey"), Some(key), _) | (None, Some(key), None) => {
             let grant = Grant::own_key(key, "the key was imported from Codex", now);
             Ok(CodexLogin::Grant(Box::new(grant)))
@@ -75,7 +93,10 @@ pub fn parse(text: &str, now: Timestamp) -> Result<CodexLogin, CodexError> {
         // Old files have both and no mode. The plan decides, as it did in the Codex of that time.
         (None, Some(key), Some(tokens)) => with_tokens(tokens, Some(key), file.last_refresh, now),
         (None | Some("chatgpt"), _, Some(tokens)) => with_tokens(tokens, None, file.last_refresh, now),
-        (None | Some("chatgpt" | "apikey"), ..) => Ok(CodexLogin::SignedOut),
+        (None | Some("chatgpt" | "apikey"), ..) => match unsupported {
+            Some(kind) => Err(CodexError::Unknown(kind.to_owned())),
+            None => Ok(CodexLogin::SignedOut),
+        },
         (Some(other), ..) => {
             Err(CodexError::Unknown(other.chars().filter(char::is_ascii_graphic).take(40).collect()))
         }
@@ -126,21 +147,57 @@ pub enum External<'a> {
     ApiKey(&'a str),
 }
 
+/// A login file, its fields in the order that Codex writes.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct WrittenFile<'a> {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    auth_mode: Option<Cow<'a, str>>,
+    #[serde(rename = "OPENAI_API_KEY")]
+    api_key: Option<Cow<'a, str>>,
+    #[serde(default, borrow, skip_serializing_if = "Option::is_none")]
+    tokens: Option<WrittenTokens<'a>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    last_refresh: Option<Cow<'a, str>>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct WrittenTokens<'a> {
+    id_token: Cow<'a, str>,
+    access_token: Cow<'a, str>,
+    refresh_token: Cow<'a, str>,
+    account_id: Option<Cow<'a, str>>,
+}
+
+const EXTERNAL: &str = "chatgptAuthTokens";
+
 /// A file in the external form: it contains no refresh token.
 pub fn external(content: &External<'_>, last_refresh: Timestamp) -> SecretString {
-    pretty(&match content {
-        External::ChatGpt { access_token, account_id } => json!({
-            "auth_mode": "chatgptAuthTokens",
-            "OPENAI_API_KEY": null,
-            "tokens": {
-                "id_token": access_token,
-                "access_token": access_token,
-                "refresh_token": "",
-                "account_id": account_id,
-            },
-            "last_refresh": last_refresh,
-        }),
-        External::ApiKey(key) => json!({"auth_mode": "apikey", "OPENAI_API_KEY": key}),
+    text(&match content {
+        External::ChatGpt { access_token, account_id } => WrittenFile {
+            auth_mode: Some(EXTERNAL.into()),
+            api_key: None,
+            tokens: Some(WrittenTokens {
+                id_token: (*access_token).into(),
+                access_token: (*access_token).into(),
+                refresh_token: "".into(),
+                account_id: Some((*account_id).into()),
+            }),
+            last_refresh: Some(last_refresh.to_string().into()),
+        },
+        External::ApiKey(key) => key_file(key),
+    })
+}
+
+/// Whether a text is byte for byte a file in the external form. It holds nothing that its writer
+/// cannot write again. Any other spelling is the work of a person or of an unknown program.
+pub fn is_external(written: &str) -> bool {
+    serde_json::from_str::<WrittenFile<'_>>(written).is_ok_and(|file| {
+        file.auth_mode.as_deref() == Some(EXTERNAL)
+            && file.api_key.is_none()
+            && file.tokens.as_ref().is_some_and(|tokens| tokens.refresh_token.is_empty())
+            && text(&file).expose_secret() == written
     })
 }
 
@@ -151,26 +208,30 @@ pub fn login(grant: &Grant) -> Option<SecretString> {
         GrantSecrets::ApiKey(key, _) => Some(key.expose()),
         GrantSecrets::ChatGpt(..) => None,
     };
-    let mut file = json!({"OPENAI_API_KEY": key});
-    // With a key and tokens Codex itself writes no mode.
-    match (key.is_some(), grant.secrets.tokens().is_some()) {
-        (true, true) => {}
-        (true, false) => file["auth_mode"] = json!("apikey"),
-        (false, _) => file["auth_mode"] = json!("chatgpt"),
-    }
-    if let Some(tokens) = grant.secrets.tokens() {
-        file["tokens"] = json!({
-            "id_token": grant.secrets.id_token()?.expose(),
-            "access_token": tokens.access_token.expose(),
-            "refresh_token": tokens.refresh_token.as_ref().map_or("", RefreshToken::expose),
-            "account_id": grant.identity.account_id,
-        });
-        file["last_refresh"] = json!(grant.issued_at);
-    }
-    Some(pretty(&file))
+    let Some(tokens) = grant.secrets.tokens() else { return key.map(|key| text(&key_file(key))) };
+    Some(text(&WrittenFile {
+        // With a key and tokens Codex itself writes no mode.
+        auth_mode: key.is_none().then(|| "chatgpt".into()),
+        api_key: key.map(Cow::from),
+        tokens: Some(WrittenTokens {
+            id_token: grant.secrets.id_token()?.expose().into(),
+            access_token: tokens.access_token.expose().into(),
+            refresh_token: tokens.refresh_token.as_ref().map_or("", RefreshToken::expose).into(),
+            account_id: grant.identity.account_id.as_deref().map(Cow::from),
+        }),
+        last_refresh: Some(grant.issued_at.to_string().into()),
+    }))
 }
 
-fn pretty(file: &impl Serialize) -> SecretString {
-    let text = serde_json::to_string_pretty(file).expect("texts and times have a JSON form");
-    SecretString::from(text + "\n")
+fn key_file(key: &str) -> WrittenFile<'_> {
+    WrittenFile {
+        auth_mode: Some("apikey".into()),
+        api_key: Some(key.into()),
+        tokens: None,
+        last_refresh: None,
+    }
+}
+
+fn text(file: &WrittenFile<'_>) -> SecretString {
+    SecretString::from(serde_json::to_string_pretty(file).expect("texts have a JSON form"))
 }

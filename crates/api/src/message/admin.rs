@@ -2,10 +2,11 @@
 
 use std::path::PathBuf;
 
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::{StoreKind, StoreStatus};
-use crate::{ErrorCode, ProfileName};
+use crate::{ErrorCode, Problem, ProfileName};
 
 /// The response to `GET /v1/diagnosis`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -128,6 +129,61 @@ pub struct CodexBody {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "openapi", schema(value_type = Option<String>, pattern = "^/"))]
     pub home: Option<PathBuf>,
+}
+
+/// The response to `GET /v1/codex`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct CodexHomes {
+    /// The managed Codex homes, sorted by path.
+    pub homes: Vec<CodexHome>,
+}
+
+/// A Codex home that authd supplies with access tokens.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct CodexHome {
+    /// The home directory of Codex.
+    #[cfg_attr(feature = "openapi", schema(value_type = String))]
+    pub home: PathBuf,
+    /// The login file; the home if Codex keeps its login in the keychain.
+    #[cfg_attr(feature = "openapi", schema(value_type = String))]
+    pub path: PathBuf,
+    /// Whether Codex keeps its login in the keychain.
+    pub keychain: bool,
+    /// The profile that the home uses.
+    pub profile: ProfileName,
+    /// What the home held when authd last looked.
+    pub state: CodexHomeState,
+    /// The target of the login file, if that is a symbolic link.
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<String>, required))]
+    pub link: Option<PathBuf>,
+    /// When authd last wrote the login.
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<String>, format = DateTime, required))]
+    pub last_written: Option<Timestamp>,
+    /// Why the login is not up to date.
+    #[cfg_attr(feature = "openapi", schema(required))]
+    pub last_error: Option<Problem>,
+}
+
+/// What a managed Codex home holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum CodexHomeState {
+    /// The login that authd wrote.
+    Present,
+    /// No login.
+    Missing,
+    /// A login of a user or of another program, which authd does not overwrite.
+    ForeignLogin,
+    /// The login cannot be read.
+    Unreadable,
+    /// authd has not looked yet.
+    Pending,
+    /// A state that this version of the client does not know.
+    #[serde(other)]
+    Unknown,
 }
 
 /// A login file of another program.

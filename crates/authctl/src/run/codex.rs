@@ -9,7 +9,7 @@ use crate::{
     cli::{CodexCommand, CodexHome, ProgramArg},
     env,
     error::{CliError, CliResult},
-    render, sanitize,
+    render, sanitize, time,
 };
 
 pub(super) async fn import(ctx: &Context, source: ProgramArg, path: Option<PathBuf>) -> CliResult {
@@ -41,6 +41,13 @@ pub(super) async fn codex(ctx: &Context, command: CodexCommand) -> CliResult {
         CodexCommand::Uninstall(home) => {
             let file = with_timeout(ctx.client.uninstall_codex(ctx.profile.as_ref(), &body(home)?)).await?;
             ctx.out.done(&uninstalled(&file), &file)
+        }
+        CodexCommand::Status => {
+            let homes = with_timeout(ctx.client.codex_homes()).await?;
+            if ctx.out.json {
+                return ctx.out.print_json(&homes);
+            }
+            ctx.out.print(&render::codex_homes(&homes.homes, time::now(), ctx.out.stdout_style))
         }
     }
 }

@@ -40,11 +40,16 @@ async fn print(ctx: &Context, name: Option<&ProfileName>, separator: Option<&[u8
             return Err(problem.hint(format!("run: authctl login {name}")).into());
         }
     }
+    // While the daemon cannot read the list, `authctl doctor` and `authctl codex status` say why.
+    let mut homes = with_timeout(ctx.client.codex_homes()).await.map(|list| list.homes).unwrap_or_default();
+    homes.retain(|home| name.is_none_or(|name| home.profile == *name));
     if ctx.out.json {
-        return ctx.out.print_json(&json!({"daemon": daemon, "profiles": profiles}));
+        return ctx.out.print_json(&json!({"daemon": daemon, "profiles": profiles, "codex_homes": homes}));
     }
     ctx.out.write(separator.unwrap_or_default())?;
-    ctx.out.print(&render::status(&daemon, &profiles.profiles, time::now(), ctx.out.stdout_style))
+    let style = ctx.out.stdout_style;
+    let status = render::status(&daemon, &profiles.profiles, time::now(), style);
+    ctx.out.print(&(status + &render::codex_warnings(&homes, style)))
 }
 
 /// Prints the status after each event. The events only trigger the update: it reads the state

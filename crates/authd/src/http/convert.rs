@@ -1,10 +1,11 @@
 //! Maps the broker's types to API messages.
 
 use authd_api::{
-    CallbackStatus, Login, Profile, ProfileName, ProfileState, StoreKind, StoreState, StoreStatus,
+    CallbackStatus, CodexHome, Login, Profile, ProfileName, ProfileState, StoreKind, StoreState, StoreStatus,
 };
 use authd_broker::{
-    CallbackServerState, LoginSnapshot, ProfileSnapshot, ProfileView, RegistrySnapshot, mode_message,
+    CallbackServerState, LoginSnapshot, Observed, ProfileSnapshot, ProfileView, RegistrySnapshot,
+    mode_message,
 };
 use authd_oauth::{Credential, Plan, ProfileStatus};
 use authd_store::{Kind, State};
@@ -95,6 +96,21 @@ pub(crate) fn login(login: LoginSnapshot, now: Timestamp) -> Login {
         expires_at: login.expires_at,
         error: login.error.map(|error| problem::login(&error, now)),
         result: login.result.map(|result| profile(&result.name, &result.view, result.is_default, result.at)),
+    }
+}
+
+/// A managed Codex home.
+pub(crate) fn codex_home(home: authd_broker::CodexHome) -> CodexHome {
+    let Observed { state, link, written_at, error } = home.observed;
+    CodexHome {
+        home: home.home,
+        path: home.path,
+        keychain: home.keychain,
+        profile: home.profile,
+        state,
+        link,
+        last_written: written_at,
+        last_error: error.map(|error| problem::codex_home(&error)),
     }
 }
 

@@ -3,13 +3,16 @@
 
 use std::time::Duration;
 
-use authd_api::{CallbackState, Diagnosis, ErrorCode, Finding, FindingState, Profile, StoreState};
+use authd_api::{
+    CallbackState, CodexHome, CodexHomeState, Diagnosis, ErrorCode, Finding, FindingState, Problem, Profile,
+    StoreState,
+};
 use authd_broker::{CallbackServerState, now};
 use authd_oauth::HostProbe;
 use futures_util::future::join_all;
 use jiff::Timestamp;
 
-use super::{convert, port_owner::port_owner, state::AppState};
+use super::{convert, port_owner::port_owner, problem, state::AppState};
 
 /// A clock that is off by more than this makes valid tokens look expired.
 const MAX_SKEW: Duration = Duration::from_secs(60);
@@ -32,6 +35,10 @@ pub(super) async fn diagnose(state: &AppState) -> Diagnosis {
     let registry = state.broker.registry.snapshot();
     let profiles = registry.profiles.keys().filter_map(|name| convert::profile_of(&registry, name, at));
     findings.extend(profiles.map(|profile| self::profile(&profile)));
+    match state.broker.codex.homes().await {
+        Ok(homes) => findings.extend(homes.into_iter().map(|home| codex_home(&convert::codex_home(home)))),
+        Err(error) => findings.push(problem_of("codex homes", &problem::codex_home(&error))),
+    }
     Diagnosis { findings }
 }
 
@@ -106,11 +113,40 @@ fn profile(profile: &Profile) -> Finding {
     let name = format!("profile {}", profile.name);
     match &profile.last_error {
         None => ok(&name, profile.email.clone().unwrap_or_else(|| "signed in with an API key".to_owned())),
-        Some(problem) => {
-            let finding = failed(&name, problem.detail.clone(), problem.code);
-            problem.hint.as_ref().map_or(finding.clone(), |hint| finding.remedy(hint))
+        Some(problem) => problem_of(&name, problem),
+    }
+}
+
+fn codex_home(home: &CodexHome) -> Finding {
+    let CodexHome { profile, .. } = home;
+    let (shown, check) = (home.home.display(), format!("codex {}", home.home.display()));
+    if let Some(problem) = &home.last_error {
+        return problem_of(&check, problem);
+    }
+    match home.state {
+        CodexHomeState::Present => ok(&check, format!("Codex uses profile \"{profile}\"")),
+        CodexHomeState::Missing => warning(&check, "Codex is signed out: the login was deleted".to_owned())
+            .remedy(&format!(
+                "for profile \"{profile}\" again: authctl codex install -p {profile} --home {shown}"
+            )),
+        CodexHomeState::ForeignLogin => warning(
+            &check,
+            format!("Codex has a login of its own, and profile \"{profile}\" is not used"),
+        )
+        .remedy(&format!(
+            "for profile \"{profile}\" again: authctl codex install -p {profile} --home {shown}; to keep \
+                     that login: authctl codex uninstall --home {shown}"
+        )),
+        CodexHomeState::Pending | CodexHomeState::Unreadable | CodexHomeState::Unknown => {
+            warning(&check, "authd has not read its login yet".to_owned())
+                .remedy("try again in a moment; authd's log names the cause")
         }
     }
+}
+
+fn problem_of(check: &str, problem: &Problem) -> Finding {
+    let finding = failed(check, problem.detail.clone(), problem.code);
+    problem.hint.as_ref().map_or(finding.clone(), |hint| finding.remedy(hint))
 }
 
 fn finding(check: &str, state: FindingState, detail: String) -> Finding {

@@ -1,10 +1,10 @@
 //! `GET /v1/events`: server-sent events, first the current state, then every change. An event is
 //! rendered when the client reads it, so a stream holds only its position.
 
-use std::{convert::Infallible, ops::Bound, sync::Arc};
+use std::{convert::Infallible, ops::Bound, path::Path, sync::Arc, vec::IntoIter};
 
 use authd_api::{ErrorCode, Login, Problem, ProfileName};
-use authd_broker::{CallbackServerState, ChangeEvent, LoginOrder, LoginSnapshot, now};
+use authd_broker::{CallbackServerState, ChangeEvent, CodexHome, LoginOrder, LoginSnapshot, now};
 use axum::{
     Extension,
     body::{Body, Bytes},
@@ -45,14 +45,17 @@ enum Next {
     Profile(Bound<ProfileName>),
     /// The first login that started after this one.
     Login(Option<LoginOrder>),
+    /// The rest of the Codex homes.
+    CodexHome(IntoIter<CodexHome>),
 }
 
 /// Events: the current state, then every change
 ///
 /// The stream starts with the current state, including recently ended logins. It then sends every
 /// change until the client disconnects or the daemon stops. The events are `store`, `callback`,
-/// `profile` and `login`, each with the message of that name as its data (a login without its URLs
-/// and its code), and `profile_gone` with `{"name"}`.
+/// `profile`, `login` and `codex_home`, each with the message of that name as its data (a login
+/// without its URLs and its code), `profile_gone` with `{"name"}` and `codex_home_gone` with
+/// `{"home"}`.
 #[cfg_attr(test, utoipa::path(
     get, path = authd_api::route::EVENTS, operation_id = "events", tag = "daemon",
     responses((status = 200, description = "Server-sent events; never a secret.", headers(("cache-control")),
@@ -89,7 +92,7 @@ impl EventStream {
     /// The next event; `None` when the daemon stops.
     async fn next(&mut self) -> Option<Bytes> {
         while !self.state.stopping.is_cancelled() {
-            if let Some(event) = self.next_of_current_state() {
+            if let Some(event) = self.next_of_current_state().await {
                 return Some(event);
             }
             tokio::select! {
@@ -98,6 +101,9 @@ impl EventStream {
                     Ok(ChangeEvent::Profile(name)) => return Some(self.profile(&name)),
                     Ok(ChangeEvent::Login(id)) => if let Ok(login) = self.state.broker.logins.get(&id) {
                         return Some(event_of_login(login));
+                    },
+                    Ok(ChangeEvent::CodexHome(home)) => if let Some(event) = self.codex_home(&home).await {
+                        return Some(event);
                     },
                     // A client that fell behind gets the current state again.
                     Err(RecvError::Lagged(_)) => self.next = Some(Next::Store),
@@ -111,7 +117,7 @@ impl EventStream {
     }
 
     /// The next event of the current state; `None` once all of it was sent.
-    fn next_of_current_state(&mut self) -> Option<Bytes> {
+    async fn next_of_current_state(&mut self) -> Option<Bytes> {
         loop {
             match self.next.take()? {
                 Next::Store => {
@@ -132,9 +138,18 @@ impl EventStream {
                     self.next = Some(Next::Login(None));
                 }
                 Next::Login(after) => {
-                    let (order, login) = self.state.broker.logins.next_after(after)?;
-                    self.next = Some(Next::Login(Some(order)));
-                    return Some(event_of_login(login));
+                    if let Some((order, login)) = self.state.broker.logins.next_after(after) {
+                        self.next = Some(Next::Login(Some(order)));
+                        return Some(event_of_login(login));
+                    }
+                    // While the list cannot be read, a change of it is the first event.
+                    let homes = self.state.broker.codex.homes().await.unwrap_or_default();
+                    self.next = Some(Next::CodexHome(homes.into_iter()));
+                }
+                Next::CodexHome(mut homes) => {
+                    let home = homes.next()?;
+                    self.next = Some(Next::CodexHome(homes));
+                    return Some(event("codex_home", &convert::codex_home(home)));
                 }
             }
         }
@@ -146,6 +161,15 @@ impl EventStream {
 
     fn callback(&mut self) -> Bytes {
         event("callback", &convert::callback(&self.callback.borrow_and_update()))
+    }
+
+    /// `None` while the list of homes cannot be read.
+    async fn codex_home(&self, home: &Path) -> Option<Bytes> {
+        let homes = self.state.broker.codex.homes().await.ok()?;
+        Some(match homes.into_iter().find(|known| known.home == home) {
+            Some(home) => event("codex_home", &convert::codex_home(home)),
+            None => event("codex_home_gone", &serde_json::json!({"home": home})),
+        })
     }
 
     fn profile(&self, name: &ProfileName) -> Bytes {

@@ -42,6 +42,7 @@ pub(crate) fn router(state: AppState) -> Router {
         .route(route::IMPORT, post(codex::import))
         .route(route::EXPORT, post(codex::export))
         .route(route::CODEX, put(codex::install).delete(codex::uninstall))
+        .route(route::CODEX_HOMES, get(codex::list))
         .route(route::RELAY, any(relay::to_model).connect(relay::refuse).trace(relay::refuse))
         .route(route::RELAY_BACKEND, any(relay::to_backend).connect(relay::refuse).trace(relay::refuse))
         .fallback(|| async {

@@ -20,20 +20,20 @@ use crate::{
 const TIMEOUT: std::time::Duration = std::time::Duration::from_secs(20);
 
 /// The event stream, read event by event.
-struct Stream {
+pub(crate) struct Stream {
     body: Incoming,
     text: String,
 }
 
 impl Stream {
-    async fn open(daemon: &TestDaemon) -> Self {
+    pub(crate) async fn open(daemon: &TestDaemon) -> Self {
         let response = daemon.open("GET", "/v1/events", &[], "").await.unwrap();
         assert_eq!(response.headers()["content-type"], "text/event-stream");
         Self { body: response.into_body(), text: String::new() }
     }
 
     /// Waits for the next event of this kind that matches.
-    async fn wait_for(&mut self, kind: &str, matches: impl Fn(&Value) -> bool) -> Value {
+    pub(crate) async fn wait_for(&mut self, kind: &str, matches: impl Fn(&Value) -> bool) -> Value {
         loop {
             while let Some((event, rest)) = self.text.split_once("\n\n") {
                 let (head, data) = event.split_once("\ndata: ").unwrap();

@@ -4,6 +4,7 @@
 mod access;
 mod browser;
 mod codex;
+mod codex_homes;
 mod contract;
 mod device;
 mod egress;

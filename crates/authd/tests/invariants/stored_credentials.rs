@@ -106,7 +106,9 @@ impl StoredCredentials {
             let shown = stable_name(&name);
             if name.starts_with('.') || name.contains(".damaged") || name.contains(".tmp") {
                 left_behind.push(format!("leftover file: {shown}"));
-            } else if path.starts_with(&home) && name != "auth.json" {
+            } else if path.starts_with(&home)
+                && !["auth.json", "auth.lock", "auth.json.lock"].contains(&&*name)
+            {
                 left_behind.push(format!("leftover file in Codex's home: {name}"));
             } else if name == "codex.json"
                 && fs::read_to_string(&path).is_ok_and(|it| it.contains("\"phase\""))

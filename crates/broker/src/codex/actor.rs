@@ -22,7 +22,8 @@ use super::{
     homes::{CodexNotice, Homes, ManagedHome, ManagedHomes, Phase},
     location::{FILE, FoundLogin, LoginLocation, login_file},
     pending_import::PendingImport,
-    sync,
+    status::Observations,
+    sync::Sync,
 };
 use crate::{blocking::blocking, deps::BrokerDeps, profile::ProfileHandle, registry::ProfileRegistry};
 
@@ -37,7 +38,10 @@ pub(crate) fn codex_manager(
     notices: mpsc::UnboundedReceiver<CodexNotice>,
 ) -> (CodexManager, impl Future<Output = ()> + Send + use<>) {
     let (commands, mailbox) = mpsc::channel(16);
+    let observations = Observations::new(deps.events.clone());
+    let handle = CodexManager { commands, homes: homes.clone(), observations: observations.clone() };
     let manager = CodexActor {
+        observations,
         deps,
         registry,
         homes,
@@ -46,13 +50,14 @@ pub(crate) fn codex_manager(
         imports: Vec::new(),
         recovered: false,
     };
-    (CodexManager(commands), manager.run(mailbox, notices))
+    (handle, manager.run(mailbox, notices))
 }
 
 pub(super) struct CodexActor {
     deps: Arc<BrokerDeps>,
     pub(super) registry: ProfileRegistry,
-    homes: ManagedHomes,
+    pub(super) homes: ManagedHomes,
+    observations: Observations,
     sync_tasks: JoinSet<()>,
     syncs: HashMap<PathBuf, AbortHandle>,
     /// The imports whose source still holds its refresh token.
@@ -145,8 +150,15 @@ impl CodexActor {
     pub(super) fn start_sync(&mut self, home: &Path, managed: &ManagedHome) {
         self.stop_sync(home);
         let location = self.location(home, managed.item);
-        let events = self.deps.events.subscribe();
-        let task = sync::run(location, managed.profile.clone(), self.registry.clone(), events);
+        let sync = Sync {
+            home: home.to_path_buf(),
+            location,
+            name: managed.profile.clone(),
+            registry: self.registry.clone(),
+            homes: self.homes.clone(),
+            observations: self.observations.clone(),
+        };
+        let task = sync.run(self.deps.events.subscribe());
         self.syncs.insert(home.to_path_buf(), self.sync_tasks.spawn(task));
     }
 
@@ -196,7 +208,23 @@ impl CodexActor {
         self.homes.change(change).await.map_err(CodexHomeError::Homes)
     }
 
+    /// Returns a home to an earlier entry. authd may have written to it meanwhile.
+    pub(super) async fn revert_home(&self, home: &Path, entry: ManagedHome) -> Result<(), CodexHomeError> {
+        let revert = |current: &mut ManagedHome| {
+            let written = std::mem::take(&mut current.written);
+            *current = ManagedHome { written, ..entry };
+        };
+        self.homes.change_home(home, revert).await.map_err(CodexHomeError::Homes)
+    }
+
+    /// Sets the phase of a home, and keeps everything else.
+    pub(super) async fn save_phase(&self, home: &Path, phase: Phase) -> Result<(), CodexHomeError> {
+        self.homes.change_home(home, |managed| managed.phase = phase).await.map_err(CodexHomeError::Homes)
+    }
+
     pub(super) async fn remove_home(&self, home: &Path) -> Result<(), CodexHomeError> {
-        self.homes.change(|homes| drop(homes.remove(home))).await.map_err(CodexHomeError::Homes)
+        self.homes.change(|homes| drop(homes.remove(home))).await.map_err(CodexHomeError::Homes)?;
+        self.observations.remove(home);
+        Ok(())
     }
 }

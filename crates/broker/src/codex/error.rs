@@ -17,6 +17,12 @@ pub enum CodexHomeError {
     Relative(PathBuf),
     /// The file cannot be read or written.
     File(PathBuf, io::Error),
+    /// Another program, usually Codex, holds this lock file of the login.
+    Locked(PathBuf),
+    /// The file has other names (hard links), which would keep the old login.
+    HardLinked(PathBuf, u64),
+    /// The file is read-only.
+    ReadOnly(PathBuf),
     /// The list of homes cannot be read or written.
     Homes(io::Error),
     /// An earlier change of this home is not finished.

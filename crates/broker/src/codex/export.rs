@@ -10,7 +10,8 @@ use tracing::{info, warn};
 use super::{
     actor::CodexActor,
     error::CodexHomeError,
-    location::{FoundLogin, LoginLocation, is_same_text},
+    location::{FoundLogin, is_same_text},
+    lock::LockedLogin,
     sync,
 };
 use crate::profile::{ExportRequest, ExportWrite, Rollback, WriteError};
@@ -23,12 +24,14 @@ impl CodexActor {
         path: Option<PathBuf>,
         name: ProfileName,
     ) -> Result<PathBuf, CodexHomeError> {
-        let FoundLogin { location, text, .. } = self.read_login(path, |path| path).await?;
+        let FoundLogin { location, .. } = self.read_login(path, |path| path).await?;
+        let locked = LockedLogin::take(location.clone()).await?;
+        let text = locked.read().await?;
         let (home, path) = (location.home().to_path_buf(), location.path().to_path_buf());
         let managed = self.managed_home(&home).await?;
         match &managed {
             Some(managed) if managed.restorable => return Err(CodexHomeError::Unrestored(home)),
-            Some(_) if sync::is_own_login(text.as_ref()) => {}
+            Some(managed) if sync::is_own_login(text.as_ref(), managed) => {}
             None if sync::is_replaceable(text.as_ref()) => {}
             Some(_) | None => return Err(CodexHomeError::Occupied(path)),
         }
@@ -37,7 +40,7 @@ impl CodexActor {
         // The secret leaves authd here: Codex owns the grant from then on.
         let prepare = Box::new(move |grant: &Grant| {
             let login = codex::login(grant).ok_or_else(|| io::Error::other(NO_ID_TOKEN))?;
-            Ok(Box::pin(write_login(location, text, login)) as ExportWrite)
+            Ok(Box::pin(write_login(locked, text, login)) as ExportWrite)
         });
         let request = ExportRequest { home: home.clone(), path: path.clone(), item, prepare };
         if let Err(error) = self.registry.export(name.clone(), request).await {
@@ -57,17 +60,17 @@ impl CodexActor {
 /// Writes a login over the original one, unless that has changed. Returns how to roll the write
 /// back.
 async fn write_login(
-    location: LoginLocation,
+    locked: LockedLogin,
     original: Option<SecretString>,
     login: SecretString,
 ) -> Result<Rollback, WriteError> {
-    match location.read().await {
+    match locked.read().await {
         Ok(current) if is_same_text(current.as_ref(), original.as_ref()) => {}
         Ok(_) => return Err(WriteError::NotWritten(changed())),
         Err(error) => return Err(WriteError::NotWritten(io::Error::other(format!("{error:?}")))),
     }
-    let written = location.write(login.clone()).await;
-    let rollback = roll_back(location, original, login);
+    let written = locked.write(login.clone()).await;
+    let rollback = roll_back(locked, original, login);
     let Err(error) = written else { return Ok(Box::pin(rollback)) };
     // A failed write may have written the login.
     match rollback.await {
@@ -81,13 +84,13 @@ async fn write_login(
 
 /// Restores the original login. After an error the exported login may still be there.
 async fn roll_back(
-    location: LoginLocation,
+    locked: LockedLogin,
     original: Option<SecretString>,
     login: SecretString,
 ) -> io::Result<()> {
-    let current = location.read().await.map_err(|error| io::Error::other(format!("{error:?}")))?;
+    let current = locked.read().await.map_err(|error| io::Error::other(format!("{error:?}")))?;
     if is_same_text(current.as_ref(), Some(&login)) {
-        location.restore(original).await
+        locked.restore(original).await
     } else if is_same_text(current.as_ref(), original.as_ref()) {
         Ok(())
     } else {

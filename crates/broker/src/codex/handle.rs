@@ -5,11 +5,19 @@ use std::path::PathBuf;
 use authd_api::{LoginFile, ProfileName};
 use tokio::sync::{mpsc, oneshot};
 
-use super::error::CodexHomeError;
+use super::{
+    error::CodexHomeError,
+    homes::ManagedHomes,
+    status::{CodexHome, Observations},
+};
 
 /// A cheap handle of the task that owns the Codex homes.
 #[derive(Clone, Debug)]
-pub struct CodexManager(pub(super) mpsc::Sender<Command>);
+pub struct CodexManager {
+    pub(super) commands: mpsc::Sender<Command>,
+    pub(super) homes: ManagedHomes,
+    pub(super) observations: Observations,
+}
 
 pub(super) type CodexReply<T> = oneshot::Sender<Result<T, CodexHomeError>>;
 
@@ -46,9 +54,15 @@ impl CodexManager {
         self.send(|done| Command::Uninstall(home, done)).await
     }
 
+    /// All managed homes, by path, with what authd last observed of them.
+    pub async fn homes(&self) -> Result<Vec<CodexHome>, CodexHomeError> {
+        let homes = self.homes.all().await.map_err(CodexHomeError::Homes)?;
+        Ok(homes.into_iter().map(|(home, managed)| self.observations.describe(home, managed)).collect())
+    }
+
     async fn send<T>(&self, command: impl FnOnce(CodexReply<T>) -> Command) -> Result<T, CodexHomeError> {
         let (done, reply) = oneshot::channel();
-        self.0.send(command(done)).await.map_err(|_| CodexHomeError::Stopping)?;
+        self.commands.send(command(done)).await.map_err(|_| CodexHomeError::Stopping)?;
         reply.await.map_err(|_| CodexHomeError::Stopping)?
     }
 }

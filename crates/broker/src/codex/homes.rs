@@ -3,7 +3,7 @@
 use std::{
     collections::BTreeMap,
     fs, io,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{
         Arc, OnceLock,
         atomic::{AtomicBool, Ordering},
@@ -45,6 +45,14 @@ pub(crate) struct ManagedHome {
     /// Whether the home keeps its login in the keychain.
     #[serde(default)]
     pub(crate) item: bool,
+    /// The target of `auth.json` if that is a symbolic link. `codex logout` deletes the link, and
+    /// authd makes it again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) link: Option<String>,
+    /// Fingerprints of the texts that authd wrote or is about to write, if only these show that a
+    /// login is authd's.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) written: Vec<String>,
     #[serde(default, skip_serializing_if = "Phase::is_installed")]
     pub(crate) phase: Phase,
 }
@@ -132,6 +140,20 @@ impl ManagedHomes {
         let written = if changed == current { Ok(()) } else { self.write(changed.clone()).await };
         *homes = Some(if written.is_ok() { changed } else { current });
         written
+    }
+
+    /// Changes one home, if it is in the list.
+    pub(crate) async fn change_home(
+        &self,
+        home: &Path,
+        change: impl FnOnce(&mut ManagedHome),
+    ) -> io::Result<()> {
+        self.change(|homes| {
+            if let Some(managed) = homes.get_mut(home) {
+                change(managed);
+            }
+        })
+        .await
     }
 
     pub(crate) fn is_unsaved(&self) -> bool {

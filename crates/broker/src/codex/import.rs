@@ -14,6 +14,7 @@ use super::{
     error::CodexHomeError,
     homes::{ManagedHome, Phase},
     location::{FoundLogin, LoginLocation, grant_in, parse},
+    lock::LockedLogin,
     pending_import::PendingImport,
     sync,
 };
@@ -31,11 +32,14 @@ impl CodexActor {
     ) -> Result<ProfileName, CodexHomeError> {
         let FoundLogin { location, text, locked } = self.read_login(path, |path| path).await?;
         let path = location.path().to_path_buf();
-        let text = match (text, locked) {
-            (Some(text), _) => text,
+        match (text, locked) {
+            (Some(_), _) => {}
             (None, Some(locked)) => return Err(CodexHomeError::Store(locked)),
             (None, None) => return Err(CodexHomeError::NotSignedIn(path)),
-        };
+        }
+        // Codex neither spends the token nor writes the login until the import has ended.
+        let locked = LockedLogin::take(location.clone()).await?;
+        let text = locked.read().await?.ok_or_else(|| CodexHomeError::NotSignedIn(path.clone()))?;
         let grant = match parse(&text) {
             Ok(CodexLogin::Grant(grant)) => *grant,
             Ok(CodexLogin::External) => return Err(CodexHomeError::External(path)),
@@ -46,7 +50,7 @@ impl CodexActor {
         self.all_homes().await?;
         if let Some(name) = self.profile_of(&grant, &requested).await? {
             if self.imports.iter().any(|import| import.name == name && import.location.path() == path) {
-                self.finish_import(&name).await?;
+                self.finish_import(&name, &locked).await?;
                 return Ok(name);
             }
             return Err(CodexHomeError::AlreadySignedIn(name));
@@ -70,7 +74,7 @@ impl CodexActor {
             }
             return Err(error);
         }
-        self.finish_import(&name).await?;
+        self.finish_import(&name, &locked).await?;
         Ok(name)
     }
 
@@ -95,8 +99,12 @@ impl CodexActor {
 
     /// Tries to finish every pending import.
     pub(super) async fn finish_imports(&mut self) {
-        for PendingImport { name, .. } in self.imports.clone() {
-            if let Err(error) = self.finish_import(&name).await {
+        for PendingImport { name, location, .. } in self.imports.clone() {
+            let finished = match LockedLogin::take(location).await {
+                Ok(locked) => self.finish_import(&name, &locked).await,
+                Err(error) => Err(error),
+            };
+            if let Err(error) = finished {
                 warn!(profile = %name, ?error, "import not finished; retrying");
             }
         }
@@ -104,16 +112,20 @@ impl CodexActor {
 
     /// Verifies that authd owns the grant, replaces the source, and clears the intent. A login that
     /// does not work, or could not be verified, is left to Codex.
-    async fn finish_import(&mut self, name: &ProfileName) -> Result<(), CodexHomeError> {
+    async fn finish_import(
+        &mut self,
+        name: &ProfileName,
+        locked: &LockedLogin,
+    ) -> Result<(), CodexHomeError> {
         let Some(index) = self.imports.iter().position(|import| import.name == *name) else { return Ok(()) };
-        let PendingImport { location, grant_id, verified, .. } = self.imports[index].clone();
+        let PendingImport { grant_id, verified, .. } = self.imports[index].clone();
         // The profile was signed out, or another login has its name.
         if self.grant_id(name).is_none_or(|current| current != grant_id) {
             self.imports.remove(index);
             return Err(CodexHomeError::Stopping);
         }
         if !verified {
-            match self.verify(&location, name).await {
+            match self.verify(locked.location(), name).await {
                 Ok(()) => self.imports[index].verified = true,
                 Err(unusable @ CodexHomeError::Unusable(..)) => {
                     let signed_out = self.registry.sign_out(name.clone(), false).await;
@@ -124,7 +136,7 @@ impl CodexActor {
                 Err(error) => return Err(error),
             }
         }
-        self.replace_source(&location, name).await?;
+        self.replace_source(locked, name).await?;
         let cleared = self.registry.clear_intent(name.clone()).await;
         cleared.map_err(CodexHomeError::registry(name))?;
         self.imports.remove(index);
@@ -155,15 +167,18 @@ impl CodexActor {
     /// Writes the access token over the imported grant, and keeps it up to date from now on.
     async fn replace_source(
         &mut self,
-        location: &LoginLocation,
+        locked: &LockedLogin,
         name: &ProfileName,
     ) -> Result<(), CodexHomeError> {
+        let location = locked.location();
         let home = location.home();
         let managed = ManagedHome {
             profile: name.clone(),
             restorable: false,
             taken: true,
             item: location.is_item(),
+            link: location.link_text().await,
+            written: Vec::new(),
             phase: Phase::Installed,
         };
         let previous = self.managed_home(home).await?;
@@ -174,9 +189,8 @@ impl CodexActor {
         let view = self.profile(name).ok_or(CodexHomeError::Stopping)?.view();
         let is_imported =
             |grant: Grant| view.snapshot().is_some_and(|snapshot| is_same_login(snapshot, &grant));
-        let imported = location.read().await?.filter(|text| grant_in(text).is_some_and(is_imported));
-        let written = sync::write(location, &view, imported.as_ref()).await;
-        written.map_err(|error| location.error(error))?;
+        let imported = locked.read().await?.filter(|text| grant_in(text).is_some_and(is_imported));
+        sync::write(locked, &self.homes, &view, imported.as_ref()).await?;
         self.start_sync(home, &managed);
         Ok(())
     }

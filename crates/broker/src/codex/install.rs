@@ -15,6 +15,7 @@ use super::{
     error::CodexHomeError,
     homes::{ManagedHome, Phase},
     location::{FILE, FoundLogin, LoginLocation, login_file, original_key},
+    lock::LockedLogin,
     sync,
 };
 use crate::{registry::RegistryError, snapshot::ProfileView, store_error::unavailable};
@@ -39,7 +40,7 @@ impl CodexActor {
         home: Option<PathBuf>,
         name: ProfileName,
     ) -> Result<PathBuf, CodexHomeError> {
-        let FoundLogin { location, mut text, .. } = self.read_login(home, |home| home.join(FILE)).await?;
+        let FoundLogin { location, .. } = self.read_login(home, |home| home.join(FILE)).await?;
         let home = location.home();
         let registry_error = CodexHomeError::registry(&name);
         self.registry.read(name.clone()).await.map_err(&registry_error)?;
@@ -53,22 +54,29 @@ impl CodexActor {
             if !self.recover_home(home, managed.clone()).await {
                 return Err(CodexHomeError::Interrupted(home.to_path_buf()));
             }
-            // The recovery changed the list and the file.
             previous = self.managed_home(home).await?;
-            text = location.read().await?;
         }
+        let locked = lock(location.clone(), previous.as_ref()).await?;
+        let text = locked.read().await?;
         // A login that the user made in a managed home becomes its original login.
-        let installed = previous.as_ref().filter(|_| sync::is_own_login(text.as_ref()));
+        let installed = previous.as_ref().filter(|managed| sync::is_own_login(text.as_ref(), managed));
         let original = text.as_ref().filter(|_| installed.is_none());
         let (restorable, taken) =
             installed.map_or((text.is_some(), false), |managed| (managed.restorable, managed.taken));
-        let (profile, item, phase) = (name.clone(), location.is_item(), Phase::Installing);
-        let managed = ManagedHome { profile, restorable, taken, item, phase };
+        let managed = ManagedHome {
+            profile: name.clone(),
+            restorable,
+            taken,
+            item: location.is_item(),
+            link: location.link_text().await,
+            written: previous.as_ref().map(|managed| managed.written.clone()).unwrap_or_default(),
+            phase: Phase::Installing,
+        };
         self.save_home(home, managed.clone()).await?;
-        if let Err(error) = self.replace_login(&location, &managed, original, text.as_ref(), &view).await {
+        if let Err(error) = self.replace_login(&locked, &managed, original, text.as_ref(), &view).await {
             let reverted = match previous {
-                Some(previous) => self.save_home(home, previous).await,
-                None => self.restore(&location, managed).await.and_then(Restored::require_finished),
+                Some(previous) => self.revert_home(home, previous).await,
+                None => self.restore(&locked).await.and_then(Restored::require_finished),
             };
             if let Err(error) = reverted {
                 warn!(?error, "failed installation not reverted; retrying");
@@ -84,21 +92,21 @@ impl CodexActor {
     /// marks the home as installed.
     async fn replace_login(
         &mut self,
-        location: &LoginLocation,
+        locked: &LockedLogin,
         managed: &ManagedHome,
         original: Option<&SecretString>,
         current: Option<&SecretString>,
         view: &ProfileView,
     ) -> Result<(), CodexHomeError> {
+        let location = locked.location();
         let home = location.home();
         if let Some(text) = original {
             let label = format!("authd: what was in {}", location.path().display());
             self.store().save(&original_key(home), &label, text.clone()).await?;
         }
-        sync::write(location, view, current).await.map_err(|error| location.error(error))?;
-        let managed = ManagedHome { phase: Phase::Installed, ..managed.clone() };
-        self.save_home(home, managed.clone()).await?;
-        self.start_sync(home, &managed);
+        sync::write(locked, &self.homes, view, current).await?;
+        self.save_phase(home, Phase::Installed).await?;
+        self.start_sync(home, managed);
         Ok(())
     }
 
@@ -115,31 +123,30 @@ impl CodexActor {
         if managed.taken && registry.profiles.contains_key(&profile) {
             return Err(CodexHomeError::Taken(path, profile));
         }
-        let restored = self.restore(&location, managed).await;
+        let locked = lock(location, Some(&managed)).await?;
+        let restored = self.restore(&locked).await;
         // The rest is retried.
         self.recovered &= matches!(restored, Ok(Restored { finished: true, .. }));
         Ok(LoginFile { profile, path, outcome: Some(restored?.outcome) })
     }
 
     /// Restores the original login of a home, and removes the home from the list.
-    async fn restore(
-        &mut self,
-        location: &LoginLocation,
-        managed: ManagedHome,
-    ) -> Result<Restored, CodexHomeError> {
+    async fn restore(&mut self, locked: &LockedLogin) -> Result<Restored, CodexHomeError> {
+        let location = locked.location();
         let home = location.home();
-        let restorable = managed.restorable;
-        self.save_home(home, ManagedHome { phase: Phase::Removing, ..managed }).await?;
-        let original = if restorable { self.store().load(&original_key(home)).await? } else { None };
+        let managed = self.managed_home(home).await?;
+        let managed = managed.ok_or_else(|| CodexHomeError::NotManaged(home.to_path_buf()))?;
+        self.save_phase(home, Phase::Removing).await?;
+        let original = if managed.restorable { self.store().load(&original_key(home)).await? } else { None };
         let outcome = match &original {
             // A login that the user made since stays.
-            _ if !sync::is_own_login(location.read().await?.as_ref()) => LoginFileOutcome::LeftAlone,
+            _ if !sync::is_own_login(locked.read().await?.as_ref(), &managed) => LoginFileOutcome::LeftAlone,
             Some(_) => LoginFileOutcome::Restored,
             None => LoginFileOutcome::Removed,
         };
         self.stop_sync(home);
         if outcome != LoginFileOutcome::LeftAlone {
-            location.restore(original).await.map_err(|error| location.error(error))?;
+            locked.restore(original).await.map_err(|error| location.error(error))?;
         }
         let finished = self.delete_original(home).await && self.remove_home(home).await.is_ok();
         Ok(Restored { home: home.to_path_buf(), outcome, finished })
@@ -159,8 +166,8 @@ impl CodexActor {
         let location = self.location(home, managed.item);
         let finished = match managed.phase {
             Phase::Installed => self.remove_if_unused(&location, &managed).await,
-            Phase::Removing => self.restore(&location, managed).await.and_then(Restored::require_finished),
-            Phase::Installing => self.finish_install(&location, &managed).await,
+            Phase::Removing => self.finish_removal(location, &managed).await,
+            Phase::Installing => self.finish_install(location, &managed).await,
         };
         if let Err(error) = &finished {
             warn!(home = %home.display(), ?error, "interrupted change of a Codex home not finished; retrying");
@@ -168,16 +175,26 @@ impl CodexActor {
         finished.is_ok()
     }
 
+    async fn finish_removal(
+        &mut self,
+        location: LoginLocation,
+        managed: &ManagedHome,
+    ) -> Result<(), CodexHomeError> {
+        let locked = lock(location, Some(managed)).await?;
+        self.restore(&locked).await?.require_finished()
+    }
+
     async fn finish_install(
         &mut self,
-        location: &LoginLocation,
+        location: LoginLocation,
         managed: &ManagedHome,
     ) -> Result<(), CodexHomeError> {
         let handle = self.profile(&managed.profile);
         let view = handle.map_or_else(|| unavailable("its profile is gone").into(), |handle| handle.view());
-        let current = location.read().await?;
-        let original = current.as_ref().filter(|text| !sync::is_own_login(Some(text)));
-        self.replace_login(location, managed, original, current.as_ref(), &view).await
+        let locked = lock(location, Some(managed)).await?;
+        let current = locked.read().await?;
+        let original = current.as_ref().filter(|text| !sync::is_own_login(Some(text), managed));
+        self.replace_login(&locked, managed, original, current.as_ref(), &view).await
     }
 
     /// Removes a home from the list if a crash interrupted the export of its profile to it.
@@ -187,9 +204,18 @@ impl CodexActor {
         managed: &ManagedHome,
     ) -> Result<(), CodexHomeError> {
         let is_unused = self.profile(&managed.profile).is_none() && !managed.restorable;
-        if is_unused && !sync::is_own_login(location.read().await?.as_ref()) {
+        if is_unused && !sync::is_own_login(location.read().await?.as_ref(), managed) {
             self.remove_home(location.home()).await?;
         }
         Ok(())
     }
+}
+
+/// Locks a login. A symbolic link that Codex deleted at a sign-out is made again first, so that the
+/// login goes to its target.
+async fn lock(location: LoginLocation, managed: Option<&ManagedHome>) -> Result<LockedLogin, CodexHomeError> {
+    if let Some(link) = managed.and_then(|managed| managed.link.as_ref()) {
+        location.relink(link).await?;
+    }
+    LockedLogin::take(location).await
 }

@@ -3,11 +3,13 @@
 
 use std::{
     fs, io,
+    os::unix::fs::symlink,
     path::{Path, PathBuf},
 };
 
 use authd_oauth::{CodexError, CodexLogin, Grant, codex};
 use authd_store::{Key, Store, StoreError, private};
+use jiff::Timestamp;
 use secrecy::{ExposeSecret, SecretString};
 use sha2::{Digest, Sha256};
 
@@ -18,6 +20,9 @@ pub(super) const FILE: &str = "auth.json";
 
 /// Longest login file that is read, in bytes. Real ones have about 5,000.
 const MAX_FILE: u64 = 1 << 20;
+
+/// Most symbolic links that lead to a file, as in Linux.
+const MAX_LINKS: usize = 40;
 
 #[derive(Clone, Debug)]
 pub(super) enum LoginLocation {
@@ -105,43 +110,51 @@ impl LoginLocation {
         }
     }
 
-    /// Replaces the login atomically. After an error the new login may be there.
-    pub(super) async fn write(&self, text: SecretString) -> io::Result<()> {
-        match self {
-            Self::File(path) => {
-                let path = path.clone();
-                blocking(move || private::atomic_write(&path, text.expose_secret().as_bytes())).await
-            }
-            // An existing item keeps the label that Codex gave it.
-            Self::Item { home, keychain } => {
-                keychain.save(&item_key(home).await, "", text).await.map_err(io::Error::other)
-            }
-        }
-    }
-
-    /// Writes the original login, or deletes the current one if there was no original.
-    pub(super) async fn restore(&self, original: Option<SecretString>) -> io::Result<()> {
-        if let Some(text) = original {
-            return self.write(text).await;
-        }
-        match self {
-            Self::File(path) => {
-                let path = path.clone();
-                blocking(move || private::remove(&path).map(drop)).await
-            }
-            Self::Item { home, keychain } => {
-                keychain.delete(&item_key(home).await).await.map_err(io::Error::other)
-            }
-        }
-    }
-
     /// Deletes the temporary file of an interrupted write.
     pub(super) async fn clear_temporary(&self) {
         if let Self::File(path) = self {
-            let temporary = private::temporary(path);
+            let path = path.clone();
             // After an error the next write deletes it.
-            drop(blocking(move || private::remove(&temporary)).await);
+            drop(blocking(move || private::remove(&private::temporary(&resolve(&path)?))).await);
         }
+    }
+
+    /// The target of the file, if that is a symbolic link.
+    pub(super) async fn link(&self) -> Option<PathBuf> {
+        let Self::File(path) = self else { return None };
+        let path = path.clone();
+        blocking(move || fs::read_link(path)).await.ok()
+    }
+
+    /// The same, for the list of homes.
+    pub(super) async fn link_text(&self) -> Option<String> {
+        self.link().await?.into_os_string().into_string().ok()
+    }
+
+    /// Makes a symbolic link again that was deleted. Anything else stays as it is, and a link to
+    /// nothing is not made.
+    pub(super) async fn relink(&self, target: &str) -> Result<(), CodexHomeError> {
+        let Self::File(path) = self else { return Ok(()) };
+        let (path, target) = (path.clone(), target.to_owned());
+        let linked = blocking(move || match fs::metadata(path.parent().unwrap_or(&path).join(&target)) {
+            Ok(_) => symlink(target, path),
+            Err(_) => Ok(()),
+        });
+        let linked = async {
+            match linked.await {
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+                linked => linked,
+            }
+        };
+        linked.await.map_err(|error| self.error(error))
+    }
+
+    /// When the file was last written.
+    pub(super) async fn modified(&self) -> Option<Timestamp> {
+        let Self::File(path) = self else { return None };
+        let path = path.clone();
+        let modified = blocking(move || fs::metadata(path)?.modified()).await.ok()?;
+        Timestamp::try_from(modified).ok()
     }
 
     pub(super) fn error(&self, error: io::Error) -> CodexHomeError {
@@ -188,7 +201,7 @@ pub(super) fn original_key(home: &Path) -> Key {
 }
 
 /// The key of Codex's keychain item for a home.
-async fn item_key(home: &Path) -> Key {
+pub(super) async fn item_key(home: &Path) -> Key {
     let home = home.to_path_buf();
     let canonical = blocking({
         let home = home.clone();
@@ -197,8 +210,32 @@ async fn item_key(home: &Path) -> Key {
     Key::foreign(format!("cli|{}", digest(canonical.await.as_deref().unwrap_or(&home))))
 }
 
+/// Identifies a text without revealing it.
+pub(super) fn fingerprint(text: &SecretString) -> String {
+    hex(Sha256::digest(text.expose_secret()).iter().take(16))
+}
+
+/// The file behind the symbolic links of a path.
+pub(super) fn resolve(path: &Path) -> io::Result<PathBuf> {
+    let mut path = path.to_path_buf();
+    for _ in 0..MAX_LINKS {
+        match fs::read_link(&path) {
+            Ok(target) => path = path.parent().unwrap_or(&path).join(target),
+            // It is not a link (EINVAL), or nothing.
+            Err(error) if matches!(error.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::NotFound) => {
+                return Ok(path);
+            }
+            Err(error) => return Err(io::Error::new(error.kind(), format!("{}: {error}", path.display()))),
+        }
+    }
+    Err(io::Error::other(format!("{}: too many symbolic links", path.display())))
+}
+
 /// The first 16 hexadecimal digits of the SHA-256 of a path.
 fn digest(path: &Path) -> String {
-    let hash = Sha256::digest(path.as_os_str().as_encoded_bytes());
-    hash.iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+    hex(Sha256::digest(path.as_os_str().as_encoded_bytes()).iter().take(8))
+}
+
+fn hex<'a>(bytes: impl Iterator<Item = &'a u8>) -> String {
+    bytes.map(|byte| format!("{byte:02x}")).collect()
 }

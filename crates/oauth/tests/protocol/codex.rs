@@ -2,7 +2,7 @@
 
 use authd_oauth::{
     CodexError, CodexLogin, Grant, Mode,
-    codex::{External, external, login, parse},
+    codex::{External, external, is_external, login, parse},
 };
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use jiff::Timestamp;
@@ -55,6 +55,14 @@ fn each_kind_of_file_is_parsed_as_codex_does() {
     assert!(matches!(parse("{}", now()), Ok(CodexLogin::SignedOut)));
     let other = parse(r#"{"auth_mode":"agentIdentity"}"#, now()).unwrap_err();
     assert_eq!(other, CodexError::Unknown("agentIdentity".to_owned()));
+    for (field, kind) in [
+        ("agent_identity", "agentIdentity"),
+        ("personal_access_token", "personalAccessToken"),
+        ("bedrock_api_key", "bedrockApiKey"),
+    ] {
+        let file = json!({"OPENAI_API_KEY": null, field: "secret"}).to_string();
+        assert_eq!(parse(&file, now()).unwrap_err(), CodexError::Unknown(kind.to_owned()));
+    }
     assert!(matches!(parse("{\"secret\": oops", now()), Err(CodexError::Unreadable { .. })));
 }
 
@@ -87,4 +95,29 @@ fn external_form_contains_no_refresh_token() {
     assert_eq!((&file["auth_mode"], &file["tokens"]["refresh_token"]), (&form["auth_mode"], &json!("")));
     assert_eq!(file["last_refresh"], form["last_refresh"]);
     assert!(matches!(parse(text.expose_secret(), now()), Ok(CodexLogin::External)));
+}
+
+#[test]
+fn only_a_file_as_codex_writes_it_is_in_the_external_form() {
+    let access_token = jwt(&json!({"exp": 4_102_444_800_u64}));
+    let ours = external(&External::ChatGpt { access_token: &access_token, account_id: "acc" }, now());
+    let ours = ours.expose_secret();
+    assert!(is_external(ours));
+    let recorded: Value = serde_json::from_str(include_str!("../wire/codex-0.169.0.json")).expect("JSON");
+    let codex = "{\n  \"auth_mode\": \"chatgptAuthTokens\",\n  \"OPENAI_API_KEY\": null,\n  \"tokens\": {\n    \"id_token\": \"t\",\n    \"access_token\": \"t\",\n    \"refresh_token\": \"\",\n    \"account_id\": \"acc\"\n  },\n  \"last_refresh\": \"2026-08-06T20:41:36.232376Z\"\n}";
+    assert!(is_external(codex));
+    for edited in [
+        // An editor ends the file with a line break.
+        format!("{ours}\n"),
+        ours.replace("  ", "\t"),
+        ours.replace("\"OPENAI_API_KEY\": null", "\"OPENAI_API_KEY\": \"sk-mine\""),
+        ours.replace("\"refresh_token\": \"\"", "\"refresh_token\": \"rt\""),
+        ours.replacen('{', "{\n  \"note\": \"mine\",", 1),
+        recorded["external_token_file"]["file"].to_string(),
+        external(&External::ApiKey("sk-1"), now()).expose_secret().to_owned(),
+        "{}".to_owned(),
+        String::new(),
+    ] {
+        assert!(!is_external(&edited), "{edited}");
+    }
 }

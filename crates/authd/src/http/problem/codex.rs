@@ -16,6 +16,20 @@ pub(in crate::http) fn codex_home(error: &CodexHomeError) -> Problem {
         CodexHomeError::Relative(path) => invalid(format!("{} is not an absolute path", path.display())),
         CodexHomeError::File(path, error) => invalid(with_path(path, &error.to_string()))
             .hint("name the file of Codex's login, usually ~/.codex/auth.json"),
+        CodexHomeError::Locked(lock) => {
+            conflict(format!("another program holds the lock {}", lock.display()))
+                .hint("Codex is changing this login; try again when it is done")
+                .retry_after(1)
+        }
+        CodexHomeError::HardLinked(path, links) => {
+            let path = path.display();
+            conflict(format!(
+                "{path} has {links} names (hard links), and the others would keep the old login"
+            ))
+            .hint(format!("replace the other names by symbolic links; to find them: find -samefile {path}"))
+        }
+        CodexHomeError::ReadOnly(path) => conflict(format!("{} is read-only", path.display()))
+            .hint(format!("if authd may write it: chmod u+w {}", path.display())),
         CodexHomeError::Homes(error) => Problem::new(
             ErrorCode::StoreUnavailable,
             format!("the list of Codex homes cannot be read or written: {error}"),

@@ -1,15 +1,17 @@
 //! Logins shared with the Codex CLI.
 
-use authd_api::{CodexBody, ExportBody, ImportBody, LoginFile, ProfileName, Program};
+use authd_api::{CodexBody, CodexHomes, ExportBody, ImportBody, LoginFile, ProfileName, Program};
 use authd_broker::CodexHomeError;
 use axum::{extract::State, response::Response};
 use http::StatusCode;
 
 #[cfg(test)]
 use super::openapi::responses::{
-    BodyErrors, ChangedProfile, CredentialErrors, LoginFileResponse, ProfileErrors, StoreErrors,
+    BodyErrors, ChangedProfile, CodexHomesResponse, CredentialErrors, LoginFileResponse, ProfileErrors,
+    StoreErrors,
 };
 use crate::http::{
+    convert,
     extract::{Json, PathParam, profile_name},
     problem,
     respond::{ApiError, json},
@@ -47,6 +49,20 @@ pub(super) async fn export(
     let ResolvedProfile { name, .. } = state.resolve(&param).await?;
     let path = state.broker.codex.export(path, name.clone()).await.map_err(failed)?;
     Ok(json(StatusCode::OK, &LoginFile { profile: name, path, outcome: None }))
+}
+
+/// All managed Codex homes
+///
+/// `state` and `last_error` are what authd found when it last looked. It looks whenever the login
+/// file or the profile changes; at a login in the keychain, when the profile changes.
+#[cfg_attr(test, utoipa::path(
+    get, path = authd_api::route::CODEX_HOMES, operation_id = "list_codex_homes", tag = "sharing",
+    responses(CodexHomesResponse, StoreErrors),
+))]
+pub(super) async fn list(State(state): SharedState) -> Result<Response, ApiError> {
+    let homes = state.broker.codex.homes().await.map_err(failed)?;
+    let homes = homes.into_iter().map(convert::codex_home).collect();
+    Ok(json(StatusCode::OK, &CodexHomes { homes }))
 }
 
 /// Keep a Codex home supplied with access tokens

@@ -10,7 +10,7 @@ use std::{
 };
 
 use authd_api::{
-    ErrorCode, LoginFile, PROBLEM_TYPE, Problem, RENEWED_HEADER, REQUEST_HEADER, RelayProblem,
+    CodexHomes, ErrorCode, LoginFile, PROBLEM_TYPE, Problem, RENEWED_HEADER, REQUEST_HEADER, RelayProblem,
     VERSION_HEADER, route,
 };
 use serde_json::{Map, Value, json};
@@ -55,10 +55,10 @@ does not have gets 405 with `Allow`, an unknown path gets 404, both with a Probl
         logins::start, logins::get, logins::callback, logins::cancel,
         profiles::list, profiles::get, profiles::patch, profiles::delete,
         credentials::headers, credentials::refresh, credentials::put_api_key,
-        codex::import, codex::export, codex::install, codex::uninstall,
+        codex::import, codex::export, codex::list, codex::install, codex::uninstall,
         store::migrate, store::rekey, relay::to_model, relay::to_backend,
     ),
-    components(schemas(LoginFile, RelayProblem)),
+    components(schemas(CodexHomes, LoginFile, RelayProblem)),
 )]
 struct Document;
 

@@ -1,8 +1,9 @@
 //! Examples of the messages.
 
 use authd_api::{
-    ApiKeyBody, CallbackBody, CodexBody, Diagnosis, ExportBody, Headers, ImportBody, Login, LoginBody,
-    LoginFile, MigrateBody, Migrated, Profile, ProfilePatch, Profiles, RefreshBody, Status, StoreStatus,
+    ApiKeyBody, CallbackBody, CodexBody, CodexHomes, Diagnosis, ExportBody, Headers, ImportBody, Login,
+    LoginBody, LoginFile, MigrateBody, Migrated, Profile, ProfilePatch, Profiles, RefreshBody, Status,
+    StoreStatus,
 };
 use serde_json::{Value, json};
 
@@ -54,6 +55,9 @@ pub(super) fn example(name: &str) -> Value {
         ImportBody: {"source": "codex", "profile": "work"};
         ExportBody: {"target": "codex"};
         CodexBody: {"home": "/home/user/.codex"};
+        CodexHomes: {"homes": [{"home": "/home/user/.codex", "path": "/home/user/.codex/auth.json",
+            "keychain": false, "profile": "work", "state": "present",
+            "last_written": "2026-11-23T14:00:00Z"}]};
         LoginFile: {"profile": "work", "path": "/home/user/.codex/auth.json"};
         MigrateBody: {"to": "file"};
         Migrated: {"records": 2, "store": example("StoreStatus")};

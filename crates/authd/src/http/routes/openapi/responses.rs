@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use authd_api::{ErrorCode, Login, LoginFile, Profile};
+use authd_api::{CodexHomes, ErrorCode, Login, LoginFile, Profile};
 use utoipa::{
     IntoResponses,
     openapi::{Ref, RefOr, Response},
@@ -48,6 +48,7 @@ macro_rules! responses {
 
 responses! {
     ChangedProfile(Profile): "The profile after the change.";
+    CodexHomesResponse(CodexHomes): "The managed Codex homes.";
     LoginFileResponse(LoginFile): "The login file, and its profile.";
     LoginResponse(Login) with "cache-control": "The login.";
 }
