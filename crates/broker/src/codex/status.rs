@@ -72,8 +72,9 @@ impl Observations {
     }
 
     pub(super) fn set(&self, home: &Path, observed: Observed) {
-        let previous = self.homes().insert(home.to_path_buf(), observed.clone());
-        if previous.is_none_or(|previous| !previous.is_same(&observed)) {
+        let is_new = !self.homes().get(home).is_some_and(|previous| previous.is_same(&observed));
+        self.homes().insert(home.to_path_buf(), observed);
+        if is_new {
             self.announce(home);
         }
     }

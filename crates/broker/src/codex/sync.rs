@@ -30,9 +30,6 @@ use crate::{
 /// Wait before the first retry of a failed update, and the longest wait.
 const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
 
-/// Most fingerprints of a home: of the text that is replaced, and of the new one.
-const MAX_WRITTEN: usize = 2;
-
 /// The task that keeps one home up to date.
 pub(super) struct Sync {
     pub(super) home: PathBuf,
@@ -213,11 +210,11 @@ pub(super) async fn write(
         (Step::Write, wanted) => (CodexHomeState::Present, wanted),
     };
     let Some(text) = text else { return Ok(state) };
-    // The list knows the text before the home has it. Nothing else shows whose it is.
+    // The list knows the text before the home has it, because nothing else shows whose it is. The
+    // text that is replaced stays known until the write has succeeded.
     if !codex::is_external(text.expose_secret()) {
         let known = current.as_ref().map(fingerprint).filter(|known| managed.written.contains(known));
         let written: Vec<_> = known.into_iter().chain([fingerprint(&text)]).collect();
-        debug_assert!(written.len() <= MAX_WRITTEN);
         homes
             .change_home(location.home(), |managed| managed.written = written)
             .await

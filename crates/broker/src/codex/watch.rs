@@ -1,5 +1,5 @@
-//! Tells when the login file of a home may have changed. The system reports changes, so that an idle
-//! daemon does not wake up.
+//! Tells when the login file of a home may have changed. The system reports changes, so that an
+//! idle daemon does not wake up.
 
 use std::{
     io,
@@ -26,7 +26,7 @@ impl LoginWatch {
         let changed = Arc::new(Notify::new());
         let LoginLocation::File(path) = location else { return Ok(Self { changed, _watcher: None }) };
         let (path, notify) = (path.clone(), changed.clone());
-        let watcher = blocking(move || watch(path, notify)).await?;
+        let watcher = blocking(move || watch(&path, notify)).await?;
         Ok(Self { changed, _watcher: Some(watcher) })
     }
 
@@ -36,17 +36,17 @@ impl LoginWatch {
     }
 }
 
-fn watch(path: PathBuf, changed: Arc<Notify>) -> io::Result<RecommendedWatcher> {
-    let target = resolve(&path)?;
-    let mut directories: Vec<PathBuf> = [&path, &target].map(|path| directory(path)).into();
+fn watch(path: &Path, changed: Arc<Notify>) -> io::Result<RecommendedWatcher> {
+    let target = resolve(path)?;
+    let mut directories: Vec<PathBuf> = [path, &target].map(directory).into();
     directories.dedup();
     // The system names a changed file, or the directory itself.
-    let names = [&path, &target].map(|path| path.file_name().map(ToOwned::to_owned));
-    let watched = directories.clone();
+    let names = [path, &target].map(|path| path.file_name().map(ToOwned::to_owned));
+    let parents = directories.clone();
     let handler = move |event: notify::Result<Event>| {
         let is_relevant = event.as_ref().map_or(true, |event| {
             let is_ours = |path: &PathBuf| {
-                watched.contains(path) || names.iter().any(|name| path.file_name() == name.as_deref())
+                parents.contains(path) || names.iter().any(|name| path.file_name() == name.as_deref())
             };
             !event.kind.is_access() && (event.need_rescan() || event.paths.iter().any(is_ours))
         });
