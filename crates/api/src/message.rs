@@ -193,6 +193,10 @@ pub struct Profile {
     /// The last error, while it still applies.
     #[cfg_attr(feature = "openapi", schema(required))]
     pub last_error: Option<Problem>,
+    /// Why the daemon does not know where the workspace's requests go now. They go where they went
+    /// before; the daemon repeats its request. Absent without such an error.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub routing_error: Option<Problem>,
 }
 
 /// Whether a profile can be used.

@@ -53,7 +53,7 @@ pub(crate) fn profiles(all: &[Profile], now: Timestamp, style: Style) -> String 
         text.push('\n');
     }
     for profile in all {
-        let (detail, hint) = match &profile.last_error {
+        let (detail, hint) = match profile.last_error.as_ref().or(profile.routing_error.as_ref()) {
             Some(problem) => (line(&problem.detail), problem.hint.as_deref()),
             None if profile.state == ProfileState::Unread => {
                 (format!("profile \"{}\" has not been read from the store yet", profile.name).into(), None)

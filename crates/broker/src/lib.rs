@@ -36,5 +36,7 @@ pub use self::{
     metrics::RefreshCounters,
     profile::{ActorStopped, ProfileHandle, SignOutError},
     registry::{NamePolicy, Names, ProfileRegistry, RegistryError, RegistrySnapshot, SignIn},
-    snapshot::{Freshness, ProfileSnapshot, ProfileView, RenderContext, RenderedHeaders, mode_message},
+    snapshot::{
+        Freshness, ProfileSnapshot, ProfileView, RenderContext, RenderedHeaders, RoutingFailure, mode_message,
+    },
 };

@@ -77,6 +77,8 @@ pub struct ProfileSnapshot {
     pub ended: Option<Arc<GrantEnd>>,
     /// The last failure, while it still matters.
     pub last_error: Option<Arc<LastError>>,
+    /// Why the current routing of the workspace is unknown.
+    pub routing_failure: Option<RoutingFailure>,
     /// Whether there is a refresh token.
     pub renewable: bool,
     /// Whether an unfinished rename or export forbids the use of the refresh token.
@@ -88,6 +90,15 @@ pub struct ProfileSnapshot {
     /// The rendered credential.
     pub headers: RenderedHeaders,
     render_context: Arc<RenderContext>,
+}
+
+/// A failed request for the routing of a workspace.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RoutingFailure {
+    /// The error.
+    pub error: Arc<ProviderError>,
+    /// When the request is repeated.
+    pub next_attempt: Timestamp,
 }
 
 /// Whether a credential may be handed out.
@@ -124,6 +135,7 @@ impl ProfileSnapshot {
             refresh_at: session.refresh_at(),
             ended: session.record().ended.clone(),
             last_error: session.last_error().cloned(),
+            routing_failure: None,
             renewable: session.record().grant.secrets.refresh_token().is_some(),
             has_open_move: session.has_open_move(),
             is_unconfirmed: session.is_unconfirmed(),
@@ -131,6 +143,11 @@ impl ProfileSnapshot {
             headers,
             render_context: render_context.clone(),
         }
+    }
+
+    /// Adds what the session does not know: whether a request for the workspace's routing failed.
+    pub(crate) fn with_routing_failure(self, routing_failure: Option<RoutingFailure>) -> Self {
+        Self { routing_failure, ..self }
     }
 
     fn is_rendered_of(&self, name: &ProfileName, credential: &Credential, with: &Arc<RenderContext>) -> bool {
@@ -236,5 +253,6 @@ impl PartialEq for ProfileSnapshot {
             && self.refresh_at == other.refresh_at
             && self.ended == other.ended
             && self.last_error == other.last_error
+            && self.routing_failure == other.routing_failure
     }
 }

@@ -19,7 +19,7 @@ use crate::{
     error_response::{self, Call},
     login::form,
     network::ProviderClient,
-    token,
+    routing, token,
 };
 
 /// The longest response that is read, in bytes. Real ones have ten thousand.
@@ -145,12 +145,11 @@ impl Endpoint {
             .bearer_auth(token.expose())
             .header("chatgpt-account-id", account_id)
             .header(header::USER_AGENT, &self.client.user_agent);
-        let response = request.send().await.map_err(|error| self.http.failure(error))?;
-        if !response.status().is_success() {
-            return Ok(None);
+        let body = self.call(Call::Other, request).await?;
+        match Routing::parse(&body, account_id, &self.provider.workspace_hosts) {
+            None if !routing::is_account_list(&body) => Err(ProviderError::invalid("no list of accounts")),
+            routing => Ok(routing),
         }
-        let body = self.read(response).await?;
-        Ok(Routing::parse(&body, account_id, &self.provider.workspace_hosts))
     }
 
     /// The proxy and the CA in use, as text.

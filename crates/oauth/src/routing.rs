@@ -56,6 +56,11 @@ impl Routing {
     }
 }
 
+/// Whether a response lists accounts, so that a workspace that is not in it has no routing.
+pub(crate) fn is_account_list(body: &[u8]) -> bool {
+    serde_json::from_slice::<Value>(body).is_ok_and(|response| response.get("accounts").is_some())
+}
+
 /// The origin, if it is https under chatgpt.com or a configured host (`host` or `host:port`).
 fn safe_origin(origin: &str, hosts: &[String]) -> Option<String> {
     let url = Url::parse(origin).ok()?;

@@ -27,6 +27,7 @@ fn profile(name: &str) -> Profile {
         refresh_at: None,
         last_refresh: None,
         last_error: None,
+        routing_error: None,
     }
 }
 
@@ -137,6 +138,14 @@ fn unread_profile_is_shown_with_the_reason() {
     "#);
     let text = profiles(&[unread], now(), PLAIN);
     assert!(text.contains("profile \"x\" has not been read from the store yet"), "{text}");
+}
+
+#[test]
+fn profile_without_the_region_of_its_workspace_is_shown_with_the_reason() {
+    let reason = Problem::new(ErrorCode::ProviderUnreachable, "the workspace's region was not received")
+        .hint("authd tries again");
+    let text = profiles(&[Profile { routing_error: Some(reason), ..profile("x") }], now(), PLAIN);
+    assert!(text.ends_with("\n! the workspace's region was not received\n  authd tries again\n"), "{text}");
 }
 
 #[test]

@@ -37,6 +37,7 @@ pub(crate) fn profile(name: &ProfileName, view: &ProfileView, default: bool, now
         refresh_at: None,
         last_refresh: None,
         last_error: None,
+        routing_error: None,
     };
     match view {
         ProfileView::StoreUnavailable(error) => Profile {
@@ -76,6 +77,7 @@ fn loaded(snapshot: &ProfileSnapshot, blank: Profile, now: Timestamp) -> Profile
         refresh_at: snapshot.refresh_at,
         last_refresh: Some(*issued_at),
         last_error: problem::last_error(snapshot, now),
+        routing_error: problem::routing(snapshot, now),
         ..blank
     }
 }

@@ -111,9 +111,13 @@ fn clock(date: Timestamp, now: Timestamp) -> Finding {
 
 fn profile(profile: &Profile) -> Finding {
     let name = format!("profile {}", profile.name);
-    match &profile.last_error {
-        None => ok(&name, profile.email.clone().unwrap_or_else(|| "signed in with an API key".to_owned())),
-        Some(problem) => problem_of(&name, problem),
+    match (&profile.last_error, &profile.routing_error) {
+        (Some(problem), _) => problem_of(&name, problem),
+        // The credential works.
+        (None, Some(problem)) => Finding { state: FindingState::Warning, ..problem_of(&name, problem) },
+        (None, None) => {
+            ok(&name, profile.email.clone().unwrap_or_else(|| "signed in with an API key".to_owned()))
+        }
     }
 }
 

@@ -140,6 +140,16 @@ pub(crate) fn last_error(snapshot: &ProfileSnapshot, now: Timestamp) -> Option<P
     Some(problem.about(name))
 }
 
+/// Why the current routing of a profile's workspace is unknown.
+pub(crate) fn routing(snapshot: &ProfileSnapshot, now: Timestamp) -> Option<Problem> {
+    let failure = snapshot.routing_failure.as_ref()?;
+    let problem = provider(&failure.error);
+    let detail = format!("the workspace's region was not received: {}", problem.detail);
+    let hint = "authd tries again by itself; requests go to the host that was known before";
+    let retry_after = Some(seconds_until(failure.next_attempt, now));
+    Some(Problem { detail, retry_after, ..problem }.hint(hint).about(&snapshot.name))
+}
+
 fn signed_out(name: &ProfileName, ended: &GrantEnd) -> Problem {
     let reason = match ended.answer_lost_at {
         Some(at) => {

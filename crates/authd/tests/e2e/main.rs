@@ -19,6 +19,7 @@ mod refusals;
 mod relay;
 mod relay_stream;
 mod retry;
+mod routing;
 #[cfg(target_os = "linux")]
 mod stalled_tunnel;
 mod store;

@@ -84,7 +84,7 @@ pub(crate) fn spawn(
         }
     };
     let actor = ProfileActor {
-        routing: RoutingSchedule::new(&session, now),
+        routing: RoutingSchedule::new(&session, seed, now),
         name,
         deps,
         session,
@@ -136,6 +136,7 @@ impl ProfileActor {
                     // the daemon.
                     Err(failure) => panic::resume_unwind(failure.into_panic()),
                 },
+                Some(event) = self.routing.response() => event,
                 command = self.mailbox.recv() => match command {
                     Some(command) => self.handle_command(command),
                     None => return ActorExit::Finished,
@@ -195,13 +196,13 @@ impl ProfileActor {
         }
         self.deps.refreshes.record_event(&event);
         let now = clock::now();
-        if matches!(event, Event::SignedIn(..)) {
-            self.routing.reset(now);
+        match &event {
+            Event::SignedIn(..) => self.routing.reset(now),
+            Event::Refreshed(_, Ok(_)) => self.routing.renewed(now),
+            _ => {}
         }
         self.apply(event);
-        if let Some(request) = self.routing.next_request(&self.session, &self.deps.endpoint, now) {
-            self.calls.spawn(request);
-        }
+        self.routing.request_if_due(&self.session, &self.deps.endpoint, now);
         self.publish();
         self.waiters.answer(&self.session, now);
     }
@@ -259,8 +260,10 @@ impl ProfileActor {
     /// Publishes the profile if it has changed.
     fn publish(&self) {
         let render_context = self.deps.render_context.borrow().clone();
-        let snapshot =
-            |previous: Option<&_>| ProfileSnapshot::of(&self.name, &self.session, &render_context, previous);
+        let snapshot = |previous: Option<&_>| {
+            let snapshot = ProfileSnapshot::of(&self.name, &self.session, &render_context, previous);
+            snapshot.with_routing_failure(self.routing.failure())
+        };
         if self.handle.publish(snapshot) {
             self.deps.events.publish(ChangeEvent::Profile(self.name.clone()));
         }

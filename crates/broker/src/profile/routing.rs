@@ -1,35 +1,63 @@
 //! Requests where the requests of a workspace go (docs/protocol.md, section 11.7): after a sign-in
-//! and daily, while the profile is in use. A failed request changes nothing.
+//! and daily, while the profile is in use. A failed request is repeated with the back-off of a
+//! refresh, and at the next refresh. Until then the routing stays as it was.
 
-use std::time::Duration;
+use std::{panic, sync::Arc, time::Duration};
 
 use authd_oauth::{
-    AccessToken, Bearer, Endpoint, Event, Session,
-    schedule::{earlier, later},
+    AccessToken, Bearer, Endpoint, Event, ProviderError, Routing, Session,
+    schedule::{self, Jitter, earlier, later},
 };
 use jiff::{SignedDuration, Timestamp};
-use tracing::debug;
+use tokio::task::JoinSet;
+use tracing::{debug, warn};
+
+use crate::{clock, snapshot::RoutingFailure};
 
 /// Time between two requests for a workspace's routing.
 const INTERVAL: Duration = Duration::from_secs(24 * 3600);
 
 pub(super) struct RoutingSchedule {
     due: Timestamp,
+    /// The request in flight, at most one.
+    request: JoinSet<Response>,
+    /// The failed requests since the last success, and the last error.
+    failures: u32,
+    error: Option<Arc<ProviderError>>,
+    /// Spreads the retries of many profiles.
+    seed: u64,
 }
 
+/// A workspace, and the provider's answer about it.
+type Response = (Box<str>, Result<Option<Routing>, ProviderError>);
+
 impl RoutingSchedule {
-    pub(super) fn new(session: &Session, now: Timestamp) -> Self {
-        Self { due: session.record().routed_at.map_or(now, |at| later(at, INTERVAL)) }
+    pub(super) fn new(session: &Session, seed: u64, now: Timestamp) -> Self {
+        let due = session.record().routed_at.map_or(now, |at| later(at, INTERVAL));
+        Self { due, request: JoinSet::new(), failures: 0, error: None, seed }
     }
 
-    /// Plans the next request for now, because of a new sign-in.
+    /// Forgets the old grant, and plans the next request for now, because of a new sign-in.
     pub(super) fn reset(&mut self, now: Timestamp) {
-        self.due = now;
+        *self = Self { due: now, request: JoinSet::new(), failures: 0, error: None, seed: self.seed };
+    }
+
+    /// Plans the retry of a failed request for now: the credential has been replaced.
+    pub(super) fn renewed(&mut self, now: Timestamp) {
+        if self.error.is_some() {
+            self.due = now;
+        }
     }
 
     /// Follows a wall clock that was set.
     pub(super) fn shift(&mut self, by: SignedDuration) {
         self.due = self.due.saturating_add(by).unwrap_or(self.due);
+    }
+
+    /// The last error, until a request succeeds.
+    pub(super) fn failure(&self) -> Option<RoutingFailure> {
+        let error = self.error.clone()?;
+        Some(RoutingFailure { error, next_attempt: self.due })
     }
 
     /// When the actor must wake for the next request. A profile that is out of use sends none, and
@@ -40,19 +68,59 @@ impl RoutingSchedule {
         last_used: Timestamp,
         now: Timestamp,
     ) -> Option<Timestamp> {
-        (last_used > earlier(now, INTERVAL) && routable(session, now).is_some()).then_some(self.due)
+        let is_used = last_used > earlier(now, INTERVAL);
+        (is_used && self.request.is_empty() && routable(session, now).is_some()).then_some(self.due)
     }
 
-    /// The request to send now, if one is due.
-    pub(super) fn next_request(
+    /// Sends a request, if one is due.
+    pub(super) fn request_if_due(&mut self, session: &Session, endpoint: &Endpoint, now: Timestamp) {
+        if now < self.due || !self.request.is_empty() {
+            return;
+        }
+        let Some((token, account)) = routable(session, now) else { return };
+        let (endpoint, token, account) = (endpoint.clone(), token.clone(), Box::<str>::from(account));
+        self.request.spawn(async move {
+            let routing = endpoint.routing(&token, &account).await;
+            (account, routing)
+        });
+    }
+
+    /// The event of the request in flight; `None` without one.
+    pub(super) async fn response(&mut self) -> Option<Event> {
+        match self.request.join_next().await? {
+            Ok((account, result)) => Some(self.handle_response(account, result, clock::now())),
+            Err(failure) => panic::resume_unwind(failure.into_panic()),
+        }
+    }
+
+    fn handle_response(
         &mut self,
-        session: &Session,
-        endpoint: &Endpoint,
+        account: Box<str>,
+        result: Result<Option<Routing>, ProviderError>,
         now: Timestamp,
-    ) -> Option<impl Future<Output = Event> + use<>> {
-        let (token, account) = routable(session, now).filter(|_| now >= self.due)?;
-        self.due = later(now, INTERVAL);
-        Some(request(endpoint.clone(), token.clone(), account.into()))
+    ) -> Event {
+        match result {
+            Ok(routing) => {
+                (self.due, self.failures, self.error) = (later(now, INTERVAL), 0, None);
+                routing.map_or(Event::Ticked, |routing| Event::RoutingReceived(account, routing))
+            }
+            Err(error) => {
+                if self.error.is_none() {
+                    warn!(%error, "routing of the workspace not received; retrying");
+                } else {
+                    debug!(%error, "routing of the workspace not received; retrying");
+                }
+                self.failures += 1;
+                let jitter = Jitter::of(self.seed, self.failures.into());
+                let requested = match &error {
+                    ProviderError::Unavailable { retry_after, .. } => *retry_after,
+                    _ => None,
+                };
+                let wait = schedule::back_off(self.failures, requested, jitter);
+                (self.due, self.error) = (later(now, wait), Some(error.into()));
+                Event::Ticked
+            }
+        }
     }
 }
 
@@ -66,15 +134,4 @@ fn routable(session: &Session, now: Timestamp) -> Option<(&AccessToken, &str)> {
         && credential.generation == record.generation
         && !credential.remaining(now).is_zero();
     is_current.then_some((token, account))
-}
-
-async fn request(endpoint: Endpoint, token: AccessToken, account: Box<str>) -> Event {
-    match endpoint.routing(&token, &account).await {
-        Ok(Some(routing)) => Event::RoutingReceived(account, routing),
-        Ok(None) => Event::Ticked,
-        Err(error) => {
-            debug!(%error, "routing request failed");
-            Event::Ticked
-        }
-    }
 }
