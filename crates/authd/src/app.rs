@@ -145,7 +145,7 @@ impl App {
         let metrics = Metrics::new(started_at, &store);
         let stopping = CancellationToken::new();
         let (callback_sender, callback) = watch::channel(CallbackServerState::default());
-        let (reload, settings) = Reload::new(source, telemetry, &config);
+        let (reload, settings) = Reload::new(source, telemetry, (endpoint.clone(), relay.clone()), &config);
         let (broker, mut broker_tasks) = Broker::start(BrokerConfig {
             endpoint: endpoint.clone(),
             store: store.clone(),

@@ -18,7 +18,7 @@ use crate::{
     NetworkError, Provider, ProviderError, RefreshResponse, RefreshToken, Routing,
     error_response::{self, Call},
     login::form,
-    network::ProviderClient,
+    network::{Current, ProviderClient},
     routing, token,
 };
 
@@ -35,7 +35,7 @@ const PROBE_TIMEOUT: Duration = Duration::from_secs(5);
 #[derive(Clone, Debug)]
 pub struct Endpoint {
     provider: Arc<Provider>,
-    client: Arc<ClientIdentity>,
+    client: Current<ClientIdentity>,
     http: ProviderClient,
 }
 
@@ -56,7 +56,20 @@ impl Endpoint {
     /// The endpoints of this provider.
     pub fn new(provider: Provider, client: ClientIdentity, network: Network) -> Result<Self, NetworkError> {
         let http = ProviderClient::new(network)?;
-        Ok(Self { provider: Arc::new(provider), client: Arc::new(client), http })
+        Ok(Self { provider: Arc::new(provider), client: Current::new(client), http })
+    }
+
+    /// Replaces the client identity and the network of all clones. Calls in flight end with the old
+    /// ones. An error changes nothing.
+    pub fn reload(&self, client: ClientIdentity, network: Network) -> Result<(), NetworkError> {
+        self.http.reload(network)?;
+        self.client.replace(client);
+        Ok(())
+    }
+
+    /// Whether the CA certificates on disk have changed since they were loaded.
+    pub fn is_outdated(&self) -> bool {
+        self.http.is_outdated()
     }
 
     /// Exchanges an authorization code (RFC 6749, section 4.1.3; RFC 7636, section 4.5).
@@ -144,7 +157,7 @@ impl Endpoint {
             .request(Method::GET, &url)?
             .bearer_auth(token.expose())
             .header("chatgpt-account-id", account_id)
-            .header(header::USER_AGENT, &self.client.user_agent);
+            .header(header::USER_AGENT, &self.client.get().user_agent);
         let body = self.call(Call::Other, request).await?;
         match Routing::parse(&body, account_id, &self.provider.workspace_hosts) {
             None if !routing::is_account_list(&body) => Err(ProviderError::invalid("no list of accounts")),
@@ -200,8 +213,8 @@ impl Endpoint {
         let request = self.http.request(Method::POST, url)?;
         Ok(request
             .header(header::CONTENT_TYPE, "application/json")
-            .header("originator", &self.client.originator)
-            .header(header::USER_AGENT, &self.client.user_agent)
+            .header("originator", &self.client.get().originator)
+            .header(header::USER_AGENT, &self.client.get().user_agent)
             .body(body))
     }
 

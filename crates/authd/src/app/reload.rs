@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use authd_broker::{LoginSettings, RenderContext};
-use authd_oauth::Provider;
+use authd_oauth::{Endpoint, NetworkError, Provider};
 use tokio::sync::watch;
 use tracing::{error, info};
 
@@ -11,6 +11,7 @@ use crate::{
     config::{CallbackConfig, Config, Source},
     http::RequestSettings,
     platform::{notify_reloaded, notify_reloading},
+    relay::Relay,
     telemetry::Telemetry,
 };
 
@@ -18,6 +19,8 @@ use crate::{
 pub(super) struct Reload {
     source: Source,
     telemetry: Telemetry,
+    endpoint: Endpoint,
+    relay: Relay,
     /// As of the start: the endpoints were created with it.
     provider: Provider,
     /// As of the start: the callback server was created with it.
@@ -35,7 +38,12 @@ pub(super) struct Settings {
 }
 
 impl Reload {
-    pub(super) fn new(source: Source, telemetry: Telemetry, config: &Config) -> (Self, Settings) {
+    pub(super) fn new(
+        source: Source,
+        telemetry: Telemetry,
+        (endpoint, relay): (Endpoint, Relay),
+        config: &Config,
+    ) -> (Self, Settings) {
         let (render_context, render_context_receiver) = watch::channel(Arc::new(render_context(config, 0)));
         let (logins, logins_receiver) = watch::channel(Arc::new(login_settings(config)));
         let (requests, requests_receiver) = watch::channel(request_settings(config));
@@ -45,7 +53,9 @@ impl Reload {
             requests: requests_receiver,
         };
         let (provider, callback) = (config.provider.clone(), config.callback.clone());
-        (Self { source, telemetry, provider, callback, render_context, logins, requests }, settings)
+        let reload =
+            Self { source, telemetry, endpoint, relay, provider, callback, render_context, logins, requests };
+        (reload, settings)
     }
 
     /// Reads the configuration again and applies what a running daemon can apply. An invalid file
@@ -55,13 +65,21 @@ impl Reload {
         let source = self.source.clone();
         let read = tokio::task::spawn_blocking(move || Config::load(&source)).await;
         match read.unwrap_or_else(|panicked| std::panic::resume_unwind(panicked.into_panic())) {
-            Ok(config) => self.apply(config),
+            Ok(config) => {
+                if let Err(error) = self.apply(config) {
+                    error!(%error, "configuration not reloaded");
+                }
+            }
             Err(error) => error!(%error, "configuration not reloaded"),
         }
         notify_reloaded();
     }
 
-    fn apply(&self, read: Config) {
+    /// Applies a configuration, unless its network settings cannot be used. The HTTP clients are
+    /// made anew even if nothing has changed there: the CA certificates may have.
+    fn apply(&self, read: Config) -> Result<(), NetworkError> {
+        self.endpoint.reload(read.client.clone(), read.network.clone())?;
+        self.relay.reload(read.network.clone())?;
         let CallbackConfig { login_lifetime, .. } = read.callback;
         let callback = CallbackConfig { login_lifetime, ..self.callback.clone() };
         let config = Config { provider: self.provider.clone(), callback, ..read };
@@ -76,7 +94,8 @@ impl Reload {
         });
         self.logins.send_replace(Arc::new(login_settings(&config)));
         self.requests.send_replace(request_settings(&config));
-        info!("reloaded; provider, ports, store, network, socket and hooks take effect at the next start");
+        info!("reloaded; provider, callback server, store, socket and hooks take effect at the next start");
+        Ok(())
     }
 }
 

@@ -27,7 +27,8 @@ pub(super) async fn diagnose(state: &AppState) -> Diagnosis {
         None => None,
     };
     let mut findings = vec![store(state), callback(&server, |_| owner.clone())];
-    findings.push(ok("network", endpoint.egress_summary()));
+    let is_outdated = endpoint.is_outdated() || state.relay.is_outdated();
+    findings.push(network(endpoint.egress_summary(), is_outdated));
     let probes = join_all(endpoint.hosts().into_iter().map(|host| endpoint.probe_host(host))).await;
     let at = now();
     findings.extend(probes.iter().map(host));
@@ -52,6 +53,15 @@ fn store(state: &AppState) -> Finding {
         StoreState::Unavailable | StoreState::Unknown => failed("store", detail, ErrorCode::StoreUnavailable)
             .remedy("start the keychain; or for files: authctl store migrate --to file"),
     }
+}
+
+/// The proxy and the CA certificates in use.
+fn network(summary: String, is_outdated: bool) -> Finding {
+    if !is_outdated {
+        return ok("network", summary);
+    }
+    warning("network", format!("{summary}; the certificates on disk have changed since authd loaded them"))
+        .remedy(&format!("load them: kill -HUP {}", std::process::id()))
 }
 
 /// The callback server. `owner` names the program that listens on a port. It is called only if the

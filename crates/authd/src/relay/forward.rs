@@ -39,6 +39,16 @@ impl Relay {
         Ok(Self { upstream: Upstream::new(network)? })
     }
 
+    /// Replaces the network. Requests and tunnels in progress end on the old one.
+    pub(crate) fn reload(&self, network: Network) -> Result<(), NetworkError> {
+        self.upstream.reload(network)
+    }
+
+    /// Whether the CA certificates on disk have changed since they were loaded.
+    pub(crate) fn is_outdated(&self) -> bool {
+        self.upstream.is_outdated()
+    }
+
     /// Forwards a request and returns the response. If the upstream accepts a WebSocket that the
     /// client requests, the connection becomes a tunnel. After a 401, `refresh` replaces the
     /// credential.

@@ -3,9 +3,10 @@
 use std::fs;
 
 use authd_sandbox::{
-    Config, PROXY_USER, Route, Sandbox, Tls,
+    Config, Fault, PROXY_USER, Route, Sandbox, Tls,
     test_daemon::{TestDaemon, TestDaemonConfig},
 };
+use http_body_util::BodyExt;
 use serde_json::{Value, json};
 use tokio::{io::AsyncReadExt, net::TcpListener};
 
@@ -160,4 +161,65 @@ async fn an_untrusted_certificate_is_refused() {
     fs::write(own.path(), sandbox.ca_pem().unwrap()).unwrap();
     let daemon = api_key_daemon(config.toml(&format!("[network]\nca_file = {:?}", own.path()))).await;
     assert_eq!(daemon.request("GET", PATH, &[], "").await.status.as_u16(), 404);
+}
+
+/// Sends SIGHUP, and returns when the daemon has reloaded.
+async fn reload(daemon: &TestDaemon) {
+    let reloads = |daemon: &TestDaemon| daemon.log().matches("reloaded").count();
+    let before = reloads(daemon);
+    daemon.signal(rustix::process::Signal::HUP);
+    while reloads(daemon) == before {
+        daemon.get("/v1/status").await;
+    }
+}
+
+/// The state of the finding about the network.
+async fn network_state(daemon: &TestDaemon) -> Value {
+    let findings = daemon.get("/v1/diagnosis").await["findings"].take();
+    findings.as_array().unwrap().iter().find(|finding| finding["check"] == "network").unwrap()["state"]
+        .clone()
+}
+
+#[tokio::test]
+async fn a_reload_takes_new_certificates() {
+    let sandbox = tls_sandbox().await;
+    let system = tempfile::NamedTempFile::new().unwrap();
+    fs::write(system.path(), Tls::generate().unwrap().ca_pem()).unwrap();
+    let config = TestDaemonConfig::new(AUTHD, &sandbox);
+    let daemon = api_key_daemon(config.env("SSL_CERT_FILE", system.path().to_str().unwrap())).await;
+    expect_unreachable(&daemon).await;
+    assert_eq!(network_state(&daemon).await, "ok");
+    fs::write(system.path(), format!("# renewed\n{}", sandbox.ca_pem().unwrap())).unwrap();
+    expect_unreachable(&daemon).await;
+    assert_eq!(network_state(&daemon).await, "warning");
+    reload(&daemon).await;
+    // The relay's client, and the one for the provider.
+    assert_eq!(daemon.request("GET", PATH, &[], "").await.status.as_u16(), 404);
+    daemon.sign_in("default", "plus").await;
+    assert_eq!(network_state(&daemon).await, "ok");
+}
+
+#[tokio::test]
+async fn a_reload_takes_another_proxy_and_a_stream_ends_on_the_old_one() {
+    let sandbox = tls_sandbox().await;
+    let with_proxy = |proxy: &str| format!("\n[network]\nproxy = {proxy:?}\n");
+    let working = with_proxy(&sandbox.proxy_url().unwrap());
+    let daemon = TestDaemon::start(TestDaemonConfig::new(AUTHD, &sandbox).toml(&working)).await;
+    daemon.sign_in("default", "plus").await;
+    sandbox.faults().push(Route::ChatGptResponses, Fault::HoldStream);
+    let path = "/v1/profiles/default/relay/responses";
+    let body = responses_request("What is 2+2?").to_string();
+    let held = daemon.open("POST", path, &[], body.clone()).await.unwrap();
+    let config = fs::read_to_string(daemon.config()).unwrap();
+    let closed = with_proxy("http://127.0.0.1:1");
+    fs::write(daemon.config(), config.replace(&working, &closed)).unwrap();
+    reload(&daemon).await;
+    let response = daemon.request("POST", path, &[], body.clone()).await;
+    assert!(response.text().contains("127.0.0.1:1"), "{}", response.text());
+    sandbox.faults().release();
+    let rest = held.into_body().collect().await.unwrap().to_bytes();
+    assert!(String::from_utf8_lossy(&rest).contains("response.completed"));
+    fs::write(daemon.config(), config).unwrap();
+    reload(&daemon).await;
+    assert!(daemon.request("POST", path, &[], body).await.status.is_success());
 }

@@ -2,16 +2,14 @@
 //! own connection: a kept connection that has died unnoticed would make the result of a refresh
 //! unknown.
 
-use std::{
-    error::Error,
-    sync::{Arc, OnceLock},
-};
+use std::{error::Error, sync::OnceLock};
 
 use http::Method;
 use reqwest::{Client, ClientBuilder, RequestBuilder, redirect, retry};
 use url::Url;
 
 use super::{
+    current::Current,
     proxy,
     settings::{KEEPALIVE, Network, NetworkError, ResolvedNetwork},
 };
@@ -19,7 +17,7 @@ use crate::{ProviderError, provider::is_loopback};
 
 /// Two HTTP clients: one for remote hosts, and one for this machine, which uses no proxy.
 #[derive(Clone, Debug)]
-pub(crate) struct ProviderClient(Arc<Clients>);
+pub(crate) struct ProviderClient(Current<Clients>);
 
 #[derive(Debug)]
 struct Clients {
@@ -31,13 +29,24 @@ struct Clients {
 impl ProviderClient {
     /// A client for this network. The CA file is read and the proxy's URL parsed now.
     pub(crate) fn new(network: Network) -> Result<Self, NetworkError> {
-        let network = ResolvedNetwork::new(network)?;
-        Ok(Self(Arc::new(Clients { network, remote: OnceLock::new(), loopback: OnceLock::new() })))
+        Clients::new(network).map(Current::new).map(Self)
+    }
+
+    /// Replaces both clients: with this network, and the certificates that are on disk now. An
+    /// error changes nothing.
+    pub(crate) fn reload(&self, network: Network) -> Result<(), NetworkError> {
+        self.0.replace(Clients::new(network)?);
+        Ok(())
+    }
+
+    /// Whether the CA certificates on disk have changed since they were loaded.
+    pub(crate) fn is_outdated(&self) -> bool {
+        self.0.get().network.is_outdated()
     }
 
     /// A request, on the client for its host.
     pub(crate) fn request(&self, method: Method, url: &str) -> Result<RequestBuilder, ProviderError> {
-        let clients = &*self.0;
+        let clients = self.0.get();
         let url = Url::parse(url).map_err(|error| clients.network.failure(&error, true))?;
         let is_local = is_loopback(&url);
         let slot = if is_local { &clients.loopback } else { &clients.remote };
@@ -48,21 +57,26 @@ impl ProviderClient {
     /// The error of a failed request.
     pub(crate) fn failure(&self, error: reqwest::Error) -> ProviderError {
         let is_unsent = error.is_connect() || error.is_builder();
-        self.0.network.failure(&error.without_url(), is_unsent)
+        self.0.get().network.failure(&error.without_url(), is_unsent)
     }
 
     /// The error of a response that broke off: the request was sent.
     pub(crate) fn response_failure(&self, error: reqwest::Error) -> ProviderError {
-        self.0.network.failure(&error.without_url(), false)
+        self.0.get().network.failure(&error.without_url(), false)
     }
 
     /// The proxy and the CA in use, as text.
     pub(crate) fn egress_summary(&self) -> String {
-        self.0.network.network.summary()
+        self.0.get().network.network.summary()
     }
 }
 
 impl Clients {
+    fn new(network: Network) -> Result<Self, NetworkError> {
+        let network = ResolvedNetwork::new(network)?;
+        Ok(Self { network, remote: OnceLock::new(), loopback: OnceLock::new() })
+    }
+
     fn build(&self, is_local: bool) -> Result<Client, Box<dyn Error>> {
         let Network { connect_timeout, timeout, .. } = &self.network.network;
         let (idle, interval, retries) = KEEPALIVE;

@@ -5,7 +5,7 @@ use std::{error::Error, fmt, path::PathBuf, sync::OnceLock, time::Duration};
 use rustls::{ClientConfig, pki_types::CertificateDer};
 use url::Url;
 
-use super::{proxy, tls};
+use super::{ca_files::CaFiles, proxy, tls};
 use crate::ProviderError;
 
 /// TCP keepalive: the idle time before the first probe, the time between probes, and their number.
@@ -78,6 +78,10 @@ pub(super) struct ResolvedNetwork {
     /// The configured proxy, with its user name and password.
     pub(super) proxy: Option<Url>,
     extra_roots: Vec<CertificateDer<'static>>,
+    /// The configured CA file, as it was read.
+    ca_file: CaFiles,
+    /// The system's certificates, as they were loaded at the first use.
+    system: OnceLock<CaFiles>,
 }
 
 impl fmt::Debug for ResolvedNetwork {
@@ -91,12 +95,14 @@ impl ResolvedNetwork {
     pub(super) fn new(network: Network) -> Result<Self, NetworkError> {
         let proxy = network.proxy.as_deref().map(proxy::parse).transpose();
         let proxy = proxy.map_err(|error| NetworkError::Proxy(error.to_string()))?;
+        // Before the file is read: a change meanwhile is noticed.
+        let ca_file = CaFiles::of(network.ca_file.clone());
         let extra_roots = match &network.ca_file {
             Some(path) => tls::extra_roots(path)
                 .map_err(|detail| NetworkError::CaFile { path: path.clone(), detail })?,
             None => Vec::new(),
         };
-        Ok(Self { network, proxy, extra_roots })
+        Ok(Self { network, proxy, extra_roots, ca_file, system: OnceLock::new() })
     }
 
     /// The client in this slot, built at its first use. If that fails, nothing was sent.
@@ -114,7 +120,14 @@ impl ResolvedNetwork {
 
     /// The TLS configuration, with the system's certificates loaded now.
     pub(super) fn tls(&self) -> Result<ClientConfig, rustls::Error> {
+        self.system.get_or_init(CaFiles::of_system);
         tls::config(&self.extra_roots)
+    }
+
+    /// Whether the CA certificates on disk have changed since they were loaded.
+    pub(super) fn is_outdated(&self) -> bool {
+        self.ca_file != CaFiles::of(self.network.ca_file.clone())
+            || self.system.get().is_some_and(|loaded| *loaded != CaFiles::of_system())
     }
 
     /// The error of a request, and whether it is certain that nothing was sent.

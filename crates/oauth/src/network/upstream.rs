@@ -32,6 +32,7 @@ use tokio::net::TcpStream;
 use tower::Service;
 
 use super::{
+    current::Current,
     proxy,
     settings::{KEEPALIVE, Network, NetworkError, ResolvedNetwork},
 };
@@ -47,11 +48,17 @@ const USER_TIMEOUT: Duration = Duration::from_secs(30);
 type BoxError = Box<dyn Error + Send + Sync>;
 
 /// The client for relayed requests with bodies of type `B`. A clone is cheap.
-pub struct Upstream<B>(Arc<UpstreamClient<B>>);
+pub struct Upstream<B>(Current<UpstreamClient<B>>);
 
 struct UpstreamClient<B> {
     network: ResolvedNetwork,
     client: OnceLock<Client<Connector, B>>,
+}
+
+impl<B> UpstreamClient<B> {
+    fn new(network: Network) -> Result<Self, NetworkError> {
+        Ok(Self { network: ResolvedNetwork::new(network)?, client: OnceLock::new() })
+    }
 }
 
 impl<B> Clone for Upstream<B> {
@@ -68,20 +75,32 @@ where
 {
     /// A client for this network. The CA file is read and the proxy's URL parsed now.
     pub fn new(network: Network) -> Result<Self, NetworkError> {
-        let network = ResolvedNetwork::new(network)?;
-        Ok(Self(Arc::new(UpstreamClient { network, client: OnceLock::new() })))
+        UpstreamClient::new(network).map(Current::new).map(Self)
+    }
+
+    /// Replaces the client: with this network, and the certificates that are on disk now. Requests
+    /// and tunnels in progress end on the old one. An error changes nothing.
+    pub fn reload(&self, network: Network) -> Result<(), NetworkError> {
+        self.0.replace(UpstreamClient::new(network)?);
+        Ok(())
+    }
+
+    /// Whether the CA certificates on disk have changed since they were loaded.
+    pub fn is_outdated(&self) -> bool {
+        self.0.get().network.is_outdated()
     }
 
     /// Parses the URL of a request. The error is [`ProviderError::NotSent`].
     pub fn uri(&self, url: String) -> Result<Uri, ProviderError> {
-        Uri::try_from(url).map_err(|error| self.0.network.failure(&error, true))
+        Uri::try_from(url).map_err(|error| self.0.get().network.failure(&error, true))
     }
 
     /// Sends a request, whose URI is a full URL, over HTTP/1.1. Returns the response before its
     /// body has arrived. The error is [`ProviderError::NotSent`] if no connection was made, and
     /// [`ProviderError::NoResponse`] otherwise. Dropping the future cancels the request.
     pub async fn send(&self, request: Request<B>) -> Result<Response<Incoming>, ProviderError> {
-        let UpstreamClient { network, client } = &*self.0;
+        let current = self.0.get();
+        let UpstreamClient { network, client } = &*current;
         let client = network.get_or_build(client, || Ok(build(network)?))?;
         let response = client.request(request).await;
         response.map_err(|error| network.failure(&error, error.is_connect()))
@@ -89,7 +108,7 @@ where
 
     /// The error of a connection upgrade that failed.
     pub fn not_upgraded(&self, error: &hyper::Error) -> ProviderError {
-        self.0.network.failure(error, false)
+        self.0.get().network.failure(error, false)
     }
 }
 
