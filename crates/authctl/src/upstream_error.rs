@@ -67,6 +67,11 @@ fn problem_at(response: &Response, now: Timestamp, zone: &TimeZone) -> Problem {
         (400, _) if quoted.contains("requires a newer version") => {
             (ErrorCode::BadRequest, format!("the provider rejected the request: {quoted}"), NEWER_CLIENT)
         }
+        (402, Some("deactivated_workspace")) => (
+            ErrorCode::LoginDenied,
+            format!("the workspace is deactivated: {quoted}"),
+            "sign in and choose another workspace: authctl login",
+        ),
         (408 | 425, _) => {
             (ErrorCode::ProviderUnreachable, format!("the provider did not answer in time: {quoted}"), retry)
         }
@@ -189,6 +194,7 @@ mod tests {
             ),
             (403, r#"{"detail": "no"}"#, 4, "no (403)"),
             (403, &region, 4, "country, region or territory"),
+            (402, r#"{"detail": {"code": "deactivated_workspace"}}"#, 4, "the workspace is deactivated"),
             (408, "", 5, "did not answer in time"),
             (403, "<html>Cloudflare: you have been blocked</html>", 4, "Cloudflare"),
             (400, r#"{"detail": "Instructions are required"}"#, 2, "Instructions are required (400)"),

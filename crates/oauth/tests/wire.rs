@@ -19,7 +19,8 @@ use tokio::{
 fn recorded(version: &str) -> Value {
     let text = match version {
         "0.34.0" => include_str!("wire/codex-0.34.0.json"),
-        _ => include_str!("wire/codex-0.169.0.json"),
+        "0.169.0" => include_str!("wire/codex-0.169.0.json"),
+        _ => include_str!("wire/codex-0.171.0.json"),
     };
     serde_json::from_str(text).unwrap()
 }
@@ -147,17 +148,53 @@ async fn refresh_is_the_recorded_one_without_the_dropped_fields() {
     .await;
     let expected = recorded("0.34.0")["refresh"]["body"].as_str().unwrap().replace("{REFRESH_TOKEN}", "rt_1");
     assert_eq!(body, expected.replace(",\"scope\":\"openid profile email\"", ""));
-    let newest = recorded("0.169.0")["refresh"]["body"].as_str().unwrap().replace("{REFRESH_TOKEN}", "rt_1");
-    assert_eq!(body, newest.replace("\"refresh_reason\":\"proactive_expiry\",", ""));
+    for version in ["0.169.0", "0.171.0"] {
+        let newer = recorded(version)["refresh"]["body"].as_str().unwrap().replace("{REFRESH_TOKEN}", "rt_1");
+        assert_eq!(body, newer.replace("\"refresh_reason\":\"proactive_expiry\",", ""));
+    }
     assert!(
         head.contains("content-type: application/json") && head.contains("originator: codex_cli_rs"),
         "{head}"
     );
 }
 
+/// A refusal is final for authd exactly if it is for the newest Codex. The exception is a 401 with
+/// JSON that is not an error of the provider: it may come from a proxy.
+#[tokio::test]
+async fn refusals_of_a_refresh_are_classified_like_the_recorded_ones() {
+    let wire = recorded("0.171.0");
+    for row in wire["refresh_refusals"]["rows"].as_array().unwrap() {
+        let status = format!("{} Refused", row[0]);
+        record_request(&status, row[1].as_str().unwrap(), async |endpoint| {
+            let error = endpoint.refresh(&RefreshToken::new("rt_1")).await.unwrap_err();
+            assert_eq!(error.is_permanent(), row[2] == "final" && row[1] != "{}", "{row}: {error:?}");
+        })
+        .await;
+    }
+}
+
+/// The newest Codex sends the same fields, in another order and with another redirect host.
+#[test]
+fn newest_release_adds_no_field_to_the_authorize_url() {
+    let url = attempt(None).authorize_url(&Provider::openai());
+    let wire = recorded("0.171.0");
+    let newest = wire["authorize_url"].as_str().unwrap();
+    let names = |url: &str| {
+        let query = url.split_once('?').unwrap().1.to_owned();
+        let mut names: Vec<_> =
+            query.split('&').map(|pair| pair.split('=').next().unwrap().to_owned()).collect();
+        names.sort();
+        names
+    };
+    assert_eq!(names(&url), names(newest));
+}
+
 #[tokio::test]
 async fn revoke_and_device_login_are_the_recorded_ones() {
     let wire = recorded("0.169.0");
+    for call in ["revoke", "device_usercode", "device_poll", "device_exchange"] {
+        assert_eq!(wire[call]["body"], recorded("0.171.0")[call]["body"], "{call}");
+    }
     let (head, body) = record_request("200 OK", "{}", async |endpoint| {
         endpoint.revoke(&RefreshToken::new("rt_1")).await.unwrap();
     })

@@ -252,10 +252,9 @@ pub(crate) fn validate(body: &Map<String, Value>, models: &[String]) -> Option<S
     if let Some(unknown) = body.keys().find(|name| !KNOWN.contains(&name.as_str())) {
         return Some(format!("Unsupported parameter: {unknown}"));
     }
-    // Codex 0.169.0 with a token command sends its instructions in a message with the role
-    // `developer`.
-    let developer = body.get("input").is_some_and(|input| input[0]["role"] == "developer");
-    if text("instructions").is_empty() && !developer {
+    // Codex sends the instructions of a custom provider in a message with the role `developer`.
+    let messages = body.get("input").and_then(Value::as_array);
+    if text("instructions").is_empty() && !messages.into_iter().flatten().any(is_developer_message) {
         return Some("Instructions are required".into());
     }
     let Some(input) = body.get("input").and_then(Value::as_array) else {
@@ -277,6 +276,18 @@ pub(crate) fn validate(body: &Map<String, Value>, models: &[String]) -> Option<S
         ));
     }
     None
+}
+
+/// Whether an input item is a message of the developer with some text.
+fn is_developer_message(item: &Value) -> bool {
+    let has_text = match &item["content"] {
+        Value::String(text) => !text.is_empty(),
+        Value::Array(parts) => {
+            parts.iter().any(|part| part["text"].as_str().is_some_and(|text| !text.is_empty()))
+        }
+        _ => false,
+    };
+    item["type"] == "message" && item["role"] == "developer" && has_text
 }
 
 /// Adds the rate-limit headers and a request id.

@@ -17,6 +17,9 @@ fn parsed(origin: &str, region: &str) -> Routing {
 
 #[test]
 fn workspace_is_routed_to_its_own_host_and_region() {
+    let government =
+        parsed("https://gov.chatgpt.com", "us").apply_to("https://chatgpt.com/backend-api/codex");
+    assert_eq!(government, "https://gov.chatgpt.com/backend-api/codex");
     let routing = parsed("https://eu.chatgpt.com", "eu");
     assert_eq!(routing.region.as_deref(), Some("eu"));
     let url = "https://chatgpt.com/backend-api/codex";

@@ -111,6 +111,37 @@ async fn code_is_valid_once_with_its_verifier_and_redirect() {
     assert_eq!(sandbox.count(Route::CodeExchange), 4);
 }
 
+/// The newest Codex names 127.0.0.1, encodes spaces as `+`, orders the parameters otherwise, and
+/// states why it refreshes.
+#[tokio::test]
+async fn requests_of_old_and_new_clients_are_accepted() {
+    let sandbox = Sandbox::start(Config::default()).await.unwrap();
+    let challenge = challenge(VERIFIER);
+    for (host, scope) in [
+        ("localhost", "openid%20profile%20email%20offline_access"),
+        ("127.0.0.1", "openid+profile+email+offline_access+api.connectors.read+api.connectors.invoke"),
+    ] {
+        let redirect = format!("http%3A%2F%2F{host}%3A1455%2Fauth%2Fcallback");
+        let query = format!(
+            "response_type=code&client_id={CLIENT}&redirect_uri={redirect}&code_challenge={challenge}\
+             &code_challenge_method=S256&state=a-state&scope={scope}&id_token_add_organizations=true\
+             &codex_cli_simplified_flow=true&originator=codex_cli_rs&account=plus"
+        );
+        let answer = get(&sandbox, &format!("/oauth/authorize?{query}"), &[]).await;
+        let location = answer.headers["location"].to_str().unwrap();
+        assert!(location.starts_with(&format!("http://{host}:1455/auth/callback?code=")), "{location}");
+        let code = location.split("code=").nth(1).unwrap().split('&').next().unwrap();
+        // The redirect URI of the other host is another one.
+        let other = if host == "localhost" { "127.0.0.1" } else { "localhost" };
+        let other = redeem(&sandbox, code, &format!("http://{other}:1455/auth/callback"), VERIFIER).await;
+        assert_eq!(other.error_code(), "invalid_grant");
+    }
+    let tokens = sign_in(&sandbox, "plus").await;
+    let mut body = refresh_body(&tokens["refresh_token"]);
+    body["refresh_reason"] = json!("proactive_expiry");
+    assert_eq!(post_json(&sandbox, "/oauth/token", &[], &body).await.status, 200);
+}
+
 #[tokio::test]
 async fn token_endpoint_accepts_each_grant_in_its_format_only() {
     let sandbox = Sandbox::start(Config::default()).await.unwrap();

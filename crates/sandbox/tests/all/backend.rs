@@ -123,6 +123,34 @@ async fn invalid_body_has_the_error_message_of_the_provider() {
 }
 
 #[tokio::test]
+async fn instructions_may_be_a_message_of_the_developer_with_text() {
+    let client = Client::of(Account::plus()).await;
+    let user = &question("2+2")["input"][0];
+    let parts = json!([{"type": "input_text", "text": "Be brief."}]);
+    let tools = json!({"type": "additional_tools", "role": "developer", "tools": []});
+    for (first, status) in [
+        (json!({"type": "message", "role": "developer", "content": "Be brief."}), 200),
+        (json!({"type": "message", "role": "developer", "content": parts}), 200),
+        (json!({"type": "message", "role": "developer", "content": []}), 400),
+        (
+            json!({"type": "message", "role": "developer", "content": [{"type": "input_text", "text": ""}]}),
+            400,
+        ),
+        (json!({"type": "message", "role": "assistant", "content": "Be brief."}), 400),
+        (tools, 400),
+    ] {
+        for input in [json!([first, user]), json!([user, first])] {
+            let mut body = question("2+2");
+            body["input"] = input;
+            body.as_object_mut().unwrap().remove("instructions");
+            assert_eq!(client.ask(&body).await.status, status, "{body}");
+            body["instructions"] = json!("Be brief.");
+            assert_eq!(client.ask(&body).await.status, 200, "{body}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn token_must_be_valid_and_workspace_must_match() {
     let client = Client::of(Account::plus()).await;
     let bearer = [("authorization", client.bearer.as_str())];
