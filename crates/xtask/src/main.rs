@@ -11,6 +11,7 @@ mod examples_check;
 mod layering;
 mod macos;
 mod release;
+mod sandbox;
 mod shell;
 mod test;
 mod tools;
@@ -31,6 +32,8 @@ struct Args {
 enum Command {
     /// Show the main use from login to answer, without an account or internet access.
     Demo,
+    /// Run the stand-in for OpenAI and a daemon until Ctrl-C, to try authd by hand.
+    Sandbox,
     /// Run all checks and tests of CI.
     Test {
         /// Run only these steps, by name.
@@ -50,6 +53,7 @@ enum Command {
 fn main() -> ExitCode {
     let result = match Args::parse().command {
         Command::Demo => demo::run(),
+        Command::Sandbox => sandbox::run(),
         Command::Test { steps } => test::run_all(&steps),
         Command::Dist { check } => dist::run(check),
         #[cfg(target_os = "linux")]

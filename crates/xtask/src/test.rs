@@ -7,7 +7,7 @@ use crate::shell::{cargo, is_installed, print_note, print_title, run};
 /// The name of a step, and its function.
 type Step = (&'static str, fn() -> anyhow::Result<()>);
 
-const STEPS: [Step; 12] = [
+const STEPS: [Step; 13] = [
     ("fmt", format),
     ("layering", crate::layering::check),
     ("clippy", clippy),
@@ -20,6 +20,7 @@ const STEPS: [Step; 12] = [
     ("examples", crate::examples_check::check),
     ("contract", crate::contract::check),
     ("demo", crate::demo::run),
+    ("sandbox", crate::sandbox::check),
 ];
 
 /// Runs the named steps; without names, all.
