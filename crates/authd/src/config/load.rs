@@ -71,8 +71,8 @@ impl Config {
     pub(super) fn parse_in(environment: &Environment, text: &str) -> Result<Self, ConfigProblem> {
         let table = DeTable::parse(text).map_err(|error| not_toml(text, &error))?;
         let spans = Spans::of(text, table.get_ref());
-        let raw = RawConfig::deserialize(Deserializer::from(table))
-            .map_err(|error| not_config(&spans, &error, RawConfig::KEYS, &RawConfig::keys()))?;
+        let raw =
+            RawConfig::deserialize(Deserializer::from(table)).map_err(|error| not_config(&spans, &error))?;
         raw.validate(environment).map_err(|invalid| ConfigProblem {
             line: spans.line_of(&invalid.key),
             message: format!("{} {}", invalid.key, invalid.reason),

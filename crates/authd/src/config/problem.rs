@@ -4,7 +4,10 @@ use std::fmt;
 
 use toml::de::Error;
 
-use super::spans::Spans;
+use super::{
+    raw::{Expected as _, RawConfig},
+    spans::Spans,
+};
 
 /// What is wrong in a configuration, and in which line.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,21 +41,22 @@ pub(super) fn not_toml(text: &str, error: &Error) -> ConfigProblem {
 }
 
 /// TOML with an unknown key or a value of the wrong type.
-pub(super) fn not_config(
-    spans: &Spans<'_>,
-    error: &Error,
-    sections: &[&str],
-    keys: &[String],
-) -> ConfigProblem {
+pub(super) fn not_config(spans: &Spans<'_>, error: &Error) -> ConfigProblem {
     let Some((line, path)) = error.span().and_then(|span| spans.at(span.start)) else {
         return ConfigProblem { line: None, message: error.message().to_owned() };
     };
-    let message = if keys.iter().any(|key| key == path) {
-        format!("{path} cannot be used: {}", error.message())
-    } else {
-        format!("{path} is not a key of authd; {}", suggestion(path, sections, keys))
+    let message = match RawConfig::of_key(path) {
+        Some(expected) => format!("{path} cannot be used: {}, expected {expected}", fault(error.message())),
+        None => {
+            format!("{path} is not a key of authd; {}", suggestion(path, RawConfig::KEYS, &RawConfig::keys()))
+        }
     };
     ConfigProblem { line: Some(line), message }
+}
+
+/// The message of the parser without the type that it expected, which is one of Rust.
+fn fault(message: &str) -> &str {
+    message.split_once(", expected ").map_or(message, |(fault, _)| fault)
 }
 
 /// Suggests the nearest key; without a near one, lists the allowed keys.

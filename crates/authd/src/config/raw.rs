@@ -9,6 +9,49 @@ use serde::Deserialize;
 
 use super::settings::LogFormat;
 
+/// The words for a value of this type, for the message about a value of another type.
+pub(super) trait Expected {
+    const EXPECTED: &'static str;
+
+    /// The words for the value at a path below this one; `None` if there is no such key.
+    fn of_key(_path: &str) -> Option<&'static str> {
+        None
+    }
+}
+
+/// A time with its unit, not yet parsed.
+#[derive(Debug, Deserialize)]
+#[serde(transparent)]
+pub(super) struct Time(pub(super) String);
+
+impl From<&str> for Time {
+    fn from(text: &str) -> Self {
+        Self(text.to_owned())
+    }
+}
+
+macro_rules! expected {
+    ($($type:ty => $words:literal,)*) => {
+        $(impl Expected for $type {
+            const EXPECTED: &'static str = $words;
+        })*
+    };
+}
+
+expected! {
+    String => "a text in quotes",
+    Option<String> => "a text in quotes",
+    Vec<String> => "a list of texts such as [\"a\", \"b\"]",
+    Option<PathBuf> => "a path in quotes",
+    Time => "a time such as \"15s\"",
+    Vec<u16> => "a list of ports from 0 to 65535, such as [1455, 1457]",
+    usize => "a number such as 4096, without quotes",
+    bool => "true or false, without quotes",
+    ModePreference => "\"auto\", \"chatgpt\" or \"api-key\"",
+    StorePreference => "\"auto\", \"keychain\", \"file\" or \"memory\"",
+    LogFormat => "\"auto\", \"plain\" or \"json\"",
+}
+
 /// Declares a section: its keys, their types and their defaults.
 macro_rules! section {
     ($(#[$doc:meta])* $name:ident { $($key:ident: $type:ty = $default:expr),* $(,)? }) => {
@@ -19,6 +62,21 @@ macro_rules! section {
 
         impl $name {
             pub(super) const KEYS: &[&str] = &[$(stringify!($key)),*];
+        }
+
+        impl Expected for $name {
+            const EXPECTED: &'static str = "a table";
+
+            fn of_key(path: &str) -> Option<&'static str> {
+                let (key, rest) = path.split_once('.').map_or((path, None), |(key, rest)| (key, Some(rest)));
+                $(if key == stringify!($key).trim_start_matches("r#") {
+                    return match rest {
+                        Some(rest) => <$type>::of_key(rest),
+                        None => Some(<$type>::EXPECTED),
+                    };
+                })*
+                None
+            }
         }
 
         impl Default for $name {
@@ -75,17 +133,17 @@ section!(ClientSection {
 
 section!(CallbackSection {
     ports: Vec<u16> = vec![1455, 1457],
-    r#yield: String = "3m".to_owned(),
-    login_lifetime: String = "10m".to_owned(),
+    r#yield: Time = Time::from("3m"),
+    login_lifetime: Time = Time::from("10m"),
 });
 
 section!(LoginSection { mode: ModePreference = ModePreference::Auto, workspaces: Vec<String> = Vec::new() });
 
-section!(RefreshSection { min_ttl: String = "60s".to_owned(), wait: String = "15s".to_owned() });
+section!(RefreshSection { min_ttl: Time = Time::from("60s"), wait: Time = Time::from("15s") });
 
 section!(StoreSection {
     kind: StorePreference = StorePreference::Auto,
-    deadline: String = "2s".to_owned(),
+    deadline: Time = Time::from("2s"),
     service: String = "authd".to_owned(),
     passphrase_file: Option<PathBuf> = None,
     key_file: Option<PathBuf> = None,
@@ -95,11 +153,11 @@ section!(StoreSection {
 section!(NetworkSection {
     proxy: Option<String> = None,
     ca_file: Option<PathBuf> = None,
-    connect_timeout: String = "10s".to_owned(),
-    timeout: String = "30s".to_owned(),
+    connect_timeout: Time = Time::from("10s"),
+    timeout: Time = Time::from("30s"),
 });
 
-section!(SocketSection { max_connections: usize = 4096, header_timeout: String = "60s".to_owned() });
+section!(SocketSection { max_connections: usize = 4096, header_timeout: Time = Time::from("60s") });
 
 section!(HooksSection {
     login_required: Vec<String> = Vec::new(),

@@ -116,7 +116,7 @@ fn an_error_names_the_line_and_the_key() {
         ),
         (
             "[provider]\nissuer = 7",
-            "line 2: provider.issuer cannot be used: invalid type: integer `7`, expected a string",
+            "line 2: provider.issuer cannot be used: invalid type: integer `7`, expected a text in quotes",
         ),
         ("provider = 7", "line 1: provider cannot be used: invalid type: integer `7`, expected a table"),
         (
@@ -133,7 +133,8 @@ fn an_error_names_the_line_and_the_key() {
         ),
         (
             "[callback]\nports = [1455,\n 70000]",
-            "line 3: callback.ports cannot be used: invalid value: integer `70000`, expected u16",
+            "line 3: callback.ports cannot be used: invalid value: integer `70000`, \
+             expected a list of ports from 0 to 65535, such as [1455, 1457]",
         ),
         (
             "[callback]\nyield = '3'",
@@ -153,7 +154,8 @@ fn an_error_names_the_line_and_the_key() {
         ),
         (
             "login.mode = 'both'",
-            "line 1: login.mode cannot be used: unknown variant `both`, expected one of `auto`, `chatgpt`, `api-key`",
+            "line 1: login.mode cannot be used: unknown variant `both`, \
+             expected \"auto\", \"chatgpt\" or \"api-key\"",
         ),
         (
             "client.version = \"a\\nb\"",
@@ -175,6 +177,38 @@ fn an_error_names_the_line_and_the_key() {
         ("[log]\nnot toml", "line 2: this is not TOML: key with no value, expected `=`"),
     ] {
         assert_eq!(Config::parse(text).expect_err(text).to_string(), message);
+    }
+}
+
+#[test]
+fn a_value_of_the_wrong_type_is_told_what_the_key_takes() {
+    for (text, found, expected) in [
+        ("refresh.wait = 15", "integer `15`", "a time such as \"15s\""),
+        ("callback.login_lifetime = 1.5", "floating point `1.5`", "a time such as \"15s\""),
+        ("callback.yield = ['3m']", "sequence", "a time such as \"15s\""),
+        ("callback.ports = 1455", "integer `1455`", "a list of ports from 0 to 65535, such as [1455, 1457]"),
+        (
+            "callback.ports = ['1455']",
+            "string \"1455\"",
+            "a list of ports from 0 to 65535, such as [1455, 1457]",
+        ),
+        ("socket.max_connections = '9'", "string \"9\"", "a number such as 4096, without quotes"),
+        ("hooks.notify = 'no'", "string \"no\"", "true or false, without quotes"),
+        ("hooks.unsaved = 'notify-send'", "string \"notify-send\"", "a list of texts such as [\"a\", \"b\"]"),
+        ("network.ca_file = 1", "integer `1`", "a path in quotes"),
+        ("client.model = 5.5", "floating point `5.5`", "a text in quotes"),
+        ("network = 'off'", "string \"off\"", "a table"),
+    ] {
+        let key = text.split(" = ").next().unwrap();
+        let message = format!("line 1: {key} cannot be used: invalid type: {found}, expected {expected}");
+        assert_eq!(Config::parse(text).expect_err(text).to_string(), message);
+    }
+    for (text, expected) in [
+        ("store.kind = 1", "\"auto\", \"keychain\", \"file\" or \"memory\""),
+        ("log.format = true", "\"auto\", \"plain\" or \"json\""),
+    ] {
+        let message = Config::parse(text).expect_err(text).to_string();
+        assert!(message.ends_with(&format!(", expected {expected}")), "{message}");
     }
 }
 

@@ -12,7 +12,7 @@ use super::{
     problem::InvalidValue,
     raw::{
         CallbackSection, ClientSection, HooksSection, LogSection, LoginSection, NetworkSection,
-        ProviderSection, RawConfig, RefreshSection, SocketSection, StoreSection,
+        ProviderSection, RawConfig, RefreshSection, SocketSection, StoreSection, Time,
     },
     settings::{
         CallbackConfig, Config, HookConfig, LogConfig, LoginConfig, RefreshConfig, SocketConfig, StoreConfig,
@@ -243,7 +243,11 @@ fn tenant(
 }
 
 /// Parses a duration with its unit, within bounds.
-fn duration(key: &str, text: &str, bounds: RangeInclusive<Duration>) -> Result<Duration, InvalidValue> {
+fn duration(
+    key: &str,
+    Time(text): &Time,
+    bounds: RangeInclusive<Duration>,
+) -> Result<Duration, InvalidValue> {
     let has_unit = text.bytes().any(|byte| byte.is_ascii_alphabetic());
     let parsed = text.trim().parse::<SignedDuration>().ok().filter(|_| has_unit);
     match parsed.and_then(|parsed| Duration::try_from(parsed).ok()) {
