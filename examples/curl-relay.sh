@@ -2,7 +2,7 @@
 # curl through the relay: this process has no token, and authd refreshes and retries after a 401.
 set -euo pipefail
 
-socket=${AUTHD_SOCKET:-$XDG_RUNTIME_DIR/authd/authd.sock}
+socket=$(authctl socket)
 profile=${AUTHCTL_PROFILE:--}
 
 curl --silent --show-error --fail-with-body --no-buffer --unix-socket "$socket" \

@@ -5,7 +5,8 @@ import os
 import httpx2  # SDKs before 3.0 use httpx: the same names, without the 2
 from openai import OpenAI
 
-SOCKET = os.environ.get("AUTHD_SOCKET") or os.environ["XDG_RUNTIME_DIR"] + "/authd/authd.sock"
+RUNTIME = os.environ.get("XDG_RUNTIME_DIR") or f"/run/user/{os.getuid()}"
+SOCKET = os.environ.get("AUTHD_SOCKET") or f"{RUNTIME}/authd/authd.sock"
 PROFILE = os.environ.get("AUTHCTL_PROFILE", "-")  # "-" is the default profile
 
 client = OpenAI(

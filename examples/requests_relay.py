@@ -9,7 +9,8 @@ from requests.adapters import HTTPAdapter
 from urllib3.connection import HTTPConnection
 from urllib3.connectionpool import HTTPConnectionPool
 
-SOCKET = os.environ.get("AUTHD_SOCKET") or os.environ["XDG_RUNTIME_DIR"] + "/authd/authd.sock"
+RUNTIME = os.environ.get("XDG_RUNTIME_DIR") or f"/run/user/{os.getuid()}"
+SOCKET = os.environ.get("AUTHD_SOCKET") or f"{RUNTIME}/authd/authd.sock"
 PROFILE = os.environ.get("AUTHCTL_PROFILE", "-")  # "-" is the default profile
 
 

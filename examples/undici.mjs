@@ -4,7 +4,8 @@ import process from "node:process";
 
 import { Agent, fetch } from "undici";
 
-const socketPath = process.env.AUTHD_SOCKET || `${process.env.XDG_RUNTIME_DIR}/authd/authd.sock`;
+const runtime = process.env.XDG_RUNTIME_DIR || `/run/user/${process.getuid()}`;
+const socketPath = process.env.AUTHD_SOCKET || `${runtime}/authd/authd.sock`;
 const profile = process.env.AUTHCTL_PROFILE ?? "-"; // "-" is the default profile
 
 const response = await fetch(`http://authd/v1/profiles/${profile}/relay/responses`, {

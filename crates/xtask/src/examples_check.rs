@@ -69,12 +69,12 @@ use Expectation::{Answer, AnswerAfterExpiry, Succeed};
 use Requirement::{Node, Npm, Pip, Program, Python};
 
 const OPENAI_NPM: Requirement = Npm("openai@7.57.0");
-const OPENAI_PIP: Requirement = Pip("openai==3.54.0");
+const OPENAI_PIP: Requirement = Pip("openai==3.57.0");
 const UNDICI: Requirement = Npm("undici@6.29.1");
 /// Node with options that resolve packages from the symbolic link, not from the file behind it.
 const NODE: [&str; 3] = ["node", "--preserve-symlinks", "--preserve-symlinks-main"];
 
-const EXAMPLES: [Example; 15] = [
+const EXAMPLES: [Example; 20] = [
     example(
         Succeed,
         &["python", "-m", "unittest", "discover", "--start-directory", "clients/python"],
@@ -101,8 +101,32 @@ const EXAMPLES: [Example; 15] = [
         &[NODE[0], NODE[1], NODE[2], "examples/openai-relay.mjs"],
         &[OPENAI_NPM, UNDICI],
     ),
+    // The Python lines of the README, without the variable that not every session has.
+    example(Succeed, &["env", "--unset", "XDG_RUNTIME_DIR", "python", "-c", README_PYTHON], &[Python]),
+    example(Answer, &["authctl", "exec", "--", "python", "examples/exec_openai.py"], &[OPENAI_PIP]),
+    example(
+        Answer,
+        &["authctl", "exec", "--", NODE[0], NODE[1], NODE[2], "examples/exec-openai.mjs"],
+        &[OPENAI_NPM],
+    ),
+    example(
+        Answer,
+        &["authctl", "exec", "--", "python", "examples/exec_langchain.py"],
+        &[OPENAI_PIP, Pip("langchain-openai==1.7.4")],
+    ),
+    example(
+        Answer,
+        &["authctl", "exec", "--", "llm", "-m", "gpt-5.5", "--system", "Be brief.", "What is 2+2?"],
+        &[OPENAI_PIP, Pip("llm==0.36")],
+    ),
     example(Answer, &["bash", "examples/codex/codex.sh"], &[Program("bash"), Npm("@openai/codex@0.169.0")]),
 ];
+
+const README_PYTHON: &str = r#"
+import pathlib, re
+exec(re.search("```python\n(.*?)```", pathlib.Path("README.md").read_text(), re.S)[1])
+assert url.startswith("http") and headers["Authorization"], answer
+"#;
 
 const TSC: [&str; 14] = [
     "node",
@@ -223,10 +247,10 @@ impl Workspace {
             fs::write(project, "{\"private\": true}\n")?;
         }
         // Links in this directory let Node find node_modules beside them.
-        for directory in ["clients", "examples"] {
-            let link = tools.path().join(directory);
+        for name in ["README.md", "clients", "examples"] {
+            let link = tools.path().join(name);
             if fs::symlink_metadata(&link).is_err() {
-                symlink(shell::root().join(directory), &link)?;
+                symlink(shell::root().join(name), &link)?;
             }
         }
         Ok(Self { tools })
