@@ -1,5 +1,10 @@
 //! Decides whether a login opens a browser, and opens it: https pages and pages of this machine
-//! only, and only for a user at the screen.
+//! only, and only for a user at the screen, or if `BROWSER` names a program.
+
+use std::{
+    os::unix::process::CommandExt,
+    process::{Command, Stdio},
+};
 
 use http::Uri;
 
@@ -11,6 +16,8 @@ pub(crate) struct Environment {
     is_remote: bool,
     has_display: bool,
     is_interactive: bool,
+    /// `BROWSER` is set.
+    names_browser: bool,
 }
 
 /// How the user gets to the page.
@@ -27,9 +34,9 @@ impl Environment {
         let is_set = |name: &str| env::var(name).is_some();
         // macOS always has a display. WSL uses the one of Windows.
         let has_display = cfg!(target_os = "macos")
-            || ["DISPLAY", "WAYLAND_DISPLAY", "WSL_DISTRO_NAME", "BROWSER"].into_iter().any(is_set);
+            || ["DISPLAY", "WAYLAND_DISPLAY", "WSL_DISTRO_NAME"].into_iter().any(is_set);
         let is_remote = is_set("SSH_CONNECTION") || is_set("SSH_TTY");
-        Self { is_remote, has_display, is_interactive }
+        Self { is_remote, has_display, is_interactive, names_browser: is_set("BROWSER") }
     }
 }
 
@@ -37,7 +44,9 @@ pub(crate) fn action(environment: Environment, no_browser: bool, redirect_uri: O
     let port = redirect_uri.and_then(|uri| uri.parse::<Uri>().ok()?.port_u16());
     match (environment, port) {
         (Environment { is_remote: true, .. }, Some(port)) => Action::ShowWithTunnel(port),
-        (Environment { is_remote: false, has_display: true, is_interactive: true }, _) if !no_browser => {
+        (Environment { is_remote: false, has_display, is_interactive, names_browser }, _)
+            if !no_browser && (names_browser || has_display && is_interactive) =>
+        {
             Action::Open
         }
         _ => Action::Show,
@@ -46,7 +55,33 @@ pub(crate) fn action(environment: Environment, no_browser: bool, redirect_uri: O
 
 /// Opens the page; returns false if there is no browser, or the URL is not one to open.
 pub(crate) fn open(url: &str) -> bool {
-    is_openable(url) && hardening::with_inherited_limit(|| open::that_detached(url)).is_ok()
+    if !is_openable(url) {
+        return false;
+    }
+    hardening::with_inherited_limit(|| match env::var("BROWSER") {
+        Some(browsers) => commands(&browsers.to_string_lossy(), url).any(|words| start(&words)),
+        None => open::that_detached(url).is_ok(),
+    })
+}
+
+/// The commands of `BROWSER`, which is a list of them with colons between. `%s` stands for the URL,
+/// which else is the last argument.
+fn commands(browsers: &str, url: &str) -> impl Iterator<Item = Vec<String>> {
+    browsers.split(':').map(|command| {
+        let mut words: Vec<String> = command.split_whitespace().map(|word| word.replace("%s", url)).collect();
+        if !command.contains("%s") {
+            words.push(url.to_owned());
+        }
+        words
+    })
+}
+
+/// Starts a command that outlives this process and has none of its files.
+fn start(words: &[String]) -> bool {
+    let [program, args @ ..] = words else { return false };
+    let mut command = Command::new(program);
+    command.args(args).process_group(0).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    command.spawn().is_ok()
 }
 
 /// Other schemes could start any program, and plain http could be read on the network.
@@ -63,22 +98,33 @@ fn is_openable(url: &str) -> bool {
 mod tests {
     use super::*;
 
-    const DESKTOP: Environment = Environment { is_remote: false, has_display: true, is_interactive: true };
+    const DESKTOP: Environment =
+        Environment { is_remote: false, has_display: true, is_interactive: true, names_browser: false };
     const REDIRECT_URI: Option<&str> = Some("http://localhost:1457/auth/callback");
 
     #[test]
     fn browser_opens_only_for_a_user_at_the_screen() {
         let remote = Environment { is_remote: true, ..DESKTOP };
+        let named =
+            Environment { is_remote: false, has_display: false, is_interactive: false, names_browser: true };
         for (environment, no_browser, redirect_uri, expected) in [
             (DESKTOP, false, REDIRECT_URI, Action::Open),
             (DESKTOP, true, REDIRECT_URI, Action::Show),
             (Environment { has_display: false, ..DESKTOP }, false, REDIRECT_URI, Action::Show),
             (Environment { is_interactive: false, ..DESKTOP }, false, REDIRECT_URI, Action::Show),
+            (named, false, REDIRECT_URI, Action::Open),
+            (named, true, REDIRECT_URI, Action::Show),
             (remote, false, REDIRECT_URI, Action::ShowWithTunnel(1457)),
             (remote, true, None, Action::Show),
         ] {
             assert_eq!(action(environment, no_browser, redirect_uri), expected, "{environment:?}");
         }
+    }
+
+    #[test]
+    fn browser_variable_is_a_list_of_commands() {
+        let found: Vec<_> = commands("firefox:w3m -o x=%s -q", "https://a").collect();
+        assert_eq!(found, [vec!["firefox", "https://a"], vec!["w3m", "-o", "x=https://a", "-q"]]);
     }
 
     #[test]

@@ -327,7 +327,7 @@ pub(crate) struct AskArgs {
 fn parse_login_id(text: &str) -> Result<String, &'static str> {
     let is_safe = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-');
     let is_id = (1..=64).contains(&text.len()) && text.bytes().all(is_safe);
-    if is_id { Ok(text.to_owned()) } else { Err("not a login id, which looks like lg_4fJ…") }
+    if is_id { Ok(text.to_owned()) } else { Err("not a login id, which looks like lg_4fJ...") }
 }
 
 impl From<ProgramArg> for Program {

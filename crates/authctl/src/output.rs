@@ -24,6 +24,8 @@ pub(crate) struct Output {
     verbose: bool,
     /// stderr is a terminal on which a line can be overwritten.
     can_overwrite: bool,
+    /// The locale has more characters than those of ASCII.
+    unicode: bool,
     pub(crate) stdout_style: Style,
     pub(crate) stderr_style: Style,
 }
@@ -42,6 +44,7 @@ impl Output {
             json: common.json,
             verbose: common.verbose,
             can_overwrite: capable && io::stderr().is_terminal(),
+            unicode: env::is_utf8_locale(),
             stdout_style: Style(colour && io::stdout().is_terminal()),
             stderr_style: Style(colour && io::stderr().is_terminal()),
         }
@@ -54,9 +57,53 @@ impl Output {
         Ok(stdout.flush()?)
     }
 
-    /// Writes text to stdout, without control characters other than the colours.
+    /// Writes text for users to stdout, without control characters other than the colours.
     pub(crate) fn print(self, text: &str) -> CliResult {
+        self.print_verbatim(&self.in_locale(text))
+    }
+
+    /// Writes the text of a program or a model to stdout: its symbols stay.
+    pub(crate) fn print_verbatim(self, text: &str) -> CliResult {
         self.write(self.stdout_style.sanitize(text).as_bytes())
+    }
+
+    /// The text with the symbols of this program in ASCII if the locale has no others. Each has the
+    /// width of its symbol.
+    fn in_locale(self, text: &str) -> Cow<'_, str> {
+        if self.unicode || text.is_ascii() {
+            return text.into();
+        }
+        let ascii = |c| match c {
+            '✓' => '+',
+            '✗' => 'x',
+            '→' => '>',
+            '…' => '~',
+            sanitize::REPLACEMENT => '?',
+            other => other,
+        };
+        text.chars().map(ascii).collect::<String>().into()
+    }
+
+    /// The frames of an animation of one character.
+    pub(crate) fn spinner(self) -> &'static str {
+        if self.unicode { "⠁⠂⠄⡀⢀⠠⠐⠈" } else { "|/-\\" }
+    }
+
+    /// The columns of the terminal; `None` if stdout is none.
+    pub(crate) fn width(self) -> Option<usize> {
+        if !io::stdout().is_terminal() {
+            return None;
+        }
+        let variable = || env::var("COLUMNS")?.to_str()?.parse().ok();
+        let size = rustix::termios::tcgetwinsize(io::stdout()).ok().map(|size| usize::from(size.ws_col));
+        variable().or(size).filter(|columns| *columns > 0).or(Some(80))
+    }
+
+    /// Writes JSON to stdout in one line.
+    pub(crate) fn print_json_line(self, value: &impl Serialize) -> CliResult {
+        let mut text = serde_json::to_string(value).expect("every message has a JSON form");
+        text.push('\n');
+        self.write(text.as_bytes())
     }
 
     /// Writes JSON to stdout.
@@ -94,7 +141,8 @@ impl Output {
     /// A message for users that even `--quiet` shows, because the user has to act on it.
     pub(crate) fn always(self, message: &str) {
         // There is no other place to report that stderr is closed.
-        drop(writeln!(io::stderr().lock(), "{}", self.stderr_style.sanitize(message)));
+        let message = self.in_locale(message);
+        drop(writeln!(io::stderr().lock(), "{}", self.stderr_style.sanitize(&message)));
     }
 
     /// A line that the next one overwrites, on a terminal only. An empty one clears it.

@@ -1,4 +1,4 @@
-//! Renders the state of the daemon as text: tables of at most 80 columns, and messages.
+//! Renders the state of the daemon as text: a table that fits the terminal, and messages.
 
 mod codex;
 
@@ -6,13 +6,35 @@ use authd_api::{
     CallbackState, Finding, FindingState, Mode, Profile, ProfileName, ProfileState, Status, StoreKind,
     StoreState, StoreStatus,
 };
-use jiff::Timestamp;
+use jiff::{Timestamp, tz::TimeZone};
 
 pub(crate) use self::codex::{codex_homes, codex_warnings};
-use crate::{output::Style, sanitize::line, time};
+use crate::{
+    output::{Output, Style},
+    sanitize::line,
+    time,
+};
 
-/// The width of a table, in columns.
-const WIDTH: usize = 80;
+/// Where and when a text is shown.
+pub(crate) struct Screen {
+    pub(crate) now: Timestamp,
+    pub(crate) zone: TimeZone,
+    /// The columns of the terminal; `None` for a file or a pipe, whose lines are not cut.
+    pub(crate) width: Option<usize>,
+    pub(crate) style: Style,
+}
+
+impl Screen {
+    /// Standard output, now.
+    pub(crate) fn stdout(out: Output) -> Self {
+        Self { now: time::now(), zone: TimeZone::system(), width: out.width(), style: out.stdout_style }
+    }
+
+    /// A point in time, relative to now and as the local clock shows it.
+    pub(crate) fn time(&self, at: Timestamp) -> String {
+        format!("{} ({})", time::relative(at, self.now), time::clock_time(at, self.now, &self.zone))
+    }
+}
 
 const HEADINGS: [&str; 6] = ["PROFILE", "ACCOUNT", "PLAN", "MODE", "STATE", "EXPIRES"];
 
@@ -20,37 +42,51 @@ const HEADINGS: [&str; 6] = ["PROFILE", "ACCOUNT", "PLAN", "MODE", "STATE", "EXP
 const STATE_COLUMN: usize = 4;
 
 /// The daemon and its profiles.
-pub(crate) fn status(daemon: &Status, all: &[Profile], now: Timestamp, style: Style) -> String {
-    let uptime = u64::try_from(now.as_second() - daemon.started_at.as_second()).unwrap_or(0);
+pub(crate) fn status(daemon: &Status, all: &[Profile], screen: &Screen) -> String {
+    let style = screen.style;
+    let uptime = u64::try_from(screen.now.as_second() - daemon.started_at.as_second()).unwrap_or(0);
     let logins = match daemon.pending_logins {
         0 => String::new(),
         pending => format!("logins    {pending} pending\n"),
     };
     format!(
-        "{} {}, process {}, up {}\nstore     {}\ncallback  {}\n{logins}\n{}",
+        "{} {}, process {}, up {} (since {})\nstore     {}\ncallback  {}\n{logins}\n{}",
         style.bold("authd"),
         line(&daemon.version),
         daemon.pid,
         time::duration(uptime),
+        time::clock_time(daemon.started_at, screen.now, &screen.zone),
         store(&daemon.store, style),
         callback(daemon, style),
-        profiles(all, now, style)
+        profiles(all, screen)
     )
 }
 
-/// A table of the profiles, the default one with a star, and their errors below it.
-pub(crate) fn profiles(all: &[Profile], now: Timestamp, style: Style) -> String {
+/// A table of the profiles, the default one with a star, and their errors below it. Without room
+/// for a table, each profile has lines of its own.
+pub(crate) fn profiles(all: &[Profile], screen: &Screen) -> String {
+    let style = screen.style;
     if all.is_empty() {
         return "no profile is signed in; run: authctl login\n".to_owned();
     }
-    let rows: Vec<Row> = all.iter().map(|profile| row(profile, now)).collect();
+    let rows: Vec<Row> = all.iter().map(|profile| row(profile, screen)).collect();
     let headings = HEADINGS.map(str::to_owned);
-    let widths = column_widths(&headings, &rows);
-    let mut text = format!("  {}\n", table_line(&headings, widths, str::to_owned));
-    for (profile, row) in all.iter().zip(&rows) {
-        text += if profile.default { "* " } else { "  " };
-        text += &table_line(row, widths, |text| state(profile.state).1(style, text));
-        text.push('\n');
+    let colour = |profile: &Profile, text: &str| state(profile.state).1(style, text);
+    let mark = |profile: &Profile| if profile.default { "* " } else { "  " };
+    let mut text = String::new();
+    if let Some(widths) = column_widths(&headings, &rows, screen.width) {
+        text += &format!("  {}\n", table_line(&headings, widths, str::to_owned));
+        for (profile, row) in all.iter().zip(&rows) {
+            text += &format!("{}{}\n", mark(profile), table_line(row, widths, |text| colour(profile, text)));
+        }
+    } else {
+        for (profile, [name, account, plan, mode, state, expires]) in all.iter().zip(&rows) {
+            let state = colour(profile, state);
+            text += &format!(
+                "{}{name}\n    {account}\n    {plan}, {mode}\n    {state}, {expires}\n",
+                mark(profile)
+            );
+        }
     }
     for profile in all {
         let (detail, hint) = match profile.last_error.as_ref().or(profile.routing_error.as_ref()) {
@@ -132,7 +168,8 @@ pub(crate) fn store(store: &StoreStatus, style: Style) -> String {
     format!("{kind}, {state}{}", detail_suffix(store.detail.as_deref()))
 }
 
-fn callback(daemon: &Status, style: Style) -> String {
+/// The callback server in one line.
+pub(crate) fn callback(daemon: &Status, style: Style) -> String {
     let state = match daemon.callback.state {
         CallbackState::Listening => {
             format!("{} on {}", style.green("listening"), line(&daemon.callback.addresses.join(", ")))
@@ -149,7 +186,7 @@ fn detail_suffix(detail: Option<&str>) -> String {
 }
 
 /// A state as text, and its colour.
-fn state(state: ProfileState) -> (&'static str, fn(Style, &str) -> String) {
+pub(crate) fn state(state: ProfileState) -> (&'static str, fn(Style, &str) -> String) {
     match state {
         ProfileState::Ready => ("ready", Style::green),
         ProfileState::Refreshing => ("refreshing", Style::green),
@@ -163,10 +200,10 @@ fn state(state: ProfileState) -> (&'static str, fn(Style, &str) -> String) {
 
 type Row = [String; HEADINGS.len()];
 
-fn row(profile: &Profile, now: Timestamp) -> Row {
+fn row(profile: &Profile, screen: &Screen) -> Row {
     let or_dash = |text: &Option<String>| line(text.as_deref().unwrap_or("-")).into_owned();
     let expires = match (profile.expires_at, profile.mode) {
-        (Some(at), _) => time::relative(at, now),
+        (Some(at), _) => screen.time(at),
         (None, Some(Mode::ApiKey)) => "never".to_owned(),
         (None, _) => "-".to_owned(),
     };
@@ -180,20 +217,22 @@ fn row(profile: &Profile, now: Timestamp) -> Row {
     ]
 }
 
-/// The width of the widest cell. If the table is too wide, the account gets less, then the name,
-/// then the plan.
-fn column_widths(headings: &Row, rows: &[Row]) -> [usize; HEADINGS.len()] {
+/// The width of the widest cell of each column. If the table is wider than the screen, the account
+/// gets less, then the name, then the plan; `None` if that is not enough.
+fn column_widths(headings: &Row, rows: &[Row], screen: Option<usize>) -> Option<[usize; HEADINGS.len()]> {
     let mut widths = headings.each_ref().map(String::len);
     for row in rows {
         widths = std::array::from_fn(|column| widths[column].max(row[column].chars().count()));
     }
+    let Some(screen) = screen else { return Some(widths) };
+    // The mark, and two spaces between the columns.
+    let excess = |widths: [usize; HEADINGS.len()]| {
+        (2 + widths.iter().sum::<usize>() + 2 * (widths.len() - 1)).saturating_sub(screen)
+    };
     for (column, min) in [(1, 12), (0, 12), (2, 8)] {
-        // The mark, and two spaces between the columns.
-        let total = 2 + widths.iter().sum::<usize>() + 2 * (widths.len() - 1);
-        let excess = total.saturating_sub(WIDTH);
-        widths[column] = widths[column].saturating_sub(excess).max(min.min(widths[column]));
+        widths[column] = widths[column].saturating_sub(excess(widths)).max(min.min(widths[column]));
     }
-    widths
+    (excess(widths) == 0).then_some(widths)
 }
 
 /// The cells in their columns. `colour_state` may add escape sequences, which have no width.

@@ -6,6 +6,7 @@ mod codex;
 mod doctor;
 mod environment;
 mod login;
+mod models;
 mod service;
 mod status;
 mod store;
@@ -22,7 +23,8 @@ use crate::{
     error::{CliError, CliResult},
     launch,
     output::Output,
-    owned_file, render, time,
+    owned_file,
+    render::{self, Screen},
 };
 
 /// How long `token` waits: programs end a token command that takes longer, Codex after 5 s.
@@ -111,7 +113,7 @@ async fn profiles(ctx: &Context) -> CliResult {
         if ctx.out.quiet {
             profiles.profiles.iter().map(|profile| format!("{}\n", profile.name)).collect()
         } else {
-            render::profiles(&profiles.profiles, time::now(), ctx.out.stdout_style)
+            render::profiles(&profiles.profiles, &Screen::stdout(ctx.out))
         }
     })
 }
@@ -131,8 +133,8 @@ async fn rename(ctx: &Context, name: &ProfileName, new_name: ProfileName) -> Cli
 async fn refresh(ctx: &Context, profile: ProfileArg) -> CliResult {
     let name = ctx.profile_name(profile);
     let profile = with_timeout(ctx.client.refresh(name.as_ref(), &RefreshBody::default())).await?;
-    let expiry =
-        profile.expires_at.map(|at| format!("; its token expires {}", time::relative(at, time::now())));
+    let screen = Screen::stdout(ctx.out);
+    let expiry = profile.expires_at.map(|at| format!("; its token expires {}", screen.time(at)));
     ctx.out.done(&format!("refreshed \"{}\"{}", profile.name, expiry.unwrap_or_default()), &profile)
 }
 

@@ -3,7 +3,7 @@
 
 use std::borrow::Cow;
 
-const REPLACEMENT: &str = "\u{FFFD}";
+pub(crate) const REPLACEMENT: char = '\u{FFFD}';
 
 /// Text of one line or more: keeps line feeds, tabs and the escape sequences in `allowed`.
 pub(crate) fn text<'a>(text: &'a str, allowed: &[&str]) -> Cow<'a, str> {
@@ -19,7 +19,7 @@ pub(crate) fn text<'a>(text: &'a str, allowed: &[&str]) -> Cow<'a, str> {
             // A carriage return would let the rest of the text overwrite the line.
             (None, '\r') => {}
             (None, c) if is_safe(c) => clean.push(c),
-            (None, _) => clean.push_str(REPLACEMENT),
+            (None, _) => clean.push(REPLACEMENT),
         }
         rest = &rest[sequence.map_or(c.len_utf8(), |sequence| sequence.len())..];
     }
@@ -33,7 +33,11 @@ pub(crate) fn line(text: &str) -> Cow<'_, str> {
         c.is_control()
             || matches!(c, '\u{202A}'..='\u{202E}' | '\u{2066}'..='\u{2069}' | '\u{2028}' | '\u{2029}')
     };
-    if text.contains(is_unsafe) { text.replace(is_unsafe, REPLACEMENT).into() } else { text.into() }
+    if text.contains(is_unsafe) {
+        text.replace(is_unsafe, &REPLACEMENT.to_string()).into()
+    } else {
+        text.into()
+    }
 }
 
 #[cfg(test)]

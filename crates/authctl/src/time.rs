@@ -49,6 +49,12 @@ pub(crate) fn clock_time(time: Timestamp, now: Timestamp, zone: &TimeZone) -> St
     if is_near { clock } else { format!("{} {month} {clock}", local.day()) }
 }
 
+/// The time in a zone with seconds: `15:04:05`.
+pub(crate) fn clock_time_with_seconds(time: Timestamp, zone: &TimeZone) -> String {
+    let local = time.to_zoned_datetime(zone.clone());
+    format!("{:02}:{:02}:{:02}", local.hour(), local.minute(), local.second())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -6,11 +6,11 @@ Examples:
   authctl login work                  sign in to another account, as profile \"work\"
   authctl status                      all profiles, with account and expiry
   authctl ask \"What is 2+2?\"          4
-  curl -H @<(authctl headers) …       any program, without a sign-in of its own
+  curl -H @<(authctl headers) ...     any program, without a sign-in of its own
 
 Exit codes:
-  0 success · 1 internal error · 2 bad usage · 3 no such profile or login · 4 sign-in required or denied
-  5 provider error · 6 socket of another user · 7 credential store · 8 callback server · 9 no daemon
+  0 success; 1 internal error; 2 bad usage; 3 no such profile or login; 4 sign-in required or denied
+  5 provider error; 6 socket of another user; 7 credential store; 8 callback server; 9 no daemon
   130 cancelled";
 
 pub(super) const LOGIN_EXAMPLES: &str = "\
@@ -22,7 +22,7 @@ Examples:
   authctl login --with-api-key < FILE use an API key of your own
 In two steps, with the sign-in on another machine:
   authctl login --no-wait             prints the URL and the login id (device: URL, code, id)
-  authctl login --resume lg_4fJ…      waits for it
+  authctl login --resume lg_4fJ...    waits for it
 
 Over SSH no browser is opened: use the printed ssh -L command, or paste the address.
 Ctrl-C cancels the login.";
@@ -30,7 +30,7 @@ Ctrl-C cancels the login.";
 pub(super) const HEADERS_EXAMPLES: &str = "\
 Examples:
   curl -H @<(authctl headers) \"$(authctl url)/models?client_version=0.34.0\"
-  authctl headers work --json         {\"base_url\": …, \"headers\": [[\"Authorization\", …], …], …}";
+  authctl headers work --json         {\"base_url\": ..., \"headers\": [[\"Authorization\", ...], ...], ...}";
 
 pub(super) const TOKEN_EXAMPLES: &str = "\
 Examples:
@@ -82,14 +82,14 @@ Examples:
   authctl service status
   authctl service logs -f
 
-The service uses the default paths. Variables of your shell (AUTHD_CONFIG, HTTPS_PROXY, …) do not reach it.
+The service uses the default paths. Variables of your shell (AUTHD_CONFIG, HTTPS_PROXY, ...) do not reach it.
 
 Exit codes:
-  0 success; with status: it runs · 9 no service manager, or the service does not run";
+  0 success; with status: it runs; 9 no service manager, or the service does not run";
 
 pub(super) const CHECK_EXIT_CODES: &str = "\
 Exit codes:
-  0 every endpoint answered 2xx · 4 one answered 401 or 403 · 5 another error";
+  0 every endpoint answered 2xx; 4 one answered 401 or 403; 5 another error";
 
 pub(super) const EXEC_EXAMPLES: &str = "\
 Sets OPENAI_API_KEY, OPENAI_BASE_URL, AUTHD_SOCKET, OPENAI_CUSTOM_HEADERS (the other headers, one a line, which
@@ -98,7 +98,7 @@ The token is not renewed: a command that runs for longer should request a new on
 
 Examples:
   authctl exec -- python app.py
-  authctl exec -p work -- sh -c 'curl -H \"Authorization: Bearer $OPENAI_API_KEY\" …'";
+  authctl exec -p work -- sh -c 'curl -H \"Authorization: Bearer $OPENAI_API_KEY\" ...'";
 
 pub(super) const ENV_EXAMPLES: &str = "\
 Examples:

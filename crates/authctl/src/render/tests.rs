@@ -6,8 +6,10 @@ use super::*;
 
 const PLAIN: Style = Style(false);
 
-fn now() -> Timestamp {
-    "2026-11-23T14:00:00Z".parse().unwrap()
+/// A terminal of 80 columns in Central Europe, at 15:00.
+fn screen() -> Screen {
+    let now = "2026-11-23T14:00:00Z".parse().unwrap();
+    Screen { now, zone: TimeZone::fixed(jiff::tz::offset(1)), width: Some(80), style: PLAIN }
 }
 
 fn profile(name: &str) -> Profile {
@@ -83,9 +85,31 @@ fn daemon() -> Status {
 
 #[test]
 fn status_fits_80_columns() {
-    let text = status(&daemon(), &example_profiles(), now(), PLAIN);
-    assert!(text.lines().all(|line| line.chars().count() <= WIDTH), "{text}");
+    let text = status(&daemon(), &example_profiles(), &screen());
+    assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
     insta::assert_snapshot!(text);
+}
+
+#[test]
+fn lines_are_cut_for_a_terminal_only() {
+    let text = profiles(&example_profiles(), &Screen { width: None, ..screen() });
+    assert!(
+        text.contains("  a-name-that-goes-on-for-a-while  somebody.with.a.rather.long.name@subsidiary"),
+        "{text}"
+    );
+    assert!(!text.contains('…'), "{text}");
+}
+
+#[test]
+fn narrow_terminal_has_lines_for_each_profile() {
+    let text = profiles(&example_profiles()[..1], &Screen { width: Some(40), ..screen() });
+    assert!(text.lines().all(|line| line.chars().count() <= 40), "{text}");
+    insta::assert_snapshot!(text, @r"
+    * default
+        user@example.com
+        plus, ChatGPT
+        ready, in 52 min (15:52)
+    ");
 }
 
 #[test]
@@ -95,13 +119,13 @@ fn status_shows_what_is_unavailable() {
         StoreStatus { kind: None, state: StoreState::Locked, detail: Some("it needs its password".into()) };
     daemon.callback.state = CallbackState::Unavailable;
     daemon.callback.detail = Some("ports 1455 and 1457 are taken".into());
-    insta::assert_snapshot!(status(&daemon, &[], now(), PLAIN));
+    insta::assert_snapshot!(status(&daemon, &[], &screen()));
 }
 
 #[test]
 fn colours_do_not_change_the_layout() {
-    let plain = profiles(&example_profiles(), now(), PLAIN);
-    let coloured = profiles(&example_profiles(), now(), Style(true));
+    let plain = profiles(&example_profiles(), &screen());
+    let coloured = profiles(&example_profiles(), &Screen { style: Style(true), ..screen() });
     let (first, rest) = coloured.split_once('\x1b').unwrap();
     let rest = rest.split('\x1b').map(|part| part.split_once('m').unwrap().1);
     let stripped = first.to_owned() + &rest.collect::<String>();
@@ -129,14 +153,14 @@ fn unread_profile_is_shown_with_the_reason() {
         .hint("unlock the keychain");
     let unread = Profile { state: ProfileState::Unread, email: None, plan: None, mode: None, ..profile("x") };
     let with_reason = Profile { last_error: Some(reason), ..unread.clone() };
-    insta::assert_snapshot!(profiles(&[Profile { expires_at: None, ..with_reason }], now(), PLAIN), @r#"
+    insta::assert_snapshot!(profiles(&[Profile { expires_at: None, ..with_reason }], &screen()), @r#"
       PROFILE  ACCOUNT  PLAN  MODE  STATE   EXPIRES
       x        -        -     ?     unread  -
 
     ! profile "x" is not read: the keychain is locked
       unlock the keychain
     "#);
-    let text = profiles(&[unread], now(), PLAIN);
+    let text = profiles(&[unread], &screen());
     assert!(text.contains("profile \"x\" has not been read from the store yet"), "{text}");
 }
 
@@ -173,7 +197,7 @@ fn text_of_daemon_and_provider_cannot_leave_its_line() {
         code: None,
     };
     for text in [
-        status(&daemon, std::slice::from_ref(&profile), now(), PLAIN),
+        status(&daemon, std::slice::from_ref(&profile), &screen()),
         signed_in(&profile, &ProfileName::first(), PLAIN),
         findings(&[finding], PLAIN),
     ] {

@@ -5,10 +5,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use authd_api::{ClientError, ErrorCode, Headers, Mode, Problem, ProfileName, StreamingResponse, route};
+use authd_api::{ClientError, ErrorCode, Headers, Problem, ProfileName, StreamingResponse, route};
 use http::{HeaderMap, HeaderValue, Method, header};
 use serde_json::{Value, json};
 
+use super::models;
 use crate::context::{Context, with_timeout};
 use crate::{
     cli::{AskArgs, ProfileArg},
@@ -20,9 +21,6 @@ use crate::{
 
 /// The ChatGPT backend rejects a request without instructions.
 const INSTRUCTIONS: &str = "You are a helpful assistant. Answer briefly and in plain text.";
-
-/// Parts of the names of models that do not answer questions.
-const OTHER_KINDS: [&str; 7] = ["audio", "image", "realtime", "search", "transcribe", "tts", "instruct"];
 
 /// The longest question from stdin, in bytes: more than any model accepts.
 const MAX_QUESTION: u64 = 4 << 20;
@@ -36,12 +34,17 @@ pub(super) async fn ask(ctx: &Context, args: AskArgs) -> CliResult {
     let headers = ctx.headers(ProfileArg::default())?;
     let model = match args.model {
         Some(model) => model,
-        None => default_model(ctx, &headers).await?,
+        None => models::default_model(ctx, &headers).await?,
     };
     let body = request_body(&model, &question);
     show_request(ctx.out, &headers, &body);
     let started = Instant::now();
-    let stream = post(ctx, &headers.profile, &body).await?;
+    let stream = match post(ctx, &headers.profile, &body).await {
+        Err(CliError::Problem(problem)) if is_rejected(&problem) => {
+            return Err(models::not_offered(ctx, &headers, &model).await.unwrap_or(*problem).into());
+        }
+        stream => stream?,
+    };
     show_response(ctx.out, &stream, started);
     let answer = print_answer(ctx.out, stream, started).await?;
     if ctx.out.json {
@@ -75,6 +78,11 @@ fn question(args: &[String]) -> CliResult<String> {
     }
 }
 
+/// Whether the provider rejected the request for a reason that has no remedy yet.
+fn is_rejected(problem: &Problem) -> bool {
+    problem.code == ErrorCode::BadRequest && problem.hint.is_none()
+}
+
 /// A body that both modes accept.
 fn request_body(model: &str, question: &str) -> Value {
     json!({
@@ -84,59 +92,6 @@ fn request_body(model: &str, question: &str) -> Value {
         "store": false,
         "stream": true,
     })
-}
-
-/// The configured model of the daemon, else the first one that the account offers.
-async fn default_model(ctx: &Context, headers: &Headers) -> CliResult<String> {
-    if let Some(model) = with_timeout(ctx.client.status()).await?.model {
-        return Ok(model);
-    }
-    let response = ctx.get(&headers.profile, &models_path(headers)).await?;
-    if !response.status.is_success() {
-        return Err(upstream_error::problem(&response).into());
-    }
-    let list = serde_json::from_slice(&response.body).unwrap_or(Value::Null);
-    if let Some(problem) = no_models(&list, headers) {
-        return Err(problem.into());
-    }
-    first_chat_model(&list).ok_or_else(|| {
-        Problem::new(ErrorCode::ProviderRefused, "the account offers no model that answers questions")
-            .hint("name one: authctl ask --model NAME …")
-            .into()
-    })
-}
-
-/// The path of the list of models, below the profile.
-pub(super) fn models_path(headers: &Headers) -> String {
-    match (headers.mode, headers.value("version")) {
-        (Mode::ChatGpt, Some(version)) => format!("relay/models?client_version={version}"),
-        _ => "relay/models".to_owned(),
-    }
-}
-
-/// The problem of an empty list. The ChatGPT backend grades its list by the client's version.
-pub(super) fn no_models(list: &Value, headers: &Headers) -> Option<Problem> {
-    let version = headers.value("version").filter(|_| headers.mode == Mode::ChatGpt)?;
-    list["models"].as_array().filter(|models| models.is_empty())?;
-    let version = upstream_error::quote(version);
-    let detail = format!("the provider lists no model; this client version may be too old: {version}");
-    Some(Problem::new(ErrorCode::ProviderRefused, detail).hint(upstream_error::NEWER_CLIENT))
-}
-
-/// The first model of a list in either format. The list of the public API has models of other
-/// kinds, too, so the first chat model is preferred there.
-fn first_chat_model(list: &Value) -> Option<String> {
-    let is_chat =
-        |name: &&str| name.starts_with("gpt-") && !OTHER_KINDS.iter().any(|kind| name.contains(kind));
-    let names = |list_key: &str, name_key: &'static str| {
-        let entries = list[list_key].as_array().into_iter().flatten();
-        let visible =
-            entries.filter(|entry| entry["visibility"].as_str().is_none_or(|value| value == "list"));
-        visible.filter_map(move |entry| entry[name_key].as_str())
-    };
-    let backend = || names("models", "slug").next();
-    let public = || names("data", "id").find(is_chat).or_else(|| names("data", "id").next());
-    backend().or_else(public).map(str::to_owned)
 }
 
 async fn post(ctx: &Context, profile: &ProfileName, body: &Value) -> CliResult<StreamingResponse> {
@@ -206,7 +161,7 @@ impl Completion {
             out.verbose(&format!("< first text after {} ms", started.elapsed().as_millis()));
         }
         self.text.push_str(text);
-        if out.json { Ok(()) } else { out.print(text) }
+        if out.json { Ok(()) } else { out.print_verbatim(text) }
     }
 
     /// Ends the line, so that the prompt of the shell begins on its own.
@@ -250,19 +205,6 @@ fn show_response(out: Output, stream: &StreamingResponse, started: Instant) {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn default_model_is_the_first_chat_model() {
-        let hidden = json!({"slug": "hidden", "visibility": "hide"});
-        let codex = json!({"models": [hidden, {"slug": "gpt-5.5"}, {"slug": "gpt-5.2"}]});
-        assert_eq!(first_chat_model(&codex).as_deref(), Some("gpt-5.5"));
-        let public = json!({"data": [{"id": "whisper-1"}, {"id": "gpt-4o-audio-preview"}, {"id": "gpt-5"},
-            {"id": "gpt-4o"}]});
-        assert_eq!(first_chat_model(&public).as_deref(), Some("gpt-5"));
-        assert_eq!(first_chat_model(&json!({"data": [{"id": "o4"}]})).as_deref(), Some("o4"));
-        assert_eq!(first_chat_model(&json!({"models": []})), None);
-        assert_eq!(first_chat_model(&Value::Null), None);
-    }
 
     #[test]
     fn arguments_of_the_question_are_joined() {

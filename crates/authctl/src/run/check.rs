@@ -7,7 +7,7 @@ use authd_api::{ErrorCode, Headers, Mode, Problem, Response};
 use http::StatusCode;
 use serde_json::{Value, json};
 
-use super::ask::{models_path, no_models};
+use super::models::{models_path, no_models};
 use crate::context::Context;
 use crate::{
     cli::ProfileArg,

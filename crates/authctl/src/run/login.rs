@@ -38,7 +38,6 @@ const PAUSE: Duration = Duration::from_millis(250);
 
 const CANCEL_TIMEOUT: Duration = Duration::from_secs(2);
 
-const SPINNER: &str = "⠁⠂⠄⡀⢀⠠⠐⠈";
 const SPINNER_INTERVAL: Duration = Duration::from_millis(120);
 
 /// The longest line read from stdin, in bytes: more than any redirect URL.
@@ -153,7 +152,7 @@ impl CancelSignal {
 /// Waits for the end of the login, takes pasted addresses, and shows the countdown.
 async fn wait_for_end(ctx: &Context, mut login: Login, reads_stdin: bool) -> CliResult<Login> {
     let countdown = Countdown(ctx.out);
-    let mut spinner = SPINNER.chars().cycle();
+    let mut spinner = ctx.out.spinner().chars().cycle();
     let mut lines =
         if reads_stdin && login.flow == Flow::Browser { stdin_lines() } else { mpsc::channel(1).1 };
     let mut ticks = tokio::time::interval(SPINNER_INTERVAL);

@@ -1,14 +1,23 @@
 //! `authctl status`.
 
+mod changes;
+
 use std::{io::IsTerminal, time::Duration};
 
 use authd_api::{ErrorCode, Problem, ProfileName, Profiles, Status, route};
 use bytes::Bytes;
 use http::{HeaderMap, Method};
-use serde_json::json;
+use jiff::{Timestamp, tz::TimeZone};
+use serde::Serialize;
 
+use self::changes::Snapshot;
 use crate::context::{Context, with_timeout};
-use crate::{cli::StatusArgs, error::CliResult, render, time};
+use crate::{
+    cli::StatusArgs,
+    error::CliResult,
+    render::{self, Screen},
+    time,
+};
 
 /// Clears the screen and moves to its top.
 const CLEAR_SCREEN: &[u8] = b"\x1b[2J\x1b[H";
@@ -22,14 +31,27 @@ const UPDATE_INTERVAL: Duration = Duration::from_secs(30);
 /// The pause between two attempts to reach a daemon that stopped.
 const PAUSE: Duration = Duration::from_secs(1);
 
-pub(super) async fn status(ctx: &Context, args: StatusArgs) -> CliResult {
-    let name = ctx.profile_name(args.profile);
-    print(ctx, name.as_ref(), None).await?;
-    if args.watch { watch(ctx, name.as_ref()).await } else { Ok(()) }
+/// One line of `--watch --json`.
+#[derive(Serialize)]
+struct Update<'a> {
+    /// The time of the update.
+    at: Timestamp,
+    /// What has changed since the last line, in words for users.
+    changes: &'a [String],
+    #[serde(flatten)]
+    snapshot: &'a Snapshot,
 }
 
-/// Prints the status after a separator.
-async fn print(ctx: &Context, name: Option<&ProfileName>, separator: Option<&[u8]>) -> CliResult {
+pub(super) async fn status(ctx: &Context, args: StatusArgs) -> CliResult {
+    let name = ctx.profile_name(args.profile);
+    let snapshot = read(ctx, name.as_ref()).await?;
+    if args.watch {
+        return watch(ctx, name.as_ref(), snapshot).await;
+    }
+    ctx.out.result(&snapshot, || text(ctx, &snapshot))
+}
+
+async fn read(ctx: &Context, name: Option<&ProfileName>) -> CliResult<Snapshot> {
     let daemon: Status = with_timeout(ctx.client.status()).await?;
     let mut profiles: Profiles = with_timeout(ctx.client.profiles()).await?;
     if let Some(name) = name {
@@ -43,21 +65,20 @@ async fn print(ctx: &Context, name: Option<&ProfileName>, separator: Option<&[u8
     // While the daemon cannot read the list, `authctl doctor` and `authctl codex status` say why.
     let mut homes = with_timeout(ctx.client.codex_homes()).await.map(|list| list.homes).unwrap_or_default();
     homes.retain(|home| name.is_none_or(|name| home.profile == *name));
-    if ctx.out.json {
-        return ctx.out.print_json(&json!({"daemon": daemon, "profiles": profiles, "codex_homes": homes}));
-    }
-    ctx.out.write(separator.unwrap_or_default())?;
-    let style = ctx.out.stdout_style;
-    let status = render::status(&daemon, &profiles.profiles, time::now(), style);
-    ctx.out.print(&(status + &render::codex_warnings(&homes, style)))
+    Ok(Snapshot { daemon, profiles, codex_homes: homes })
 }
 
-/// Prints the status after each event. The events only trigger the update: it reads the state
-/// again.
-async fn watch(ctx: &Context, name: Option<&ProfileName>) -> CliResult {
-    let is_terminal = std::io::stdout().is_terminal();
-    let separator = if is_terminal { CLEAR_SCREEN } else { b"\n" };
-    let update = || print(ctx, name, Some(separator));
+fn text(ctx: &Context, snapshot: &Snapshot) -> String {
+    let Snapshot { daemon, profiles, codex_homes } = snapshot;
+    let status = render::status(daemon, &profiles.profiles, &Screen::stdout(ctx.out));
+    status + &render::codex_warnings(codex_homes, ctx.out.stdout_style)
+}
+
+/// Prints the status, and again after each change. The events only trigger the update: it reads the
+/// state again.
+async fn watch(ctx: &Context, name: Option<&ProfileName>, snapshot: Snapshot) -> CliResult {
+    let mut watch = Watch { ctx, is_terminal: std::io::stdout().is_terminal(), snapshot };
+    watch.print(&[])?;
     loop {
         let headers = HeaderMap::new();
         let stream = ctx.client.stream(Method::GET, route::EVENTS, &headers, Bytes::new());
@@ -68,11 +89,10 @@ async fn watch(ctx: &Context, name: Option<&ProfileName>) -> CliResult {
                 match tokio::time::timeout(UPDATE_INTERVAL, stream.chunk()).await {
                     Ok(Ok(Some(_))) => {
                         while let Ok(Ok(Some(_))) = tokio::time::timeout(DEBOUNCE, stream.chunk()).await {}
-                        update().await?;
+                        watch.update(read(ctx, name).await?)?;
                     }
                     Ok(_) => is_open = false,
-                    Err(_) if is_terminal => update().await?,
-                    Err(_) => {}
+                    Err(_) => watch.update(read(ctx, name).await?)?,
                 }
             }
         }
@@ -80,6 +100,37 @@ async fn watch(ctx: &Context, name: Option<&ProfileName>) -> CliResult {
         while with_timeout(ctx.client.status()).await.is_err() {
             tokio::time::sleep(PAUSE).await;
         }
-        update().await?;
+        watch.update(read(ctx, name).await?)?;
+    }
+}
+
+/// The state that was shown last.
+struct Watch<'a> {
+    ctx: &'a Context,
+    is_terminal: bool,
+    snapshot: Snapshot,
+}
+
+impl Watch<'_> {
+    /// Shows a new state. Without a change only a terminal is updated.
+    fn update(&mut self, snapshot: Snapshot) -> CliResult {
+        let changes = changes::between(&self.snapshot, &snapshot);
+        self.snapshot = snapshot;
+        let shows_times = self.is_terminal && !self.ctx.out.json;
+        if changes.is_empty() && !shows_times { Ok(()) } else { self.print(&changes) }
+    }
+
+    fn print(&self, changes: &[String]) -> CliResult {
+        let (out, at) = (self.ctx.out, time::now());
+        if out.json {
+            return out.print_json_line(&Update { at, changes, snapshot: &self.snapshot });
+        }
+        if self.is_terminal {
+            out.write(CLEAR_SCREEN)?;
+        }
+        let clock = time::clock_time_with_seconds(at, &TimeZone::system());
+        let changes: String = changes.iter().map(|change| format!("{clock}  {change}\n")).collect();
+        let heading = if changes.is_empty() { format!("{clock}\n") } else { changes };
+        out.print(&format!("{heading}{}\n", text(self.ctx, &self.snapshot)))
     }
 }

@@ -44,7 +44,8 @@ async fn each_error_has_a_message_and_an_exit_code() {
     let (sandbox, daemon) = start_daemon().await;
     daemon.sign_in("default", "plus").await;
     let ask = async || run(&daemon, &["ask", "What is 2+2?"]).await;
-    run(&daemon, &["ask", "--model", "gpt-0", "What?"]).await.failed(2, "gpt-0");
+    let refused = run(&daemon, &["ask", "--model", "gpt-0", "What?"]).await.failed(5, "gpt-0");
+    assert!(refused.stderr.contains("it offers: gpt-5.5, gpt-5"), "{refused}");
     sandbox.faults().push(Route::ChatGptResponses, Fault::RateLimited { resets_at: 4_102_444_800 });
     ask().await.failed(5, "it resets at");
     sandbox.faults().push(Route::ChatGptResponses, Fault::TruncateStream);

@@ -36,7 +36,10 @@ async fn profiles_are_shown_renamed_selected_refreshed_and_deleted() {
     let (sandbox, daemon) = start_daemon().await;
     let empty = run(&daemon, &["status"]).await.ok();
     assert!(empty.stdout.contains("no profile is signed in; run: authctl login"), "{empty}");
-    run(&daemon, &["headers"]).await.failed(3, "authctl login");
+    for command in ["headers", "token", "url", "check", "refresh", "logout", "env"] {
+        run(&daemon, &[command]).await.failed(4, "authctl login");
+    }
+    run(&daemon, &["ask", "What is 2+2?"]).await.failed(4, "authctl login");
     daemon.sign_in("default", "plus").await;
     daemon.sign_in("work", "business").await;
     let shown = run(&daemon, &["status"]).await.ok().stdout;
@@ -87,7 +90,7 @@ async fn store_is_shown_and_a_login_moves_to_codex_and_back() {
     std::fs::remove_file(home.join("auth.json")).unwrap();
     let given = run(&daemon, &["export", "codex", "--json"]).await.ok().json();
     assert!(given["path"].as_str().unwrap().ends_with("home/.codex/auth.json"), "{given}");
-    run(&daemon, &["token"]).await.failed(3, "authctl login");
+    run(&daemon, &["token"]).await.failed(4, "authctl login");
     let outcome = run(&daemon, &["import", "codex", "-p", "mine"]).await.ok();
     assert!(outcome.stderr.contains("user@example.com is profile \"mine\" now"), "{outcome}");
     run(&daemon, &["import", "codex"]).await.failed(2, "another program owns the login");
@@ -102,12 +105,72 @@ async fn watched_status_is_printed_again_after_a_change() {
     let mut until = async |text: &str| while !lines.next_line().await.unwrap().unwrap().contains(text) {};
     until("no profile is signed in").await;
     daemon.sign_in("default", "plus").await;
+    until("  profile default: new, ready").await;
     until("user@example.com").await;
+}
+
+#[tokio::test]
+async fn watched_status_as_json_is_one_object_a_line() {
+    let (_sandbox, daemon) = start_daemon().await;
+    let mut watching = command(&daemon, &["status", "--watch", "--json"])
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(watching.stdout.take().unwrap()).lines();
+    let mut next = async || -> serde_json::Value {
+        serde_json::from_str(&lines.next_line().await.unwrap().unwrap()).unwrap()
+    };
+    let first = next().await;
+    assert!(
+        first["at"].is_string() && first["changes"] == json!([]) && first["daemon"].is_object(),
+        "{first}"
+    );
+    daemon.sign_in("default", "plus").await;
+    loop {
+        let update = next().await;
+        if update["profiles"]["profiles"][0]["state"] == "ready" {
+            let changes = update["changes"].as_array().unwrap();
+            assert!(changes.contains(&json!("profile default: new, ready")), "{update}");
+            return;
+        }
+    }
+}
+
+#[tokio::test]
+async fn ascii_locale_gets_ascii() {
+    let (_sandbox, daemon) = start_daemon().await;
+    daemon.sign_in("default", "plus").await;
+    for args in [&["doctor"][..], &["status"], &["login", "--no-wait"], &["--help"], &["ask", "--help"]] {
+        let output = command(&daemon, args).env("LANG", "C").output().await.unwrap();
+        let text = [output.stdout, output.stderr].concat();
+        assert!(output.status.success() && text.is_ascii(), "{}", String::from_utf8_lossy(&text));
+    }
+    let doctor = command(&daemon, &["doctor"]).env("LANG", "de_DE.ISO-8859-1").output().await.unwrap();
+    assert!(String::from_utf8_lossy(&doctor.stdout).contains("+ socket"));
+}
+
+#[tokio::test]
+async fn pipe_gets_whole_lines_and_the_local_time() {
+    let (_sandbox, daemon) = start_daemon().await;
+    let name = "a-profile-with-a-name-that-is-rather-long-for-a-table";
+    daemon.sign_in(name, "plus").await;
+    let shown = command(&daemon, &["status"]).env("TZ", "Etc/GMT-5").output().await.unwrap();
+    let shown = String::from_utf8(shown.stdout).unwrap();
+    assert!(shown.contains(&format!("* {name}  user@example.com")), "{shown}");
+    let expires_at = daemon.get("/v1/profiles/-").await["expires_at"].as_str().unwrap().to_owned();
+    let hour: u8 = expires_at[11..13].parse().unwrap();
+    assert!(shown.contains(&format!(" {:02}:{})", (hour + 5) % 24, &expires_at[14..16])), "{shown}");
 }
 
 #[tokio::test]
 async fn doctor_shows_problems_and_remedies() {
     let (sandbox, mut daemon) = start_daemon().await;
+    let outcome = run(&daemon, &["doctor"]).await;
+    assert_eq!(outcome.code, 4, "{outcome}");
+    assert!(
+        outcome.stdout.contains("✗ profiles") && outcome.stdout.contains("→ run: authctl login"),
+        "{outcome}"
+    );
     daemon.sign_in("default", "plus").await;
     let healthy = run(&daemon, &["doctor"]).await.ok();
     for text in

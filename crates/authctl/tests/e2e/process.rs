@@ -4,6 +4,7 @@ use std::{
     fs::{self, File, OpenOptions, Permissions},
     io::Read as _,
     os::unix::fs::{MetadataExt, PermissionsExt},
+    path::Path,
     process::Stdio,
     time::Duration,
 };
@@ -72,6 +73,41 @@ async fn started_daemon_has_no_token_in_its_environment() {
     }
 }
 
+/// Writes a browser that records its arguments.
+fn write_browser(browser: &Path, record: &Path) {
+    fs::create_dir(browser.parent().unwrap()).unwrap();
+    // Renamed at the end: a test that sees the record finds all of it.
+    let script = format!("#!/bin/sh\necho \"$@\" > {0}.new\n/bin/mv {0}.new {0}\n", record.display());
+    fs::write(browser, script).unwrap();
+    fs::set_permissions(browser, Permissions::from_mode(0o700)).unwrap();
+}
+
+#[tokio::test]
+async fn browser_that_the_user_names_is_opened_without_a_terminal() {
+    let url = "https://auth.example.com/authorize?state=s";
+    let login = |state: &str| {
+        json!({"id": "lg_1", "profile": "work", "flow": "browser", "state": state, "authorize_url": url,
+            "created_at": "2026-11-23T14:00:00Z", "expires_at": "2026-11-23T14:10:00Z",
+            "error": null, "result": null})
+    };
+    let fake_daemon = FakeDaemon::start(vec![
+        ("POST /v1/logins", login("pending")),
+        ("GET /v1/logins/lg_1", login("cancelled")),
+    ]);
+    let (browser, record) = (fake_daemon.path("bin").join("browser"), fake_daemon.path("opened"));
+    write_browser(&browser, &record);
+    let names = format!("/nowhere/browser:{} --new", browser.display());
+    let output = fake_daemon.command(&["login"]).env("BROWSER", names).output().await.unwrap();
+    assert_eq!(output.status.code(), Some(4), "the login was cancelled");
+    let opened = async {
+        while !record.exists() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), opened).await.expect("no browser was started");
+    assert_eq!(fs::read_to_string(record).unwrap(), format!("--new {url}\n"));
+}
+
 /// The output of a login at a terminal, and the arguments with which it starts a browser.
 async fn login_at_terminal(open_url: Option<&str>) -> (String, String) {
     let login = |state: &str| {
@@ -89,10 +125,7 @@ async fn login_at_terminal(open_url: Option<&str>) -> (String, String) {
         ("GET /v1/logins/lg_1", login("cancelled")),
     ]);
     let (programs, record) = (fake_daemon.path("bin"), fake_daemon.path("opened"));
-    fs::create_dir(&programs).unwrap();
-    let browser = programs.join("xdg-open");
-    fs::write(&browser, format!("#!/bin/sh\necho \"$@\" > {}\n", record.display())).unwrap();
-    fs::set_permissions(&browser, Permissions::from_mode(0o700)).unwrap();
+    write_browser(&programs.join("xdg-open"), &record);
 
     let terminal = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
     grantpt(&terminal).unwrap();

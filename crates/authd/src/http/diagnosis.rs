@@ -7,7 +7,7 @@ use authd_api::{
     CallbackState, CodexHome, CodexHomeState, Diagnosis, ErrorCode, Finding, FindingState, Problem, Profile,
     StoreState,
 };
-use authd_broker::{CallbackServerState, now};
+use authd_broker::{CallbackServerState, Names, now};
 use authd_oauth::HostProbe;
 use futures_util::future::join_all;
 use jiff::Timestamp;
@@ -36,6 +36,10 @@ pub(super) async fn diagnose(state: &AppState) -> Diagnosis {
     let registry = state.broker.registry.snapshot();
     let profiles = registry.profiles.keys().filter_map(|name| convert::profile_of(&registry, name, at));
     findings.extend(profiles.map(|profile| self::profile(&profile)));
+    if matches!(registry.names, Names::Known) && registry.profiles.is_empty() {
+        let none = failed("profiles", "no profile is signed in".to_owned(), ErrorCode::LoginRequired);
+        findings.push(none.remedy("run: authctl login"));
+    }
     match state.broker.codex.homes().await {
         Ok(homes) => findings.extend(homes.into_iter().map(|home| codex_home(&convert::codex_home(home)))),
         Err(error) => findings.push(problem_of("codex homes", &problem::codex_home(&error))),

@@ -276,7 +276,7 @@ pub(super) fn profile_unknown(name: &ProfileName) -> Problem {
 /// A request that names no profile while there is no default.
 pub(super) fn no_default(profiles: usize) -> Problem {
     if profiles == 0 {
-        return Problem::new(ErrorCode::ProfileUnknown, "no profile is signed in").hint("run: authctl login");
+        return Problem::new(ErrorCode::LoginRequired, "no profile is signed in").hint("run: authctl login");
     }
     Problem::new(ErrorCode::ProfileUnknown, "no profile is named, and there is no default")
         .hint("name one with -p, or run: authctl use PROFILE")

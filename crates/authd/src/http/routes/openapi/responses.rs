@@ -25,7 +25,7 @@ macro_rules! error_groups {
 
 error_groups! {
     BodyErrors: BadRequest TooLarge Timeout;
-    ProfileErrors: BadRequest ProfileUnknown;
+    ProfileErrors: BadRequest LoginRequired ProfileUnknown;
     LoginErrors: BadRequest LoginUnknown;
     StoreErrors: Conflict StoreLocked StoreUnavailable ShuttingDown;
     CredentialErrors: LoginRequired ProviderUnreachable ProviderRefused Timeout;
