@@ -168,7 +168,7 @@ fn unread_profile_is_shown_with_the_reason() {
 fn profile_without_the_region_of_its_workspace_is_shown_with_the_reason() {
     let reason = Problem::new(ErrorCode::ProviderUnreachable, "the workspace's region was not received")
         .hint("authd tries again");
-    let text = profiles(&[Profile { routing_error: Some(reason), ..profile("x") }], now(), PLAIN);
+    let text = profiles(&[Profile { routing_error: Some(reason), ..profile("x") }], &screen());
     assert!(text.ends_with("\n! the workspace's region was not received\n  authd tries again\n"), "{text}");
 }
 
