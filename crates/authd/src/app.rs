@@ -21,7 +21,7 @@ use self::{
 };
 use crate::{
     callback::{self, CallbackServer},
-    config::{Config, ConfigError, Source},
+    config::{CallbackConfig, Config, ConfigError, Source},
     hooks,
     http::{self, AppState, ConnectionSettings, Metrics, convert},
     platform::{
@@ -173,7 +173,8 @@ impl App {
         };
 
         let (mut servers, mut tasks) = (JoinSet::new(), JoinSet::new());
-        let callback_server = CallbackServer::new(config.callback.ports.clone(), config.callback.yield_for);
+        let CallbackConfig { addresses, ports, yield_for, .. } = config.callback;
+        let callback_server = CallbackServer::new(addresses, ports, yield_for);
         let handler = LoginCallbacks(broker.logins.clone());
         servers.spawn(callback_server.run(handler, callback_sender, inherited.callback, stopping.clone()));
         let connection_settings = ConnectionSettings {

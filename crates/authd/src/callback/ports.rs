@@ -1,27 +1,32 @@
-//! Binds the callback server's port: the first configured one that is free on both loopback
-//! addresses.
+//! Binds the callback server's port: the first configured one that is free on all its addresses.
 
 use std::{
-    io,
-    net::{Ipv4Addr, Ipv6Addr, SocketAddr},
+    future, io,
+    net::{IpAddr, Ipv6Addr, SocketAddr},
+    task::Poll,
 };
 
 use tokio::net::{TcpListener, TcpStream};
 
-/// Attempts to find an ephemeral port that is free on both addresses.
+/// Attempts to find an ephemeral port that is free on all addresses.
 const ATTEMPTS: usize = 16;
 
 /// A bound port.
 #[derive(Debug)]
 pub(super) struct BoundPort {
-    v4: Option<TcpListener>,
-    v6: Option<TcpListener>,
-    port: u16,
+    listeners: Vec<Listener>,
     /// Why it is not the first configured port.
     pub(super) fallback_reason: Option<BindError>,
     /// Whether the service manager opened it. Such a port cannot be yielded: closing it here does
     /// not free it.
     pub(super) manager_owned: bool,
+}
+
+/// A listener on one address.
+#[derive(Debug)]
+struct Listener {
+    socket: TcpListener,
+    address: SocketAddr,
 }
 
 /// Why a port was not bound.
@@ -34,30 +39,22 @@ pub(super) struct BindError {
 }
 
 impl BoundPort {
-    /// The listeners that the service manager opened; `None` without any.
-    pub(super) fn inherited(listeners: Vec<std::net::TcpListener>) -> Option<Self> {
-        let mut bound = Self { v4: None, v6: None, port: 0, fallback_reason: None, manager_owned: true };
-        for listener in listeners {
-            let Ok(address) = listener.local_addr() else { continue };
-            let loopback = address.ip().is_loopback();
-            let Ok(listener) = listener.set_nonblocking(true).and_then(|()| TcpListener::from_std(listener))
-            else {
-                continue;
-            };
-            match address {
-                SocketAddr::V4(_) if loopback => bound.v4 = Some(listener),
-                SocketAddr::V6(_) if loopback => bound.v6 = Some(listener),
-                // Only loopback is served.
-                SocketAddr::V4(_) | SocketAddr::V6(_) => continue,
-            }
-            bound.port = address.port();
-        }
-        (bound.port != 0).then_some(bound)
+    /// The listeners that the service manager opened; `None` without any. Only loopback and the
+    /// configured addresses are served.
+    pub(super) fn inherited(sockets: Vec<std::net::TcpListener>, addresses: &[IpAddr]) -> Option<Self> {
+        let is_served = |ip: IpAddr| ip.is_loopback() || addresses.contains(&ip);
+        let listeners: Vec<Listener> = sockets
+            .into_iter()
+            .filter_map(|socket| Listener::new(socket).ok())
+            .filter(|listener| is_served(listener.address.ip()))
+            .collect();
+        let bound = Self { listeners, fallback_reason: None, manager_owned: true };
+        (!bound.listeners.is_empty()).then_some(bound)
     }
 
     /// The port.
     pub(super) fn port(&self) -> u16 {
-        self.port
+        self.listeners.first().map_or(0, |listener| listener.address.port())
     }
 
     /// Whether a better port may become free.
@@ -67,36 +64,41 @@ impl BoundPort {
 
     /// The addresses.
     pub(super) fn addresses(&self) -> Vec<SocketAddr> {
-        [&self.v4, &self.v6].into_iter().flatten().filter_map(|listener| listener.local_addr().ok()).collect()
+        self.listeners.iter().map(|listener| listener.address).collect()
     }
 
-    /// The next connection, on either address.
-    pub(super) async fn accept(&self) -> io::Result<TcpStream> {
-        tokio::select! {
-            stream = accept(self.v4.as_ref()) => stream,
-            stream = accept(self.v6.as_ref()) => stream,
-        }
-    }
-}
-
-/// The next connection of a listener; never without one.
-async fn accept(listener: Option<&TcpListener>) -> io::Result<TcpStream> {
-    match listener {
-        Some(listener) => listener.accept().await.map(|(stream, _)| stream),
-        None => std::future::pending().await,
+    /// The next connection on any address, and the address of its listener.
+    pub(super) async fn accept(&self) -> io::Result<(TcpStream, IpAddr)> {
+        future::poll_fn(|context| {
+            for Listener { socket, address } in &self.listeners {
+                if let Poll::Ready(accepted) = socket.poll_accept(context) {
+                    return Poll::Ready(accepted.map(|(stream, _)| (stream, address.ip())));
+                }
+            }
+            Poll::Pending
+        })
+        .await
     }
 }
 
-/// Binds the first free one of these ports.
-pub(super) fn bind_first(ports: &[u16]) -> Result<BoundPort, BindError> {
+impl Listener {
+    fn new(socket: std::net::TcpListener) -> io::Result<Self> {
+        let address = socket.local_addr()?;
+        socket.set_nonblocking(true)?;
+        Ok(Self { socket: TcpListener::from_std(socket)?, address })
+    }
+}
+
+/// Binds the first one of these ports that is free on all these addresses.
+pub(super) fn bind_first(addresses: &[IpAddr], ports: &[u16]) -> Result<BoundPort, BindError> {
     let mut errors = Vec::new();
     for port in ports {
-        match bind(*port) {
-            Ok(bound) => {
+        match bind(addresses, *port) {
+            Ok(listeners) => {
                 let fallback_reason = errors.into_iter().next();
-                return Ok(BoundPort { fallback_reason, ..bound });
+                return Ok(BoundPort { listeners, fallback_reason, manager_owned: false });
             }
-            Err(error) => errors.push(bind_error(*port, &error)),
+            Err((address, error)) => errors.push(bind_error(address, &error)),
         }
     }
     let taken = errors.first().and_then(|first| first.taken);
@@ -104,37 +106,42 @@ pub(super) fn bind_first(ports: &[u16]) -> Result<BoundPort, BindError> {
     Err(BindError { detail: details.join("; "), taken })
 }
 
-fn bind(port: u16) -> io::Result<BoundPort> {
-    let mut attempts = 0;
+/// Binds one port on all addresses; 0 is any port that is free on all of them.
+fn bind(addresses: &[IpAddr], port: u16) -> Result<Vec<Listener>, (SocketAddr, io::Error)> {
+    let mut attempts = 1;
     loop {
-        let v4 = listen(SocketAddr::from((Ipv4Addr::LOCALHOST, port)))?;
-        let bound_port = v4.local_addr()?.port();
-        match listen(SocketAddr::from((Ipv6Addr::LOCALHOST, bound_port))) {
-            Ok(v6) => return Ok(bound(v4, Some(v6), bound_port)),
-            // Another program on this address would get the browsers that resolve localhost to it.
-            Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
+        match bind_once(addresses, port) {
+            // Another program on an address would get the browsers that resolve localhost to it.
+            Err((_, error))
+                if port == 0 && attempts < ATTEMPTS && error.kind() == io::ErrorKind::AddrInUse =>
+            {
                 attempts += 1;
-                if port != 0 || attempts == ATTEMPTS {
-                    return Err(error);
-                }
             }
-            // The machine has no IPv6.
-            Err(_) => return Ok(bound(v4, None, bound_port)),
+            bound => return bound,
         }
     }
 }
 
-fn bound(v4: TcpListener, v6: Option<TcpListener>, port: u16) -> BoundPort {
-    BoundPort { v4: Some(v4), v6, port, fallback_reason: None, manager_owned: false }
+fn bind_once(addresses: &[IpAddr], port: u16) -> Result<Vec<Listener>, (SocketAddr, io::Error)> {
+    let mut listeners: Vec<Listener> = Vec::new();
+    for ip in addresses {
+        let port = listeners.first().map_or(port, |first| first.address.port());
+        let address = SocketAddr::from((*ip, port));
+        match std::net::TcpListener::bind(address).and_then(Listener::new) {
+            Ok(listener) => listeners.push(listener),
+            // The machine has no IPv6.
+            Err(error)
+                if *ip == Ipv6Addr::LOCALHOST
+                    && !listeners.is_empty()
+                    && error.kind() != io::ErrorKind::AddrInUse => {}
+            Err(error) => return Err((address, error)),
+        }
+    }
+    Ok(listeners)
 }
 
-fn listen(address: SocketAddr) -> io::Result<TcpListener> {
-    let listener = std::net::TcpListener::bind(address)?;
-    listener.set_nonblocking(true)?;
-    TcpListener::from_std(listener)
-}
-
-fn bind_error(port: u16, error: &io::Error) -> BindError {
+fn bind_error(address: SocketAddr, error: &io::Error) -> BindError {
+    let port = address.port();
     let taken = (error.kind() == io::ErrorKind::AddrInUse).then_some(port);
     let detail = match error.kind() {
         io::ErrorKind::AddrInUse => {
@@ -143,7 +150,7 @@ fn bind_error(port: u16, error: &io::Error) -> BindError {
         io::ErrorKind::PermissionDenied => {
             format!("port {port} is reserved by the system")
         }
-        _ => format!("port {port} cannot be used: {error}"),
+        _ => format!("{address} cannot be used: {error}"),
     };
     BindError { detail, taken }
 }
@@ -154,7 +161,7 @@ mod tests {
 
     #[test]
     fn port_counts_as_taken_only_if_the_system_reports_it() {
-        let error = |kind: io::ErrorKind| bind_error(80, &kind.into());
+        let error = |kind: io::ErrorKind| bind_error(([127, 0, 0, 1], 80).into(), &kind.into());
         assert_eq!(error(io::ErrorKind::AddrInUse).taken, Some(80));
         let reserved = error(io::ErrorKind::PermissionDenied);
         assert!(reserved.taken.is_none() && reserved.detail.contains("reserved"), "{reserved:?}");

@@ -24,6 +24,8 @@ type PageResponse = Response<Full<Bytes>>;
 pub(super) struct RequestHandler {
     /// The port.
     pub(super) port: u16,
+    /// Whether other machines can reach the listener. It then serves the redirect alone.
+    pub(super) is_exposed: bool,
     /// Whether the port is yielded to another program on request.
     pub(super) can_yield: bool,
     /// Notified when another program requests the port.
@@ -48,6 +50,9 @@ impl RequestHandler {
 
     async fn route<B>(&self, request: &Request<B>, handler: &impl CallbackHandler) -> PageResponse {
         let headers = request.headers();
+        if self.is_exposed && request.uri().path() != authd_oauth::REDIRECT_PATH {
+            return text(StatusCode::NOT_FOUND, "Not found");
+        }
         if headers.contains_key(header::ORIGIN) {
             return text(StatusCode::FORBIDDEN, "Requests with Origin are refused");
         }

@@ -1,8 +1,9 @@
-//! The persistent callback server. It listens on both loopback addresses while the daemon runs.
+//! The persistent callback server. It listens on its addresses while the daemon runs: by default on
+//! both of loopback. Other machines can reach the others, so those serve the redirect alone.
 //! When another program requests its first port, it yields the port, moves to the next free one,
 //! and takes the first one back later. The logins handle the redirects.
 
-use std::{convert::Infallible, sync::Arc, time::Duration};
+use std::{convert::Infallible, net::IpAddr, sync::Arc, time::Duration};
 
 use authd_api::CallbackState;
 use authd_broker::CallbackServerState;
@@ -45,6 +46,7 @@ pub(crate) async fn wait_until_tried(mut state: watch::Receiver<CallbackServerSt
 /// The server, before it runs.
 #[derive(Clone, Debug)]
 pub(crate) struct CallbackServer {
+    addresses: Vec<IpAddr>,
     ports: Vec<u16>,
     yield_for: Duration,
     max_connections: usize,
@@ -69,12 +71,12 @@ enum ListenEnd {
 }
 
 impl CallbackServer {
-    /// A server on the first of these ports that is free.
-    pub(crate) fn new(ports: Vec<u16>, yield_for: Duration) -> Self {
+    /// A server on these addresses, and on the first of these ports that is free there.
+    pub(crate) fn new(addresses: Vec<IpAddr>, ports: Vec<u16>, yield_for: Duration) -> Self {
         // The browser waits for the code exchange.
         let (head_deadline, deadline) = (Duration::from_secs(10), Duration::from_secs(120));
         let max_connections = callback_connections(open_file_limit());
-        Self { ports, yield_for, max_connections, head_deadline, deadline }
+        Self { addresses, ports, yield_for, max_connections, head_deadline, deadline }
     }
 
     /// Serves until the shutdown. Inherited listeners are used first.
@@ -88,13 +90,16 @@ impl CallbackServer {
         let connections = TaskTracker::new();
         let limiter = ConnectionLimiter::new(self.max_connections);
         let context = Context { handler, state, connections, limiter, stop };
-        let mut next = BoundPort::inherited(inherited);
+        let mut next = BoundPort::inherited(inherited, &self.addresses);
         let mut yielded = None;
         loop {
             match next.take().map_or_else(|| self.bind(yielded.as_ref()), Ok) {
                 Ok(bound) => {
                     let addresses = bound.addresses();
                     info!(?addresses, "callback server listening");
+                    if addresses.iter().any(|address| !address.ip().is_loopback()) {
+                        warn!("other machines can reach the callback server; see [callback] addresses");
+                    }
                     context.publish(CallbackState::Listening, addresses, bound.fallback_reason.clone());
                     match self.listen(&bound, &mut yielded, &context).await {
                         ListenEnd::Stopped => break,
@@ -131,17 +136,21 @@ impl CallbackServer {
 
     /// Binds the first free port, except a yielded one.
     fn bind(&self, yielded: Option<&Yielded>) -> Result<BoundPort, BindError> {
-        let Some(Yielded { port, .. }) = yielded else { return ports::bind_first(&self.ports) };
+        let Some(Yielded { port, .. }) = yielded else { return self.bind_first(&self.ports) };
         let detail = format!("port {port} is yielded to another program");
         let error = BindError { detail, taken: None };
         // Only the first port is ever yielded.
-        match ports::bind_first(&self.ports[1..]) {
+        match self.bind_first(&self.ports[1..]) {
             Ok(mut bound) => {
                 bound.fallback_reason = Some(error);
                 Ok(bound)
             }
             Err(_) => Err(error),
         }
+    }
+
+    fn bind_first(&self, ports: &[u16]) -> Result<BoundPort, BindError> {
+        ports::bind_first(&self.addresses, ports)
     }
 
     async fn listen<H: CallbackHandler>(
@@ -155,8 +164,12 @@ impl CallbackServer {
         // The Codex CLI requests only the first port. If all ports could be yielded, any program
         // could keep browsers out with one request for each.
         let can_yield = !bound.manager_owned && !bound.is_fallback();
-        let requests =
-            RequestHandler { port: bound.port(), can_yield, yield_requested: yield_requested.clone() };
+        let requests = RequestHandler {
+            port: bound.port(),
+            is_exposed: false,
+            can_yield,
+            yield_requested: yield_requested.clone(),
+        };
         let mut retry = tokio::time::interval_at(Instant::now() + RETRY, RETRY);
         loop {
             let stream = tokio::select! {
@@ -172,7 +185,7 @@ impl CallbackServer {
                     if handler.pending() > 0 {
                         continue;
                     }
-                    match ports::bind_first(&self.ports[..1]) {
+                    match self.bind_first(&self.ports[..1]) {
                         Ok(first) => return ListenEnd::FirstPortFree(first),
                         Err(error) => {
                             context.publish(CallbackState::Listening, bound.addresses(), Some(error));
@@ -181,8 +194,8 @@ impl CallbackServer {
                     }
                 }
             };
-            let stream = match stream {
-                Ok(stream) => stream,
+            let (stream, ip) = match stream {
+                Ok(accepted) => accepted,
                 Err(error) => {
                     warn!(%error, "callback connection not accepted");
                     drop(tokio::time::timeout(ACCEPT_PAUSE, limiter.close_one()).await);
@@ -197,7 +210,7 @@ impl CallbackServer {
             connections.spawn(self.clone().serve(
                 stream,
                 slot,
-                requests.clone(),
+                RequestHandler { is_exposed: !ip.is_loopback(), ..requests.clone() },
                 handler.clone(),
                 stop.clone(),
             ));

@@ -132,6 +132,7 @@ section!(ClientSection {
 });
 
 section!(CallbackSection {
+    addresses: Vec<String> = vec!["127.0.0.1".to_owned(), "::1".to_owned()],
     ports: Vec<u16> = vec![1455, 1457],
     r#yield: Time = Time::from("3m"),
     login_lifetime: Time = Time::from("10m"),

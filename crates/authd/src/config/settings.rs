@@ -1,6 +1,7 @@
 //! The validated configuration.
 
 use std::{
+    net::IpAddr,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -44,6 +45,8 @@ pub struct Config {
 /// The callback server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct CallbackConfig {
+    /// The addresses that it listens on.
+    pub(crate) addresses: Vec<IpAddr>,
     /// Its ports, in the order they are tried; 0 is any free one.
     pub(crate) ports: Vec<u16>,
     /// How long the first port is yielded to another program.

@@ -213,6 +213,21 @@ fn a_value_of_the_wrong_type_is_told_what_the_key_takes() {
 }
 
 #[test]
+fn the_callback_listens_on_single_addresses_or_on_all() {
+    let parse = |addresses: &str| Config::parse(&format!("callback.addresses = {addresses}"));
+    let config = parse("['::1', '10.0.0.7', '127.0.0.1']").unwrap();
+    assert_eq!(config.callback.addresses.len(), 3);
+    assert!(parse("['0.0.0.0']").is_ok());
+    for wrong in ["[]", "['localhost']", "['127.0.0.1:1455']", "['127.0.0.1', '0.0.0.0']"] {
+        assert_eq!(
+            parse(wrong).unwrap_err().to_string(),
+            "line 1: callback.addresses must be IP addresses, like [\"127.0.0.1\", \"::1\"], or one of \
+             \"0.0.0.0\" and \"::\""
+        );
+    }
+}
+
+#[test]
 fn an_absent_file_gives_the_defaults_and_an_unreadable_one_an_error() {
     let directory = tempfile::tempdir().unwrap();
     let source = |name: &str, named| Source { path: directory.path().join(name), named };

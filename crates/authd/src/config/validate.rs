@@ -1,7 +1,7 @@
 //! Validates the values of a configuration. A message names the key, the fault and the allowed
 //! values; a value that may contain a password, such as the proxy's, is not repeated.
 
-use std::{collections::BTreeSet, ops::RangeInclusive, path::PathBuf, time::Duration};
+use std::{collections::BTreeSet, net::IpAddr, ops::RangeInclusive, path::PathBuf, time::Duration};
 
 use authd_oauth::{ClientIdentity, Network, Provider};
 use jiff::SignedDuration;
@@ -123,6 +123,7 @@ impl CallbackSection {
             );
         }
         Ok(CallbackConfig {
+            addresses: addresses(&self.addresses)?,
             ports: self.ports,
             yield_for: duration("callback.yield", &self.r#yield, SECOND..=HOUR)?,
             login_lifetime: duration("callback.login_lifetime", &self.login_lifetime, SECOND..=HOUR)?,
@@ -225,6 +226,20 @@ impl LogSection {
                 invalid("log.filter", "must be a level or directives, like \"info\" or \"warn,authd=debug\"")
             }
         }
+    }
+}
+
+/// The addresses of the callback server. A wildcard includes all others.
+fn addresses(texts: &[String]) -> Result<Vec<IpAddr>, InvalidValue> {
+    let parsed: Option<BTreeSet<IpAddr>> = texts.iter().map(|text| text.parse().ok()).collect();
+    match parsed {
+        Some(all) if !all.is_empty() && (all.len() == 1 || !all.iter().any(IpAddr::is_unspecified)) => {
+            Ok(all.into_iter().collect())
+        }
+        _ => invalid(
+            "callback.addresses",
+            "must be IP addresses, like [\"127.0.0.1\", \"::1\"], or one of \"0.0.0.0\" and \"::\"",
+        ),
     }
 }
 

@@ -27,6 +27,7 @@ pub(super) async fn diagnose(state: &AppState) -> Diagnosis {
         None => None,
     };
     let mut findings = vec![store(state), callback(&server, |_| owner.clone())];
+    findings.extend(exposed(&server));
     let is_outdated = endpoint.is_outdated() || state.relay.is_outdated();
     findings.push(network(endpoint.egress_summary(), is_outdated));
     let probes = join_all(endpoint.hosts().into_iter().map(|host| endpoint.probe_host(host))).await;
@@ -66,6 +67,19 @@ fn network(summary: String, is_outdated: bool) -> Finding {
     }
     warning("network", format!("{summary}; the certificates on disk have changed since authd loaded them"))
         .remedy(&format!("load them: kill -HUP {}", std::process::id()))
+}
+
+/// The addresses of the callback server that other machines can reach.
+fn exposed(server: &CallbackServerState) -> Option<Finding> {
+    let exposed = server.addresses.iter().filter(|address| !address.ip().is_loopback());
+    let exposed: Vec<String> = exposed.map(ToString::to_string).collect();
+    exposed.first()?;
+    let detail = format!(
+        "other machines can reach {}; it accepts only browsers that return from a sign-in",
+        exposed.join(" and ")
+    );
+    let remedy = "remove it from [callback] addresses of authd.toml unless a container publishes the port";
+    Some(warning("callback", detail).remedy(remedy))
 }
 
 /// The callback server. `owner` names the program that listens on a port. It is called only if the

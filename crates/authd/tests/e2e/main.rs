@@ -3,6 +3,7 @@
 
 mod access;
 mod browser;
+mod callback_addresses;
 mod codex;
 mod codex_homes;
 mod contract;

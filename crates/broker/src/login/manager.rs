@@ -2,6 +2,7 @@
 //! browser login is in the store, so that a restart does not lose it.
 
 use std::{
+    net::SocketAddr,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -113,9 +114,10 @@ impl Logins {
         Ok(login)
     }
 
-    /// A new link to an authorize URL, if the callback server listens on this port.
+    /// A new link to an authorize URL, if the callback server listens on this port of loopback.
     fn link(&self, port: u16) -> Option<String> {
-        let listens = self.0.callback.borrow().port() == Some(port);
+        let is_loopback = |address: &SocketAddr| address.port() == port && address.ip().is_loopback();
+        let listens = self.0.callback.borrow().addresses.iter().any(is_loopback);
         let token = URL_SAFE_NO_PAD.encode(rand::random::<[u8; 16]>());
         listens.then(|| format!("http://localhost:{port}{LINK_PATH}{token}"))
     }

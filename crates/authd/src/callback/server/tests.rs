@@ -1,6 +1,7 @@
 //! The callback server over real sockets: accepted and refused requests, and the choice of the
 //! port.
 
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::sync::{
     Arc,
     atomic::{AtomicUsize, Ordering},
@@ -69,6 +70,10 @@ impl Drop for TestServer {
     }
 }
 
+fn loopback() -> Vec<IpAddr> {
+    vec![Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()]
+}
+
 async fn start(ports: Vec<u16>, yield_for: Duration) -> TestServer {
     start_with(Vec::new(), ports, yield_for).await
 }
@@ -78,7 +83,7 @@ async fn start_with(
     ports: Vec<u16>,
     yield_for: Duration,
 ) -> TestServer {
-    let mut server = CallbackServer::new(ports, yield_for);
+    let mut server = CallbackServer::new(loopback(), ports, yield_for);
     server.head_deadline = Duration::from_millis(300);
     run(server, inherited).await
 }
@@ -233,7 +238,7 @@ async fn occupy(port: u16, beginning: &'static str) {
 
 #[tokio::test]
 async fn a_browser_is_served_while_idle_clients_occupy_all_connections() {
-    let server = CallbackServer::new(vec![0], Duration::ZERO);
+    let server = CallbackServer::new(loopback(), vec![0], Duration::ZERO);
     let limit = server.max_connections;
     let server = run(server, Vec::new()).await;
     let mut idle_clients = tokio::task::JoinSet::new();
@@ -337,4 +342,34 @@ async fn a_port_of_the_service_manager_is_not_yielded() {
     let response = server.get("/cancel").await;
     assert!(response.starts_with("HTTP/1.1 409"), "{response}");
     assert!(server.get("/auth/callback?state=known").await.starts_with("HTTP/1.1 200"));
+}
+
+#[tokio::test]
+async fn a_listener_beyond_loopback_serves_the_redirect_alone() {
+    let addresses = vec![Ipv4Addr::UNSPECIFIED.into()];
+    let server = run(CallbackServer::new(addresses, vec![0], Duration::from_secs(30)), Vec::new()).await;
+    assert!(server.get("/auth/callback?state=known").await.starts_with("HTTP/1.1 200"));
+    let port = server.port();
+    for path in ["/cancel", "/go/known", "/", "/auth/callback/x"] {
+        for method in ["GET", "HEAD", "POST"] {
+            let request = format!("{method} {path} HTTP/1.1\r\nHost: localhost:{port}\r\n\r\n");
+            let response = exchange(port, &request).await;
+            assert!(response.starts_with("HTTP/1.1 404"), "{method} {path}: {response}");
+        }
+    }
+    // The Host is checked as on loopback.
+    let foreign = format!("GET /auth/callback?state=known HTTP/1.1\r\nHost: evil.example:{port}\r\n\r\n");
+    assert!(exchange(port, &foreign).await.starts_with("HTTP/1.1 421"));
+    assert_eq!((server.handled(), server.handler.followed.load(Ordering::SeqCst)), (1, 0));
+    assert_eq!(server.state.borrow().state, CallbackState::Listening);
+}
+
+#[tokio::test]
+async fn an_address_that_this_machine_does_not_have_is_named() {
+    // TEST-NET-1 (RFC 5737) belongs to no machine.
+    let addresses = vec![Ipv4Addr::LOCALHOST.into(), Ipv4Addr::new(192, 0, 2, 1).into()];
+    let server = run(CallbackServer::new(addresses, vec![0], Duration::ZERO), Vec::new()).await;
+    let state = server.state.borrow().clone();
+    assert_eq!((state.state, state.addresses), (CallbackState::Unavailable, Vec::new()));
+    assert!(state.detail.unwrap().contains("192.0.2.1:"));
 }
