@@ -3,7 +3,7 @@
 use std::{ffi::OsString, path::PathBuf};
 
 use authd_api::{ModePreference, ProfileName, Program, StoreKind};
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, Parser, Subcommand, ValueEnum, error::ErrorKind};
 
 pub(crate) mod fast_path;
 mod help_text;
@@ -321,6 +321,21 @@ pub(crate) struct AskArgs {
     /// The question [default: read from stdin]
     #[arg(value_name = "QUESTION")]
     pub(crate) question: Vec<String>,
+}
+
+/// Parses the command line of this process, or ends it with a message.
+pub(crate) fn parse() -> Cli {
+    Cli::try_parse().unwrap_or_else(|error| suggest_after_help(error, std::env::args_os()).exit())
+}
+
+/// clap suggests a command for `authctl tokn`, but not for `authctl help tokn`.
+fn suggest_after_help(error: clap::Error, args: impl Iterator<Item = OsString>) -> clap::Error {
+    let mut args: Vec<OsString> = args.collect();
+    if error.kind() == ErrorKind::InvalidSubcommand && args.get(1).is_some_and(|arg| arg == "help") {
+        args.remove(1);
+        return Cli::try_parse_from(args).err().unwrap_or(error);
+    }
+    error
 }
 
 /// Checks that a login id is safe in a URL path.

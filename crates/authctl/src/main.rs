@@ -4,12 +4,14 @@
 mod browser;
 #[expect(clippy::doc_markdown, reason = "doc comments there are help texts, which have no backticks")]
 mod cli;
+mod completions;
 mod context;
 mod daemon_lock;
 mod env;
 mod error;
 mod hardening;
 mod launch;
+mod manual;
 mod output;
 mod owned_file;
 mod render;
@@ -22,9 +24,8 @@ mod upstream_error;
 use std::process::ExitCode;
 
 use authctl::sse;
-use clap::Parser;
 
-use crate::{cli::Cli, output::Output};
+use crate::output::Output;
 
 /// musl's own allocator requests memory from the kernel far more often, which costs a program that
 /// runs for a millisecond a measurable part of its time.
@@ -34,7 +35,7 @@ static ALLOCATOR: dlmalloc::GlobalDlmalloc = dlmalloc::GlobalDlmalloc;
 
 fn main() -> ExitCode {
     hardening::harden();
-    let cli = cli::fast_path::parse(std::env::args_os()).unwrap_or_else(Cli::parse);
+    let cli = cli::fast_path::parse(std::env::args_os()).unwrap_or_else(cli::parse);
     let out = Output::new(&cli.common);
     match run::run(cli, out) {
         Ok(()) => ExitCode::SUCCESS,

@@ -11,19 +11,18 @@ mod service;
 mod status;
 mod store;
 
-use std::{io, path::Path, pin::Pin, time::Duration};
+use std::{path::Path, pin::Pin, time::Duration};
 
 use authd_api::{ErrorCode, Headers, ProfileName, ProfilePatch, RefreshBody};
-use clap::CommandFactory;
 use serde_json::json;
 
 use crate::{
     cli::{Cli, Command, CredentialArgs, LogoutArgs, ProfileArg},
+    completions,
     context::{Context, with_timeout},
     error::{CliError, CliResult},
-    launch,
+    launch, manual,
     output::Output,
-    owned_file,
     render::{self, Screen},
 };
 
@@ -66,8 +65,8 @@ fn execute(cli: Cli, out: Output) -> CliResult {
         Command::Store(command) => block_on(Box::pin(store::store(&ctx()?, command))),
         Command::Service(command) => block_on(Box::pin(service::service(socket_from_args, command, out))),
         Command::Check(profile) => block_on(Box::pin(check::check(&ctx()?, profile))),
-        Command::Completions { shell } => completions(shell, out),
-        Command::Man { directory } => manual(directory.as_deref(), out),
+        Command::Completions { shell } => out.write(completions::script(shell).as_bytes()),
+        Command::Man { directory } => man(directory.as_deref(), out),
     }
 }
 
@@ -173,30 +172,11 @@ async fn logout(ctx: &Context, args: LogoutArgs) -> CliResult {
     }
 }
 
-fn completions(shell: clap_complete::Shell, out: Output) -> CliResult {
-    let mut script = Vec::new();
-    clap_complete::generate(shell, &mut Cli::command(), "authctl", &mut script);
-    out.write(&script)
-}
-
-fn manual(directory: Option<&Path>, out: Output) -> CliResult {
-    let Some(directory) = directory else {
-        let mut page = Vec::new();
-        clap_mangen::Man::new(Cli::command()).render(&mut page)?;
-        return out.write(&page);
-    };
-    let mut command = Cli::command().disable_help_subcommand(true);
-    command.build();
-    std::fs::create_dir_all(directory).and_then(|()| write_pages(&command, directory)).map_err(|error| {
+fn man(directory: Option<&Path>, out: Output) -> CliResult {
+    let Some(directory) = directory else { return out.write(&manual::main_page()?) };
+    std::fs::create_dir_all(directory).and_then(|()| manual::write_all(directory)).map_err(|error| {
         CliError::new(ErrorCode::BadRequest, format!("cannot write {}: {error}", directory.display()))
     })?;
     out.info(&format!("the manual pages are in {}", directory.display()));
     Ok(())
-}
-
-/// Replaces `clap_mangen::generate_to`, which follows symbolic links.
-fn write_pages(command: &clap::Command, directory: &Path) -> io::Result<()> {
-    command.get_subcommands().try_for_each(|command| write_pages(command, directory))?;
-    let page = clap_mangen::Man::new(command.clone());
-    page.render(&mut owned_file::create_public(&directory.join(page.get_filename()))?)
 }

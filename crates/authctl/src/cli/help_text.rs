@@ -85,7 +85,7 @@ Examples:
 The service uses the default paths. Variables of your shell (AUTHD_CONFIG, HTTPS_PROXY, ...) do not reach it.
 
 Exit codes:
-  0 success; with status: it runs; 9 no service manager, or the service does not run";
+  0 success, or with status: it runs; 9 no service manager, or the service does not run";
 
 pub(super) const CHECK_EXIT_CODES: &str = "\
 Exit codes:

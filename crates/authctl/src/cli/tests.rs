@@ -1,6 +1,6 @@
 //! Tests of the grammar and of the help text.
 
-use clap::{CommandFactory, Parser, error::ErrorKind};
+use clap::{CommandFactory, Parser};
 use proptest::prelude::*;
 
 use super::*;
@@ -63,6 +63,15 @@ fn invalid_lines_are_usage_errors() {
         ("authctl token --min-ttl -5", ErrorKind::UnknownArgument),
     ] {
         assert_eq!(parse(line).map(|cli| cli.command).unwrap_err().kind(), kind, "{line}");
+    }
+}
+
+#[test]
+fn help_of_an_unknown_command_suggests_one() {
+    for (line, suggestion) in [("authctl help tokn", "'token'"), ("authctl help codex instal", "'install'")] {
+        let args = || line.split_whitespace().map(OsString::from);
+        let error = suggest_after_help(Cli::try_parse_from(args()).unwrap_err(), args());
+        assert!(error.to_string().contains(suggestion), "{error}");
     }
 }
 

@@ -321,6 +321,22 @@ async fn completions_and_manual_pages_are_generated() {
     let pages = daemon.dir().join("man");
     run(&daemon, &["man", pages.to_str().unwrap()]).await.ok();
     for page in ["authctl.1", "authctl-login.1", "authctl-ask.1"] {
-        assert!(std::fs::read_to_string(pages.join(page)).unwrap().contains(".TH"), "{page}");
+        let text = std::fs::read_to_string(pages.join(page)).unwrap();
+        let title = page.trim_end_matches(".1").to_uppercase();
+        let version = env!("CARGO_PKG_VERSION");
+        assert!(text.starts_with(&format!(".TH {title} 1 20")), "{page}");
+        assert!(text.lines().next().unwrap().contains(&format!("\"authctl {version}\"")), "{page}");
+        for section in ["EXIT STATUS", "EXAMPLES", "SEE ALSO"] {
+            assert!(text.contains(&format!(".SH {section}\n")), "{page}: {section}");
+        }
+    }
+    let main = std::fs::read_to_string(pages.join("authctl.1")).unwrap();
+    assert!(main.contains(".SH ENVIRONMENT\n") && main.contains(".SH FILES\n"));
+    let authd = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../authd/authd.1");
+    std::fs::copy(authd, pages.join("authd.1")).unwrap();
+    let all = std::fs::read_dir(&pages).unwrap().map(|page| page.unwrap().path());
+    match std::process::Command::new("mandoc").args(["-T", "lint"]).args(all).output() {
+        Ok(output) => assert_eq!(String::from_utf8_lossy(&output.stdout), ""),
+        Err(error) => assert!(std::env::var_os("CI").is_none(), "mandoc: {error}"),
     }
 }

@@ -3,6 +3,7 @@
 
 mod ask;
 mod commands;
+mod completions;
 mod credentials;
 mod fake_daemon;
 mod login;
