@@ -23,7 +23,7 @@
 //! #[tokio::main(flavor = "current_thread")]
 //! async fn main() -> Result<(), Box<dyn std::error::Error>> {
 //!     let client = Client::new(Paths::from_env()?.socket);
-//!     let path = format!("{}/models?client_version=0.34.0", Client::relay_path(None));
+//!     let path = format!("{}/models?client_version=0.171.0", Client::relay_path(None));
 //!     let result = client.send(Method::GET, &path, None::<&()>).await;
 //!     match result {
 //!         Ok(response) => println!("{}", String::from_utf8_lossy(&response.body)),

@@ -29,7 +29,7 @@ Ctrl-C cancels the login.";
 
 pub(super) const HEADERS_EXAMPLES: &str = "\
 Examples:
-  curl -H @<(authctl headers) \"$(authctl url)/models?client_version=0.34.0\"
+  curl -H @<(authctl headers) \"$(authctl url)/models?client_version=0.171.0\"
   authctl headers work --json         {\"base_url\": ..., \"headers\": [[\"Authorization\", ...], ...], ...}";
 
 pub(super) const TOKEN_EXAMPLES: &str = "\

@@ -49,7 +49,7 @@ pub(super) fn example(name: &str) -> Value {
             "responses_url": "https://chatgpt.com/backend-api/codex/responses",
             "headers": [["Authorization", "Bearer an-access-token"],
                 ["chatgpt-account-id", "bc3618e3-489d-4d49-9362-1561dc53ba53"],
-                ["version", "0.34.0"], ["originator", "codex_cli_rs"]],
+                ["version", authd_oauth::CODEX_VERSION], ["originator", "codex_cli_rs"]],
             "generation": 7, "grant_id": "Zq3bV1x0QzGm5T2e", "expires_at": "2026-11-23T15:00:00Z"};
         RefreshBody: {"rejected_generation": 7, "grant_id": "Zq3bV1x0QzGm5T2e"};
         ImportBody: {"source": "codex", "profile": "work"};
