@@ -6,6 +6,7 @@ mod commands;
 mod completions;
 mod credentials;
 mod fake_daemon;
+mod json;
 mod login;
 // These tests read /proc.
 #[cfg(target_os = "linux")]
