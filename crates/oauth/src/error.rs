@@ -116,8 +116,8 @@ pub struct ErrorCode(String);
 
 impl ErrorCode {
     /// The next step for a user whom the region rule stops.
-    pub const REGION_REMEDY: &str = "the provider judges the address that it sees: check the VPN and the \
-                                     proxy in use, which authctl doctor names";
+    pub const REGION_REMEDY: &str = "check the VPN and the proxy: the provider judges the address that it sees; \
+                                     the proxy in use is shown by: authctl doctor";
 
     /// The code in a text. A text that is not a code becomes `unknown`.
     pub fn new(text: &str) -> Self {
@@ -148,7 +148,7 @@ impl ErrorCode {
             "invalid_grant" => "the grant is no longer valid",
             "invalid_refresh_token" => "the refresh token is not valid",
             "invalid_client" | "unauthorized_client" => "the provider does not accept the client id",
-            REGION_RULE => "the provider does not serve the country, region or territory of this network",
+            REGION_RULE => "the country, region or territory of this network is not supported",
             "token_expired" | "token_invalidated" | "token_revoked" => "the token is no longer valid",
             "token_exchange_user_error" => "the sign-in could not be completed; please start another",
             "invalid_subject_token" => "Invalid ID token: missing organization_id",

@@ -79,20 +79,25 @@ fn signed_in(title: &str, user: &SignedInUser) -> Page {
 }
 
 fn failed(title: &str, detail: &str, hint: &str) -> Page {
-    let (text, command) = match hint.split_once("authctl") {
-        Some((text, rest)) => (text.trim_end(), Some(format!("authctl{rest}"))),
-        None => (hint, None),
+    // A hint may name further steps after the first command.
+    let (text, command, rest) = match hint.split_once("authctl") {
+        Some((text, rest)) => {
+            let (command, rest) = rest.split_once(';').unwrap_or((rest, ""));
+            (text.trim_end(), Some(format!("authctl{command}")), rest.trim_start())
+        }
+        None => (hint, None, ""),
     };
-    let text = match text {
+    let paragraph = |text: &str| match text {
         "" => String::new(),
         text => format!("<p>{}</p>", escape_html(&sentence_case(text))),
     };
+    let (text, rest) = (paragraph(text), paragraph(rest));
     let command = command
         .map(|command| format!("<pre><code>{}</code></pre>", escape_html(&command)))
         .unwrap_or_default();
     let detail = sentence_case(detail);
     let detail = escape_html(&detail);
-    let body = format!("<p>{detail}</p>{text}{command}<p class=\"quiet\">You can close this tab.</p>");
+    let body = format!("<p>{detail}</p>{text}{command}{rest}<p class=\"quiet\">You can close this tab.</p>");
     Page { good: false, html: document(title, "bad", "alert", "!", &body) }
 }
 

@@ -121,6 +121,7 @@ pub(crate) fn last_error(snapshot: &ProfileSnapshot, now: Timestamp) -> Option<P
             let problem = provider(error);
             let retry_after = problem.retry_after.map(|_| seconds_until(*next_attempt, now));
             let problem = Problem { retry_after, ..problem };
+            let again = format!("authd tries again in {}", in_words(retry_after.unwrap_or_default()));
             if last.suggests_sign_in() {
                 let reason = error.code().map(ProviderCode::explained).unwrap_or_default();
                 let detail = format!(
@@ -131,7 +132,9 @@ pub(crate) fn last_error(snapshot: &ProfileSnapshot, now: Timestamp) -> Option<P
                     .hint(login_command(name))
                     .provider_code(problem.provider_code)
             } else if error.code().is_some_and(ProviderCode::calls_token_invalid) {
-                problem.hint(format!("authd tries again by itself; if it lasts, {}", login_command(name)))
+                problem.hint(format!("{again}; if it lasts, {}", login_command(name)))
+            } else if matches!(error, ProviderError::Unavailable { .. }) {
+                problem.hint(again)
             } else {
                 problem
             }
@@ -184,8 +187,9 @@ pub(crate) fn provider(error: &ProviderError) -> Problem {
         }
         ProviderError::Unavailable { status, retry_after, .. } => {
             let code = code.map(|code| format!(", {code}")).unwrap_or_default();
+            let wait = schedule::back_off(1, *retry_after, Jitter::NONE).as_secs();
             unreachable(format!("the provider is unavailable (status {status}{code})"), *retry_after)
-                .hint("try again after that time")
+                .hint(format!("try again in {}", in_words(wait)))
         }
         ProviderError::InvalidResponse { detail } => {
             unreachable(format!("the response is not the provider's: {detail}"), None)
@@ -207,6 +211,11 @@ pub(crate) fn provider(error: &ProviderError) -> Problem {
         return problem.hint(ProviderCode::REGION_REMEDY);
     }
     problem
+}
+
+/// A wait for a user.
+fn in_words(seconds: u64) -> String {
+    if seconds <= 120 { format!("{seconds} s") } else { format!("{} min", seconds.div_ceil(60)) }
 }
 
 /// A failed call to the store.

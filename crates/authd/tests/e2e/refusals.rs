@@ -84,6 +84,8 @@ async fn the_code_of_a_refused_exchange_is_in_the_problem_and_on_the_page() {
         let (login, url) = start(&daemon, json!({})).await;
         let page = daemon.browse(&url, "plus").await;
         assert!(page.html.contains(code) && !page.html.contains("<b>"), "{}", page.html);
+        // Further steps are not part of the command.
+        assert!(!page.html.contains("<code>authctl login;"), "{}", page.html);
         let problem = finished(&daemon, &login).await["error"].clone();
         assert_eq!(text(&problem, "provider_code"), code, "{problem}");
     }
@@ -161,6 +163,7 @@ async fn a_rate_limit_is_waited_for_in_a_device_login() {
     let problem = refused.json();
     assert_eq!((text(&problem, "code"), &problem["retry_after"]), ("provider_unreachable", &json!(1_800)));
     assert_eq!(refused.header("retry-after"), "1800");
+    assert!(text(&problem, "hint").contains("30 min"), "{problem}");
 }
 
 #[tokio::test]
