@@ -26,6 +26,8 @@ pub struct Account {
     pub project_id: Option<String>,
     /// Whether this is a FedRAMP workspace, whose requests need `x-openai-fedramp: true`.
     pub fedramp: bool,
+    /// Whether the workspace is deactivated: `accounts/check` says so, and the model API answers 402.
+    pub deactivated: bool,
     /// The lifetime of an access token. The `exp` claim has a resolution of seconds.
     pub access_token_lifetime: Duration,
     /// The home region of this workspace in `wham/accounts/check`.
@@ -54,6 +56,7 @@ impl Account {
             organization_id: None,
             project_id: None,
             fedramp: false,
+            deactivated: false,
             access_token_lifetime: Duration::from_secs(864_000),
             routing: None,
         }

@@ -107,7 +107,7 @@ pub(crate) async fn accounts_check(State(shared): State<Arc<Shared>>, headers: H
         let entry = json!({
             "account": {
                 "account_id": account.account_id, "name": account.workspace_name, "structure": account.structure(),
-                "plan_type": account.plan, "account_user_role": "account-owner", "is_deactivated": false,
+                "plan_type": account.plan, "account_user_role": "account-owner", "is_deactivated": account.deactivated,
             },
             "features": [], "entitlement": {"subscription_plan": account.plan, "has_active_subscription": account.plan.is_some()},
         });
@@ -123,6 +123,7 @@ pub(crate) async fn wham_accounts_check(
     account_response(&shared, &headers, |account| {
         let mut entry = json!({
             "id": account.account_id, "name": account.workspace_name, "structure": account.structure(), "plan_type": account.plan,
+            "is_deactivated": account.deactivated, "can_access_with_session": !account.deactivated,
         });
         if let Some(routing) = &account.routing {
             entry["workspace_backend_origin"] = json!(routing.backend_origin);
@@ -242,6 +243,10 @@ pub(crate) fn authenticate_workspace(
     if fedramp != account.fedramp {
         let detail = "x-openai-fedramp does not fit the workspace";
         return Err(response::detail(StatusCode::FORBIDDEN, detail).into());
+    }
+    if account.deactivated {
+        let body = json!({"detail": {"code": "deactivated_workspace"}});
+        return Err(response::json_with(StatusCode::PAYMENT_REQUIRED, &body).into());
     }
     Ok(account)
 }

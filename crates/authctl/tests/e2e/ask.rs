@@ -1,7 +1,7 @@
 //! `authctl ask` and `authctl check`.
 
 use authd_sandbox::{
-    Config, Fault, Route, Sandbox,
+    Account, Config, Fault, Route, Sandbox,
     test_daemon::{TestDaemon, TestDaemonConfig},
 };
 use serde_json::json;
@@ -119,4 +119,15 @@ async fn an_empty_list_of_models_names_the_client_version() {
         tokio::task::yield_now().await;
     }
     run(&daemon, &["ask", "What is 2+2?"]).await.ok();
+}
+
+#[tokio::test]
+async fn a_deactivated_workspace_is_named_with_the_code_of_the_provider() {
+    let (sandbox, daemon) = start_daemon().await;
+    daemon.sign_in("default", "plus").await;
+    sandbox.put_account(Account { deactivated: true, ..Account::plus() });
+    // With a model, because the list of models is refused, too.
+    let ask = run(&daemon, &["ask", "--model", "gpt-5.5", "--json", "What is 2+2?"]).await;
+    let problem = ask.failed(4, "workspace is deactivated").json();
+    assert_eq!(problem["provider_code"], "deactivated_workspace", "{problem}");
 }
