@@ -169,6 +169,24 @@ async fn a_login_is_written_through_a_symbolic_link() {
 }
 
 #[tokio::test]
+async fn a_home_with_two_names_is_one_home() {
+    let sandbox = sandbox().await;
+    let daemon = daemon(&sandbox).await;
+    daemon.sign_in("default", "plus").await;
+    daemon.sign_in("work", "business").await;
+    let (home, path) = codex_home(&daemon);
+    let other = daemon.dir().join("other-name");
+    symlink(&home, &other).unwrap();
+    install(&daemon, "default", &other).await;
+    assert_eq!(home_in_state(&daemon, "present").await["home"], json!(home));
+    install(&daemon, "work", &home).await;
+    let homes = daemon.get("/v1/codex").await;
+    assert_eq!(homes["homes"].as_array().unwrap().len(), 1, "{homes}");
+    assert_eq!(uninstall(&daemon, &other).await["outcome"], "removed");
+    assert!(!path.exists());
+}
+
+#[tokio::test]
 async fn a_hard_linked_or_read_only_login_is_refused_and_unchanged() {
     let sandbox = sandbox().await;
     let daemon = daemon(&sandbox).await;

@@ -175,7 +175,7 @@ impl CodexActor {
         path: Option<PathBuf>,
         complete: impl FnOnce(PathBuf) -> PathBuf,
     ) -> Result<FoundLogin, CodexHomeError> {
-        FoundLogin::read(login_file(path, complete)?, || self.homes.keychain(self.store())).await
+        FoundLogin::read(login_file(path, complete).await?, || self.homes.keychain(self.store())).await
     }
 
     /// Where a home keeps its login.

@@ -111,7 +111,7 @@ impl CodexActor {
     }
 
     pub(super) async fn uninstall(&mut self, home: Option<PathBuf>) -> Result<LoginFile, CodexHomeError> {
-        let file = login_file(home, |home| home.join(FILE))?;
+        let file = login_file(home, |home| home.join(FILE)).await?;
         let home = file.parent().unwrap_or(&file);
         let managed = self.managed_home(home).await?;
         let managed = managed.ok_or_else(|| CodexHomeError::NotManaged(home.to_path_buf()))?;

@@ -163,20 +163,29 @@ impl LoginLocation {
 }
 
 /// The login file that a path names; without a path, the file of the user's own home. `complete`
-/// makes a file of the path.
-pub(super) fn login_file(
+/// makes a file of the path. The home is canonical, as in Codex: a home with two names is one home.
+pub(super) async fn login_file(
     path: Option<PathBuf>,
     complete: impl FnOnce(PathBuf) -> PathBuf,
 ) -> Result<PathBuf, CodexHomeError> {
-    match path {
-        Some(path) if path.is_relative() => Err(CodexHomeError::Relative(path)),
-        Some(path) => Ok(complete(path)),
+    let file = match path {
+        Some(path) if path.is_relative() => return Err(CodexHomeError::Relative(path)),
+        Some(path) => complete(path),
         None => {
             let home =
                 std::env::var_os("HOME").filter(|home| !home.is_empty()).ok_or(CodexHomeError::NoHome)?;
-            Ok(PathBuf::from(home).join(".codex").join(FILE))
+            PathBuf::from(home).join(".codex").join(FILE)
         }
-    }
+    };
+    let name = file.clone();
+    // A home that does not exist keeps the name that the caller uses.
+    Ok(blocking(move || canonical_directory(&name)).await.unwrap_or(file))
+}
+
+/// The path with a canonical directory. The last component may be a link.
+fn canonical_directory(path: &Path) -> io::Result<PathBuf> {
+    let name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?;
+    Ok(fs::canonicalize(path.parent().unwrap_or(path))?.join(name))
 }
 
 pub(super) fn parse(text: &SecretString) -> Result<CodexLogin, CodexError> {
@@ -223,7 +232,7 @@ pub(super) fn resolve(path: &Path) -> io::Result<PathBuf> {
             Ok(target) => path = path.parent().unwrap_or(&path).join(target),
             // It is not a link (EINVAL), or nothing.
             Err(error) if matches!(error.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::NotFound) => {
-                return Ok(path);
+                return Ok(canonical_directory(&path).unwrap_or(path));
             }
             Err(error) => return Err(io::Error::new(error.kind(), format!("{}: {error}", path.display()))),
         }

@@ -26,7 +26,7 @@ pub(in crate::http) fn codex_home(error: &CodexHomeError) -> Problem {
             conflict(format!(
                 "{path} has {links} names (hard links), and the others would keep the old login"
             ))
-            .hint(format!("replace the other names by symbolic links; to find them: find -samefile {path}"))
+            .hint(format!("replace the other names by symbolic links; to find them: find ~ -samefile {path}"))
         }
         CodexHomeError::ReadOnly(path) => conflict(format!("{} is read-only", path.display()))
             .hint(format!("if authd may write it: chmod u+w {}", path.display())),
