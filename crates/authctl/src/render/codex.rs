@@ -1,56 +1,83 @@
 //! Renders the managed Codex homes.
 
+use std::path::Path;
+
 use authd_api::{CodexHome, CodexHomeState};
 use jiff::Timestamp;
 
 use crate::{output::Style, sanitize::line, time};
 
-/// A paragraph for each home: where it is, which profile it uses, and what to do if it does not.
+/// A table of the homes, and below it the links and what keeps a home from being up to date.
 pub(crate) fn codex_homes(all: &[CodexHome], now: Timestamp, style: Style) -> String {
     if all.is_empty() {
         return "authd manages no Codex home; run: authctl codex install\n".to_owned();
     }
-    all.iter().map(|home| codex_home(home, now, style)).collect()
+    let rows: Vec<[String; 4]> = all.iter().map(|home| row(home, now)).collect();
+    let headings = ["HOME", "PROFILE", "WRITTEN", "STATE"].map(str::to_owned);
+    let widths: [usize; 4] = std::array::from_fn(|column| {
+        let cells = rows.iter().chain([&headings]).map(|row| row[column].chars().count());
+        cells.max().unwrap_or(0)
+    });
+    let table_line = |[home, profile, written, state]: &[String; 4]| {
+        let [home_width, profile_width, written_width, _] = widths;
+        format!("{home:home_width$}  {profile:profile_width$}  {written:written_width$}  {state}\n")
+    };
+    let mut text = table_line(&headings);
+    for (row, home) in rows.iter().zip(all) {
+        let [home_cell, profile, written, state] = row;
+        let colour = if is_in_use(home) { Style::green } else { Style::yellow };
+        text += &table_line(&[home_cell.clone(), profile.clone(), written.clone(), colour(style, state)]);
+    }
+    text + &all.iter().map(|home| notes(home, style)).collect::<String>()
 }
 
 /// A line for each home that is not as authd left it.
 pub(crate) fn codex_warnings(all: &[CodexHome], style: Style) -> String {
-    let is_changed = |home: &&CodexHome| home.state != CodexHomeState::Present || home.last_error.is_some();
     let warning = |home: &CodexHome| {
-        let path = home.home.display().to_string();
         format!(
             "\n{} Codex home {}: {}\n  for details: authctl codex status\n",
             style.yellow("!"),
-            line(&path),
+            shown(&home.home),
             state(home)
         )
     };
-    all.iter().filter(is_changed).map(warning).collect()
+    all.iter().filter(|home| !is_in_use(home)).map(warning).collect()
 }
 
-fn codex_home(home: &CodexHome, now: Timestamp, style: Style) -> String {
-    let path = |path: &std::path::Path| line(&path.display().to_string()).into_owned();
+fn row(home: &CodexHome, now: Timestamp) -> [String; 4] {
     let written = home.last_written.map_or_else(|| "-".to_owned(), |at| time::relative(at, now));
-    let colour = match (home.state, &home.last_error) {
-        (CodexHomeState::Present, None) => Style::green,
-        _ => Style::yellow,
-    };
-    let place = match (&home.link, home.keychain) {
-        (_, true) => "an item of the keychain".to_owned(),
-        (Some(link), _) => format!("{}, a link to {}", path(&home.path), path(link)),
-        (None, _) => path(&home.path),
-    };
-    let mut text = format!(
-        "{}\n  profile  {}\n  state    {}\n  login    {place}\n  written  {written}\n",
-        style.bold(&path(&home.home)),
-        home.profile,
-        colour(style, state(home)),
-    );
-    if let Some(problem) = &home.last_error {
-        text += &format!("  error    {}\n", line(&problem.detail));
-        text += &problem.hint.as_ref().map(|hint| format!("           {}\n", line(hint))).unwrap_or_default();
+    [shown(&home.home), home.profile.to_string(), written, state(home).to_owned()]
+}
+
+/// Where an unusual login is, and what is wrong.
+fn notes(home: &CodexHome, style: Style) -> String {
+    let mut text = String::new();
+    if home.keychain {
+        text += &format!("\n{}: the login is an item of the keychain\n", shown(&home.home));
+    } else if let Some(link) = &home.link {
+        text += &format!("\n{} is a link to {}\n", shown(&home.path), shown(link));
     }
+    let (detail, hint) = match &home.last_error {
+        Some(problem) => (problem.detail.clone(), problem.hint.clone()),
+        None if matches!(home.state, CodexHomeState::Missing | CodexHomeState::ForeignLogin) => {
+            let (home_path, profile) = (shown(&home.home), &home.profile);
+            let hint =
+                format!("to use \"{profile}\" again: authctl codex install -p {profile} --home {home_path}");
+            (format!("{home_path}: {}", state(home)), Some(hint))
+        }
+        None => return text,
+    };
+    text += &format!("\n{} {}\n", style.yellow("!"), line(&detail));
+    text += &hint.map(|hint| format!("  {}\n", line(&hint))).unwrap_or_default();
     text
+}
+
+fn is_in_use(home: &CodexHome) -> bool {
+    home.state == CodexHomeState::Present && home.last_error.is_none()
+}
+
+fn shown(path: &Path) -> String {
+    line(&path.display().to_string()).into_owned()
 }
 
 /// A state as text.
@@ -63,5 +90,54 @@ fn state(home: &CodexHome) -> &'static str {
         CodexHomeState::Unreadable => "unreadable",
         CodexHomeState::Pending => "not read yet",
         CodexHomeState::Unknown => "?",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use authd_api::{ErrorCode, Problem};
+
+    use super::*;
+
+    #[test]
+    fn each_home_is_a_row_and_a_trouble_has_its_remedy() {
+        let now: Timestamp = "2026-11-23T14:00:00Z".parse().unwrap();
+        let present = CodexHome {
+            home: "/home/user/.codex".into(),
+            path: "/home/user/.codex/auth.json".into(),
+            keychain: false,
+            profile: "default".parse().unwrap(),
+            state: CodexHomeState::Present,
+            link: Some("../dotfiles/auth.json".into()),
+            last_written: Some("2026-11-23T13:00:00Z".parse().unwrap()),
+            last_error: None,
+        };
+        let foreign = CodexHome {
+            home: "/srv/codex".into(),
+            profile: "work".parse().unwrap(),
+            state: CodexHomeState::ForeignLogin,
+            link: None,
+            last_written: None,
+            ..present.clone()
+        };
+        let problem = Problem::new(ErrorCode::Conflict, "auth.json is read-only").hint("chmod u+w auth.json");
+        let read_only = CodexHome { link: None, last_error: Some(problem), ..present.clone() };
+        let all = [present.clone(), foreign, read_only];
+        let text = codex_homes(&all, now, Style(false));
+        assert_eq!(
+            text,
+            "HOME               PROFILE  WRITTEN  STATE\n\
+             /home/user/.codex  default  1 h ago  in use\n\
+             /srv/codex         work     -        Codex has a login of its own\n\
+             /home/user/.codex  default  1 h ago  in use, but not up to date\n\
+             \n/home/user/.codex/auth.json is a link to ../dotfiles/auth.json\n\
+             \n! /srv/codex: Codex has a login of its own\n  \
+               to use \"work\" again: authctl codex install -p work --home /srv/codex\n\
+             \n! auth.json is read-only\n  chmod u+w auth.json\n"
+        );
+        let warnings = codex_warnings(&all, Style(false));
+        assert!(warnings.contains("! Codex home /srv/codex: Codex has a login of its own\n"), "{warnings}");
+        assert_eq!(codex_warnings(&[present], Style(false)), "");
+        assert!(codex_homes(&[], now, Style(false)).contains("authctl codex install"));
     }
 }
