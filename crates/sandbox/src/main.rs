@@ -3,7 +3,7 @@
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use anyhow::Context as _;
-use authd_sandbox::{Account, Config, HOSTS, Sandbox, Tls};
+use authd_sandbox::{Account, Config, HOSTS, Routing, Sandbox, Tls};
 use clap::Parser;
 
 /// Stand-in for OpenAI on loopback, for demonstrations and for tests of failures
@@ -26,6 +26,10 @@ struct Arguments {
     /// Offer this model only to clients of at least this version, for example `gpt-5.5=0.150.0`
     #[arg(long, value_name = "MODEL=VERSION", value_parser = pair)]
     minimal_client_version: Vec<(String, String)>,
+    /// Name this host as the one of every workspace, for example `https://chatgpt.com`. Codex
+    /// requires one with HTTPS
+    #[arg(long, value_name = "URL")]
+    workspace_origin: Option<String>,
     /// Disable device login
     #[arg(long)]
     no_device_login: bool,
@@ -42,6 +46,11 @@ async fn main() -> anyhow::Result<()> {
         device_login: !arguments.no_device_login,
         ..Config::default()
     };
+    if let Some(origin) = arguments.workspace_origin {
+        for account in &mut config.accounts {
+            account.routing = Some(Routing { backend_origin: origin.clone(), region: "us".into() });
+        }
+    }
     if let Some(seconds) = arguments.lifetime {
         config = config.with_lifetime(Duration::from_secs(seconds));
     }

@@ -2,6 +2,8 @@
 //! real tools, against a daemon and the sandbox. The tools come from npm and `PyPI` into a
 //! directory that is kept. An example whose tools cannot be installed is skipped, with a message.
 
+mod codex_home;
+
 use std::{
     fs,
     os::unix::fs::symlink,
@@ -70,6 +72,7 @@ use Requirement::{Node, Npm, Pip, Program, Python};
 
 const OPENAI_NPM: Requirement = Npm("openai@7.57.0");
 const OPENAI_PIP: Requirement = Pip("openai==3.57.0");
+const CODEX: Requirement = Npm("@openai/codex@0.171.0");
 const UNDICI: Requirement = Npm("undici@6.29.1");
 /// Node with options that resolve packages from the symbolic link, not from the file behind it.
 const NODE: [&str; 3] = ["node", "--preserve-symlinks", "--preserve-symlinks-main"];
@@ -119,7 +122,7 @@ const EXAMPLES: [Example; 20] = [
         &["authctl", "exec", "--", "llm", "-m", "gpt-5.5", "--system", "Be brief.", "What is 2+2?"],
         &[OPENAI_PIP, Pip("llm==0.36")],
     ),
-    example(Answer, &["bash", "examples/codex/codex.sh"], &[Program("bash"), Npm("@openai/codex@0.169.0")]),
+    example(Answer, &["bash", "examples/codex/codex.sh"], &[Program("bash"), CODEX]),
 ];
 
 const README_PYTHON: &str = r#"
@@ -167,6 +170,10 @@ pub(crate) fn check() -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     runtime.block_on(run_all(&workspace, &runnable))?;
     print(&format!("{} of {} examples succeeded", runnable.len(), EXAMPLES.len()));
+    match workspace.install(CODEX) {
+        Ok(()) => runtime.block_on(codex_home::check(&workspace))?,
+        Err(reason) => skip("Codex in a managed home", &reason)?,
+    }
     Ok(())
 }
 
