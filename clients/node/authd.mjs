@@ -282,7 +282,7 @@ export class Authd {
 
 /**
  * The socket of the environment, else the default one.
- * @param {{ env?: NodeJS.ProcessEnv, platform?: string, home?: string }} [options]
+ * @param {{ env?: NodeJS.ProcessEnv, platform?: string, home?: string, session?: string }} [options]
  * @returns {string}
  */
 export function defaultSocket({
