@@ -94,7 +94,7 @@ test("a login started without waiting can be waited for later", async () => {
 });
 
 test("an error has a code, a reason and a hint", async () => {
-  const refusal = { code: "profile_unknown", status: 404, message: /nobody.*authctl login nobody/ };
+  const refusal = { code: "profile_unknown", status: 404, message: /nobody.*there are: default/ };
   await assert.rejects(authd.headers({ profile: "nobody" }), refusal);
   // authd rejects an invalid name; it does not become another path.
   await assert.rejects(authd.headers({ profile: "../../v1/status" }), AuthdError);

@@ -98,7 +98,7 @@ class WithDaemon(unittest.TestCase):
         error = caught.exception
         self.assertEqual((error.code, error.status), ("profile_unknown", 404))
         self.assertIn("nobody", error.detail)
-        self.assertIn("authctl login nobody", str(error))
+        self.assertIn("there are: default", str(error))
 
         # authd rejects an invalid name; it does not become another path.
         with self.assertRaises(AuthdError):

@@ -15,8 +15,8 @@ use tokio::net::UnixStream;
 
 use crate::{
     ApiKeyBody, CodexBody, CodexHomes, Diagnosis, ErrorCode, ExportBody, Headers, ImportBody, Login,
-    LoginBody, LoginFile, MigrateBody, Migrated, Problem, Profile, ProfileName, ProfilePatch, Profiles,
-    RefreshBody, Status, StoreKind, StoreStatus, VERSION_HEADER, route,
+    LoginBody, LoginFile, Logins, MigrateBody, Migrated, Problem, Profile, ProfileName, ProfilePatch,
+    Profiles, RefreshBody, Status, StoreKind, StoreStatus, VERSION_HEADER, route,
 };
 
 pub use self::error::ClientError;
@@ -104,6 +104,11 @@ impl Client {
     pub async fn login(&self, id: &str, wait: Option<u64>) -> Result<Login, ClientError> {
         let query = wait.map(|seconds| format!("?wait={seconds}")).unwrap_or_default();
         self.request(Method::GET, &format!("{}{query}", route::login(id)), NO_BODY).await
+    }
+
+    /// Lists the logins that wait for their user.
+    pub async fn logins(&self) -> Result<Logins, ClientError> {
+        self.request(Method::GET, route::LOGINS, NO_BODY).await
     }
 
     /// Cancels a login.

@@ -60,7 +60,7 @@ pub use error::{ErrorCode, Problem, RelayProblem, SdkError};
 pub use message::{
     ApiKeyBody, CallbackBody, CallbackState, CallbackStatus, CodexBody, CodexHome, CodexHomeState,
     CodexHomes, Diagnosis, ExportBody, Finding, FindingState, Flow, Headers, ImportBody, Login, LoginBody,
-    LoginFile, LoginFileOutcome, LoginState, MigrateBody, Migrated, Mode, ModePreference, Profile,
+    LoginFile, LoginFileOutcome, LoginState, Logins, MigrateBody, Migrated, Mode, ModePreference, Profile,
     ProfilePatch, ProfileState, Profiles, Program, RefreshBody, Status, StoreKind, StoreState, StoreStatus,
 };
 pub use name::{NameError, ProfileName};

@@ -6,13 +6,13 @@
 use std::fmt;
 
 use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, de::Error};
 
 pub use self::admin::{
     CodexBody, CodexHome, CodexHomeState, CodexHomes, Diagnosis, ExportBody, Finding, FindingState,
     ImportBody, LoginFile, LoginFileOutcome, MigrateBody, Migrated, Program,
 };
-pub use self::login::{CallbackBody, Flow, Login, LoginBody, LoginState, ModePreference};
+pub use self::login::{CallbackBody, Flow, Login, LoginBody, LoginState, Logins, ModePreference};
 use crate::{Problem, ProfileName};
 
 mod admin;
@@ -250,14 +250,28 @@ pub struct ApiKeyBody {
 #[serde(deny_unknown_fields)]
 pub struct RefreshBody {
     /// The generation that an upstream server rejected with 401. The daemon refreshes only if it is
-    /// still the current one. An integer, without a fraction.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    /// still the current one.
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "integer")]
     pub rejected_generation: Option<u64>,
     /// The grant of the rejected generation, from `Headers`. The daemon ignores a rejection of
     /// another grant.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub grant_id: Option<String>,
 }
+
+/// Reads an integer as JSON Schema defines it: `143.0` is one, too.
+fn integer<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u64>, D::Error> {
+    let Some(number) = Option::<serde_json::Number>::deserialize(deserializer)? else { return Ok(None) };
+    // Above 2^53 a float does not say which integer it stands for.
+    let exact = |number: &f64| number.fract() == 0.0 && (0.0..=MAX_EXACT).contains(number);
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "checked above")]
+    let from_float = |number: f64| number as u64;
+    let integer = number.as_u64().or_else(|| number.as_f64().filter(exact).map(from_float));
+    integer.map(Some).ok_or_else(|| D::Error::custom("not an unsigned integer"))
+}
+
+/// The highest number below which a 64-bit float represents every integer.
+const MAX_EXACT: f64 = 9_007_199_254_740_992.0;
 
 /// The headers of a request to the provider. No other response contains a secret.
 #[derive(Clone, PartialEq, Serialize, Deserialize)]
@@ -337,6 +351,22 @@ mod tests {
         let read = |text: &str| serde_json::from_str::<ProfileState>(text).unwrap();
         assert_eq!(read("\"unread\""), ProfileState::Unread);
         assert_eq!(read("\"coined_later\""), ProfileState::Unknown);
+    }
+
+    #[test]
+    fn json_integer_may_have_a_fraction_of_zero() {
+        let read =
+            |text: &str| serde_json::from_str::<RefreshBody>(text).map(|body| body.rejected_generation);
+        for (number, expected) in
+            [("143", 143), ("143.0", 143), ("1.43e2", 143), ("-0.0", 0), ("18446744073709551615", u64::MAX)]
+        {
+            assert_eq!(read(&format!("{{\"rejected_generation\":{number}}}")).unwrap(), Some(expected));
+        }
+        assert_eq!(read("{}").unwrap(), None);
+        assert_eq!(read("{\"rejected_generation\":null}").unwrap(), None);
+        for number in ["143.5", "-1", "1e30", "\"143\"", "18446744073709551616"] {
+            assert!(read(&format!("{{\"rejected_generation\":{number}}}")).is_err(), "{number}");
+        }
     }
 
     #[test]

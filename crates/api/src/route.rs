@@ -10,7 +10,7 @@ pub const DEFAULT_PROFILE: &str = "-";
 
 /// `GET`: the daemon's status.
 pub const STATUS: &str = "/v1/status";
-/// `POST`: starts a login.
+/// `GET`: the pending logins. `POST`: starts a login.
 pub const LOGINS: &str = "/v1/logins";
 /// `GET`, `DELETE`: one login.
 pub const LOGIN: &str = "/v1/logins/{id}";

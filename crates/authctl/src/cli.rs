@@ -7,6 +7,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum, error::ErrorKind};
 
 pub(crate) mod fast_path;
 mod help_text;
+pub(crate) mod profile_option;
 mod time_arg;
 
 pub(crate) use self::time_arg::TimeArg;
@@ -61,16 +62,20 @@ pub(crate) enum Command {
     Url(ProfileArg),
     /// Show each profile: account, plan, mode, state and expiry
     Status(StatusArgs),
+    /// List the logins that wait for their user; login --cancel ends one
+    Logins,
     /// List the profiles
     Profiles,
     /// Make a profile the default one
     Use {
         /// The profile
+        #[arg(id = "target", value_name = "PROFILE")]
         profile: ProfileName,
     },
     /// Rename a profile
     Rename {
         /// The profile
+        #[arg(id = "target", value_name = "PROFILE")]
         profile: ProfileName,
         /// Its new name
         new_name: ProfileName,
@@ -266,6 +271,10 @@ pub(crate) struct LoginArgs {
     #[arg(long, value_name = "ID", value_parser = parse_login_id)]
     #[arg(conflicts_with_all = ["name", "device", "workspace", "replace", "no_wait", "with_api_key"])]
     pub(crate) resume: Option<String>,
+    /// Cancel a login that is pending; authctl logins lists them
+    #[arg(long, value_name = "ID", value_parser = parse_login_id)]
+    #[arg(conflicts_with_all = ["name", "device", "paste", "no_browser", "workspace", "replace", "no_wait", "with_api_key", "resume"])]
+    pub(crate) cancel: Option<String>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use authd_api::{Client, ClientError, ErrorCode, Headers, Paths, Problem, ProfileName, Response, route};
+use authd_api::{
+    Client, ClientError, ErrorCode, Headers, Paths, Problem, ProfileName, Profiles, Response, route,
+};
 use bytes::Bytes;
 use http::{HeaderMap, Method};
 
@@ -87,6 +89,19 @@ impl Context {
             }
             error => error,
         })
+    }
+
+    /// Tells the user if a profile left and none is the default now: the others may belong to other
+    /// users, so the daemon promotes none.
+    pub(crate) async fn tell_missing_default(&self) {
+        let Ok(Profiles { default: None, profiles }) = with_timeout(self.client.profiles()).await else {
+            return;
+        };
+        let Some(first) = profiles.first() else { return };
+        let names: Vec<&str> = profiles.iter().map(|profile| profile.name.as_str()).collect();
+        let (names, first) = (names.join(", "), &first.name);
+        self.out
+            .info(&format!("No profile is the default now; there are: {names}. Choose: authctl use {first}"));
     }
 }
 

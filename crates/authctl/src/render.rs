@@ -56,7 +56,7 @@ pub(crate) fn status(daemon: &Status, all: &[Profile], screen: &Screen) -> Strin
         daemon.pid,
         time::duration(uptime),
         time::clock_time(daemon.started_at, screen.now, &screen.zone),
-        store(&daemon.store, style),
+        store_in_status(&daemon.store, style),
         callback(daemon, style),
         profiles(all, screen)
     )
@@ -147,6 +147,17 @@ pub(crate) fn mode(mode: Option<Mode>) -> &'static str {
         Some(Mode::ChatGpt) => "ChatGPT",
         Some(Mode::ApiKey) => "API key",
         Some(Mode::Unknown) | None => "?",
+    }
+}
+
+/// The store without the cause of a failure, which can be a whole D-Bus error.
+fn store_in_status(store: &StoreStatus, style: Style) -> String {
+    match store.state {
+        StoreState::Ready | StoreState::Unknown => self::store(store, style),
+        StoreState::Locked | StoreState::Unavailable => {
+            let text = self::store(&StoreStatus { detail: None, ..store.clone() }, style);
+            format!("{text}; for the cause and a remedy: authctl doctor")
+        }
     }
 }
 

@@ -17,7 +17,7 @@ use authd_api::{ErrorCode, Headers, ProfileName, ProfilePatch, RefreshBody};
 use serde_json::json;
 
 use crate::{
-    cli::{Cli, Command, CredentialArgs, LogoutArgs, ProfileArg},
+    cli::{self, Cli, Command, CredentialArgs, LogoutArgs, ProfileArg},
     completions,
     context::{Context, with_timeout},
     error::{CliError, CliResult},
@@ -36,6 +36,7 @@ const HEADERS_TIMEOUT: Duration = Duration::from_secs(20);
 /// Executes the command. The commands that programs run for a credential do without an async
 /// runtime: its start and end would take longer than the request.
 pub(crate) fn run(cli: Cli, out: Output) -> CliResult {
+    cli::profile_option::check(&cli)?;
     let socket = cli.common.socket.clone();
     execute(cli, out).map_err(|error| error.or_start_hint(|| launch::start_hint(socket.as_deref())))
 }
@@ -52,6 +53,7 @@ fn execute(cli: Cli, out: Output) -> CliResult {
         Command::Socket => socket(&ctx()?),
         Command::Login(args) => block_on(Box::pin(login::login(&ctx()?, args))),
         Command::Status(args) => block_on(Box::pin(status::status(&ctx()?, args))),
+        Command::Logins => block_on(Box::pin(login::list(&ctx()?))),
         Command::Profiles => block_on(Box::pin(profiles(&ctx()?))),
         Command::Use { profile } => block_on(Box::pin(use_profile(&ctx()?, &profile))),
         Command::Rename { profile, new_name } => block_on(Box::pin(rename(&ctx()?, &profile, new_name))),
@@ -165,6 +167,7 @@ async fn logout(ctx: &Context, args: LogoutArgs) -> CliResult {
             }
         }
     }
+    ctx.tell_missing_default().await;
     match first_error {
         Some(error) => Err(error),
         None if ctx.out.json => ctx.out.print_json(&json!({"signed_out": signed_out})),

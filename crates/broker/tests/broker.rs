@@ -144,7 +144,7 @@ async fn api_key_is_added_made_default_renamed_and_signed_out() {
     fixture.expect_changes(&["home"]).await;
     let snapshot = fixture.snapshot();
     assert_eq!(snapshot.profiles.keys().collect::<Vec<_>>(), [&name("work")]);
-    assert_eq!(snapshot.default, Some(name("work")));
+    assert_eq!(snapshot.default, None, "no other profile becomes the default by itself");
     let unknown = registry.sign_out(name("home"), false).await;
     assert!(matches!(unknown, Err(RegistryError::Unknown)), "{unknown:?}");
     fixture.shut_down().await;

@@ -123,6 +123,14 @@ pub struct Login {
     pub result: Option<Profile>,
 }
 
+/// The response to `GET /v1/logins`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Logins {
+    /// The logins that have not ended, in the order in which they started.
+    pub logins: Vec<Login>,
+}
+
 /// The progress of a login.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]

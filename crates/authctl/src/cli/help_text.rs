@@ -23,6 +23,7 @@ Examples:
 In two steps, with the sign-in on another machine:
   authctl login --no-wait             prints the URL and the login id (device: URL, code, id)
   authctl login --resume lg_4fJ...    waits for it
+  authctl login --cancel lg_4fJ...    cancels it; authctl logins lists the pending ones
 
 Over SSH no browser is opened: use the printed ssh -L command, or paste the address.
 Ctrl-C cancels the login.";

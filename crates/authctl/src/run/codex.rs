@@ -25,7 +25,9 @@ pub(super) async fn export(ctx: &Context, target: ProgramArg, path: Option<PathB
     let body = ExportBody { target: target.into(), path: login_file(path)? };
     let file = with_timeout(ctx.client.export(ctx.profile.as_ref(), &body)).await?;
     let message = format!("moved the login of \"{}\" to {}", file.profile, file.path.display());
-    ctx.out.done(&message, &file)
+    ctx.out.done(&message, &file)?;
+    ctx.tell_missing_default().await;
+    Ok(())
 }
 
 pub(super) async fn codex(ctx: &Context, command: CodexCommand) -> CliResult {

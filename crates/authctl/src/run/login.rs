@@ -47,6 +47,9 @@ pub(super) async fn login(ctx: &Context, args: LoginArgs) -> CliResult {
     if args.with_api_key {
         return api_key::login(ctx, args.profile).await;
     }
+    if let Some(id) = &args.cancel {
+        return cancel_pending(ctx, id).await;
+    }
     let login = match &args.resume {
         Some(id) => with_timeout(ctx.client.login(id, None)).await?,
         None => start(ctx, &args).await?,
@@ -60,11 +63,25 @@ pub(super) async fn login(ctx: &Context, args: LoginArgs) -> CliResult {
         show_page(ctx, &args, &login);
     }
     let id = login.id.clone();
+    let input = match (args.paste, io::stdin().is_terminal()) {
+        (true, _) => PastedInput::Required,
+        (false, true) => PastedInput::Optional,
+        (false, false) => PastedInput::None,
+    };
     tokio::select! {
-        ended = wait_for_end(ctx, login, args.paste || io::stdin().is_terminal()) => finish(ctx, &ended?),
+        biased;
         () = cancel.received() => {
             cancel_login(ctx, &id, cancel).await;
             Err(CliError::Cancelled)
+        }
+        ended = wait_for_end(ctx, login, input) => {
+            if let Some(login) = ended? {
+                return finish(ctx, &login);
+            }
+            cancel_login(ctx, &id, cancel).await;
+            let detail = "stdin ended before the address of the last page arrived";
+            let hint = "run it at a terminal, or sign in with: authctl login --device";
+            Err(Problem::new(ErrorCode::BadRequest, detail).hint(hint).into())
         }
     }
 }
@@ -149,12 +166,24 @@ impl CancelSignal {
     }
 }
 
-/// Waits for the end of the login, takes pasted addresses, and shows the countdown.
-async fn wait_for_end(ctx: &Context, mut login: Login, reads_stdin: bool) -> CliResult<Login> {
+/// Whether an address can be pasted on stdin.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum PastedInput {
+    /// It is the only way to finish the login.
+    Required,
+    /// The browser may return by itself.
+    Optional,
+    None,
+}
+
+/// Waits for the end of the login, takes pasted addresses, and shows the countdown. `None` if the
+/// address must be pasted and stdin has ended.
+async fn wait_for_end(ctx: &Context, mut login: Login, input: PastedInput) -> CliResult<Option<Login>> {
     let countdown = Countdown(ctx.out);
     let mut spinner = ctx.out.spinner().chars().cycle();
-    let mut lines =
-        if reads_stdin && login.flow == Flow::Browser { stdin_lines() } else { mpsc::channel(1).1 };
+    let reads_stdin = input != PastedInput::None && login.flow == Flow::Browser;
+    let mut lines = if reads_stdin { stdin_lines() } else { mpsc::channel(1).1 };
+    let mut has_ended = !reads_stdin;
     let mut ticks = tokio::time::interval(SPINNER_INTERVAL);
     let mut unreachable_since: Option<Instant> = None;
     while !login.state.is_final() {
@@ -174,11 +203,13 @@ async fn wait_for_end(ctx: &Context, mut login: Login, reads_stdin: bool) -> Cli
                         break None;
                     }
                 },
-                Some(line) = lines.recv() => {
-                    if let Some(login) = send_pasted(ctx, &login, &line).await? {
+                line = lines.recv(), if !has_ended => match line {
+                    Some(line) => if let Some(login) = send_pasted(ctx, &login, &line).await? {
                         break Some(login);
-                    }
-                }
+                    },
+                    None if input == PastedInput::Required => return Ok(None),
+                    None => has_ended = true,
+                },
                 _ = ticks.tick() => {
                     let left = time::countdown(login.expires_at, time::now());
                     let spinner = spinner.next().unwrap_or_default();
@@ -188,7 +219,37 @@ async fn wait_for_end(ctx: &Context, mut login: Login, reads_stdin: bool) -> Cli
         };
         login = updated.unwrap_or(login);
     }
-    Ok(login)
+    Ok(Some(login))
+}
+
+/// `authctl logins`.
+pub(super) async fn list(ctx: &Context) -> CliResult {
+    let logins = with_timeout(ctx.client.logins()).await?;
+    ctx.out.result(&logins, || match logins.logins.as_slice() {
+        [] => "no login is pending\n".to_owned(),
+        all => all.iter().map(|login| describe(login) + "\n").collect(),
+    })
+}
+
+/// One pending login, in one line.
+fn describe(login: &Login) -> String {
+    let flow = match login.flow {
+        Flow::Browser => "browser",
+        Flow::Device => "device code",
+    };
+    let left = time::countdown(login.expires_at, time::now());
+    format!("{}  {}  {flow}  {left} left", line(&login.id), login.profile)
+}
+
+/// `authctl login --cancel`.
+async fn cancel_pending(ctx: &Context, id: &str) -> CliResult {
+    with_timeout(ctx.client.cancel_login(id)).await?;
+    let login = with_timeout(ctx.client.login(id, None)).await?;
+    if login.state == LoginState::Cancelled {
+        return ctx.out.done("the login is cancelled", &login);
+    }
+    let problem = Problem::new(ErrorCode::Conflict, "the login is not pending any more");
+    Err(problem.hint("see the profiles: authctl status").into())
 }
 
 /// Pauses if the daemon stopped a short time ago: the service manager restarts it, and the login is
@@ -219,7 +280,9 @@ async fn send_pasted(ctx: &Context, login: &Login, line: &str) -> CliResult<Opti
     let body = CallbackBody { url: url.to_owned() };
     match with_timeout(ctx.client.request(Method::POST, &path, Some(&body))).await {
         Ok(login) => Ok(Some(login)),
-        Err(CliError::Problem(problem)) if problem.code == ErrorCode::BadRequest => {
+        Err(CliError::Problem(problem))
+            if [ErrorCode::BadRequest, ErrorCode::Conflict].contains(&problem.code) =>
+        {
             ctx.out.error(&problem);
             Ok(None)
         }

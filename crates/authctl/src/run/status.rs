@@ -4,7 +4,7 @@ mod changes;
 
 use std::{io::IsTerminal, time::Duration};
 
-use authd_api::{ErrorCode, Problem, ProfileName, Profiles, Status, route};
+use authd_api::{ProfileName, Profiles, Status, StoreState, route};
 use bytes::Bytes;
 use http::{HeaderMap, Method};
 use jiff::{Timestamp, tz::TimeZone};
@@ -16,6 +16,7 @@ use crate::{
     cli::StatusArgs,
     error::CliResult,
     render::{self, Screen},
+    sanitize::line,
     time,
 };
 
@@ -57,14 +58,16 @@ async fn read(ctx: &Context, name: Option<&ProfileName>) -> CliResult<Snapshot> 
     if let Some(name) = name {
         profiles.profiles.retain(|profile| profile.name == *name);
         if profiles.profiles.is_empty() {
-            let detail = format!("there is no profile \"{name}\"");
-            let problem = Problem::new(ErrorCode::ProfileUnknown, detail).about(name);
-            return Err(problem.hint(format!("run: authctl login {name}")).into());
+            // The daemon's own error names the profiles that there are.
+            profiles.profiles.push(with_timeout(ctx.client.profile(Some(name))).await?);
         }
     }
     // While the daemon cannot read the list, `authctl doctor` and `authctl codex status` say why.
     let mut homes = with_timeout(ctx.client.codex_homes()).await.map(|list| list.homes).unwrap_or_default();
     homes.retain(|home| name.is_none_or(|name| home.profile == *name));
+    if let (false, Some(cause)) = (daemon.store.state == StoreState::Ready, &daemon.store.detail) {
+        ctx.out.verbose(&format!("store: {}", line(cause)));
+    }
     Ok(Snapshot { daemon, profiles, codex_homes: homes })
 }
 

@@ -298,6 +298,36 @@ async fn failed_start_shows_the_log() {
 }
 
 #[tokio::test]
+async fn logout_leaves_no_default_and_signs_nobody_else_out() {
+    let (_sandbox, daemon) = start_daemon().await;
+    daemon.sign_in("default", "plus").await;
+    daemon.sign_in("work", "business").await;
+    let outcome = run(&daemon, &["logout"]).await.ok();
+    assert!(outcome.stderr.contains("No profile is the default now; there are: work."), "{outcome}");
+    run(&daemon, &["logout"]).await.failed(3, "there is no default");
+    run(&daemon, &["token"]).await.failed(3, "authctl use PROFILE");
+    let profiles = daemon.get("/v1/profiles").await;
+    assert_eq!((&profiles["default"], &profiles["profiles"][0]["name"]), (&json!(null), &json!("work")));
+    run(&daemon, &["use", "work"]).await.ok();
+    run(&daemon, &["logout", "-q"]).await.ok();
+}
+
+#[tokio::test]
+async fn unknown_profile_is_answered_with_the_known_ones() {
+    let (_sandbox, daemon) = start_daemon().await;
+    daemon.sign_in("default", "plus").await;
+    daemon.sign_in("work", "business").await;
+    for args in [&["token", "wrok"][..], &["status", "wrok"], &["logout", "wrok"], &["use", "wrok"]] {
+        let hint = "hint: did you mean \"work\"? there are: default, work\n";
+        let outcome = run(&daemon, args).await.failed(3, hint);
+        assert!(!outcome.stderr.contains("authctl login"), "{outcome}");
+    }
+    run(&daemon, &["token", "elsewhere"]).await.failed(3, "hint: there are: default, work\n");
+    run(&daemon, &["token", "default", "-p", "work"]).await.failed(2, "two profiles are named");
+    run(&daemon, &["doctor", "-p", "work"]).await.failed(2, "--profile has no meaning for this command");
+}
+
+#[tokio::test]
 async fn second_daemon_names_the_one_that_owns_the_logins() {
     let (_sandbox, daemon) = start_daemon().await;
     let other = daemon.dir().join("other.sock");

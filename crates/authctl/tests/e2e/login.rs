@@ -68,6 +68,41 @@ async fn pasted_address_signs_in_after_a_wrong_one() {
 }
 
 #[tokio::test]
+async fn login_that_waits_for_a_paste_ends_with_its_input() {
+    let (_sandbox, daemon) = start_daemon().await;
+    run(&daemon, &["login", "--paste"]).await.failed(2, "stdin ended before the address");
+    let mut client = InteractiveClient::start(&daemon, &["login", "--paste"]);
+    client.wait_for_word("http").await;
+    client.send_line("https://example.com/nothing?here=1").await;
+    client.end().await.failed(2, "stdin ended before the address");
+    assert_eq!(daemon.get("/v1/status").await["pending_logins"], 0);
+}
+
+#[tokio::test]
+async fn pending_logins_are_listed_and_cancelled() {
+    let (_sandbox, daemon) = start_daemon().await;
+    assert_eq!(run(&daemon, &["logins"]).await.ok().stdout, "no login is pending\n");
+    let mut ids = Vec::new();
+    for args in [&["login", "work", "--no-wait"][..], &["login", "home", "--device", "--no-wait"]] {
+        ids.push(run(&daemon, args).await.ok().stdout.lines().last().unwrap().to_owned());
+    }
+    let shown = run(&daemon, &["logins"]).await.ok().stdout;
+    let lines: Vec<_> = shown.lines().collect();
+    assert!(lines[0].starts_with(&format!("{}  work  browser  ", ids[0])), "{shown}");
+    assert!(lines[1].starts_with(&format!("{}  home  device code  ", ids[1])), "{shown}");
+    run(&daemon, &["login", "--cancel", &ids[0]]).await.ok();
+    let left = run(&daemon, &["logins", "--json"]).await.ok().json();
+    assert_eq!((left["logins"].as_array().unwrap().len(), &left["logins"][0]["id"]), (1, &json!(ids[1])));
+    run(&daemon, &["login", "--cancel", "lg_unknown"]).await.failed(3, "there is no login");
+    daemon.sign_in("default", "plus").await;
+    let ended = daemon.post("/v1/logins", json!({"profile": "other"})).await;
+    daemon.browse(ended["authorize_url"].as_str().unwrap(), "plus").await;
+    run(&daemon, &["login", "--cancel", ended["id"].as_str().unwrap()])
+        .await
+        .failed(2, "not pending any more");
+}
+
+#[tokio::test]
 async fn device_code_signs_in_or_reports_the_denial() {
     let (sandbox, daemon) = start_daemon().await;
     let mut client = InteractiveClient::start(&daemon, &["login", "--device"]);

@@ -234,7 +234,7 @@ pub(crate) fn store(error: &StoreError) -> Problem {
 /// A failed change of a profile.
 pub(super) fn registry(error: &RegistryError, name: &ProfileName) -> Problem {
     let problem = match error {
-        RegistryError::Unknown => return profile_unknown(name),
+        RegistryError::Unknown => return profile_unknown(name, &[]),
         RegistryError::Taken => {
             Problem::new(ErrorCode::Conflict, format!("another user is signed in as \"{name}\""))
                 .hint(format!("choose another name, or first: authctl logout {name}"))
@@ -254,7 +254,7 @@ pub(super) fn registry(error: &RegistryError, name: &ProfileName) -> Problem {
         }
         RegistryError::ExportTarget(error) => {
             let detail = format!("\"{name}\" was not exported: the file cannot be written: {error}");
-            Problem::new(ErrorCode::BadRequest, detail)
+            Problem::new(ErrorCode::Conflict, detail)
                 .hint("name another file: authctl export codex --path FILE")
         }
         RegistryError::Stopping => return stopping(),
@@ -275,12 +275,29 @@ pub(super) fn migration(error: &RegistryError) -> Problem {
     }
 }
 
-/// A profile that does not exist.
-pub(super) fn profile_unknown(name: &ProfileName) -> Problem {
-    Problem::new(ErrorCode::ProfileUnknown, format!("there is no profile \"{name}\""))
-        .hint(login_command(name))
-        .about(name)
+/// A profile that does not exist, and those that do.
+pub(super) fn profile_unknown(name: &ProfileName, existing: &[&ProfileName]) -> Problem {
+    let problem =
+        Problem::new(ErrorCode::ProfileUnknown, format!("there is no profile \"{name}\"")).about(name);
+    if existing.is_empty() {
+        return problem.hint("list the profiles: authctl profiles");
+    }
+    let distance = |other: &ProfileName| strsim::damerau_levenshtein(name.as_str(), other.as_str());
+    let nearest = existing.iter().min_by_key(|other| distance(other));
+    let nearest = nearest.filter(|other| distance(other) <= MAX_TYPING_ERRORS);
+    let question = nearest.map(|other| format!("did you mean \"{other}\"? ")).unwrap_or_default();
+    let mut names: Vec<&str> = existing.iter().take(MOST_NAMES).map(|name| name.as_str()).collect();
+    if existing.len() > MOST_NAMES {
+        names.push("…");
+    }
+    problem.hint(format!("{question}there are: {}", names.join(", ")))
 }
+
+/// Most letters in which a name may differ from the one that the user meant.
+const MAX_TYPING_ERRORS: usize = 2;
+
+/// Most profiles that an error lists.
+const MOST_NAMES: usize = 10;
 
 /// A request that names no profile while there is no default.
 pub(super) fn no_default(profiles: usize) -> Problem {
@@ -288,7 +305,7 @@ pub(super) fn no_default(profiles: usize) -> Problem {
         return Problem::new(ErrorCode::LoginRequired, "no profile is signed in").hint("run: authctl login");
     }
     Problem::new(ErrorCode::ProfileUnknown, "no profile is named, and there is no default")
-        .hint("name one with -p, or run: authctl use PROFILE")
+        .hint("list them: authctl profiles; name one with -p, or choose one: authctl use PROFILE")
 }
 
 /// A request during the shutdown.

@@ -29,7 +29,7 @@ pub(crate) fn router(state: AppState) -> Router {
         .route(route::METRICS, get(status::metrics))
         .route(route::OPENAPI, get(status::openapi))
         .route(route::EVENTS, get(event_stream::events))
-        .route(route::LOGINS, post(logins::start))
+        .route(route::LOGINS, get(logins::list).post(logins::start))
         .route(route::LOGIN, get(logins::get).delete(logins::cancel))
         .route(route::LOGIN_CALLBACK, post(logins::callback))
         .route(route::PROFILES, get(profiles::list))

@@ -80,7 +80,7 @@ impl AppState {
             None => registry.default.clone().ok_or_else(|| no_default(&registry))?,
         };
         let handle = registry.profiles.get(&name).cloned();
-        let handle = handle.ok_or_else(|| problem::profile_unknown(&name))?;
+        let handle = handle.ok_or_else(|| profile_unknown(&registry, &name))?;
         Ok(ResolvedProfile { name, handle })
     }
 
@@ -190,15 +190,19 @@ impl AppState {
         if self.stopping.is_cancelled() {
             problem::stopping()
         } else {
-            problem::profile_unknown(&profile.name)
+            profile_unknown(&self.broker.registry.snapshot(), &profile.name)
         }
     }
 
     /// The message about a profile.
     pub(super) fn profile_message(&self, name: &ProfileName) -> Result<Profile, Problem> {
-        convert::profile_of(&self.broker.registry.snapshot(), name, now())
-            .ok_or_else(|| problem::profile_unknown(name))
+        let registry = self.broker.registry.snapshot();
+        convert::profile_of(&registry, name, now()).ok_or_else(|| profile_unknown(&registry, name))
     }
+}
+
+fn profile_unknown(registry: &RegistrySnapshot, name: &ProfileName) -> Problem {
+    problem::profile_unknown(name, &registry.profiles.keys().collect::<Vec<_>>())
 }
 
 /// Why there is no default. An unread record could have the highest default rank.

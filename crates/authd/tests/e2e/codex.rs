@@ -129,7 +129,7 @@ async fn a_failed_import_does_not_change_the_login_file() {
     ] {
         fs::write(&path, text).unwrap();
         let refused = import().await;
-        assert!(refused.status == 400 && refused.text().contains(expected), "{}", refused.text());
+        assert!(refused.status == 409 && refused.text().contains(expected), "{}", refused.text());
     }
     let relative =
         daemon.request("POST", "/v1/import", &[], r#"{"source":"codex","path":"auth.json"}"#).await;
@@ -287,11 +287,11 @@ async fn a_path_that_is_no_login_file_is_not_read() {
     ] {
         let body = json!({"source": "codex", "path": path}).to_string();
         let refused = daemon.request("POST", "/v1/import", &[], body).await;
-        assert!(refused.status == 400 && refused.text().contains(expected), "{}", refused.text());
+        assert!(refused.status == 409 && refused.text().contains(expected), "{}", refused.text());
     }
     let home = json!({"home": daemon.dir()}).to_string();
     let refused = daemon.request("PUT", "/v1/profiles/-/codex", &[], home).await;
-    assert_eq!(refused.status, 400, "{}", refused.text());
+    assert_eq!(refused.status, 409, "{}", refused.text());
 }
 
 /// Set in the process that runs the test inside a D-Bus session.

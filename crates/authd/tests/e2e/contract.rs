@@ -174,6 +174,33 @@ async fn an_error_response_never_quotes_the_body() {
     assert!(refused > 80, "{refused}");
 }
 
+/// The body is valid, so correcting it would not help: the state has to change.
+#[tokio::test]
+async fn a_request_that_cannot_be_done_is_a_conflict() {
+    let sandbox = sandbox().await;
+    let daemon = daemon(&sandbox).await;
+    daemon.sign_in("default", "plus").await;
+    let login = async || daemon.post("/v1/logins", json!({"profile": "other"})).await;
+    let (first, second) = (login().await, login().await);
+    let redirect = sandbox.browser().redirect(first["authorize_url"].as_str().unwrap(), "plus").await;
+    let callback = format!("/v1/logins/{}/callback", second["id"].as_str().unwrap());
+    let nowhere = daemon.dir().join("nowhere/auth.json");
+    let signed_out = daemon.dir().join("auth.json");
+    std::fs::write(&signed_out, "{}").unwrap();
+    for (path, body) in [
+        ("/v1/import", json!({"source": "codex", "path": nowhere})),
+        ("/v1/import", json!({"source": "codex", "path": signed_out})),
+        ("/v1/profiles/-/export", json!({"target": "codex", "path": nowhere})),
+        (&callback, json!({"url": redirect.unwrap()})),
+    ] {
+        let refused = daemon.request("POST", path, &[], body.to_string()).await;
+        assert_eq!((refused.status.as_u16(), &refused.json()["code"]), (409, &json!("conflict")), "{path}");
+    }
+    let body = json!({"rejected_generation": 143.0}).to_string();
+    let refresh = daemon.request("POST", "/v1/profiles/-/refresh", &[], body).await;
+    assert!(refresh.status.is_success(), "{}", refresh.text());
+}
+
 #[tokio::test]
 async fn the_problem_names_an_unknown_field_safely() {
     let sandbox = sandbox().await;

@@ -241,6 +241,25 @@ async fn a_login_is_not_exported_without_its_id_token() {
     assert_eq!(login["tokens"]["id_token"].as_str().unwrap().split('.').count(), 3);
 }
 
+#[tokio::test]
+async fn no_profile_becomes_the_default_because_the_default_left() {
+    let sandbox = sandbox().await;
+    let mut daemon = TestDaemon::start(TestDaemonConfig::new(AUTHD, &sandbox).store("file")).await;
+    daemon.sign_in("default", "plus").await;
+    daemon.sign_in("work", "business").await;
+    assert_eq!(daemon.request("DELETE", "/v1/profiles/-", &[], "").await.status, 204);
+    for _ in 0..2 {
+        assert_eq!(daemon.get("/v1/profiles").await["default"], Value::Null);
+        let refused = daemon.request("DELETE", "/v1/profiles/-", &[], "").await;
+        assert_eq!(refused.json()["code"], "profile_unknown", "{}", refused.text());
+        daemon.get("/v1/profiles/work/headers").await;
+        daemon.restart().await;
+    }
+    // The next sign-in is the default, as the first one is.
+    daemon.sign_in("home", "plus").await;
+    assert_eq!(daemon.get("/v1/profiles").await["default"], "home");
+}
+
 /// The index of an earlier version contains the default and the pending deletions. It is read once.
 #[tokio::test]
 async fn the_index_of_an_earlier_version_is_read_once() {

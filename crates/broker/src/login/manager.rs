@@ -128,6 +128,11 @@ impl Logins {
         logins.entries.get(id).map(|entry| entry.login.borrow().clone()).ok_or_else(|| unknown(id))
     }
 
+    /// The logins that have not ended, in the order in which they started.
+    pub fn list(&self) -> Vec<LoginSnapshot> {
+        self.logins().unfinished()
+    }
+
     /// The first login that started after this one. Pending and recently ended logins count.
     pub fn next_after(&self, order: Option<LoginOrder>) -> Option<(LoginOrder, LoginSnapshot)> {
         let mut logins = self.logins();

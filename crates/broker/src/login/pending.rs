@@ -134,6 +134,13 @@ impl PendingLogins {
         self.entries.insert(id, entry);
     }
 
+    /// The logins that have not ended, in the order in which they started.
+    pub(super) fn unfinished(&self) -> Vec<LoginSnapshot> {
+        let mut entries: Vec<_> = self.entries.values().filter(|entry| !entry.is_final()).collect();
+        entries.sort_unstable_by_key(|entry| entry.order);
+        entries.into_iter().map(|entry| entry.login.borrow().clone()).collect()
+    }
+
     /// The first login that started after this one.
     pub(super) fn next_after(&self, order: Option<LoginOrder>) -> Option<&Entry> {
         let later = self.entries.values().filter(|entry| Some(entry.order) > order);

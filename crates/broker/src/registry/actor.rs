@@ -193,7 +193,8 @@ impl RegistryActor {
     }
 
     pub(super) fn publish(&mut self) {
-        let default = recovery::default_profile(self.snapshot.profiles.keys(), &self.ranks);
+        let only_unread = self.unread.keys().next().filter(|_| self.snapshot.profiles.len() == 1);
+        let default = recovery::default_profile(&self.ranks, only_unread);
         Arc::make_mut(&mut self.snapshot).default = default;
         self.published.send_replace(self.snapshot.clone());
     }

@@ -98,25 +98,12 @@ impl RegistryActor {
         Ok(())
     }
 
-    /// Removes a profile. If one profile is left, it becomes the default; of several, the user
-    /// chooses.
+    /// Removes a profile. If it was the default, there is none until the user chooses one or signs
+    /// in: the other profiles may belong to other users.
     pub(super) fn remove_and_publish(&mut self, name: &ProfileName) {
         self.remove(name);
-        self.rank_only_profile();
         self.publish();
         self.announce(name);
-    }
-
-    /// Gives the only profile a rank, so that it stays the default when another profile is added.
-    pub(super) fn rank_only_profile(&mut self) {
-        let mut names = self.snapshot.profiles.keys();
-        if let (Some(only), None) = (names.next().cloned(), names.next())
-            && !self.ranks.contains_key(&only)
-            && !self.unread.contains_key(&only)
-        {
-            self.annotate_later(&only, Annotation::DefaultRank(1));
-            self.ranks.insert(only, 1);
-        }
     }
 
     /// Clears every rank below the highest.

@@ -103,16 +103,15 @@ pub(super) fn duplicates<E>(
     duplicates
 }
 
-/// The default profile: the only one, else the one with the highest rank.
-pub(super) fn default_profile<'a>(
-    mut names: impl ExactSizeIterator<Item = &'a ProfileName>,
+/// The default profile: the one with the highest rank. A profile without a rank does not become the
+/// default because others left: it may belong to another user. `only_unread` is the only profile,
+/// if its record, and so its rank, cannot be read.
+pub(super) fn default_profile(
     ranks: &BTreeMap<ProfileName, u64>,
+    only_unread: Option<&ProfileName>,
 ) -> Option<ProfileName> {
-    if names.len() == 1 {
-        return names.next().cloned();
-    }
     let ranked = ranks.iter().rev().filter(|(_, rank)| **rank > 0);
-    ranked.max_by_key(|(_, rank)| **rank).map(|(name, _)| name.clone())
+    ranked.max_by_key(|(_, rank)| **rank).map(|(name, _)| name).or(only_unread).cloned()
 }
 
 #[cfg(test)]

@@ -31,7 +31,6 @@ impl RegistryActor {
                 }
             }
             other => {
-                self.rank_only_profile();
                 // An unreadable record may have any generation. A time is higher than all of them.
                 let generation = match other {
                     Some(_) => u64::try_from(clock::now().as_second()).unwrap_or(1),

@@ -9,12 +9,16 @@ use super::{no_credential, registry, stopping, store};
 
 /// A login that was not imported from Codex, exported to it, or kept up to date in its home.
 pub(in crate::http) fn codex_home(error: &CodexHomeError) -> Problem {
-    let invalid = |detail: String| Problem::new(ErrorCode::BadRequest, detail);
     let conflict = |detail: String| Problem::new(ErrorCode::Conflict, detail);
     match error {
-        CodexHomeError::NoHome => invalid("this user has no home directory".to_owned()).hint("name the path"),
-        CodexHomeError::Relative(path) => invalid(format!("{} is not an absolute path", path.display())),
-        CodexHomeError::File(path, error) => invalid(with_path(path, &error.to_string()))
+        CodexHomeError::NoHome => {
+            conflict("this user has no home directory".to_owned()).hint("name the path")
+        }
+        CodexHomeError::Relative(path) => {
+            let detail = format!("{} is not an absolute path", path.display());
+            Problem::new(ErrorCode::BadRequest, detail)
+        }
+        CodexHomeError::File(path, error) => conflict(with_path(path, &error.to_string()))
             .hint("name the file of Codex's login, usually ~/.codex/auth.json"),
         CodexHomeError::Locked(lock) => {
             conflict(format!("another program holds the lock {}", lock.display()))
@@ -39,9 +43,9 @@ pub(in crate::http) fn codex_home(error: &CodexHomeError) -> Problem {
             conflict(format!("an earlier change of {} is not finished", home.display()))
                 .hint("try again in a moment; authd's log names the cause")
         }
-        CodexHomeError::Login(path, error) => invalid(format!("{}: {error}", path.display())),
+        CodexHomeError::Login(path, error) => conflict(format!("{}: {error}", path.display())),
         CodexHomeError::NotSignedIn(path) => {
-            invalid(format!("{} holds no Codex login", path.display())).hint("run: authctl login")
+            conflict(format!("{} holds no Codex login", path.display())).hint("run: authctl login")
         }
         CodexHomeError::External(path) => {
             conflict(format!("another program owns the login in {}", path.display()))

@@ -22,7 +22,7 @@ pub(crate) fn login(error: &LoginError, now: Timestamp) -> Problem {
         }
         LoginError::TooMany { pending, first_expires_at } => {
             Problem::new(ErrorCode::TooManyRequests, format!("{pending} logins are already pending"))
-                .hint("finish or cancel some")
+                .hint("list them: authctl logins; cancel one: authctl login --cancel ID")
                 .retry_after(seconds_until(*first_expires_at, now))
         }
         LoginError::WorkspaceNotAccepted { requested, accepted } => {
@@ -43,7 +43,7 @@ pub(crate) fn login(error: &LoginError, now: Timestamp) -> Problem {
                 .hint("paste the whole address that the browser ended on")
         }
         LoginError::ForeignRedirect => {
-            Problem::new(ErrorCode::BadRequest, "this redirect URL belongs to another login")
+            Problem::new(ErrorCode::Conflict, "this redirect URL belongs to another login")
                 .hint("open the URL of this login again")
         }
         LoginError::Device(profile, ProviderError::Rejected { status: status @ (403 | 404), code })

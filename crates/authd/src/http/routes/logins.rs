@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use authd_api::{CallbackBody, LoginBody, route};
+use authd_api::{CallbackBody, LoginBody, Logins, route};
 use authd_broker::{LoginError, LoginSnapshot, now};
 use axum::{extract::State, response::Response};
 use http::{HeaderValue, StatusCode, header};
@@ -47,6 +47,19 @@ pub(super) async fn start(
         response.headers_mut().insert(header::LOCATION, location);
     }
     Ok(response)
+}
+
+/// Pending logins
+///
+/// Those that have not ended, in the order in which they started.
+#[cfg_attr(test, utoipa::path(
+    get, path = route::LOGINS, operation_id = "logins", tag = "logins",
+    responses((status = 200, description = "The logins.", body = Logins, headers(("cache-control")))),
+))]
+pub(super) async fn list(State(state): SharedState) -> Response {
+    let (logins, now) = (state.broker.logins.list(), now());
+    let logins = logins.into_iter().map(|login| convert::login(login, now)).collect();
+    no_store(json(StatusCode::OK, &Logins { logins }))
 }
 
 #[derive(Deserialize)]

@@ -52,7 +52,7 @@ does not have gets 405 with `Allow`, an unknown path gets 404, both with a Probl
     ),
     paths(
         status::status, status::diagnosis, status::metrics, status::openapi, event_stream::events,
-        logins::start, logins::get, logins::callback, logins::cancel,
+        logins::list, logins::start, logins::get, logins::callback, logins::cancel,
         profiles::list, profiles::get, profiles::patch, profiles::delete,
         credentials::headers, credentials::refresh, credentials::put_api_key,
         codex::import, codex::export, codex::list, codex::install, codex::uninstall,

@@ -56,18 +56,16 @@ fn interrupted_move_leaves_one_owner() {
 }
 
 #[test]
-fn default_is_only_profile_or_highest_rank() {
-    let names: Vec<ProfileName> = ["a", "b", "c"].map(name).into();
-    let ranks = |ranks: &[(&str, u64)]| ranks.iter().map(|(name, rank)| (self::name(name), *rank)).collect();
-    let default = |count: usize, ranked: &[(&str, u64)]| {
-        default_profile(names[..count].iter(), &ranks(ranked)).map(|name| name.to_string())
+fn default_is_the_highest_rank() {
+    let default = |ranked: &[(&str, u64)]| {
+        let ranks = ranked.iter().map(|(name, rank)| (self::name(name), *rank)).collect();
+        default_profile(&ranks, None).map(|name| name.to_string())
     };
-    assert_eq!(default(0, &[]), None);
-    assert_eq!(default(1, &[]).as_deref(), Some("a"));
-    assert_eq!(default(3, &[]), None);
-    assert_eq!(default(3, &[("b", 1)]).as_deref(), Some("b"));
-    assert_eq!(default(3, &[("a", 1), ("c", 2)]).as_deref(), Some("c"));
-    assert_eq!(default(3, &[("a", 0)]), None);
+    assert_eq!(default(&[]), None);
+    assert_eq!(default(&[("b", 1)]).as_deref(), Some("b"));
+    assert_eq!(default(&[("a", 1), ("c", 2)]).as_deref(), Some("c"));
+    assert_eq!(default(&[("a", 0)]), None);
+    assert_eq!(default_profile(&BTreeMap::new(), Some(&name("a"))), Some(name("a")));
 }
 
 #[test]

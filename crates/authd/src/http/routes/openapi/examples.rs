@@ -2,8 +2,8 @@
 
 use authd_api::{
     ApiKeyBody, CallbackBody, CodexBody, CodexHomes, Diagnosis, ExportBody, Headers, ImportBody, Login,
-    LoginBody, LoginFile, MigrateBody, Migrated, Profile, ProfilePatch, Profiles, RefreshBody, Status,
-    StoreStatus,
+    LoginBody, LoginFile, Logins, MigrateBody, Migrated, Profile, ProfilePatch, Profiles, RefreshBody,
+    Status, StoreStatus,
 };
 use serde_json::{Value, json};
 
@@ -35,6 +35,7 @@ pub(super) fn example(name: &str) -> Value {
             "open_url": "http://localhost:1455/go/Rk9vYmFyYmF6cXV4",
             "redirect_uri": "http://localhost:1455/auth/callback",
             "created_at": "2026-11-23T14:00:00Z", "expires_at": "2026-11-23T14:10:00Z"};
+        Logins: {"logins": [example("Login")]};
         CallbackBody: {"url": "http://localhost:1455/auth/callback?code=abc&state=xyz"};
         Profiles: {"default": "work", "profiles": [example("Profile")]};
         Profile: {"name": "work", "default": true, "state": "ready", "mode": "chatgpt",
