@@ -8,7 +8,7 @@ use std::{
     fs,
     os::unix::fs::symlink,
     path::Path,
-    process::{Command, Stdio},
+    process::{Command, Output, Stdio},
     time::{Duration, Instant},
 };
 
@@ -31,6 +31,9 @@ const ANSWER: &str = "2 + 2 = 4";
 /// The profiles, one in each mode, and their accounts.
 const PROFILES: [(&str, &str); 2] = [("default", "plus"), ("work", "business")];
 
+/// A profile that does not exist.
+const NO_PROFILE: &str = "nobody";
+
 /// A program that is run as an example.
 struct Example {
     /// The command line, run in the tool directory.
@@ -50,6 +53,8 @@ enum Expectation {
     Answer,
     /// The same, and also after the provider has expired the access token.
     AnswerAfterExpiry,
+    /// The same, and show why authd refuses a request.
+    AnswerOrReason,
 }
 
 /// A tool or a library that an example needs.
@@ -67,7 +72,7 @@ enum Requirement {
     Npm(&'static str),
 }
 
-use Expectation::{Answer, AnswerAfterExpiry, Succeed};
+use Expectation::{Answer, AnswerAfterExpiry, AnswerOrReason, Succeed};
 use Requirement::{Node, Npm, Pip, Program, Python};
 
 const OPENAI_NPM: Requirement = Npm("openai@7.57.0");
@@ -95,15 +100,11 @@ const EXAMPLES: [Example; 20] = [
     example(AnswerAfterExpiry, &["python", "examples/httpx_relay.py"], &[Pip("httpx==0.28.1")]),
     example(AnswerAfterExpiry, &["python", "examples/requests_relay.py"], &[Pip("requests==2.34.2")]),
     example(Answer, &["python", "examples/openai_token.py"], &[OPENAI_PIP]),
-    example(AnswerAfterExpiry, &["python", "examples/openai_relay.py"], &[OPENAI_PIP]),
+    example(AnswerOrReason, &["python", "examples/openai_relay.py"], &[OPENAI_PIP]),
     example(AnswerAfterExpiry, &[NODE[0], NODE[1], NODE[2], "examples/fetch.mjs"], &[Node]),
     example(AnswerAfterExpiry, &[NODE[0], NODE[1], NODE[2], "examples/undici.mjs"], &[UNDICI]),
     example(Answer, &[NODE[0], NODE[1], NODE[2], "examples/openai-token.mjs"], &[OPENAI_NPM]),
-    example(
-        AnswerAfterExpiry,
-        &[NODE[0], NODE[1], NODE[2], "examples/openai-relay.mjs"],
-        &[OPENAI_NPM, UNDICI],
-    ),
+    example(AnswerOrReason, &[NODE[0], NODE[1], NODE[2], "examples/openai-relay.mjs"], &[OPENAI_NPM, UNDICI]),
     // The Python lines of the README, without the variable that not every session has.
     example(Succeed, &["env", "--unset", "XDG_RUNTIME_DIR", "python", "-c", README_PYTHON], &[Python]),
     example(Answer, &["authctl", "exec", "--", "python", "examples/exec_openai.py"], &[OPENAI_PIP]),
@@ -195,10 +196,16 @@ async fn run_all(workspace: &Workspace, examples: &[&Example]) -> anyhow::Result
         for (profile, _) in PROFILES {
             run_question(example, workspace, &daemon, profile).await?;
         }
-        if example.expectation == AnswerAfterExpiry {
+        if matches!(example.expectation, AnswerAfterExpiry | AnswerOrReason) {
             print("       with an expired access token:");
             sandbox.expire_access_tokens();
             run_question(example, workspace, &daemon, PROFILES[0].0).await?;
+        }
+        if example.expectation == AnswerOrReason {
+            let output = output(example, workspace, &daemon, NO_PROFILE).await?;
+            let stderr = String::from_utf8_lossy(&output.stderr);
+            let is_shown = stderr.contains("authd: ") && stderr.contains(NO_PROFILE);
+            ensure!(!output.status.success() && is_shown, "an SDK hides the reason: {stderr}");
         }
     }
     Ok(())
@@ -222,8 +229,27 @@ async fn run(
     daemon: &TestDaemon,
     profile: &str,
 ) -> anyhow::Result<String> {
-    let (program, args) = example.command.split_first().context("an example has a program")?;
     let started = Instant::now();
+    let output = output(example, workspace, daemon, profile).await?;
+    let shown = shown(example, profile);
+    let (stdout, stderr) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    ensure!(output.status.success(), "{shown}: {}\n{stdout}\n{stderr}", output.status);
+    print(&format!("{:5.1} s  {shown}", started.elapsed().as_secs_f64()));
+    Ok(stdout.into_owned())
+}
+
+fn shown(example: &Example, profile: &str) -> String {
+    format!("{} ({profile})", example.command.join(" "))
+}
+
+/// Runs an example to its end, whatever its exit code is.
+async fn output(
+    example: &Example,
+    workspace: &Workspace,
+    daemon: &TestDaemon,
+    profile: &str,
+) -> anyhow::Result<Output> {
+    let (program, args) = example.command.split_first().context("an example has a program")?;
     let mut child = AsyncCommand::new(program);
     child.args(args).current_dir(workspace.tools.path()).stdin(Stdio::null()).kill_on_drop(true);
     child.env_clear().envs(daemon.env().iter().cloned());
@@ -231,13 +257,9 @@ async fn run(
         .env("PATH", workspace.search_path()?)
         .env("AUTHCTL_PROFILE", profile)
         .env("PYTHONDONTWRITEBYTECODE", "1");
-    let shown = format!("{} ({profile})", example.command.join(" "));
+    let shown = shown(example, profile);
     let output = timeout(TIMEOUT, child.output()).await.with_context(|| format!("{shown} timed out"))?;
-    let output = output.with_context(|| format!("cannot start {shown}"))?;
-    let (stdout, stderr) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    ensure!(output.status.success(), "{shown}: {}\n{stdout}\n{stderr}", output.status);
-    print(&format!("{:5.1} s  {shown}", started.elapsed().as_secs_f64()));
-    Ok(stdout.into_owned())
+    output.with_context(|| format!("cannot start {shown}"))
 }
 
 /// The directory where the examples run: tools, and links to our files.
