@@ -57,6 +57,30 @@ async fn a_refresh_that_is_refused_for_now_keeps_the_login_and_shows_why() {
     }
 }
 
+/// Hooks and users hear of a token that the provider keeps calling invalid. The login is kept.
+#[tokio::test]
+async fn a_refusal_that_lasts_requires_a_sign_in_and_keeps_the_login() {
+    let sandbox = sandbox().await;
+    let daemon = daemon(&sandbox).await;
+    daemon.sign_in("default", "plus").await;
+    let body = json!({"error": {"code": "token_expired"}}).to_string();
+    // The shortest pause, so that six answers take twelve seconds.
+    let refused = Fault::Status { status: 400, body, retry_after: Some(0) };
+    sandbox.faults().push_times(Route::Refresh, refused, 7);
+    daemon.request("POST", "/v1/profiles/-/refresh", &[], "").await;
+    sandbox.wait_for(Route::Refresh, 6).await;
+    let problem = daemon.request("POST", "/v1/profiles/-/refresh", &[], "").await.json();
+    assert_eq!(
+        (text(&problem, "code"), text(&problem, "provider_code")),
+        ("login_required", "token_expired")
+    );
+    assert!(text(&problem, "hint").contains("authctl login default"), "{problem}");
+    assert_eq!(daemon.get("/v1/profiles/default").await["state"], "ready");
+    sandbox.wait_for(Route::Refresh, 8).await;
+    daemon.post("/v1/profiles/-/refresh", json!({})).await;
+    assert_eq!(daemon.get("/v1/profiles/default").await["last_error"], Value::Null);
+}
+
 #[tokio::test]
 async fn a_refusal_that_ends_the_login_shows_the_code() {
     for (status, code) in [(400, "invalid_grant"), (401, "token_expired"), (400, "refresh_token_reused")] {
