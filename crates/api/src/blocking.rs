@@ -4,6 +4,7 @@
 use std::{
     io::{self, Read, Write},
     os::unix::net::UnixStream,
+    path::Path,
     time::{Duration, Instant},
 };
 
@@ -40,10 +41,11 @@ impl Client {
         min_ttl: Option<u64>,
         timeout: Duration,
     ) -> Result<Headers, ClientError> {
-        let mut stream = UnixStream::connect(self.socket())
-            .map_err(|source| ClientError::connect(self.socket(), source))?;
+        let deadline = Instant::now() + timeout;
+        let mut stream =
+            connect(self.socket(), timeout).map_err(|source| ClientError::connect(self.socket(), source))?;
         peer::check(&stream, self.socket())?;
-        let result = exchange(&mut stream, &headers_path(name, min_ttl), Instant::now() + timeout);
+        let result = exchange(&mut stream, &headers_path(name, min_ttl), deadline);
         let text = result.map_err(|error| match error.kind() {
             io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock => {
                 let detail =
@@ -57,6 +59,28 @@ impl Client {
         self.check_version_header(&response.headers)?;
         self.parse(&response.or_problem()?)
     }
+}
+
+/// Connects within the time. A listener that accepts no connection and whose queue is full would
+/// block for ever.
+#[cfg(target_os = "linux")]
+fn connect(path: &Path, timeout: Duration) -> io::Result<UnixStream> {
+    use rustix::net::{
+        AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with,
+        sockopt::{Timeout, set_socket_timeout},
+    };
+
+    let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
+    // Zero would mean no limit.
+    set_socket_timeout(&socket, Timeout::Send, Some(timeout.max(Duration::from_micros(1))))?;
+    connect(&socket, &SocketAddrUnix::new(path)?)?;
+    Ok(UnixStream::from(socket))
+}
+
+/// Connects. The system refuses a connection if the queue of the listener is full.
+#[cfg(not(target_os = "linux"))]
+fn connect(path: &Path, _timeout: Duration) -> io::Result<UnixStream> {
+    UnixStream::connect(path)
 }
 
 /// Sends a request and reads until the daemon closes the connection.
@@ -186,5 +210,17 @@ mod tests {
         assert!(
             matches!(request(), Err(ClientError::Problem(problem)) if problem.code == ErrorCode::Timeout)
         );
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn full_queue_of_a_listener_times_out() {
+        let directory = tempfile::tempdir().unwrap();
+        let client = Client::new(directory.path().join("s"));
+        let listener = UnixListener::bind(client.socket()).unwrap();
+        rustix::net::listen(&listener, 0).unwrap();
+        let _queued = UnixStream::connect(client.socket()).unwrap();
+        let response = client.headers_blocking(None, None, Duration::from_millis(50));
+        assert!(matches!(response, Err(ClientError::Timeout { .. })), "{response:?}");
     }
 }

@@ -17,6 +17,7 @@ mod owned_file;
 mod render;
 mod run;
 mod sanitize;
+mod screen;
 mod service;
 mod time;
 mod upstream_error;

@@ -6,35 +6,9 @@ use authd_api::{
     CallbackState, Finding, FindingState, Mode, Profile, ProfileName, ProfileState, Status, StoreKind,
     StoreState, StoreStatus,
 };
-use jiff::{Timestamp, tz::TimeZone};
 
 pub(crate) use self::codex::{codex_homes, codex_warnings};
-use crate::{
-    output::{Output, Style},
-    sanitize::line,
-    time,
-};
-
-/// Where and when a text is shown.
-pub(crate) struct Screen {
-    pub(crate) now: Timestamp,
-    pub(crate) zone: TimeZone,
-    /// The columns of the terminal; `None` for a file or a pipe, whose lines are not cut.
-    pub(crate) width: Option<usize>,
-    pub(crate) style: Style,
-}
-
-impl Screen {
-    /// Standard output, now.
-    pub(crate) fn stdout(out: Output) -> Self {
-        Self { now: time::now(), zone: TimeZone::system(), width: out.width(), style: out.stdout_style }
-    }
-
-    /// A point in time, relative to now and as the local clock shows it.
-    pub(crate) fn time(&self, at: Timestamp) -> String {
-        format!("{} ({})", time::relative(at, self.now), time::clock_time(at, self.now, &self.zone))
-    }
-}
+use crate::{output::Style, sanitize::line, screen::Screen, time};
 
 const HEADINGS: [&str; 6] = ["PROFILE", "ACCOUNT", "PLAN", "MODE", "STATE", "EXPIRES"];
 

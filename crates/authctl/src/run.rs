@@ -23,7 +23,8 @@ use crate::{
     error::{CliError, CliResult},
     launch, manual,
     output::Output,
-    render::{self, Screen},
+    render,
+    screen::Screen,
 };
 
 /// How long `token` waits: programs end a token command that takes longer, Codex after 5 s.

@@ -3,16 +3,15 @@
 use std::path::Path;
 
 use authd_api::{CodexHome, CodexHomeState};
-use jiff::Timestamp;
 
-use crate::{output::Style, sanitize::line, time};
+use crate::{output::Style, sanitize::line, screen::Screen};
 
 /// A table of the homes, and below it the links and what keeps a home from being up to date.
-pub(crate) fn codex_homes(all: &[CodexHome], now: Timestamp, style: Style) -> String {
+pub(crate) fn codex_homes(all: &[CodexHome], screen: &Screen) -> String {
     if all.is_empty() {
         return "authd manages no Codex home; run: authctl codex install\n".to_owned();
     }
-    let rows: Vec<[String; 4]> = all.iter().map(|home| row(home, now)).collect();
+    let rows: Vec<[String; 4]> = all.iter().map(|home| row(home, screen)).collect();
     let headings = ["HOME", "PROFILE", "WRITTEN", "STATE"].map(str::to_owned);
     let widths: [usize; 4] = std::array::from_fn(|column| {
         let cells = rows.iter().chain([&headings]).map(|row| row[column].chars().count());
@@ -26,9 +25,10 @@ pub(crate) fn codex_homes(all: &[CodexHome], now: Timestamp, style: Style) -> St
     for (row, home) in rows.iter().zip(all) {
         let [home_cell, profile, written, state] = row;
         let colour = if is_in_use(home) { Style::green } else { Style::yellow };
-        text += &table_line(&[home_cell.clone(), profile.clone(), written.clone(), colour(style, state)]);
+        text +=
+            &table_line(&[home_cell.clone(), profile.clone(), written.clone(), colour(screen.style, state)]);
     }
-    text + &all.iter().map(|home| notes(home, style)).collect::<String>()
+    text + &all.iter().map(|home| notes(home, screen.style)).collect::<String>()
 }
 
 /// A line for each home that is not as authd left it.
@@ -44,8 +44,8 @@ pub(crate) fn codex_warnings(all: &[CodexHome], style: Style) -> String {
     all.iter().filter(|home| !is_in_use(home)).map(warning).collect()
 }
 
-fn row(home: &CodexHome, now: Timestamp) -> [String; 4] {
-    let written = home.last_written.map_or_else(|| "-".to_owned(), |at| time::relative(at, now));
+fn row(home: &CodexHome, screen: &Screen) -> [String; 4] {
+    let written = home.last_written.map_or_else(|| "-".to_owned(), |at| screen.time(at));
     [shown(&home.home), home.profile.to_string(), written, state(home).to_owned()]
 }
 
@@ -97,11 +97,14 @@ fn state(home: &CodexHome) -> &'static str {
 mod tests {
     use authd_api::{ErrorCode, Problem};
 
+    use jiff::tz::TimeZone;
+
     use super::*;
 
     #[test]
     fn each_home_is_a_row_and_a_trouble_has_its_remedy() {
-        let now: Timestamp = "2026-11-23T14:00:00Z".parse().unwrap();
+        let now = "2026-11-23T14:00:00Z".parse().unwrap();
+        let screen = Screen { now, zone: TimeZone::UTC, width: None, style: Style(false) };
         let present = CodexHome {
             home: "/home/user/.codex".into(),
             path: "/home/user/.codex/auth.json".into(),
@@ -123,13 +126,13 @@ mod tests {
         let problem = Problem::new(ErrorCode::Conflict, "auth.json is read-only").hint("chmod u+w auth.json");
         let read_only = CodexHome { link: None, last_error: Some(problem), ..present.clone() };
         let all = [present.clone(), foreign, read_only];
-        let text = codex_homes(&all, now, Style(false));
+        let text = codex_homes(&all, &screen);
         assert_eq!(
             text,
-            "HOME               PROFILE  WRITTEN  STATE\n\
-             /home/user/.codex  default  1 h ago  in use\n\
-             /srv/codex         work     -        Codex has a login of its own\n\
-             /home/user/.codex  default  1 h ago  in use, but not up to date\n\
+            "HOME               PROFILE  WRITTEN          STATE\n\
+             /home/user/.codex  default  1 h ago (13:00)  in use\n\
+             /srv/codex         work     -                Codex has a login of its own\n\
+             /home/user/.codex  default  1 h ago (13:00)  in use, but not up to date\n\
              \n/home/user/.codex/auth.json is a link to ../dotfiles/auth.json\n\
              \n! /srv/codex: Codex has a login of its own\n  \
                to use \"work\" again: authctl codex install -p work --home /srv/codex\n\
@@ -138,6 +141,6 @@ mod tests {
         let warnings = codex_warnings(&all, Style(false));
         assert!(warnings.contains("! Codex home /srv/codex: Codex has a login of its own\n"), "{warnings}");
         assert_eq!(codex_warnings(&[present], Style(false)), "");
-        assert!(codex_homes(&[], now, Style(false)).contains("authctl codex install"));
+        assert!(codex_homes(&[], &screen).contains("authctl codex install"));
     }
 }

@@ -2,6 +2,8 @@
 
 use authd_api::{CallbackStatus, ErrorCode, Problem, StoreStatus};
 
+use jiff::tz::TimeZone;
+
 use super::*;
 
 const PLAIN: Style = Style(false);

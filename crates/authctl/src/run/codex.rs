@@ -9,7 +9,8 @@ use crate::{
     cli::{CodexCommand, CodexHome, ProgramArg},
     env,
     error::{CliError, CliResult},
-    render, sanitize, time,
+    render, sanitize,
+    screen::Screen,
 };
 
 pub(super) async fn import(ctx: &Context, source: ProgramArg, path: Option<PathBuf>) -> CliResult {
@@ -49,7 +50,7 @@ pub(super) async fn codex(ctx: &Context, command: CodexCommand) -> CliResult {
             if ctx.out.json {
                 return ctx.out.print_json(&homes);
             }
-            ctx.out.print(&render::codex_homes(&homes.homes, time::now(), ctx.out.stdout_style))
+            ctx.out.print(&render::codex_homes(&homes.homes, &Screen::stdout(ctx.out)))
         }
     }
 }

@@ -12,13 +12,7 @@ use serde::Serialize;
 
 use self::changes::Snapshot;
 use crate::context::{Context, with_timeout};
-use crate::{
-    cli::StatusArgs,
-    error::CliResult,
-    render::{self, Screen},
-    sanitize::line,
-    time,
-};
+use crate::{cli::StatusArgs, error::CliResult, render, sanitize::line, screen::Screen, time};
 
 /// Clears the screen and moves to its top.
 const CLEAR_SCREEN: &[u8] = b"\x1b[2J\x1b[H";
