@@ -40,9 +40,10 @@ fn with_placeholders(command: Command) -> Command {
 }
 
 fn placeholder(arg: &Arg) -> Option<&'static str> {
-    match arg.get_id().as_str() {
-        "profile" | "name" => Some(PROFILES),
-        "command" => Some(COMMANDS),
+    let value_name = arg.get_value_names().and_then(|names| names.first()).map_or("", |name| name.as_str());
+    match (arg.get_id().as_str(), value_name) {
+        ("profile", _) | (_, "PROFILE") => Some(PROFILES),
+        (_, "COMMAND") => Some(COMMANDS),
         _ => None,
     }
 }

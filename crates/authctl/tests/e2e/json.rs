@@ -55,6 +55,10 @@ async fn every_command_prints_the_documented_fields() {
     sandbox.browser().sign_in(pending["authorize_url"].as_str().unwrap(), "plus").await.unwrap();
     let id = pending["id"].as_str().unwrap();
     check(&mut left, "login --resume", &run(&daemon, &["login", "--resume", id, "--json"]).await.ok().json());
+    let other = run(&daemon, &["login", "work", "--no-wait", "--json"]).await.ok().json();
+    let id = other["id"].as_str().unwrap();
+    check(&mut left, "logins", &run(&daemon, &["logins", "--json"]).await.ok().json());
+    check(&mut left, "login --cancel", &run(&daemon, &["login", "--cancel", id, "--json"]).await.ok().json());
     let mut client = InteractiveClient::start(&daemon, &["login", "work", "--no-browser", "--json"]);
     let url = client.wait_for_word("http").await;
     sandbox.browser().sign_in(&url, "business").await.unwrap();
