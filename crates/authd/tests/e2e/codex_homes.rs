@@ -67,12 +67,17 @@ async fn a_deleted_login_is_written_again() {
     }
     // The whole home, too. Nothing is written before there is a directory again.
     fs::rename(&home, daemon.dir().join("moved")).unwrap();
-    assert!(home_in_state(&daemon, "missing").await["last_error"].is_object());
+    let missing = home_in_state(&daemon, "missing").await;
+    assert!(missing["last_error"]["detail"].as_str().unwrap().ends_with("does not exist"), "{missing}");
     assert_eq!(doctor_row(&daemon).await["state"], "failed");
     fs::create_dir(&home).unwrap();
     while fs::read_to_string(&path).unwrap_or_default() != written {
         tokio::task::yield_now().await;
     }
+    // A home that does not come back can be removed from the list.
+    fs::rename(&home, daemon.dir().join("moved-again")).unwrap();
+    assert_eq!(uninstall(&daemon, &home).await["outcome"], "removed");
+    assert_eq!(daemon.get("/v1/codex").await, json!({"homes": []}));
 }
 
 #[tokio::test]

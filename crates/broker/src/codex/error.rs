@@ -17,6 +17,8 @@ pub enum CodexHomeError {
     Relative(PathBuf),
     /// The file cannot be read or written.
     File(PathBuf, io::Error),
+    /// The home directory does not exist.
+    HomeMissing(PathBuf),
     /// Another program, usually Codex, holds this lock file of the login.
     Locked(PathBuf),
     /// The file has other names (hard links), which would keep the old login.

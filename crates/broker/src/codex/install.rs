@@ -123,6 +123,12 @@ impl CodexActor {
         if managed.taken && registry.profiles.contains_key(&profile) {
             return Err(CodexHomeError::Taken(path, profile));
         }
+        // The login went with the home, and there is nothing to restore.
+        if !managed.restorable && location.is_home_missing().await {
+            self.stop_sync(home);
+            self.remove_home(home).await?;
+            return Ok(LoginFile { profile, path, outcome: Some(LoginFileOutcome::Removed) });
+        }
         let locked = lock(location, Some(&managed)).await?;
         let restored = self.restore(&locked).await;
         // The rest is retried.

@@ -91,6 +91,12 @@ impl LoginLocation {
         }
     }
 
+    /// Whether the home does not exist. An error is not an absence.
+    pub(super) async fn is_home_missing(&self) -> bool {
+        let home = self.home().to_path_buf();
+        blocking(move || fs::exists(home)).await.is_ok_and(|exists| !exists)
+    }
+
     pub(super) fn is_item(&self) -> bool {
         matches!(self, Self::Item { .. })
     }

@@ -39,6 +39,9 @@ pub(super) struct LockedLogin {
 impl LockedLogin {
     /// Takes both locks. Fails if one is held for too long, or if the file cannot be replaced.
     pub(super) async fn take(location: LoginLocation) -> Result<Self, CodexHomeError> {
+        if location.is_home_missing().await {
+            return Err(CodexHomeError::HomeMissing(location.home().to_path_buf()));
+        }
         let home = lock(location.home().join("auth.lock")).await?;
         let file =
             if location.is_item() { location.home().join(FILE) } else { location.path().to_path_buf() };

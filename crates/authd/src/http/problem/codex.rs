@@ -20,6 +20,12 @@ pub(in crate::http) fn codex_home(error: &CodexHomeError) -> Problem {
         }
         CodexHomeError::File(path, error) => conflict(with_path(path, &error.to_string()))
             .hint("name the file of Codex's login, usually ~/.codex/auth.json"),
+        CodexHomeError::HomeMissing(home) => {
+            let home = home.display();
+            conflict(format!("the Codex home {home} does not exist")).hint(format!(
+                "make it: mkdir -p {home}; or, if authd manages it: authctl codex uninstall --home {home}"
+            ))
+        }
         CodexHomeError::Locked(lock) => {
             conflict(format!("another program holds the lock {}", lock.display()))
                 .hint("Codex is changing this login; try again when it is done")
