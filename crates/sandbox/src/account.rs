@@ -26,7 +26,8 @@ pub struct Account {
     pub project_id: Option<String>,
     /// Whether this is a FedRAMP workspace, whose requests need `x-openai-fedramp: true`.
     pub fedramp: bool,
-    /// Whether the workspace is deactivated: `accounts/check` says so, and the models answer 402.
+    /// Whether the workspace is deactivated: `accounts/check` says so, and the models answer
+    /// 402.
     pub deactivated: bool,
     /// The lifetime of an access token. The `exp` claim has a resolution of seconds.
     pub access_token_lifetime: Duration,

@@ -1,6 +1,7 @@
 //! Requests whose body is not read to its end.
 
-use tokio::io::AsyncWriteExt;
+use serde_json::Value;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::{
     helpers::{daemon, sandbox},
@@ -9,6 +10,13 @@ use crate::{
 
 /// More than all buffers between two programs hold, and less than the daemon discards.
 const LONG: usize = 12 << 20;
+
+/// The last response of a connection: a problem, and nothing after it.
+async fn read_problem(client: &mut (impl AsyncReadExt + Unpin)) -> Value {
+    let mut body = String::new();
+    client.read_to_string(&mut body).await.unwrap();
+    serde_json::from_str(&body).unwrap_or_else(|error| panic!("{error}: {body}"))
+}
 
 #[tokio::test]
 async fn an_error_response_reaches_a_client_that_is_still_writing() {
@@ -29,8 +37,7 @@ async fn an_error_response_reaches_a_client_that_is_still_writing() {
             let head = read_head(&mut client).await;
             assert!(head.starts_with(&format!("http/1.1 {status}")), "{path}: {head}");
             assert!(head.contains("\r\nconnection: close\r\n"), "{head}");
-            assert!(read_until(&mut client, b"}").await.contains(code));
-            expect_closed(&mut client).await;
+            assert_eq!(read_problem(&mut client).await["code"], code);
         }
     }
 }
@@ -62,9 +69,8 @@ async fn a_client_that_expects_100_gets_only_the_error() {
         let mut client = send_head(&daemon, &format!("POST {path}"), &fields).await;
         let head = read_head(&mut client).await;
         assert!(head.starts_with("http/1.1 404"), "{head}");
-        read_until(&mut client, b"}").await;
         // The client sent no body, and the daemon does not wait for it.
-        expect_closed(&mut client).await;
+        read_problem(&mut client).await;
     }
 }
 
