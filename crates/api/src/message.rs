@@ -88,6 +88,9 @@ pub struct StoreStatus {
     /// Where the credentials are, or what is wrong.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub detail: Option<String>,
+    /// The error of the keychain, if the daemon chose files because of it since its start.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fallback: Option<String>,
 }
 
 /// The kinds of store.

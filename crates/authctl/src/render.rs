@@ -126,13 +126,31 @@ pub(crate) fn mode(mode: Option<Mode>) -> &'static str {
 
 /// The store without the cause of a failure, which can be a whole D-Bus error.
 fn store_in_status(store: &StoreStatus, style: Style) -> String {
-    match store.state {
-        StoreState::Ready | StoreState::Unknown => self::store(store, style),
-        StoreState::Locked | StoreState::Unavailable => {
+    match (store.state, &store.fallback) {
+        (StoreState::Ready | StoreState::Unknown, None) => self::store(store, style),
+        (StoreState::Ready | StoreState::Unknown, Some(_)) => {
+            format!("{}\n          {MOVE_TO_KEYCHAIN}", self::store(store, style))
+        }
+        (StoreState::Locked | StoreState::Unavailable, _) => {
             let text = self::store(&StoreStatus { detail: None, ..store.clone() }, style);
             format!("{text}; for the cause and a remedy: authctl doctor")
         }
     }
+}
+
+/// What changes a store that the daemon chose because no keychain worked.
+const MOVE_TO_KEYCHAIN: &str = "no keychain works; to use one later: authctl store migrate --to keychain";
+
+/// The store that took a login.
+pub(crate) fn saved_in(store: &StoreStatus) -> Option<String> {
+    let place = match store.kind? {
+        StoreKind::Keychain => "the keychain",
+        StoreKind::File => "encrypted files",
+        StoreKind::Memory => "memory: nothing survives authd",
+        StoreKind::Unknown => return None,
+    };
+    let why = store.fallback.as_ref().map(|_| format!("; {MOVE_TO_KEYCHAIN}")).unwrap_or_default();
+    Some(format!("  Saved in {place}{why}"))
 }
 
 /// The store in one line.

@@ -26,6 +26,8 @@ pub(crate) struct EngineSnapshot {
     pub(crate) legacy: Option<LegacyIndex>,
     /// Where the records are, as shown to the user.
     pub(crate) description: String,
+    /// Why files are in use instead of the keychain.
+    pub(crate) fallback: Option<String>,
     /// Whether [`Engine::recover`] has something to do.
     pub(crate) unfinished: bool,
 }
@@ -74,15 +76,12 @@ impl Engine {
     pub(crate) fn publish(&self) {
         let placement = self.placement.as_ref().map(PlacementFile::get).unwrap_or_default();
         let backend = self.backend.as_ref();
-        let mut description = backend.map(|backend| backend.description()).unwrap_or_default();
-        if let Some(error) = &self.fallback {
-            description += &format!("; no keychain works ({error})");
-        }
         let new = EngineSnapshot {
             kind: backend.map(|backend| backend.kind()),
             remembered: placement.kind,
             legacy: self.legacy.clone(),
-            description,
+            description: backend.map(|backend| backend.description()).unwrap_or_default(),
+            fallback: self.fallback.as_ref().map(ToString::to_string),
             unfinished: placement.other.is_some()
                 || self.has_probe_record
                 || private::has_leftovers()

@@ -43,6 +43,8 @@ pub struct Status {
     pub state: State,
     /// Where the records are, or what is wrong.
     pub detail: String,
+    /// The error of the keychain, if authd uses files because of it.
+    pub fallback: Option<String>,
 }
 
 /// Receives every call with its duration and its error.
@@ -91,7 +93,12 @@ impl Store {
             observer: OnceLock::new(),
             worker: Worker::start("store", engine),
             snapshot,
-            status: watch::Sender::new(Status { kind: None, state: State::Unavailable, detail }),
+            status: watch::Sender::new(Status {
+                kind: None,
+                state: State::Unavailable,
+                detail,
+                fallback: None,
+            }),
         }))
     }
 
@@ -295,7 +302,8 @@ impl Store {
     }
 
     fn set_status(&self, state: State, detail: &str) {
-        let new = Status { kind: self.0.snapshot.borrow().kind, state, detail: detail.to_owned() };
+        let EngineSnapshot { kind, fallback, .. } = self.0.snapshot.borrow().clone();
+        let new = Status { kind, state, detail: detail.to_owned(), fallback };
         self.0.status.send_if_modified(|current| {
             let changed = *current != new;
             *current = new;

@@ -77,7 +77,12 @@ fn daemon() -> Status {
             addresses: vec!["127.0.0.1:1455".into(), "[::1]:1455".into()],
             detail: None,
         },
-        store: StoreStatus { kind: Some(StoreKind::Keychain), state: StoreState::Ready, detail: None },
+        store: StoreStatus {
+            kind: Some(StoreKind::Keychain),
+            state: StoreState::Ready,
+            detail: None,
+            fallback: None,
+        },
         profiles: Some(4),
         pending_logins: 1,
         default_profile: Some(ProfileName::first()),
@@ -117,11 +122,27 @@ fn narrow_terminal_has_lines_for_each_profile() {
 #[test]
 fn status_shows_what_is_unavailable() {
     let mut daemon = daemon();
-    daemon.store =
-        StoreStatus { kind: None, state: StoreState::Locked, detail: Some("it needs its password".into()) };
+    daemon.store = StoreStatus {
+        kind: None,
+        state: StoreState::Locked,
+        detail: Some("it needs its password".into()),
+        fallback: None,
+    };
     daemon.callback.state = CallbackState::Unavailable;
     daemon.callback.detail = Some("ports 1455 and 1457 are taken".into());
     insta::assert_snapshot!(status(&daemon, &[], &screen()));
+}
+
+#[test]
+fn status_names_the_way_back_to_a_keychain_without_the_cause() {
+    let mut daemon = daemon();
+    let cause = "org.freedesktop.DBus.Error.ServiceUnknown: the name is not activatable";
+    daemon.store.kind = Some(StoreKind::File);
+    daemon.store.fallback = Some(cause.to_owned());
+    let shown = status(&daemon, &[], &screen());
+    let hint = "no keychain works; to use one later: authctl store migrate --to keychain";
+    assert!(shown.contains(hint) && !shown.contains("freedesktop"), "{shown}");
+    assert_eq!(saved_in(&daemon.store).unwrap(), format!("  Saved in encrypted files; {hint}"));
 }
 
 #[test]

@@ -76,7 +76,7 @@ pub(super) async fn login(ctx: &Context, args: LoginArgs) -> CliResult {
         }
         ended = wait_for_end(ctx, login, input) => {
             if let Some(login) = ended? {
-                return finish(ctx, &login);
+                return finish(ctx, &login).await;
             }
             cancel_login(ctx, &id, cancel).await;
             let detail = "stdin ended before the address of the last page arrived";
@@ -308,11 +308,17 @@ async fn cancel_login(ctx: &Context, id: &str, mut cancel: CancelSignal) {
 }
 
 /// Reports the result of a login.
-fn finish(ctx: &Context, login: &Login) -> CliResult {
+async fn finish(ctx: &Context, login: &Login) -> CliResult {
     let problem = match (login.state, &login.result, &login.error) {
         (_, Some(profile), _) => {
             let message = render::signed_in(profile, &login.profile, ctx.out.stderr_style);
-            return ctx.out.done(&message, login);
+            ctx.out.done(&message, login)?;
+            if let Ok(daemon) = with_timeout(ctx.client.status()).await
+                && let Some(message) = render::saved_in(&daemon.store)
+            {
+                ctx.out.info(&message);
+            }
+            return Ok(());
         }
         (_, None, Some(problem)) => return Err(problem.clone().into()),
         (LoginState::Expired, None, None) => {

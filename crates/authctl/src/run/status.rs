@@ -59,7 +59,8 @@ async fn read(ctx: &Context, name: Option<&ProfileName>) -> CliResult<Snapshot> 
     // While the daemon cannot read the list, `authctl doctor` and `authctl codex status` say why.
     let mut homes = with_timeout(ctx.client.codex_homes()).await.map(|list| list.homes).unwrap_or_default();
     homes.retain(|home| name.is_none_or(|name| home.profile == *name));
-    if let (false, Some(cause)) = (daemon.store.state == StoreState::Ready, &daemon.store.detail) {
+    let failure = daemon.store.detail.as_ref().filter(|_| daemon.store.state != StoreState::Ready);
+    if let Some(cause) = failure.or(daemon.store.fallback.as_ref()) {
         ctx.out.verbose(&format!("store: {}", line(cause)));
     }
     Ok(Snapshot { daemon, profiles, codex_homes: homes })

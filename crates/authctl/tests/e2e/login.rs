@@ -21,6 +21,7 @@ async fn browser_login_reports_account_and_mode() {
         "{outcome}"
     );
     assert_eq!(outcome.stdout, "");
+    assert!(outcome.stderr.contains("Saved in memory"), "{outcome}");
     let mut client = InteractiveClient::start(&daemon, &["login", "work", "--no-browser", "--json"]);
     let url = client.wait_for_word("http").await;
     daemon.browse(&url, "business").await;

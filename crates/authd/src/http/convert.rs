@@ -139,5 +139,6 @@ pub(crate) fn store(status: authd_store::Status) -> StoreStatus {
             State::Unavailable => StoreState::Unavailable,
         },
         detail: Some(status.detail).filter(|detail| !detail.is_empty()),
+        fallback: status.fallback,
     }
 }

@@ -52,7 +52,11 @@ fn store(state: &AppState) -> Finding {
     let status = convert::store(state.store.borrow().clone());
     let detail = status.detail.unwrap_or_else(|| "not tried yet".to_owned());
     match status.state {
-        StoreState::Ready => ok("store", detail),
+        StoreState::Ready => match status.fallback {
+            None => ok("store", detail),
+            Some(cause) => ok("store", format!("{detail}; no keychain works: {cause}"))
+                .remedy("to use a keychain once one works: authctl store migrate --to keychain"),
+        },
         StoreState::Locked => failed("store", detail, ErrorCode::StoreLocked)
             .remedy("unlock the keychain; authd continues by itself"),
         StoreState::Unavailable | StoreState::Unknown => failed("store", detail, ErrorCode::StoreUnavailable)

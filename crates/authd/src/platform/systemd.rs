@@ -135,7 +135,13 @@ mod tests {
     fn status_line_names_what_is_not_available() {
         let health = |callback: CallbackServerState, state, detail: &str| Health {
             callback: watch::channel(callback).1,
-            store: watch::channel(StoreStatus { kind: None, state, detail: detail.to_owned() }).1,
+            store: watch::channel(StoreStatus {
+                kind: None,
+                state,
+                detail: detail.to_owned(),
+                fallback: None,
+            })
+            .1,
         };
         let up = |detail: Option<&str>| CallbackServerState {
             state: CallbackState::Listening,

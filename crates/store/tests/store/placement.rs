@@ -215,6 +215,23 @@ async fn recovery_deletes_copies_of_a_finished_migration() {
 }
 
 #[tokio::test]
+async fn only_a_store_without_a_configured_kind_falls_back_to_files() {
+    if !is_without_keychain() {
+        return;
+    }
+    let fixture = Fixture::new();
+    let configured = fixture.store(StorePreference::Keychain);
+    assert!(configured.probe().await.is_err());
+    assert_eq!((configured.status().kind, configured.status().fallback), (Some(Kind::Keychain), None));
+    drop(configured);
+    let automatic = fixture.store(StorePreference::Auto);
+    assert_eq!(automatic.probe().await, Ok(Kind::File));
+    let status = automatic.status();
+    let cause = status.fallback.unwrap();
+    assert!(!cause.is_empty() && !status.detail.contains(&cause), "{}: {cause}", status.detail);
+}
+
+#[tokio::test]
 async fn copies_in_an_unreachable_store_are_deleted_later() {
     if !is_without_keychain() {
         return;
