@@ -289,7 +289,8 @@ async fn files_replace_a_keyring_without_a_default_collection() {
     );
     let store = fixture.store(StorePreference::Auto);
     assert_eq!(store.probe().await.unwrap(), Kind::File);
-    assert!(store.status().detail.contains("default collection"), "{:?}", store.status());
+    let status = store.status();
+    assert!(status.fallback.as_ref().is_some_and(|cause| cause.contains("default collection")), "{status:?}");
 }
 
 #[tokio::test]
