@@ -139,7 +139,7 @@ fn store_in_status(store: &StoreStatus, style: Style) -> String {
 }
 
 /// What changes a store that the daemon chose because no keychain worked.
-const MOVE_TO_KEYCHAIN: &str = "no keychain works; to use one later: authctl store migrate --to keychain";
+const MOVE_TO_KEYCHAIN: &str = "instead of a keychain; to use one: authctl store migrate --to keychain";
 
 /// The store that took a login.
 pub(crate) fn saved_in(store: &StoreStatus) -> Option<String> {

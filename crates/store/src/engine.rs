@@ -7,11 +7,15 @@ use tokio::sync::watch;
 use tracing::info;
 
 use crate::{
-    Config, Key, Kind, LegacyIndex, StateDir, StoreError, backend::Backend, deadline::WithDeadline,
-    file::Files, keychain::Keychain, legacy_index, memory::Memory, placement::PlacementFile, private,
+    Config, Key, Kind, LegacyIndex, StateDir, StoreError, StorePreference, backend::Backend,
+    deadline::WithDeadline, file::Files, keychain::Keychain, legacy_index, memory::Memory,
+    placement::PlacementFile, private,
 };
 
 mod migration;
+
+/// Why files are in use although the configuration names the keychain.
+const FILES_HOLD_LOGINS: &str = "[store] of authd.toml names the keychain, but the logins are in the files";
 
 pub use self::migration::MigrationReport;
 
@@ -45,7 +49,7 @@ pub(crate) struct Engine {
     /// its probe. A hanging keychain occupies a thread, so the engine reuses the backend.
     other_backend: Option<Box<dyn Backend>>,
     /// Why the engine uses files instead of the keychain.
-    fallback: Option<StoreError>,
+    fallback: Option<String>,
     /// A failed probe may have left its record.
     has_probe_record: bool,
     snapshot: watch::Sender<EngineSnapshot>,
@@ -74,14 +78,14 @@ impl Engine {
 
     /// Publishes the snapshot if it has changed.
     pub(crate) fn publish(&self) {
-        let placement = self.placement.as_ref().map(PlacementFile::get).unwrap_or_default();
+        let placement = self.placement.as_ref().map(PlacementFile::get).cloned().unwrap_or_default();
         let backend = self.backend.as_ref();
         let new = EngineSnapshot {
             kind: backend.map(|backend| backend.kind()),
             remembered: placement.kind,
             legacy: self.legacy.clone(),
             description: backend.map(|backend| backend.description()).unwrap_or_default(),
-            fallback: self.fallback.as_ref().map(ToString::to_string),
+            fallback: self.fallback.clone(),
             unfinished: placement.other.is_some()
                 || self.has_probe_record
                 || private::has_leftovers()
@@ -105,7 +109,8 @@ impl Engine {
     pub(crate) fn save(&mut self, key: &Key, label: &str, record: &SecretString) -> Result<(), StoreError> {
         let kind = self.backend()?.kind();
         if kind != Kind::Memory && !self.foreign {
-            self.placement()?.remember(kind)?;
+            let fallback = self.fallback.clone().filter(|_| self.config.kind == StorePreference::Auto);
+            self.placement()?.remember(kind, fallback.as_deref())?;
         }
         self.backend()?.save_verified(key, label, record)
     }
@@ -151,15 +156,26 @@ impl Engine {
     }
 
     fn choose(&mut self) -> Result<Box<dyn Backend>, StoreError> {
-        let remembered = if self.foreign { Some(Kind::Keychain) } else { self.placement()?.get().kind };
-        if let Some(kind) = remembered.or(self.config.kind.kind()) {
+        let preference = self.config.kind;
+        let (remembered, reason) = if self.foreign {
+            (Some(Kind::Keychain), None)
+        } else {
+            let placement = self.placement()?.get();
+            (placement.kind, placement.fallback.clone())
+        };
+        if let Some(kind) = remembered.or(preference.kind()) {
+            self.fallback = match (kind, preference) {
+                (Kind::File, StorePreference::Auto) => reason,
+                (Kind::File, StorePreference::Keychain) => Some(FILES_HOLD_LOGINS.to_owned()),
+                _ => None,
+            };
             return Ok(self.open(kind));
         }
         let mut keychain = self.open(Kind::Keychain);
         let Err(error) = keychain.probe() else { return Ok(keychain) };
         info!(%error, "keychain not usable; using age-encrypted files");
         self.other_backend = Some(keychain);
-        self.fallback = Some(error);
+        self.fallback = Some(error.to_string());
         Ok(self.open(Kind::File))
     }
 

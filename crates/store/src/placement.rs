@@ -15,7 +15,7 @@ const VERSION: u32 = 1;
 const MAX_FILE: u64 = 1 << 16;
 
 /// Where the records are.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Placement {
     /// The store in use, once it holds a record.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -23,6 +23,9 @@ pub(crate) struct Placement {
     /// A store with copies from an interrupted or finished migration. Recovery deletes them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) other: Option<Kind>,
+    /// Why files were chosen instead of the keychain.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) fallback: Option<String>,
 }
 
 impl Placement {
@@ -30,7 +33,11 @@ impl Placement {
     pub(crate) fn new(kind: Option<Kind>, other: Option<Kind>) -> Self {
         let lasting = |kind: Option<Kind>| kind.filter(|kind| *kind != Kind::Memory);
         let kind = lasting(kind);
-        Self { kind, other: lasting(other).filter(|other| Some(*other) != kind) }
+        Self { kind, other: lasting(other).filter(|other| Some(*other) != kind), fallback: None }
+    }
+
+    fn is_same_place(&self, other: &Self) -> bool {
+        (self.kind, self.other) == (other.kind, other.other)
     }
 }
 
@@ -65,8 +72,8 @@ impl PlacementFile {
             (None, None) => (Placement::default(), false),
         };
         let mut file = Self { state_dir, content, durable };
-        if !durable && content != Placement::default() {
-            file.write(content)?;
+        if !durable && file.content != Placement::default() {
+            file.write(file.content.clone())?;
         }
         if file.content.kind.is_none() && file::has_records(file.state_dir.path())? {
             file.content = Placement::new(Some(Kind::File), file.content.other);
@@ -74,18 +81,20 @@ impl PlacementFile {
         Ok((file, legacy))
     }
 
-    pub(crate) fn get(&self) -> Placement {
-        self.content
+    pub(crate) fn get(&self) -> &Placement {
+        &self.content
     }
 
-    /// Makes sure that the file names this kind. Call it before saving a record to that store.
-    pub(crate) fn remember(&mut self, kind: Kind) -> Result<(), StoreError> {
+    /// Makes sure that the file names this kind, and why it was chosen. Call it before saving a
+    /// record to that store.
+    pub(crate) fn remember(&mut self, kind: Kind, fallback: Option<&str>) -> Result<(), StoreError> {
         self.state_dir.ensure()?;
         let is_absent = private::is_absent(&path(&self.state_dir))?;
         if self.durable && !is_absent && self.content.kind == Some(kind) {
             return Ok(());
         }
-        self.write(Placement { kind: Some(kind), ..self.content })
+        let fallback = fallback.map(str::to_owned);
+        self.write(Placement { kind: Some(kind), fallback, ..self.content.clone() })
     }
 
     /// Replaces the content durably.
@@ -95,7 +104,7 @@ impl PlacementFile {
         self.durable = false;
         self.state_dir.ensure()?;
         private::atomic_write(&path(&self.state_dir), &text)?;
-        (self.content, self.durable) = (placement, true);
+        (self.content, self.durable) = (document.placement, true);
         Ok(())
     }
 }
@@ -107,7 +116,7 @@ fn path(state_dir: &StateDir) -> PathBuf {
 fn parse(path: &Path, text: &[u8]) -> Result<Placement, StoreError> {
     let problem = match serde_json::from_slice::<Document>(text) {
         Ok(Document { version: VERSION, placement })
-            if placement == Placement::new(placement.kind, placement.other) =>
+            if Placement::new(placement.kind, placement.other).is_same_place(&placement) =>
         {
             return Ok(placement);
         }

@@ -140,7 +140,7 @@ fn status_names_the_way_back_to_a_keychain_without_the_cause() {
     daemon.store.kind = Some(StoreKind::File);
     daemon.store.fallback = Some(cause.to_owned());
     let shown = status(&daemon, &[], &screen());
-    let hint = "no keychain works; to use one later: authctl store migrate --to keychain";
+    let hint = "instead of a keychain; to use one: authctl store migrate --to keychain";
     assert!(shown.contains(hint) && !shown.contains("freedesktop"), "{shown}");
     assert_eq!(saved_in(&daemon.store).unwrap(), format!("  Saved in encrypted files; {hint}"));
 }

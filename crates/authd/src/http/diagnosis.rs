@@ -54,7 +54,7 @@ fn store(state: &AppState) -> Finding {
     match status.state {
         StoreState::Ready => match status.fallback {
             None => ok("store", detail),
-            Some(cause) => ok("store", format!("{detail}; no keychain works: {cause}"))
+            Some(cause) => ok("store", format!("{detail}, instead of a keychain: {cause}"))
                 .remedy("to use a keychain once one works: authctl store migrate --to keychain"),
         },
         StoreState::Locked => failed("store", detail, ErrorCode::StoreLocked)

@@ -89,11 +89,11 @@ impl Engine {
         if self.foreign {
             return Ok(());
         }
-        let placement = self.placement()?.get();
+        let placement = self.placement()?.get().clone();
         let Some(other) = placement.other.filter(|other| *other != in_use) else { return Ok(()) };
         // After a failed write the file may name the two stores the other way round. Then the
         // copies count as the records, so write the file before deleting.
-        self.placement()?.write(placement)?;
+        self.placement()?.write(placement.clone())?;
         self.other_backend(other).clear()?;
         self.other_backend = None;
         self.placement()?.write(Placement { other: None, ..placement })

@@ -229,6 +229,20 @@ async fn only_a_store_without_a_configured_kind_falls_back_to_files() {
     let status = automatic.status();
     let cause = status.fallback.unwrap();
     assert!(!cause.is_empty() && !status.detail.contains(&cause), "{}: {cause}", status.detail);
+    // The cause of the first start is remembered with the choice.
+    save(&automatic, "work", "kept").await;
+    drop(automatic);
+    let restarted = fixture.store(StorePreference::Auto);
+    assert_eq!(restarted.probe().await, Ok(Kind::File));
+    assert_eq!(restarted.status().fallback, Some(cause));
+    drop(restarted);
+    let configured = fixture.store(StorePreference::Keychain);
+    assert_eq!(configured.probe().await, Ok(Kind::File));
+    assert!(configured.status().fallback.is_some_and(|cause| cause.contains("names the keychain")));
+    drop(configured);
+    let chosen = fixture.store(StorePreference::File);
+    assert_eq!(chosen.probe().await, Ok(Kind::File));
+    assert_eq!(chosen.status().fallback, None);
 }
 
 #[tokio::test]
