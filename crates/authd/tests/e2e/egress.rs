@@ -223,3 +223,30 @@ async fn a_reload_takes_another_proxy_and_a_stream_ends_on_the_old_one() {
     reload(&daemon).await;
     assert!(daemon.request("POST", path, &[], body).await.status.is_success());
 }
+
+#[tokio::test]
+async fn a_diagnosis_names_the_proxy_completely_and_without_its_password() {
+    let sandbox = tls_sandbox().await;
+    for (proxy, shown) in [
+        ("http://user:pass@[::1]:1", "proxy http://[::1]:1, "),
+        ("http://user:p%40ass@127.0.0.1:1", "proxy http://127.0.0.1:1, "),
+        ("http://127.0.0.1:1/", "proxy http://127.0.0.1:1/, "),
+    ] {
+        let configured =
+            TestDaemonConfig::new(AUTHD, &sandbox).toml(&format!("[network]\nproxy = {proxy:?}"));
+        let inherited = TestDaemonConfig::new(AUTHD, &sandbox).env("HTTPS_PROXY", proxy);
+        for config in [configured, inherited] {
+            let daemon = TestDaemon::start(config).await;
+            let findings = daemon.get("/v1/diagnosis").await["findings"].take();
+            let details =
+                findings.as_array().unwrap().iter().map(|finding| finding["detail"].as_str().unwrap());
+            let named: Vec<&str> = details.filter(|detail| detail.contains(shown)).collect();
+            assert!(named.len() >= 2, "{findings}");
+            for detail in named {
+                let count = |bracket: char| detail.matches(bracket).count();
+                assert_eq!((count('('), count('[')), (count(')'), count(']')), "{detail}");
+                assert!(!detail.contains("ass@"), "{detail}");
+            }
+        }
+    }
+}
