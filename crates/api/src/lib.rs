@@ -64,7 +64,7 @@ pub use message::{
     ProfilePatch, ProfileState, Profiles, Program, RefreshBody, Status, StoreKind, StoreState, StoreStatus,
 };
 pub use name::{NameError, ProfileName};
-pub use paths::{PathError, Paths, session_runtime_dir};
+pub use paths::{PathError, Paths, UsedPaths, session_runtime_dir};
 
 /// The header of every response, with the daemon's version.
 pub const VERSION_HEADER: &str = "authd-version";

@@ -7,6 +7,7 @@ use std::{
 };
 
 use directories::BaseDirs;
+use serde::{Deserialize, Serialize};
 
 /// The daemon's paths.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,6 +18,15 @@ pub struct Paths {
     pub config: PathBuf,
     /// The state directory: `store.json`, and encrypted files if the file store is in use.
     pub state_dir: PathBuf,
+}
+
+/// The paths that `authd --print-paths` prints, with symbolic links resolved.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UsedPaths {
+    /// The state directory, then the other directories that the daemon writes to.
+    pub writes: Vec<PathBuf>,
+    /// The files that the daemon reads, except the configuration.
+    pub reads: Vec<PathBuf>,
 }
 
 /// A path cannot be used. The message says how to choose another one.

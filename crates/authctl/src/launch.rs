@@ -34,6 +34,9 @@ const PAUSE: (Duration, Duration) = (Duration::from_millis(20), Duration::from_m
 /// How much of the end of a log is read to quote its last line, in bytes.
 const TAIL: u64 = 8 << 10;
 
+/// The variables that move the files of the daemon.
+pub(crate) const PATH_VARIABLES: [&str; 3] = ["AUTHD_SOCKET", "AUTHD_CONFIG", "AUTHD_STATE_DIR"];
+
 /// The exit code of a daemon that found another one on its socket or in its state directory.
 const UNAVAILABLE: i32 = 69;
 
@@ -60,8 +63,7 @@ pub(crate) async fn start_daemon(paths: &Paths, socket_from_args: bool, out: Out
 
 /// A variable of this shell that moves the files of the daemon to another place.
 pub(crate) fn path_variable() -> Option<&'static str> {
-    let names = ["AUTHD_SOCKET", "AUTHD_CONFIG", "AUTHD_STATE_DIR"];
-    names.into_iter().find(|name| std::env::var_os(name).is_some())
+    PATH_VARIABLES.into_iter().find(|name| std::env::var_os(name).is_some())
 }
 
 /// The installed unit that starts the daemon.

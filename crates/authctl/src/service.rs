@@ -9,6 +9,7 @@ use std::{
 
 use serde::Serialize;
 
+pub(crate) mod drop_in;
 pub(crate) mod files;
 pub(crate) mod manager;
 mod unit_file;
@@ -18,6 +19,10 @@ pub(crate) const LABEL: &str = "io.authd.authd";
 
 /// The file of the agent.
 pub(crate) const AGENT: &str = "io.authd.authd.plist";
+
+/// The drop-in of the service, in the directory of the user's units. One of the user's own
+/// (`override.conf`) comes later in the alphabet, so its settings win.
+pub(crate) const DROP_IN: &str = "authd.service.d/authd-paths.conf";
 
 /// A service manager of users.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,7 +62,7 @@ pub(crate) struct ServiceState {
     pub(crate) manager: ServiceManager,
     /// The directory of the user's own units.
     pub(crate) directory: PathBuf,
-    /// The files of authd in that directory.
+    /// The files of authd in that directory: the units, and the drop-in.
     pub(crate) files: Vec<UnitFile>,
     /// The directory of the units that a package installed.
     pub(crate) packaged: Option<PathBuf>,
@@ -76,6 +81,8 @@ pub(crate) enum Step {
         text: String,
     },
     Remove(PathBuf),
+    /// Create a private directory, with its parents.
+    CreateDirectory(PathBuf),
     /// Stop a daemon, and wait for its end.
     Stop(i32),
     Run(Vec<String>),
@@ -139,19 +146,24 @@ impl ServiceState {
         self.units.iter().all(Unit::is_running)
     }
 
+    /// The user's own units, without the drop-in.
+    pub(crate) fn own_units(&self) -> impl Iterator<Item = &UnitFile> {
+        self.files.iter().filter(|file| file.name != DROP_IN)
+    }
+
     /// The unit of the daemon.
     pub(crate) fn daemon_unit(&self) -> Option<&Unit> {
         self.units.last()
     }
 
     /// The steps after which these files exist and their units run; none if that is the state
-    /// already. Units of a package are enabled and started, but not written.
+    /// already. Units of a package are not among the files: they are enabled and started only.
     pub(crate) fn install(&self, wanted: &[UnitFile]) -> Vec<Step> {
-        let changed: Vec<&UnitFile> = match self.packaged {
-            Some(_) => Vec::new(),
-            None => wanted.iter().filter(|file| !self.files.contains(file)).collect(),
-        };
-        let is_changed = !changed.is_empty();
+        let changed: Vec<&UnitFile> = wanted.iter().filter(|file| !self.files.contains(file)).collect();
+        let is_drop_in = |file: &&UnitFile| file.name == DROP_IN;
+        let stale =
+            self.files.iter().find(is_drop_in).filter(|_| !wanted.iter().any(|file| is_drop_in(&file)));
+        let is_changed = !changed.is_empty() || stale.is_some();
         let is_up = self.units.iter().any(Unit::is_up);
         if !is_changed && self.is_enabled() && self.is_running() && self.unmanaged_pid.is_none() {
             return Vec::new();
@@ -164,6 +176,7 @@ impl ServiceState {
         let write =
             |file: &UnitFile| Step::Write { path: self.directory.join(file.name), text: file.text.clone() };
         steps.extend(changed.into_iter().map(write));
+        steps.extend(stale.map(|file| Step::Remove(self.directory.join(file.name))));
         steps.extend(self.unmanaged_pid.map(Step::Stop));
         match self.manager {
             ServiceManager::Systemd => {
@@ -241,6 +254,7 @@ impl fmt::Display for Step {
                 write!(f, "write {}:\n{}", path.display(), indented.collect::<String>())
             }
             Self::Remove(path) => write!(f, "rm {}", path.display()),
+            Self::CreateDirectory(path) => write!(f, "mkdir -p -m 700 {}", path.display()),
             Self::Stop(pid) => write!(f, "kill {pid}    # a daemon outside the service"),
             Self::Run(command) => write!(f, "{}", command.join(" ")),
         }
@@ -253,6 +267,7 @@ impl Step {
         match self {
             Self::Write { path, .. } => format!("wrote {}", path.display()),
             Self::Remove(path) => format!("removed {}", path.display()),
+            Self::CreateDirectory(path) => format!("created {}", path.display()),
             Self::Stop(pid) => format!("stopped authd (process {pid}), which ran outside the service"),
             Self::Run(command) => format!("ran: {}", command.join(" ")),
         }

@@ -3,6 +3,7 @@
 mod callback_handler;
 mod reload;
 mod signals;
+mod used_paths;
 
 use std::{path::Path, process::ExitCode, time::Duration};
 
@@ -14,6 +15,7 @@ use tokio::{sync::watch, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
+pub use self::used_paths::used_paths;
 use self::{
     callback_handler::LoginCallbacks,
     reload::Reload,

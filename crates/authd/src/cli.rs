@@ -22,6 +22,9 @@ Options:
           directory]
       --check-config
           Check the configuration and exit
+      --print-paths
+          Print, as JSON, the directories that the daemon writes to and the files that it reads, and
+          exit
   -h, --help
           Print help
   -V, --version
@@ -55,6 +58,8 @@ pub struct Args {
     pub socket: Option<PathBuf>,
     /// Only check the configuration.
     pub check_config: bool,
+    /// Only print the paths.
+    pub print_paths: bool,
 }
 
 impl CliAction {
@@ -67,6 +72,7 @@ impl CliAction {
                 Long("config") => args.config = Some(parser.value()?.into()),
                 Long("socket") => args.socket = Some(parser.value()?.into()),
                 Long("check-config") => args.check_config = true,
+                Long("print-paths") => args.print_paths = true,
                 Long("help") | Short('h') => return Ok(Self::Help),
                 Long("version") | Short('V') => return Ok(Self::Version),
                 other => return Err(other.unexpected()),
@@ -86,8 +92,12 @@ mod tests {
 
     #[test]
     fn a_command_line_is_parsed_or_refused() {
-        let args = Args { config: Some("c.toml".into()), socket: Some("/s".into()), check_config: true };
-        assert_eq!(parse("--config c.toml --check-config --socket=/s"), Ok(CliAction::Run(args)));
+        let args = Args { config: Some("c.toml".into()), socket: Some("/s".into()), ..Args::default() };
+        assert_eq!(parse("--config c.toml --socket=/s"), Ok(CliAction::Run(args)));
+        for (option, check_config) in [("--check-config", true), ("--print-paths", false)] {
+            let args = Args { check_config, print_paths: !check_config, ..Args::default() };
+            assert_eq!(parse(option), Ok(CliAction::Run(args)));
+        }
         assert_eq!(parse(""), Ok(CliAction::Run(Args::default())));
         assert_eq!((parse("--socket s -h"), parse("-V")), (Ok(CliAction::Help), Ok(CliAction::Version)));
         for (line, reason) in [

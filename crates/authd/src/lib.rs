@@ -16,7 +16,7 @@ mod platform;
 mod relay;
 mod telemetry;
 
-pub use app::{App, Exit, StartError, check};
+pub use app::{App, Exit, StartError, check, used_paths};
 pub use cli::{Args, CliAction, HELP};
 pub use config::{Config, ConfigError, ConfigProblem, LogConfig, Source};
 pub use platform::{Hardening, InheritedSockets, LockError, MemoryLock, SocketError, harden};

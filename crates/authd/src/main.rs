@@ -50,6 +50,11 @@ fn start(args: Args) -> Result<Exit, StartError> {
         println!("{}: valid", source.path.display());
         return Ok(Exit::Requested);
     }
+    if args.print_paths {
+        let used = authd::used_paths(&config, &paths)?;
+        println!("{}", serde_json::to_string(&used).map_err(|error| setting(&error))?);
+        return Ok(Exit::Requested);
+    }
     let hardening = authd::harden();
     let telemetry = Telemetry::start(&config.log);
     tracing::debug!(?hardening, "hardened");

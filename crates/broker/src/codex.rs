@@ -23,5 +23,6 @@ pub(crate) use self::{
 pub use self::{
     error::CodexHomeError,
     handle::CodexManager,
+    homes::codex_homes,
     status::{CodexHome, Observed},
 };

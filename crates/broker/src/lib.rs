@@ -27,7 +27,7 @@ mod store_error;
 pub use self::{
     broker::{Broker, BrokerConfig, BrokerTasks},
     clock::now,
-    codex::{CodexHome, CodexHomeError, CodexManager, Observed},
+    codex::{CodexHome, CodexHomeError, CodexManager, Observed, codex_homes},
     events::{ChangeEvent, EventBus},
     login::{
         CallbackServerState, LINK_PATH, LinkTarget, LoginError, LoginOrder, LoginSettings, LoginSnapshot,

@@ -1,6 +1,9 @@
 //! `authctl service`: shows and executes the steps that [`crate::service`] computes.
 
-use std::path::{Path, PathBuf};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
 use authd_api::{Client, ErrorCode, Paths, Problem, Status};
 use serde_json::json;
@@ -11,7 +14,7 @@ use crate::{
     error::{CliError, CliResult},
     launch,
     output::Output,
-    service::{ServiceManager, ServiceState, Step, Unit, UnitFile, files, manager},
+    service::{DROP_IN, ServiceManager, ServiceState, Step, Unit, UnitFile, drop_in, files, manager},
 };
 
 /// The exit code of `status` if the service does not run.
@@ -42,7 +45,15 @@ pub(super) async fn service(socket_from_args: bool, command: ServiceCommand, out
     }
     match command {
         ServiceCommand::Install(DryRun { print }) => {
-            let steps = state.install(&wanted_files(&state)?);
+            let program = launch::installed_program();
+            let mut wanted = wanted_files(&state, program.as_deref())?;
+            let missing = if manager == ServiceManager::Systemd {
+                add_drop_in(&state, program.as_deref(), &mut wanted, out)?
+            } else {
+                None
+            };
+            let mut steps = state.install(&wanted);
+            steps.splice(0..0, missing.map(Step::CreateDirectory));
             print_notes(&state, out);
             if print { print_steps(&steps, out) } else { install(&state, &steps, out).await }
         }
@@ -56,25 +67,55 @@ pub(super) async fn service(socket_from_args: bool, command: ServiceCommand, out
 }
 
 /// The units for the installed daemon; none if a package has installed them.
-fn wanted_files(state: &ServiceState) -> CliResult<Vec<UnitFile>> {
+fn wanted_files(state: &ServiceState, program: Option<&Path>) -> CliResult<Vec<UnitFile>> {
     if state.packaged.is_some() {
         return Ok(Vec::new());
     }
-    let program = launch::installed_program().ok_or_else(|| {
+    let program = program.ok_or_else(|| {
         let detail = "cannot find authd, neither beside authctl nor in PATH";
         Problem::new(ErrorCode::NotFound, detail).hint("install it: cargo install --path crates/authd")
     })?;
-    files::files(state.manager, &program, &manager::home()?).ok_or_else(|| {
+    files::files(state.manager, program, &manager::home()?).ok_or_else(|| {
         let detail = format!("a unit cannot contain the path {}", program.display());
         Problem::new(ErrorCode::BadRequest, detail).hint("move authd and authctl to another directory").into()
     })
+}
+
+/// Adds the drop-in for the directories outside the home directory. Returns the state directory, if
+/// it is one of them and does not exist: in the service the daemon could not create it.
+fn add_drop_in(
+    state: &ServiceState,
+    program: Option<&Path>,
+    wanted: &mut Vec<UnitFile>,
+    out: Output,
+) -> CliResult<Option<PathBuf>> {
+    let program = program.unwrap_or(Path::new("authd"));
+    let used = match manager::used_paths(state.manager, program) {
+        Ok(used) => used,
+        Err(reason) => {
+            out.info(&format!("note: the paths that authd uses are not known: {reason}"));
+            out.info(
+                "      the service can write to the home directory, and to what an earlier install added",
+            );
+            wanted.extend(state.files.iter().find(|file| file.name == DROP_IN).cloned());
+            return Ok(None);
+        }
+    };
+    let home = manager::home()?;
+    let home = fs::canonicalize(&home).unwrap_or(home);
+    let file = drop_in::drop_in(&used, &home).map_err(|error| {
+        let hint = "use another path, or run the daemon without the service: authd &";
+        Problem::new(ErrorCode::BadRequest, error.detail()).hint(hint)
+    })?;
+    wanted.extend(file);
+    Ok(used.writes.into_iter().next().filter(|path| !path.starts_with(&home) && !path.exists()))
 }
 
 fn print_notes(state: &ServiceState, out: Output) {
     if let Some(name) = launch::path_variable() {
         out.info(&format!("note: {name} is set in this shell, but the service does not see it"));
     }
-    if let (Some(packaged), Some(UnitFile { name, .. })) = (&state.packaged, state.files.first()) {
+    if let (Some(packaged), Some(UnitFile { name, .. })) = (&state.packaged, state.own_units().next()) {
         let (own, packaged) = (state.directory.join(name), packaged.display());
         out.info(&format!("note: {} overrides the unit of the package in {packaged}", own.display()));
         out.info("      to remove it, run: authctl service uninstall");
@@ -134,7 +175,11 @@ fn uninstall(state: &ServiceState, steps: &[Step], out: Output) -> CliResult {
 /// The directories in which the user has changed settings of the units.
 fn drop_in_directories(state: &ServiceState) -> Vec<PathBuf> {
     let paths = state.manager.units().iter().map(|name| state.directory.join(format!("{name}.d")));
-    paths.filter(|path| path.is_dir()).collect()
+    let own = state.directory.join(DROP_IN);
+    let has_others = |path: &PathBuf| {
+        fs::read_dir(path).is_ok_and(|entries| entries.flatten().any(|entry| entry.path() != own))
+    };
+    paths.filter(has_others).collect()
 }
 
 /// Sends no request to a daemon that does not run: socket activation would start it.
@@ -161,12 +206,10 @@ async fn status(state: &ServiceState, out: Output) -> CliResult {
 
 /// The unit files that the manager reads.
 fn active_files(state: &ServiceState) -> Vec<PathBuf> {
-    match &state.packaged {
-        Some(directory) if state.files.is_empty() => {
-            files::names(state.manager).iter().map(|name| directory.join(name)).collect()
-        }
-        _ => state.files.iter().map(|file| state.directory.join(file.name)).collect(),
-    }
+    let packaged = state.packaged.iter().filter(|_| state.own_units().next().is_none());
+    let packaged = packaged
+        .flat_map(|directory| files::names(state.manager).iter().map(move |name| directory.join(name)));
+    packaged.chain(state.files.iter().map(|file| state.directory.join(file.name))).collect()
 }
 
 fn status_text(state: &ServiceState, daemon: Option<&Status>) -> String {

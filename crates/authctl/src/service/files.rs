@@ -43,7 +43,7 @@ pub(crate) fn files(manager: ServiceManager, program: &Path, home: &Path) -> Opt
 }
 
 /// systemd.service(5), "Command lines"; systemd.unit(5), "Specifiers".
-fn systemd_path(is_below_home: bool, path: &str) -> String {
+pub(super) fn systemd_path(is_below_home: bool, path: &str) -> String {
     let escaped = path.replace('\\', r"\\").replace('"', "\\\"").replace('%', "%%");
     let escaped = if is_below_home { format!("%h/{escaped}") } else { escaped };
     let is_plain = |c: char| c.is_alphanumeric() || "/%._-+@:".contains(c);

@@ -2,24 +2,26 @@
 
 use std::{
     collections::BTreeMap,
+    ffi::OsStr,
     fs, io,
-    os::unix::process::CommandExt as _,
+    os::unix::{fs::DirBuilderExt as _, process::CommandExt as _},
     path::{Path, PathBuf},
     process::{Command, Stdio},
     time::{Duration, Instant},
 };
 
-use authd_api::{ErrorCode, Paths, Problem};
+use authd_api::{ErrorCode, Paths, Problem, UsedPaths};
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::{
-    LABEL, ServiceManager, ServiceState, Step, Unit, UnitFile, Unreachable, files, launchd_domain,
+    DROP_IN, LABEL, ServiceManager, ServiceState, Step, Unit, UnitFile, Unreachable, files, launchd_domain,
     launchd_service, unit_file,
 };
 use crate::{
     daemon_lock, env,
     error::{CliError, CliResult},
     hardening::with_inherited_limit,
+    launch::PATH_VARIABLES,
 };
 
 /// How long a daemon may take to stop. It gives open requests ten seconds.
@@ -74,7 +76,8 @@ pub(crate) fn read_state(manager: ServiceManager, is_reachable: bool) -> CliResu
         let text = fs::read_to_string(directory.join(name)).ok()?;
         Some(UnitFile { name, text })
     };
-    let files: Vec<UnitFile> = names.iter().filter_map(read).collect();
+    let drop_in = (manager == ServiceManager::Systemd).then_some(&DROP_IN);
+    let files: Vec<UnitFile> = names.iter().chain(drop_in).filter_map(read).collect();
     let has_all_files = |directory: &PathBuf| names.iter().all(|name| directory.join(name).is_file());
     let packaged = match manager {
         ServiceManager::Systemd if is_reachable => {
@@ -102,6 +105,43 @@ pub(crate) fn read_state(manager: ServiceManager, is_reachable: bool) -> CliResu
     let service_pid = units.last().and_then(|unit| unit.pid);
     let unmanaged_pid = daemon_lock::owner(&lock_path()?).filter(|pid| Some(*pid) != service_pid);
     Ok(ServiceState { manager, directory, files, packaged, units, unmanaged_pid })
+}
+
+/// The paths that the daemon uses in the environment of the service. An error is a text.
+pub(crate) fn used_paths(manager: ServiceManager, program: &Path) -> Result<UsedPaths, String> {
+    let environment = parse_environment(&query(manager, &["show-environment"]));
+    let mut command = Command::new(program);
+    command.arg("--print-paths").stdin(Stdio::null());
+    if environment.is_empty() {
+        // No manager answers.
+        for name in PATH_VARIABLES {
+            command.env_remove(name);
+        }
+    } else {
+        command.env_clear().envs(environment);
+    }
+    let output = with_inherited_limit(|| command.output()).map_err(|error| error.to_string())?;
+    if !output.status.success() {
+        return Err(String::from_utf8_lossy(&output.stderr).lines().next().unwrap_or_default().to_owned());
+    }
+    serde_json::from_slice(&output.stdout).map_err(|error| error.to_string())
+}
+
+/// Parses the output of `systemctl show-environment`: lines for a shell, in which an unusual value
+/// is written as `$'…'`.
+fn parse_environment(text: &str) -> BTreeMap<String, String> {
+    let parse_value = |value: &str| {
+        let quoted = value.strip_prefix("$'").and_then(|value| value.strip_suffix('\''));
+        let Some(quoted) = quoted else { return value.to_owned() };
+        let mut is_escaped = false;
+        let unescape = |c: &char| {
+            is_escaped = *c == '\\' && !is_escaped;
+            !is_escaped
+        };
+        quoted.chars().filter(unescape).collect()
+    };
+    let lines = text.lines().filter_map(|line| line.split_once('='));
+    lines.map(|(name, value)| (name.to_owned(), parse_value(value))).collect()
 }
 
 /// The directory of the user's own units.
@@ -168,6 +208,10 @@ fn lock_path() -> CliResult<PathBuf> {
 /// Removes the temporary files of earlier runs that were killed.
 pub(crate) fn remove_temp_files(state: &ServiceState) {
     unit_file::remove_temp_files(&state.directory, files::names(state.manager));
+    let drop_in = state.directory.join(DROP_IN);
+    if let (Some(directory), Some(name)) = (drop_in.parent(), drop_in.file_name().and_then(OsStr::to_str)) {
+        unit_file::remove_temp_files(directory, &[name]);
+    }
 }
 
 pub(crate) fn execute(step: &Step) -> CliResult {
@@ -176,7 +220,19 @@ pub(crate) fn execute(step: &Step) -> CliResult {
     };
     match step {
         Step::Write { path, text } => unit_file::write(path, text).map_err(|error| file_error(path, &error)),
-        Step::Remove(path) => fs::remove_file(path).map_err(|error| file_error(path, &error)),
+        Step::Remove(path) => {
+            fs::remove_file(path).map_err(|error| file_error(path, &error))?;
+            // The directory of a drop-in stays if the user has others in it.
+            if let Some(directory) = path.parent().filter(|_| path.ends_with(DROP_IN)) {
+                drop(fs::remove_dir(directory));
+            }
+            Ok(())
+        }
+        Step::CreateDirectory(path) => fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(path)
+            .map_err(|error| file_error(path, &error)),
         Step::Stop(pid) => stop(*pid),
         Step::Run(command) => run(command),
     }
@@ -236,6 +292,16 @@ mod tests {
         assert_eq!((service.pid, service.status_text.as_deref()), (Some(42), Some("listening on /s=1")));
         let unknown = parse_systemctl_show("Id=authd.service\nLoadState=not-found\nMainPID=0\nStatusText=\n");
         assert_eq!(unknown, [Unit { name: "authd.service".to_owned(), ..Unit::default() }]);
+    }
+
+    #[test]
+    fn output_of_systemctl_show_environment_is_parsed() {
+        let text = "HOME=/home/me\nXDG_STATE_HOME=$'/data/it\\'s 100% \\\\mine'\nEMPTY=\n";
+        let environment = parse_environment(text);
+        let value = |name: &str| environment.get(name).map(String::as_str);
+        assert_eq!(value("XDG_STATE_HOME"), Some(r"/data/it's 100% \mine"));
+        assert_eq!((value("HOME"), value("EMPTY"), environment.len()), (Some("/home/me"), Some(""), 3));
+        assert!(parse_environment("").is_empty());
     }
 
     #[test]

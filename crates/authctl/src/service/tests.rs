@@ -143,6 +143,30 @@ fn complete_and_partial_installations_are_removed() {
 }
 
 #[test]
+fn drop_in_is_kept_up_to_date_and_removed() {
+    let stop = "ran: systemctl --user stop authd.socket authd.service";
+    let drop_in = |text: &str| UnitFile { name: DROP_IN, text: text.to_owned() };
+    let (wrote, removed) =
+        ("wrote ~/authd.service.d/authd-paths.conf", "removed ~/authd.service.d/authd-paths.conf");
+    let mut with = wanted(SYSTEMD);
+    with.push(drop_in("a"));
+    assert_eq!(messages(&installed(SYSTEMD).install(&with)), [stop, wrote, RELOAD, START]);
+    let mut state = installed(SYSTEMD);
+    state.files.push(drop_in("a"));
+    assert_eq!(state.install(&with), []);
+    state.files[2] = drop_in("b");
+    assert_eq!(messages(&state.install(&with)), [stop, wrote, RELOAD, START]);
+    assert_eq!(messages(&state.install(&wanted(SYSTEMD))), [stop, removed, RELOAD, START]);
+    assert!(messages(&state.uninstall()).contains(&removed.to_owned()));
+    // A package's units get it, too.
+    state.files.remove(0);
+    state.files.remove(0);
+    state.packaged = Some("/usr/lib/systemd/user".into());
+    assert_eq!(messages(&state.install(&[drop_in("a")])), [stop, wrote, RELOAD, START]);
+    assert_eq!(state.own_units().count(), 0);
+}
+
+#[test]
 fn unreachable_manager_has_a_hint() {
     let (detail, hint) = Unreachable::NotInstalled("systemctl").explain(None);
     assert!(detail.contains("systemctl is not installed") && hint.contains("authd &"), "{detail}: {hint}");

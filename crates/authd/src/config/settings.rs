@@ -137,6 +137,16 @@ impl StoreConfig {
         }
     }
 
+    /// The file of the key, if the configuration names one.
+    pub(crate) fn key_file(&self) -> Option<&Path> {
+        self.key_file.as_deref()
+    }
+
+    /// The files that the store reads, as far as the configuration names them.
+    pub(crate) fn files(&self) -> impl Iterator<Item = &Path> {
+        [&self.passphrase_file, &self.key_file].into_iter().flatten().map(PathBuf::as_path)
+    }
+
     /// The configuration of the store crate, with files below this state directory.
     pub(crate) fn for_state_dir(&self, state_dir: &Path) -> authd_store::Config {
         authd_store::Config {

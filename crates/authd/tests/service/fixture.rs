@@ -43,6 +43,7 @@ impl ServiceFixture {
         let sandbox = Sandbox::start(Config::with_accounts(Account::presets())).await.unwrap();
         let fixture = Self { sandbox, client: Client::new(socket), home };
         systemctl(&["stop", "authd.socket", "authd.service"]).await;
+        systemctl(&["unset-environment", "XDG_STATE_HOME"]).await;
         for leftover in [".local", "authd.log", ".config/systemd/user/authd.service.d"] {
             drop(fs::remove_dir_all(fixture.home.join(leftover)));
         }
@@ -251,7 +252,7 @@ impl ServiceFixture {
 }
 
 /// Waits until a condition is true.
-async fn wait_until(condition: impl Fn() -> bool) {
+pub(crate) async fn wait_until(condition: impl Fn() -> bool) {
     let started = Instant::now();
     while !condition() {
         assert!(started.elapsed() < TIMEOUT, "the condition stays false");

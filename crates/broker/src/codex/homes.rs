@@ -22,6 +22,9 @@ use crate::blocking::blocking;
 /// The service name of Codex's keychain items.
 const SERVICE: &str = "Codex Auth";
 
+/// The name of the list.
+const FILE: &str = "codex.json";
+
 /// Longest list that is read, in bytes.
 const MAX_FILE: u64 = 1 << 20;
 
@@ -74,6 +77,14 @@ impl Phase {
     #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde requires this signature")]
     fn is_installed(&self) -> bool {
         *self == Self::Installed
+    }
+}
+
+/// The Codex homes that the list in a state directory names. Changes nothing, and needs no broker.
+pub fn codex_homes(state_dir: &Path) -> io::Result<Vec<PathBuf>> {
+    match private::read_bounded(&state_dir.join(FILE), MAX_FILE)? {
+        Some(text) => Ok(serde_json::from_slice::<HomesFile>(&text)?.homes.into_keys().collect()),
+        None => Ok(Vec::new()),
     }
 }
 
@@ -215,6 +226,6 @@ impl ManagedHomes {
     }
 
     fn path(&self) -> PathBuf {
-        self.0.state_dir.path().join("codex.json")
+        self.0.state_dir.path().join(FILE)
     }
 }

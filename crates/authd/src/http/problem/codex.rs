@@ -1,6 +1,6 @@
 //! Maps the errors of Codex homes to problems.
 
-use std::path::Path;
+use std::{io, path::Path};
 
 use authd_api::{ErrorCode, Problem};
 use authd_broker::{CodexHomeError, now};
@@ -17,6 +17,13 @@ pub(in crate::http) fn codex_home(error: &CodexHomeError) -> Problem {
         CodexHomeError::Relative(path) => {
             let detail = format!("{} is not an absolute path", path.display());
             Problem::new(ErrorCode::BadRequest, detail)
+        }
+        CodexHomeError::File(path, error) if error.kind() == io::ErrorKind::ReadOnlyFilesystem => {
+            let directory = path.parent().unwrap_or(path).display();
+            conflict(with_path(path, &error.to_string())).hint(format!(
+                "if the service's unit forbids it: systemctl --user edit authd, with \
+                 ReadWritePaths={directory} below [Service], then: systemctl --user restart authd"
+            ))
         }
         CodexHomeError::File(path, error) => conflict(with_path(path, &error.to_string()))
             .hint("name the file of Codex's login, usually ~/.codex/auth.json"),

@@ -5,7 +5,7 @@ use std::{fs, path::PathBuf};
 use rustix::process::test_kill_process;
 use serde_json::Value;
 
-use crate::fixture::{ServiceFixture, UNITS};
+use crate::fixture::{ServiceFixture, UNITS, wait_until};
 
 /// Runs `authctl service`. Returns its exit code, stdout and stderr.
 async fn run(fixture: &ServiceFixture, args: &[&str]) -> (i32, String, String) {
@@ -133,4 +133,105 @@ scenario!(install_reports_a_failed_start_and_the_service_recovers, fixture, {
     fixture.wait_for("ActiveState", |state| state == "active").await;
     let stderr = expect_success(&fixture, &["install"]).await;
     assert!(stderr.contains("already installed"), "{stderr}");
+});
+
+/// The drop-in that `authctl service install` writes.
+const DROP_IN: &str = ".config/systemd/user/authd.service.d/authd-paths.conf";
+
+/// Makes the hardening effective also before systemd 254, and creates a directory outside the home
+/// whose name needs quotes.
+async fn outside_directory(fixture: &ServiceFixture) -> PathBuf {
+    fixture.drop_in("authd.service", "users", "[Service]\nPrivateUsers=yes\n").await;
+    let directory = fixture.home().with_file_name("it's 100% \"outside\"");
+    drop(fs::remove_dir_all(&directory));
+    fs::create_dir(&directory).unwrap();
+    directory
+}
+
+/// Checks that systemd understands the installed files.
+async fn verify(fixture: &ServiceFixture) {
+    let mut command = tokio::process::Command::new("systemd-analyze");
+    let unit = fixture.home().join(".config/systemd/user/authd.service");
+    let output = command.args(["--user", "verify"]).arg(unit).output().await.unwrap();
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    let has_warning = stderr.lines().any(|line| line.contains("authd"));
+    assert!(output.status.success() && !has_warning, "{stderr}");
+}
+
+scenario!(install_makes_a_state_directory_outside_the_home_writable, fixture, {
+    let directory = outside_directory(&fixture).await;
+    let variable = format!("XDG_STATE_HOME={}", directory.display());
+    fixture.systemctl(&["set-environment", &variable]).await;
+    fixture.systemctl(&["start", "--no-block", "authd.service"]).await;
+    fixture.wait_for("NRestarts", |restarts| restarts != "0").await;
+    assert!(fixture.log().contains("Read-only file system"), "the unit alone fails: {}", fixture.log());
+
+    let (code, stdout, _) = run(&fixture, &["install", "--print"]).await;
+    assert!(code == 0 && stdout.contains("ReadWritePaths=\"-/") && stdout.contains("mkdir -p"), "{stdout}");
+    expect_success(&fixture, &["install"]).await;
+    verify(&fixture).await;
+    let login = fixture.sign_in().await;
+    assert!(directory.join("authd/store.json").exists(), "{}", fixture.log());
+    let drop_in = fixture.home().join(DROP_IN);
+    let (_, now) = status(&fixture).await;
+    let files = now["files"].as_array().unwrap();
+    assert!(files.contains(&drop_in.to_str().unwrap().into()), "{now}");
+    let stderr = expect_success(&fixture, &["install"]).await;
+    assert!(stderr.contains("already installed"), "{stderr}");
+    assert_eq!(fixture.headers().await, login);
+
+    // Without the variable the drop-in is not needed.
+    fixture.systemctl(&["unset-environment", "XDG_STATE_HOME"]).await;
+    let stderr = expect_success(&fixture, &["install"]).await;
+    assert!(stderr.contains("removed") && !drop_in.exists(), "{stderr}");
+    fixture.systemctl(&["set-environment", &variable]).await;
+    expect_success(&fixture, &["install"]).await;
+    assert_eq!(fixture.headers().await, login);
+    expect_success(&fixture, &["uninstall"]).await;
+    assert!(!drop_in.exists());
+    fixture.systemctl(&["unset-environment", "XDG_STATE_HOME"]).await;
+    fixture.install_units(".config");
+    fixture.systemctl(&["daemon-reload"]).await;
+});
+
+scenario!(install_makes_codex_homes_outside_the_home_writable, fixture, {
+    let home = outside_directory(&fixture).await;
+    fixture.systemctl(&["start", "authd.socket"]).await;
+    fixture.sign_in().await;
+    let codex_install = ["codex", "install", "--home", home.to_str().unwrap()];
+    let output = fixture.authctl(&codex_install).await;
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success() && stderr.contains("Read-only file system"), "{stderr}");
+    assert!(stderr.contains("hint: ") && stderr.contains("ReadWritePaths=/"), "{stderr}");
+    // A daemon outside the service may write there.
+    expect_success(&fixture, &["uninstall"]).await;
+    let output = fixture.authctl(&["login", "--no-browser", "--no-wait"]).await;
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let output = fixture.authctl(&codex_install).await;
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+
+    expect_success(&fixture, &["install"]).await;
+    verify(&fixture).await;
+    fixture.refresh().await.unwrap().unwrap();
+    let headers = fixture.headers().await;
+    let token = headers.token().unwrap();
+    wait_until(|| fs::read_to_string(home.join("auth.json")).is_ok_and(|text| text.contains(token))).await;
+    expect_success(&fixture, &["uninstall"]).await;
+    fixture.install_units(".config");
+    fixture.systemctl(&["daemon-reload"]).await;
+});
+
+scenario!(install_refuses_a_path_that_the_unit_hides, fixture, {
+    fixture.remove_units(".config").await;
+    let file = fixture.home().join(".ssh/authd-key");
+    fixture.configure(&format!("[store]\nkind = \"file\"\npassphrase_file = {file:?}\n"));
+    let (code, _, stderr) = run(&fixture, &["install"]).await;
+    let expected = format!("the service cannot use {}: its unit hides ", file.display());
+    assert!(code != 0 && stderr.contains(&expected), "{code}: {stderr}");
+    assert_eq!(user_units(&fixture), [] as [PathBuf; 0]);
+    fixture.configure("[callback]\nports = [0]\n");
+    expect_success(&fixture, &["install"]).await;
+    expect_success(&fixture, &["uninstall"]).await;
+    fixture.install_units(".config");
+    fixture.systemctl(&["daemon-reload"]).await;
 });
