@@ -131,7 +131,7 @@ impl Model {
         let remove = |now: &mut Snapshot, name: &String| {
             let user = now.profiles.remove(name);
             if now.default.as_ref() == Some(name) {
-                now.default = now.profiles.keys().next().cloned().filter(|_| now.profiles.len() == 1);
+                now.default = None;
             }
             user
         };
