@@ -14,9 +14,9 @@ use serde::{Serialize, de::DeserializeOwned};
 use tokio::net::UnixStream;
 
 use crate::{
-    ApiKeyBody, CodexBody, CodexHomes, Diagnosis, ErrorCode, ExportBody, Headers, ImportBody, Login,
-    LoginBody, LoginFile, Logins, MigrateBody, Migrated, Problem, Profile, ProfileName, ProfilePatch,
-    Profiles, RefreshBody, Status, StoreKind, StoreStatus, VERSION_HEADER, route,
+    ApiKeyBody, CodexBody, CodexHomes, CreatedShare, Diagnosis, ErrorCode, ExportBody, Headers, ImportBody,
+    Login, LoginBody, LoginFile, Logins, MigrateBody, Migrated, Problem, Profile, ProfileName, ProfilePatch,
+    Profiles, RefreshBody, ShareBody, Shares, Status, StoreKind, StoreStatus, VERSION_HEADER, route,
 };
 
 pub use self::error::ClientError;
@@ -144,6 +144,21 @@ impl Client {
     /// Creates a profile with the user's own API key, or replaces that key.
     pub async fn put_api_key(&self, name: &ProfileName, body: &ApiKeyBody) -> Result<Profile, ClientError> {
         self.request(Method::PUT, &route::below_profile(Some(name), "api-key"), Some(body)).await
+    }
+
+    /// Shares a profile. The key of a loopback share is in this response only.
+    pub async fn create_share(&self, body: &ShareBody) -> Result<CreatedShare, ClientError> {
+        self.request(Method::POST, route::SHARES, Some(body)).await
+    }
+
+    /// Lists all shares.
+    pub async fn shares(&self) -> Result<Shares, ClientError> {
+        self.request(Method::GET, route::SHARES, NO_BODY).await
+    }
+
+    /// Ends a share.
+    pub async fn end_share(&self, id: &str) -> Result<(), ClientError> {
+        self.send(Method::DELETE, &route::share(id), NO_BODY).await.map(drop)
     }
 
     /// Gets headers that are valid for at least `min_ttl` more seconds (the daemon's default when

@@ -19,6 +19,10 @@ pub enum ErrorCode {
     ProfileUnknown,
     /// No login has this id: it ended more than ten minutes or 64 logins ago, or never existed.
     LoginUnknown,
+    /// No share has this id: it has ended, or never existed.
+    ShareUnknown,
+    /// The request has no key of a share, or one that is not valid: get a new share.
+    KeyInvalid,
     /// The route does not exist.
     NotFound,
     /// The route does not support the method; `Allow` lists the supported ones.
@@ -65,11 +69,13 @@ pub enum ErrorCode {
 
 impl ErrorCode {
     /// All codes, in the order of the documentation.
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 25] = [
         Self::BadRequest,
         Self::Forbidden,
         Self::ProfileUnknown,
         Self::LoginUnknown,
+        Self::ShareUnknown,
+        Self::KeyInvalid,
         Self::NotFound,
         Self::MethodNotAllowed,
         Self::LoginRequired,
@@ -118,6 +124,8 @@ impl ErrorCode {
             Self::Forbidden => ("forbidden", 403, 6, "Not allowed on this socket"),
             Self::ProfileUnknown => ("profile_unknown", 404, 3, "No such profile"),
             Self::LoginUnknown => ("login_unknown", 404, 3, "No such login"),
+            Self::ShareUnknown => ("share_unknown", 404, 3, "No such share"),
+            Self::KeyInvalid => ("key_invalid", 401, 6, "Key not valid"),
             Self::NotFound => ("not_found", 404, 3, "No such route"),
             Self::MethodNotAllowed => ("method_not_allowed", 405, 2, "Method not allowed"),
             Self::LoginRequired => ("login_required", 409, 4, "Sign-in required"),

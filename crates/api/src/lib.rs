@@ -59,9 +59,10 @@ pub use client::{Client, ClientError, Response, StreamingResponse};
 pub use error::{ErrorCode, Problem, RelayProblem, SdkError};
 pub use message::{
     ApiKeyBody, CallbackBody, CallbackState, CallbackStatus, CodexBody, CodexHome, CodexHomeState,
-    CodexHomes, Diagnosis, ExportBody, Finding, FindingState, Flow, Headers, ImportBody, Login, LoginBody,
-    LoginFile, LoginFileOutcome, LoginState, Logins, MigrateBody, Migrated, Mode, ModePreference, Profile,
-    ProfilePatch, ProfileState, Profiles, Program, RefreshBody, Status, StoreKind, StoreState, StoreStatus,
+    CodexHomes, CreatedShare, Diagnosis, ExportBody, Finding, FindingState, Flow, Headers, ImportBody, Login,
+    LoginBody, LoginFile, LoginFileOutcome, LoginState, Logins, MigrateBody, Migrated, Mode, ModePreference,
+    Profile, ProfilePatch, ProfileState, Profiles, Program, RefreshBody, Share, ShareAccess, ShareBody,
+    ShareCompat, ShareDoor, Shares, Status, StoreKind, StoreState, StoreStatus,
 };
 pub use name::{NameError, ProfileName};
 pub use paths::{PathError, Paths, UsedPaths, session_runtime_dir};
@@ -75,6 +76,10 @@ pub const REQUEST_HEADER: &str = "authd-request";
 /// The header of a relayed 401 response, with the credential's new generation. The daemon refreshed
 /// the credential but did not have the complete request body any more. Send the request again.
 pub const RENEWED_HEADER: &str = "authd-renewed";
+
+/// The header of a response through a share with `compat`, with the parameters of the request that
+/// were dropped, separated by commas.
+pub const COMPAT_HEADER: &str = "authd-dropped";
 
 /// The media type of a [`Problem`] (RFC 9457, section 6.1).
 pub const PROBLEM_TYPE: &str = "application/problem+json";

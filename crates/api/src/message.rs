@@ -13,10 +13,12 @@ pub use self::admin::{
     ImportBody, LoginFile, LoginFileOutcome, MigrateBody, Migrated, Program,
 };
 pub use self::login::{CallbackBody, Flow, Login, LoginBody, LoginState, Logins, ModePreference};
+pub use self::share::{CreatedShare, Share, ShareAccess, ShareBody, ShareCompat, ShareDoor, Shares};
 use crate::{Problem, ProfileName};
 
 mod admin;
 mod login;
+mod share;
 
 /// The response to `GET /v1/status`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -31,6 +31,11 @@ pub const RELAY: &str = "/v1/profiles/{profile}/relay/{*path}";
 /// Any method: forwarded to the ChatGPT backend.
 pub const RELAY_BACKEND: &str = "/v1/profiles/{profile}/relay-backend/{*path}";
 
+/// `GET`, `POST`: the shares.
+pub const SHARES: &str = "/v1/shares";
+/// `DELETE`: one share.
+pub const SHARE: &str = "/v1/shares/{id}";
+
 /// `POST`: moves all credentials to another store.
 pub const STORE_MIGRATE: &str = "/v1/store/migrate";
 /// `POST`: encrypts all credentials with a new key.
@@ -55,7 +60,7 @@ pub const METRICS: &str = "/v1/metrics";
 pub const OPENAPI: &str = "/v1/openapi.json";
 
 /// All routes.
-pub const ALL: [&str; 21] = [
+pub const ALL: [&str; 23] = [
     STATUS,
     LOGINS,
     LOGIN,
@@ -67,6 +72,8 @@ pub const ALL: [&str; 21] = [
     REFRESH,
     RELAY,
     RELAY_BACKEND,
+    SHARES,
+    SHARE,
     STORE_MIGRATE,
     STORE_REKEY,
     DIAGNOSIS,
@@ -82,6 +89,11 @@ pub const ALL: [&str; 21] = [
 /// The path of one login.
 pub fn login(id: &str) -> String {
     format!("{LOGINS}/{id}")
+}
+
+/// The path of one share.
+pub fn share(id: &str) -> String {
+    format!("{SHARES}/{id}")
 }
 
 /// The path of one profile. `None` is the default profile.

@@ -8,9 +8,13 @@ use clap::{Args, Parser, Subcommand, ValueEnum, error::ErrorKind};
 pub(crate) mod fast_path;
 mod help_text;
 pub(crate) mod profile_option;
+mod share;
 mod time_arg;
 
-pub(crate) use self::time_arg::TimeArg;
+pub(crate) use self::{
+    share::{ShareArgs, UnshareArgs},
+    time_arg::TimeArg,
+};
 
 /// Sign in to OpenAI once, and let every program on this machine use the login.
 ///
@@ -126,6 +130,13 @@ pub(crate) enum Command {
         #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true, value_name = "COMMAND")]
         command: Vec<OsString>,
     },
+    /// Share one profile through a restricted door, for a container, a remote shell or an SDK
+    #[command(after_help = help_text::SHARE_EXAMPLES)]
+    Share(ShareArgs),
+    /// List the shares
+    Shares,
+    /// End shares
+    Unshare(UnshareArgs),
     /// Print the variables that exec sets, as commands of a shell
     #[command(after_help = help_text::ENV_EXAMPLES)]
     Env {
@@ -349,9 +360,13 @@ fn suggest_after_help(error: clap::Error, args: impl Iterator<Item = OsString>) 
 
 /// Checks that a login id is safe in a URL path.
 fn parse_login_id(text: &str) -> Result<String, &'static str> {
+    if is_id(text) { Ok(text.to_owned()) } else { Err("not a login id, which looks like lg_4fJ...") }
+}
+
+/// Whether an id is safe in a URL path.
+fn is_id(text: &str) -> bool {
     let is_safe = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-');
-    let is_id = (1..=64).contains(&text.len()) && text.bytes().all(is_safe);
-    if is_id { Ok(text.to_owned()) } else { Err("not a login id, which looks like lg_4fJ...") }
+    (1..=64).contains(&text.len()) && text.bytes().all(is_safe)
 }
 
 impl From<ProgramArg> for Program {

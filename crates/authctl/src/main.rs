@@ -2,6 +2,7 @@
 //! and never handles a refresh token.
 
 mod browser;
+mod child;
 #[expect(clippy::doc_markdown, reason = "doc comments there are help texts, which have no backticks")]
 mod cli;
 mod completions;

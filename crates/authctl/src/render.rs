@@ -1,13 +1,17 @@
 //! Renders the state of the daemon as text: a table that fits the terminal, and messages.
 
 mod codex;
+mod share;
 
 use authd_api::{
     CallbackState, Finding, FindingState, Mode, Profile, ProfileName, ProfileState, Status, StoreKind,
     StoreState, StoreStatus,
 };
 
-pub(crate) use self::codex::{codex_homes, codex_warnings};
+pub(crate) use self::{
+    codex::{codex_homes, codex_warnings},
+    share::shares,
+};
 use crate::{output::Style, sanitize::line, screen::Screen, time};
 
 const HEADINGS: [&str; 6] = ["PROFILE", "ACCOUNT", "PLAN", "MODE", "STATE", "EXPIRES"];

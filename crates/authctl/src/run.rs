@@ -8,6 +8,7 @@ mod environment;
 mod login;
 mod models;
 mod service;
+mod share;
 mod status;
 mod store;
 
@@ -65,6 +66,9 @@ fn execute(cli: Cli, out: Output) -> CliResult {
         Command::Export { target, path } => block_on(Box::pin(codex::export(&ctx()?, target, path))),
         Command::Codex(command) => block_on(Box::pin(codex::codex(&ctx()?, command))),
         Command::Doctor => block_on(Box::pin(doctor::doctor(&ctx()?))),
+        Command::Share(args) => block_on(Box::pin(share::share(&ctx()?, args))),
+        Command::Shares => block_on(Box::pin(share::shares(&ctx()?))),
+        Command::Unshare(args) => block_on(Box::pin(share::unshare(&ctx()?, args))),
         Command::Store(command) => block_on(Box::pin(store::store(&ctx()?, command))),
         Command::Service(command) => block_on(Box::pin(service::service(socket_from_args, command, out))),
         Command::Check(profile) => block_on(Box::pin(check::check(&ctx()?, profile))),

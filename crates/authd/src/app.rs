@@ -5,7 +5,7 @@ mod reload;
 mod signals;
 mod used_paths;
 
-use std::{path::Path, process::ExitCode, time::Duration};
+use std::{path::Path, process::ExitCode, sync::Arc, time::Duration};
 
 use authd_api::Paths;
 use authd_broker::{Broker, BrokerConfig, BrokerTasks, CallbackServerState, now};
@@ -25,11 +25,11 @@ use crate::{
     callback::{self, CallbackServer},
     config::{CallbackConfig, Config, ConfigError, Source},
     hooks,
-    http::{self, AppState, ConnectionSettings, Metrics, convert},
+    http::{self, AppState, ConnectionSettings, Door, Metrics, ShareDoors, convert},
     platform::{
-        Health, InheritedSockets, LockError, ProcessLimiter, Socket, SocketError, SocketLock, feed_watchdog,
-        notify_ready, notify_stopping, open_file_limit, raise_open_files, socket_connections, update_status,
-        watchdog_timeout,
+        ConnectionLimiter, Health, InheritedSockets, LockError, ProcessLimiter, Socket, SocketError,
+        SocketLock, feed_watchdog, notify_ready, notify_stopping, open_file_limit, raise_open_files,
+        socket_connections, update_status, watchdog_timeout,
     },
     relay::Relay,
     telemetry::Telemetry,
@@ -161,8 +161,10 @@ impl App {
         config.store.warn_if_other(store.remembered());
         let streams_per_process =
             MOST_EVENT_STREAMS.min(socket_connections(open_file_limit()) / STREAM_SHARE);
-        let state = AppState {
+        let (doors, doors_handle) = ShareDoors::new(&paths.socket);
+        let state = Arc::new(AppState {
             broker: broker.clone(),
+            doors: doors_handle,
             relay,
             metrics,
             stopping: stopping.clone(),
@@ -172,7 +174,7 @@ impl App {
             settings: settings.requests,
             event_streams: ProcessLimiter::new(streams_per_process),
             started_at,
-        };
+        });
 
         let (mut servers, mut tasks) = (JoinSet::new(), JoinSet::new());
         let CallbackConfig { addresses, ports, yield_for, .. } = config.callback;
@@ -183,8 +185,13 @@ impl App {
             per_process: config.socket.max_connections,
             head_deadline: config.socket.header_timeout,
         };
+        let share_router = http::share_router(state.clone());
+        servers.spawn(doors.start(broker.shares, share_router, connection_settings, stopping.clone()).await);
         let (router, stop) = (http::router(state), stopping.clone());
-        servers.spawn(async move { http::serve(&socket.listener, router, connection_settings, stop).await });
+        servers.spawn(async move {
+            let limiter = ConnectionLimiter::new(socket_connections(open_file_limit()));
+            http::serve(&socket.listener, Door::Own, router, connection_settings, limiter, stop).await;
+        });
         let describe = |snapshot: &_, name: &_| convert::profile_of(snapshot, name, now());
         tasks.spawn(hooks::watch(config.hooks, broker.events, broker.registry, describe, stopping.clone()));
         callback::wait_until_tried(callback.clone()).await;

@@ -34,7 +34,7 @@ pub(crate) async fn watch(
         };
         let names = match event {
             Ok(ChangeEvent::Profile(name)) => vec![name],
-            Ok(ChangeEvent::Login(_) | ChangeEvent::CodexHome(_)) => continue,
+            Ok(ChangeEvent::Login(_) | ChangeEvent::CodexHome(_) | ChangeEvent::Share(_)) => continue,
             // A missed event may be about any profile.
             Err(RecvError::Lagged(_)) => registry.snapshot().profiles.keys().cloned().collect(),
             Err(RecvError::Closed) => return,

@@ -13,11 +13,14 @@ mod port_owner;
 mod problem;
 mod respond;
 mod routes;
+mod share;
 mod state;
 
 pub(crate) use self::{
     connections::{ConnectionSettings, serve},
     metrics::Metrics,
+    peer::Door,
     routes::router,
+    share::{ShareDoors, share_router},
     state::{AppState, RequestSettings},
 };

@@ -1,6 +1,7 @@
 //! The operating system: process hardening, the socket and its lock, socket activation, the service
 //! manager, and limits on connections.
 
+mod client_stream;
 mod connection_limiter;
 mod hardening;
 mod locks;
@@ -9,6 +10,7 @@ mod socket_activation;
 mod systemd;
 
 pub(crate) use self::{
+    client_stream::{ClientListener, ClientStream},
     connection_limiter::{
         ConnectionLimiter, Permit, ProcessLimiter, Slot, callback_connections, socket_connections,
     },

@@ -1,6 +1,7 @@
 //! The relay: forwards a client's request upstream with the profile's headers, and streams the
 //! response.
 
+pub(crate) mod compat;
 mod error;
 mod forward;
 mod headers;

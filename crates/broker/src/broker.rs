@@ -1,4 +1,4 @@
-//! Starts and stops the owners of profiles, logins and Codex homes.
+//! Starts and stops the owners of profiles, logins, shares and Codex homes.
 
 use std::sync::Arc;
 
@@ -19,6 +19,7 @@ use crate::{
     login::{CallbackServerState, LoginSettings, Logins},
     metrics::RefreshCounters,
     registry::{ProfileRegistry, registry},
+    share::{self, Shares},
     snapshot::RenderContext,
 };
 
@@ -49,6 +50,8 @@ pub struct Broker {
     pub logins: Logins,
     /// The Codex homes.
     pub codex: CodexManager,
+    /// The shares.
+    pub shares: Shares,
     /// The change events.
     pub events: EventBus,
     /// The refresh counters.
@@ -81,19 +84,21 @@ impl Broker {
             stopping: config.stopping,
             closing: CancellationToken::new(),
         });
-        let homes = ManagedHomes::new(config.state_dir);
+        let homes = ManagedHomes::new(config.state_dir.clone());
+        let shares = Shares::new(config.state_dir.clone(), deps.events.clone());
         let (notices, notice_receiver) = mpsc::unbounded_channel();
-        let (registry, registry_task) = registry(deps.clone(), homes.clone(), notices);
+        let (registry, registry_task) = registry(deps.clone(), homes.clone(), shares.clone(), notices);
         let (codex, codex_task) = codex_manager(deps.clone(), registry.clone(), homes, notice_receiver);
         let logins = Logins::new(deps.clone(), registry.clone(), config.login_settings, config.callback);
         let mut tasks = JoinSet::new();
         tasks.spawn(registry_task);
         tasks.spawn(codex_task);
+        tasks.spawn(share::run(shares.clone(), config.state_dir, deps.stopping.clone()));
         tasks.spawn(recover_store(deps.store.clone(), deps.stopping.clone()));
         tasks.spawn(restore_logins(logins.clone(), deps.stopping.clone()));
         let (events, refreshes, closing) =
             (deps.events.clone(), deps.refreshes.clone(), deps.closing.clone());
-        let broker = Self { registry, logins: logins.clone(), codex, events, refreshes };
+        let broker = Self { registry, logins: logins.clone(), codex, shares, events, refreshes };
         (broker, BrokerTasks { tasks, timer, logins, closing })
     }
 }

@@ -2,7 +2,7 @@
 //! carries no state: each subscriber reads the current snapshot, so no event is stale and none
 //! holds a secret.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, sync::Arc};
 
 use authd_api::ProfileName;
 use tokio::sync::broadcast;
@@ -19,6 +19,8 @@ pub enum ChangeEvent {
     Login(String),
     /// A managed Codex home was added, changed or removed.
     CodexHome(PathBuf),
+    /// The share with this id was made, renamed with its profile, or has ended.
+    Share(Arc<str>),
 }
 
 /// Publishes change events to any number of subscribers.

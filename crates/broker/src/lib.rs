@@ -1,4 +1,4 @@
-//! The token broker: profiles, logins and Codex homes over the protocol of
+//! The token broker: profiles, logins, shares and Codex homes over the protocol of
 //! `authd-oauth` and the storage of `authd-store`. It has no socket, no configuration file and no
 //! service manager.
 //!
@@ -21,6 +21,7 @@ mod login;
 mod metrics;
 mod profile;
 mod registry;
+mod share;
 mod snapshot;
 mod store_error;
 
@@ -36,6 +37,7 @@ pub use self::{
     metrics::RefreshCounters,
     profile::{ActorStopped, ProfileHandle, SignOutError},
     registry::{NamePolicy, Names, ProfileRegistry, RegistryError, RegistrySnapshot, SignIn},
+    share::{PathError, Share, ShareError, ShareKey, ShareSnapshot, ShareTerms, Shares},
     snapshot::{
         Freshness, ProfileSnapshot, ProfileView, RenderContext, RenderedHeaders, RoutingFailure, mode_message,
     },

@@ -101,6 +101,18 @@ Examples:
   authctl exec -- python app.py
   authctl exec -p work -- sh -c 'curl -H \"Authorization: Bearer $OPENAI_API_KEY\" ...'";
 
+pub(super) const SHARE_EXAMPLES: &str = "\
+Without a command it prints what the holder needs, and the share lasts for --ttl. With a command it sets
+OPENAI_BASE_URL and OPENAI_API_KEY, or AUTHD_SOCKET, for the command, and the share ends with it.
+docs/shares.md has recipes for podman, Docker, ssh and others.
+
+Examples:
+  authctl share --loopback --ttl 30m -- python app.py
+  authctl share work --headers        a socket to mount into a container
+  authctl share --loopback --compat responses --path responses --rate 60/min
+  authctl shares
+  authctl unshare q1Zb7RkXw0Tn";
+
 pub(super) const ENV_EXAMPLES: &str = "\
 Examples:
   eval \"$(authctl env)\"               in bash and zsh, and in the .envrc of direnv

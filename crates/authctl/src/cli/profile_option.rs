@@ -39,6 +39,7 @@ fn profile_use(command: &Command) -> ProfileUse<'_> {
         Command::Url(profile) | Command::Refresh(profile) | Command::Check(profile) => {
             ProfileUse::Argument(profile.name.as_ref())
         }
+        Command::Share(args) => ProfileUse::Argument(args.profile.name.as_ref()),
         Command::Env { profile, .. } => ProfileUse::Argument(profile.name.as_ref()),
         Command::Ask(_)
         | Command::Import { .. }
@@ -52,6 +53,8 @@ fn profile_use(command: &Command) -> ProfileUse<'_> {
         | Command::Store(_)
         | Command::Doctor
         | Command::Service(_)
+        | Command::Shares
+        | Command::Unshare(_)
         | Command::Socket
         | Command::Completions { .. }
         | Command::Man { .. } => ProfileUse::None,

@@ -13,6 +13,7 @@ mod login;
 mod process;
 mod security;
 mod service;
+mod share;
 
 use std::{
     path::{Path, PathBuf},

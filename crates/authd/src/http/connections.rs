@@ -1,4 +1,4 @@
-//! Accepts the connections of the socket, limits them, and serves each within its deadlines.
+//! Accepts the connections of a listener, limits them, and serves each within its deadlines.
 
 use std::{
     convert::Infallible,
@@ -13,18 +13,18 @@ use axum::{Router, extract::Request, response::Response};
 use http::header;
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::{
-    io::AsyncReadExt,
-    net::{UnixListener, UnixStream},
-    sync::Notify,
-};
+use tokio::{io::AsyncReadExt, sync::Notify};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tower::Service;
 use tracing::{debug, warn};
 
-use super::{body_tracking::BodyStatus, extract::contains_any, peer::Peer};
+use super::{
+    body_tracking::BodyStatus,
+    extract::contains_any,
+    peer::{Door, Peer},
+};
 use crate::{
-    platform::{ConnectionLimiter, ProcessLimiter, open_file_limit, socket_connections},
+    platform::{ClientListener, ClientStream, ConnectionLimiter, ProcessLimiter},
     relay::{BodyEvent, BodyObserver, ObservedBody, UpgradeSlot},
 };
 
@@ -59,13 +59,14 @@ pub(crate) struct ConnectionSettings {
 
 /// Serves connections until the shutdown, then finishes the responses in progress.
 pub(crate) async fn serve(
-    listener: &UnixListener,
+    listener: &ClientListener,
+    door: Door,
     router: Router,
     settings: ConnectionSettings,
+    limiter: ConnectionLimiter,
     stop: CancellationToken,
 ) {
     let connections = TaskTracker::new();
-    let limiter = ConnectionLimiter::new(socket_connections(open_file_limit()));
     let processes = ProcessLimiter::new(settings.per_process);
     loop {
         let accepted = tokio::select! {
@@ -73,15 +74,21 @@ pub(crate) async fn serve(
             accepted = listener.accept() => accepted,
         };
         match accepted {
-            Ok((stream, _)) => {
+            Ok(stream) => {
                 let slot = tokio::select! {
                     // An accepted connection is served even during the shutdown.
                     biased;
                     slot = limiter.admit() => slot,
                     () = stop.cancelled() => break,
                 };
-                let peer = Peer::of(&stream, &processes, slot);
-                connections.spawn(connection(stream, router.clone(), settings, peer, stop.clone()));
+                let peer = Arc::new(Peer::of(&stream, door.clone(), &processes, slot));
+                let served = connection(stream, router.clone(), settings, peer.clone(), stop.clone());
+                connections.spawn(async move {
+                    tokio::select! {
+                        () = served => {}
+                        () = peer.share_ended() => debug!("connection closed at the end of its share"),
+                    }
+                });
             }
             Err(error) => {
                 // Most likely there are no file descriptors left.
@@ -95,13 +102,12 @@ pub(crate) async fn serve(
 }
 
 async fn connection(
-    stream: UnixStream,
+    stream: ClientStream,
     router: Router,
     settings: ConnectionSettings,
-    peer: Peer,
+    peer: Arc<Peer>,
     stop: CancellationToken,
 ) {
-    let peer = Arc::new(peer);
     let received = Arc::new(Notify::new());
     let first_request = received.clone();
     // Whether the last response was sent before its request was read.
@@ -209,7 +215,7 @@ async fn finish<C: Future + Unpin>(
 
 /// Reads the rest of a request after its response, so that a client that reads the response only
 /// when it has sent everything receives it.
-async fn drain(stream: UnixStream) {
+async fn drain(stream: ClientStream) {
     let (mut rest, mut nowhere) = (stream.take(MAX_DRAIN), tokio::io::sink());
     drop(tokio::time::timeout(DRAIN_DEADLINE, tokio::io::copy(&mut rest, &mut nowhere)).await);
 }

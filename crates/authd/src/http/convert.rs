@@ -1,7 +1,8 @@
 //! Maps the broker's types to API messages.
 
 use authd_api::{
-    CallbackStatus, CodexHome, Login, Profile, ProfileName, ProfileState, StoreKind, StoreState, StoreStatus,
+    CallbackStatus, CodexHome, Login, Profile, ProfileName, ProfileState, Share, ShareDoor, StoreKind,
+    StoreState, StoreStatus,
 };
 use authd_broker::{
     CallbackServerState, LoginSnapshot, Observed, ProfileSnapshot, ProfileView, RegistrySnapshot,
@@ -11,7 +12,7 @@ use authd_oauth::{Credential, Plan, ProfileStatus};
 use authd_store::{Kind, State};
 use jiff::Timestamp;
 
-use super::problem;
+use super::{problem, share::ShareDoorsHandle};
 
 /// The profile of that name, if it exists.
 pub(crate) fn profile_of(snapshot: &RegistrySnapshot, name: &ProfileName, now: Timestamp) -> Option<Profile> {
@@ -140,5 +141,26 @@ pub(crate) fn store(status: authd_store::Status) -> StoreStatus {
         },
         detail: Some(status.detail).filter(|detail| !detail.is_empty()),
         fallback: status.fallback,
+    }
+}
+
+/// A share.
+pub(crate) fn share(share: &authd_broker::Share, doors: &ShareDoorsHandle) -> Share {
+    let terms = &share.terms;
+    let socket = || doors.socket(&share.id).display().to_string();
+    Share {
+        id: share.id.to_string(),
+        profile: terms.profile.clone(),
+        allow: terms.allow,
+        door: terms.door,
+        created_at: terms.created_at,
+        expires_at: terms.expires_at,
+        rate: terms.rate,
+        paths: terms.paths.iter().map(ToString::to_string).collect(),
+        label: terms.label.as_deref().map(str::to_owned),
+        compat: terms.compat,
+        socket: (terms.door == ShareDoor::Socket).then(socket),
+        url: terms.port.map(|port| format!("http://127.0.0.1:{port}/v1")),
+        error: doors.error(&share.id),
     }
 }

@@ -47,15 +47,17 @@ enum Next {
     Login(Option<LoginOrder>),
     /// The rest of the Codex homes.
     CodexHome(IntoIter<CodexHome>),
+    /// The first share after this one, by id.
+    Share(Bound<Arc<str>>),
 }
 
 /// Events: the current state, then every change
 ///
 /// The stream starts with the current state, including recently ended logins. It then sends every
 /// change until the client disconnects or the daemon stops. The events are `store`, `callback`,
-/// `profile`, `login` and `codex_home`, each with the message of that name as its data (a login
-/// without its URLs and its code), `profile_gone` with `{"name"}` and `codex_home_gone` with
-/// `{"home"}`.
+/// `profile`, `login`, `codex_home` and `share`, each with the message of that name as its data (a
+/// login without its URLs and its code), `profile_gone` with `{"name"}`, `codex_home_gone` with
+/// `{"home"}` and `share_gone` with `{"id"}`.
 #[cfg_attr(test, utoipa::path(
     get, path = authd_api::route::EVENTS, operation_id = "events", tag = "daemon",
     responses((status = 200, description = "Server-sent events; never a secret.", headers(("cache-control")),
@@ -105,6 +107,7 @@ impl EventStream {
                     Ok(ChangeEvent::CodexHome(home)) => if let Some(event) = self.codex_home(&home).await {
                         return Some(event);
                     },
+                    Ok(ChangeEvent::Share(id)) => return Some(self.share(&id)),
                     // A client that fell behind gets the current state again.
                     Err(RecvError::Lagged(_)) => self.next = Some(Next::Store),
                     Err(RecvError::Closed) => return None,
@@ -142,6 +145,15 @@ impl EventStream {
                         self.next = Some(Next::Login(Some(order)));
                         return Some(event_of_login(login));
                     }
+                    self.next = Some(Next::Share(Bound::Unbounded));
+                }
+                Next::Share(after) => {
+                    let shares = self.state.broker.shares.snapshot();
+                    let next = shares.range((after, Bound::Unbounded)).map(|(id, _)| id.clone()).next();
+                    if let Some(id) = next {
+                        self.next = Some(Next::Share(Bound::Excluded(id.clone())));
+                        return Some(self.share(&id));
+                    }
                     // While the list cannot be read, a change of it is the first event.
                     let homes = self.state.broker.codex.homes().await.unwrap_or_default();
                     self.next = Some(Next::CodexHome(homes.into_iter()));
@@ -161,6 +173,13 @@ impl EventStream {
 
     fn callback(&mut self) -> Bytes {
         event("callback", &convert::callback(&self.callback.borrow_and_update()))
+    }
+
+    fn share(&self, id: &str) -> Bytes {
+        match self.state.broker.shares.snapshot().get(id) {
+            Some(share) => event("share", &convert::share(share, &self.state.doors)),
+            None => event("share_gone", &serde_json::json!({"id": id})),
+        }
     }
 
     /// `None` while the list of homes cannot be read.

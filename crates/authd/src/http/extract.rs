@@ -33,7 +33,7 @@ impl<T: DeserializeOwned, S: Sync> FromRequest<S> for Json<T> {
     type Rejection = ApiError;
 
     async fn from_request(request: Request, _: &S) -> Result<Self, ApiError> {
-        let body = read_body(request).await?;
+        let body = read_body(request, MAX_BODY).await?;
         let text: &[u8] = if body.is_empty() { b"{}" } else { &body };
         // serde would accept an array of the field values.
         if text.trim_ascii_start().first().is_some_and(|first| *first == b'[') {
@@ -71,15 +71,18 @@ fn describe_json_error(error: &serde_json::Error) -> String {
     format!("{what} (line {line}, column {column})")
 }
 
-/// Reads the body.
-async fn read_body(request: Request) -> Result<Bytes, Problem> {
+/// Reads a body of at most `max` bytes.
+pub(super) async fn read_body(request: Request, max: usize) -> Result<Bytes, Problem> {
     let length = request.headers().get(header::CONTENT_LENGTH);
     let length = length.and_then(|length| length.to_str().ok()?.parse().ok());
-    let too_large = || Problem::new(ErrorCode::TooLarge, "the request body is larger than 1 MiB");
-    if length.is_some_and(|length: usize| length > MAX_BODY) {
+    let too_large = || {
+        let detail = format!("the request body is larger than {} MiB", max >> 20);
+        Problem::new(ErrorCode::TooLarge, detail)
+    };
+    if length.is_some_and(|length: usize| length > max) {
         return Err(too_large());
     }
-    let read = Limited::new(request.into_body(), MAX_BODY).collect();
+    let read = Limited::new(request.into_body(), max).collect();
     match tokio::time::timeout(BODY_DEADLINE, read).await {
         Ok(Ok(body)) => Ok(body.to_bytes()),
         Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_large()),

@@ -21,6 +21,8 @@ use prometheus_client::{
     registry::{Registry, Unit},
 };
 
+use super::peer::Door;
+
 /// Bucket bounds of the store's latencies, in seconds: from a file's latency to the longest wait of
 /// a client.
 const STORE_BUCKETS: [f64; 9] = [0.0001, 0.0004, 0.0016, 0.0064, 0.0256, 0.1024, 0.4096, 1.6384, 6.5536];
@@ -38,6 +40,7 @@ struct Families {
     credentials: Family<[Label; 1], Counter>,
     /// The same counters, in the order of [`CredentialSource`].
     by_source: [Counter; 3],
+    share_requests: Family<[Label; 2], Counter>,
     refreshes: Family<[Label; 1], Counter>,
     store: Family<[Label; 2], Histogram, fn() -> Histogram>,
     profiles: Family<[Label; 1], Gauge>,
@@ -76,6 +79,7 @@ impl Metrics {
             by_source: ["cache", "renewal", "nowhere"]
                 .map(|source| credentials.get_or_create_owned(&[("from", source)])),
             credentials,
+            share_requests: Family::default(),
             refreshes: Family::default(),
             store: Family::new_with_constructor(|| Histogram::new(STORE_BUCKETS)),
             profiles: Family::default(),
@@ -84,12 +88,22 @@ impl Metrics {
             numbers: AtomicU64::new(0),
         };
         let Families {
-            registry, requests, credentials, refreshes, store: calls, profiles, age, pending, ..
+            registry,
+            requests,
+            credentials,
+            share_requests,
+            refreshes,
+            store: calls,
+            profiles,
+            age,
+            pending,
+            ..
         } = &mut metrics;
         let started: Gauge = Gauge::default();
         started.set(started_at.as_second());
         registry.register("requests", "Requests on the socket", requests.clone());
         registry.register("credentials", "Requests for a credential, by source", credentials.clone());
+        registry.register("share_requests", "Requests through shares, by door", share_requests.clone());
         registry.register("refreshes", "Refreshes sent to the provider, by result", refreshes.clone());
         registry.register_with_unit("store_call", "Duration of store calls", Unit::Seconds, calls.clone());
         registry.register("profiles", "Profiles, by state", profiles.clone());
@@ -124,6 +138,21 @@ impl Metrics {
             code: status.as_u16(),
         };
         self.0.requests.get_or_create(&labels).inc();
+    }
+
+    /// Counts a request through the door of a share.
+    pub(super) fn record_share_request(&self, door: &Door, status: StatusCode) {
+        let door = match door {
+            Door::Own | Door::ShareSocket(_) => "socket",
+            Door::Loopback(_) => "loopback",
+        };
+        let result = match status {
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => "refused",
+            StatusCode::TOO_MANY_REQUESTS => "limited",
+            status if status.is_client_error() || status.is_server_error() => "failed",
+            _ => "ok",
+        };
+        self.0.share_requests.get_or_create(&[("door", door), ("result", result)]).inc();
     }
 
     /// Counts a request for a credential.

@@ -1,14 +1,30 @@
-//! The client of one connection on the socket.
+//! The client of one connection.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
 
-use tokio::net::UnixStream;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 
-use crate::platform::{Permit, ProcessLimiter, Slot, peer_is_own, peer_pid};
+use crate::platform::{ClientStream, Permit, ProcessLimiter, Slot, peer_is_own, peer_pid};
+
+/// Where a client connects.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Door {
+    /// The socket of the daemon's user.
+    Own,
+    /// The socket of the share with this id.
+    ShareSocket(Arc<str>),
+    /// The loopback listener on this port, for the shares that have a key.
+    Loopback(u16),
+}
 
 /// The client of one connection, and the state of its current request. A connection has one request
 /// at a time.
 pub(super) struct Peer {
+    pub(super) door: Door,
     pid: Option<i32>,
     own: bool,
     permit: Permit,
@@ -18,19 +34,27 @@ pub(super) struct Peer {
     uploading: AtomicBool,
     /// Whether a shutdown may interrupt the current response.
     interruptible: AtomicBool,
+    /// The end of the share that the last request used.
+    share_end: Option<watch::Sender<Option<CancellationToken>>>,
 }
 
 impl Peer {
     /// The peer of a connection, as the kernel reports it.
-    pub(super) fn of(stream: &UnixStream, limiter: &ProcessLimiter, slot: Slot) -> Self {
-        let pid = peer_pid(stream);
+    pub(super) fn of(stream: &ClientStream, door: Door, limiter: &ProcessLimiter, slot: Slot) -> Self {
+        let (pid, own) = match stream {
+            ClientStream::Unix(stream) => (peer_pid(stream), peer_is_own(stream)),
+            ClientStream::Tcp(_) => (None, false),
+        };
+        let share_end = (door != Door::Own).then(watch::Sender::default);
         Self {
+            door,
             pid,
-            own: peer_is_own(stream),
+            own,
             permit: limiter.permit(pid),
             slot,
             uploading: AtomicBool::new(false),
             interruptible: AtomicBool::new(false),
+            share_end,
         }
     }
 
@@ -47,6 +71,26 @@ impl Peer {
     /// Whether its process is within its limit of connections.
     pub(super) fn is_within_limit(&self) -> bool {
         self.permit.try_acquire()
+    }
+
+    /// Closes the connection at the end of this share, until a request uses another one.
+    pub(super) fn set_share_end(&self, ended: CancellationToken) {
+        if let Some(share_end) = &self.share_end {
+            share_end.send_replace(Some(ended));
+        }
+    }
+
+    /// Returns when the share of the last request has ended.
+    pub(super) async fn share_ended(&self) {
+        let Some(share_end) = &self.share_end else { return std::future::pending().await };
+        let mut current = share_end.subscribe();
+        loop {
+            let ended = current.borrow_and_update().clone().unwrap_or_default();
+            tokio::select! {
+                () = ended.cancelled() => return,
+                Ok(()) = current.changed() => {}
+            }
+        }
     }
 
     /// Records whether the current request's body is still arriving.

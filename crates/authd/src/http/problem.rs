@@ -3,6 +3,7 @@
 mod codex;
 mod login;
 mod relay;
+mod share;
 
 use std::time::Duration;
 
@@ -16,7 +17,7 @@ use authd_store::StoreError;
 use jiff::Timestamp;
 
 pub(crate) use self::login::login;
-pub(super) use self::{codex::codex_home, relay::relay};
+pub(super) use self::{codex::codex_home, relay::relay, share::share};
 
 const UNLOCK: &str = "unlock the keychain; authd continues by itself";
 const DOCTOR: &str = "run: authctl doctor";

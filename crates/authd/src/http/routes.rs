@@ -7,6 +7,7 @@ mod logins;
 mod openapi;
 mod profiles;
 mod relay;
+mod shares;
 mod status;
 mod store;
 
@@ -15,14 +16,18 @@ use std::sync::Arc;
 use authd_api::{ErrorCode, Problem, route};
 use axum::{
     Router, middleware,
-    routing::{any, get, post, put},
+    routing::{any, delete, get, post, put},
 };
 
 use super::{access, event_stream, respond::ApiError, state::AppState};
 
+pub(super) use self::{
+    credentials::{HeadersQuery, headers_response},
+    relay::relay_to,
+};
+
 /// The router of the socket.
-pub(crate) fn router(state: AppState) -> Router {
-    let state = Arc::new(state);
+pub(crate) fn router(state: Arc<AppState>) -> Router {
     Router::new()
         .route(route::STATUS, get(status::status))
         .route(route::DIAGNOSIS, get(status::diagnosis))
@@ -37,6 +42,8 @@ pub(crate) fn router(state: AppState) -> Router {
         .route(route::API_KEY, put(credentials::put_api_key))
         .route(route::HEADERS, get(credentials::headers))
         .route(route::REFRESH, post(credentials::refresh))
+        .route(route::SHARES, get(shares::list).post(shares::create))
+        .route(route::SHARE, delete(shares::end))
         .route(route::STORE_MIGRATE, post(store::migrate))
         .route(route::STORE_REKEY, post(store::rekey))
         .route(route::IMPORT, post(codex::import))

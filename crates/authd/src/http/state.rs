@@ -19,6 +19,7 @@ use super::{
     extract::profile_name,
     metrics::{CredentialSource, Metrics},
     problem,
+    share::ShareDoorsHandle,
 };
 use crate::{platform::ProcessLimiter, relay::Relay};
 
@@ -29,6 +30,7 @@ pub(super) type SharedState = State<Arc<AppState>>;
 #[derive(Clone)]
 pub(crate) struct AppState {
     pub(crate) broker: Broker,
+    pub(crate) doors: ShareDoorsHandle,
     pub(crate) relay: Relay,
     pub(crate) metrics: Metrics,
     pub(crate) stopping: CancellationToken,
@@ -170,7 +172,7 @@ impl AppState {
     }
 
     /// The snapshot of a profile. Tries to read its record first if that has failed before.
-    async fn loaded(&self, profile: &ResolvedProfile) -> Result<Arc<ProfileSnapshot>, Problem> {
+    pub(super) async fn loaded(&self, profile: &ResolvedProfile) -> Result<Arc<ProfileSnapshot>, Problem> {
         let mut view = profile.handle.view();
         if matches!(view, ProfileView::StoreUnavailable(_)) {
             let wait = self.settings.borrow().wait;

@@ -41,6 +41,8 @@ struct Connections {
     clock: AtomicU64,
     /// Whether a new connection waits for a slot.
     waiting: AtomicBool,
+    /// One task waits at a time.
+    admission: tokio::sync::Mutex<()>,
     /// Notified when a connection has closed, and while one waits, whenever one becomes idle.
     changed: Notify,
 }
@@ -70,13 +72,15 @@ impl ConnectionLimiter {
             slots: Mutex::default(),
             clock: AtomicU64::new(0),
             waiting: AtomicBool::new(false),
+            admission: tokio::sync::Mutex::default(),
             changed: Notify::new(),
         }))
     }
 
     /// A place for a connection that was accepted. Returns once there is room, for which the
-    /// connections that have been idle longest are evicted. Only one task may wait at a time.
+    /// connections that have been idle longest are evicted.
     pub(crate) async fn admit(&self) -> Slot {
+        let _admission = self.0.admission.lock().await;
         let slot = self.0.clone().slot();
         self.0.waiting.store(true, Ordering::SeqCst);
         while let Some(excess) = self.excess() {

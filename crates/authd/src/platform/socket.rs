@@ -9,12 +9,12 @@ use std::{
 use authd_store::private;
 use tokio::net::{UnixListener, UnixStream};
 
-use super::locks::SocketLock;
+use super::{client_stream::ClientListener, locks::SocketLock};
 
 /// The listening socket; removed when dropped.
 #[derive(Debug)]
 pub(crate) struct Socket {
-    pub(crate) listener: UnixListener,
+    pub(crate) listener: ClientListener,
     path: PathBuf,
     /// An inherited socket is removed by systemd.
     inherited: bool,
@@ -57,7 +57,11 @@ impl Socket {
         };
         listener.set_nonblocking(true).map_err(io)?;
         let listener = UnixListener::from_std(listener).map_err(io)?;
-        Ok(Self { listener, path: path.to_path_buf(), inherited: is_inherited })
+        Ok(Self {
+            listener: ClientListener::Unix(listener),
+            path: path.to_path_buf(),
+            inherited: is_inherited,
+        })
     }
 }
 

@@ -49,18 +49,19 @@ impl Relay {
         self.upstream.is_outdated()
     }
 
-    /// Forwards a request and returns the response. If the upstream accepts a WebSocket that the
-    /// client requests, the connection becomes a tunnel. After a 401, `refresh` replaces the
-    /// credential.
+    /// Forwards a request to the path `tail` below the target, and returns the response. If the
+    /// upstream accepts a WebSocket that the client requests, the connection becomes a tunnel.
+    /// After a 401, `refresh` replaces the credential.
     pub(crate) async fn forward(
         &self,
         target: Target,
+        tail: &str,
         mut request: Request,
         snapshot: Arc<ProfileSnapshot>,
         refresh: impl AsyncFnOnce(Rejected) -> Option<Arc<ProfileSnapshot>>,
     ) -> Result<Response, RelayError> {
         let upgrade = UpgradeRequest::take(&mut request);
-        let response = self.exchange(target, request, upgrade.is_some(), &snapshot, refresh).await?;
+        let response = self.exchange(target, tail, request, upgrade.is_some(), &snapshot, refresh).await?;
         match (response.status(), upgrade) {
             (StatusCode::SWITCHING_PROTOCOLS, Some(upgrade))
                 if headers::is_websocket_upgrade(response.headers()) =>
@@ -78,13 +79,14 @@ impl Relay {
     async fn exchange(
         &self,
         target: Target,
+        tail: &str,
         request: Request,
         websocket: bool,
         snapshot: &Arc<ProfileSnapshot>,
         refresh: impl AsyncFnOnce(Rejected) -> Option<Arc<ProfileSnapshot>>,
     ) -> Result<http::Response<Incoming>, RelayError> {
         let (parts, body) = request.into_parts();
-        let tail = tail(parts.uri.path())?;
+        check_tail(tail)?;
         let query = parts.uri.query();
         let url = Self::url(target, snapshot, tail, query)?;
         let mut headers = headers::forwarded(parts.headers, websocket);
@@ -164,13 +166,10 @@ impl Relay {
     }
 }
 
-/// The part of the path after the relay's own prefix. It must not leave the base URL.
-fn tail(path: &str) -> Result<&str, RelayError> {
-    let tail = path.splitn(6, '/').nth(5).unwrap_or_default();
-    if tail.split('/').any(is_dot_segment) || tail.contains('\\') {
-        return Err(RelayError::PathOutsideBaseUrl);
-    }
-    Ok(tail)
+/// Checks that a path below the base URL does not leave it.
+fn check_tail(tail: &str) -> Result<(), RelayError> {
+    let leaves = tail.split('/').any(is_dot_segment) || tail.contains('\\');
+    if leaves { Err(RelayError::PathOutsideBaseUrl) } else { Ok(()) }
 }
 
 /// Whether a segment is `.` or `..`, in any percent-encoding.

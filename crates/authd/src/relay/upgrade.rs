@@ -18,14 +18,12 @@ use hyper::{
     upgrade::{self, OnUpgrade, Parts, Upgraded},
 };
 use hyper_util::rt::TokioIo;
-use tokio::{
-    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, Interest, copy, split, unix::AsyncFd},
-    net::UnixStream,
-};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, Interest, copy, split, unix::AsyncFd};
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
 use super::headers;
+use crate::platform::ClientStream;
 
 /// How long the other direction may continue once one side has closed.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(3);
@@ -91,12 +89,12 @@ impl Tunnel {
         let Ok(client) = self.client.await.inspect_err(|error| debug!(%error, "client not upgraded")) else {
             return;
         };
-        let Ok(Parts { io, read_buf, .. }) = client.downcast::<TokioIo<UnixStream>>() else {
-            return debug!("client of a tunnel is not on the socket");
+        let Ok(Parts { io, read_buf, .. }) = client.downcast::<TokioIo<ClientStream>>() else {
+            return debug!("client of a tunnel has an unknown stream");
         };
         let client = io.into_inner();
         let hung_up = hung_up(client.as_fd().try_clone_to_owned());
-        let (from_client, to_client) = client.into_split();
+        let (from_client, to_client) = split(client);
         let from_client = read_buf.chain(from_client);
         let (from_upstream, to_upstream) = split(TokioIo::new(self.upstream));
         let mut out = std::pin::pin!(copy_until_end(from_client, to_upstream));

@@ -21,6 +21,9 @@ mod relay;
 mod relay_stream;
 mod retry;
 mod routing;
+mod share;
+mod share_client;
+mod share_compat;
 #[cfg(target_os = "linux")]
 mod stalled_tunnel;
 mod store;

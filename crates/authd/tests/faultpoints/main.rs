@@ -103,6 +103,8 @@ operations! {
     import => Import,
     install => Install,
     uninstall => Uninstall,
+    share => Share,
+    end_share => EndShare,
 }
 
 macro_rules! on_a_keychain {

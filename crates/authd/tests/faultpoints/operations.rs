@@ -25,11 +25,13 @@ pub(crate) enum Operation {
     Import,
     Install,
     Uninstall,
+    Share,
+    EndShare,
 }
 
 impl Operation {
     /// All operations, in the order of the table.
-    pub(crate) const ALL: [Self; 15] = [
+    pub(crate) const ALL: [Self; 17] = [
         Self::Start,
         Self::LoginNew,
         Self::LoginAgain,
@@ -45,6 +47,8 @@ impl Operation {
         Self::Import,
         Self::Install,
         Self::Uninstall,
+        Self::Share,
+        Self::EndShare,
     ];
 
     /// The name in the table.
@@ -65,6 +69,8 @@ impl Operation {
             Self::Import => "import from Codex",
             Self::Install => "codex install",
             Self::Uninstall => "codex uninstall",
+            Self::Share => "share",
+            Self::EndShare => "end a share",
         }
     }
 
@@ -84,6 +90,9 @@ impl Operation {
             let body = json!({"home": codex_home(daemon)}).to_string();
             let installed = daemon.request("PUT", "/v1/profiles/default/codex", &[], body).await;
             assert!(installed.status.is_success(), "{}", installed.text());
+        }
+        if matches!(self, Self::Rename | Self::Logout | Self::LoginReplace | Self::EndShare) {
+            daemon.post("/v1/shares", json!({"profile": "default", "label": "old"})).await;
         }
     }
 
@@ -119,6 +128,10 @@ impl Operation {
             Self::Uninstall => {
                 send(daemon, "DELETE", "/v1/profiles/-/codex", json!({"home": codex_home(daemon)})).await
             }
+            Self::Share => {
+                send(daemon, "POST", "/v1/shares", json!({"profile": "work", "label": "new"})).await
+            }
+            Self::EndShare => end_share(daemon).await,
         };
         reply.unwrap_or(Reply::NoAnswer)
     }
@@ -135,6 +148,18 @@ async fn send(daemon: &TestDaemon, method: &str, path: &str, body: Value) -> io:
     let body = if body.is_null() { String::new() } else { body.to_string() };
     let reply = daemon.try_request(method, path, &[], body).await?;
     Ok(if reply.status.is_success() { Reply::Success } else { Reply::Refused(reply.text()) })
+}
+
+/// Ends the share that the preparation has made.
+async fn end_share(daemon: &TestDaemon) -> io::Result<Reply> {
+    let shares = daemon.try_request("GET", "/v1/shares", &[], "").await?;
+    if !shares.status.is_success() {
+        return Ok(Reply::Refused(shares.text()));
+    }
+    let shares = shares.json();
+    // Another attempt may have ended it.
+    let Some(id) = shares["shares"][0]["id"].as_str() else { return Ok(Reply::Refused("gone".into())) };
+    send(daemon, "DELETE", &format!("/v1/shares/{id}"), Value::Null).await
 }
 
 /// Signs in through a browser, and waits for the end of the login.

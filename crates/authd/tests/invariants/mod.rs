@@ -64,6 +64,8 @@ pub(crate) struct Snapshot {
     pub(crate) default: Option<String>,
     pub(crate) profiles: BTreeMap<String, ProfileUser>,
     pub(crate) codex: String,
+    /// The label and the profile of each share.
+    pub(crate) shares: BTreeSet<(String, String)>,
     /// The files in the state directory; empty in an expected state that allows any.
     pub(crate) files: BTreeSet<String>,
 }
@@ -106,7 +108,7 @@ impl Snapshot {
             let profiles = profiles(context).await?;
             if iter_profiles(&profiles).all(|profile| profile["state"] == "ready") {
                 let stored = StoredCredentials::read(context.daemon, context.keychain)?;
-                return Ok(Self::of(&profiles, &stored, context));
+                return Ok(Self { shares: shares(context).await?, ..Self::of(&profiles, &stored, context) });
             }
             if Instant::now() > deadline {
                 return Err(format!("a profile is not ready: {profiles}"));
@@ -130,6 +132,7 @@ impl Snapshot {
                 .map(|profile| (text(&profile["name"]), user(profile)))
                 .collect(),
             codex: stored.codex.description(context.sandbox),
+            shares: BTreeSet::new(),
             files: stored.files.clone(),
         }
     }
@@ -139,7 +142,7 @@ impl Snapshot {
         let same = |(one, other): (&ProfileUser, &ProfileUser)| {
             one.email == other.email && (other.family.is_none() || one.family == other.family)
         };
-        (&self.default, &self.codex) == (&other.default, &other.codex)
+        (&self.default, &self.codex, &self.shares) == (&other.default, &other.codex, &other.shares)
             && self.profiles.keys().eq(other.profiles.keys())
             && self.profiles.values().zip(other.profiles.values()).all(same)
     }
@@ -238,7 +241,7 @@ async fn check_once(context: CheckContext<'_>, reply: &Reply) -> Result<Outcome,
     {
         return Err(format!("one login is stored twice: in {} and in {}", one.name, other.name));
     }
-    let now = Snapshot::of(&profiles, &stored, context);
+    let now = Snapshot { shares: shares(context).await?, ..Snapshot::of(&profiles, &stored, context) };
     let outcome = match (now.matches(context.before), now.matches(context.after)) {
         (true, true) => Outcome::Kept,
         (_, true) => Outcome::Finished,
@@ -315,12 +318,22 @@ impl Snapshot {
         if self.codex != before.codex && self.codex != after.codex {
             differences.push(format!("neither before nor after: Codex's file: {}", self.codex));
         }
+        if self.shares != before.shares && self.shares != after.shares {
+            differences.push(format!("neither before nor after: the shares are {:?}", self.shares));
+        }
         if differences.is_empty() {
             format!("the operation is half done: {self}")
         } else {
             differences.join(", ")
         }
     }
+}
+
+/// The label and the profile of each share.
+async fn shares(context: CheckContext<'_>) -> Result<BTreeSet<(String, String)>, String> {
+    let shares = request_until_success(context, "GET", "/v1/shares", Value::Null).await?;
+    let shares = shares["shares"].as_array().into_iter().flatten();
+    Ok(shares.map(|share| (text(&share["label"]), text(&share["profile"]))).collect())
 }
 
 /// The profiles in a response.

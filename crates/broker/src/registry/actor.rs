@@ -24,6 +24,7 @@ use crate::{
     deps::BrokerDeps,
     events::ChangeEvent,
     profile::{self, InitialState, Mailbox, ProfileHandle},
+    share::{Share, Shares},
 };
 
 /// Wait before the first retry of failed work on the store, and the longest wait.
@@ -34,6 +35,7 @@ const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs
 pub(crate) fn registry(
     deps: Arc<BrokerDeps>,
     homes: ManagedHomes,
+    shares: Shares,
     notices: mpsc::UnboundedSender<CodexNotice>,
 ) -> (ProfileRegistry, impl Future<Output = ()> + Send) {
     let (commands, mailbox) = mpsc::channel(16);
@@ -41,6 +43,7 @@ pub(crate) fn registry(
     let registry = RegistryActor {
         deps,
         homes,
+        shares,
         notices,
         snapshot: Arc::default(),
         published,
@@ -48,6 +51,7 @@ pub(crate) fn registry(
         unread: BTreeMap::new(),
         ranks: BTreeMap::new(),
         default_chosen: false,
+        shares_checked: false,
         pending_changes: Vec::new(),
         last_generation: 0,
     };
@@ -57,6 +61,7 @@ pub(crate) fn registry(
 pub(super) struct RegistryActor {
     pub(super) deps: Arc<BrokerDeps>,
     pub(super) homes: ManagedHomes,
+    pub(super) shares: Shares,
     notices: mpsc::UnboundedSender<CodexNotice>,
     /// The next snapshot to publish.
     pub(super) snapshot: Arc<RegistrySnapshot>,
@@ -69,6 +74,8 @@ pub(super) struct RegistryActor {
     /// Whether the user chose the default in this run: then a record that is read later does not
     /// change it.
     pub(super) default_chosen: bool,
+    /// Whether the shares that a crash has left without their account have been ended.
+    shares_checked: bool,
     /// Changes that have started and must be finished, however often the store fails.
     pub(super) pending_changes: Vec<PendingChange>,
     /// The highest generation of a profile that was removed in this run. A new profile continues
@@ -139,6 +146,21 @@ impl RegistryActor {
             self.load_all().await;
         }
         self.finish_changes().await;
+        if !self.shares_checked
+            && matches!(self.snapshot.names, Names::Known)
+            && self.pending_changes.is_empty()
+        {
+            self.shares_checked = self.shares.retain(|share| self.is_shared_account(share)).await;
+        }
+    }
+
+    /// Whether the profile of a share exists and, as far as its record was read, has the account
+    /// that was shared.
+    fn is_shared_account(&self, share: &Share) -> bool {
+        let view = self.snapshot.profiles.get(&share.terms.profile).map(ProfileHandle::view);
+        view.is_some_and(|view| {
+            view.snapshot().is_none_or(|snapshot| share.is_of(&snapshot.credential.identity))
+        })
     }
 
     async fn handle_command(&mut self, command: Command) {

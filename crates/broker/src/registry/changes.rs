@@ -42,6 +42,7 @@ impl RegistryActor {
                 return Err(RegistryError::Store(error));
             }
         }
+        self.shares.rename_profile(from, &to).await;
         if let Some(handle) = self.handles().remove(from) {
             self.handles().insert(to.clone(), handle);
         }
@@ -69,7 +70,7 @@ impl RegistryActor {
             Err(RegistryError::Unread(_)) => delete(&self.store(), name).await?,
             Err(error) => return Err(error),
         }
-        self.remove_and_publish(name);
+        self.remove_and_publish(name).await;
         Ok(())
     }
 
@@ -89,7 +90,7 @@ impl RegistryActor {
                 return Err(error.into());
             }
         }
-        self.remove_and_publish(name);
+        self.remove_and_publish(name).await;
         Ok(())
     }
 
@@ -98,9 +99,10 @@ impl RegistryActor {
         Ok(())
     }
 
-    /// Removes a profile. If it was the default, there is none until the user chooses one or signs
-    /// in: the other profiles may belong to other users.
-    pub(super) fn remove_and_publish(&mut self, name: &ProfileName) {
+    /// Removes a profile and ends its shares. If it was the default, there is none until the user
+    /// chooses one or signs in: the other profiles may belong to other users.
+    pub(super) async fn remove_and_publish(&mut self, name: &ProfileName) {
+        self.shares.end_profile(name).await;
         self.remove(name);
         self.publish();
         self.announce(name);

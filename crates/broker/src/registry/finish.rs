@@ -75,6 +75,7 @@ impl RegistryActor {
             .await
             .map_err(|error| unavailable(format!("the list of Codex homes cannot be changed: {error}")))?;
         self.notify_codex(CodexNotice::HomesChanged);
+        self.shares.rename_profile(from, to).await;
         delete(&self.store(), from).await?;
         self.annotate_later(to, Annotation::Intent(None));
         Ok(())
@@ -121,7 +122,7 @@ impl RegistryActor {
         {
             return Err(error);
         }
-        self.remove_and_publish(name);
+        self.remove_and_publish(name).await;
         Ok(())
     }
 

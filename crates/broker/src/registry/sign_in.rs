@@ -20,7 +20,9 @@ impl RegistryActor {
         let SignIn { grant, grant_id, intent, .. } = sign_in;
         match self.snapshot.profiles.get(&name).map(|handle| (handle.clone(), handle.view())) {
             Some((handle, ProfileView::Loaded(_))) => {
+                let identity = grant.identity.clone();
                 handle.sign_in(grant, grant_id).await?;
+                self.shares.end_other_accounts(&name, &identity).await;
                 if self.snapshot.default.is_none() {
                     let rank = Annotation::DefaultRank(1);
                     if handle.annotate(rank.clone()).await?.is_err() {

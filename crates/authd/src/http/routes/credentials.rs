@@ -3,14 +3,14 @@
 use std::time::Duration;
 
 use authd_api::{ApiKeyBody, ErrorCode, Problem, ProfileName, RefreshBody};
-use authd_broker::{NamePolicy, SignIn, now};
+use authd_broker::{NamePolicy, ProfileSnapshot, SignIn, now};
 use authd_oauth::{ApiKey, Grant, Rejected, new_grant_id};
 use axum::{
     body::Body,
     extract::State,
     response::{IntoResponse, Response},
 };
-use http::{StatusCode, header};
+use http::{HeaderValue, StatusCode, header};
 use serde::Deserialize;
 
 #[cfg(test)]
@@ -28,13 +28,19 @@ use crate::http::{
 #[derive(Deserialize)]
 #[cfg_attr(test, derive(utoipa::IntoParams), into_params(parameter_in = Query))]
 #[serde(deny_unknown_fields)]
-pub(super) struct HeadersQuery {
+pub(in crate::http) struct HeadersQuery {
     /// Seconds for which the headers must stay valid. The daemon refreshes first if necessary; if
     /// that fails, the response is the problem. A value above the provider's token lifetime is
     /// capped, so that not every request refreshes. If absent, `[refresh] min_ttl` applies, and a
     /// token that cannot be refreshed is served until it expires.
     #[cfg_attr(test, param(example = 300))]
     min_ttl: Option<u64>,
+}
+
+impl HeadersQuery {
+    pub(in crate::http) fn min_ttl(&self) -> Option<Duration> {
+        self.min_ttl.map(Duration::from_secs)
+    }
 }
 
 /// Ready headers
@@ -54,11 +60,19 @@ pub(super) struct HeadersQuery {
 pub(super) async fn headers(
     State(state): SharedState,
     PathParam(param): PathParam<String>,
-    QueryParams(HeadersQuery { min_ttl }): QueryParams<HeadersQuery>,
+    QueryParams(query): QueryParams<HeadersQuery>,
     IfNoneMatch(known_etag): IfNoneMatch,
 ) -> Result<Response, ApiError> {
     let profile = state.resolve(&param).await?;
-    let snapshot = state.get_or_refresh(&profile, min_ttl.map(Duration::from_secs)).await?;
+    let snapshot = state.get_or_refresh(&profile, query.min_ttl()).await?;
+    Ok(headers_response(&snapshot, known_etag.as_ref()))
+}
+
+/// The headers message, or 304 if the client has it.
+pub(in crate::http) fn headers_response(
+    snapshot: &ProfileSnapshot,
+    known_etag: Option<&HeaderValue>,
+) -> Response {
     let etag = snapshot.headers.etag();
     let mut response = if known_etag.is_some_and(|known| known == etag) {
         StatusCode::NOT_MODIFIED.into_response()
@@ -68,7 +82,7 @@ pub(super) async fn headers(
         response
     };
     response.headers_mut().insert(header::ETAG, etag);
-    Ok(no_store(response))
+    no_store(response)
 }
 
 /// Refresh now

@@ -17,7 +17,7 @@ use serde_json::{Map, Value, json};
 use utoipa::OpenApi;
 
 use self::examples::example;
-use super::{codex, credentials, logins, profiles, relay, status, store};
+use super::{codex, credentials, logins, profiles, relay, shares, status, store};
 use crate::http::event_stream;
 
 mod examples;
@@ -48,6 +48,7 @@ does not have gets 405 with `Allow`, an unknown path gets 404, both with a Probl
         (name = "profiles", description = "The signed-in identities."),
         (name = "credentials", description = "Ready headers, and requests that need none."),
         (name = "sharing", description = "Logins shared with other programs."),
+        (name = "shares", description = "Restricted doors to one profile, for containers, remote shells and SDKs."),
         (name = "store", description = "The credential store."),
     ),
     paths(
@@ -56,7 +57,8 @@ does not have gets 405 with `Allow`, an unknown path gets 404, both with a Probl
         profiles::list, profiles::get, profiles::patch, profiles::delete,
         credentials::headers, credentials::refresh, credentials::put_api_key,
         codex::import, codex::export, codex::list, codex::install, codex::uninstall,
-        store::migrate, store::rekey, relay::to_model, relay::to_backend,
+        shares::list, shares::create, shares::end, store::migrate, store::rekey, relay::to_model,
+        relay::to_backend,
     ),
     components(schemas(CodexHomes, LoginFile, RelayProblem)),
 )]

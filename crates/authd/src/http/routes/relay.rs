@@ -16,7 +16,7 @@ use crate::http::{
     extract::PathParam,
     problem,
     respond::ApiError,
-    state::{ResolvedProfile, SharedState},
+    state::{AppState, ResolvedProfile, SharedState},
 };
 use crate::relay::Target;
 
@@ -72,9 +72,26 @@ async fn relay(
     request: Request,
 ) -> Result<Response, ApiError> {
     let profile = state.resolve(&param).await?;
-    let snapshot = state.get_or_refresh(&profile, None).await?;
+    // The path of the route has five parts before that of the upstream.
+    let path = request.uri().path().splitn(6, '/').nth(5).unwrap_or_default().to_owned();
+    Ok(relay_to(&state, &profile, target, &path, request, |_| Ok(())).await?)
+}
+
+/// Forwards a request to a path below the target. `is_allowed` checks each credential before its
+/// use.
+pub(in crate::http) async fn relay_to(
+    state: &AppState,
+    profile: &ResolvedProfile,
+    target: Target,
+    path: &str,
+    request: Request,
+    is_allowed: impl Fn(&ProfileSnapshot) -> Result<(), Problem>,
+) -> Result<Response, Problem> {
+    let snapshot = state.get_or_refresh(profile, None).await?;
+    is_allowed(&snapshot)?;
     let sent = AtomicU64::new(snapshot.credential.generation);
-    let refresh = async |rejected| match state.refresh(&profile, Some(rejected)).await {
+    let refresh = async |rejected| match state.refresh(profile, Some(rejected)).await {
+        Ok((_, after)) if is_allowed(&after).is_err() => None,
         Ok((_, after)) => {
             sent.store(after.credential.generation, Ordering::Relaxed);
             Some(after)
@@ -84,9 +101,9 @@ async fn relay(
             None
         }
     };
-    let response = state.relay.forward(target, request, snapshot, refresh).await;
+    let response = state.relay.forward(target, path, request, snapshot, refresh).await;
     let response = response.map_err(|error| problem::relay(&error, &profile.name, now()))?;
-    if is_unconfirmed(&profile) && (response.status().is_success() || response.status().is_informational()) {
+    if is_unconfirmed(profile) && (response.status().is_success() || response.status().is_informational()) {
         profile.handle.report_accepted(sent.load(Ordering::Relaxed));
     }
     Ok(response)

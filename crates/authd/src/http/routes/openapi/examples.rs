@@ -1,9 +1,9 @@
 //! Examples of the messages.
 
 use authd_api::{
-    ApiKeyBody, CallbackBody, CodexBody, CodexHomes, Diagnosis, ExportBody, Headers, ImportBody, Login,
-    LoginBody, LoginFile, Logins, MigrateBody, Migrated, Profile, ProfilePatch, Profiles, RefreshBody,
-    Status, StoreStatus,
+    ApiKeyBody, CallbackBody, CodexBody, CodexHomes, CreatedShare, Diagnosis, ExportBody, Headers,
+    ImportBody, Login, LoginBody, LoginFile, Logins, MigrateBody, Migrated, Profile, ProfilePatch, Profiles,
+    RefreshBody, ShareBody, Shares, Status, StoreStatus,
 };
 use serde_json::{Value, json};
 
@@ -60,6 +60,15 @@ pub(super) fn example(name: &str) -> Value {
             "keychain": false, "profile": "work", "state": "present",
             "last_written": "2026-11-23T14:00:00Z"}]};
         LoginFile: {"profile": "work", "path": "/home/user/.codex/auth.json"};
+        ShareBody: {"profile": "work", "allow": "relay", "door": "loopback", "ttl": 3600, "rate": 60,
+            "paths": ["responses", "models"], "label": "test container"};
+        CreatedShare: {"id": "q1Zb7RkXw0Tn", "profile": "work", "allow": "relay", "door": "loopback",
+            "created_at": "2026-11-23T14:00:00Z", "expires_at": "2026-11-23T15:00:00Z", "rate": 60,
+            "paths": ["responses", "models"], "label": "test container",
+            "url": "http://127.0.0.1:40417/v1", "key": "authd_share_q1Zb7RkXw0Tn.a-secret"};
+        Shares: {"shares": [{"id": "q1Zb7RkXw0Tm", "profile": "work", "allow": "headers", "door": "socket",
+            "created_at": "2026-11-23T14:00:00Z", "expires_at": "2026-11-23T22:00:00Z",
+            "socket": "/run/user/1000/authd/shares/q1Zb7RkXw0Tm/authd.sock"}]};
         MigrateBody: {"to": "file"};
         Migrated: {"records": 2, "store": example("StoreStatus")};
         StoreStatus: {"kind": "keychain", "state": "ready"};

@@ -27,6 +27,7 @@ error_groups! {
     BodyErrors: BadRequest TooLarge Timeout;
     ProfileErrors: BadRequest LoginRequired ProfileUnknown;
     LoginErrors: BadRequest LoginUnknown;
+    ShareErrors: BadRequest ShareUnknown;
     StoreErrors: Conflict StoreLocked StoreUnavailable ShuttingDown;
     CredentialErrors: LoginRequired ProviderUnreachable ProviderRefused Timeout;
     ProviderErrors: ProviderUnreachable ProviderRefused;

@@ -1,0 +1,92 @@
+//! Shares.
+
+use authd_api::{CreatedShare, ErrorCode, Problem, ShareBody, ShareDoor, Shares};
+use authd_broker::ShareKey;
+use axum::{extract::State, response::Response};
+use http::{HeaderValue, StatusCode, header};
+
+#[cfg(test)]
+use super::openapi::responses::{BodyErrors, ConflictErrors, ProfileErrors, ShareErrors, StoreErrors};
+use crate::http::{
+    convert,
+    extract::{Json, PathParam},
+    problem,
+    respond::{ApiError, json, no_store},
+    state::SharedState,
+};
+
+/// All shares
+#[cfg_attr(test, utoipa::path(
+    get, path = authd_api::route::SHARES, operation_id = "shares", tag = "shares",
+    responses((status = 200, description = "All of them, the oldest first.", body = Shares), StoreErrors),
+))]
+pub(super) async fn list(State(state): SharedState) -> Result<Response, ApiError> {
+    let shares = state.broker.shares.all().await.map_err(|error| problem::share(&error))?;
+    let shares = shares.iter().map(|share| convert::share(share, &state.doors)).collect();
+    Ok(json(StatusCode::OK, &Shares { shares }))
+}
+
+/// Share a profile
+///
+/// Opens a restricted door to one profile: a socket of its own, or a loopback port and a key. The
+/// key is in this response and nowhere else.
+#[cfg_attr(test, utoipa::path(
+    post, path = authd_api::route::SHARES, operation_id = "create_share", tag = "shares",
+    request_body = ShareBody,
+    responses(
+        (status = 201, description = "The share. Its door is open.", body = CreatedShare,
+            headers(("location"), ("cache-control"))),
+        BodyErrors, ProfileErrors, StoreErrors, ConflictErrors,
+    ),
+))]
+pub(super) async fn create(
+    State(state): SharedState,
+    Json(body): Json<ShareBody>,
+) -> Result<Response, ApiError> {
+    let profile = match &body.profile {
+        Some(name) => state.resolve(name.as_str()).await?,
+        None => state.resolve(authd_api::route::DEFAULT_PROFILE).await?,
+    };
+    let snapshot = state.loaded(&profile).await?;
+    let port = match body.door {
+        ShareDoor::Loopback => Some(state.doors.loopback().await.map_err(|error| door_closed(&error))?),
+        ShareDoor::Socket => None,
+    };
+    let shares = &state.broker.shares;
+    let created = shares.create(&body, profile.name, &snapshot.credential.identity, port).await;
+    let (share, key) = created.map_err(|error| problem::share(&error))?;
+    if let Err(error) = state.doors.open(share.clone()).await {
+        // A share without a door is useless. If it cannot be ended, it is in the list.
+        shares.end(&share.id).await.ok();
+        return Err(door_closed(&error).into());
+    }
+    let message = CreatedShare {
+        share: convert::share(&share, &state.doors),
+        key: key.as_ref().map(ShareKey::expose).map(str::to_owned),
+    };
+    let mut response = no_store(json(StatusCode::CREATED, &message));
+    if let Ok(location) = HeaderValue::from_str(&authd_api::route::share(&share.id)) {
+        response.headers_mut().insert(header::LOCATION, location);
+    }
+    Ok(response)
+}
+
+/// End a share
+///
+/// Its connections are closed.
+#[cfg_attr(test, utoipa::path(
+    delete, path = authd_api::route::SHARE, operation_id = "end_share", tag = "shares",
+    responses((status = 204, description = "Done."), ShareErrors, StoreErrors),
+))]
+pub(super) async fn end(
+    State(state): SharedState,
+    PathParam(id): PathParam<String>,
+) -> Result<StatusCode, ApiError> {
+    state.broker.shares.end(&id).await.map_err(|error| problem::share(&error))?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+fn door_closed(error: &std::io::Error) -> Problem {
+    Problem::new(ErrorCode::Conflict, format!("the door of the share cannot be opened: {error}"))
+        .hint("fix the named cause, then try again")
+}

@@ -1,0 +1,111 @@
+//! The middleware of the routes of shares: finds the share of a request, and checks that the share
+//! allows it.
+
+use std::sync::Arc;
+
+use authd_api::{ErrorCode, Problem};
+use authd_broker::{Share, now};
+use axum::{
+    extract::{Request, State},
+    middleware::Next,
+    response::{IntoResponse, Response},
+};
+use http::{HeaderMap, HeaderValue, StatusCode, header};
+
+use crate::http::{
+    extract::contains_any,
+    peer::{Door, Peer},
+    respond::{ApiError, relay_problem, set_version_header},
+    state::AppState,
+};
+
+/// Runs the handler of an allowed request, with the share as an extension.
+pub(super) async fn check(State(state): State<Arc<AppState>>, mut request: Request, next: Next) -> Response {
+    let peer = request.extensions().get::<Arc<Peer>>().cloned();
+    let peer = peer.expect("every request has the peer of its connection");
+    peer.set_interruptible(true);
+    let checked = find_share(&state, &peer, &request).and_then(|share| {
+        share.try_acquire().map_err(|wait| {
+            let seconds = wait.as_secs().saturating_add(u64::from(wait.subsec_nanos() > 0));
+            let detail = "the share's limit on requests is reached";
+            Problem::new(ErrorCode::TooManyRequests, detail).retry_after(seconds)
+        })?;
+        Ok(share)
+    });
+    let mut response = match checked {
+        Ok(share) => {
+            peer.set_share_end(share.ended().clone());
+            request.extensions_mut().insert(share);
+            next.run(request).await
+        }
+        Err(problem) => refuse(problem),
+    };
+    if let Some(problem) = response.extensions_mut().remove() {
+        *response.body_mut() = relay_problem(problem);
+    }
+    set_version_header(&mut response);
+    state.metrics.record_share_request(&peer.door, response.status());
+    response
+}
+
+/// The share of a request, or why the request is not allowed.
+fn find_share(state: &AppState, peer: &Peer, request: &Request) -> Result<Share, Problem> {
+    let forbidden = |detail: &str| Problem::new(ErrorCode::Forbidden, detail);
+    let headers = request.headers();
+    if contains_any(headers, &[header::ORIGIN, header::REFERER]) {
+        return Err(forbidden("a share does not serve web pages"));
+    }
+    if !is_own_host(&peer.door, request) {
+        return Err(forbidden("the request's Host is not the address of the share"));
+    }
+    if !peer.is_within_limit() {
+        let problem = Problem::new(ErrorCode::TooManyRequests, "this program holds too many connections");
+        return Err(problem.hint("close some").retry_after(1));
+    }
+    match &peer.door {
+        Door::ShareSocket(id) => {
+            let share = state.broker.shares.snapshot().get(id).cloned();
+            share.filter(|share| share.is_valid(now())).ok_or_else(|| forbidden("the share has ended"))
+        }
+        Door::Loopback(_) => {
+            bearer(headers).and_then(|key| state.broker.shares.find(key, now())).ok_or_else(|| {
+                Problem::new(ErrorCode::KeyInvalid, "the request has no valid key of a share")
+                    .hint("send the key as \"Authorization: Bearer KEY\"; a share that has ended has no key")
+            })
+        }
+        Door::Own => Err(forbidden("this socket is not the door of a share")),
+    }
+}
+
+/// The bearer token of a request (RFC 6750, section 2.1).
+fn bearer(headers: &HeaderMap) -> Option<&str> {
+    let mut values = headers.get_all(header::AUTHORIZATION).iter();
+    let (value, None) = (values.next()?.to_str().ok()?, values.next()) else { return None };
+    let (scheme, token) = value.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
+}
+
+/// Whether the request names this door as its host. A web page whose name was made to resolve to
+/// this machine (DNS rebinding) sends its own name.
+fn is_own_host(door: &Door, request: &Request) -> bool {
+    let is_own = |host: &str| match door {
+        Door::Loopback(port) => {
+            let name = host.strip_suffix(&format!(":{port}"));
+            name.is_some_and(|name| matches!(name, "127.0.0.1" | "localhost"))
+        }
+        Door::Own | Door::ShareSocket(_) => {
+            matches!(host, "authd" | "authd:80" | "localhost" | "localhost:80")
+        }
+    };
+    let mut hosts = request.headers().get_all(header::HOST).iter();
+    let (host, None) = (hosts.next().and_then(|host| host.to_str().ok()), hosts.next()) else { return false };
+    host.is_some_and(is_own) && request.uri().authority().is_none_or(|target| is_own(target.as_str()))
+}
+
+fn refuse(problem: Problem) -> Response {
+    let mut response = ApiError(problem).into_response();
+    if response.status() == StatusCode::UNAUTHORIZED {
+        response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+    }
+    response
+}

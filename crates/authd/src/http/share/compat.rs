@@ -1,0 +1,91 @@
+//! Requests of a share with `compat = "responses"`.
+
+use authd_api::{COMPAT_HEADER, ErrorCode, Problem};
+use axum::{
+    body::{Body, to_bytes},
+    extract::Request,
+    response::Response,
+};
+use http::{HeaderName, HeaderValue, Method, header};
+
+use crate::{
+    http::{extract::read_body, respond::JSON},
+    relay::compat::{CompatError, adapt, collect},
+};
+
+/// The path that is adapted, below the base URL.
+const PATH: &str = "responses";
+
+/// Longest request that is adapted, in bytes. A prompt with many images fits.
+const MAX_REQUEST: usize = 32 << 20;
+
+/// Longest stream that is collected, in bytes.
+const MAX_RESPONSE: usize = 32 << 20;
+
+/// What to do with the response of an adapted request.
+pub(super) struct ResponsePlan {
+    dropped: Vec<&'static str>,
+    stream: bool,
+}
+
+/// Whether a request is one whose body is adapted.
+pub(super) fn applies(method: &Method, path: &str) -> bool {
+    method == Method::POST && path == PATH
+}
+
+/// Adapts a request for the ChatGPT backend.
+pub(super) async fn adapt_request(request: Request) -> Result<(Request, ResponsePlan), Problem> {
+    if request.headers().contains_key(header::CONTENT_ENCODING) {
+        let problem = Problem::new(ErrorCode::BadRequest, "a compressed request body cannot be adapted");
+        return Err(problem.hint("send it without Content-Encoding"));
+    }
+    let (mut parts, body) = request.into_parts();
+    let body = read_body(Request::from_parts(parts.clone(), body), MAX_REQUEST).await?;
+    let adapted = adapt(&body).map_err(|error| match error {
+        CompatError::NotAnObject => Problem::new(ErrorCode::BadRequest, error.to_string()),
+        CompatError::Unsupported { .. } => Problem::new(ErrorCode::Conflict, error.to_string())
+            .hint("docs/shares.md lists what a share adapts"),
+    })?;
+    parts.headers.remove(header::TRANSFER_ENCODING);
+    parts.headers.insert(header::CONTENT_LENGTH, adapted.body.len().into());
+    let plan = ResponsePlan { dropped: adapted.dropped, stream: adapted.stream };
+    Ok((Request::from_parts(parts, Body::from(adapted.body)), plan))
+}
+
+impl ResponsePlan {
+    /// The response as the client expects it: for a client without streaming, the object instead of
+    /// the stream.
+    pub(super) async fn apply(self, response: Response) -> Result<Response, Problem> {
+        let is_stream = response.headers().get(header::CONTENT_TYPE).is_some_and(is_event_stream);
+        let mut response = if self.stream || !response.status().is_success() || !is_stream {
+            response
+        } else {
+            collect_response(response).await?
+        };
+        if !self.dropped.is_empty()
+            && let Ok(dropped) = HeaderValue::from_str(&self.dropped.join(", "))
+        {
+            response.headers_mut().insert(HeaderName::from_static(COMPAT_HEADER), dropped);
+        }
+        Ok(response)
+    }
+}
+
+async fn collect_response(response: Response) -> Result<Response, Problem> {
+    let broken = |detail: String| Problem::new(ErrorCode::ProviderUnreachable, detail).hint("try again");
+    let (mut parts, body) = response.into_parts();
+    let stream = to_bytes(body, MAX_RESPONSE)
+        .await
+        .map_err(|error| broken(format!("the upstream's stream broke off or is too long: {error}")))?;
+    let object = collect(&stream).map_err(|error| broken(error.to_string()))?;
+    for name in [header::CONTENT_LENGTH, header::TRANSFER_ENCODING] {
+        parts.headers.remove(name);
+    }
+    parts.headers.insert(header::CONTENT_TYPE, JSON);
+    let body = serde_json::to_vec(&object).expect("a JSON value has a text");
+    Ok(Response::from_parts(parts, Body::from(body)))
+}
+
+fn is_event_stream(value: &HeaderValue) -> bool {
+    value.as_bytes().starts_with(b"text/event-stream")
+}

@@ -1,0 +1,67 @@
+//! Opens the listeners of shares.
+
+use std::{
+    fs, io,
+    net::{Ipv4Addr, SocketAddr},
+    os::unix::{fs::DirBuilderExt, net::UnixListener as StdListener},
+    path::{Path, PathBuf},
+};
+
+use authd_store::private;
+use tokio::net::{TcpListener, UnixListener};
+
+use crate::platform::ClientListener;
+
+/// The name of a share's socket in its directory.
+const SOCKET: &str = "authd.sock";
+
+/// The directory of the sockets of all shares, beside the daemon's socket.
+pub(super) fn directory(daemon_socket: &Path) -> PathBuf {
+    daemon_socket.with_file_name("shares")
+}
+
+/// The socket of a share. Its directory can be mounted into a container.
+pub(crate) fn socket(directory: &Path, id: &str) -> PathBuf {
+    directory.join(id).join(SOCKET)
+}
+
+/// Listens on the socket of a share. Every user may connect, but only the daemon's user can enter
+/// the directory above. A program of another user reaches the socket if it was mounted or forwarded
+/// for that program. An existing directory stays the same, because it may be mounted.
+pub(super) fn open_socket(directory: &Path, id: &str) -> io::Result<ClientListener> {
+    private::ensure_private_dir(directory)?;
+    let own = directory.join(id);
+    match fs::DirBuilder::new().mode(0o755).create(&own) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+        Ok(()) | Err(_) => {}
+    }
+    fs::set_permissions(&own, private::mode(0o755))?;
+    let path = own.join(SOCKET);
+    private::remove(&path)?;
+    let listener = StdListener::bind(&path)?;
+    fs::set_permissions(&path, private::mode(0o666))?;
+    listener.set_nonblocking(true)?;
+    UnixListener::from_std(listener).map(ClientListener::Unix)
+}
+
+/// Removes the socket of a share and its directory.
+pub(super) fn remove_socket(directory: &Path, id: &str) -> io::Result<()> {
+    private::remove(&socket(directory, id))?;
+    match fs::remove_dir(directory.join(id)) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        Ok(()) | Err(_) => Ok(()),
+    }
+}
+
+/// The ids of the shares that have a directory.
+pub(super) fn existing(directory: &Path) -> Vec<String> {
+    let entries = fs::read_dir(directory).into_iter().flatten().filter_map(Result::ok);
+    entries.filter_map(|entry| entry.file_name().into_string().ok()).collect()
+}
+
+/// Listens on a port of 127.0.0.1; on a free one for port 0.
+pub(super) async fn open_loopback(port: u16) -> io::Result<(ClientListener, u16)> {
+    let listener = TcpListener::bind(SocketAddr::from((Ipv4Addr::LOCALHOST, port))).await?;
+    let port = listener.local_addr()?.port();
+    Ok((ClientListener::Tcp(listener), port))
+}

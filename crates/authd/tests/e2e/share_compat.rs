@@ -1,0 +1,73 @@
+//! Shares with `compat`: programs that are written for the public Responses API.
+
+use authd_sandbox::Route;
+use serde_json::{Value, json};
+
+use crate::{
+    helpers::{daemon, responses_request, sandbox},
+    share_client::Holder,
+};
+
+const COMPAT: &str = "responses";
+
+#[tokio::test]
+async fn request_of_the_public_api_works_in_both_modes() {
+    let sandbox = sandbox().await;
+    let daemon = daemon(&sandbox).await;
+    daemon.sign_in("me", "plus").await;
+    daemon.sign_in("work", "business").await;
+    let body =
+        json!({"model": "gpt-5.5", "input": "What is 2+2?", "temperature": 0, "max_output_tokens": 100});
+    for (profile, dropped) in [("me", "max_output_tokens, temperature"), ("work", "")] {
+        let share =
+            Holder::new(&daemon, json!({"profile": profile, "door": "loopback", "compat": COMPAT})).await;
+        let reply = share.send("POST", "/v1/responses", &[], body.to_string()).await;
+        let response = reply.json();
+        assert_eq!((&response["object"], &response["status"]), (&json!("response"), &json!("completed")));
+        let text = response["output"][0]["content"][0]["text"].as_str().unwrap();
+        assert!(text.contains("= 4."), "{text}");
+        assert_eq!(
+            (reply.header("content-type"), reply.header("authd-dropped")),
+            ("application/json", dropped)
+        );
+        // A client that streams gets the stream.
+        let mut streamed = body.clone();
+        streamed["stream"] = json!(true);
+        let reply = share.send("POST", "/v1/responses", &[], streamed.to_string()).await;
+        assert!(reply.header("content-type").starts_with("text/event-stream"), "{}", reply.text());
+        assert_eq!(reply.header("authd-dropped"), dropped);
+    }
+}
+
+#[tokio::test]
+async fn without_compat_nothing_is_adapted() {
+    let sandbox = sandbox().await;
+    let daemon = daemon(&sandbox).await;
+    daemon.sign_in("me", "plus").await;
+    let share = Holder::new(&daemon, json!({"door": "loopback"})).await;
+    let body = json!({"model": "gpt-5.5", "input": "What is 2+2?"}).to_string();
+    let reply = share.send("POST", "/v1/responses", &[], body.clone()).await;
+    assert_eq!(reply.status.as_u16(), 400, "{}", reply.text());
+    let request = sandbox.requests_of(Route::ChatGptResponses).pop().unwrap();
+    assert_eq!(serde_json::from_str::<Value>(&request.body).unwrap().to_string(), body);
+}
+
+#[tokio::test]
+async fn request_that_cannot_be_adapted_is_refused_with_the_reason() {
+    let sandbox = sandbox().await;
+    let daemon = daemon(&sandbox).await;
+    daemon.sign_in("me", "plus").await;
+    let share = Holder::new(&daemon, json!({"door": "loopback", "compat": COMPAT})).await;
+    let mut stateful = responses_request("What is 2+2?");
+    stateful["previous_response_id"] = json!("resp_1");
+    let reply = share.send("POST", "/v1/responses", &[], stateful.to_string()).await;
+    assert_eq!(reply.status.as_u16(), 409);
+    assert!(
+        reply.json()["detail"].as_str().unwrap().starts_with("previous_response_id: "),
+        "{}",
+        reply.text()
+    );
+    let reply = share.send("POST", "/v1/responses", &[], "not JSON").await;
+    assert_eq!(reply.status.as_u16(), 400);
+    assert_eq!(sandbox.count(Route::ChatGptResponses), 0);
+}

@@ -1,0 +1,255 @@
+//! The owner of the shares. Their list is in a file of the state directory. A share exists once the
+//! file contains it. A revoked share has ended at once, even if the file cannot be written; then
+//! the task writes it again.
+
+use std::{io, sync::Arc, time::Duration};
+
+use authd_api::{ProfileName, ShareBody, ShareDoor};
+use authd_oauth::Identity;
+use authd_store::StateDir;
+use jiff::Timestamp;
+use tokio::sync::{Mutex, watch};
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use super::{
+    error::ShareError,
+    file::{self, ShareMap},
+    key::{self, ShareKey},
+    live::{Share, account},
+    terms::ShareTerms,
+};
+use crate::{
+    clock,
+    events::{ChangeEvent, EventBus},
+};
+
+/// Most shares.
+const MOST: usize = 1024;
+
+/// Wait before the list is read or written again after a failure.
+const RETRY: Duration = Duration::from_secs(2);
+
+/// The shares as of the last change.
+pub type ShareSnapshot = Arc<ShareMap>;
+
+/// A cheap handle of the shares.
+#[derive(Clone)]
+pub struct Shares(Arc<Inner>);
+
+struct Inner {
+    state_dir: StateDir,
+    events: EventBus,
+    list: Mutex<List>,
+    published: watch::Sender<ShareSnapshot>,
+    /// Changes whenever the file differs from the list or does not any more.
+    unsaved: watch::Sender<bool>,
+}
+
+#[derive(Default)]
+struct List {
+    /// `None` until the file was read.
+    shares: Option<ShareMap>,
+}
+
+impl Shares {
+    pub(crate) fn new(state_dir: StateDir, events: EventBus) -> Self {
+        Self(Arc::new(Inner {
+            state_dir,
+            events,
+            list: Mutex::default(),
+            published: watch::Sender::default(),
+            unsaved: watch::Sender::new(false),
+        }))
+    }
+
+    /// The shares as of the last change; empty until the list was read.
+    pub fn snapshot(&self) -> ShareSnapshot {
+        self.0.published.borrow().clone()
+    }
+
+    /// The shares and their changes.
+    pub fn watch(&self) -> watch::Receiver<ShareSnapshot> {
+        self.0.published.subscribe()
+    }
+
+    /// All shares, the oldest first.
+    pub async fn all(&self) -> Result<Vec<Share>, ShareError> {
+        let mut list = self.0.list.lock().await;
+        let mut shares: Vec<_> =
+            self.read(&mut list).await.map_err(ShareError::NotRead)?.values().cloned().collect();
+        shares.sort_by_key(|share| share.terms.created_at);
+        Ok(shares)
+    }
+
+    /// The valid share of a key.
+    pub fn find(&self, key: &str, now: Timestamp) -> Option<Share> {
+        let share = self.0.published.borrow().get(key::id_in(key)?).cloned()?;
+        let is_key = share.key_hash.as_ref().is_some_and(|hash| hash.is_of(key));
+        (is_key && share.is_valid(now)).then_some(share)
+    }
+
+    /// Makes a share of a profile's current account. `port` is the port of the loopback listener. A
+    /// loopback share has a key.
+    pub async fn create(
+        &self,
+        body: &ShareBody,
+        profile: ProfileName,
+        identity: &Identity,
+        port: Option<u16>,
+    ) -> Result<(Share, Option<ShareKey>), ShareError> {
+        let terms = ShareTerms::new(body, profile, account(identity), port, clock::now())?;
+        let id: Arc<str> = key::new_id().into();
+        let key = (terms.door == ShareDoor::Loopback).then(|| ShareKey::new(&id));
+        let share = Share::new(id.clone(), terms, key.as_ref().map(ShareKey::hash));
+        let mut list = self.0.list.lock().await;
+        let shares = self.read(&mut list).await.map_err(ShareError::NotRead)?;
+        if shares.len() >= MOST {
+            return Err(ShareError::TooMany(shares.len()));
+        }
+        let mut changed = shares.clone();
+        changed.insert(id.clone(), share.clone());
+        if let Err(error) = file::write(&self.0.state_dir, &changed).await {
+            // The file may contain the share, whose key is lost. The task writes the list again.
+            self.0.unsaved.send_replace(true);
+            return Err(ShareError::NotWritten(error));
+        }
+        list.shares = Some(changed);
+        self.publish(&list, [id]);
+        info!(share = &*share.id, profile = %share.terms.profile, "share made");
+        Ok((share, key))
+    }
+
+    /// Ends a share.
+    pub async fn end(&self, id: &str) -> Result<(), ShareError> {
+        let mut list = self.0.list.lock().await;
+        let shares = self.read(&mut list).await.map_err(ShareError::NotRead)?;
+        if !shares.contains_key(id) {
+            return Err(ShareError::Unknown(id.to_owned()));
+        }
+        self.end_where(&mut list, |share| *share.id == *id).await.map_err(ShareError::EndNotWritten)
+    }
+
+    /// Lets the shares of a profile follow its new name.
+    pub(crate) async fn rename_profile(&self, from: &ProfileName, to: &ProfileName) {
+        let mut list = self.0.list.lock().await;
+        let Some(shares) = &mut list.shares else { return };
+        let mut renamed = Vec::new();
+        for share in shares.values_mut().filter(|share| share.terms.profile == *from) {
+            *share = share.with_terms(ShareTerms { profile: to.clone(), ..(*share.terms).clone() });
+            renamed.push(share.id.clone());
+        }
+        self.save(&list, renamed).await.ok();
+    }
+
+    /// Ends the shares of a profile that was removed.
+    pub(crate) async fn end_profile(&self, profile: &ProfileName) {
+        let mut list = self.0.list.lock().await;
+        self.end_where(&mut list, |share| share.terms.profile == *profile).await.ok();
+    }
+
+    /// Ends the shares of a profile's former account.
+    pub(crate) async fn end_other_accounts(&self, profile: &ProfileName, identity: &Identity) {
+        let mut list = self.0.list.lock().await;
+        let is_other = |share: &Share| share.terms.profile == *profile && !share.is_of(identity);
+        self.end_where(&mut list, is_other).await.ok();
+    }
+
+    /// Ends the shares that `is_valid` rejects. Returns whether the list was read.
+    pub(crate) async fn retain(&self, is_valid: impl Fn(&Share) -> bool) -> bool {
+        let mut list = self.0.list.lock().await;
+        let read = self.read(&mut list).await.is_ok();
+        self.end_where(&mut list, |share| !is_valid(share)).await.ok();
+        read
+    }
+
+    /// Ends every share that `ends` selects. They have ended even if the write fails; the task then
+    /// writes the list again.
+    async fn end_where(&self, list: &mut List, ends: impl Fn(&Share) -> bool) -> io::Result<()> {
+        let Some(shares) = &mut list.shares else { return Ok(()) };
+        let ended: Vec<_> = shares.values().filter(|share| ends(share)).cloned().collect();
+        for share in &ended {
+            shares.remove(&share.id);
+            share.end();
+            info!(share = &*share.id, profile = %share.terms.profile, "share ended");
+        }
+        self.save(list, ended.into_iter().map(|share| share.id).collect()).await
+    }
+
+    /// Publishes the changed shares and writes the list, if any changed.
+    async fn save(&self, list: &List, changed: Vec<Arc<str>>) -> io::Result<()> {
+        let (Some(shares), false) = (&list.shares, changed.is_empty()) else { return Ok(()) };
+        self.publish(list, changed);
+        let written = file::write(&self.0.state_dir, shares).await;
+        if let Err(error) = &written {
+            warn!(%error, "list of shares not written; retrying");
+        }
+        self.0.unsaved.send_replace(written.is_err());
+        written
+    }
+
+    fn publish(&self, list: &List, changed: impl IntoIterator<Item = Arc<str>>) {
+        self.0.published.send_replace(Arc::new(list.shares.clone().unwrap_or_default()));
+        for id in changed {
+            self.0.events.publish(ChangeEvent::Share(id));
+        }
+    }
+
+    /// The shares; reads the list first if necessary.
+    async fn read<'a>(&self, list: &'a mut List) -> io::Result<&'a ShareMap> {
+        if list.shares.is_none() {
+            let shares = file::read(&self.0.state_dir).await?;
+            list.shares = Some(shares);
+            self.publish(list, []);
+        }
+        Ok(list.shares.get_or_insert_default())
+    }
+
+    /// Reads the list if it was not read, and writes it if a write has failed. Returns whether
+    /// nothing is left to do.
+    async fn settle(&self) -> bool {
+        let mut list = self.0.list.lock().await;
+        let shares = match self.read(&mut list).await {
+            Ok(shares) => shares,
+            Err(error) => {
+                warn!(%error, "list of shares not read; no share is open; retrying");
+                return false;
+            }
+        };
+        if *self.0.unsaved.borrow() {
+            let written = file::write(&self.0.state_dir, shares).await;
+            self.0.unsaved.send_replace(written.is_err());
+        }
+        !*self.0.unsaved.borrow()
+    }
+
+    /// Ends the shares whose time has come. Returns when the next one ends.
+    async fn end_expired(&self) -> Option<Timestamp> {
+        let mut list = self.0.list.lock().await;
+        let now = clock::now();
+        self.end_where(&mut list, |share| !share.is_valid(now)).await.ok();
+        list.shares.as_ref()?.values().map(|share| share.terms.expires_at).min()
+    }
+}
+
+/// Reads the list, ends shares at their time, and repeats failed writes, until the daemon stops.
+pub(crate) async fn run(shares: Shares, state_dir: StateDir, stopping: CancellationToken) {
+    let (mut changes, mut recreated) = (shares.watch(), state_dir.recreated());
+    let mut unsaved = shares.0.unsaved.subscribe();
+    loop {
+        let settled = shares.settle().await;
+        changes.mark_unchanged();
+        let next = shares.end_expired().await;
+        tokio::select! {
+            () = stopping.cancelled() => break,
+            _ = clock::sleep_until(next) => {}
+            Ok(()) = changes.changed() => {}
+            Ok(()) = unsaved.changed(), if settled => {}
+            // The state directory was removed with the list.
+            Ok(()) = recreated.changed() => drop(shares.0.unsaved.send_replace(true)),
+            () = tokio::time::sleep(RETRY), if !settled => {}
+        }
+    }
+    // The last chance to write a change that could not be written before.
+    shares.settle().await;
+}
