@@ -95,7 +95,7 @@ impl LockedLogin {
     }
 }
 
-/// Waits for a lock and takes it. Lock files stay, because a deleted one would not exclude anybody.
+/// Waits for a lock and takes it. Lock files stay, because a deleted one excludes no other process.
 async fn lock(path: PathBuf) -> Result<File, CodexHomeError> {
     let attempts = async {
         loop {
