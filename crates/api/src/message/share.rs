@@ -67,9 +67,11 @@ pub struct ShareBody {
     /// The paths below the profile's base URL that the relay forwards, each with everything below
     /// it: `responses`, `models`. All paths if empty. At most 32.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[cfg_attr(feature = "openapi", schema(max_items = 32))]
     pub paths: Vec<String>,
     /// A note for the list of shares, at most 100 characters.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(max_length = 100))]
     pub label: Option<String>,
     /// How the relay changes request bodies; not at all if absent. Only with the loopback door.
     #[serde(default, skip_serializing_if = "Option::is_none")]

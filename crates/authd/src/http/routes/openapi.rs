@@ -129,7 +129,7 @@ fn complete_schema(schema: &mut Value) {
         _ => return,
     };
     fields.insert("format".to_owned(), format.into());
-    fields.insert("maximum".to_owned(), maximum.into());
+    fields.entry("maximum").or_insert(maximum.into());
 }
 
 /// Adds the errors, headers and examples to an operation.
