@@ -30,7 +30,14 @@ impl SetWatch {
     }
 }
 
-/// The wall-clock time of the boot, as the wall clock counts now.
+/// The wall-clock time of the boot, as the wall clock counts now. A machine that is suspended
+/// between the reads of the two clocks would look as if its clock had been set. The reads are
+/// repeated then.
 fn boot_time() -> Timestamp {
-    now().checked_sub(uptime()).unwrap_or(Timestamp::UNIX_EPOCH)
+    loop {
+        let (before, at, after) = (uptime(), now(), uptime());
+        if after.saturating_sub(before) < SMALLEST_CHANGE {
+            return at.checked_sub(after).unwrap_or(Timestamp::UNIX_EPOCH);
+        }
+    }
 }
