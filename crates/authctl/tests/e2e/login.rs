@@ -138,7 +138,7 @@ async fn ctrl_c_cancels_the_login() {
     let mut client = InteractiveClient::start(&daemon, &["login", "--no-browser"]);
     let url = client.wait_for_word("http").await;
     client.interrupt().await;
-    let outcome = client.end().await;
+    let outcome = client.exit().await;
     assert_eq!(outcome.code, 130, "{outcome}");
     assert_eq!(daemon.get("/v1/status").await["pending_logins"], 0);
     let page = daemon.browse(&url, "plus").await;
@@ -155,7 +155,7 @@ async fn ctrl_c_ends_the_client_during_the_code_exchange() {
     client.send_line(&sandbox.browser().redirect(&url, "plus").await.unwrap()).await;
     sandbox.wait_for(Route::CodeExchange, 1).await;
     client.interrupt().await;
-    let outcome = client.end().await;
+    let outcome = client.exit().await;
     assert!(outcome.code == 130 && outcome.stderr.contains("too late to cancel the login"), "{outcome}");
     // The daemon completes the exchange without the client.
     sandbox.faults().release();
@@ -174,7 +174,7 @@ async fn ctrl_c_ends_the_client_if_the_daemon_hangs() {
         for _ in 0..times {
             client.interrupt().await;
         }
-        let outcome = client.end().await;
+        let outcome = client.exit().await;
         daemon.signal(Signal::CONT);
         assert_eq!(outcome.code, 130, "{outcome}");
     }
@@ -189,7 +189,7 @@ async fn login_survives_a_daemon_restart() {
     client.wait_for_word("stopped;").await;
     daemon.start_again().await;
     client.interrupt().await;
-    assert_eq!(client.end().await.code, 130);
+    assert_eq!(client.exit().await.code, 130);
 }
 
 #[tokio::test]

@@ -106,7 +106,7 @@ async fn run(daemon: &TestDaemon, args: &[&str]) -> Outcome {
 /// A client that waits for input.
 struct InteractiveClient {
     child: Child,
-    stdin: ChildStdin,
+    stdin: Option<ChildStdin>,
     stderr: Lines<BufReader<ChildStderr>>,
     stderr_text: String,
 }
@@ -116,7 +116,7 @@ impl InteractiveClient {
         let mut command = command(daemon, args);
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
-        let (stdin, stderr) = (child.stdin.take().unwrap(), child.stderr.take().unwrap());
+        let (stdin, stderr) = (child.stdin.take(), child.stderr.take().unwrap());
         Self { child, stdin, stderr: BufReader::new(stderr).lines(), stderr_text: String::new() }
     }
 
@@ -133,7 +133,7 @@ impl InteractiveClient {
     }
 
     async fn send_line(&mut self, line: &str) {
-        self.stdin.write_all(format!("{line}\n").as_bytes()).await.unwrap();
+        self.stdin.as_mut().unwrap().write_all(format!("{line}\n").as_bytes()).await.unwrap();
     }
 
     async fn interrupt(&self) {
@@ -141,8 +141,14 @@ impl InteractiveClient {
         assert!(Command::new("kill").args(["-INT", &pid]).status().await.unwrap().success());
     }
 
+    /// Closes stdin, and waits for the end.
     async fn end(mut self) -> Outcome {
-        drop(self.stdin);
+        self.stdin = None;
+        self.exit().await
+    }
+
+    /// Waits for the end, with stdin open.
+    async fn exit(mut self) -> Outcome {
         while let Some(line) = self.stderr.next_line().await.unwrap() {
             self.stderr_text += &line;
             self.stderr_text.push('\n');
