@@ -17,6 +17,7 @@ mod clock;
 mod codex;
 mod deps;
 mod events;
+mod json_file;
 mod login;
 mod metrics;
 mod profile;

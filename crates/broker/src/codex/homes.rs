@@ -2,7 +2,7 @@
 
 use std::{
     collections::BTreeMap,
-    fs, io,
+    io,
     path::{Path, PathBuf},
     sync::{
         Arc, OnceLock,
@@ -15,18 +15,18 @@ use authd_oauth::Intent;
 use authd_store::{StateDir, Store, private};
 use serde::{Deserialize, Serialize};
 use tokio::sync::Mutex;
-use tracing::error;
 
-use crate::blocking::blocking;
+use crate::json_file::JsonFile;
 
 /// The service name of Codex's keychain items.
 const SERVICE: &str = "Codex Auth";
 
-/// The name of the list.
-const FILE: &str = "codex.json";
-
-/// Longest list that is read, in bytes.
-const MAX_FILE: u64 = 1 << 20;
+/// The file of the list.
+const FILE: JsonFile = JsonFile {
+    name: "codex.json",
+    longest: 1 << 20,
+    damaged: "list of Codex homes damaged; install them again",
+};
 
 /// From the registry to the Codex manager.
 #[derive(Debug)]
@@ -82,7 +82,7 @@ impl Phase {
 
 /// The Codex homes that the list in a state directory names. Changes nothing, and needs no broker.
 pub fn codex_homes(state_dir: &Path) -> io::Result<Vec<PathBuf>> {
-    match private::read_bounded(&state_dir.join(FILE), MAX_FILE)? {
+    match private::read_bounded(&FILE.path(state_dir), FILE.longest)? {
         Some(text) => Ok(serde_json::from_slice::<HomesFile>(&text)?.homes.into_keys().collect()),
         None => Ok(Vec::new()),
     }
@@ -91,7 +91,7 @@ pub fn codex_homes(state_dir: &Path) -> io::Result<Vec<PathBuf>> {
 /// All homes, by path.
 pub(crate) type Homes = BTreeMap<PathBuf, ManagedHome>;
 
-#[derive(Serialize, Deserialize)]
+#[derive(Default, Serialize, Deserialize)]
 struct HomesFile {
     version: u32,
     homes: Homes,
@@ -196,36 +196,12 @@ impl ManagedHomes {
     }
 
     async fn read(&self) -> io::Result<Homes> {
-        let path = self.path();
-        blocking(move || {
-            let with_path = |error: io::Error| io::Error::new(error.kind(), format!("{}: {error}", path.display()));
-            let Some(text) = private::read_bounded(&path, MAX_FILE).map_err(with_path)? else {
-                return Ok(Homes::default());
-            };
-            match serde_json::from_slice::<HomesFile>(&text) {
-                Ok(file) => Ok(file.homes),
-                Err(error) => {
-                    let backup = path.with_extension("json.damaged");
-                    error!(%error, backup = %backup.display(), "list of Codex homes damaged; install them again");
-                    fs::rename(&path, &backup).map_err(with_path)?;
-                    Ok(Homes::default())
-                }
-            }
-        })
-        .await
+        FILE.read::<HomesFile>(&self.0.state_dir).await.map(|file| file.homes)
     }
 
     async fn write(&self, homes: Homes) -> io::Result<()> {
-        let (path, state_dir) = (self.path(), self.0.state_dir.clone());
-        let file = HomesFile { version: 1, homes };
-        let text = serde_json::to_vec_pretty(&file).expect("paths and names have a JSON form");
-        let write = move || state_dir.ensure().and_then(|()| private::atomic_write(&path, &text));
-        let written = blocking(write).await;
+        let written = FILE.write(&self.0.state_dir, &HomesFile { version: 1, homes }).await;
         self.0.unsaved.store(written.is_err(), Ordering::Relaxed);
         written
-    }
-
-    fn path(&self) -> PathBuf {
-        self.0.state_dir.path().join(FILE)
     }
 }

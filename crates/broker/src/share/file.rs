@@ -1,21 +1,23 @@
 //! The list of shares in the state directory. It holds the hashes of keys, but no key.
 
-use std::{collections::BTreeMap, fs, io, path::PathBuf, sync::Arc};
+use std::{collections::BTreeMap, io, sync::Arc};
 
-use authd_store::{StateDir, private};
+use authd_store::StateDir;
 use serde::{Deserialize, Serialize};
-use tracing::error;
 
 use super::{key::KeyHash, live::Share, terms::ShareTerms};
-use crate::blocking::blocking;
+use crate::json_file::JsonFile;
 
-/// Longest list that is read, in bytes.
-const MAX_FILE: u64 = 16 << 20;
+const FILE: JsonFile = JsonFile {
+    name: "shares.json",
+    longest: 16 << 20,
+    damaged: "list of shares damaged; make the shares again",
+};
 
 /// The shares by id.
 pub(super) type ShareMap = BTreeMap<Arc<str>, Share>;
 
-#[derive(Serialize, Deserialize)]
+#[derive(Default, Serialize, Deserialize)]
 struct ShareFile {
     version: u32,
     shares: BTreeMap<String, StoredShare>,
@@ -29,37 +31,16 @@ struct StoredShare {
     key_hash: Option<String>,
 }
 
-/// Reads the list; an absent file is an empty list. A damaged file is renamed.
+/// Reads the list.
 pub(super) async fn read(state_dir: &StateDir) -> io::Result<ShareMap> {
-    let path = path(state_dir);
-    blocking(move || {
-        let Some(text) = private::read_bounded(&path, MAX_FILE)? else { return Ok(ShareMap::new()) };
-        match serde_json::from_slice::<ShareFile>(&text) {
-            Ok(file) => {
-                Ok(file.shares.into_iter().map(|(id, stored)| stored.into_entry(id.into())).collect())
-            }
-            Err(error) => {
-                let backup = path.with_extension("json.damaged");
-                error!(%error, backup = %backup.display(), "list of shares damaged; make the shares again");
-                fs::rename(&path, &backup)?;
-                Ok(ShareMap::new())
-            }
-        }
-    })
-    .await
+    let file: ShareFile = FILE.read(state_dir).await?;
+    Ok(file.shares.into_iter().map(|(id, stored)| stored.into_entry(id.into())).collect())
 }
 
 /// Replaces the list.
 pub(super) async fn write(state_dir: &StateDir, shares: &ShareMap) -> io::Result<()> {
-    let stored = shares.iter().map(|(id, share)| (id.to_string(), StoredShare::from(share))).collect();
-    let text = serde_json::to_vec_pretty(&ShareFile { version: 1, shares: stored });
-    let (path, state_dir) = (path(state_dir), state_dir.clone());
-    let text = text.expect("times, names and numbers have a JSON form");
-    blocking(move || state_dir.ensure().and_then(|()| private::atomic_write(&path, &text))).await
-}
-
-fn path(state_dir: &StateDir) -> PathBuf {
-    state_dir.path().join("shares.json")
+    let shares = shares.iter().map(|(id, share)| (id.to_string(), StoredShare::from(share))).collect();
+    FILE.write(state_dir, &ShareFile { version: 1, shares }).await
 }
 
 impl StoredShare {

@@ -46,11 +46,8 @@ struct Inner {
     unsaved: watch::Sender<bool>,
 }
 
-#[derive(Default)]
-struct List {
-    /// `None` until the file was read.
-    shares: Option<ShareMap>,
-}
+/// `None` until the file was read.
+type List = Option<ShareMap>;
 
 impl Shares {
     pub(crate) fn new(state_dir: StateDir, events: EventBus) -> Self {
@@ -114,7 +111,7 @@ impl Shares {
             self.0.unsaved.send_replace(true);
             return Err(ShareError::NotWritten(error));
         }
-        list.shares = Some(changed);
+        *list = Some(changed);
         self.publish(&list, [id]);
         info!(share = &*share.id, profile = %share.terms.profile, "share made");
         Ok((share, key))
@@ -133,7 +130,7 @@ impl Shares {
     /// Lets the shares of a profile follow its new name.
     pub(crate) async fn rename_profile(&self, from: &ProfileName, to: &ProfileName) {
         let mut list = self.0.list.lock().await;
-        let Some(shares) = &mut list.shares else { return };
+        let Some(shares) = &mut *list else { return };
         let mut renamed = Vec::new();
         for share in shares.values_mut().filter(|share| share.terms.profile == *from) {
             *share = share.with_terms(ShareTerms { profile: to.clone(), ..(*share.terms).clone() });
@@ -166,7 +163,7 @@ impl Shares {
     /// Ends every share that `ends` selects. They have ended even if the write fails; the task then
     /// writes the list again.
     async fn end_where(&self, list: &mut List, ends: impl Fn(&Share) -> bool) -> io::Result<()> {
-        let Some(shares) = &mut list.shares else { return Ok(()) };
+        let Some(shares) = list else { return Ok(()) };
         let ended: Vec<_> = shares.values().filter(|share| ends(share)).cloned().collect();
         for share in &ended {
             shares.remove(&share.id);
@@ -178,7 +175,7 @@ impl Shares {
 
     /// Publishes the changed shares and writes the list, if any changed.
     async fn save(&self, list: &List, changed: Vec<Arc<str>>) -> io::Result<()> {
-        let (Some(shares), false) = (&list.shares, changed.is_empty()) else { return Ok(()) };
+        let (Some(shares), false) = (list, changed.is_empty()) else { return Ok(()) };
         self.publish(list, changed);
         let written = file::write(&self.0.state_dir, shares).await;
         if let Err(error) = &written {
@@ -189,7 +186,7 @@ impl Shares {
     }
 
     fn publish(&self, list: &List, changed: impl IntoIterator<Item = Arc<str>>) {
-        self.0.published.send_replace(Arc::new(list.shares.clone().unwrap_or_default()));
+        self.0.published.send_replace(Arc::new(list.clone().unwrap_or_default()));
         for id in changed {
             self.0.events.publish(ChangeEvent::Share(id));
         }
@@ -197,12 +194,12 @@ impl Shares {
 
     /// The shares; reads the list first if necessary.
     async fn read<'a>(&self, list: &'a mut List) -> io::Result<&'a ShareMap> {
-        if list.shares.is_none() {
+        if list.is_none() {
             let shares = file::read(&self.0.state_dir).await?;
-            list.shares = Some(shares);
+            *list = Some(shares);
             self.publish(list, []);
         }
-        Ok(list.shares.get_or_insert_default())
+        Ok(list.get_or_insert_default())
     }
 
     /// Reads the list if it was not read, and writes it if a write has failed. Returns whether
@@ -228,7 +225,7 @@ impl Shares {
         let mut list = self.0.list.lock().await;
         let now = clock::now();
         self.end_where(&mut list, |share| !share.is_valid(now)).await.ok();
-        list.shares.as_ref()?.values().map(|share| share.terms.expires_at).min()
+        list.as_ref()?.values().map(|share| share.terms.expires_at).min()
     }
 }
 
