@@ -106,7 +106,7 @@ async fn forward(
     let send = |request| routes::relay_to(&state, &profile, Target::Model, path, request, is_allowed);
     let adapts = share.terms.compat == Some(ShareCompat::Responses)
         && compat::applies(request.method(), path)
-        && state.get_or_refresh(&profile, None).await?.mode() == Mode::ChatGpt;
+        && state.loaded(&profile).await?.mode() == Mode::ChatGpt;
     if !adapts {
         return Ok(send(request).await?);
     }
