@@ -3,16 +3,16 @@
 
 use std::{
     ffi::{OsStr, OsString},
-    io,
     os::unix::process::CommandExt,
     path::Path,
     process,
 };
 
-use authd_api::{ErrorCode, Headers, Problem};
+use authd_api::{ErrorCode, Headers};
 use serde_json::{Map, Value};
 
 use crate::{
+    child,
     cli::{ProfileArg, ShellArg},
     context::Context,
     env,
@@ -57,11 +57,7 @@ pub(super) fn exec(ctx: &Context, command: &[OsString]) -> CliResult {
         };
     }
     let error = hardening::with_inherited_limit(|| command.exec());
-    let detail = format!("cannot run {}: {error}", program.to_string_lossy());
-    // The exit codes of a shell: 127 for a command that does not exist, 126 for one that cannot
-    // run.
-    let code = if error.kind() == io::ErrorKind::NotFound { 127 } else { 126 };
-    Err(CliError::WithExitCode(code, Box::new(Problem::new(ErrorCode::BadRequest, detail))))
+    Err(child::not_started(&program.to_string_lossy(), &error))
 }
 
 /// Prints the variables as commands of a shell or, with `--json`, as an object.

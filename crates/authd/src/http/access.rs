@@ -82,23 +82,35 @@ fn forbidden(peer: &Peer, request: &Request) -> Option<Problem> {
         return forbidden("this socket serves only the user who runs authd");
     }
     if !peer.is_within_limit() {
-        let problem = Problem::new(ErrorCode::TooManyRequests, "this program holds too many connections");
-        return Some(problem.hint("close some").retry_after(1));
+        return Some(too_many_connections());
     }
     let headers = request.headers();
     if contains_any(headers, &[header::ORIGIN, header::REFERER]) {
         return forbidden("this socket does not serve web pages");
     }
-    // A target in absolute form names the host, and then Host is ignored (RFC 9112, section 3.2.2).
-    let is_own_target = request.uri().authority().is_none_or(|target| is_own_host(target.as_str()));
-    let mut hosts = headers.get_all(header::HOST).iter();
-    let host = hosts.next().and_then(|host| host.to_str().ok());
-    match (host, hosts.next()) {
-        (Some(host), None) if is_own_target && is_own_host(host) => None,
-        _ => forbidden("the request's Host must be authd or localhost"),
+    if names_host(request, is_socket_host) {
+        return None;
     }
+    forbidden("the request's Host must be authd or localhost")
 }
 
-fn is_own_host(host: &str) -> bool {
+/// A program that holds more connections than it may.
+pub(super) fn too_many_connections() -> Problem {
+    Problem::new(ErrorCode::TooManyRequests, "this program holds too many connections")
+        .hint("close some")
+        .retry_after(1)
+}
+
+/// Whether the only host that a request names is an allowed one.
+pub(super) fn names_host(request: &Request, is_allowed: impl Fn(&str) -> bool) -> bool {
+    // A target in absolute form names the host, and then Host is ignored (RFC 9112, section 3.2.2).
+    let is_allowed_target = request.uri().authority().is_none_or(|target| is_allowed(target.as_str()));
+    let mut hosts = request.headers().get_all(header::HOST).iter();
+    let host = hosts.next().and_then(|host| host.to_str().ok());
+    matches!((host, hosts.next()), (Some(host), None) if is_allowed_target && is_allowed(host))
+}
+
+/// Whether this is the host of a request on a Unix socket.
+pub(super) fn is_socket_host(host: &str) -> bool {
     matches!(host, "authd" | "authd:80" | "localhost" | "localhost:80")
 }

@@ -13,6 +13,7 @@ use axum::{
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 
 use crate::http::{
+    access::{is_socket_host, names_host, too_many_connections},
     extract::contains_any,
     peer::{Door, Peer},
     respond::{ApiError, relay_problem, set_version_header},
@@ -59,8 +60,7 @@ fn find_share(state: &AppState, peer: &Peer, request: &Request) -> Result<Share,
         return Err(forbidden("the request's Host is not the address of the share"));
     }
     if !peer.is_within_limit() {
-        let problem = Problem::new(ErrorCode::TooManyRequests, "this program holds too many connections");
-        return Err(problem.hint("close some").retry_after(1));
+        return Err(too_many_connections());
     }
     match &peer.door {
         Door::ShareSocket(id) => {
@@ -88,18 +88,13 @@ fn bearer(headers: &HeaderMap) -> Option<&str> {
 /// Whether the request names this door as its host. A web page whose name was made to resolve to
 /// this machine (DNS rebinding) sends its own name.
 fn is_own_host(door: &Door, request: &Request) -> bool {
-    let is_own = |host: &str| match door {
+    names_host(request, |host| match door {
         Door::Loopback(port) => {
             let name = host.strip_suffix(&format!(":{port}"));
             name.is_some_and(|name| matches!(name, "127.0.0.1" | "localhost"))
         }
-        Door::Own | Door::ShareSocket(_) => {
-            matches!(host, "authd" | "authd:80" | "localhost" | "localhost:80")
-        }
-    };
-    let mut hosts = request.headers().get_all(header::HOST).iter();
-    let (host, None) = (hosts.next().and_then(|host| host.to_str().ok()), hosts.next()) else { return false };
-    host.is_some_and(is_own) && request.uri().authority().is_none_or(|target| is_own(target.as_str()))
+        Door::Own | Door::ShareSocket(_) => is_socket_host(host),
+    })
 }
 
 fn refuse(problem: Problem) -> Response {
