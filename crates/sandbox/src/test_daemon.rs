@@ -22,6 +22,7 @@ use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::{
+    io::{AsyncRead, AsyncWrite},
     net::UnixStream,
     process::{Child, Command},
     time::timeout,
@@ -112,6 +113,17 @@ impl<'a> TestDaemonConfig<'a> {
         self.env.push((name.into(), value.into()));
         self
     }
+}
+
+/// Sends a request on a new connection, and returns the response with its body as a stream.
+pub async fn send_on(
+    stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    request: Request<Full<Bytes>>,
+) -> io::Result<Response<Incoming>> {
+    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(io::Error::other)?;
+    // The task ends with the body of the response. The request reports its errors.
+    tokio::spawn(connection);
+    sender.send_request(request).await.map_err(io::Error::other)
 }
 
 impl TestDaemon {
@@ -213,11 +225,7 @@ impl TestDaemon {
             request = request.header(*name, *value);
         }
         let request = request.body(Full::new(body)).map_err(io::Error::other)?;
-        let stream = TokioIo::new(UnixStream::connect(self.socket()).await?);
-        let (mut sender, connection) = http1::handshake(stream).await.map_err(io::Error::other)?;
-        // The task ends with the body of the response. The request reports its errors.
-        tokio::spawn(connection);
-        sender.send_request(request).await.map_err(io::Error::other)
+        send_on(UnixStream::connect(self.socket()).await?, request).await
     }
 
     /// Sends `GET`, and returns the JSON of the response, which must be successful.

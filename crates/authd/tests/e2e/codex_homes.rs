@@ -191,15 +191,21 @@ async fn a_home_with_two_names_is_one_home() {
     assert!(!path.exists());
 }
 
+/// A Codex home with a login of its own: the home, its file and the text of that.
+async fn codex_with_login(daemon: &TestDaemon) -> (PathBuf, PathBuf, String) {
+    daemon.sign_in("codex", "business-without-organization").await;
+    let (home, path) = codex_home(daemon);
+    daemon.post("/v1/profiles/codex/export", json!({"target": "codex", "path": path})).await;
+    let login = fs::read_to_string(&path).unwrap();
+    (home, path, login)
+}
+
 #[tokio::test]
 async fn a_hard_linked_or_read_only_login_is_refused_and_unchanged() {
     let sandbox = sandbox().await;
     let daemon = daemon(&sandbox).await;
     daemon.sign_in("default", "plus").await;
-    daemon.sign_in("codex", "business-without-organization").await;
-    let (home, path) = codex_home(&daemon);
-    daemon.post("/v1/profiles/codex/export", json!({"target": "codex", "path": path})).await;
-    let login = fs::read_to_string(&path).unwrap();
+    let (home, path, login) = codex_with_login(&daemon).await;
     let refused = async |reason: &str| {
         for (method, route, body) in [
             ("PUT", "/v1/profiles/default/codex", json!({"home": home})),
@@ -229,10 +235,7 @@ async fn a_lock_that_codex_holds_is_waited_for() {
     let sandbox = sandbox().await;
     let daemon = daemon(&sandbox).await;
     daemon.sign_in("default", "plus").await;
-    daemon.sign_in("codex", "business-without-organization").await;
-    let (home, path) = codex_home(&daemon);
-    daemon.post("/v1/profiles/codex/export", json!({"target": "codex", "path": path})).await;
-    let login = fs::read_to_string(&path).unwrap();
+    let (home, path, login) = codex_with_login(&daemon).await;
     let lock = |name: &str| {
         let file = File::create(home.join(name)).unwrap();
         file.lock().unwrap();

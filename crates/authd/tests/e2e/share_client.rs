@@ -2,12 +2,11 @@
 
 use std::{io, path::PathBuf, time::Duration};
 
-use authd_sandbox::test_daemon::{Reply, TestDaemon};
+use authd_sandbox::test_daemon::{Reply, TestDaemon, send_on};
 use bytes::Bytes;
 use http::{Request, Response, header};
 use http_body_util::{BodyExt, Full};
-use hyper::{body::Incoming, client::conn::http1};
-use hyper_util::rt::TokioIo;
+use hyper::body::Incoming;
 use serde_json::{Value, json};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
@@ -88,10 +87,7 @@ impl Holder {
                 request.headers_mut().insert(name, value.parse().unwrap());
             }
         }
-        let stream = TokioIo::new(self.connect().await?);
-        let (mut sender, connection) = http1::handshake(stream).await.map_err(io::Error::other)?;
-        tokio::spawn(connection);
-        sender.send_request(request).await.map_err(io::Error::other)
+        send_on(self.connect().await?, request).await
     }
 
     /// Sends a request and reads its whole response.
