@@ -58,8 +58,8 @@ pub(crate) fn result(program: &str, status: io::Result<ExitStatus>) -> CliResult
     }
 }
 
-/// A command that did not start, with the exit codes of a shell: 127 if it does not exist, 126 if it
-/// cannot run.
+/// A command that did not start, with the exit codes of a shell: 127 if it does not exist, 126 if
+/// it cannot run.
 pub(crate) fn not_started(program: &str, error: &io::Error) -> CliError {
     let code = if error.kind() == io::ErrorKind::NotFound { 127 } else { 126 };
     let detail = format!("cannot run {program}: {error}");
