@@ -78,7 +78,8 @@ fn environment(daemon: &TestDaemon) -> anyhow::Result<Vec<String>> {
 /// it with Ctrl-C.
 pub(crate) fn check() -> anyhow::Result<()> {
     build()?;
-    let mut sandbox = Command::new(std::env::current_exe()?).arg("sandbox").stdout(Stdio::piped()).spawn()?;
+    // By its path: an earlier step may have built this program again, which replaces its file.
+    let mut sandbox = Command::new(shell::binary("xtask")?).arg("sandbox").stdout(Stdio::piped()).spawn()?;
     let lines = BufReader::new(sandbox.stdout.take().context("stdout is a pipe")?).lines();
     let lines: Vec<String> =
         lines.take_while(|line| line.as_ref().is_ok_and(|line| line != READY)).collect::<Result<_, _>>()?;
