@@ -40,6 +40,10 @@ pub struct Status {
     pub profiles: Option<usize>,
     /// The number of logins that wait for the user.
     pub pending_logins: usize,
+    /// The number of shares; `null` while their list cannot be read.
+    #[serde(default)]
+    #[cfg_attr(feature = "openapi", schema(required))]
+    pub shares: Option<usize>,
     /// The default profile.
     #[cfg_attr(feature = "openapi", schema(required))]
     pub default_profile: Option<ProfileName>,

@@ -27,8 +27,12 @@ pub(crate) fn status(daemon: &Status, all: &[Profile], screen: &Screen) -> Strin
         0 => String::new(),
         pending => format!("logins    {pending} pending\n"),
     };
+    let shares = match daemon.shares {
+        None | Some(0) => String::new(),
+        Some(shares) => format!("shares    {shares} open; to list them: authctl shares\n"),
+    };
     format!(
-        "{} {}, process {}, up {} (since {})\nstore     {}\ncallback  {}\n{logins}\n{}",
+        "{} {}, process {}, up {} (since {})\nstore     {}\ncallback  {}\n{logins}{shares}\n{}",
         style.bold("authd"),
         line(&daemon.version),
         daemon.pid,

@@ -29,7 +29,7 @@ pub struct BrokerConfig {
     pub endpoint: Endpoint,
     /// The store of the credentials.
     pub store: Store,
-    /// The state directory, which holds the list of Codex homes.
+    /// The state directory, which holds the lists of Codex homes and shares.
     pub state_dir: StateDir,
     /// The settings of rendered credentials; a reload replaces them.
     pub render_context: watch::Receiver<Arc<RenderContext>>,

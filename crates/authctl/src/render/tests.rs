@@ -85,6 +85,7 @@ fn daemon() -> Status {
         },
         profiles: Some(4),
         pending_logins: 1,
+        shares: Some(2),
         default_profile: Some(ProfileName::first()),
         model: None,
     }

@@ -1,16 +1,16 @@
 //! `GET /v1/diagnosis`: checks everything that a sign-in or a credential depends on, and names a
 //! remedy for each problem. It spends no token and changes nothing.
 
-use std::time::Duration;
+use std::{iter, time::Duration};
 
 use authd_api::{
     CallbackState, CodexHome, CodexHomeState, Diagnosis, ErrorCode, Finding, FindingState, Problem, Profile,
     StoreState,
 };
-use authd_broker::{CallbackServerState, Names, now};
+use authd_broker::{CallbackServerState, Names, Share, now};
 use authd_oauth::HostProbe;
 use futures_util::future::join_all;
-use jiff::Timestamp;
+use jiff::{Timestamp, Unit};
 
 use super::{convert, port_owner::port_owner, problem, state::AppState};
 
@@ -44,6 +44,10 @@ pub(super) async fn diagnose(state: &AppState) -> Diagnosis {
     match state.broker.codex.homes().await {
         Ok(homes) => findings.extend(homes.into_iter().map(|home| codex_home(&convert::codex_home(home)))),
         Err(error) => findings.push(problem_of("codex homes", &problem::codex_home(&error))),
+    }
+    match state.broker.shares.all().await {
+        Ok(open) => findings.extend(shares(&open, |id| state.doors.error(id))),
+        Err(error) => findings.push(problem_of("shares", &problem::share(&error))),
     }
     Diagnosis { findings }
 }
@@ -178,6 +182,26 @@ fn codex_home(home: &CodexHome) -> Finding {
                 .remedy("try again in a moment; authd's log names the cause")
         }
     }
+}
+
+/// The shares, and each one whose door is closed. `error` is why the door of a share is closed.
+fn shares(all: &[Share], error: impl Fn(&str) -> Option<String>) -> Vec<Finding> {
+    let Some(ends) = all.iter().map(|share| share.terms.expires_at).max() else { return Vec::new() };
+    let ends = ends.round(Unit::Second).unwrap_or(ends);
+    let summary = match all.len() {
+        1 => format!("1 share; it ends {ends} at the latest"),
+        number => format!("{number} shares; the last ends {ends} at the latest"),
+    };
+    let closed = all.iter().filter_map(|share| {
+        let remedy = match share.terms.port {
+            Some(port) => format!("free port {port}, and authd opens the door; or end the share: "),
+            None => "fix the named cause, and authd opens the door; or end the share: ".to_owned(),
+        };
+        let finding =
+            warning(&format!("share {}", share.id), format!("its door is closed: {}", error(&share.id)?));
+        Some(finding.remedy(&format!("{remedy}authctl unshare {}", share.id)))
+    });
+    iter::once(ok("shares", summary)).chain(closed).collect()
 }
 
 fn problem_of(check: &str, problem: &Problem) -> Finding {

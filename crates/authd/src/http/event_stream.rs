@@ -148,7 +148,7 @@ impl EventStream {
                     self.next = Some(Next::Share(Bound::Unbounded));
                 }
                 Next::Share(after) => {
-                    let shares = self.state.broker.shares.snapshot();
+                    let shares = self.state.broker.shares.snapshot().unwrap_or_default();
                     let next = shares.range((after, Bound::Unbounded)).map(|(id, _)| id.clone()).next();
                     if let Some(id) = next {
                         self.next = Some(Next::Share(Bound::Excluded(id.clone())));
@@ -176,8 +176,8 @@ impl EventStream {
     }
 
     fn share(&self, id: &str) -> Bytes {
-        match self.state.broker.shares.snapshot().get(id) {
-            Some(share) => event("share", &convert::share(share, &self.state.doors)),
+        match self.state.broker.shares.get(id) {
+            Some(share) => event("share", &convert::share(&share, &self.state.doors)),
             None => event("share_gone", &serde_json::json!({"id": id})),
         }
     }

@@ -9,8 +9,8 @@ use std::{
     time::Duration,
 };
 
-use authd_api::route;
-use authd_broker::{ProfileHandle, RefreshCounters, RegistrySnapshot};
+use authd_api::{ShareDoor, route};
+use authd_broker::{Broker, ProfileHandle};
 use authd_oauth::ProfileStatus;
 use authd_store::{Call, Store, StoreError};
 use http::{Method, StatusCode};
@@ -44,6 +44,7 @@ struct Families {
     refreshes: Family<[Label; 1], Counter>,
     store: Family<[Label; 2], Histogram, fn() -> Histogram>,
     profiles: Family<[Label; 1], Gauge>,
+    shares: Family<[Label; 1], Gauge>,
     age: Family<[Label; 1], Gauge>,
     pending: Gauge,
     numbers: AtomicU64,
@@ -83,6 +84,7 @@ impl Metrics {
             refreshes: Family::default(),
             store: Family::new_with_constructor(|| Histogram::new(STORE_BUCKETS)),
             profiles: Family::default(),
+            shares: Family::default(),
             age: Family::default(),
             pending: Gauge::default(),
             numbers: AtomicU64::new(0),
@@ -95,6 +97,7 @@ impl Metrics {
             refreshes,
             store: calls,
             profiles,
+            shares,
             age,
             pending,
             ..
@@ -103,10 +106,15 @@ impl Metrics {
         started.set(started_at.as_second());
         registry.register("requests", "Requests on the socket", requests.clone());
         registry.register("credentials", "Requests for a credential, by source", credentials.clone());
-        registry.register("share_requests", "Requests through shares, by door", share_requests.clone());
+        registry.register(
+            "share_requests",
+            "Requests through shares, by door and result",
+            share_requests.clone(),
+        );
         registry.register("refreshes", "Refreshes sent to the provider, by result", refreshes.clone());
         registry.register_with_unit("store_call", "Duration of store calls", Unit::Seconds, calls.clone());
         registry.register("profiles", "Profiles, by state", profiles.clone());
+        registry.register("shares", "Shares, by door", shares.clone());
         registry.register_with_unit("token_age", "Age of the served credentials", Unit::Seconds, age.clone());
         registry.register("pending_logins", "Pending logins", pending.clone());
         registry.register_with_unit(
@@ -142,10 +150,10 @@ impl Metrics {
 
     /// Counts a request through the door of a share.
     pub(super) fn record_share_request(&self, door: &Door, status: StatusCode) {
-        let door = match door {
-            Door::Own | Door::ShareSocket(_) => "socket",
-            Door::Loopback(_) => "loopback",
-        };
+        let door = door_label(match door {
+            Door::Own | Door::ShareSocket(_) => ShareDoor::Socket,
+            Door::Loopback(_) => ShareDoor::Loopback,
+        });
         let result = match status {
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => "refused",
             StatusCode::TOO_MANY_REQUESTS => "limited",
@@ -174,26 +182,25 @@ impl Metrics {
     }
 
     /// The metrics as OpenMetrics text, with the current gauges.
-    pub(super) fn render(
-        &self,
-        registry: &RegistrySnapshot,
-        refreshes: &RefreshCounters,
-        pending_logins: usize,
-        now: Timestamp,
-    ) -> Result<String, fmt::Error> {
-        for (result, count) in refreshes.counts().filter(|(_, count)| *count > 0) {
+    pub(super) fn render(&self, broker: &Broker, now: Timestamp) -> Result<String, fmt::Error> {
+        for (result, count) in broker.refreshes.counts().filter(|(_, count)| *count > 0) {
             let counter = self.0.refreshes.get_or_create(&[("result", result)]);
             counter.inner().store(count, Ordering::Relaxed);
         }
-        self.set_gauges(registry, pending_logins, now);
+        self.set_gauges(broker, now);
         let mut text = String::new();
         text::encode(&mut text, &self.0.registry)?;
         Ok(text)
     }
 
-    fn set_gauges(&self, registry: &RegistrySnapshot, pending_logins: usize, now: Timestamp) {
-        let Families { profiles, age, .. } = &*self.0;
-        self.0.pending.set(i64::try_from(pending_logins).unwrap_or(i64::MAX));
+    fn set_gauges(&self, broker: &Broker, now: Timestamp) {
+        let Families { profiles, shares, age, pending, .. } = &*self.0;
+        pending.set(i64::try_from(broker.logins.pending()).unwrap_or(i64::MAX));
+        shares.clear();
+        for share in broker.shares.snapshot().unwrap_or_default().values() {
+            shares.get_or_create(&[("door", door_label(share.terms.door))]).inc();
+        }
+        let registry = broker.registry.snapshot();
         let views: Vec<_> = registry.profiles.values().map(ProfileHandle::view).collect();
         profiles.clear();
         for view in &views {
@@ -221,6 +228,13 @@ fn status_label(status: Option<ProfileStatus>) -> &'static str {
         Some(ProfileStatus::Unsaved) => "unsaved",
         Some(ProfileStatus::Expired) => "expired",
         Some(ProfileStatus::LoginRequired) => "login_required",
+    }
+}
+
+fn door_label(door: ShareDoor) -> &'static str {
+    match door {
+        ShareDoor::Socket => "socket",
+        ShareDoor::Loopback => "loopback",
     }
 }
 

@@ -24,6 +24,7 @@ mod routing;
 mod share;
 mod share_client;
 mod share_compat;
+mod share_status;
 #[cfg(target_os = "linux")]
 mod stalled_tunnel;
 mod store;

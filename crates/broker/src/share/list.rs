@@ -41,7 +41,7 @@ struct Inner {
     state_dir: StateDir,
     events: EventBus,
     list: Mutex<List>,
-    published: watch::Sender<ShareSnapshot>,
+    published: watch::Sender<Option<ShareSnapshot>>,
     /// Changes whenever the file differs from the list or does not any more.
     unsaved: watch::Sender<bool>,
 }
@@ -60,13 +60,13 @@ impl Shares {
         }))
     }
 
-    /// The shares as of the last change; empty until the list was read.
-    pub fn snapshot(&self) -> ShareSnapshot {
+    /// The shares as of the last change; `None` until the list was read.
+    pub fn snapshot(&self) -> Option<ShareSnapshot> {
         self.0.published.borrow().clone()
     }
 
     /// The shares and their changes.
-    pub fn watch(&self) -> watch::Receiver<ShareSnapshot> {
+    pub fn watch(&self) -> watch::Receiver<Option<ShareSnapshot>> {
         self.0.published.subscribe()
     }
 
@@ -79,9 +79,14 @@ impl Shares {
         Ok(shares)
     }
 
+    /// The share of an id.
+    pub fn get(&self, id: &str) -> Option<Share> {
+        self.0.published.borrow().as_ref()?.get(id).cloned()
+    }
+
     /// The valid share of a key.
     pub fn find(&self, key: &str, now: Timestamp) -> Option<Share> {
-        let share = self.0.published.borrow().get(key::id_in(key)?).cloned()?;
+        let share = self.get(key::id_in(key)?)?;
         let is_key = share.key_hash.as_ref().is_some_and(|hash| hash.is_of(key));
         (is_key && share.is_valid(now)).then_some(share)
     }
@@ -186,7 +191,7 @@ impl Shares {
     }
 
     fn publish(&self, list: &List, changed: impl IntoIterator<Item = Arc<str>>) {
-        self.0.published.send_replace(Arc::new(list.clone().unwrap_or_default()));
+        self.0.published.send_replace(list.clone().map(Arc::new));
         for id in changed {
             self.0.events.publish(ChangeEvent::Share(id));
         }

@@ -33,6 +33,10 @@ pub(super) fn between(before: &Snapshot, after: &Snapshot) -> Vec<String> {
         before.daemon.pending_logins.to_string(),
         after.daemon.pending_logins.to_string(),
     );
+    let shares = |snapshot: &Snapshot| {
+        snapshot.daemon.shares.map_or_else(|| "unknown".to_owned(), |shares| shares.to_string())
+    };
+    compare("shares", shares(before), shares(after));
     let default = |snapshot: &Snapshot| {
         snapshot.profiles.default.as_ref().map_or_else(|| "none".to_owned(), ToString::to_string)
     };

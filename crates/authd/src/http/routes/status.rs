@@ -31,6 +31,7 @@ pub(super) async fn status(State(state): SharedState) -> Response {
         store: convert::store(state.store.borrow().clone()),
         profiles: matches!(registry.names, Names::Known).then_some(registry.profiles.len()),
         pending_logins: state.broker.logins.pending(),
+        shares: state.broker.shares.snapshot().map(|shares| shares.len()),
         default_profile: registry.default.clone(),
         model: state.settings.borrow().model.clone(),
     };
@@ -58,8 +59,7 @@ pub(super) async fn diagnosis(State(state): SharedState) -> Response {
 ))]
 pub(super) async fn metrics(State(state): SharedState) -> Result<Response, ApiError> {
     let broker = &state.broker;
-    let text =
-        state.metrics.render(&broker.registry.snapshot(), &broker.refreshes, broker.logins.pending(), now());
+    let text = state.metrics.render(broker, now());
     let text = text.map_err(|error| Problem::new(ErrorCode::Internal, format!("no metrics: {error}")))?;
     Ok(([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], text).into_response())
 }

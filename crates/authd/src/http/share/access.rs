@@ -64,7 +64,7 @@ fn find_share(state: &AppState, peer: &Peer, request: &Request) -> Result<Share,
     }
     match &peer.door {
         Door::ShareSocket(id) => {
-            let share = state.broker.shares.snapshot().get(id).cloned();
+            let share = state.broker.shares.get(id);
             share.filter(|share| share.is_valid(now())).ok_or_else(|| forbidden("the share has ended"))
         }
         Door::Loopback(_) => {

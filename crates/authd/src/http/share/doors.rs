@@ -128,7 +128,12 @@ impl ShareDoors {
         self.run(shares, changes, server)
     }
 
-    async fn run(mut self, shares: Shares, mut changes: watch::Receiver<ShareSnapshot>, server: Server) {
+    async fn run(
+        mut self,
+        shares: Shares,
+        mut changes: watch::Receiver<Option<ShareSnapshot>>,
+        server: Server,
+    ) {
         loop {
             let failed = !self.errors.borrow().is_empty();
             tokio::select! {
@@ -159,7 +164,7 @@ impl ShareDoors {
 
     /// Opens the doors that are missing, and closes those whose share has ended.
     async fn update(&mut self, shares: &Shares, server: &Server) {
-        let snapshot = shares.snapshot();
+        let snapshot = shares.snapshot().unwrap_or_default();
         let gone: Vec<_> = self.sockets.keys().filter(|id| !snapshot.contains_key(&**id)).cloned().collect();
         for id in gone {
             self.close_socket(&id);
@@ -226,7 +231,7 @@ impl ShareDoors {
 
     /// Removes the sockets of shares that ended while no daemon ran.
     fn remove_old_sockets(&mut self, shares: &Shares) {
-        let snapshot = shares.snapshot();
+        let snapshot = shares.snapshot().unwrap_or_default();
         for id in listener::existing(&self.directory) {
             if !snapshot.contains_key(&*id) {
                 self.close_socket(&id);
