@@ -271,6 +271,25 @@ async fn share_outlives_a_restart_and_follows_a_rename() {
 }
 
 #[tokio::test]
+async fn share_whose_profile_cannot_be_read_tells_the_reason_and_stays() {
+    let sandbox = sandbox().await;
+    let directory = tempfile::tempdir().unwrap();
+    let control = directory.path().join("control");
+    // This key directly follows the table `[store]`.
+    let store = format!("memory_control = \"{}\"", control.display());
+    let mut daemon = TestDaemon::start(TestDaemonConfig::new(AUTHD, &sandbox).toml(&store)).await;
+    daemon.sign_in("me", "plus").await;
+    let shares = both(&daemon, json!({})).await;
+    fs::write(control, "locked").unwrap();
+    daemon.restart().await;
+    for share in &shares {
+        let reply = share.send("GET", &share.relay("models"), &[], "").await;
+        assert_eq!((reply.status.as_u16(), &reply.json()["code"]), (503, &json!("store_locked")));
+    }
+    assert_eq!(daemon.get("/v1/shares").await["shares"].as_array().unwrap().len(), 2);
+}
+
+#[tokio::test]
 async fn sign_out_and_another_account_end_the_shares() {
     let sandbox = sandbox().await;
     let daemon = daemon(&sandbox).await;

@@ -57,7 +57,7 @@ async fn headers(
         let problem = Problem::new(ErrorCode::Forbidden, "the share allows only the relay, not the headers");
         return Err(problem.hint("its owner can make one with: authctl share --headers").into());
     }
-    let profile = resolve(&state, &share)?;
+    let profile = resolve(&state, &share).await?;
     let snapshot = state.get_or_refresh(&profile, query.min_ttl()).await?;
     check_account(&share, &snapshot)?;
     Ok(routes::headers_response(&snapshot, known_etag.as_ref()))
@@ -101,7 +101,7 @@ async fn forward(
         return Err(not_shared().into());
     }
     share.check_path(path).map_err(|error| path_refused(share, error))?;
-    let profile = resolve(&state, share)?;
+    let profile = resolve(&state, share).await?;
     let is_allowed = |snapshot: &ProfileSnapshot| check_account(share, snapshot);
     let send = |request| routes::relay_to(&state, &profile, Target::Model, path, request, is_allowed);
     let adapts = share.terms.compat == Some(ShareCompat::Responses)
@@ -114,10 +114,10 @@ async fn forward(
     Ok(plan.apply(send(request).await?).await?)
 }
 
-/// The profile of a share.
-fn resolve(state: &AppState, share: &Share) -> Result<ResolvedProfile, Problem> {
+/// The profile of a share, once the names of the profiles are known.
+async fn resolve(state: &AppState, share: &Share) -> Result<ResolvedProfile, Problem> {
     let name = share.terms.profile.clone();
-    let handle = state.broker.registry.snapshot().profiles.get(&name).cloned();
+    let handle = state.registry().await?.profiles.get(&name).cloned();
     // The holder must not learn the names of other profiles.
     let gone = || Problem::new(ErrorCode::ProfileUnknown, "the shared profile does not exist any more");
     let handle = handle.ok_or_else(gone)?;
