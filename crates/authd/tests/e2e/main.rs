@@ -8,6 +8,7 @@ mod codex;
 mod codex_homes;
 mod contract;
 mod device;
+mod doors;
 mod egress;
 mod etag;
 mod events;

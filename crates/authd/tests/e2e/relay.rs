@@ -1,10 +1,6 @@
 //! Streaming through the relay, its errors, and its end at shutdown.
 
-use std::{
-    io::{Read, Write},
-    os::unix::net::UnixStream,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 use authd_oauth::CODEX_VERSION;
 use authd_sandbox::{
@@ -12,11 +8,12 @@ use authd_sandbox::{
     test_daemon::{TestDaemon, TestDaemonConfig},
 };
 use http_body_util::BodyExt;
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::{
+    doors::{ClientStream, doors},
     helpers::{AUTHD, daemon, responses_request, sandbox},
-    upstream::{PATH, Upstream, expect_closed, read_head, read_until, send_head},
+    upstream::{PROFILE, Upstream, expect_closed, read_head, read_until, send_head},
 };
 
 #[tokio::test]
@@ -24,22 +21,22 @@ async fn a_response_is_streamed_before_the_provider_ends_it() {
     let sandbox = sandbox().await;
     let daemon = daemon(&sandbox).await;
     daemon.sign_in("default", "plus").await;
-    sandbox.faults().push(Route::ChatGptResponses, Fault::HoldStream);
-    let path = "/v1/profiles/-/relay/responses";
-    let response =
-        daemon.open("POST", path, &[], responses_request("What is 2+2?").to_string()).await.unwrap();
-    assert_eq!(response.headers()["content-type"], "text/event-stream; charset=utf-8");
-    let mut body = response.into_body();
-    let mut text = String::new();
-    // The provider sends the rest after `release`, so this part was not buffered.
-    while !text.contains("response.created") {
-        let chunk = body.frame().await.unwrap().unwrap().into_data().unwrap();
-        text += &String::from_utf8_lossy(&chunk);
+    for door in doors(&daemon, "default").await {
+        sandbox.faults().push(Route::ChatGptResponses, Fault::HoldStream);
+        let response = door.open("POST", "responses", responses_request("What is 2+2?").to_string()).await;
+        assert_eq!(response.headers()["content-type"], "text/event-stream; charset=utf-8");
+        let mut body = response.into_body();
+        let mut text = String::new();
+        // The provider sends the rest after `release`, so this part was not buffered.
+        while !text.contains("response.created") {
+            let chunk = body.frame().await.unwrap().unwrap().into_data().unwrap();
+            text += &String::from_utf8_lossy(&chunk);
+        }
+        assert!(!text.contains("response.completed"), "{text}");
+        sandbox.faults().release();
+        text += &String::from_utf8_lossy(&body.collect().await.unwrap().to_bytes());
+        assert!(text.contains("response.completed"), "{text}");
     }
-    assert!(!text.contains("response.completed"), "{text}");
-    sandbox.faults().release();
-    text += &String::from_utf8_lossy(&body.collect().await.unwrap().to_bytes());
-    assert!(text.contains("response.completed"), "{text}");
 }
 
 #[tokio::test]
@@ -47,29 +44,23 @@ async fn a_chunked_request_body_is_passed_on_chunked() {
     let sandbox = sandbox().await;
     let daemon = daemon(&sandbox).await;
     daemon.sign_in("default", "plus").await;
-    let socket = daemon.socket();
-    let response = tokio::task::spawn_blocking(move || {
-        let mut stream = UnixStream::connect(socket).unwrap();
+    for door in doors(&daemon, "default").await {
+        let fields = ["Content-Type: application/json", "Transfer-Encoding: chunked", "Connection: close"];
+        let mut stream = door.send_head("POST", "responses", &fields).await;
         let body = responses_request("What is 17+25?").to_string();
         let (head, tail) = body.split_at(20);
-        write!(stream, "POST /v1/profiles/-/relay/responses HTTP/1.1\r\nHost: authd\r\n").unwrap();
-        write!(stream, "Content-Type: application/json\r\nTransfer-Encoding: chunked\r\n").unwrap();
-        write!(stream, "Connection: close\r\n\r\n").unwrap();
         for chunk in [head, tail] {
-            write!(stream, "{:x}\r\n{chunk}\r\n", chunk.len()).unwrap();
-            std::thread::yield_now();
+            stream.write_all(format!("{:x}\r\n{chunk}\r\n", chunk.len()).as_bytes()).await.unwrap();
+            tokio::task::yield_now().await;
         }
-        write!(stream, "0\r\n\r\n").unwrap();
+        stream.write_all(b"0\r\n\r\n").await.unwrap();
         let mut response = String::new();
-        stream.read_to_string(&mut response).unwrap();
-        response
-    })
-    .await
-    .unwrap();
-    assert!(response.contains("42"), "{response}");
-    // A buffered body would have a content length.
-    let request = sandbox.requests_of(Route::ChatGptResponses).pop().unwrap();
-    assert_eq!(request.header("transfer-encoding"), Some("chunked"));
+        stream.read_to_string(&mut response).await.unwrap();
+        assert!(response.contains("42"), "{response}");
+        // A buffered body would have a content length.
+        let request = sandbox.requests_of(Route::ChatGptResponses).pop().unwrap();
+        assert_eq!(request.header("transfer-encoding"), Some("chunked"));
+    }
 }
 
 const RESPONSES: &str = "/v1/profiles/default/relay/responses";
@@ -165,11 +156,11 @@ async fn a_truncated_response_is_an_error_for_the_client() {
     let sandbox = sandbox().await;
     let daemon = daemon(&sandbox).await;
     daemon.sign_in("default", "plus").await;
-    sandbox.faults().push(Route::ChatGptResponses, Fault::TruncateStream);
-    let path = "/v1/profiles/-/relay/responses";
-    let response =
-        daemon.open("POST", path, &[], responses_request("What is 2+2?").to_string()).await.unwrap();
-    assert!(response.into_body().collect().await.is_err(), "a truncated response must not look complete");
+    for door in doors(&daemon, "default").await {
+        sandbox.faults().push(Route::ChatGptResponses, Fault::TruncateStream);
+        let response = door.open("POST", "responses", responses_request("What is 2+2?").to_string()).await;
+        assert!(response.into_body().collect().await.is_err(), "a truncated response must not look complete");
+    }
 }
 
 #[tokio::test]
@@ -200,21 +191,26 @@ async fn a_shutdown_cuts_streams_and_uploads_and_waits_for_a_refresh() {
     let mut daemon = upstream.daemon(&sandbox).await;
     daemon.sign_in("default", "plus").await;
     // A response that never ends, one that never begins, and two requests that never end.
-    let mut streaming = send_head(&daemon, &format!("GET {PATH}"), &[]).await;
-    let (mut server, _) = upstream.next_request().await;
-    server.write_all(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\none\r\n").await.unwrap();
-    read_until(&mut streaming, b"one\r\n").await;
-    let mut waiting = send_head(&daemon, &format!("GET {PATH}"), &[]).await;
-    let _silent = upstream.next_request().await;
-    let mut half_sent = send_head(&daemon, "POST /v1/logins", &["Content-Length: 100"]).await;
-    let mut uploading = send_head(&daemon, &format!("POST {PATH}"), &["Content-Length: 100"]).await;
-    let _reading = upstream.next_request().await;
+    let (mut clients, mut servers): (Vec<ClientStream>, Vec<_>) = (Vec::new(), Vec::new());
+    for door in doors(&daemon, PROFILE).await {
+        let mut streaming = door.send_head("GET", "anything", &[]).await;
+        let (mut server, _) = upstream.next_request().await;
+        let part = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\none\r\n";
+        server.write_all(part).await.unwrap();
+        read_until(&mut streaming, b"one\r\n").await;
+        let waiting = door.send_head("GET", "anything", &[]).await;
+        servers.extend([server, upstream.next_request().await.0]);
+        let uploading = door.send_head("POST", "anything", &["Content-Length: 100"]).await;
+        servers.push(upstream.next_request().await.0);
+        clients.extend([streaming, waiting, uploading]);
+    }
+    clients.push(Box::new(send_head(&daemon, "POST /v1/logins", &["Content-Length: 100"]).await));
     sandbox.faults().push(Route::Refresh, Fault::Stall);
     let mut refreshing = send_head(&daemon, "POST /v1/profiles/default/refresh", &[]).await;
     sandbox.wait_for(Route::Refresh, 1).await;
     let started = Instant::now();
     daemon.signal(rustix::process::Signal::TERM);
-    for client in [&mut streaming, &mut waiting, &mut half_sent, &mut uploading] {
+    for client in &mut clients {
         expect_closed(client).await;
     }
     assert!(started.elapsed() < Duration::from_secs(5), "{:?}", started.elapsed());

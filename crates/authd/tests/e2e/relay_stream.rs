@@ -12,8 +12,11 @@ use authd_sandbox::{
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::{
+    doors::doors,
     helpers::{AUTHD, daemon, responses_request, sandbox},
-    upstream::{PATH, Upstream, expect_closed, read_head, read_until, send_head, wait_until_stalled},
+    upstream::{
+        PATH, PROFILE, Upstream, expect_closed, read_head, read_until, send_head, wait_until_stalled,
+    },
 };
 
 /// Bytes that begin like a zstd frame. The relay does not decode them.
@@ -26,72 +29,78 @@ fn compressed() -> Vec<u8> {
 async fn compressed_bodies_pass_unchanged_in_both_directions() {
     let (sandbox, upstream, body) = (sandbox().await, Upstream::start().await, compressed());
     let daemon = upstream.daemon(&sandbox).await;
-    let length = format!("Content-Length: {}", body.len());
-    let mut client = send_head(&daemon, &format!("POST {PATH}"), &["Content-Encoding: zstd", &length]).await;
-    client.write_all(&body).await.unwrap();
-    let (mut server, request) = upstream.next_request().await;
-    assert!(request.contains("\r\ncontent-encoding: zstd\r\n"), "{request}");
-    assert!(request.contains(&format!("\r\n{}\r\n", length.to_lowercase())), "{request}");
-    // The relay must not add an encoding that the client does not accept.
-    assert!(!request.contains("accept-encoding"), "{request}");
-    let mut received = vec![0; body.len()];
-    server.read_exact(&mut received).await.unwrap();
-    assert!(received == body, "the request's body was changed");
-    let response = format!("HTTP/1.1 200 OK\r\nContent-Encoding: zstd\r\n{length}\r\n\r\n");
-    server.write_all(response.as_bytes()).await.unwrap();
-    server.write_all(&body).await.unwrap();
-    let head = read_head(&mut client).await;
-    assert!(head.contains("\r\ncontent-encoding: zstd\r\n"), "{head}");
-    let mut received = vec![0; body.len()];
-    client.read_exact(&mut received).await.unwrap();
-    assert!(received == body, "the response's body was changed");
+    for door in doors(&daemon, PROFILE).await {
+        let length = format!("Content-Length: {}", body.len());
+        let mut client = door.send_head("POST", "anything", &["Content-Encoding: zstd", &length]).await;
+        client.write_all(&body).await.unwrap();
+        let (mut server, request) = upstream.next_request().await;
+        assert!(request.contains("\r\ncontent-encoding: zstd\r\n"), "{request}");
+        assert!(request.contains(&format!("\r\n{}\r\n", length.to_lowercase())), "{request}");
+        // The relay must not add an encoding that the client does not accept.
+        assert!(!request.contains("accept-encoding"), "{request}");
+        let mut received = vec![0; body.len()];
+        server.read_exact(&mut received).await.unwrap();
+        assert!(received == body, "the request's body was changed");
+        let response = format!("HTTP/1.1 200 OK\r\nContent-Encoding: zstd\r\n{length}\r\n\r\n");
+        server.write_all(response.as_bytes()).await.unwrap();
+        server.write_all(&body).await.unwrap();
+        let head = read_head(&mut client).await;
+        assert!(head.contains("\r\ncontent-encoding: zstd\r\n"), "{head}");
+        let mut received = vec![0; body.len()];
+        client.read_exact(&mut received).await.unwrap();
+        assert!(received == body, "the response's body was changed");
+    }
 }
 
 #[tokio::test]
 async fn a_client_that_expects_100_gets_it_before_its_body() {
     let (sandbox, upstream) = (sandbox().await, Upstream::start().await);
     let daemon = upstream.daemon(&sandbox).await;
-    let mut client =
-        send_head(&daemon, &format!("POST {PATH}"), &["Content-Length: 5", "Expect: 100-continue"]).await;
-    assert_eq!(read_head(&mut client).await, "http/1.1 100 continue\r\n\r\n");
-    let (mut server, request) = upstream.next_request().await;
-    assert!(!request.contains("expect"), "the daemon has sent 100 already: {request}");
-    client.write_all(b"hello").await.unwrap();
-    assert_eq!(read_until(&mut server, b"hello").await, "hello");
-    server.write_all(b"HTTP/1.1 204 No Content\r\n\r\n").await.unwrap();
-    assert!(read_head(&mut client).await.starts_with("http/1.1 204"));
+    for door in doors(&daemon, PROFILE).await {
+        let mut client =
+            door.send_head("POST", "anything", &["Content-Length: 5", "Expect: 100-continue"]).await;
+        assert_eq!(read_head(&mut client).await, "http/1.1 100 continue\r\n\r\n");
+        let (mut server, request) = upstream.next_request().await;
+        assert!(!request.contains("expect"), "the daemon has sent 100 already: {request}");
+        client.write_all(b"hello").await.unwrap();
+        assert_eq!(read_until(&mut server, b"hello").await, "hello");
+        server.write_all(b"HTTP/1.1 204 No Content\r\n\r\n").await.unwrap();
+        assert!(read_head(&mut client).await.starts_with("http/1.1 204"));
+    }
 }
 
 #[tokio::test]
 async fn hop_by_hop_headers_are_removed_in_both_directions() {
     let (sandbox, upstream) = (sandbox().await, Upstream::start().await);
     let daemon = upstream.daemon(&sandbox).await;
-    let fields = [
-        "Connection: keep-alive, X-Hop",
-        "X-Hop: 1",
-        "X-End: 1",
-        "Keep-Alive: timeout=9",
-        "Proxy-Authorization: Basic eA==",
-        "Proxy-Connection: keep-alive",
-        "TE: gzip",
-        "Cookie: a=b",
-        "Authd-Renewed: 7",
-    ];
-    let mut client = send_head(&daemon, &format!("GET {PATH}?q=1"), &fields).await;
-    let (mut server, request) = upstream.next_request().await;
-    assert!(request.starts_with("get /v1/anything?q=1 http/1.1\r\n"), "{request}");
-    assert!(request.contains("\r\nx-end: 1\r\n") && request.contains("bearer sk-own"), "{request}");
-    for ended in ["x-hop", "keep-alive", "proxy-", "\r\nte:", "cookie", "authd-"] {
-        assert!(!request.contains(ended), "{ended} in {request}");
-    }
-    let response = "HTTP/1.1 200 OK\r\nConnection: X-Hop\r\nX-Hop: 1\r\nX-End: 1\r\nKeep-Alive: timeout=9\r\n\
-                  Proxy-Authenticate: Basic\r\nSet-Cookie: a=b\r\nSet-Cookie2: a=b\r\nAuthd-Renewed: 7\r\n\
-                  Authd-Version: 9\r\nContent-Length: 0\r\n\r\n";
-    server.write_all(response.as_bytes()).await.unwrap();
-    let head = read_head(&mut client).await;
-    assert!(head.contains("\r\nx-end: 1\r\n"), "{head}");
-    for ended in ["x-hop", "keep-alive", "proxy-", "set-cookie", "authd-renewed", "authd-version: 9"] {
-        assert!(!head.contains(ended), "{ended} in {head}");
+    for door in doors(&daemon, PROFILE).await {
+        let fields = [
+            "Connection: keep-alive, X-Hop",
+            "X-Hop: 1",
+            "X-End: 1",
+            "Keep-Alive: timeout=9",
+            "Proxy-Authorization: Basic eA==",
+            "Proxy-Connection: keep-alive",
+            "TE: gzip",
+            "Cookie: a=b",
+            "Authd-Renewed: 7",
+        ];
+        let mut client = door.send_head("GET", "anything?q=1", &fields).await;
+        let (mut server, request) = upstream.next_request().await;
+        assert!(request.starts_with("get /v1/anything?q=1 http/1.1\r\n"), "{request}");
+        assert!(request.contains("\r\nx-end: 1\r\n") && request.contains("bearer sk-own"), "{request}");
+        for ended in ["x-hop", "keep-alive", "proxy-", "\r\nte:", "cookie", "authd-"] {
+            assert!(!request.contains(ended), "{ended} in {request}");
+        }
+        let response = "HTTP/1.1 200 OK\r\nConnection: X-Hop\r\nX-Hop: 1\r\nX-End: 1\r\nKeep-Alive: timeout=9\r\n\
+                      Proxy-Authenticate: Basic\r\nSet-Cookie: a=b\r\nSet-Cookie2: a=b\r\nAuthd-Renewed: 7\r\n\
+                      Authd-Version: 9\r\nContent-Length: 0\r\n\r\n";
+        server.write_all(response.as_bytes()).await.unwrap();
+        let head = read_head(&mut client).await;
+        assert!(head.contains("\r\nx-end: 1\r\n"), "{head}");
+        for ended in ["x-hop", "keep-alive", "proxy-", "set-cookie", "authd-renewed", "authd-version: 9"] {
+            assert!(!head.contains(ended), "{ended} in {head}");
+        }
     }
 }
 
@@ -119,50 +128,56 @@ async fn the_target_passes_unchanged_and_no_header_is_added() {
 async fn trailers_pass_in_both_directions() {
     let (sandbox, upstream) = (sandbox().await, Upstream::start().await);
     let daemon = upstream.daemon(&sandbox).await;
-    let fields = ["Transfer-Encoding: chunked", "Trailer: X-Sum", "TE: trailers", "Connection: TE"];
-    let mut client = send_head(&daemon, &format!("POST {PATH}"), &fields).await;
-    client.write_all(b"5\r\nhello\r\n0\r\nX-Sum: 532\r\n\r\n").await.unwrap();
-    let (mut server, request) = upstream.next_request().await;
-    assert!(
-        request.contains("\r\ntrailer: x-sum\r\n") && request.contains("\r\nte: trailers\r\n"),
-        "{request}"
-    );
-    let sent = read_until(&mut server, b"\r\n\r\n").await;
-    assert_eq!(sent.to_ascii_lowercase(), "5\r\nhello\r\n0\r\nx-sum: 532\r\n\r\n");
-    let response = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTrailer: X-Sum\r\n\r\n\
-                  3\r\nbye\r\n0\r\nX-Sum: 320\r\n\r\n";
-    server.write_all(response.as_bytes()).await.unwrap();
-    assert!(read_head(&mut client).await.contains("\r\ntrailer: x-sum\r\n"));
-    let received = read_until(&mut client, b"\r\n\r\n").await;
-    assert_eq!(received.to_ascii_lowercase(), "3\r\nbye\r\n0\r\nx-sum: 320\r\n\r\n");
+    for door in doors(&daemon, PROFILE).await {
+        let fields = ["Transfer-Encoding: chunked", "Trailer: X-Sum", "TE: trailers", "Connection: TE"];
+        let mut client = door.send_head("POST", "anything", &fields).await;
+        client.write_all(b"5\r\nhello\r\n0\r\nX-Sum: 532\r\n\r\n").await.unwrap();
+        let (mut server, request) = upstream.next_request().await;
+        assert!(
+            request.contains("\r\ntrailer: x-sum\r\n") && request.contains("\r\nte: trailers\r\n"),
+            "{request}"
+        );
+        let sent = read_until(&mut server, b"\r\n\r\n").await;
+        assert_eq!(sent.to_ascii_lowercase(), "5\r\nhello\r\n0\r\nx-sum: 532\r\n\r\n");
+        let response = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTrailer: X-Sum\r\n\r\n\
+                      3\r\nbye\r\n0\r\nX-Sum: 320\r\n\r\n";
+        server.write_all(response.as_bytes()).await.unwrap();
+        assert!(read_head(&mut client).await.contains("\r\ntrailer: x-sum\r\n"));
+        let received = read_until(&mut client, b"\r\n\r\n").await;
+        assert_eq!(received.to_ascii_lowercase(), "3\r\nbye\r\n0\r\nx-sum: 320\r\n\r\n");
+    }
 }
 
 #[tokio::test]
 async fn a_response_to_head_keeps_its_content_length() {
     let (sandbox, upstream) = (sandbox().await, Upstream::start().await);
     let daemon = upstream.daemon(&sandbox).await;
-    let mut client = send_head(&daemon, &format!("HEAD {PATH}"), &["Connection: close"]).await;
-    let (mut server, _) = upstream.next_request().await;
-    server.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 12\r\n\r\n").await.unwrap();
-    let head = read_head(&mut client).await;
-    assert!(head.contains("\r\ncontent-length: 12\r\n"), "{head}");
-    expect_closed(&mut client).await;
+    for door in doors(&daemon, PROFILE).await {
+        let mut client = door.send_head("HEAD", "anything", &["Connection: close"]).await;
+        let (mut server, _) = upstream.next_request().await;
+        server.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 12\r\n\r\n").await.unwrap();
+        let head = read_head(&mut client).await;
+        assert!(head.contains("\r\ncontent-length: 12\r\n"), "{head}");
+        expect_closed(&mut client).await;
+    }
 }
 
 #[tokio::test]
 async fn a_client_that_disconnects_ends_the_upstream_request() {
     let (sandbox, upstream) = (sandbox().await, Upstream::start().await);
     let daemon = upstream.daemon(&sandbox).await;
-    // Before a response, and in the middle of one.
-    for response in ["", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\none\r\n"] {
-        let mut client = send_head(&daemon, &format!("GET {PATH}"), &[]).await;
-        let (mut server, _) = upstream.next_request().await;
-        server.write_all(response.as_bytes()).await.unwrap();
-        if !response.is_empty() {
-            read_until(&mut client, b"one\r\n").await;
+    for door in doors(&daemon, PROFILE).await {
+        // Before a response, and in the middle of one.
+        for response in ["", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\none\r\n"] {
+            let mut client = door.send_head("GET", "anything", &[]).await;
+            let (mut server, _) = upstream.next_request().await;
+            server.write_all(response.as_bytes()).await.unwrap();
+            if !response.is_empty() {
+                read_until(&mut client, b"one\r\n").await;
+            }
+            drop(client);
+            expect_closed(&mut server).await;
         }
-        drop(client);
-        expect_closed(&mut server).await;
     }
 }
 
@@ -170,15 +185,18 @@ async fn a_client_that_disconnects_ends_the_upstream_request() {
 async fn an_upstream_that_disconnects_ends_the_response_without_its_end() {
     let (sandbox, upstream) = (sandbox().await, Upstream::start().await);
     let daemon = upstream.daemon(&sandbox).await;
-    for (framing, part) in [("Content-Length: 9", "one"), ("Transfer-Encoding: chunked", "3\r\none\r\n")] {
-        let mut client = send_head(&daemon, &format!("GET {PATH}"), &["Connection: close"]).await;
-        let (mut server, _) = upstream.next_request().await;
-        server.write_all(format!("HTTP/1.1 200 OK\r\n{framing}\r\n\r\n{part}").as_bytes()).await.unwrap();
-        read_head(&mut client).await;
-        assert_eq!(read_until(&mut client, part.as_bytes()).await, part);
-        drop(server);
-        // Neither the other six bytes nor the last chunk arrive.
-        expect_closed(&mut client).await;
+    for door in doors(&daemon, PROFILE).await {
+        for (framing, part) in [("Content-Length: 9", "one"), ("Transfer-Encoding: chunked", "3\r\none\r\n")]
+        {
+            let mut client = door.send_head("GET", "anything", &["Connection: close"]).await;
+            let (mut server, _) = upstream.next_request().await;
+            server.write_all(format!("HTTP/1.1 200 OK\r\n{framing}\r\n\r\n{part}").as_bytes()).await.unwrap();
+            read_head(&mut client).await;
+            assert_eq!(read_until(&mut client, part.as_bytes()).await, part);
+            drop(server);
+            // Neither the other six bytes nor the last chunk arrive.
+            expect_closed(&mut client).await;
+        }
     }
 }
 
@@ -214,25 +232,29 @@ async fn expect_backpressure(
 async fn a_slow_reader_stops_the_writer() {
     let (sandbox, upstream) = (sandbox().await, Upstream::start().await);
     let daemon = upstream.daemon(&sandbox).await;
-    let length = format!("Content-Length: {FLOOD}");
-    let mut client = send_head(&daemon, &format!("GET {PATH}"), &[]).await;
-    let (mut server, _) = upstream.next_request().await;
-    server.write_all(format!("HTTP/1.1 200 OK\r\n{length}\r\n\r\n").as_bytes()).await.unwrap();
-    read_head(&mut client).await;
-    expect_backpressure(&daemon, client, server).await;
-    let client = send_head(&daemon, &format!("POST {PATH}"), &[&length]).await;
-    let (server, _) = upstream.next_request().await;
-    expect_backpressure(&daemon, server, client).await;
+    for door in doors(&daemon, PROFILE).await {
+        let length = format!("Content-Length: {FLOOD}");
+        let mut client = door.send_head("GET", "anything", &[]).await;
+        let (mut server, _) = upstream.next_request().await;
+        server.write_all(format!("HTTP/1.1 200 OK\r\n{length}\r\n\r\n").as_bytes()).await.unwrap();
+        read_head(&mut client).await;
+        expect_backpressure(&daemon, client, server).await;
+        let client = door.send_head("POST", "anything", &[&length]).await;
+        let (server, _) = upstream.next_request().await;
+        expect_backpressure(&daemon, server, client).await;
+    }
 }
 
 #[tokio::test]
 async fn a_slow_reader_stops_the_writer_in_a_tunnel() {
     let (sandbox, upstream) = (sandbox().await, Upstream::start().await);
     let daemon = upstream.daemon(&sandbox).await;
-    let (client, server) = upstream.tunnel(&daemon).await;
-    expect_backpressure(&daemon, client, server).await;
-    let (client, server) = upstream.tunnel(&daemon).await;
-    expect_backpressure(&daemon, server, client).await;
+    for door in doors(&daemon, PROFILE).await {
+        let (client, server) = upstream.tunnel(&door).await;
+        expect_backpressure(&daemon, client, server).await;
+        let (client, server) = upstream.tunnel(&door).await;
+        expect_backpressure(&daemon, server, client).await;
+    }
 }
 
 async fn read(from: &mut (impl AsyncReadExt + Unpin), length: usize) {
@@ -290,26 +312,27 @@ async fn a_401_before_the_end_of_the_body_is_retried_with_the_complete_body() {
 async fn an_upgrade_to_another_protocol_than_requested_is_refused() {
     let (sandbox, upstream) = (sandbox().await, Upstream::start().await);
     let daemon = upstream.daemon(&sandbox).await;
-    // The relay forwards only upgrades to `websocket`.
-    let mut client =
-        send_head(&daemon, &format!("GET {PATH}"), &["Connection: Upgrade", "Upgrade: h2c"]).await;
-    let (mut server, request) = upstream.next_request().await;
-    assert!(!request.contains("upgrade"), "{request}");
-    server
-        .write_all(b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n")
-        .await
-        .unwrap();
-    let head = read_head(&mut client).await;
-    assert!(head.starts_with("http/1.1 502"), "{head}");
-    // The response must agree to the requested protocol.
-    for upgrade in ["", "Connection: Upgrade\r\nUpgrade: h2c\r\n", "Connection: Upgrade\r\n"] {
-        let fields = ["Connection: Upgrade", "Upgrade: websocket"];
-        let mut client = send_head(&daemon, &format!("GET {PATH}"), &fields).await;
-        let (mut server, _) = upstream.next_request().await;
-        let response = format!("HTTP/1.1 101 Switching Protocols\r\n{upgrade}\r\n");
-        server.write_all(response.as_bytes()).await.unwrap();
+    for door in doors(&daemon, PROFILE).await {
+        // The relay forwards only upgrades to `websocket`.
+        let mut client = door.send_head("GET", "anything", &["Connection: Upgrade", "Upgrade: h2c"]).await;
+        let (mut server, request) = upstream.next_request().await;
+        assert!(!request.contains("upgrade"), "{request}");
+        server
+            .write_all(b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n")
+            .await
+            .unwrap();
         let head = read_head(&mut client).await;
-        assert!(head.starts_with("http/1.1 502"), "{upgrade}: {head}");
-        assert!(read_until(&mut client, b"}").await.contains("provider_refused"));
+        assert!(head.starts_with("http/1.1 502"), "{head}");
+        // The response must agree to the requested protocol.
+        for upgrade in ["", "Connection: Upgrade\r\nUpgrade: h2c\r\n", "Connection: Upgrade\r\n"] {
+            let fields = ["Connection: Upgrade", "Upgrade: websocket"];
+            let mut client = door.send_head("GET", "anything", &fields).await;
+            let (mut server, _) = upstream.next_request().await;
+            let response = format!("HTTP/1.1 101 Switching Protocols\r\n{upgrade}\r\n");
+            server.write_all(response.as_bytes()).await.unwrap();
+            let head = read_head(&mut client).await;
+            assert!(head.starts_with("http/1.1 502"), "{upgrade}: {head}");
+            assert!(read_until(&mut client, b"}").await.contains("provider_refused"));
+        }
     }
 }

@@ -1,10 +1,10 @@
 //! A client of the doors of shares.
 
-use std::{io, path::PathBuf, time::Duration};
+use std::{fmt::Debug, io, path::PathBuf, time::Duration};
 
 use authd_sandbox::test_daemon::{Reply, TestDaemon, send_on};
 use bytes::Bytes;
-use http::{Request, Response, header};
+use http::{HeaderName, Request, Response, header};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use serde_json::{Value, json};
@@ -18,8 +18,8 @@ pub(crate) struct Holder {
     pub(crate) share: Value,
 }
 
-pub(crate) trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
-impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
+pub(crate) trait Stream: AsyncRead + AsyncWrite + Debug + Send + Unpin {}
+impl<S: AsyncRead + AsyncWrite + Debug + Send + Unpin> Stream for S {}
 
 impl Holder {
     /// Makes a share of a daemon.
@@ -58,6 +58,16 @@ impl Holder {
         }
     }
 
+    /// The `Host` of the door, and the key if it has one.
+    pub(crate) fn credentials(&self) -> Vec<(HeaderName, String)> {
+        if self.is_loopback() {
+            let key = format!("Bearer {}", self.key());
+            vec![(header::HOST, self.address()), (header::AUTHORIZATION, key)]
+        } else {
+            vec![(header::HOST, "authd".to_owned())]
+        }
+    }
+
     /// Sends a request with the share's own `Host` and key. A header in `headers` replaces its own;
     /// an empty value removes it.
     pub(crate) async fn open(
@@ -68,12 +78,8 @@ impl Holder {
         body: impl Into<Bytes>,
     ) -> io::Result<Response<Incoming>> {
         let body = body.into();
-        let host = if self.is_loopback() { self.address() } else { "authd".to_owned() };
         let mut request = Request::builder().method(method).uri(path).body(Full::new(body.clone())).unwrap();
-        let mut own = vec![(header::HOST, host)];
-        if self.is_loopback() {
-            own.push((header::AUTHORIZATION, format!("Bearer {}", self.key())));
-        }
+        let mut own = self.credentials();
         if !body.is_empty() {
             own.push((header::CONTENT_TYPE, "application/json".into()));
         }

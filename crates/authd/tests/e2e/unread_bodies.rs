@@ -4,8 +4,9 @@ use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::{
+    doors::doors,
     helpers::{daemon, sandbox},
-    upstream::{PATH, Upstream, expect_closed, read_head, read_until, send_head},
+    upstream::{PROFILE, Upstream, expect_closed, read_head, read_until, send_head},
 };
 
 /// More than all buffers between two programs hold, and less than the daemon discards.
@@ -46,18 +47,20 @@ async fn an_error_response_reaches_a_client_that_is_still_writing() {
 async fn an_early_upstream_response_reaches_a_client_that_is_still_writing() {
     let (sandbox, upstream) = (sandbox().await, Upstream::start().await);
     let daemon = upstream.daemon(&sandbox).await;
-    let client = send_head(&daemon, &format!("POST {PATH}"), &[&format!("Content-Length: {LONG}")]).await;
-    let (mut reader, mut writer) = client.into_split();
-    let writing = tokio::spawn(async move { writer.write_all(&vec![b'x'; LONG]).await });
-    let (mut server, _) = upstream.next_request().await;
-    let response = b"HTTP/1.1 413 Content Too Large\r\nConnection: close\r\nContent-Length: 0\r\n\r\n";
-    server.write_all(response).await.unwrap();
-    let head = read_head(&mut reader).await;
-    assert!(head.starts_with("http/1.1 413"), "{head}");
-    // The upstream never reads the body.
-    drop(server);
-    writing.await.unwrap().unwrap();
-    expect_closed(&mut reader).await;
+    for door in doors(&daemon, PROFILE).await {
+        let client = door.send_head("POST", "anything", &[&format!("Content-Length: {LONG}")]).await;
+        let (mut reader, mut writer) = tokio::io::split(client);
+        let writing = tokio::spawn(async move { writer.write_all(&vec![b'x'; LONG]).await });
+        let (mut server, _) = upstream.next_request().await;
+        let response = b"HTTP/1.1 413 Content Too Large\r\nConnection: close\r\nContent-Length: 0\r\n\r\n";
+        server.write_all(response).await.unwrap();
+        let head = read_head(&mut reader).await;
+        assert!(head.starts_with("http/1.1 413"), "{head}");
+        // The upstream never reads the body.
+        drop(server);
+        writing.await.unwrap().unwrap();
+        expect_closed(&mut reader).await;
+    }
 }
 
 #[tokio::test]
@@ -78,19 +81,21 @@ async fn a_client_that_expects_100_gets_only_the_error() {
 async fn a_malformed_body_gives_400() {
     let (sandbox, upstream) = (sandbox().await, Upstream::start().await);
     let daemon = upstream.daemon(&sandbox).await;
-    for malformed in ["zz\r\nhello\r\n", "5\r\nhelloXX", "ffffffffffffffffff\r\n"] {
-        let mut client = send_head(&daemon, &format!("POST {PATH}"), &["Transfer-Encoding: chunked"]).await;
-        client.write_all(b"5\r\nfirst\r\n").await.unwrap();
-        let (_server, _) = upstream.next_request().await;
-        client.write_all(malformed.as_bytes()).await.unwrap();
+    for door in doors(&daemon, PROFILE).await {
+        for malformed in ["zz\r\nhello\r\n", "5\r\nhelloXX", "ffffffffffffffffff\r\n"] {
+            let mut client = door.send_head("POST", "anything", &["Transfer-Encoding: chunked"]).await;
+            client.write_all(b"5\r\nfirst\r\n").await.unwrap();
+            let (_server, _) = upstream.next_request().await;
+            client.write_all(malformed.as_bytes()).await.unwrap();
+            let head = read_head(&mut client).await;
+            assert!(head.starts_with("http/1.1 400"), "{malformed:?}: {head}");
+            assert!(read_until(&mut client, b"}").await.contains("bad_request"), "{malformed:?}");
+        }
+        // An upstream that disconnects during a well-formed request gives 503.
+        let mut client = door.send_head("POST", "anything", &["Content-Length: 10"]).await;
+        client.write_all(b"first").await.unwrap();
+        drop(upstream.next_request().await);
         let head = read_head(&mut client).await;
-        assert!(head.starts_with("http/1.1 400"), "{malformed:?}: {head}");
-        assert!(read_until(&mut client, b"}").await.contains("bad_request"), "{malformed:?}");
+        assert!(head.starts_with("http/1.1 503"), "{head}");
     }
-    // An upstream that disconnects during a well-formed request gives 503.
-    let mut client = send_head(&daemon, &format!("POST {PATH}"), &["Content-Length: 10"]).await;
-    client.write_all(b"first").await.unwrap();
-    drop(upstream.next_request().await);
-    let head = read_head(&mut client).await;
-    assert!(head.starts_with("http/1.1 503"), "{head}");
 }

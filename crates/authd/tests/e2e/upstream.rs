@@ -14,8 +14,13 @@ use tokio::{
     net::{TcpListener, TcpStream, UnixStream},
 };
 
+use crate::doors::{ClientStream, Door};
+
 /// The relayed path of these tests.
 pub(crate) const PATH: &str = "/v1/profiles/own/relay/anything";
+
+/// The profile of [`Upstream::daemon`].
+pub(crate) const PROFILE: &str = "own";
 
 /// An upstream that listens on a port. The test reads the requests and writes the responses.
 pub(crate) struct Upstream(TcpListener);
@@ -55,9 +60,9 @@ impl Upstream {
     }
 
     /// Upgrades a connection. Returns the client's and the upstream's end.
-    pub(crate) async fn tunnel(&self, daemon: &TestDaemon) -> (UnixStream, TcpStream) {
+    pub(crate) async fn tunnel(&self, door: &Door) -> (ClientStream, TcpStream) {
         let fields = ["Connection: Upgrade", "Upgrade: websocket"];
-        let mut client = send_head(daemon, &format!("GET {PATH}"), &fields).await;
+        let mut client = door.send_head("GET", "anything", &fields).await;
         let (mut server, request) = self.next_request().await;
         assert!(request.contains("\r\nupgrade: websocket\r\n"), "{request}");
         let response =
