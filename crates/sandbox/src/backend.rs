@@ -17,7 +17,7 @@ use crate::{
     ledger::AccessTokenError,
     params::{self, Params},
     response::{self, ErrorResponse, HandlerResult},
-    responses_api::{self, Turn},
+    responses_api::{self, LastEvent, Turn},
     tokens,
 };
 
@@ -59,7 +59,7 @@ pub(crate) async fn codex_responses(
             None if !client_version::may_use(&shared, model(&body), version(&headers)) => {
                 response::detail(StatusCode::BAD_REQUEST, &client_version::too_old(model(&body)))
             }
-            None => responses_api::stream(&Turn::new(body["model"].as_str(), &body["input"])),
+            None => responses_api::stream(&turn(&body)),
         },
         _ => response::detail(StatusCode::BAD_REQUEST, "Request body must be a JSON object"),
     };
@@ -251,6 +251,11 @@ pub(crate) fn authenticate_workspace(
     Ok(account)
 }
 
+/// The turn for a valid body.
+pub(crate) fn turn(body: &Map<String, Value>) -> Turn {
+    Turn::new(body["model"].as_str(), &body["input"], LastEvent::WithoutOutput)
+}
+
 /// The error message of the backend for an invalid body; `None` if the body is valid.
 pub(crate) fn validate(body: &Map<String, Value>, models: &[String]) -> Option<String> {
     let text = |name: &str| body.get(name).and_then(Value::as_str).unwrap_or("");
@@ -268,6 +273,12 @@ pub(crate) fn validate(body: &Map<String, Value>, models: &[String]) -> Option<S
     if input.iter().any(|item| item["role"] == "system") {
         return Some("System messages are not allowed".into());
     }
+    if let Some(id) = input.iter().find_map(stored_id) {
+        return Some(format!(
+            "Item with id '{id}' not found. Items are not persisted when `store` is set to false. Try again \
+             with `store` set to true, or remove this item from your input."
+        ));
+    }
     if body.get("store") != Some(&Value::Bool(false)) {
         return Some("Store must be set to false".into());
     }
@@ -281,6 +292,17 @@ pub(crate) fn validate(body: &Map<String, Value>, models: &[String]) -> Option<S
         ));
     }
     None
+}
+
+/// The id of an input item that has no content of its own, so that the backend would look for it in
+/// its store.
+fn stored_id(item: &Value) -> Option<&str> {
+    let is_stored = match item["type"].as_str() {
+        Some("item_reference") => true,
+        Some("reasoning") => !item["encrypted_content"].is_string(),
+        Some(_) | None => false,
+    };
+    item["id"].as_str().filter(|_| is_stored)
 }
 
 /// Whether an input item is a message of the developer with some text.

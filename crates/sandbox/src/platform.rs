@@ -14,7 +14,7 @@ use serde_json::{Map, Value, json};
 use crate::{
     Account, Shared, backend, params,
     response::{self, ErrorResponse, HandlerResult},
-    responses_api::{self, Turn},
+    responses_api::{self, LastEvent, Turn},
     tokens,
 };
 
@@ -61,7 +61,9 @@ pub(crate) fn turn(body: &Map<String, Value>, models: &[String]) -> Result<Turn,
         return Err(("model_not_found", message));
     }
     match body.get("input") {
-        Some(input @ (Value::String(_) | Value::Array(_))) => Ok(Turn::new(Some(model), input)),
+        Some(input @ (Value::String(_) | Value::Array(_))) => {
+            Ok(Turn::new(Some(model), input, LastEvent::WithOutput))
+        }
         Some(_) => Err(("invalid_type", "Invalid type for 'input'.".to_owned())),
         None => Err(missing("input")),
     }

@@ -14,6 +14,15 @@ use serde_json::{Value, json};
 
 use crate::tokens;
 
+/// What the last event of a stream says about the output.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum LastEvent {
+    /// It repeats the output, as in the public API.
+    WithOutput,
+    /// Its output is empty, as in the ChatGPT backend (docs/protocol.md, section 11.4).
+    WithoutOutput,
+}
+
 /// A question with its answer, and the ids that the events share.
 pub(crate) struct Turn {
     id: String,
@@ -22,11 +31,12 @@ pub(crate) struct Turn {
     created_at: u64,
     answer: String,
     input_tokens: usize,
+    last_event: LastEvent,
 }
 
 impl Turn {
     /// Answers the last message of the user in an input, which is a string or a list of items.
-    pub(crate) fn new(model: Option<&str>, input: &Value) -> Self {
+    pub(crate) fn new(model: Option<&str>, input: &Value, last_event: LastEvent) -> Self {
         let question = last_user_text(input);
         Self {
             id: tokens::secret("resp_", 32),
@@ -35,6 +45,7 @@ impl Turn {
             created_at: tokens::unix(SystemTime::now()),
             input_tokens: question.split_whitespace().count().max(1),
             answer: answer(&question),
+            last_event,
         }
     }
 
@@ -80,11 +91,15 @@ impl Turn {
                 .map(|word| in_part("response.output_text.delta", "delta", json!(word))),
         );
         let item = self.item("completed", &json!([part(&self.answer)]));
+        let mut response = self.completed();
+        if self.last_event == LastEvent::WithoutOutput {
+            response["output"] = json!([]);
+        }
         events.extend([
             in_part("response.output_text.done", "text", json!(self.answer)),
             in_part("response.content_part.done", "part", part(&self.answer)),
             json!({"type": "response.output_item.done", "output_index": 0, "item": item}),
-            json!({"type": "response.completed", "response": self.completed()}),
+            json!({"type": "response.completed", "response": response}),
         ]);
         for (number, event) in events.iter_mut().enumerate() {
             event["sequence_number"] = json!(number);

@@ -48,7 +48,7 @@ pub(crate) async fn codex(State(shared): State<Arc<Shared>>, request: Request) -
         body, models,
     ) {
         Some(detail) => Err((StatusCode::BAD_REQUEST, "invalid_request_error", detail)),
-        None => Ok(Turn::new(body["model"].as_str(), &body["input"])),
+        None => Ok(backend::turn(body)),
     }))
 }
 

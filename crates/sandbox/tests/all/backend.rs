@@ -87,7 +87,9 @@ async fn response_is_streamed_as_by_the_provider() {
     );
     let text: String = events.iter().filter_map(|event| event["delta"].as_str()).collect();
     assert!(text.contains("= 4"), "{text}");
-    let usage = &events.last().unwrap()["response"]["usage"];
+    let last = &events.last().unwrap()["response"];
+    assert_eq!((&last["status"], &last["output"]), (&json!("completed"), &json!([])));
+    let usage = &last["usage"];
     assert!(usage["total_tokens"].as_u64().unwrap() > 0, "{usage}");
 }
 
@@ -119,6 +121,25 @@ async fn invalid_body_has_the_error_message_of_the_provider() {
         }
         let answer = client.ask(&body).await;
         assert_eq!((answer.status, answer.json()), (400, json!({"detail": detail})));
+    }
+}
+
+#[tokio::test]
+async fn item_of_an_earlier_response_is_not_stored() {
+    let client = Client::of(Account::plus()).await;
+    let own = question("2+2")["input"][0].clone();
+    for (item, status) in [
+        (json!({"type": "item_reference", "id": "msg_1"}), 400),
+        (json!({"type": "reasoning", "id": "rs_1", "summary": []}), 400),
+        (json!({"type": "reasoning", "id": "rs_1", "summary": [], "encrypted_content": "x"}), 200),
+        (json!({"type": "reasoning", "summary": []}), 200),
+        (json!({"type": "message", "id": "msg_1", "role": "assistant", "content": "4"}), 200),
+    ] {
+        let mut body = question("2+2");
+        body["input"] = json!([own, item]);
+        let answer = client.ask(&body).await;
+        assert_eq!(answer.status, status, "{item}: {}", answer.body);
+        assert_eq!(answer.body.contains("Items are not persisted"), status == 400, "{}", answer.body);
     }
 }
 
@@ -246,7 +267,9 @@ async fn api_requires_a_key() {
     assert_eq!(whole.status, 200, "{whole:?}");
     assert!(whole.json()["output"][0]["content"][0]["text"].as_str().unwrap().contains("42"));
     let streamed = post_json(&client.sandbox, "/v1/responses", &key, &question("6*7")).await;
-    assert_eq!(events(&streamed.body).last().unwrap()["type"], "response.completed");
+    let last = events(&streamed.body).pop().unwrap();
+    assert_eq!(last["type"], "response.completed");
+    assert!(last["response"]["output"][0]["content"][0]["text"].as_str().unwrap().contains("42"), "{last}");
 
     let models = get(&client.sandbox, "/v1/models", &key).await.json();
     assert_eq!((&models["object"], &models["data"][0]["id"]), (&json!("list"), &json!("gpt-5.5")));
