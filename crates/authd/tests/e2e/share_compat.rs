@@ -36,7 +36,44 @@ async fn request_of_the_public_api_works_in_both_modes() {
         let reply = share.send("POST", "/v1/responses", &[], streamed.to_string()).await;
         assert!(reply.header("content-type").starts_with("text/event-stream"), "{}", reply.text());
         assert_eq!(reply.header("authd-dropped"), dropped);
+        // Its last event has the output, which the backend sends in other events only.
+        let last = reply.text().lines().rfind(|line| line.starts_with("data: ")).unwrap().to_owned();
+        let last: Value = serde_json::from_str(&last["data: ".len()..]).unwrap();
+        assert_eq!(last["type"], "response.completed");
+        assert_eq!(last["response"]["output"][0]["content"][0]["text"], text);
     }
+}
+
+#[tokio::test]
+async fn backend_is_asked_for_a_stream_without_compression() {
+    let sandbox = sandbox().await;
+    let daemon = daemon(&sandbox).await;
+    daemon.sign_in("me", "plus").await;
+    let share = Holder::new(&daemon, json!({"door": "loopback", "compat": COMPAT})).await;
+    let headers = [("accept", "application/json"), ("accept-encoding", "gzip, br")];
+    let body = json!({"model": "gpt-5.5", "input": "What is 2+2?"}).to_string();
+    assert_eq!(share.send("POST", "/v1/responses", &headers, body).await.status.as_u16(), 200);
+    let request = sandbox.requests_of(Route::ChatGptResponses).pop().unwrap();
+    assert_eq!(request.header("accept"), Some("text/event-stream"));
+    assert_eq!(request.header("accept-encoding"), None);
+}
+
+#[tokio::test]
+async fn conversation_of_a_client_that_relies_on_stored_items_goes_on() {
+    let sandbox = sandbox().await;
+    let daemon = daemon(&sandbox).await;
+    daemon.sign_in("me", "plus").await;
+    let share = Holder::new(&daemon, json!({"door": "loopback", "compat": COMPAT})).await;
+    // The output of a response is the input of the next one, as OpenAI's guides do it.
+    let reasoning = json!({"type": "reasoning", "id": "rs_1", "summary": []});
+    let mut body =
+        json!({"model": "gpt-5.5", "input": [reasoning, {"role": "user", "content": "What is 2+2?"}]});
+    let reply = share.send("POST", "/v1/responses", &[], body.to_string()).await;
+    assert_eq!(reply.status.as_u16(), 200, "{}", reply.text());
+    body["input"][0] = json!({"type": "item_reference", "id": "rs_1"});
+    let reply = share.send("POST", "/v1/responses", &[], body.to_string()).await;
+    assert_eq!(reply.status.as_u16(), 409);
+    assert!(reply.json()["detail"].as_str().unwrap().starts_with("item_reference: "), "{}", reply.text());
 }
 
 #[tokio::test]

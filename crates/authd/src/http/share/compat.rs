@@ -6,11 +6,12 @@ use axum::{
     extract::Request,
     response::Response,
 };
+use futures_util::TryStreamExt;
 use http::{HeaderName, HeaderValue, Method, header};
 
 use crate::{
     http::{extract::read_body, respond::JSON},
-    relay::compat::{CompatError, adapt, collect},
+    relay::compat::{CompatError, StreamAdapter, adapt, collect},
 };
 
 /// The path that is adapted, below the base URL.
@@ -21,6 +22,9 @@ const MAX_REQUEST: usize = 32 << 20;
 
 /// Longest stream that is collected, in bytes.
 const MAX_RESPONSE: usize = 32 << 20;
+
+/// The media type of the response of the ChatGPT backend.
+const EVENT_STREAM: HeaderValue = HeaderValue::from_static("text/event-stream");
 
 /// What to do with the response of an adapted request.
 pub(super) struct ResponsePlan {
@@ -48,19 +52,22 @@ pub(super) async fn adapt_request(request: Request) -> Result<(Request, Response
     })?;
     parts.headers.remove(header::TRANSFER_ENCODING);
     parts.headers.insert(header::CONTENT_LENGTH, adapted.body.len().into());
+    // The response is read, so that it must not be compressed.
+    parts.headers.insert(header::ACCEPT, EVENT_STREAM);
+    parts.headers.remove(header::ACCEPT_ENCODING);
     let plan = ResponsePlan { dropped: adapted.dropped, stream: adapted.stream };
     Ok((Request::from_parts(parts, Body::from(adapted.body)), plan))
 }
 
 impl ResponsePlan {
-    /// The response as the client expects it: for a client without streaming, the object instead of
-    /// the stream.
+    /// The response as the client expects it: a stream whose last event is complete, or for a
+    /// client without streaming the object instead of the stream. An error is not adapted.
     pub(super) async fn apply(self, response: Response) -> Result<Response, Problem> {
         let is_stream = response.headers().get(header::CONTENT_TYPE).is_some_and(is_event_stream);
-        let mut response = if self.stream || !response.status().is_success() || !is_stream {
-            response
-        } else {
-            collect_response(response).await?
+        let mut response = match (is_stream && response.status().is_success(), self.stream) {
+            (false, _) => response,
+            (true, true) => adapt_stream(response),
+            (true, false) => collect_response(response).await?,
         };
         if !self.dropped.is_empty()
             && let Ok(dropped) = HeaderValue::from_str(&self.dropped.join(", "))
@@ -69,6 +76,15 @@ impl ResponsePlan {
         }
         Ok(response)
     }
+}
+
+/// The stream as it arrives, with a complete last event.
+fn adapt_stream(response: Response) -> Response {
+    let (mut parts, body) = response.into_parts();
+    parts.headers.remove(header::CONTENT_LENGTH);
+    let mut adapter = StreamAdapter::default();
+    let stream = body.into_data_stream().map_ok(move |text| adapter.adapt(&text));
+    Response::from_parts(parts, Body::from_stream(stream))
 }
 
 async fn collect_response(response: Response) -> Result<Response, Problem> {
@@ -87,5 +103,5 @@ async fn collect_response(response: Response) -> Result<Response, Problem> {
 }
 
 fn is_event_stream(value: &HeaderValue) -> bool {
-    value.as_bytes().starts_with(b"text/event-stream")
+    value.as_bytes().starts_with(EVENT_STREAM.as_bytes())
 }

@@ -1,15 +1,26 @@
 //! Adapts the body of a request. docs/shares.md has the same table for users.
 
-use serde_json::{Map, Value, json};
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use serde_json::{
+    json,
+    value::{RawValue, to_raw_value},
+};
 
 /// The instructions of a request without any: the backend requires them.
 const INSTRUCTIONS: &str = "You are a helpful assistant.";
 
+/// The value of `include` for reasoning that the client can send again. The backend stores none.
+const ENCRYPTED_REASONING: &str = "reasoning.encrypted_content";
+
 /// Parameters that the backend refuses and that only tune or label a response.
-const DROPPED: [&str; 11] = [
+const DROPPED: [&str; 13] = [
+    "context_management",
     "max_output_tokens",
     "max_tool_calls",
     "metadata",
+    "prompt_cache_options",
     "prompt_cache_retention",
     "safety_identifier",
     "stream_options",
@@ -27,6 +38,16 @@ const REFUSED: [(&str, &str); 4] = [
     ("previous_response_id", "the ChatGPT backend stores no response; send the conversation as input"),
     ("prompt", "the ChatGPT backend has no prompt templates; send the text as instructions"),
 ];
+
+/// A reference to an item of an earlier response.
+const ITEM_REFERENCE: CompatError = CompatError::Unsupported {
+    name: "item_reference",
+    reason: "the ChatGPT backend stores no response; send the item itself",
+};
+
+/// The members of a JSON object. Their values stay the same to the byte: the order of the names in
+/// a schema decides the order in a structured response.
+type Members = BTreeMap<String, Box<RawValue>>;
 
 /// An adapted request.
 #[derive(Clone, Debug, PartialEq)]
@@ -57,8 +78,7 @@ pub(crate) enum CompatError {
 
 /// Adapts the body of a request to `responses`.
 pub(crate) fn adapt(body: &[u8]) -> Result<CompatRequest, CompatError> {
-    let mut request: Map<String, Value> =
-        serde_json::from_slice(body).map_err(|_| CompatError::NotAnObject)?;
+    let mut request: Members = serde_json::from_slice(body).map_err(|_| CompatError::NotAnObject)?;
     for (name, reason) in REFUSED {
         if request.remove(name).is_some_and(|value| !is_unset(&value)) {
             return Err(CompatError::Unsupported { name, reason });
@@ -66,37 +86,85 @@ pub(crate) fn adapt(body: &[u8]) -> Result<CompatRequest, CompatError> {
     }
     let dropped = DROPPED
         .into_iter()
-        .filter(|name| request.remove(*name).is_some_and(|value| !value.is_null()))
+        .filter(|name| request.remove(*name).is_some_and(|value| value.get() != "null"))
         .collect();
-    if let Some(Value::String(text)) = request.get("input") {
-        let content = json!([{"type": "input_text", "text": text}]);
-        request.insert("input".into(), json!([{"type": "message", "role": "user", "content": content}]));
+    if let Some(input) = request.get_mut("input") {
+        adapt_input(input)?;
     }
-    for item in request.get_mut("input").and_then(Value::as_array_mut).into_iter().flatten() {
-        if item["role"] == "system" {
-            item["role"] = "developer".into();
-        }
+    if request.get("instructions").is_none_or(|value| is_blank(value)) {
+        set(&mut request, "instructions", INSTRUCTIONS);
     }
-    if request.get("instructions").is_none_or(is_blank) {
-        request.insert("instructions".into(), INSTRUCTIONS.into());
+    let include = request.get("include").filter(|include| include.get() != "null");
+    let include = include.map_or(Some(Vec::new()), |include| parse::<Vec<String>>(include));
+    if let Some(mut include) = include
+        && !include.iter().any(|name| name == ENCRYPTED_REASONING)
+    {
+        include.push(ENCRYPTED_REASONING.to_owned());
+        set(&mut request, "include", include);
     }
-    request.insert("store".into(), false.into());
-    let stream = request.insert("stream".into(), true.into()) == Some(Value::Bool(true));
+    let stream = request.get("stream").is_some_and(|stream| stream.get() == "true");
+    set(&mut request, "store", false);
+    set(&mut request, "stream", true);
     let body = serde_json::to_vec(&request).expect("a JSON value has a text");
     Ok(CompatRequest { body, dropped, stream })
 }
 
-/// Whether a value is the same as an absent one.
-fn is_unset(value: &Value) -> bool {
-    matches!(value, Value::Null | Value::Bool(false))
+/// Adapts the input. What is neither a text nor a list is the backend's to refuse.
+fn adapt_input(input: &mut Box<RawValue>) -> Result<(), CompatError> {
+    if let Some(text) = parse::<String>(input) {
+        let content = json!([{"type": "input_text", "text": text}]);
+        *input = to_json(&json!([{"type": "message", "role": "user", "content": content}]));
+    } else if let Some(mut items) = parse::<Vec<Box<RawValue>>>(input) {
+        for item in &mut items {
+            adapt_item(item)?;
+        }
+        *input = to_json(&items);
+    }
+    Ok(())
 }
 
-fn is_blank(value: &Value) -> bool {
-    value.is_null() || value.as_str().is_some_and(|text| text.trim().is_empty())
+/// Adapts an item of the input.
+fn adapt_item(item: &mut Box<RawValue>) -> Result<(), CompatError> {
+    let Some(mut members) = parse::<Members>(item) else { return Ok(()) };
+    let text = |name: &str| members.get(name).and_then(|value| parse::<String>(value));
+    match (text("type").as_deref(), text("role").as_deref()) {
+        (Some("item_reference"), _) => return Err(ITEM_REFERENCE),
+        (None, None) if members.contains_key("id") => return Err(ITEM_REFERENCE),
+        (_, Some("system")) => set(&mut members, "role", "developer"),
+        // The backend would look for the id in its store, which has nothing.
+        (Some("reasoning"), _) if text("encrypted_content").is_none() => drop(members.remove("id")),
+        _ => return Ok(()),
+    }
+    *item = to_json(&members);
+    Ok(())
+}
+
+/// The value, if it has this type.
+fn parse<'a, T: Deserialize<'a>>(value: &'a RawValue) -> Option<T> {
+    serde_json::from_str(value.get()).ok()
+}
+
+fn to_json(value: &impl Serialize) -> Box<RawValue> {
+    to_raw_value(value).expect("a JSON value has a text")
+}
+
+fn set(members: &mut Members, name: &str, value: impl Serialize) {
+    members.insert(name.to_owned(), to_json(&value));
+}
+
+/// Whether a value is the same as an absent one.
+fn is_unset(value: &RawValue) -> bool {
+    matches!(value.get(), "null" | "false")
+}
+
+fn is_blank(value: &RawValue) -> bool {
+    value.get() == "null" || parse::<String>(value).is_some_and(|text| text.trim().is_empty())
 }
 
 #[cfg(test)]
 mod tests {
+    use serde_json::Value;
+
     use super::*;
 
     fn adapted(body: &Value) -> (Value, CompatRequest) {
@@ -113,7 +181,7 @@ mod tests {
         let (body, request) = adapted(&json!({"model": "m", "input": "What is 2+2?"}));
         let expected = json!({
             "model": "m", "input": [message("user", "What is 2+2?")], "instructions": INSTRUCTIONS,
-            "store": false, "stream": true,
+            "include": [ENCRYPTED_REASONING], "store": false, "stream": true,
         });
         assert_eq!((body, request.dropped, request.stream), (expected, vec![], false));
     }
@@ -132,13 +200,17 @@ mod tests {
 
     #[test]
     fn every_dropped_parameter_is_named() {
-        let mut body = json!({"input": [], "instructions": "x", "store": true, "stream": false});
+        let include = json!([ENCRYPTED_REASONING]);
+        let mut body =
+            json!({"input": [], "instructions": "x", "include": include, "store": true, "stream": false});
         for name in DROPPED {
             body[name] = json!(1);
         }
         let (body, request) = adapted(&body);
         assert_eq!(request.dropped, DROPPED);
-        assert_eq!(body, json!({"input": [], "instructions": "x", "store": false, "stream": true}));
+        let expected =
+            json!({"input": [], "instructions": "x", "include": include, "store": false, "stream": true});
+        assert_eq!(body, expected);
         // A parameter without a value has no effect, so that it is not named.
         assert!(adapted(&json!({"temperature": null})).1.dropped.is_empty());
     }
@@ -148,6 +220,41 @@ mod tests {
         let (body, _) =
             adapted(&json!({"input": [message("system", "a"), message("user", "b"), {"type": "x"}]}));
         assert_eq!(body["input"], json!([message("developer", "a"), message("user", "b"), {"type": "x"}]));
+    }
+
+    #[test]
+    fn values_that_are_not_adapted_stay_the_same_to_the_byte() {
+        let schema = r#"{"format":{"type":"json_schema","schema":{"properties":{"z": 1.50, "a":1e2}}}}"#;
+        let item = r#"{"type":"function_call","id":"fc_1","arguments":"{}" ,"call_id":"c"}"#;
+        let body = format!(r#"{{"text": {schema} , "input":[ {item} ]}}"#);
+        let adapted = String::from_utf8(adapt(body.as_bytes()).unwrap().body).unwrap();
+        assert!(adapted.contains(&format!("\"text\":{schema}")), "{adapted}");
+        assert!(adapted.contains(&format!("\"input\":[{item}]")), "{adapted}");
+    }
+
+    #[test]
+    fn reasoning_is_included_so_that_the_client_can_send_it_again() {
+        for (include, expected) in [
+            (json!(null), json!([ENCRYPTED_REASONING])),
+            (json!([]), json!([ENCRYPTED_REASONING])),
+            (json!(["a"]), json!(["a", ENCRYPTED_REASONING])),
+            (json!([ENCRYPTED_REASONING, "a"]), json!([ENCRYPTED_REASONING, "a"])),
+        ] {
+            assert_eq!(adapted(&json!({ "include": include })).0["include"], expected);
+        }
+    }
+
+    #[test]
+    fn item_is_never_looked_up_in_the_store_of_the_backend() {
+        let complete = json!({"type": "reasoning", "id": "rs_1", "encrypted_content": "x", "summary": []});
+        let without = |encrypted: Value| json!({"type": "reasoning", "id": "rs_1", "encrypted_content": encrypted, "summary": []});
+        let (body, _) = adapted(&json!({"input": [complete, without(json!(null))]}));
+        let stripped = json!({"type": "reasoning", "encrypted_content": null, "summary": []});
+        assert_eq!(body["input"], json!([complete, stripped]));
+        for reference in [json!({"type": "item_reference", "id": "msg_1"}), json!({"id": "msg_1"})] {
+            let body = json!({"input": [message("user", "a"), reference]});
+            assert_eq!(adapt(body.to_string().as_bytes()), Err(ITEM_REFERENCE));
+        }
     }
 
     #[test]
