@@ -6,6 +6,9 @@ use std::{
     path::Path,
 };
 
+#[cfg(target_os = "linux")]
+use nix::sys::socket::{getsockopt, sockopt};
+
 use crate::ClientError;
 
 /// Fails if the listener runs as another user than this program. Call it before writing: a listener
@@ -26,7 +29,7 @@ pub(crate) fn check(stream: &impl AsFd, socket: &Path) -> Result<(), ClientError
 
 #[cfg(target_os = "linux")]
 fn uid(stream: BorrowedFd<'_>) -> io::Result<u32> {
-    Ok(rustix::net::sockopt::socket_peercred(stream)?.uid.as_raw())
+    Ok(getsockopt(&stream, sockopt::PeerCredentials)?.uid())
 }
 
 #[cfg(not(target_os = "linux"))]
