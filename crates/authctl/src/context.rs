@@ -46,8 +46,8 @@ impl Context {
     }
 
     /// Sends a GET to a path below a profile, and returns the response whatever its status.
-    pub(crate) async fn get(&self, profile: &ProfileName, path: &str) -> CliResult<Response> {
-        let path = route::below_profile(Some(profile), path);
+    pub(crate) async fn get(&self, profile: Option<&ProfileName>, path: &str) -> CliResult<Response> {
+        let path = route::below_profile(profile, path);
         with_timeout(async {
             self.client.stream(Method::GET, &path, &HeaderMap::new(), Bytes::new()).await?.collect().await
         })
@@ -71,6 +71,15 @@ impl Context {
     /// The headers of a profile.
     pub(crate) fn headers(&self, profile: ProfileArg) -> CliResult<Headers> {
         Ok(self.client.headers_blocking(self.profile_name(profile).as_ref(), None, TIMEOUT)?)
+    }
+
+    /// The headers of the context's profile. `None` if the socket does not give them: that of a
+    /// share may allow the relay only.
+    pub(crate) fn headers_if_allowed(&self) -> CliResult<Option<Headers>> {
+        match self.client.headers_blocking(self.profile.as_ref(), None, TIMEOUT) {
+            Err(ClientError::Problem(problem)) if problem.code == ErrorCode::Forbidden => Ok(None),
+            headers => Ok(Some(headers?)),
+        }
     }
 
     /// The headers for a program that waits for them no longer than `--timeout`, by default

@@ -5,14 +5,14 @@ use std::{
     time::{Duration, Instant},
 };
 
-use authd_api::{ClientError, ErrorCode, Headers, Problem, ProfileName, StreamingResponse, route};
+use authd_api::{ClientError, ErrorCode, Headers, Problem, StreamingResponse, route};
 use http::{HeaderMap, HeaderValue, Method, header};
 use serde_json::{Value, json};
 
 use super::models;
 use crate::context::{Context, with_timeout};
 use crate::{
-    cli::{AskArgs, ProfileArg},
+    cli::AskArgs,
     error::{CliError, CliResult},
     output::Output,
     sse::{Event, Reader},
@@ -31,17 +31,18 @@ const IDLE_TIMEOUT: Duration = Duration::from_secs(300);
 
 pub(super) async fn ask(ctx: &Context, args: AskArgs) -> CliResult {
     let question = question(&args.question)?;
-    let headers = ctx.headers(ProfileArg::default())?;
+    let headers = ctx.headers_if_allowed()?;
+    let headers = headers.as_ref();
     let model = match args.model {
         Some(model) => model,
-        None => models::default_model(ctx, &headers).await?,
+        None => models::default_model(ctx, headers).await?,
     };
     let body = request_body(&model, &question);
-    show_request(ctx.out, &headers, &body);
+    show_request(ctx.out, headers, &body);
     let started = Instant::now();
-    let stream = match post(ctx, &headers.profile, &body).await {
+    let stream = match post(ctx, &body).await {
         Err(CliError::Problem(problem)) if is_rejected(&problem) => {
-            return Err(models::not_offered(ctx, &headers, &model).await.unwrap_or(*problem).into());
+            return Err(models::not_offered(ctx, headers, &model).await.unwrap_or(*problem).into());
         }
         stream => stream?,
     };
@@ -49,7 +50,7 @@ pub(super) async fn ask(ctx: &Context, args: AskArgs) -> CliResult {
     let answer = print_answer(ctx.out, stream, started).await?;
     if ctx.out.json {
         return ctx.out.print_json(&json!({
-            "profile": headers.profile, "mode": headers.mode, "model": answer.model.unwrap_or(model),
+            "profile": headers.map(|headers| &headers.profile), "mode": headers.map(|headers| headers.mode), "model": answer.model.unwrap_or(model),
             "response_id": answer.id, "answer": answer.text, "usage": answer.usage,
         }));
     }
@@ -94,10 +95,10 @@ fn request_body(model: &str, question: &str) -> Value {
     })
 }
 
-async fn post(ctx: &Context, profile: &ProfileName, body: &Value) -> CliResult<StreamingResponse> {
+async fn post(ctx: &Context, body: &Value) -> CliResult<StreamingResponse> {
     let mut headers = HeaderMap::new();
     headers.insert(header::ACCEPT, HeaderValue::from_static("text/event-stream"));
-    let path = route::below_profile(Some(profile), "relay/responses");
+    let path = route::below_profile(ctx.profile.as_ref(), "relay/responses");
     let body = body.to_string().into();
     let stream = with_timeout(ctx.client.stream(Method::POST, &path, &headers, body)).await?;
     if stream.status.is_success() {
@@ -182,10 +183,12 @@ impl Completion {
     }
 }
 
-/// The request as the provider receives it, without the secret.
-fn show_request(out: Output, headers: &Headers, body: &Value) {
-    out.verbose(&format!("> POST {}", headers.responses_url));
-    for (name, value) in &headers.headers {
+/// The request as the provider receives it, without the secret. A share may hide the headers that
+/// the relay adds.
+fn show_request(out: Output, headers: Option<&Headers>, body: &Value) {
+    let url = headers.map_or("(through the relay of a share)", |headers| &headers.responses_url);
+    out.verbose(&format!("> POST {url}"));
+    for (name, value) in headers.into_iter().flat_map(|headers| &headers.headers) {
         let is_secret = name.eq_ignore_ascii_case("authorization");
         out.verbose(&format!("> {name}: {}", if is_secret { "Bearer [redacted]" } else { value }));
     }

@@ -62,7 +62,7 @@ pub(super) async fn check(ctx: &Context, profile: ProfileArg) -> CliResult {
 
 /// An API key is valid for the public API only.
 fn endpoints(headers: &Headers) -> Vec<Endpoint> {
-    let models: Endpoint = (MODELS, models_path(headers), models);
+    let models: Endpoint = (MODELS, models_path(Some(headers)), models);
     if headers.mode == Mode::ApiKey {
         return vec![models];
     }
@@ -79,7 +79,7 @@ fn endpoints(headers: &Headers) -> Vec<Endpoint> {
 async fn call(ctx: &Context, headers: &Headers, endpoint: Endpoint) -> CliResult<EndpointResult> {
     let (name, path, summarize) = endpoint;
     let started = Instant::now();
-    let response = ctx.get(&headers.profile, &path).await;
+    let response = ctx.get(Some(&headers.profile), &path).await;
     let duration = started.elapsed();
     let (status, problem) = match response {
         Ok(Response { status, body, .. }) if status.is_success() => {

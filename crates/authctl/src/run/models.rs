@@ -6,34 +6,52 @@ use serde_json::Value;
 
 use crate::{
     context::{Context, with_timeout},
-    error::CliResult,
+    error::{CliError, CliResult},
     upstream_error,
 };
 
 /// Parts of the names of models that do not answer questions.
 const OTHER_KINDS: [&str; 7] = ["audio", "image", "realtime", "search", "transcribe", "tts", "instruct"];
 
-/// The configured model of the daemon, else the first one that the account offers.
-pub(super) async fn default_model(ctx: &Context, headers: &Headers) -> CliResult<String> {
-    if let Some(model) = with_timeout(ctx.client.status()).await?.model {
+/// The hint for a question without a model.
+const NAME_A_MODEL: &str = "name one: authctl ask --model NAME ...";
+
+/// The configured model of the daemon, else the first one that the account offers. A share tells no
+/// configuration, and may not tell the models.
+pub(super) async fn default_model(ctx: &Context, headers: Option<&Headers>) -> CliResult<String> {
+    let status = match with_timeout(ctx.client.status()).await {
+        Err(CliError::Problem(problem)) if problem.code == ErrorCode::Forbidden => None,
+        status => Some(status?),
+    };
+    let is_share = status.is_none();
+    if let Some(model) = status.and_then(|status| status.model) {
         return Ok(model);
     }
-    let list = list(ctx, headers).await?;
-    if let Some(problem) = no_models(&list, headers) {
+    let list = match list(ctx, headers).await {
+        Err(CliError::Problem(problem)) if is_share => {
+            let detail =
+                format!("no model is named, and the list of models is not available: {}", problem.detail);
+            return Err(Problem { detail, ..*problem }.hint(NAME_A_MODEL).into());
+        }
+        list => list?,
+    };
+    if let Some(problem) = headers.and_then(|headers| no_models(&list, headers)) {
         return Err(problem.into());
     }
     first_chat_model(&list).ok_or_else(|| {
         Problem::new(ErrorCode::ProviderRefused, "the account offers no model that answers questions")
-            .hint("name one: authctl ask --model NAME ...")
+            .hint(NAME_A_MODEL)
             .into()
     })
 }
 
-/// The path of the list of models, below the profile.
-pub(super) fn models_path(headers: &Headers) -> String {
-    match (headers.mode, headers.value("version")) {
-        (Mode::ChatGpt, Some(version)) => format!("relay/models?client_version={version}"),
-        _ => "relay/models".to_owned(),
+/// The path of the list of models, below the profile. The ChatGPT backend gives no list without the
+/// client's version.
+pub(super) fn models_path(headers: Option<&Headers>) -> String {
+    let chatgpt = headers.filter(|headers| headers.mode == Mode::ChatGpt);
+    match chatgpt.and_then(|headers| headers.value("version")) {
+        Some(version) => format!("relay/models?client_version={version}"),
+        None => "relay/models".to_owned(),
     }
 }
 
@@ -48,7 +66,7 @@ pub(super) fn no_models(list: &Value, headers: &Headers) -> Option<Problem> {
 
 /// The problem of a request whose model the account does not offer; `None` if it offers the model,
 /// or if the list is not available.
-pub(super) async fn not_offered(ctx: &Context, headers: &Headers, model: &str) -> Option<Problem> {
+pub(super) async fn not_offered(ctx: &Context, headers: Option<&Headers>, model: &str) -> Option<Problem> {
     let list = list(ctx, headers).await.ok()?;
     let offered = names(&list);
     let first = first_chat_model(&list)?;
@@ -62,8 +80,8 @@ pub(super) async fn not_offered(ctx: &Context, headers: &Headers, model: &str) -
     Some(Problem::new(ErrorCode::ProviderRefused, detail).hint(hint))
 }
 
-async fn list(ctx: &Context, headers: &Headers) -> CliResult<Value> {
-    let response = ctx.get(&headers.profile, &models_path(headers)).await?;
+async fn list(ctx: &Context, headers: Option<&Headers>) -> CliResult<Value> {
+    let response = ctx.get(ctx.profile.as_ref(), &models_path(headers)).await?;
     if !response.status.is_success() {
         return Err(upstream_error::problem(&response).into());
     }

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::{command, run, start_daemon};
+use crate::{Outcome, command, run, start_daemon};
 
 /// Asks through the share in the environment for the models of the account.
 const MODELS: &str = r#"import os, urllib.request
@@ -82,4 +82,30 @@ async fn shares_are_listed_and_ended() {
     assert_eq!(run(&daemon, &["shares"]).await.ok().stdout, "nothing is shared\n");
     run(&daemon, &["share", "--compat", "responses"]).await.failed(2, "--loopback");
     run(&daemon, &["share", "--rate", "0"]).await.failed(2, "60/min");
+}
+
+#[tokio::test]
+async fn ask_works_through_a_share_that_gives_no_headers() {
+    let (sandbox, daemon) = start_daemon().await;
+    daemon.sign_in("me", "plus").await;
+    daemon.sign_in("work", "business").await;
+    let ask = async |share: serde_json::Value, args: &[&str]| {
+        let share = daemon.post("/v1/shares", share).await;
+        let mut client = command(&daemon, &[&["ask", "-v", "--json", "What is 2+2?"], args].concat());
+        Outcome::from(client.env("AUTHD_SOCKET", share["socket"].as_str().unwrap()).output().await.unwrap())
+    };
+    let answer = |outcome: Outcome| outcome.ok().json()["answer"].as_str().unwrap().to_owned();
+    assert!(answer(ask(json!({"profile": "work"}), &[]).await).contains("= 4."));
+    // The ChatGPT backend lists no models without the client's version, which the headers tell.
+    let outcome = ask(json!({"profile": "me"}), &[]).await.failed(2, "no model is named");
+    assert!(outcome.stderr.contains("authctl ask --model NAME"), "{outcome}");
+    let outcome = ask(json!({"profile": "me"}), &["--model", "gpt-5.5"]).await.ok();
+    for secret in sandbox.issued_secrets() {
+        assert!(!format!("{outcome}").contains(&secret), "{outcome}");
+    }
+    assert_eq!(outcome.json()["profile"], json!(null));
+    let only = |path: &str| json!({"profile": "me", "allow": "headers", "paths": [path]});
+    ask(only("responses"), &[]).await.failed(6, "no model is named");
+    ask(only("models"), &["--model", "gpt-5.5"]).await.failed(6, "does not allow");
+    ask(json!({"profile": "me"}), &["-p", "work"]).await.failed(6, "a share has only the relay");
 }

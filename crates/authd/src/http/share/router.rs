@@ -141,5 +141,6 @@ fn path_refused(share: &Share, error: PathError) -> Problem {
 }
 
 fn not_shared() -> Problem {
-    Problem::new(ErrorCode::Forbidden, "a share has only the relay and, if it allows them, the headers")
+    let detail = "a share has only the relay and, if it allows them, the headers of its profile, named \"-\"";
+    Problem::new(ErrorCode::Forbidden, detail).hint("anything else needs the daemon's own socket")
 }
