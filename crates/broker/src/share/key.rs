@@ -2,6 +2,7 @@
 //! the secret proves the key. The daemon stores only the hash.
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use rand::distr::{Alphanumeric, SampleString};
 use secrecy::{ExposeSecret, SecretString};
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
@@ -12,8 +13,8 @@ const PREFIX: &str = "authd_share_";
 /// Number of random bytes in a secret.
 const SECRET_BYTES: usize = 32;
 
-/// Number of random bytes in an id.
-const ID_BYTES: usize = 9;
+/// Number of random characters in an id.
+const ID_LENGTH: usize = 12;
 
 /// The key of a loopback share.
 #[derive(Clone, Debug)]
@@ -23,9 +24,9 @@ pub struct ShareKey(SecretString);
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct KeyHash([u8; 32]);
 
-/// A new random share id. It is safe in a path and in a URL.
+/// A new random share id. It is safe in a path and in a URL, and it is no option of a command.
 pub(super) fn new_id() -> String {
-    URL_SAFE_NO_PAD.encode(rand::random::<[u8; ID_BYTES]>())
+    Alphanumeric.sample_string(&mut rand::rng(), ID_LENGTH)
 }
 
 impl ShareKey {
@@ -82,6 +83,14 @@ mod tests {
         assert!(!key.hash().is_of(ShareKey::new(&id).expose()));
         assert!(!key.hash().is_of(&key.expose().replace(&id, &other)));
         assert_eq!(KeyHash::from_text(&key.hash().to_text()), Some(key.hash()));
+    }
+
+    #[test]
+    fn id_is_an_argument_of_a_command() {
+        for _ in 0..1000 {
+            let id = new_id();
+            assert!(id.len() == 12 && id.bytes().all(|b| b.is_ascii_alphanumeric()), "{id}");
+        }
     }
 
     #[test]
