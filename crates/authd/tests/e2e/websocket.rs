@@ -163,7 +163,8 @@ async fn the_end_of_one_side_ends_the_other_side() {
         let mut received = String::new();
         client.read_to_string(&mut received).await.unwrap();
         assert_eq!(received, "last words");
-        // The daemon closes the connection to an upstream that does not close it after its client has.
+        // The daemon closes the connection to an upstream that does not close it after its client
+        // has.
         let (client, mut server) = upstream.tunnel(&door).await;
         let (mut reader, _) = server.split();
         drop(client);
