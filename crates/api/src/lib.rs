@@ -7,8 +7,8 @@
 //! curl --unix-socket "$XDG_RUNTIME_DIR/authd/authd.sock" http://authd/v1/profiles/-/headers
 //! ```
 //!
-//! * The request's `Host` is `authd` or `localhost`. The daemon rejects `Origin` and `Referer`, so
-//!   no web page can use it.
+//! * The request's `Host` is `authd` or `localhost`. The daemon rejects `Origin`, `Referer` and
+//!   `Sec-Fetch-Site`, so no web page can use it.
 //! * Every response of status 400 and above is a [`Problem`] (RFC 9457). Its [`ErrorCode`]
 //!   determines
 //!   the status and the exit code of `authctl`.

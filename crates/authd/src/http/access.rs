@@ -19,6 +19,10 @@ use super::{
     state::AppState,
 };
 
+/// A header that every browser adds to a request for loopback, and that no page can remove. A page
+/// can omit `Origin` and `Referer` from a GET. Node sends only `Sec-Fetch-Mode`.
+const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
+
 const REQUEST_ID: HeaderName = HeaderName::from_static(REQUEST_HEADER);
 
 /// Routes whose responses a shutdown may interrupt: they can last long, and the daemon saves
@@ -74,8 +78,7 @@ fn log(id: u64, route: Option<&str>, status: StatusCode, problem: Option<&Proble
     }
 }
 
-/// Why the request is not allowed. A web page can make a browser send a request to a Unix socket
-/// through a proxy, but it cannot make the browser omit `Origin` or send this socket's `Host`.
+/// Why the request is not allowed.
 fn forbidden(peer: &Peer, request: &Request) -> Option<Problem> {
     let forbidden = |detail: &str| Some(Problem::new(ErrorCode::Forbidden, detail));
     if !peer.is_own() {
@@ -84,14 +87,19 @@ fn forbidden(peer: &Peer, request: &Request) -> Option<Problem> {
     if !peer.is_within_limit() {
         return Some(too_many_connections());
     }
-    let headers = request.headers();
-    if contains_any(headers, &[header::ORIGIN, header::REFERER]) {
+    if is_of_web_page(request) {
         return forbidden("this socket does not serve web pages");
     }
     if names_host(request, is_socket_host) {
         return None;
     }
     forbidden("the request's Host must be authd or localhost")
+}
+
+/// Whether a browser has sent the request for a web page. A page can make a browser send a request
+/// to a port, and through a proxy to a Unix socket.
+pub(super) fn is_of_web_page(request: &Request) -> bool {
+    contains_any(request.headers(), &[header::ORIGIN, header::REFERER, SEC_FETCH_SITE])
 }
 
 /// A program that holds more connections than it may.

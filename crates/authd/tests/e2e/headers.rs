@@ -215,9 +215,10 @@ async fn requests_of_web_pages_and_invalid_requests_are_refused() {
     let daemon = daemon(&sandbox).await;
     daemon.sign_in("default", "plus").await;
     let large = vec![b'x'; (1 << 20) + 1];
-    let cases: [RefusalCase<'_>; 12] = [
+    let cases: [RefusalCase<'_>; 13] = [
         ("GET", "/v1/status", &[("Origin", "http://evil.example")], vec![], "forbidden"),
         ("GET", "/v1/status", &[("Referer", "http://evil.example/")], vec![], "forbidden"),
+        ("GET", "/v1/status", &[("Sec-Fetch-Site", "cross-site")], vec![], "forbidden"),
         ("GET", "/v1/nothing", &[], vec![], "not_found"),
         ("PUT", "/v1/status", &[], vec![], "method_not_allowed"),
         ("POST", "/v1/logins", &[], b"{".to_vec(), "bad_request"),

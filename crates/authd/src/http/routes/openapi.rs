@@ -28,8 +28,8 @@ authd owns the OpenAI logins of one user on this machine, and gives local progra
 It speaks HTTP/1.1 on a Unix stream socket (`$AUTHD_SOCKET`, else `$XDG_RUNTIME_DIR/authd/authd.sock`), so \
 any HTTP library is a client:\n\n\
 \x20   curl --unix-socket \"$XDG_RUNTIME_DIR/authd/authd.sock\" http://authd/v1/profiles/-/headers\n\n\
-The request's `Host` is `authd` or `localhost`. A request with `Origin` or `Referer`, or from another user, \
-is refused. Unknown fields in a request are refused. Clients ignore unknown fields and unknown enumeration \
+The request's `Host` is `authd` or `localhost`. A request with `Origin`, `Referer` or \
+`Sec-Fetch-Site`, or from another user, is refused. Unknown fields in a request are refused. Clients ignore unknown fields and unknown enumeration \
 values in a response, because the API grows. Every route with `GET` also has `HEAD`. A method that the route \
 does not have gets 405 with `Allow`, an unknown path gets 404, both with a Problem. Status 500 (code \
 `internal`) is a bug, so no operation lists it.";

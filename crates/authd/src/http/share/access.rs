@@ -13,8 +13,7 @@ use axum::{
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 
 use crate::http::{
-    access::{is_socket_host, names_host, too_many_connections},
-    extract::contains_any,
+    access::{is_of_web_page, is_socket_host, names_host, too_many_connections},
     peer::{Door, Peer},
     respond::{ApiError, relay_problem, set_version_header},
     state::AppState,
@@ -52,8 +51,7 @@ pub(super) async fn check(State(state): State<Arc<AppState>>, mut request: Reque
 /// The share of a request, or why the request is not allowed.
 fn find_share(state: &AppState, peer: &Peer, request: &Request) -> Result<Share, Problem> {
     let forbidden = |detail: &str| Problem::new(ErrorCode::Forbidden, detail);
-    let headers = request.headers();
-    if contains_any(headers, &[header::ORIGIN, header::REFERER]) {
+    if is_of_web_page(request) {
         return Err(forbidden("a share does not serve web pages"));
     }
     if !is_own_host(&peer.door, request) {
@@ -68,7 +66,7 @@ fn find_share(state: &AppState, peer: &Peer, request: &Request) -> Result<Share,
             share.filter(|share| share.is_valid(now())).ok_or_else(|| forbidden("the share has ended"))
         }
         Door::Loopback(_) => {
-            bearer(headers).and_then(|key| state.broker.shares.find(key, now())).ok_or_else(|| {
+            bearer(request.headers()).and_then(|key| state.broker.shares.find(key, now())).ok_or_else(|| {
                 Problem::new(ErrorCode::KeyInvalid, "the request has no valid key of a share")
                     .hint("send the key as \"Authorization: Bearer KEY\"; a share that has ended has no key")
             })
