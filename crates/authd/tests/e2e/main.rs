@@ -12,6 +12,7 @@ mod doors;
 mod egress;
 mod etag;
 mod events;
+mod framing;
 mod headers;
 mod helpers;
 mod lifecycle;
@@ -23,8 +24,10 @@ mod relay_stream;
 mod retry;
 mod routing;
 mod share;
+mod share_attacks;
 mod share_client;
 mod share_compat;
+mod share_paths;
 mod share_status;
 #[cfg(target_os = "linux")]
 mod stalled_tunnel;
