@@ -1,22 +1,20 @@
 //! The client of one connection.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, Ordering},
-};
+use std::sync::atomic::{AtomicBool, Ordering};
 
+use authd_broker::Share;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::platform::{ClientStream, Permit, ProcessLimiter, Slot, peer_is_own, peer_pid};
 
 /// Where a client connects.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub(crate) enum Door {
     /// The socket of the daemon's user.
     Own,
-    /// The socket of the share with this id.
-    ShareSocket(Arc<str>),
+    /// The socket of this share.
+    ShareSocket(Share),
     /// The loopback listener on this port, for the shares that have a key.
     Loopback(u16),
 }
@@ -34,7 +32,7 @@ pub(super) struct Peer {
     uploading: AtomicBool,
     /// Whether a shutdown may interrupt the current response.
     interruptible: AtomicBool,
-    /// The end of the share that the last request used.
+    /// The end of the share whose socket this is, or that the last request used.
     share_end: Option<watch::Sender<Option<CancellationToken>>>,
 }
 
@@ -45,7 +43,11 @@ impl Peer {
             ClientStream::Unix(stream) => (peer_pid(stream), peer_is_own(stream)),
             ClientStream::Tcp(_) => (None, false),
         };
-        let share_end = (door != Door::Own).then(watch::Sender::default);
+        let share_end = match &door {
+            Door::Own => None,
+            Door::ShareSocket(share) => Some(watch::Sender::new(Some(share.ended().clone()))),
+            Door::Loopback(_) => Some(watch::Sender::default()),
+        };
         Self {
             door,
             pid,
@@ -80,7 +82,7 @@ impl Peer {
         }
     }
 
-    /// Returns when the share of the last request has ended.
+    /// Returns when the share of the connection has ended.
     pub(super) async fn share_ended(&self) {
         let Some(share_end) = &self.share_end else { return std::future::pending().await };
         let mut current = share_end.subscribe();

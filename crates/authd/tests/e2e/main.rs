@@ -27,6 +27,7 @@ mod share;
 mod share_attacks;
 mod share_client;
 mod share_compat;
+mod share_ends;
 mod share_paths;
 mod share_status;
 #[cfg(target_os = "linux")]

@@ -14,6 +14,7 @@ use tokio::{
 };
 
 /// A share as its holder has it.
+#[derive(Clone)]
 pub(crate) struct Holder {
     pub(crate) share: Value,
 }

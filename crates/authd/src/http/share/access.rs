@@ -61,8 +61,9 @@ fn find_share(state: &AppState, peer: &Peer, request: &Request) -> Result<Share,
         return Err(too_many_connections());
     }
     match &peer.door {
-        Door::ShareSocket(id) => {
-            let share = state.broker.shares.get(id);
+        Door::ShareSocket(share) => {
+            // A rename of the profile changes the terms.
+            let share = state.broker.shares.get(&share.id);
             share.filter(|share| share.is_valid(now())).ok_or_else(|| forbidden("the share has ended"))
         }
         Door::Loopback(_) => {

@@ -201,7 +201,7 @@ impl ShareDoors {
                 let stop = server.stop.child_token();
                 self.servers.spawn(server.clone().run(
                     listener,
-                    Door::ShareSocket(share.id.clone()),
+                    Door::ShareSocket(share.clone()),
                     stop.clone(),
                 ));
                 self.sockets.insert(share.id.clone(), stop);
