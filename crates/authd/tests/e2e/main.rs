@@ -29,6 +29,7 @@ mod share_client;
 mod share_compat;
 mod share_ends;
 mod share_paths;
+mod share_secrets;
 mod share_status;
 #[cfg(target_os = "linux")]
 mod stalled_tunnel;
