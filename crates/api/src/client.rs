@@ -161,6 +161,12 @@ impl Client {
         self.send(Method::DELETE, &route::share(id), NO_BODY).await.map(drop)
     }
 
+    /// Holds a share that was made with `held`, until the future is dropped. Returns when the share
+    /// has ended or the daemon stops.
+    pub async fn hold_share(&self, id: &str) -> Result<(), ClientError> {
+        self.send(Method::GET, &route::share_hold(id), NO_BODY).await.map(drop)
+    }
+
     /// Gets headers that are valid for at least `min_ttl` more seconds (the daemon's default when
     /// `None`).
     ///

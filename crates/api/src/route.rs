@@ -35,6 +35,8 @@ pub const RELAY_BACKEND: &str = "/v1/profiles/{profile}/relay-backend/{*path}";
 pub const SHARES: &str = "/v1/shares";
 /// `DELETE`: one share.
 pub const SHARE: &str = "/v1/shares/{id}";
+/// `GET`: holds one share while the response lasts.
+pub const SHARE_HOLD: &str = "/v1/shares/{id}/hold";
 
 /// `POST`: moves all credentials to another store.
 pub const STORE_MIGRATE: &str = "/v1/store/migrate";
@@ -60,7 +62,7 @@ pub const METRICS: &str = "/v1/metrics";
 pub const OPENAPI: &str = "/v1/openapi.json";
 
 /// All routes.
-pub const ALL: [&str; 23] = [
+pub const ALL: [&str; 24] = [
     STATUS,
     LOGINS,
     LOGIN,
@@ -74,6 +76,7 @@ pub const ALL: [&str; 23] = [
     RELAY_BACKEND,
     SHARES,
     SHARE,
+    SHARE_HOLD,
     STORE_MIGRATE,
     STORE_REKEY,
     DIAGNOSIS,
@@ -94,6 +97,11 @@ pub fn login(id: &str) -> String {
 /// The path of one share.
 pub fn share(id: &str) -> String {
     format!("{SHARES}/{id}")
+}
+
+/// The path that holds one share.
+pub fn share_hold(id: &str) -> String {
+    format!("{SHARES}/{id}/hold")
 }
 
 /// The path of one profile. `None` is the default profile.

@@ -38,10 +38,10 @@ use crate::{
 /// Longest time a shutdown waits for refreshes, exchanges and saves.
 const DRAIN: Duration = Duration::from_secs(10);
 
-/// Most event streams of one process.
-const MOST_EVENT_STREAMS: usize = 64;
+/// Most event streams and holds of shares of one process.
+const MOST_STREAMS: usize = 64;
 
-/// The event streams of one process take at most this fraction of the connections.
+/// The event streams and holds of one process take at most this fraction of the connections.
 const STREAM_SHARE: usize = 4;
 
 /// How the daemon ended, with the exit codes of sysexits.h.
@@ -159,8 +159,7 @@ impl App {
         })
         .await;
         config.store.warn_if_other(store.remembered());
-        let streams_per_process =
-            MOST_EVENT_STREAMS.min(socket_connections(open_file_limit()) / STREAM_SHARE);
+        let streams_per_process = MOST_STREAMS.min(socket_connections(open_file_limit()) / STREAM_SHARE);
         let (doors, doors_handle) = ShareDoors::new(&paths.socket);
         let state = Arc::new(AppState {
             broker: broker.clone(),
@@ -172,7 +171,7 @@ impl App {
             callback: callback.clone(),
             store: store.watch(),
             settings: settings.requests,
-            event_streams: ProcessLimiter::new(streams_per_process),
+            streams: ProcessLimiter::new(streams_per_process),
             started_at,
         });
 

@@ -38,7 +38,7 @@ pub use self::{
     metrics::RefreshCounters,
     profile::{ActorStopped, ProfileHandle, SignOutError},
     registry::{NamePolicy, Names, ProfileRegistry, RegistryError, RegistrySnapshot, SignIn},
-    share::{PathError, Share, ShareError, ShareKey, ShareSnapshot, ShareTerms, Shares},
+    share::{PathError, Share, ShareError, ShareHold, ShareKey, ShareSnapshot, ShareTerms, Shares},
     snapshot::{
         Freshness, ProfileSnapshot, ProfileView, RenderContext, RenderedHeaders, RoutingFailure, mode_message,
     },

@@ -2,6 +2,7 @@
 
 mod error;
 mod file;
+mod hold;
 mod key;
 mod list;
 mod live;
@@ -12,6 +13,7 @@ mod terms;
 pub(crate) use self::list::run;
 pub use self::{
     error::ShareError,
+    hold::ShareHold,
     key::ShareKey,
     list::{ShareSnapshot, Shares},
     live::Share,

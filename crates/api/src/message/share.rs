@@ -56,7 +56,8 @@ pub struct ShareBody {
     #[serde(default)]
     #[cfg_attr(feature = "openapi", schema(default = ShareDoor::default))]
     pub door: ShareDoor,
-    /// Seconds until the share ends: 1 second to 30 days; 8 hours if absent.
+    /// Seconds until the share ends: 1 second to 30 days; if absent, 8 hours, or 30 days for a held
+    /// share.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "openapi", schema(minimum = 1, maximum = 2_592_000))]
     pub ttl: Option<u64>,
@@ -76,6 +77,12 @@ pub struct ShareBody {
     /// How the relay changes request bodies; not at all if absent. Only with the loopback door.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub compat: Option<ShareCompat>,
+    /// Whether the share ends 10 seconds after the last response of `GET /v1/shares/{id}/hold` has
+    /// ended, if not before. The first one has the same time to begin, also after a restart of the
+    /// daemon.
+    #[serde(default)]
+    #[cfg_attr(feature = "openapi", schema(default = bool::default))]
+    pub held: bool,
 }
 
 /// A share. Contains no secret.
@@ -108,6 +115,9 @@ pub struct Share {
     /// How the relay changes request bodies.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub compat: Option<ShareCompat>,
+    /// Whether the share ends when nothing holds it.
+    #[serde(default)]
+    pub held: bool,
     /// The path of the share's socket, if it is a socket share.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub socket: Option<String>,

@@ -65,6 +65,7 @@ impl ShareArgs {
             paths: self.paths.clone(),
             label: self.label.clone(),
             compat: self.compat.map(|CompatArg::Responses| ShareCompat::Responses),
+            held: false,
         }
     }
 }

@@ -16,7 +16,8 @@ fn share(share: &Share, screen: &Screen) -> String {
         ShareAccess::Relay => "relay",
         ShareAccess::Headers => "relay and headers",
     };
-    let ends = screen.time(share.expires_at);
+    let expiry = screen.time(share.expires_at);
+    let ends = if share.held { format!("with its command, at the latest {expiry}") } else { expiry };
     let mut text = format!(
         "{}  profile {}, {access}, ends {ends}\n",
         screen.style.bold(&line(&share.id)),
@@ -58,17 +59,20 @@ mod tests {
             paths: vec!["responses".into(), "models".into()],
             label: Some("CI\u{1b}[31m".into()),
             compat: Some(ShareCompat::Responses),
+            held: false,
             socket: None,
             url: Some("http://127.0.0.1:40417/v1".into()),
             error: Some("Address already in use".into()),
         };
         let screen = Screen { now, zone: TimeZone::UTC, width: None, style: Style(false) };
-        let text = shares(&[full], &screen);
+        let text = shares(std::slice::from_ref(&full), &screen);
         let expected = "q1Zb7RkXw0Tn  profile default, relay and headers, ends in 1 h (17:00)\n  \
             http://127.0.0.1:40417/v1\n  only responses, models\n  at most 60 requests a minute\n  \
             adapts requests of the Responses API\n  label: CI";
         assert!(text.starts_with(expected), "{text}");
         assert!(text.ends_with("  closed: Address already in use\n") && !text.contains('\u{1b}'), "{text}");
+        let held = shares(&[Share { held: true, ..full }], &screen);
+        assert!(held.contains("ends with its command, at the latest in 1 h (17:00)\n"), "{held}");
         assert_eq!(shares(&[], &screen), "nothing is shared\n");
     }
 }

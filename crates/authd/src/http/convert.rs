@@ -159,6 +159,7 @@ pub(crate) fn share(share: &authd_broker::Share, doors: &ShareDoorsHandle) -> Sh
         paths: terms.paths.iter().map(ToString::to_string).collect(),
         label: terms.label.as_deref().map(str::to_owned),
         compat: terms.compat,
+        held: terms.held,
         socket: (terms.door == ShareDoor::Socket).then(socket),
         url: terms.port.map(|port| format!("http://127.0.0.1:{port}/v1")),
         error: doors.error(&share.id),

@@ -3,7 +3,7 @@
 
 use std::{convert::Infallible, ops::Bound, path::Path, sync::Arc, vec::IntoIter};
 
-use authd_api::{ErrorCode, Login, Problem, ProfileName};
+use authd_api::{Login, ProfileName};
 use authd_broker::{CallbackServerState, ChangeEvent, CodexHome, LoginOrder, LoginSnapshot, now};
 use axum::{
     Extension,
@@ -69,12 +69,7 @@ pub(super) async fn events(
     State(state): State<Arc<AppState>>,
     Extension(peer): Extension<Arc<Peer>>,
 ) -> Result<Response, ApiError> {
-    let permit = state.event_streams.permit(peer.pid());
-    if !permit.try_acquire() {
-        let problem =
-            Problem::new(ErrorCode::TooManyRequests, "this program holds too many event streams open");
-        return Err(problem.hint("close some").retry_after(1).into());
-    }
+    let permit = state.permit_stream(&peer)?;
     let events = state.broker.events.subscribe();
     let (mut store, mut callback) = (state.store.clone(), state.callback.clone());
     store.mark_unchanged();

@@ -44,6 +44,7 @@ pub(crate) fn router(state: Arc<AppState>) -> Router {
         .route(route::REFRESH, post(credentials::refresh))
         .route(route::SHARES, get(shares::list).post(shares::create))
         .route(route::SHARE, delete(shares::end))
+        .route(route::SHARE_HOLD, get(shares::hold))
         .route(route::STORE_MIGRATE, post(store::migrate))
         .route(route::STORE_REKEY, post(store::rekey))
         .route(route::IMPORT, post(codex::import))

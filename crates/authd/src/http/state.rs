@@ -18,10 +18,14 @@ use super::{
     convert,
     extract::profile_name,
     metrics::{CredentialSource, Metrics},
+    peer::Peer,
     problem,
     share::ShareDoorsHandle,
 };
-use crate::{platform::ProcessLimiter, relay::Relay};
+use crate::{
+    platform::{Permit, ProcessLimiter},
+    relay::Relay,
+};
 
 /// Extracts the state in a handler.
 pub(super) type SharedState = State<Arc<AppState>>;
@@ -39,8 +43,8 @@ pub(crate) struct AppState {
     pub(crate) callback: watch::Receiver<CallbackServerState>,
     pub(crate) store: watch::Receiver<authd_store::Status>,
     pub(crate) settings: watch::Receiver<RequestSettings>,
-    /// Limits the open event streams of each process.
-    pub(crate) event_streams: ProcessLimiter,
+    /// Limits the open event streams and holds of shares of each process.
+    pub(crate) streams: ProcessLimiter,
     pub(crate) started_at: Timestamp,
 }
 
@@ -62,6 +66,16 @@ pub(super) struct ResolvedProfile {
 }
 
 impl AppState {
+    /// Permits a response that does not end by itself.
+    pub(super) fn permit_stream(&self, peer: &Peer) -> Result<Permit, Problem> {
+        let permit = self.streams.permit(peer.pid());
+        if permit.try_acquire() {
+            return Ok(permit);
+        }
+        let detail = "this program holds too many event streams or shares open";
+        Err(Problem::new(ErrorCode::TooManyRequests, detail).hint("close some").retry_after(1))
+    }
+
     /// The profiles once their names are known. The problem is the reason why the store cannot be
     /// listed.
     pub(super) async fn registry(&self) -> Result<Arc<RegistrySnapshot>, Problem> {

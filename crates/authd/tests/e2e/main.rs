@@ -28,6 +28,7 @@ mod share_attacks;
 mod share_client;
 mod share_compat;
 mod share_ends;
+mod share_hold;
 mod share_paths;
 mod share_secrets;
 mod share_status;

@@ -16,6 +16,9 @@ pub enum ShareError {
     /// There is no share with this id.
     #[error("there is no share {0}")]
     Unknown(String),
+    /// The share was not made to be held.
+    #[error("the share {0} was made without \"held\"; it lasts until its time")]
+    NotHeld(String),
     /// There are too many shares.
     #[error("there are {0} shares already")]
     TooMany(usize),

@@ -2,19 +2,23 @@
 //! file contains it. A revoked share has ended at once, even if the file cannot be written; then
 //! the task writes it again.
 
-use std::{io, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, io, sync::Arc, time::Duration};
 
 use authd_api::{ProfileName, ShareBody, ShareDoor};
 use authd_oauth::Identity;
 use authd_store::StateDir;
 use jiff::Timestamp;
-use tokio::sync::{Mutex, watch};
+use tokio::{
+    sync::{Mutex, Notify, watch},
+    time::Instant,
+};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use super::{
     error::ShareError,
     file::{self, ShareMap},
+    hold::ShareHold,
     key::{self, ShareKey},
     live::{Share, account},
     terms::ShareTerms,
@@ -44,6 +48,8 @@ struct Inner {
     published: watch::Sender<Option<ShareSnapshot>>,
     /// Changes whenever the file differs from the list or does not any more.
     unsaved: watch::Sender<bool>,
+    /// Notified when a share has one holder less.
+    released: Arc<Notify>,
 }
 
 /// `None` until the file was read.
@@ -57,6 +63,7 @@ impl Shares {
             list: Mutex::default(),
             published: watch::Sender::default(),
             unsaved: watch::Sender::new(false),
+            released: Arc::default(),
         }))
     }
 
@@ -130,6 +137,14 @@ impl Shares {
             return Err(ShareError::Unknown(id.to_owned()));
         }
         self.end_where(&mut list, |share| *share.id == *id).await.map_err(ShareError::EndNotWritten)
+    }
+
+    /// Holds a share until the returned value is dropped.
+    pub async fn hold(&self, id: &str) -> Result<ShareHold, ShareError> {
+        let mut list = self.0.list.lock().await;
+        let shares = self.read(&mut list).await.map_err(ShareError::NotRead)?;
+        let share = shares.get(id).ok_or_else(|| ShareError::Unknown(id.to_owned()))?;
+        share.hold(self.0.released.clone()).ok_or_else(|| ShareError::NotHeld(id.to_owned()))
     }
 
     /// Lets the shares of a profile follow its new name.
@@ -225,26 +240,32 @@ impl Shares {
         !*self.0.unsaved.borrow()
     }
 
-    /// Ends the shares whose time has come. Returns when the next one ends.
-    async fn end_expired(&self) -> Option<Timestamp> {
+    /// Ends the shares whose time has come, and those that nothing holds any more. Returns when the
+    /// next one of each kind ends.
+    async fn end_due(&self) -> (Option<Timestamp>, Option<Instant>) {
         let mut list = self.0.list.lock().await;
-        let now = clock::now();
-        self.end_where(&mut list, |share| !share.is_valid(now)).await.ok();
-        list.as_ref()?.values().map(|share| share.terms.expires_at).min()
+        let (now, instant) = (clock::now(), Instant::now());
+        let is_released = |share: &Share| share.end_without_holder().is_some_and(|end| end <= instant);
+        self.end_where(&mut list, |share| !share.is_valid(now) || is_released(share)).await.ok();
+        let left = || list.iter().flat_map(BTreeMap::values);
+        (left().map(|share| share.terms.expires_at).min(), left().filter_map(Share::end_without_holder).min())
     }
 }
 
-/// Reads the list, ends shares at their time, and repeats failed writes, until the daemon stops.
+/// Reads the list, ends shares at their time or without a holder, and repeats failed writes, until
+/// the daemon stops.
 pub(crate) async fn run(shares: Shares, state_dir: StateDir, stopping: CancellationToken) {
     let (mut changes, mut recreated) = (shares.watch(), state_dir.recreated());
     let mut unsaved = shares.0.unsaved.subscribe();
     loop {
         let settled = shares.settle().await;
         changes.mark_unchanged();
-        let next = shares.end_expired().await;
+        let (next_expiry, next_release) = shares.end_due().await;
         tokio::select! {
             () = stopping.cancelled() => break,
-            _ = clock::sleep_until(next) => {}
+            _ = clock::sleep_until(next_expiry) => {}
+            () = sleep_until(next_release) => {}
+            () = shares.0.released.notified() => {}
             Ok(()) = changes.changed() => {}
             Ok(()) = unsaved.changed(), if settled => {}
             // The state directory was removed with the list.
@@ -254,4 +275,12 @@ pub(crate) async fn run(shares: Shares, state_dir: StateDir, stopping: Cancellat
     }
     // The last chance to write a change that could not be written before.
     shares.settle().await;
+}
+
+/// Sleeps until this time; for ever without one.
+async fn sleep_until(at: Option<Instant>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(at).await,
+        None => std::future::pending().await,
+    }
 }

@@ -8,17 +8,18 @@ use std::{
 use authd_oauth::Identity;
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use jiff::Timestamp;
-use tokio::time::Instant;
+use tokio::{sync::Notify, time::Instant};
 use tokio_util::sync::CancellationToken;
 
 use super::{
+    hold::{Holders, ShareHold},
     key::KeyHash,
     paths::{self, PathError},
     rate::RateLimiter,
     terms::ShareTerms,
 };
 
-/// A share. Clones share its limit and its end.
+/// A share. Clones share its limit, its holders and its end.
 #[derive(Clone, Debug)]
 pub struct Share {
     /// The id.
@@ -27,13 +28,17 @@ pub struct Share {
     pub terms: Arc<ShareTerms>,
     pub(super) key_hash: Option<KeyHash>,
     limiter: Option<Arc<Mutex<RateLimiter>>>,
+    /// `None` if the share is not held.
+    holders: Option<Arc<Mutex<Holders>>>,
     ended: CancellationToken,
 }
 
 impl Share {
     pub(super) fn new(id: Arc<str>, terms: ShareTerms, key_hash: Option<KeyHash>) -> Self {
-        let limiter = terms.rate.map(|rate| Arc::new(Mutex::new(RateLimiter::new(rate, Instant::now()))));
-        Self { id, terms: Arc::new(terms), key_hash, limiter, ended: CancellationToken::new() }
+        let now = Instant::now();
+        let limiter = terms.rate.map(|rate| Arc::new(Mutex::new(RateLimiter::new(rate, now))));
+        let holders = terms.held.then(|| Arc::new(Mutex::new(Holders::new(now))));
+        Self { id, terms: Arc::new(terms), key_hash, limiter, holders, ended: CancellationToken::new() }
     }
 
     /// The same share with other terms.
@@ -53,6 +58,18 @@ impl Share {
     /// Whether the share can be used at this time.
     pub fn is_valid(&self, now: Timestamp) -> bool {
         now < self.terms.expires_at && !self.ended.is_cancelled()
+    }
+
+    /// Holds the share. `released` is notified when the hold ends. `None` if the share is not held.
+    pub(super) fn hold(&self, released: Arc<Notify>) -> Option<ShareHold> {
+        let holders = self.holders.clone()?;
+        Some(ShareHold::new(holders, self.ended.clone(), released))
+    }
+
+    /// When a held share ends if nothing holds it until then. `None` if something holds it, or if
+    /// the share is not held.
+    pub(super) fn end_without_holder(&self) -> Option<Instant> {
+        self.holders.as_ref()?.lock().unwrap_or_else(PoisonError::into_inner).end()
     }
 
     /// Whether the share is of this account.

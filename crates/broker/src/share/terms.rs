@@ -9,10 +9,10 @@ use serde::{Deserialize, Serialize};
 
 use super::{error::ShareError, paths};
 
-/// Lifetime of a share without `ttl`.
+/// Lifetime of a share without `ttl` that is not held.
 const LIFETIME: Duration = Duration::from_secs(8 * 60 * 60);
 
-/// Longest lifetime.
+/// Longest lifetime. A held share without `ttl` has it, because its holder ends it.
 const LONGEST: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 
 /// Most allowed paths, and the longest, in bytes.
@@ -47,6 +47,9 @@ pub struct ShareTerms {
     pub label: Option<Box<str>>,
     /// How the relay changes request bodies.
     pub compat: Option<ShareCompat>,
+    /// Whether the share ends when nothing holds it.
+    #[serde(default)]
+    pub held: bool,
 }
 
 impl ShareTerms {
@@ -59,7 +62,7 @@ impl ShareTerms {
         now: Timestamp,
     ) -> Result<Self, ShareError> {
         let invalid = |field, reason| ShareError::Invalid { field, reason };
-        let ttl = body.ttl.map_or(LIFETIME, Duration::from_secs);
+        let ttl = body.ttl.map_or(if body.held { LONGEST } else { LIFETIME }, Duration::from_secs);
         if ttl.is_zero() || ttl > LONGEST {
             return Err(invalid("ttl", "a share lasts 1 second to 30 days"));
         }
@@ -93,6 +96,7 @@ impl ShareTerms {
             paths,
             label: body.label.as_deref().map(Into::into),
             compat: body.compat,
+            held: body.held,
         })
     }
 }
@@ -110,6 +114,20 @@ mod tests {
         let terms = terms(&ShareBody::default()).unwrap();
         assert_eq!(terms.expires_at.as_second(), 8 * 3600);
         assert_eq!((terms.allow, terms.door, terms.port), (ShareAccess::Relay, ShareDoor::Socket, None));
+    }
+
+    #[test]
+    fn held_share_lasts_as_long_as_possible_by_default() {
+        let terms_of = |ttl| terms(&ShareBody { held: true, ttl, ..ShareBody::default() }).unwrap();
+        assert_eq!(terms_of(None).expires_at.as_second(), 30 * 86_400);
+        assert_eq!(terms_of(Some(60)).expires_at.as_second(), 60);
+    }
+
+    #[test]
+    fn share_of_an_older_list_is_not_held() {
+        let mut stored = serde_json::to_value(terms(&ShareBody::default()).unwrap()).unwrap();
+        stored.as_object_mut().unwrap().remove("held").unwrap();
+        assert!(!serde_json::from_value::<ShareTerms>(stored).unwrap().held);
     }
 
     #[test]

@@ -8,6 +8,7 @@ pub(in crate::http) fn share(error: &ShareError) -> Problem {
     let code = match error {
         ShareError::Invalid { .. } => ErrorCode::BadRequest,
         ShareError::Unknown(_) => ErrorCode::ShareUnknown,
+        ShareError::NotHeld(_) => ErrorCode::Conflict,
         ShareError::TooMany(_) => ErrorCode::TooManyRequests,
         ShareError::NotRead(_) | ShareError::NotWritten(_) | ShareError::EndNotWritten(_) => {
             ErrorCode::StoreUnavailable
@@ -16,6 +17,7 @@ pub(in crate::http) fn share(error: &ShareError) -> Problem {
     let problem = Problem::new(code, error.to_string());
     match error {
         ShareError::Invalid { .. } => problem,
+        ShareError::NotHeld(_) => problem.hint("make a share with \"held\": true"),
         ShareError::Unknown(_) => problem.hint("authctl shares lists the shares"),
         ShareError::TooMany(_) => problem.hint("end one with: authctl unshare ID").retry_after(60),
         ShareError::NotRead(_) | ShareError::NotWritten(_) | ShareError::EndNotWritten(_) => {

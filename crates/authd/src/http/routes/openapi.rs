@@ -57,8 +57,8 @@ does not have gets 405 with `Allow`, an unknown path gets 404, both with a Probl
         profiles::list, profiles::get, profiles::patch, profiles::delete,
         credentials::headers, credentials::refresh, credentials::put_api_key,
         codex::import, codex::export, codex::list, codex::install, codex::uninstall,
-        shares::list, shares::create, shares::end, store::migrate, store::rekey, relay::to_model,
-        relay::to_backend,
+        shares::list, shares::create, shares::end, shares::hold, store::migrate, store::rekey,
+        relay::to_model, relay::to_backend,
     ),
     components(schemas(CodexHomes, LoginFile, RelayProblem)),
 )]

@@ -1,8 +1,16 @@
 //! Shares.
 
+use std::{convert::Infallible, sync::Arc, time::Duration};
+
 use authd_api::{CreatedShare, ErrorCode, Problem, ShareBody, ShareDoor, Shares};
-use authd_broker::ShareKey;
-use axum::{extract::State, response::Response};
+use authd_broker::{Freshness, ShareKey, now};
+use axum::{
+    Extension,
+    body::{Body, Bytes},
+    extract::State,
+    response::Response,
+};
+use futures_util::stream;
 use http::{HeaderValue, StatusCode, header};
 
 #[cfg(test)]
@@ -10,6 +18,7 @@ use super::openapi::responses::{BodyErrors, ConflictErrors, ProfileErrors, Share
 use crate::http::{
     convert,
     extract::{Json, PathParam},
+    peer::Peer,
     problem,
     respond::{ApiError, json, no_store},
     state::SharedState,
@@ -48,6 +57,9 @@ pub(super) async fn create(
         None => state.resolve(authd_api::route::DEFAULT_PROFILE).await?,
     };
     let snapshot = state.loaded(&profile).await?;
+    if snapshot.freshness(Duration::ZERO, now()) == Freshness::LoginRequired {
+        return Err(problem::no_credential(&snapshot, now()).into());
+    }
     let port = match body.door {
         ShareDoor::Loopback => Some(state.doors.loopback().await.map_err(|error| door_closed(&error))?),
         ShareDoor::Socket => None,
@@ -84,6 +96,34 @@ pub(super) async fn end(
 ) -> Result<StatusCode, ApiError> {
     state.broker.shares.end(&id).await.map_err(|error| problem::share(&error))?;
     Ok(StatusCode::NO_CONTENT)
+}
+
+/// Hold a share
+///
+/// For a share that was made with `held`. The response has no content and holds the share as long
+/// as it lasts: until the client disconnects, the share ends, or the daemon stops. The share
+/// outlives a restart of the daemon, so a client repeats the request until the response is
+/// `share_unknown`.
+#[cfg_attr(test, utoipa::path(
+    get, path = authd_api::route::SHARE_HOLD, operation_id = "hold_share", tag = "shares",
+    responses((status = 200, description = "The share is held until the response ends."),
+        ShareErrors, StoreErrors),
+))]
+pub(super) async fn hold(
+    State(state): SharedState,
+    Extension(peer): Extension<Arc<Peer>>,
+    PathParam(id): PathParam<String>,
+) -> Result<Response, ApiError> {
+    let permit = state.permit_stream(&peer)?;
+    let hold = state.broker.shares.hold(&id).await.map_err(|error| problem::share(&error))?;
+    let content = stream::unfold((hold, state, permit), async |(hold, state, _permit)| {
+        tokio::select! {
+            () = hold.share_ended() => {}
+            () = state.stopping.cancelled() => {}
+        }
+        None::<(Result<Bytes, Infallible>, _)>
+    });
+    Ok(Response::new(Body::from_stream(content)))
 }
 
 fn door_closed(error: &std::io::Error) -> Problem {
