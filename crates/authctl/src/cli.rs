@@ -12,7 +12,7 @@ mod share;
 mod time_arg;
 
 pub(crate) use self::{
-    share::{ShareArgs, UnshareArgs},
+    share::{ExecArgs, ShareArgs, UnshareArgs},
     time_arg::TimeArg,
 };
 
@@ -123,13 +123,9 @@ pub(crate) enum Command {
     /// Run the daemon as a service: started when you sign in to this machine, and kept running
     #[command(subcommand, after_help = help_text::SERVICE_EXAMPLES)]
     Service(ServiceCommand),
-    /// Run a command with the credential in its environment
+    /// Run a command with a share of the profile in its environment
     #[command(after_help = help_text::EXEC_EXAMPLES)]
-    Exec {
-        /// The command and its arguments
-        #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true, value_name = "COMMAND")]
-        command: Vec<OsString>,
-    },
+    Exec(ExecArgs),
     /// Share one profile through a restricted door, for a container, a remote shell or an SDK
     #[command(after_help = help_text::SHARE_EXAMPLES)]
     Share(ShareArgs),
@@ -137,7 +133,7 @@ pub(crate) enum Command {
     Shares,
     /// End shares
     Unshare(UnshareArgs),
-    /// Print the variables that exec sets, as commands of a shell
+    /// Print the variables that exec --raw sets, as commands of a shell
     #[command(after_help = help_text::ENV_EXAMPLES)]
     Env {
         #[command(flatten)]

@@ -82,7 +82,7 @@ const UNDICI: Requirement = Npm("undici@6.29.1");
 /// Node with options that resolve packages from the symbolic link, not from the file behind it.
 const NODE: [&str; 3] = ["node", "--preserve-symlinks", "--preserve-symlinks-main"];
 
-const EXAMPLES: [Example; 20] = [
+const EXAMPLES: [Example; 21] = [
     example(
         Succeed,
         &["python", "-m", "unittest", "discover", "--start-directory", "clients/python"],
@@ -107,9 +107,14 @@ const EXAMPLES: [Example; 20] = [
     example(AnswerOrReason, &[NODE[0], NODE[1], NODE[2], "examples/openai-relay.mjs"], &[OPENAI_NPM, UNDICI]),
     // The Python lines of the README, without the variable that not every session has.
     example(Succeed, &["env", "--unset", "XDG_RUNTIME_DIR", "python", "-c", README_PYTHON], &[Python]),
-    example(Answer, &["authctl", "exec", "--", "python", "examples/exec_openai.py"], &[OPENAI_PIP]),
+    example(Answer, &["authctl", "exec", "--raw", "--", "python", "examples/exec_openai.py"], &[OPENAI_PIP]),
     example(
-        Answer,
+        AnswerAfterExpiry,
+        &["authctl", "exec", "--", "python", "examples/exec_openai.py"],
+        &[OPENAI_PIP],
+    ),
+    example(
+        AnswerAfterExpiry,
         &["authctl", "exec", "--", NODE[0], NODE[1], NODE[2], "examples/exec-openai.mjs"],
         &[OPENAI_NPM],
     ),

@@ -93,17 +93,24 @@ Exit codes:
   0 every endpoint answered 2xx; 4 one answered 401 or 403; 5 another error";
 
 pub(super) const EXEC_EXAMPLES: &str = "\
-Sets OPENAI_API_KEY, OPENAI_BASE_URL, AUTHD_SOCKET, OPENAI_CUSTOM_HEADERS (the other headers, one a line, which
-the OpenAI SDKs send) and, if known, CHATGPT_ACCOUNT_ID.
-The token is not renewed: a command that runs for longer should request a new one from authd.
+Sets OPENAI_BASE_URL and OPENAI_API_KEY to a loopback share of the profile, as authctl share --loopback does,
+and AUTHD_SOCKET. Requests through the share have the headers of the profile, and a fresh token. The command
+does not get the token. The share ends with the command, even if authctl is killed.
+
+With --raw it sets OPENAI_API_KEY to the token, OPENAI_BASE_URL, AUTHD_SOCKET, OPENAI_CUSTOM_HEADERS (the other
+headers, one a line, which the OpenAI SDKs send) and, if known, CHATGPT_ACCOUNT_ID.
 
 Examples:
   authctl exec -- python app.py
-  authctl exec -p work -- sh -c 'curl -H \"Authorization: Bearer $OPENAI_API_KEY\" ...'";
+  authctl exec -p work -- sh -c 'curl -H \"Authorization: Bearer $OPENAI_API_KEY\" $OPENAI_BASE_URL/...'
+  authctl exec --compat responses -- python app.py
+                                      for a program that expects the public API, on a personal plan
+  authctl exec --raw -- bash          for a command that cannot connect to 127.0.0.1";
 
 pub(super) const SHARE_EXAMPLES: &str = "\
 Without a command it prints what the holder needs, and the share lasts for --ttl. With a command it sets
-OPENAI_BASE_URL and OPENAI_API_KEY, or AUTHD_SOCKET, for the command, and the share ends with it.
+OPENAI_BASE_URL and OPENAI_API_KEY, or AUTHD_SOCKET, for the command. The share ends with the command, even
+if authctl is killed.
 docs/shares.md has recipes for podman, Docker, ssh and others.
 
 Examples:
@@ -114,6 +121,9 @@ Examples:
   authctl unshare q1Zb7RkXw0Tn";
 
 pub(super) const ENV_EXAMPLES: &str = "\
+They contain the access token, which is not renewed. A share of a shell would never end, so env makes none:
+for one command use authctl exec, and for a share without a command authctl share --loopback.
+
 Examples:
   eval \"$(authctl env)\"               in bash and zsh, and in the .envrc of direnv
   authctl env work | source           in fish";

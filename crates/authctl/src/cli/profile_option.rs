@@ -45,7 +45,7 @@ fn profile_use(command: &Command) -> ProfileUse<'_> {
         | Command::Import { .. }
         | Command::Export { .. }
         | Command::Codex(_)
-        | Command::Exec { .. } => ProfileUse::Option,
+        | Command::Exec(_) => ProfileUse::Option,
         Command::Logins
         | Command::Profiles
         | Command::Use { .. }

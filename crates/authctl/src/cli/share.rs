@@ -1,4 +1,4 @@
-//! The arguments of `share`.
+//! The arguments of `share`, `exec` and `unshare`.
 
 use std::ffi::OsString;
 
@@ -17,7 +17,8 @@ pub(crate) struct ShareArgs {
     /// Allow the holder to read the headers, which contain the access token
     #[arg(long)]
     headers: bool,
-    /// How long the share lasts, for example 30m [default: 8h]
+    /// How long the share lasts, for example 30m [default: 8h; with a command, as long as it runs,
+    /// at most 30 days]
     #[arg(long, value_name = "TIME")]
     ttl: Option<TimeArg>,
     /// Most requests a minute, for example 60 or 60/min
@@ -32,8 +33,22 @@ pub(crate) struct ShareArgs {
     /// Change requests so that programs for another API work; needs --loopback
     #[arg(long, value_enum, requires = "loopback")]
     compat: Option<CompatArg>,
-    /// Run this command with the share in its environment, and end the share with it
+    /// Run this command with the share in its environment; the share ends with it
     #[arg(last = true, value_name = "COMMAND")]
+    pub(crate) command: Vec<OsString>,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct ExecArgs {
+    /// Set the access token and its headers instead; the token is not renewed while the command
+    /// runs
+    #[arg(long)]
+    pub(crate) raw: bool,
+    /// Change requests so that programs for another API work
+    #[arg(long, value_enum, conflicts_with = "raw")]
+    compat: Option<CompatArg>,
+    /// The command and its arguments
+    #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true, value_name = "COMMAND")]
     pub(crate) command: Vec<OsString>,
 }
 
@@ -64,8 +79,24 @@ impl ShareArgs {
             rate: self.rate,
             paths: self.paths.clone(),
             label: self.label.clone(),
-            compat: self.compat.map(|CompatArg::Responses| ShareCompat::Responses),
+            compat: self.compat.map(ShareCompat::from),
             held: false,
+        }
+    }
+}
+
+impl ExecArgs {
+    /// The request for the share of the command.
+    pub(crate) fn body(&self) -> ShareBody {
+        let compat = self.compat.map(ShareCompat::from);
+        ShareBody { door: ShareDoor::Loopback, compat, ..ShareBody::default() }
+    }
+}
+
+impl From<CompatArg> for ShareCompat {
+    fn from(compat: CompatArg) -> Self {
+        match compat {
+            CompatArg::Responses => Self::Responses,
         }
     }
 }

@@ -44,16 +44,25 @@ fn common_options_work_before_and_after_the_command() {
 
 #[test]
 fn exec_passes_options_to_its_command() {
-    let Command::Exec { command } = parse("authctl exec -p work -- env -p --json").unwrap().command else {
-        panic!()
-    };
-    assert_eq!(command, ["env", "-p", "--json"]);
+    for (line, is_raw) in [
+        ("authctl exec -p work -- env -p --json", false),
+        ("authctl exec env -p --json", false),
+        ("authctl exec --raw env -p --json", true),
+    ] {
+        let Command::Exec(args) = parse(line).unwrap().command else { panic!("{line}") };
+        assert_eq!(
+            (args.raw, &*args.command),
+            (is_raw, &["env", "-p", "--json"].map(Into::into)[..]),
+            "{line}"
+        );
+    }
 }
 
 #[test]
 fn invalid_lines_are_usage_errors() {
     for (line, kind) in [
         ("authctl exec", ErrorKind::MissingRequiredArgument),
+        ("authctl exec --raw --compat responses true", ErrorKind::ArgumentConflict),
         ("authctl login --device --paste", ErrorKind::ArgumentConflict),
         ("authctl login --no-wait --resume lg_1", ErrorKind::ArgumentConflict),
         ("authctl logout work --all", ErrorKind::ArgumentConflict),

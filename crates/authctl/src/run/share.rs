@@ -1,44 +1,36 @@
-//! `authctl share`, `shares` and `unshare`.
+//! `authctl share`, `exec`, `shares` and `unshare`.
 
-use std::process;
+mod command;
 
-use authd_api::{CreatedShare, ErrorCode, Shares};
+use authd_api::{CreatedShare, ErrorCode, ShareBody, Shares};
 use serde_json::json;
 
 use crate::{
-    child,
-    cli::{ShareArgs, UnshareArgs},
+    cli::{ExecArgs, ShareArgs, UnshareArgs},
     context::{Context, with_timeout},
-    error::CliResult,
+    error::{CliError, CliResult},
     render,
     screen::Screen,
 };
 
 pub(super) async fn share(ctx: &Context, args: ShareArgs) -> CliResult {
-    let mut body = args.body();
-    body.profile = ctx.profile_name(args.profile);
-    if !args.command.is_empty() && body.label.is_none() {
-        body.label =
-            args.command.first().map(|program| program.to_string_lossy().chars().take(100).collect());
-    }
-    let created = with_timeout(ctx.client.create_share(&body)).await?;
+    let body = ShareBody { profile: ctx.profile_name(args.profile.clone()), ..args.body() };
     if args.command.is_empty() {
-        return print(ctx, &created);
+        return print(ctx, &with_timeout(ctx.client.create_share(&body)).await?);
     }
-    let mut command = process::Command::new(&args.command[0]);
-    command.args(&args.command[1..]);
-    set_environment(&mut command, &created);
-    let status = child::run(&mut command);
-    // The share ends with its command, whether the command started or not.
-    let ended = with_timeout(ctx.client.end_share(&created.share.id)).await;
-    child::result(&args.command[0].to_string_lossy(), status)?;
-    match ended {
-        // The share has expired, or another command ended it.
-        Err(error) if error.problem().is_some_and(|problem| problem.code == ErrorCode::ShareUnknown) => {
-            Ok(())
+    command::run(ctx, body, &args.command, None).await
+}
+
+/// Runs a command with a loopback share of the profile.
+pub(super) async fn exec(ctx: &Context, args: &ExecArgs) -> CliResult {
+    let body = ShareBody { profile: ctx.profile.clone(), ..args.body() };
+    let result = command::run(ctx, body, &args.command, Some(&ctx.paths.socket)).await;
+    result.map_err(|error| match error {
+        CliError::Problem(problem) if problem.code == ErrorCode::Conflict => {
+            problem.hint("fix the named cause, or run the command without a share: authctl exec --raw").into()
         }
-        ended => ended,
-    }
+        error => error,
+    })
 }
 
 /// What the holder needs, as text for a user.
@@ -55,23 +47,6 @@ fn print(ctx: &Context, created: &CreatedShare) -> CliResult {
         (_, _, Some(socket)) => format!("AUTHD_SOCKET={socket}\n"),
         _ => String::new(),
     })
-}
-
-/// The variables that OpenAI's SDKs and the clients of authd read. Variables that would override
-/// them are removed.
-fn set_environment(command: &mut process::Command, created: &CreatedShare) {
-    let share = &created.share;
-    for name in
-        ["OPENAI_API_KEY", "OPENAI_BASE_URL", "OPENAI_CUSTOM_HEADERS", "CHATGPT_ACCOUNT_ID", "AUTHD_SOCKET"]
-    {
-        command.env_remove(name);
-    }
-    if let (Some(key), Some(url)) = (&created.key, &share.url) {
-        command.env("OPENAI_API_KEY", key).env("OPENAI_BASE_URL", url);
-    }
-    if let Some(socket) = &share.socket {
-        command.env("AUTHD_SOCKET", socket);
-    }
 }
 
 pub(super) async fn shares(ctx: &Context) -> CliResult {

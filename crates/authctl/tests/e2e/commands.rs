@@ -245,18 +245,18 @@ async fn failed_requests_open_no_browser() {
 }
 
 #[tokio::test]
-async fn exec_replaces_the_process() {
+async fn raw_exec_replaces_the_process() {
     let (_sandbox, daemon) = start_daemon().await;
     daemon.sign_in("default", "plus").await;
     let script = r#"echo "$OPENAI_BASE_URL $CHATGPT_ACCOUNT_ID $OPENAI_API_KEY"; exit 3"#;
-    let outcome = run(&daemon, &["exec", "--", "sh", "-c", script]).await;
+    let outcome = run(&daemon, &["exec", "--raw", "--", "sh", "-c", script]).await;
     assert_eq!(outcome.code, 3, "{outcome}");
     let token = run(&daemon, &["token"]).await.ok().stdout;
     assert!(
         outcome.stdout.ends_with(&token) && outcome.stdout.contains("/backend-api/codex bc3618e3"),
         "{outcome}"
     );
-    run(&daemon, &["exec", "--", "no-such-program-here"]).await.failed(127, "no-such-program-here");
+    run(&daemon, &["exec", "--raw", "no-such-program-here"]).await.failed(127, "no-such-program-here");
 }
 
 #[tokio::test]

@@ -42,31 +42,32 @@ async fn lifetimes_are_given_in_seconds_or_with_a_unit() {
 }
 
 #[tokio::test]
-async fn exec_sets_every_header_and_removes_those_of_another_profile() {
+async fn raw_exec_sets_every_header_and_removes_those_of_another_profile() {
     let (_sandbox, daemon) = start_daemon().await;
     daemon.sign_in("default", "plus").await;
     daemon.sign_in("work", "business").await;
     let token = run(&daemon, &["token"]).await.ok().stdout;
     let headers = run(&daemon, &["headers"]).await.ok().stdout;
     let others: String = headers.lines().skip(1).map(|line| format!("{line}\n")).collect();
-    let print = ["exec", "--", "sh", "-c", r#"echo "$OPENAI_API_KEY"; echo "$OPENAI_CUSTOM_HEADERS""#];
+    let print =
+        ["exec", "--raw", "--", "sh", "-c", r#"echo "$OPENAI_API_KEY"; echo "$OPENAI_CUSTOM_HEADERS""#];
     assert_eq!(run(&daemon, &print).await.ok().stdout, format!("{token}{others}"));
     let work = run(&daemon, &["headers", "work"]).await.ok().stdout;
     let version = work.lines().nth(1).unwrap();
     let nested = r#"echo "$OPENAI_CUSTOM_HEADERS ${CHATGPT_ACCOUNT_ID-unset}""#;
     let ctl = crate::AUTHCTL;
-    let nested = ["exec", "--", ctl, "exec", "-p", "work", "--", "sh", "-c", nested];
+    let nested = ["exec", "--raw", "--", ctl, "exec", "--raw", "-p", "work", "--", "sh", "-c", nested];
     assert_eq!(run(&daemon, &nested).await.ok().stdout, format!("{version} unset\n"));
 }
 
 #[tokio::test]
-async fn env_prints_what_exec_sets() {
+async fn env_prints_what_raw_exec_sets() {
     let (_sandbox, daemon) = start_daemon().await;
     daemon.sign_in("default", "plus").await;
     let variables =
         ["OPENAI_API_KEY", "OPENAI_BASE_URL", "OPENAI_CUSTOM_HEADERS", "CHATGPT_ACCOUNT_ID", "AUTHD_SOCKET"];
     let print = variables.map(|name| format!("printenv {name}")).join("; ");
-    let in_exec = run(&daemon, &["exec", "--", "sh", "-c", &print]).await.ok().stdout;
+    let in_exec = run(&daemon, &["exec", "--raw", "--", "sh", "-c", &print]).await.ok().stdout;
     let script = run(&daemon, &["env", "--shell", "bash"]).await.ok().stdout;
     let mut shell = tokio::process::Command::new("sh");
     let output = shell.args(["-c", &format!("{script}{print}")]).output().await.unwrap();

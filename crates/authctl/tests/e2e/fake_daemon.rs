@@ -22,7 +22,8 @@ pub(crate) struct FakeDaemon {
 }
 
 impl FakeDaemon {
-    /// Answers a request with the first response whose key, method and path, it begins with.
+    /// Answers a request with the first response whose key, method and path, it begins with. A
+    /// response with a number as its `status` is a problem.
     pub(crate) fn start(responses: Vec<(&'static str, Value)>) -> Self {
         let dir = tempfile::tempdir().unwrap();
         std::fs::set_permissions(dir.path(), Permissions::from_mode(0o700)).unwrap();
@@ -68,8 +69,9 @@ fn answer(mut stream: UnixStream, responses: &[(&str, Value)]) {
     }
     let request = String::from_utf8(request).unwrap();
     let found = responses.iter().find(|(prefix, _)| request.starts_with(prefix));
-    let (status, body) =
-        found.map_or(("404 Not Found", "{}".to_owned()), |(_, body)| ("200 OK", body.to_string()));
+    let (status, body) = found.map_or((404, "{}".to_owned()), |(_, body)| {
+        (body["status"].as_u64().unwrap_or(200), body.to_string())
+    });
     let head = format!("HTTP/1.1 {status}\r\nauthd-version: 1\r\nconnection: close");
     // The client may have ended already.
     drop(write!(stream, "{head}\r\ncontent-length: {}\r\n\r\n{body}", body.len()));

@@ -14,6 +14,7 @@ mod process;
 mod security;
 mod service;
 mod share;
+mod share_command;
 
 use std::{
     path::{Path, PathBuf},

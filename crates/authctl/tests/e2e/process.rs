@@ -44,9 +44,9 @@ async fn process_dumps_no_core_and_is_not_dumpable() {
 async fn exec_restores_the_limits_of_the_user() {
     let (_sandbox, daemon) = start_daemon().await;
     daemon.sign_in("default", "plus").await;
-    for limit in ["0", "100"] {
+    for (limit, option) in [("0", ""), ("0", "--raw"), ("100", ""), ("100", "--raw")] {
         let mut command = Command::new("sh");
-        let script = format!("ulimit -Sc {limit} && exec \"$0\" exec -- sh -c 'ulimit -Sc'");
+        let script = format!("ulimit -Sc {limit} && exec \"$0\" exec {option} -- sh -c 'ulimit -Sc'");
         command.args(["-c", &script, AUTHCTL]).env_clear().envs(daemon.env().iter().cloned());
         let outcome = Outcome::from(command.output().await.unwrap());
         if outcome.stderr.contains("ulimit") {
