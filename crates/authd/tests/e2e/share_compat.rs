@@ -72,7 +72,7 @@ async fn conversation_of_a_client_that_relies_on_stored_items_goes_on() {
     assert_eq!(reply.status.as_u16(), 200, "{}", reply.text());
     body["input"][0] = json!({"type": "item_reference", "id": "rs_1"});
     let reply = share.send("POST", "/v1/responses", &[], body.to_string()).await;
-    assert_eq!(reply.status.as_u16(), 409);
+    assert_eq!(reply.status.as_u16(), 400);
     assert!(reply.json()["detail"].as_str().unwrap().starts_with("item_reference: "), "{}", reply.text());
 }
 
@@ -98,7 +98,7 @@ async fn request_that_cannot_be_adapted_is_refused_with_the_reason() {
     let mut stateful = responses_request("What is 2+2?");
     stateful["previous_response_id"] = json!("resp_1");
     let reply = share.send("POST", "/v1/responses", &[], stateful.to_string()).await;
-    assert_eq!(reply.status.as_u16(), 409);
+    assert_eq!(reply.status.as_u16(), 400);
     assert!(
         reply.json()["detail"].as_str().unwrap().starts_with("previous_response_id: "),
         "{}",
@@ -106,5 +106,9 @@ async fn request_that_cannot_be_adapted_is_refused_with_the_reason() {
     );
     let reply = share.send("POST", "/v1/responses", &[], "not JSON").await;
     assert_eq!(reply.status.as_u16(), 400);
+    let reply = share.send("POST", "/v1/chat/completions", &[], "{}").await;
+    assert_eq!(reply.status.as_u16(), 400);
+    assert!(reply.text().contains("no Chat Completions"), "{}", reply.text());
+    assert_eq!(sandbox.count(Route::Other), 0);
     assert_eq!(sandbox.count(Route::ChatGptResponses), 0);
 }

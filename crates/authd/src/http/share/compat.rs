@@ -17,6 +17,9 @@ use crate::{
 /// The path that is adapted, below the base URL.
 const PATH: &str = "responses";
 
+/// The path of the older API, which the ChatGPT backend does not have.
+const CHAT_COMPLETIONS: &str = "chat/completions";
+
 /// Longest request that is adapted, in bytes. A prompt with many images fits.
 const MAX_REQUEST: usize = 32 << 20;
 
@@ -32,23 +35,30 @@ pub(super) struct ResponsePlan {
     stream: bool,
 }
 
-/// Whether a request is one whose body is adapted.
+/// Whether a request is one that is adapted or refused.
 pub(super) fn applies(method: &Method, path: &str) -> bool {
-    method == Method::POST && path == PATH
+    method == Method::POST && [PATH, CHAT_COMPLETIONS].contains(&path)
 }
 
-/// Adapts a request for the ChatGPT backend.
-pub(super) async fn adapt_request(request: Request) -> Result<(Request, ResponsePlan), Problem> {
+/// Adapts a request for the ChatGPT backend. A refusal has the status 400: after a 409 the OpenAI
+/// SDKs would send the request twice more.
+pub(super) async fn adapt_request(path: &str, request: Request) -> Result<(Request, ResponsePlan), Problem> {
+    if path == CHAT_COMPLETIONS {
+        let problem = Problem::new(ErrorCode::BadRequest, "the ChatGPT backend has no Chat Completions");
+        return Err(problem.hint("let the program use the Responses API; docs/shares.md shows how"));
+    }
     if request.headers().contains_key(header::CONTENT_ENCODING) {
         let problem = Problem::new(ErrorCode::BadRequest, "a compressed request body cannot be adapted");
         return Err(problem.hint("send it without Content-Encoding"));
     }
     let (mut parts, body) = request.into_parts();
     let body = read_body(Request::from_parts(parts.clone(), body), MAX_REQUEST).await?;
-    let adapted = adapt(&body).map_err(|error| match error {
-        CompatError::NotAnObject => Problem::new(ErrorCode::BadRequest, error.to_string()),
-        CompatError::Unsupported { .. } => Problem::new(ErrorCode::Conflict, error.to_string())
-            .hint("docs/shares.md lists what a share adapts"),
+    let adapted = adapt(&body).map_err(|error| {
+        let problem = Problem::new(ErrorCode::BadRequest, error.to_string());
+        match error {
+            CompatError::NotAnObject => problem,
+            CompatError::Unsupported { .. } => problem.hint("docs/shares.md lists what a share adapts"),
+        }
     })?;
     parts.headers.remove(header::TRANSFER_ENCODING);
     parts.headers.insert(header::CONTENT_LENGTH, adapted.body.len().into());

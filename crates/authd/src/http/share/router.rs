@@ -110,7 +110,7 @@ async fn forward(
     if !adapts {
         return Ok(send(request).await?);
     }
-    let (request, plan) = compat::adapt_request(request).await?;
+    let (request, plan) = compat::adapt_request(path, request).await?;
     Ok(plan.apply(send(request).await?).await?)
 }
 
