@@ -30,6 +30,20 @@ async fn command_gets_a_share_that_ends_with_it() {
 }
 
 #[tokio::test]
+async fn input_and_output_of_a_command_pass_to_the_byte() {
+    let (_sandbox, daemon) = start_daemon().await;
+    daemon.sign_in("me", "plus").await;
+    let bytes: Vec<u8> = (0..=255).rev().collect();
+    let input = daemon.dir().join("input");
+    std::fs::write(&input, &bytes).unwrap();
+    let mut client = command(&daemon, &["share", "me", "--loopback", "--", "tee", "/dev/stderr"]);
+    let stdin = std::fs::File::open(&input).unwrap();
+    let output = client.env("PATH", "/usr/bin:/bin").stdin(stdin).output().await.unwrap();
+    assert_eq!((output.stdout, output.stderr), (bytes.clone(), bytes));
+    assert!(output.status.success());
+}
+
+#[tokio::test]
 async fn share_ends_however_its_command_ends() {
     let (_sandbox, daemon) = start_daemon().await;
     daemon.sign_in("me", "plus").await;
