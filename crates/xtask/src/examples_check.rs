@@ -3,6 +3,7 @@
 //! directory that is kept. An example whose tools cannot be installed is skipped, with a message.
 
 mod codex_home;
+mod shares;
 
 use std::{
     fs,
@@ -180,7 +181,7 @@ pub(crate) fn check() -> anyhow::Result<()> {
         Ok(()) => runtime.block_on(codex_home::check(&workspace))?,
         Err(reason) => skip("Codex in a managed home", &reason)?,
     }
-    Ok(())
+    runtime.block_on(shares::check(&workspace))
 }
 
 async fn run_all(workspace: &Workspace, examples: &[&Example]) -> anyhow::Result<()> {
@@ -195,19 +196,19 @@ async fn run_all(workspace: &Workspace, examples: &[&Example]) -> anyhow::Result
     fs::copy(shell::root().join("examples/codex/config.toml"), codex.join("config.toml"))?;
     for example in examples {
         if example.expectation == Succeed {
-            run(example, workspace, &daemon, PROFILES[0].0).await?;
+            run(example.command, workspace, &daemon, PROFILES[0].0).await?;
             continue;
         }
         for (profile, _) in PROFILES {
-            run_question(example, workspace, &daemon, profile).await?;
+            run_question(example.command, workspace, &daemon, profile).await?;
         }
         if matches!(example.expectation, AnswerAfterExpiry | AnswerOrReason) {
             print("       with an expired access token:");
             sandbox.expire_access_tokens();
-            run_question(example, workspace, &daemon, PROFILES[0].0).await?;
+            run_question(example.command, workspace, &daemon, PROFILES[0].0).await?;
         }
         if example.expectation == AnswerOrReason {
-            let output = output(example, workspace, &daemon, NO_PROFILE).await?;
+            let output = output(example.command, workspace, &daemon, NO_PROFILE).await?;
             let stderr = String::from_utf8_lossy(&output.stderr);
             let is_shown = stderr.contains("authd: ") && stderr.contains(NO_PROFILE);
             ensure!(!output.status.success() && is_shown, "an SDK hides the reason: {stderr}");
@@ -217,44 +218,44 @@ async fn run_all(workspace: &Workspace, examples: &[&Example]) -> anyhow::Result
 }
 
 async fn run_question(
-    example: &Example,
+    command: &[&str],
     workspace: &Workspace,
     daemon: &TestDaemon,
     profile: &str,
 ) -> anyhow::Result<()> {
-    let stdout = run(example, workspace, daemon, profile).await?;
-    ensure!(stdout.contains(ANSWER), "{} printed no answer: {stdout}", example.command.join(" "));
+    let stdout = run(command, workspace, daemon, profile).await?;
+    ensure!(stdout.contains(ANSWER), "{} printed no answer: {stdout}", command.join(" "));
     Ok(())
 }
 
-/// Runs an example to its end, with the environment of a client of the daemon. Returns its stdout.
+/// Runs a command to its end, with the environment of a client of the daemon. Returns its stdout.
 async fn run(
-    example: &Example,
+    command: &[&str],
     workspace: &Workspace,
     daemon: &TestDaemon,
     profile: &str,
 ) -> anyhow::Result<String> {
     let started = Instant::now();
-    let output = output(example, workspace, daemon, profile).await?;
-    let shown = shown(example, profile);
+    let output = output(command, workspace, daemon, profile).await?;
+    let shown = shown(command, profile);
     let (stdout, stderr) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     ensure!(output.status.success(), "{shown}: {}\n{stdout}\n{stderr}", output.status);
     print(&format!("{:5.1} s  {shown}", started.elapsed().as_secs_f64()));
     Ok(stdout.into_owned())
 }
 
-fn shown(example: &Example, profile: &str) -> String {
-    format!("{} ({profile})", example.command.join(" "))
+fn shown(command: &[&str], profile: &str) -> String {
+    format!("{} ({profile})", command.join(" "))
 }
 
-/// Runs an example to its end, whatever its exit code is.
+/// Runs a command to its end, whatever its exit code is.
 async fn output(
-    example: &Example,
+    command: &[&str],
     workspace: &Workspace,
     daemon: &TestDaemon,
     profile: &str,
 ) -> anyhow::Result<Output> {
-    let (program, args) = example.command.split_first().context("an example has a program")?;
+    let (program, args) = command.split_first().context("an example has a program")?;
     let mut child = AsyncCommand::new(program);
     child.args(args).current_dir(workspace.tools.path()).stdin(Stdio::null()).kill_on_drop(true);
     child.env_clear().envs(daemon.env().iter().cloned());
@@ -262,7 +263,7 @@ async fn output(
         .env("PATH", workspace.search_path()?)
         .env("AUTHCTL_PROFILE", profile)
         .env("PYTHONDONTWRITEBYTECODE", "1");
-    let shown = shown(example, profile);
+    let shown = shown(command, profile);
     let output = timeout(TIMEOUT, child.output()).await.with_context(|| format!("{shown} timed out"))?;
     output.with_context(|| format!("cannot start {shown}"))
 }

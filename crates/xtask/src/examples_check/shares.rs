@@ -1,0 +1,102 @@
+//! Programs that know nothing about authd, through a loopback share: with nothing but a base URL
+//! and a key in their environment. On a personal plan they work with `--compat responses`, also
+//! after the provider has revoked the access token. On a business plan they work with and without
+//! it.
+
+use std::fs;
+
+use anyhow::ensure;
+use authd_sandbox::{
+    Account, Config, Route, Sandbox,
+    test_daemon::{TestDaemon, TestDaemonConfig},
+};
+use serde_json::json;
+
+use super::{
+    ANSWER, CODEX, NODE, OPENAI_NPM, OPENAI_PIP, PROFILES,
+    Requirement::{self, Npm, Pip, Program},
+    Workspace, output, run_question, shown,
+};
+use crate::{shell, tools::skip};
+
+/// A program that runs as the command of a share.
+struct ShareProgram {
+    command: &'static [&'static str],
+    requirements: &'static [Requirement],
+    /// Whether the ChatGPT backend accepts its requests as they are. All others must be refused
+    /// without `compat`, or the run would show nothing.
+    needs_compat: bool,
+}
+
+const SHARE_PROGRAMS: [ShareProgram; 7] = [
+    public_api(&["python", "examples/share_openai.py"], &[OPENAI_PIP]),
+    public_api(&[NODE[0], NODE[1], NODE[2], "examples/share-openai.mjs"], &[OPENAI_NPM]),
+    public_api(&["python", "examples/share_langchain.py"], &[OPENAI_PIP, Pip("langchain-openai==1.7.4")]),
+    public_api(&["llm", "-m", "gpt-5.5", "What is 2+2?"], &[OPENAI_PIP, Pip("llm==0.36")]),
+    public_api(&["bash", "examples/share-curl.sh"], &[Program("bash"), Program("curl")]),
+    public_api(
+        &["opencode", "run", "--model", "openai/gpt-5.5", "What is 2+2?"],
+        &[Npm("opencode-ai@1.18.33")],
+    ),
+    ShareProgram {
+        command: &["bash", "examples/codex/share.sh"],
+        requirements: &[Program("bash"), CODEX],
+        needs_compat: false,
+    },
+];
+
+/// A program that is written for the public Responses API.
+const fn public_api(command: &'static [&'static str], requirements: &'static [Requirement]) -> ShareProgram {
+    ShareProgram { command, requirements, needs_compat: true }
+}
+
+/// Runs every program whose tools are available.
+pub(super) async fn check(workspace: &Workspace) -> anyhow::Result<()> {
+    let sandbox = Sandbox::start(Config::with_accounts(Account::presets())).await?;
+    let daemon = TestDaemon::start(TestDaemonConfig::new(shell::binary("authd")?, &sandbox)).await;
+    for (profile, account) in PROFILES {
+        daemon.sign_in(profile, account).await;
+    }
+    let codex = daemon.dir().join("home/.codex");
+    fs::create_dir(&codex)?;
+    fs::copy(shell::root().join("examples/codex/share.toml"), codex.join("config.toml"))?;
+    for program in &SHARE_PROGRAMS {
+        match program.requirements.iter().try_for_each(|requirement| workspace.install(*requirement)) {
+            Ok(()) => program.check(workspace, &daemon, &sandbox).await?,
+            Err(reason) => skip(&program.command.join(" "), &reason)?,
+        }
+        ensure!(daemon.get("/v1/shares").await == json!({"shares": []}), "a share ends with its command");
+    }
+    Ok(())
+}
+
+impl ShareProgram {
+    async fn check(
+        &self,
+        workspace: &Workspace,
+        daemon: &TestDaemon,
+        sandbox: &Sandbox,
+    ) -> anyhow::Result<()> {
+        let [(personal, _), (business, _)] = PROFILES;
+        let (compat, plain) = (self.shared(&["--compat", "responses"]), self.shared(&[]));
+        let refreshes = sandbox.count(Route::Refresh);
+        sandbox.expire_access_tokens();
+        run_question(&compat, workspace, daemon, personal).await?;
+        ensure!(sandbox.count(Route::Refresh) == refreshes + 1, "authd refreshes once after a 401");
+        run_question(&compat, workspace, daemon, business).await?;
+        run_question(&plain, workspace, daemon, business).await?;
+        if !self.needs_compat {
+            return run_question(&plain, workspace, daemon, personal).await;
+        }
+        let refused = output(&plain, workspace, daemon, personal).await?;
+        let text = [refused.stdout, refused.stderr].concat();
+        let text = String::from_utf8_lossy(&text);
+        ensure!(!text.contains(ANSWER), "{} works without compat", shown(&plain, personal));
+        Ok(())
+    }
+
+    /// The command line that runs the program with a share.
+    fn shared(&self, options: &[&'static str]) -> Vec<&'static str> {
+        [&["authctl", "share", "--loopback", "--ttl", "30m"], options, &["--"], self.command].concat()
+    }
+}
