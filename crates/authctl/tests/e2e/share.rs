@@ -88,6 +88,11 @@ async fn shares_are_listed_and_ended() {
     assert_eq!(token.stdout, run(&daemon, &["token"]).await.ok().stdout.into_bytes());
     let status = command(&daemon, &["status"]).env("AUTHD_SOCKET", &socket).output().await.unwrap();
     assert_eq!(status.status.code(), Some(6), "{}", String::from_utf8_lossy(&status.stderr));
+    let exec = command(&daemon, &["exec", "true"]).env("AUTHD_SOCKET", &socket).output().await.unwrap();
+    crate::Outcome::from(exec).failed(6, "the daemon's own socket");
+    let exec =
+        command(&daemon, &["exec", "--raw", "true"]).env("AUTHD_SOCKET", &socket).output().await.unwrap();
+    crate::Outcome::from(exec).ok();
     let listed = run(&daemon, &["shares"]).await.ok().stdout;
     assert!(listed.contains(&socket) && listed.contains("label: test"), "{listed}");
     let id = run(&daemon, &["shares", "--json"]).await.ok().json()["shares"][0]["id"].clone();

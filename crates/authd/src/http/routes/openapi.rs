@@ -271,7 +271,7 @@ fn headers() -> Value {
         "cache-control": header("The response has a secret in it, or acts for a user.", true,
             &json!({"type": "string", "const": "no-store"}), "no-store"),
         "etag": text("Changes whenever the headers change.", ETAG),
-        "location": text("The path of the login.", "/v1/logins/lg_4fJ2cQ8xTz1uVw0K"),
+        "location": text("The path of the login or the share.", "/v1/logins/lg_4fJ2cQ8xTz1uVw0K"),
     })
 }
 
@@ -281,7 +281,7 @@ fn path_parameters(path: &str) -> Vec<Value> {
     let rest = "The rest of the URL after the base URL: one or more segments, with their slashes unescaped.";
     [
         ("{profile}", "profile", "A profile's name, or `-` for the default one.", &name, "-"),
-        ("{id}", "id", "A login's id.", &text, "lg_4fJ2cQ8xTz1uVw0K"),
+        ("{id}", "id", "The id of the login or the share.", &text, "lg_4fJ2cQ8xTz1uVw0K"),
         ("{*path}", "path", rest, &text, "responses"),
     ]
     .into_iter()
