@@ -1,6 +1,9 @@
 //! `cargo xtask test contract`: checks the daemon against its OpenAPI document. Schemathesis
 //! generates valid and invalid requests, and compares the status, headers and body of each response
-//! with the document. A difference is a defect of the daemon or of the document.
+//! with the document. A difference is a defect of the daemon or of the document. The last round
+//! sends the same kind of requests to the doors of a share.
+
+mod share;
 
 use std::{fs, io, net::SocketAddr, path::PathBuf, process::Stdio, time::Duration};
 
@@ -78,7 +81,7 @@ async fn run_rounds(tools: &ToolDir) -> anyhow::Result<()> {
         "only {UNREACHABLE:?} may stay without success: extend crates/xtask/src/contract/schemathesis.toml \
          for the others, or change UNREACHABLE in crates/xtask/src/contract.rs"
     );
-    Ok(())
+    share::check(tools, &sandbox, &contract).await
 }
 
 /// The number of operations that had a successful response according to the daemon's metrics, and
@@ -108,25 +111,43 @@ async fn run_round(
     daemon: &TestDaemon,
     contract: &Value,
 ) -> anyhow::Result<()> {
-    let document = tools.path().join("openapi.json");
-    fs::write(&document, contract.to_string())?;
     let address = bridge_to(daemon.socket()).await?;
-    let mut command = Command::new(tools.path().join("venv/bin/schemathesis"));
-    let config_dir = shell::root().join("crates/xtask/src/contract");
-    command.arg("--config-file").arg(config_dir.join("schemathesis.toml")).arg("run").arg(document);
-    command.args(["--url", &format!("http://{address}"), "--header", "Host: authd", "--seed", SEED]);
+    let mut command = schemathesis(tools, daemon, contract, "schemathesis.toml", "hooks")?;
+    command.args(["--url", &format!("http://{address}"), "--header", "Host: authd"]);
     if ids.is_empty() {
         let others = ROUNDS.iter().flat_map(|(_, ids)| *ids);
         command.args(others.flat_map(|id| ["--exclude-operation-id", id]));
     } else {
         command.args(ids.iter().flat_map(|id| ["--include-operation-id", id]));
     }
+    run(command).await
+}
+
+/// Schemathesis for this document, with a configuration and the hooks of a Python module beside it.
+fn schemathesis(
+    tools: &ToolDir,
+    daemon: &TestDaemon,
+    contract: &Value,
+    config: &str,
+    hooks: &str,
+) -> anyhow::Result<Command> {
+    let document = tools.path().join("openapi.json");
+    fs::write(&document, contract.to_string())?;
+    let mut command = Command::new(tools.path().join("venv/bin/schemathesis"));
+    let config_dir = shell::root().join("crates/xtask/src/contract");
+    command.arg("--config-file").arg(config_dir.join(config)).arg("run").arg(document);
+    command.args(["--seed", SEED]);
     command.current_dir(tools.path()).stdin(Stdio::null()).kill_on_drop(true);
     command
         .env("PYTHONPATH", config_dir)
-        .env("SCHEMATHESIS_HOOKS", "hooks")
+        .env("SCHEMATHESIS_HOOKS", hooks)
         .env("AUTHD_TEST_DIR", daemon.dir());
     command.env("PYTHONDONTWRITEBYTECODE", "1").env("NO_PROXY", "*");
+    Ok(command)
+}
+
+/// Runs Schemathesis, and prints how many requests it has generated.
+async fn run(mut command: Command) -> anyhow::Result<()> {
     let output = timeout(TIMEOUT, command.output()).await.context("schemathesis timed out")??;
     let stdout = String::from_utf8_lossy(&output.stdout);
     if !output.status.success() {
