@@ -23,7 +23,8 @@ use crate::config::{LogConfig, LogFormat};
 /// nothing.
 const OWN_CRATES: [&str; 5] = ["authd", "authd_api", "authd_broker", "authd_oauth", "authd_store"];
 
-/// The running log.
+/// The running log. A clone is the same log.
+#[derive(Clone)]
 pub struct Telemetry {
     filter: FilterHandle,
 }

@@ -8,8 +8,10 @@
 pub mod answer_events;
 pub mod callback_query;
 pub mod config;
+mod daemon;
 pub mod id_token;
 pub mod mutation;
+pub mod share;
 pub mod socket;
 pub mod store_record;
 pub mod token_response;
@@ -20,11 +22,12 @@ use serde_json::Value;
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All targets.
-pub const TARGETS: [Target; 7] = [
+pub const TARGETS: [Target; 8] = [
     ("answer_events", answer_events::check),
     ("callback_query", callback_query::check),
     ("config", config::check),
     ("id_token", id_token::check),
+    ("share", share::check),
     ("socket", socket::check),
     ("store_record", store_record::check),
     ("token_response", token_response::check),

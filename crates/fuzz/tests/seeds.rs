@@ -17,9 +17,11 @@ fn run(name: &str, times: usize) {
         let is_ok = panic::catch_unwind(|| check(&input)).is_ok();
         assert!(is_ok, "{name} fails for {:?}", String::from_utf8_lossy(&input));
     }
-    // The only target that writes files.
-    if name == "socket" {
-        authd_fuzz::socket::delete_directory();
+    // The targets that write files.
+    match name {
+        "share" => authd_fuzz::share::delete_directory(),
+        "socket" => authd_fuzz::socket::delete_directory(),
+        _ => {}
     }
 }
 
@@ -40,6 +42,7 @@ runs! {
     callback_query: 5_000,
     config: 3_000,
     id_token: 5_000,
+    share: 1_000,
     socket: 2_000,
     store_record: 5_000,
     token_response: 5_000,
