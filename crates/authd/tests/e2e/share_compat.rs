@@ -1,6 +1,7 @@
 //! Shares with `compat`: programs that are written for the public Responses API.
 
-use authd_sandbox::Route;
+use authd_sandbox::{Fault, Route};
+use http_body_util::BodyExt;
 use serde_json::{Value, json};
 
 use crate::{
@@ -74,6 +75,39 @@ async fn conversation_of_a_client_that_relies_on_stored_items_goes_on() {
     let reply = share.send("POST", "/v1/responses", &[], body.to_string()).await;
     assert_eq!(reply.status.as_u16(), 400);
     assert!(reply.json()["detail"].as_str().unwrap().starts_with("item_reference: "), "{}", reply.text());
+}
+
+#[tokio::test]
+async fn stream_arrives_while_the_response_goes_on() {
+    let sandbox = sandbox().await;
+    let daemon = daemon(&sandbox).await;
+    daemon.sign_in("me", "plus").await;
+    let share = Holder::new(&daemon, json!({"door": "loopback", "compat": COMPAT})).await;
+    let body = json!({"model": "gpt-5.5", "input": "What is 2+2?", "stream": true}).to_string();
+    sandbox.faults().push(Route::ChatGptResponses, Fault::HoldStream);
+    let mut stream = share.open("POST", "/v1/responses", &[], body).await.unwrap().into_body();
+    let first = stream.frame().await.unwrap().unwrap().into_data().unwrap();
+    assert!(first.starts_with(b"event: response.created"), "{first:?}");
+    sandbox.faults().release();
+    let rest = stream.collect().await.unwrap().to_bytes();
+    assert!(rest.ends_with(b"}\n\n"), "{rest:?}");
+}
+
+#[tokio::test]
+async fn stream_that_breaks_off_is_no_response() {
+    let sandbox = sandbox().await;
+    let daemon = daemon(&sandbox).await;
+    daemon.sign_in("me", "plus").await;
+    let share = Holder::new(&daemon, json!({"door": "loopback", "compat": COMPAT})).await;
+    let body =
+        |stream: bool| json!({"model": "gpt-5.5", "input": "What is 2+2?", "stream": stream}).to_string();
+    sandbox.faults().push_times(Route::ChatGptResponses, Fault::TruncateStream, 2);
+    let reply = share.send("POST", "/v1/responses", &[], body(false)).await;
+    assert_eq!(reply.status.as_u16(), 503, "{}", reply.text());
+    assert!(reply.json()["detail"].as_str().unwrap().contains("stream"), "{}", reply.text());
+    let streamed = share.open("POST", "/v1/responses", &[], body(true)).await.unwrap();
+    assert_eq!(streamed.status().as_u16(), 200);
+    assert!(streamed.into_body().collect().await.is_err(), "the client must see that the stream broke off");
 }
 
 #[tokio::test]
