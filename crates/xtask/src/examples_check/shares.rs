@@ -23,12 +23,14 @@ use crate::{shell, tools::skip};
 struct ShareProgram {
     command: &'static [&'static str],
     requirements: &'static [Requirement],
-    /// Whether the ChatGPT backend accepts its requests as they are. All others must be refused
-    /// without `compat`, or the run would show nothing.
+    /// Whether the ChatGPT backend refuses its requests as they are. Then it must fail without
+    /// `compat`, or the run would show nothing.
     needs_compat: bool,
+    /// The requests that it sends on a personal plan.
+    route: Route,
 }
 
-const SHARE_PROGRAMS: [ShareProgram; 7] = [
+const SHARE_PROGRAMS: [ShareProgram; 8] = [
     public_api(&["python", "examples/share_openai.py"], &[OPENAI_PIP]),
     public_api(&[NODE[0], NODE[1], NODE[2], "examples/share-openai.mjs"], &[OPENAI_NPM]),
     public_api(&["python", "examples/share_langchain.py"], &[OPENAI_PIP, Pip("langchain-openai==1.7.4")]),
@@ -38,16 +40,24 @@ const SHARE_PROGRAMS: [ShareProgram; 7] = [
         &["opencode", "run", "--model", "openai/gpt-5.5", "What is 2+2?"],
         &[Npm("opencode-ai@1.18.33")],
     ),
-    ShareProgram {
-        command: &["bash", "examples/codex/share.sh"],
-        requirements: &[Program("bash"), CODEX],
-        needs_compat: false,
-    },
+    codex(&["bash", "examples/codex/share.sh"], Route::ChatGptResponses),
+    codex(
+        &["bash", "examples/codex/share.sh", "--config", WEBSOCKETS, "What is 2+2?"],
+        Route::ChatGptWebSocket,
+    ),
 ];
+
+/// The setting with which Codex uses a WebSocket.
+const WEBSOCKETS: &str = "model_providers.authd.supports_websockets=true";
 
 /// A program that is written for the public Responses API.
 const fn public_api(command: &'static [&'static str], requirements: &'static [Requirement]) -> ShareProgram {
-    ShareProgram { command, requirements, needs_compat: true }
+    ShareProgram { command, requirements, needs_compat: true, route: Route::ChatGptResponses }
+}
+
+/// The Codex CLI, whose requests the ChatGPT backend accepts.
+const fn codex(command: &'static [&'static str], route: Route) -> ShareProgram {
+    ShareProgram { command, requirements: &[Program("bash"), CODEX], needs_compat: false, route }
 }
 
 /// Runs every program whose tools are available.
@@ -79,10 +89,11 @@ impl ShareProgram {
     ) -> anyhow::Result<()> {
         let [(personal, _), (business, _)] = PROFILES;
         let (compat, plain) = (self.shared(&["--compat", "responses"]), self.shared(&[]));
-        let refreshes = sandbox.count(Route::Refresh);
+        let (refreshes, requests) = (sandbox.count(Route::Refresh), sandbox.count(self.route));
         sandbox.expire_access_tokens();
         run_question(&compat, workspace, daemon, personal).await?;
         ensure!(sandbox.count(Route::Refresh) == refreshes + 1, "authd refreshes once after a 401");
+        ensure!(sandbox.count(self.route) > requests, "{} sends other requests", shown(&compat, personal));
         run_question(&compat, workspace, daemon, business).await?;
         run_question(&plain, workspace, daemon, business).await?;
         if !self.needs_compat {
