@@ -2,6 +2,7 @@
 //! this program.
 
 use std::{
+    fs::{self, File},
     io::{self, Read},
     os::unix::{net::UnixStream, process::ExitStatusExt},
     process::{Command, ExitStatus},
@@ -9,9 +10,12 @@ use std::{
 };
 
 use authd_api::{ErrorCode, Problem};
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::{
+    process::{Pid, Signal, getpgrp, kill_process},
+    termios::tcgetpgrp,
+};
 use signal_hook::{
-    consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM},
+    consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2},
     low_level::pipe,
 };
 
@@ -20,24 +24,33 @@ use crate::{
     hardening,
 };
 
-/// Starts the command and waits for its end. This program outlives the signals that end the child:
-/// the terminal sends SIGINT and SIGQUIT to both, and SIGTERM and SIGHUP are passed on.
+/// The signals that a user or a supervisor sends to this program, and that are for the command.
+const PASSED_ON: [(i32, Signal); 6] = [
+    (SIGHUP, Signal::HUP),
+    (SIGINT, Signal::INT),
+    (SIGQUIT, Signal::QUIT),
+    (SIGTERM, Signal::TERM),
+    (SIGUSR1, Signal::USR1),
+    (SIGUSR2, Signal::USR2),
+];
+
+/// Starts the command and waits for its end. This program outlives the signals that end the child,
+/// and passes them on. The child ignores the signals that this program ignores.
 pub(crate) fn run(command: &mut Command) -> io::Result<ExitStatus> {
-    let signals =
-        [(SIGTERM, Some(Signal::TERM)), (SIGHUP, Some(Signal::HUP)), (SIGINT, None), (SIGQUIT, None)];
     let mut received = Vec::new();
-    for (signal, passed_on) in signals {
+    let ignored = ignored_signals();
+    for (number, signal) in PASSED_ON.into_iter().filter(|(number, _)| ignored >> (number - 1) & 1 == 0) {
         let (read, write) = UnixStream::pair()?;
-        pipe::register(signal, write)?;
-        received.push((read, passed_on));
+        pipe::register(number, write)?;
+        received.push((read, signal));
     }
     let mut child = hardening::with_inherited_limit(|| command.spawn())?;
     let pid = Pid::from_child(&child);
-    for (mut read, passed_on) in received {
+    for (mut read, signal) in received {
         // The thread ends with this program, which ends soon after the child.
         thread::spawn(move || {
             while read.read_exact(&mut [0]).is_ok() {
-                if let Some(signal) = passed_on {
+                if !(matches!(signal, Signal::INT | Signal::QUIT) && is_in_foreground()) {
                     // An error means that the child has ended.
                     let _ = kill_process(pid, signal);
                 }
@@ -45,6 +58,21 @@ pub(crate) fn run(command: &mut Command) -> io::Result<ExitStatus> {
         });
     }
     child.wait()
+}
+
+/// The signals that this program has ignored since its start, for example under nohup(1), as a mask
+/// (proc(5)). Empty on systems without procfs.
+fn ignored_signals() -> u64 {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or_default()
+}
+
+/// Whether this program and the child are in the foreground of a terminal. Then a key of the
+/// terminal sends SIGINT and SIGQUIT to both, and a signal that is passed on would be a second one.
+fn is_in_foreground() -> bool {
+    let terminal = File::open("/dev/tty").ok();
+    terminal.and_then(|terminal| tcgetpgrp(terminal).ok()).is_some_and(|group| group == getpgrp())
 }
 
 /// The result of this program after the child: the exit code of a shell.

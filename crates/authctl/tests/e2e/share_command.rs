@@ -186,3 +186,33 @@ async fn exec_without_a_door_names_the_raw_environment() {
     assert!(stderr.contains("authctl exec --raw") && stderr.contains("not permitted"), "{stderr}");
     assert_eq!((output.status.code(), &*output.stdout), (Some(2), &b""[..]));
 }
+
+#[tokio::test]
+async fn signals_reach_the_command() {
+    let (_sandbox, daemon) = start_daemon().await;
+    daemon.sign_in("me", "plus").await;
+    for signal in ["HUP", "INT", "QUIT", "TERM", "USR1", "USR2"] {
+        let script = format!("trap 'exit 7' {signal}; echo ready; while :; do read -r line; done");
+        let mut client = command(&daemon, &["exec", "sh", "-c", &script]);
+        let mut authctl = client.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        let input = authctl.stdin.take();
+        let mut stdout = BufReader::new(authctl.stdout.take().unwrap()).lines();
+        assert_eq!(stdout.next_line().await.unwrap().as_deref(), Some("ready"));
+        let pid = authctl.id().unwrap().to_string();
+        let kill = tokio::process::Command::new("kill").args(["-s", signal, &pid]).status().await;
+        assert!(kill.unwrap().success());
+        assert_eq!(authctl.wait().await.unwrap().code(), Some(7), "{signal}");
+        drop(input);
+    }
+}
+
+#[tokio::test]
+#[cfg(target_os = "linux")]
+async fn command_ignores_the_signals_that_its_client_ignores() {
+    let (_sandbox, daemon) = start_daemon().await;
+    daemon.sign_in("me", "plus").await;
+    let mut shell = tokio::process::Command::new("sh");
+    let script = r#"trap "" HUP; exec "$0" exec sh -c 'kill -HUP $PPID; kill -HUP $$; echo alive'"#;
+    shell.args(["-c", script, crate::AUTHCTL]).env_clear().envs(daemon.env().iter().cloned());
+    assert_eq!(crate::Outcome::from(shell.output().await.unwrap()).ok().stdout, "alive\n");
+}
