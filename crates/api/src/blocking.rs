@@ -12,7 +12,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 
 use crate::{
     Client, ClientError, ErrorCode, Headers, Problem, ProfileName, Response,
-    client::{MAX_RESPONSE, headers_path, peer},
+    client::{MAX_RESPONSE, headers_path},
     route,
 };
 
@@ -44,7 +44,7 @@ impl Client {
         let deadline = Instant::now() + timeout;
         let mut stream =
             connect(self.socket(), timeout).map_err(|source| ClientError::connect(self.socket(), source))?;
-        peer::check(&stream, self.socket())?;
+        self.check_peer(&stream)?;
         let result = exchange(&mut stream, &headers_path(name, min_ttl), deadline);
         let text = result.map_err(|error| match error.kind() {
             io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock => {

@@ -2,6 +2,7 @@
 
 use std::{
     fmt::Display,
+    os::fd::AsFd,
     path::{Path, PathBuf},
 };
 
@@ -22,12 +23,14 @@ use crate::{
 pub use self::error::ClientError;
 
 mod error;
-pub(crate) mod peer;
+mod peer;
 
 /// A client of the daemon that listens on one socket.
 #[derive(Clone, Debug)]
 pub struct Client {
     socket: PathBuf,
+    /// The user that the listener must run as, if not this program's own.
+    server_uid: Option<u32>,
 }
 
 /// A response whose body has not been read.
@@ -58,7 +61,21 @@ pub(crate) const MAX_RESPONSE: usize = 16 << 20;
 impl Client {
     /// Creates a client of the daemon that listens on `socket`. Nothing is opened yet.
     pub fn new(socket: impl Into<PathBuf>) -> Self {
-        Self { socket: socket.into() }
+        Self { socket: socket.into(), server_uid: None }
+    }
+
+    /// Requires a listener that runs as this user, not as that of this program. In a container the
+    /// daemon behind a mounted socket may have another uid.
+    #[must_use]
+    pub fn with_server_uid(mut self, uid: u32) -> Self {
+        self.server_uid = Some(uid);
+        self
+    }
+
+    /// Fails if the listener runs as another user than the expected one.
+    pub(crate) fn check_peer(&self, stream: &impl AsFd) -> Result<(), ClientError> {
+        let expected = self.server_uid.unwrap_or_else(|| rustix::process::geteuid().as_raw());
+        peer::check(stream, &self.socket, expected)
     }
 
     /// The socket.
@@ -311,7 +328,7 @@ impl Client {
         let socket = self.socket.clone();
         let stream =
             UnixStream::connect(&socket).await.map_err(|source| ClientError::connect(&socket, source))?;
-        peer::check(&stream, &socket)?;
+        self.check_peer(&stream)?;
         let (mut sender, connection) =
             http1::handshake(TokioIo::new(stream)).await.map_err(|error| self.broken(error))?;
         // An error of the connection also fails the read of the body, which reports it.

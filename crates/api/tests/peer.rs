@@ -47,9 +47,31 @@ fn nothing_is_sent_to_a_listener_of_another_user() {
     ];
     for result in refused {
         let error = result.unwrap_err();
-        assert!(matches!(error, ClientError::OtherUser { uid: OTHER, own: 0, .. }), "{error}");
+        assert!(matches!(error, ClientError::OtherUser { uid: OTHER, expected: 0, .. }), "{error}");
         assert_eq!(error.exit_code(), ErrorCode::Forbidden.exit_code());
         assert!(error.to_string().contains("another user (uid 65534)"), "{error}");
     }
     assert_eq!(received.join().unwrap(), 0);
+}
+
+#[test]
+fn a_named_user_replaces_the_own_one() {
+    if !rustix::process::geteuid().is_root() {
+        return; // Only root can change its user.
+    }
+    let directory = tempfile::tempdir().unwrap();
+    fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o777)).unwrap();
+    let request = |socket: &std::path::Path, uid| {
+        let client = Client::new(socket).with_server_uid(uid);
+        client.headers_blocking(None, None, Duration::from_secs(60)).unwrap_err()
+    };
+    for (name, uid, is_sent) in [("other", OTHER, true), ("own", OTHER, false), ("third", 1, false)] {
+        let socket = directory.path().join(name);
+        let listener =
+            if name == "own" { UnixListener::bind(&socket).unwrap() } else { listen_as_other(&socket) };
+        let received = thread::spawn(move || listener.accept().unwrap().0.read(&mut [0; 64]).unwrap() > 0);
+        let error = request(&socket, uid);
+        assert_eq!(!matches!(error, ClientError::OtherUser { .. }), is_sent, "{name}: {error}");
+        assert_eq!(received.join().unwrap(), is_sent, "{name}");
+    }
 }

@@ -37,7 +37,12 @@ impl Context {
         let paths = Paths::from_env()?.with_socket(common.socket)?;
         let profile = common.profile.map_or_else(profile_from_env, |name| Ok(Some(name)))?;
         out.verbose(&format!("socket: {}", paths.socket.display()));
-        Ok(Self { client: Client::new(&paths.socket), paths, socket_from_args, profile, out })
+        let client = Client::new(&paths.socket);
+        let client = match server_uid_from_env()? {
+            Some(uid) => client.with_server_uid(uid),
+            None => client,
+        };
+        Ok(Self { client, paths, socket_from_args, profile, out })
     }
 
     /// The argument of the command, else the profile of the context.
@@ -122,6 +127,14 @@ pub(crate) async fn with_timeout<T>(response: impl Future<Output = Result<T, Cli
             Err(Problem::new(ErrorCode::Timeout, "authd does not answer").hint("see the log of authd").into())
         }
     }
+}
+
+/// The user of the daemon, for a socket of another user: in a container the daemon may have another
+/// uid.
+fn server_uid_from_env() -> CliResult<Option<u32>> {
+    let Some(uid) = env::var("AUTHD_SOCKET_UID") else { return Ok(None) };
+    let error = |_| CliError::new(ErrorCode::BadRequest, "AUTHD_SOCKET_UID is not the number of a user");
+    uid.to_string_lossy().parse().map(Some).map_err(error)
 }
 
 fn profile_from_env() -> CliResult<Option<ProfileName>> {

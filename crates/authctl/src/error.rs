@@ -71,7 +71,13 @@ impl From<ClientError> for CliError {
             ClientError::Problem(problem) => return Self::Problem(problem),
             // The hint depends on what is installed; `run` adds it.
             ClientError::NoDaemon { .. } => return Self::new(code, detail),
-            ClientError::OtherUser { .. } | ClientError::Forbidden { owner: Some(_), .. } => OWN_SOCKET,
+            ClientError::OtherUser { uid, .. } => {
+                let hint = format!(
+                    "{OWN_SOCKET}; in a container with the socket of a share, set AUTHD_SOCKET_UID={uid}"
+                );
+                return Problem::new(code, detail).hint(hint).into();
+            }
+            ClientError::Forbidden { owner: Some(_), .. } => OWN_SOCKET,
             ClientError::Forbidden { owner: None, .. } => {
                 "a sandbox or the modes of a directory forbid it: run this outside of the sandbox, or let it \
                  connect to this Unix socket"

@@ -147,6 +147,10 @@ The profile of commands without one.
 .B AUTHD_SOCKET
 The socket of the daemon.
 .TP
+.B AUTHD_SOCKET_UID
+The user of the daemon, if not the own one: in a container the daemon behind
+the socket of a share may have another number.
+.TP
 .BR AUTHD_CONFIG ", " AUTHD_STATE_DIR
 The configuration and the state directory of a daemon that
 .B authctl login

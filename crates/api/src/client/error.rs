@@ -37,14 +37,14 @@ pub enum ClientError {
     },
     /// The listener runs as another user, so nothing was sent. Name the socket of your own daemon,
     /// or run the program as the daemon's user.
-    #[error("{} is served by another user (uid {uid}), not by uid {own}; nothing was sent", socket.display())]
+    #[error("{} is served by another user (uid {uid}), not by uid {expected}; nothing was sent", socket.display())]
     OtherUser {
         /// The socket that was tried.
         socket: PathBuf,
         /// The user that the listener runs as.
         uid: u32,
-        /// The user that this program runs as.
-        own: u32,
+        /// The expected user: the one that this program runs as, or the one that it has named.
+        expected: u32,
     },
     /// The daemon does not accept the connection in time: it hangs, or is stopped.
     #[error("authd does not accept connections on {}", socket.display())]

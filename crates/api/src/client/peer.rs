@@ -11,16 +11,15 @@ use nix::sys::socket::{getsockopt, sockopt};
 
 use crate::ClientError;
 
-/// Fails if the listener runs as another user than this program. Call it before writing: a listener
-/// of another user could read the request and respond with headers of its choice.
+/// Fails if the listener runs as another user than the expected one. Call it before writing: a
+/// listener of another user could read the request and respond with headers of its choice.
 ///
 /// The kernel records the listener's user when it begins to listen (unix(7), `SO_PEERCRED`). So
 /// this check has no race, unlike a check of the path.
-pub(crate) fn check(stream: &impl AsFd, socket: &Path) -> Result<(), ClientError> {
-    let own = rustix::process::geteuid().as_raw();
+pub(crate) fn check(stream: &impl AsFd, socket: &Path, expected: u32) -> Result<(), ClientError> {
     match uid(stream.as_fd()) {
-        Ok(uid) if uid == own => Ok(()),
-        Ok(uid) => Err(ClientError::OtherUser { socket: socket.to_path_buf(), uid, own }),
+        Ok(uid) if uid == expected => Ok(()),
+        Ok(uid) => Err(ClientError::OtherUser { socket: socket.to_path_buf(), uid, expected }),
         Err(error) => {
             Err(ClientError::broken(socket, format_args!("the listener's user is unknown: {error}")))
         }

@@ -64,6 +64,9 @@ async fn nothing_is_sent_to_a_daemon_of_another_user() {
         outcome.stdout.contains("✗ socket") && outcome.stdout.contains("belongs to another user"),
         "{outcome}"
     );
+    let output =
+        fake_daemon.command(&["token"]).env("AUTHD_SOCKET_UID", "me").env("AUTHD_SOCKET", &socket).output();
+    Outcome::from(output.await.unwrap()).failed(2, "AUTHD_SOCKET_UID is not the number of a user");
     assert!(!fake_daemon.path("state").exists(), "no daemon was started");
     std::io::Write::write_all(&mut std::os::unix::net::UnixStream::connect(&socket).unwrap(), b"end")
         .unwrap();

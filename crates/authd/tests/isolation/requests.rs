@@ -39,8 +39,10 @@ struct Fixture {
     daemon: TestDaemon,
     shares: Vec<Value>,
     shell: Shell,
-    /// Whether the shell runs as the daemon's user. `authctl` sends nothing to another user.
+    /// Whether the shell runs as the daemon's user. Otherwise `authctl` must be told the user.
     same_user: bool,
+    /// A variable for `authctl`.
+    environment: String,
 }
 
 /// An HTTP response, as curl prints it.
@@ -73,7 +75,7 @@ impl Fixture {
         }
         let places = [(directory(&shares[0]), WITH_HEADERS), (directory(&shares[1]), RELAY_ONLY)];
         let command = start(&Mounts { binaries: binaries(), shares: places });
-        Self { sandbox, daemon, shares, shell: Shell::start(command), same_user }
+        Self { sandbox, daemon, shares, shell: Shell::start(command), same_user, environment: String::new() }
     }
 
     async fn only_the_shares_are_within_reach(&mut self) {
@@ -115,12 +117,15 @@ impl Fixture {
     }
 
     async fn authctl_works_through_the_shares(&mut self) {
+        if !self.same_user {
+            let outcome = self.authctl(WITH_HEADERS, "headers --json").await;
+            let (_, uid) =
+                outcome.failed(6, "is served by another user").split_once("AUTHD_SOCKET_UID=").unwrap();
+            let uid: String = uid.chars().take_while(char::is_ascii_digit).collect();
+            self.environment = format!("AUTHD_SOCKET_UID={uid}");
+        }
         let own = self.daemon.get("/v1/profiles/me/headers").await;
         let outcome = self.authctl(WITH_HEADERS, "headers --json").await;
-        if !self.same_user {
-            outcome.failed(6, "is served by another user");
-            return;
-        }
         let headers: Value = serde_json::from_str(&outcome.text).unwrap();
         assert_eq!(headers["headers"], own["headers"]);
         for share in [WITH_HEADERS, RELAY_ONLY] {
@@ -214,7 +219,10 @@ impl Fixture {
 
     /// Runs authctl with the socket of a share.
     async fn authctl(&mut self, share: &str, args: &str) -> Outcome {
-        self.shell.run(&format!("AUTHD_SOCKET={share}/authd.sock /run/bin/authctl {args}")).await
+        let environment = &self.environment;
+        self.shell
+            .run(&format!("{environment} AUTHD_SOCKET={share}/authd.sock /run/bin/authctl {args}"))
+            .await
     }
 
     /// The state of the daemon: its responses on its own socket, its files, and how many tokens it
@@ -238,8 +246,9 @@ impl Reply {
 
 impl Outcome {
     /// Checks that the command failed with this code and message.
-    fn failed(&self, code: i32, message: &str) {
+    fn failed(&self, code: i32, message: &str) -> &str {
         assert!(self.code == code && self.text.contains(message), "{self:?}");
+        &self.text
     }
 }
 
