@@ -2,7 +2,6 @@
 
 use std::{
     fmt::Display,
-    os::fd::AsFd,
     path::{Path, PathBuf},
 };
 
@@ -62,20 +61,6 @@ impl Client {
     /// Creates a client of the daemon that listens on `socket`. Nothing is opened yet.
     pub fn new(socket: impl Into<PathBuf>) -> Self {
         Self { socket: socket.into(), server_uid: None }
-    }
-
-    /// Requires a listener that runs as this user, not as that of this program. In a container the
-    /// daemon behind a mounted socket may have another uid.
-    #[must_use]
-    pub fn with_server_uid(mut self, uid: u32) -> Self {
-        self.server_uid = Some(uid);
-        self
-    }
-
-    /// Fails if the listener runs as another user than the expected one.
-    pub(crate) fn check_peer(&self, stream: &impl AsFd) -> Result<(), ClientError> {
-        let expected = self.server_uid.unwrap_or_else(|| rustix::process::geteuid().as_raw());
-        peer::check(stream, &self.socket, expected)
     }
 
     /// The socket.
