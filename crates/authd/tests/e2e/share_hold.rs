@@ -1,14 +1,14 @@
 //! Held shares: which requests hold one, and how a hold ends. The tests of `authctl` show that a
 //! share ends with its holder.
 
-use authd_sandbox::test_daemon::TestDaemon;
+use authd_sandbox::test_daemon::{TestDaemon, TestDaemonConfig};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use serde_json::json;
 
 use crate::{
     events::Stream,
-    helpers::{daemon, sandbox},
+    helpers::{AUTHD, daemon, sandbox},
     share_client::{Holder, both},
 };
 
@@ -65,9 +65,10 @@ async fn only_a_held_share_can_be_held() {
 #[tokio::test]
 async fn held_share_ends_unless_something_holds_it() {
     let sandbox = sandbox().await;
-    let daemon = daemon(&sandbox).await;
+    let mut daemon = TestDaemon::start(TestDaemonConfig::new(AUTHD, &sandbox).store("file")).await;
     daemon.sign_in("me", "plus").await;
     let [held, unheld] = both(&daemon, json!({"held": true})).await;
+    daemon.restart().await;
     let _kept = hold(&daemon, &held).await;
     drop(hold(&daemon, &held).await);
     let mut events = Stream::open(&daemon).await;
