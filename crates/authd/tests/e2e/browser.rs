@@ -15,7 +15,7 @@ use serde_json::json;
 use crate::helpers::{AUTHD, daemon, sandbox, start};
 
 /// Runs a headless Chromium and returns its output; `None` where it is not installed.
-fn chromium(daemon: &TestDaemon, args: &[&str]) -> Option<String> {
+pub(crate) fn chromium(daemon: &TestDaemon, args: &[&str]) -> Option<String> {
     let mut command = Command::new("chromium");
     command.args([
         "--headless",

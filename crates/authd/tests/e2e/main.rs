@@ -25,6 +25,7 @@ mod retry;
 mod routing;
 mod share;
 mod share_attacks;
+mod share_browser;
 mod share_client;
 mod share_compat;
 mod share_ends;
