@@ -41,6 +41,8 @@ impl Door {
         Self::Daemon { socket: daemon.socket(), profile: profile.to_owned() }
     }
 
+    /// The one test that needs it runs on Linux only.
+    #[cfg(target_os = "linux")]
     pub(crate) fn is_loopback(&self) -> bool {
         matches!(self, Self::Share(share) if share.is_loopback())
     }
