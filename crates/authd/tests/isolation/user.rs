@@ -16,6 +16,9 @@ const SUBORDINATE: u32 = 2_000_000;
 /// Set for a test that runs as the user.
 const INSIDE: &str = "AUTHD_ISOLATION_TEST";
 
+/// The file in the user's home that shows the end of the test.
+const PASSED: &str = "passed";
+
 /// The directories of programs.
 const PATH: &str = "/usr/local/bin:/usr/bin:/bin:/usr/local/sbin:/usr/sbin:/sbin";
 
@@ -30,7 +33,8 @@ mount -t overlay -o "lowerdir=$1/etc:/etc" overlay /etc && mount --bind "$2" "$1
 /// skipped; without one of the tools, too, except in CI.
 pub(crate) fn as_ordinary_user<F: Future<Output = ()>>(test: &str, tools: &[&str], body: impl FnOnce() -> F) {
     if env::var_os(INSIDE).is_some() {
-        return tokio::runtime::Runtime::new().unwrap().block_on(body());
+        tokio::runtime::Runtime::new().unwrap().block_on(body());
+        return fs::write(home().join(PASSED), "").unwrap();
     }
     if let Some(tool) = tools.iter().find(|tool| !is_installed(tool)) {
         assert!(env::var_os("CI").is_none(), "{tool} is not installed");
@@ -53,6 +57,7 @@ pub(crate) fn as_ordinary_user<F: Future<Output = ()>>(test: &str, tools: &[&str
         command.env(name, directory.path().join(directory_name));
     }
     assert!(command.status().unwrap().success(), "{test} failed as an ordinary user");
+    assert!(directory.path().join("home").join(PASSED).exists(), "no test is named {test}");
 }
 
 /// The directory of this workspace's binaries.
