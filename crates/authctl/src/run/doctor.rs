@@ -54,7 +54,7 @@ fn check_socket(path: &Path) -> Finding {
             failed("socket", detail, ErrorCode::Forbidden).remedy(OWN_SOCKET)
         }
         Ok(socket) if socket.mode() & 0o077 != 0 => warning(format!("{shown} is open to other users"))
-            .remedy("restart authd, which makes its socket private"),
+            .remedy("restart authd, which makes its socket private; that of a share is open on purpose"),
         Ok(_) => match path.parent().map(|directory| owned_file::check_own_directory(directory, 0o022)) {
             Some(Err(error)) => warning(format!("{shown}: {error}"))
                 .remedy("run chmod 700 on the directory, or put the socket into a directory of your own"),
