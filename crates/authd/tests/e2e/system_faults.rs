@@ -10,8 +10,14 @@ use authd_sandbox::{
 };
 use serde_json::json;
 use tempfile::TempDir;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use crate::helpers::{AUTHD, finished, sandbox, start};
+use crate::{
+    doors::Door,
+    helpers::{AUTHD, finished, sandbox, start},
+    share_client::{Holder, both},
+    upstream::read_head,
+};
 
 /// Shifts the wall clock of a program by the seconds in a file, and leaves the monotonic clock
 /// alone.
@@ -108,4 +114,47 @@ async fn a_stalled_disk_does_not_delay_responses_from_memory() {
     let (refreshed, installed, ()) = tokio::join!(refresh, install, reads);
     assert!(refreshed.status.is_success(), "{}", refreshed.text());
     assert!(installed.status.is_success(), "{}", installed.text());
+}
+
+/// Waits until the daemon has started to write the list of shares.
+async fn wait_for_list_of_shares(daemon: &TestDaemon) {
+    let is_list = |entry: fs::DirEntry| entry.file_name().to_string_lossy().starts_with(".shares.json");
+    while !fs::read_dir(daemon.state()).unwrap().any(|entry| is_list(entry.unwrap())) {
+        daemon.get("/v1/status").await;
+    }
+}
+
+#[tokio::test]
+async fn a_stalled_disk_delays_neither_the_end_of_a_share_nor_its_requests() {
+    let (_directory, library, stall) = library(STALLED_DISK);
+    let sandbox = sandbox().await;
+    // The list of shares is the only file that the daemon writes here.
+    let config = TestDaemonConfig::new(AUTHD, &sandbox);
+    let daemon = TestDaemon::start(config.env("LD_PRELOAD", &library).env("CONTROL", &stall)).await;
+    daemon.sign_in("me", "plus").await;
+    let shares = both(&daemon, json!({})).await;
+    let ended = Holder::new(&daemon, json!({"door": "loopback"})).await;
+    let mut connection = ended.connect().await.unwrap();
+    let head = Door::Share(ended.clone()).head("GET", "models?client_version=0.34.0", &[]);
+    connection.write_all(head.as_bytes()).await.unwrap();
+    read_head(&mut connection).await;
+    fs::write(&stall, "").unwrap();
+    let rename = daemon.request("PATCH", "/v1/profiles/me", &[], r#"{"name":"you"}"#);
+    let path = format!("/v1/shares/{}", ended.id());
+    let unshare = async {
+        wait_for_list_of_shares(&daemon).await;
+        daemon.request("DELETE", &path, &[], "").await
+    };
+    let others = async {
+        wait_for_list_of_shares(&daemon).await;
+        for share in &shares {
+            assert_eq!(share.models().await, 200);
+        }
+        connection.read_to_end(&mut Vec::new()).await.unwrap();
+        fs::remove_file(&stall).unwrap();
+    };
+    let (renamed, unshared, ()) = tokio::join!(rename, unshare, others);
+    assert!(renamed.status.is_success(), "{}", renamed.text());
+    assert_eq!(unshared.status.as_u16(), 204, "{}", unshared.text());
+    assert_eq!(daemon.get("/v1/shares").await["shares"].as_array().unwrap().len(), 2);
 }

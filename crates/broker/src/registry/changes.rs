@@ -42,7 +42,6 @@ impl RegistryActor {
                 return Err(RegistryError::Store(error));
             }
         }
-        self.shares.rename_profile(from, &to).await;
         if let Some(handle) = self.handles().remove(from) {
             self.handles().insert(to.clone(), handle);
         }
@@ -50,6 +49,8 @@ impl RegistryActor {
             self.ranks.insert(to.clone(), rank);
         }
         self.publish();
+        // The shares use the new name at once, before their list is written.
+        self.shares.rename_profile(from, &to).await;
         // The rename has succeeded, even if the old record is deleted later.
         self.add_pending_change(PendingChange::Rename { from: from.clone(), to: to.clone() });
         self.finish_changes().await;

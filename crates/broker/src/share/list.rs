@@ -131,10 +131,13 @@ impl Shares {
 
     /// Ends a share.
     pub async fn end(&self, id: &str) -> Result<(), ShareError> {
+        // An earlier change may still be waiting for the disk.
+        let is_ended = self.get(id).inspect(Share::end).is_some();
         let mut list = self.0.list.lock().await;
         let shares = self.read(&mut list).await.map_err(ShareError::NotRead)?;
         if !shares.contains_key(id) {
-            return Err(ShareError::Unknown(id.to_owned()));
+            // The task may have removed it meanwhile.
+            return if is_ended { Ok(()) } else { Err(ShareError::Unknown(id.to_owned())) };
         }
         self.end_where(&mut list, |share| *share.id == *id).await.map_err(ShareError::EndNotWritten)
     }
