@@ -142,9 +142,10 @@ fn doors() -> &'static Doors {
 /// client has the response.
 fn respond(mut stream: &TcpStream) {
     let mut reader = BufReader::new(stream);
-    let (mut head, mut line) = (String::new(), String::new());
-    while reader.read_line(&mut line).is_ok_and(|length| length > 2) {
-        head += &if head.is_empty() { line.clone() } else { line.to_ascii_lowercase() };
+    let (mut head, mut line) = (String::new(), Vec::new());
+    while reader.read_until(b'\n', &mut line).is_ok_and(|length| length > 2) {
+        let text = String::from_utf8_lossy(&line);
+        head += &if head.is_empty() { text.into_owned() } else { text.to_ascii_lowercase() };
         line.clear();
     }
     if !head.is_empty() {
