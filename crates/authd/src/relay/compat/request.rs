@@ -163,6 +163,7 @@ fn is_blank(value: &RawValue) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use proptest::{collection::vec, option, prelude::*, sample::select};
     use serde_json::Value;
 
     use super::*;
@@ -271,6 +272,56 @@ mod tests {
     fn other_bodies_are_refused() {
         for body in ["", "[]", "1", "null", "{", "{\"a\":1}x", "\u{feff}{}"] {
             assert_eq!(adapt(body.as_bytes()), Err(CompatError::NotAnObject), "{body}");
+        }
+    }
+
+    /// A value that means something somewhere in a request, or nothing anywhere.
+    fn value() -> impl Strategy<Value = Value> {
+        const NAMES: [&str; 6] = ["type", "role", "id", "content", "encrypted_content", "summary"];
+        let text = || select(vec!["", " ", "system", "user", "reasoning", "item_reference", "x"]);
+        let scalar = prop_oneof![
+            Just(Value::Null),
+            any::<bool>().prop_map(Value::from),
+            any::<i64>().prop_map(Value::from),
+            text().prop_map(Value::from),
+        ];
+        scalar.prop_recursive(3, 16, 4, |inner| {
+            prop_oneof![
+                vec(inner.clone(), 0..4).prop_map(Value::Array),
+                vec((select(&NAMES[..]), inner), 0..4).prop_map(|members| members
+                    .into_iter()
+                    .map(|(name, value)| (name.to_owned(), value))
+                    .collect()),
+            ]
+        })
+    }
+
+    fn request() -> impl Strategy<Value = Value> {
+        let own = ["model", "input", "instructions", "include", "store", "stream", "tools", "text"];
+        let names: Vec<&str> = own.into_iter().chain(DROPPED).chain(REFUSED.map(|(name, _)| name)).collect();
+        let members = names.into_iter().map(|name| {
+            option::weighted(0.3, value()).prop_map(move |value| value.map(|value| (name.to_owned(), value)))
+        });
+        members.collect::<Vec<_>>().prop_map(|members| members.into_iter().flatten().collect())
+    }
+
+    proptest! {
+        #[test]
+        fn backend_never_gets_what_it_refuses(request in request()) {
+            let Ok(adapted) = adapt(request.to_string().as_bytes()) else { return Ok(()) };
+            let body: Value = serde_json::from_slice(&adapted.body).unwrap();
+            prop_assert_eq!((&body["store"], &body["stream"]), (&json!(false), &json!(true)));
+            prop_assert!(!body["instructions"].as_str().is_some_and(|text| text.trim().is_empty()));
+            prop_assert!(!body["instructions"].is_null() && !body["input"].is_string());
+            for name in DROPPED.into_iter().chain(REFUSED.map(|(name, _)| name)) {
+                prop_assert_eq!(body.get(name), None);
+            }
+            for item in body["input"].as_array().into_iter().flatten() {
+                prop_assert!(item["role"] != "system" && item["type"] != "item_reference", "{}", item);
+            }
+            // What was adapted is complete: adapting it again changes nothing.
+            let again = adapt(&adapted.body).unwrap();
+            prop_assert_eq!((&again.body, again.dropped.len(), again.stream), (&adapted.body, 0, true));
         }
     }
 }
