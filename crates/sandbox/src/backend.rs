@@ -253,7 +253,7 @@ pub(crate) fn authenticate_workspace(
 
 /// The turn for a valid body.
 pub(crate) fn turn(body: &Map<String, Value>) -> Turn {
-    Turn::new(body["model"].as_str(), &body["input"], LastEvent::WithoutOutput)
+    Turn::new(body, LastEvent::WithoutOutput)
 }
 
 /// The error message of the backend for an invalid body; `None` if the body is valid.

@@ -38,6 +38,7 @@ mod responses_api;
 mod route;
 mod router;
 mod shared;
+mod simulated_model;
 pub mod test_daemon;
 mod tls;
 mod token;

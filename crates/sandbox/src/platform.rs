@@ -61,9 +61,7 @@ pub(crate) fn turn(body: &Map<String, Value>, models: &[String]) -> Result<Turn,
         return Err(("model_not_found", message));
     }
     match body.get("input") {
-        Some(input @ (Value::String(_) | Value::Array(_))) => {
-            Ok(Turn::new(Some(model), input, LastEvent::WithOutput))
-        }
+        Some(Value::String(_) | Value::Array(_)) => Ok(Turn::new(body, LastEvent::WithOutput)),
         Some(_) => Err(("invalid_type", "Invalid type for 'input'.".to_owned())),
         None => Err(missing("input")),
     }

@@ -144,6 +144,30 @@ async fn item_of_an_earlier_response_is_not_stored() {
 }
 
 #[tokio::test]
+async fn model_calls_the_function_of_the_client() {
+    let client = Client::of(Account::plus()).await;
+    let mut body = question("2+2");
+    body["tools"] = json!([{"type": "function", "name": "calculate", "parameters": {}}]);
+    body["include"] = json!(["reasoning.encrypted_content"]);
+    let items: Vec<Value> = events(&client.ask(&body).await.body)
+        .into_iter()
+        .filter(|event| event["type"] == "response.output_item.done")
+        .map(|event| event["item"].clone())
+        .collect();
+    let [reasoning, call] = &items[..] else { panic!("{items:?}") };
+    assert!(reasoning["encrypted_content"].is_string(), "{reasoning}");
+    assert_eq!(
+        (&call["name"], &call["arguments"]),
+        (&json!("calculate"), &json!("{\"expression\":\"2 + 2\"}"))
+    );
+    let result = json!({"type": "function_call_output", "call_id": call["call_id"], "output": "2 + 2 = 4"});
+    let input = body["input"].as_array_mut().unwrap();
+    input.extend([reasoning.clone(), call.clone(), result]);
+    let answer = client.ask(&body).await;
+    assert!(answer.body.contains("2 + 2 = 4. Anything else?"), "{}", answer.body);
+}
+
+#[tokio::test]
 async fn instructions_may_be_a_message_of_the_developer_with_text() {
     let client = Client::of(Account::plus()).await;
     let user = &question("2+2")["input"][0];

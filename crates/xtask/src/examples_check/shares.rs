@@ -30,8 +30,9 @@ struct ShareProgram {
     route: Route,
 }
 
-const SHARE_PROGRAMS: [ShareProgram; 8] = [
+const SHARE_PROGRAMS: [ShareProgram; 9] = [
     public_api(&["python", "examples/share_openai.py"], &[OPENAI_PIP]),
+    public_api(&["python", "examples/share_tools.py"], &[OPENAI_PIP]),
     public_api(&[NODE[0], NODE[1], NODE[2], "examples/share-openai.mjs"], &[OPENAI_NPM]),
     public_api(&["python", "examples/share_langchain.py"], &[OPENAI_PIP, Pip("langchain-openai==1.7.4")]),
     public_api(&["llm", "-m", "gpt-5.5", "What is 2+2?"], &[OPENAI_PIP, Pip("llm==0.36")]),
