@@ -12,7 +12,8 @@ mod systemd;
 pub(crate) use self::{
     client_stream::{ClientListener, ClientStream},
     connection_limiter::{
-        ConnectionLimiter, Permit, ProcessLimiter, Slot, callback_connections, socket_connections,
+        ConnectionLimiter, Permit, ProcessLimiter, Slot, callback_connections, share_connections,
+        socket_connections,
     },
     hardening::{open_file_limit, raise_open_files},
     locks::SocketLock,

@@ -25,6 +25,11 @@ pub(crate) fn socket_connections(descriptors: usize) -> usize {
     (descriptors / 2).min(descriptors.saturating_sub(RESERVED)).clamp(least, most)
 }
 
+/// How many connections the doors of all shares may hold. Every program can connect to loopback.
+pub(crate) fn share_connections(descriptors: usize) -> usize {
+    (descriptors / 8).clamp(4, 512)
+}
+
 /// How many connections the callback server may hold.
 pub(crate) fn callback_connections(descriptors: usize) -> usize {
     (descriptors / 8).clamp(4, 64)

@@ -5,13 +5,14 @@ use std::{
     fs,
     io::Write as _,
     os::unix::{fs::PermissionsExt, net::UnixStream},
-    path::Path,
+    path::{Path, PathBuf},
     process::Output,
     time::Duration,
 };
 
 use authd_sandbox::test_daemon::{TestDaemon, TestDaemonConfig};
 use rustix::process::Signal;
+use serde_json::json;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     process::Command,
@@ -19,6 +20,7 @@ use tokio::{
 
 use crate::{
     helpers::{AUTHD, daemon, sandbox},
+    share_client::both,
     upstream::{PATH, Upstream, read_head, send_head},
 };
 
@@ -142,14 +144,20 @@ async fn incomplete_requests_delay_neither_responses_nor_the_shutdown() {
     assert!(!daemon.log().contains("unfinished work"), "{}", daemon.log());
 }
 
+/// A program that runs authd with at most this many open descriptors.
+fn with_descriptors(directory: &Path, limit: u32) -> PathBuf {
+    let script = directory.join("authd-with-few-descriptors");
+    fs::write(&script, format!("#!/bin/sh\nulimit -n {limit}\nexec {AUTHD} \"$@\"\n")).unwrap();
+    set_mode(&script, 0o700);
+    script
+}
+
 #[tokio::test]
 async fn idle_connections_are_closed_for_new_ones_when_descriptors_run_out() {
     let sandbox = sandbox().await;
     let directory = tempfile::tempdir().unwrap();
-    let script = directory.path().join("authd-with-few-descriptors");
-    fs::write(&script, format!("#!/bin/sh\nulimit -n 64\nexec {AUTHD} \"$@\"\n")).unwrap();
-    set_mode(&script, 0o700);
-    let daemon = TestDaemon::start(TestDaemonConfig::new(&script, &sandbox).store("file")).await;
+    let script = with_descriptors(directory.path(), 64);
+    let daemon = TestDaemon::start(TestDaemonConfig::new(script, &sandbox).store("file")).await;
     let mut connections = Vec::new();
     for _ in 0..4 {
         for beginning in
@@ -166,6 +174,31 @@ async fn idle_connections_are_closed_for_new_ones_when_descriptors_run_out() {
         let body = crate::helpers::responses_request("What is 2+2?").to_string();
         let response = daemon.request("POST", "/v1/profiles/-/relay/responses", &[], body).await;
         assert!(response.status.is_success(), "{}", response.text());
+    }
+    assert!(!daemon.log().contains("connection not accepted"), "{}", daemon.log());
+}
+
+#[tokio::test]
+async fn connections_without_a_key_leave_room_for_the_holder_and_descriptors_for_the_store() {
+    let sandbox = sandbox().await;
+    let directory = tempfile::tempdir().unwrap();
+    let script = with_descriptors(directory.path(), 128);
+    let daemon = TestDaemon::start(TestDaemonConfig::new(script, &sandbox).store("file")).await;
+    daemon.sign_in("default", "plus").await;
+    let shares = both(&daemon, json!({})).await;
+    let mut connections = Vec::new();
+    for _ in 0..4 {
+        for beginning in ["", "GET /v1/models HTTP/1.1\r\nHost: loc", "GET / HTTP/1.1\r\nHost: x\r\n\r\n"] {
+            for _ in 0..32 {
+                let mut stream = shares[1].connect().await.unwrap();
+                stream.write_all(beginning.as_bytes()).await.unwrap();
+                connections.push(stream);
+            }
+        }
+        for share in &shares {
+            assert_eq!(share.models().await, 200);
+        }
+        daemon.post("/v1/profiles/default/refresh", json!({})).await;
     }
     assert!(!daemon.log().contains("connection not accepted"), "{}", daemon.log());
 }

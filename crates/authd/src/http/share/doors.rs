@@ -24,14 +24,11 @@ use crate::{
         connections::{ConnectionSettings, serve},
         peer::Door,
     },
-    platform::{ClientListener, ConnectionLimiter},
+    platform::{ClientListener, ConnectionLimiter, open_file_limit, share_connections},
 };
 
 /// Wait before a listener that cannot be opened is tried again.
 const RETRY: Duration = Duration::from_secs(5);
-
-/// Most connections through the doors of all shares.
-const CONNECTIONS: usize = 512;
 
 /// Why doors are closed that should be open, by the share's id.
 type DoorErrors = BTreeMap<Arc<str>, String>;
@@ -106,7 +103,7 @@ impl ShareDoors {
         let handle =
             ShareDoorsHandle { directory: directory.clone(), commands: sender, errors: errors_receiver };
         let (sockets, ports) = (BTreeMap::new(), BTreeMap::new());
-        let limiter = ConnectionLimiter::new(CONNECTIONS);
+        let limiter = ConnectionLimiter::new(share_connections(open_file_limit()));
         (Self { directory, commands, errors, sockets, ports, servers: JoinSet::new(), limiter }, handle)
     }
 
@@ -255,7 +252,7 @@ impl Server {
         let Self { router, mut settings, limiter, .. } = self;
         if matches!(door, Door::Loopback(_)) {
             // The process of a TCP client is not known.
-            settings.per_process = CONNECTIONS;
+            settings.per_process = usize::MAX;
         }
         serve(&listener, door, router, settings, limiter, stop).await;
     }
