@@ -34,9 +34,15 @@ struct Doors {
     key: String,
 }
 
+/// A request, and whether it came through the loopback door.
+type Sent = (Vec<u8>, bool);
+
 /// Checks the bytes as a request through both doors.
 pub fn check(data: &[u8]) {
+    // The previous request: if its client gave up, its record may come late.
+    static PREVIOUS: Mutex<Sent> = Mutex::new((Vec::new(), false));
     let doors = doors();
+    let mut previous = PREVIOUS.lock().unwrap_or_else(PoisonError::into_inner);
     for is_loopback in [false, true] {
         let host = if is_loopback { &doors.host } else { "authd" };
         let request = replace(&replace(data, "{key}", &doors.key), "{host}", host);
@@ -51,8 +57,11 @@ pub fn check(data: &[u8]) {
         assert!(successes <= relayed.len(), "{successes} successes, {} requests", relayed.len());
         for head in &relayed {
             check_relayed(head, doors);
-            check_allowed(&request, is_loopback, doors);
+            let sent = (request.clone(), is_loopback);
+            let reason = refusal(&sent, doors).and_then(|reason| refusal(&previous, doors).and(Some(reason)));
+            assert_eq!(reason, None, "let through: {head}");
         }
+        *previous = (request, is_loopback);
     }
 }
 
@@ -76,23 +85,27 @@ fn check_relayed(head: &str, doors: &Doors) {
     field("host:", &doors.upstream);
 }
 
-/// A request that was let through contains the credentials of the door, and no header of a page.
-fn check_allowed(request: &[u8], is_loopback: bool, doors: &Doors) {
+/// Why a request must not be let through: it lacks a credential of the door, or comes from a page.
+fn refusal((request, is_loopback): &Sent, doors: &Doors) -> Option<&'static str> {
     let text = String::from_utf8_lossy(request);
     let lower = text.to_ascii_lowercase();
-    if is_loopback {
-        assert!(text.contains(&doors.key), "let through without the key");
-        let port = doors.host.rsplit_once(':').expect("an address has a port").1;
-        let names = [doors.host.clone(), format!("localhost:{port}")];
-        assert!(names.iter().any(|name| text.contains(name)), "let through without the host");
+    let port = doors.host.rsplit_once(':').expect("an address has a port").1;
+    let (key, hosts) = if *is_loopback {
+        (doors.key.as_str(), [doors.host.clone(), format!("localhost:{port}")])
     } else {
-        assert!(text.contains("authd") || text.contains("localhost"), "let through without the host");
-    }
-    // Of several requests one may be of a page.
-    if lower.matches(" http/1.").count() == 1 {
-        let head = lower.split_inclusive('\n').take_while(|line| !line.trim_end().is_empty());
-        let page = head.skip(1).find(|line| OF_PAGES.iter().any(|name| line.starts_with(name)));
-        assert_eq!(page, None, "let through for a web page");
+        ("", ["authd".to_owned(), "localhost".to_owned()])
+    };
+    let mut head = lower.split_inclusive('\n').take_while(|line| !line.trim_end().is_empty()).skip(1);
+    let is_of_page = |line: &str| OF_PAGES.iter().any(|name| line.starts_with(name));
+    if !text.contains(key) {
+        Some("without the key")
+    } else if !hosts.iter().any(|host| text.contains(host)) {
+        Some("without the host")
+    } else if lower.matches(" http/1.").count() == 1 && head.any(is_of_page) {
+        // Of several requests one may be of a page.
+        Some("for a web page")
+    } else {
+        None
     }
 }
 
