@@ -255,6 +255,12 @@ async fn share_outlives_a_restart_and_follows_a_rename() {
     for share in &shares {
         assert_eq!(share.models().await, 200);
     }
+    // A killed daemon leaves the sockets of its shares.
+    daemon.kill9().await;
+    daemon.start_again().await;
+    for share in &shares {
+        assert_eq!(share.models().await, 200);
+    }
     let listed = daemon.get("/v1/shares").await;
     for share in listed["shares"].as_array().unwrap() {
         assert_eq!(
