@@ -5,15 +5,12 @@ use std::sync::{
     atomic::{AtomicUsize, Ordering},
 };
 
-use authd_sandbox::{
-    Fault, Route,
-    test_daemon::{TestDaemon, TestDaemonConfig},
-};
+use authd_sandbox::{Fault, Route, test_daemon::TestDaemon};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::{
     doors::doors,
-    helpers::{AUTHD, daemon, responses_request, sandbox},
+    helpers::{daemon, responses_request, sandbox},
     upstream::{
         PATH, PROFILE, Upstream, expect_closed, read_head, read_until, send_head, wait_until_stalled,
     },
@@ -285,9 +282,7 @@ async fn a_body_too_long_to_store_is_not_retried_and_the_401_passes() {
 #[tokio::test]
 async fn a_401_before_the_end_of_the_body_is_retried_with_the_complete_body() {
     let (sandbox, upstream) = (sandbox().await, Upstream::start().await);
-    let mut daemon = TestDaemon::start(TestDaemonConfig::new(AUTHD, &sandbox).store("file")).await;
-    daemon.sign_in("default", "plus").await;
-    upstream.replace_endpoint(&mut daemon, &sandbox.endpoints().chatgpt_base_url).await;
+    let daemon = upstream.signed_in_daemon(&sandbox).await;
     let line = "POST /v1/profiles/default/relay/anything";
     let mut client = send_head(&daemon, line, &["Content-Length: 10"]).await;
     client.write_all(b"first").await.unwrap();

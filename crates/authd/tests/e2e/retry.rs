@@ -1,27 +1,16 @@
 //! The relay's retry after a 401 of the upstream, and the cases without one.
 
-use authd_sandbox::{
-    Fault, Route, Sandbox,
-    test_daemon::{TestDaemon, TestDaemonConfig},
-};
+use authd_sandbox::{Fault, Route};
 use serde_json::json;
 use tokio::{io::AsyncWriteExt, net::TcpStream};
 
 use crate::{
     doors::{ClientStream, Door, doors},
-    helpers::{AUTHD, daemon, responses_request, sandbox},
+    helpers::{daemon, responses_request, sandbox},
     upstream::{PROFILE, Upstream, read_head, read_until},
 };
 
 const UNAUTHORIZED: &[u8] = b"HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\n\r\n";
-
-/// A test daemon with one login. This upstream replaces the ChatGPT backend.
-async fn signed_in_daemon(sandbox: &Sandbox, upstream: &Upstream) -> TestDaemon {
-    let mut daemon = TestDaemon::start(TestDaemonConfig::new(AUTHD, sandbox).store("file")).await;
-    daemon.sign_in("default", "plus").await;
-    upstream.replace_endpoint(&mut daemon, &sandbox.endpoints().chatgpt_base_url).await;
-    daemon
-}
 
 /// Sends a request, reads it at the upstream and responds there with 401. Returns the client's and
 /// the upstream's connection, and the head of the request.
@@ -45,7 +34,7 @@ async fn send_and_reject(
 #[tokio::test]
 async fn a_request_is_retried_with_its_body_in_every_framing() {
     let (sandbox, upstream) = (sandbox().await, Upstream::start().await);
-    let daemon = signed_in_daemon(&sandbox, &upstream).await;
+    let daemon = upstream.signed_in_daemon(&sandbox).await;
     for door in doors(&daemon, "default").await {
         let chunked = "5\r\nhello\r\n0\r\n\r\n";
         for (method, framing, body) in [
@@ -78,7 +67,7 @@ async fn a_request_is_retried_with_its_body_in_every_framing() {
 #[tokio::test]
 async fn a_401_that_a_new_request_can_avoid_has_the_renewed_header() {
     let (sandbox, upstream) = (sandbox().await, Upstream::start().await);
-    let daemon = signed_in_daemon(&sandbox, &upstream).await;
+    let daemon = upstream.signed_in_daemon(&sandbox).await;
     for door in doors(&daemon, "default").await {
         sandbox.clear_requests();
         let fields = ["Transfer-Encoding: chunked", "Trailer: X-Sum"];

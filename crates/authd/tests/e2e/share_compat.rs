@@ -3,10 +3,13 @@
 use authd_sandbox::{Fault, Route};
 use http_body_util::BodyExt;
 use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::{
+    doors::Door,
     helpers::{daemon, responses_request, sandbox},
     share_client::Holder,
+    upstream::{Upstream, read_until},
 };
 
 const COMPAT: &str = "responses";
@@ -145,4 +148,34 @@ async fn request_that_cannot_be_adapted_is_refused_with_the_reason() {
     assert!(reply.text().contains("no Chat Completions"), "{}", reply.text());
     assert_eq!(sandbox.count(Route::Other), 0);
     assert_eq!(sandbox.count(Route::ChatGptResponses), 0);
+}
+
+#[tokio::test]
+async fn adapted_request_ends_with_its_client_and_with_its_share() {
+    const OPEN: &[u8] =
+        b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n\
+          a\r\ndata: {}\n\n\r\n";
+    let (sandbox, upstream) = (sandbox().await, Upstream::start().await);
+    let daemon = upstream.signed_in_daemon(&sandbox).await;
+    for (stream, unshares) in [(false, false), (false, true), (true, false), (true, true)] {
+        let share = Holder::new(&daemon, json!({"door": "loopback", "compat": COMPAT})).await;
+        let body = json!({"model": "gpt-5.5", "input": "What is 2+2?", "stream": stream}).to_string();
+        let length = format!("Content-Length: {}", body.len());
+        let mut client = Door::Share(share.clone()).send_head("POST", "responses", &[&length]).await;
+        client.write_all(body.as_bytes()).await.unwrap();
+        let (mut server, _) = upstream.next_request().await;
+        server.write_all(OPEN).await.unwrap();
+        if stream {
+            read_until(&mut client, b"data: {}\n").await;
+        }
+        if unshares {
+            let path = format!("/v1/shares/{}", share.id());
+            assert_eq!(daemon.request("DELETE", &path, &[], "").await.status.as_u16(), 204);
+            client.read_to_end(&mut Vec::new()).await.ok();
+        } else {
+            drop(client);
+        }
+        // The daemon cancels the request to the upstream, which would never finish its response.
+        server.read_to_end(&mut Vec::new()).await.ok();
+    }
 }

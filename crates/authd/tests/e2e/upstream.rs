@@ -7,14 +7,20 @@ use std::{
     sync::atomic::{AtomicUsize, Ordering},
 };
 
-use authd_sandbox::{Sandbox, test_daemon::TestDaemon};
+use authd_sandbox::{
+    Sandbox,
+    test_daemon::{TestDaemon, TestDaemonConfig},
+};
 use serde_json::json;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream, UnixStream},
 };
 
-use crate::doors::{ClientStream, Door};
+use crate::{
+    doors::{ClientStream, Door},
+    helpers::AUTHD,
+};
 
 /// The relayed path of these tests.
 pub(crate) const PATH: &str = "/v1/profiles/own/relay/anything";
@@ -41,6 +47,14 @@ impl Upstream {
         self.replace_endpoint(&mut daemon, &sandbox.endpoints().api_base_url).await;
         let key = json!({"api_key": "sk-own"}).to_string();
         assert!(daemon.request("PUT", "/v1/profiles/own/api-key", &[], key).await.status.is_success());
+        daemon
+    }
+
+    /// A test daemon with one login, `default`. This upstream replaces the ChatGPT backend.
+    pub(crate) async fn signed_in_daemon(&self, sandbox: &Sandbox) -> TestDaemon {
+        let mut daemon = TestDaemon::start(TestDaemonConfig::new(AUTHD, sandbox).store("file")).await;
+        daemon.sign_in("default", "plus").await;
+        self.replace_endpoint(&mut daemon, &sandbox.endpoints().chatgpt_base_url).await;
         daemon
     }
 
