@@ -2,7 +2,7 @@
 //! causes them, so these tests need Linux.
 #![cfg(target_os = "linux")]
 
-use std::{fs, process::Command};
+use std::{fs, process::Command, time::Duration};
 
 use authd_sandbox::{
     Route,
@@ -10,7 +10,7 @@ use authd_sandbox::{
 };
 use serde_json::json;
 use tempfile::TempDir;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::AsyncReadExt;
 
 use crate::{
     doors::Door,
@@ -134,10 +134,14 @@ async fn a_stalled_disk_delays_neither_the_end_of_a_share_nor_its_requests() {
     daemon.sign_in("me", "plus").await;
     let shares = both(&daemon, json!({})).await;
     let ended = Holder::new(&daemon, json!({"door": "loopback"})).await;
-    let mut connection = ended.connect().await.unwrap();
-    let head = Door::Share(ended.clone()).head("GET", "models?client_version=0.34.0", &[]);
-    connection.write_all(head.as_bytes()).await.unwrap();
-    read_head(&mut connection).await;
+    let expiring = Holder::new(&daemon, json!({"door": "loopback", "ttl": 2})).await;
+    let mut connections = Vec::new();
+    for share in [&ended, &expiring] {
+        let door = Door::Share(share.clone());
+        let mut connection = door.send_head("GET", "models?client_version=0.34.0", &[]).await;
+        read_head(&mut connection).await;
+        connections.push(connection);
+    }
     fs::write(&stall, "").unwrap();
     let rename = daemon.request("PATCH", "/v1/profiles/me", &[], r#"{"name":"you"}"#);
     let path = format!("/v1/shares/{}", ended.id());
@@ -150,7 +154,12 @@ async fn a_stalled_disk_delays_neither_the_end_of_a_share_nor_its_requests() {
         for share in &shares {
             assert_eq!(share.models().await, 200);
         }
-        connection.read_to_end(&mut Vec::new()).await.unwrap();
+        for connection in &mut connections {
+            // Without the end of its share, an idle connection lasts a minute.
+            let mut rest = Vec::new();
+            let closed = connection.read_to_end(&mut rest);
+            tokio::time::timeout(Duration::from_secs(20), closed).await.unwrap().unwrap();
+        }
         fs::remove_file(&stall).unwrap();
     };
     let (renamed, unshared, ()) = tokio::join!(rename, unshare, others);

@@ -255,9 +255,36 @@ impl Shares {
     }
 }
 
-/// Reads the list, ends shares at their time or without a holder, and repeats failed writes, until
-/// the daemon stops.
+/// Ends shares at their time or without a holder, and keeps the list, until the daemon stops.
 pub(crate) async fn run(shares: Shares, state_dir: StateDir, stopping: CancellationToken) {
+    tokio::select! {
+        () = keep_list(&shares, &state_dir, &stopping) => {}
+        () = end_at_expiry(&shares) => {}
+    }
+    // The last chance to write a change that could not be written before.
+    shares.settle().await;
+}
+
+/// Ends shares at their time, even while the list waits for the disk. Never returns.
+async fn end_at_expiry(shares: &Shares) {
+    let mut changes = shares.watch();
+    loop {
+        let now = clock::now();
+        let snapshot = changes.borrow_and_update().clone();
+        let (left, expired): (Vec<_>, Vec<_>) =
+            snapshot.iter().flat_map(|shares| shares.values()).partition(|share| share.is_valid(now));
+        expired.into_iter().for_each(Share::end);
+        let next = left.into_iter().map(|share| share.terms.expires_at).min();
+        tokio::select! {
+            _ = clock::sleep_until(next) => {}
+            Ok(()) = changes.changed() => {}
+        }
+    }
+}
+
+/// Reads the list, removes shares that have ended, and repeats failed writes, until the daemon
+/// stops.
+async fn keep_list(shares: &Shares, state_dir: &StateDir, stopping: &CancellationToken) {
     let (mut changes, mut recreated) = (shares.watch(), state_dir.recreated());
     let mut unsaved = shares.0.unsaved.subscribe();
     loop {
@@ -276,8 +303,6 @@ pub(crate) async fn run(shares: Shares, state_dir: StateDir, stopping: Cancellat
             () = tokio::time::sleep(RETRY), if !settled => {}
         }
     }
-    // The last chance to write a change that could not be written before.
-    shares.settle().await;
 }
 
 /// Sleeps until this time; for ever without one.
