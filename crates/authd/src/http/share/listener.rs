@@ -15,6 +15,9 @@ use crate::platform::ClientListener;
 /// The name of a share's socket in its directory.
 const SOCKET: &str = "authd.sock";
 
+/// The name of a socket that is not yet in its directory. One task opens all doors, one at a time.
+const NEW_SOCKET: &str = ".new.sock";
+
 /// The directory of the sockets of all shares, beside the daemon's socket.
 pub(super) fn directory(daemon_socket: &Path) -> PathBuf {
     daemon_socket.with_file_name("shares")
@@ -28,6 +31,10 @@ pub(crate) fn socket(directory: &Path, id: &str) -> PathBuf {
 /// Listens on the socket of a share. Every user may connect, but only the daemon's user can enter
 /// the directory above. A program of another user reaches the socket if it was mounted or forwarded
 /// for that program. An existing directory stays the same, because it may be mounted.
+///
+/// The holder may be able to write to its directory. So the socket is made beside it and moved
+/// there: a change of its mode in the holder's directory could follow a symbolic link of the holder
+/// to a file of the user.
 pub(super) fn open_socket(directory: &Path, id: &str) -> io::Result<ClientListener> {
     private::ensure_private_dir(directory)?;
     let own = directory.join(id);
@@ -36,10 +43,11 @@ pub(super) fn open_socket(directory: &Path, id: &str) -> io::Result<ClientListen
         Ok(()) | Err(_) => {}
     }
     fs::set_permissions(&own, private::mode(0o755))?;
-    let path = own.join(SOCKET);
-    private::remove(&path)?;
-    let listener = StdListener::bind(&path)?;
-    fs::set_permissions(&path, private::mode(0o666))?;
+    let new = directory.join(NEW_SOCKET);
+    private::remove(&new)?;
+    let listener = StdListener::bind(&new)?;
+    fs::set_permissions(&new, private::mode(0o666))?;
+    fs::rename(&new, own.join(SOCKET))?;
     listener.set_nonblocking(true)?;
     UnixListener::from_std(listener).map(ClientListener::Unix)
 }
@@ -56,7 +64,8 @@ pub(super) fn remove_socket(directory: &Path, id: &str) -> io::Result<()> {
 /// The ids of the shares that have a directory.
 pub(super) fn existing(directory: &Path) -> Vec<String> {
     let entries = fs::read_dir(directory).into_iter().flatten().filter_map(Result::ok);
-    entries.filter_map(|entry| entry.file_name().into_string().ok()).collect()
+    let directories = entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
+    directories.filter_map(|entry| entry.file_name().into_string().ok()).collect()
 }
 
 /// Listens on a port of 127.0.0.1; on a free one for port 0.
@@ -64,4 +73,44 @@ pub(super) async fn open_loopback(port: u16) -> io::Result<(ClientListener, u16)
     let listener = TcpListener::bind(SocketAddr::from((Ipv4Addr::LOCALHOST, port))).await?;
     let port = listener.local_addr()?.port();
     Ok((ClientListener::Tcp(listener), port))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        os::unix::fs::{PermissionsExt, symlink},
+        sync::atomic::{AtomicBool, Ordering},
+        thread,
+    };
+
+    use super::*;
+
+    #[tokio::test]
+    async fn holder_cannot_make_the_daemon_change_the_mode_of_another_file() {
+        let temporary = tempfile::tempdir().unwrap();
+        let directory = temporary.path().join("shares");
+        let secret = temporary.path().join("secret");
+        fs::write(&secret, "").unwrap();
+        fs::set_permissions(&secret, private::mode(0o600)).unwrap();
+        open_socket(&directory, "id").unwrap();
+        let path = socket(&directory, "id");
+        let is_done = AtomicBool::new(false);
+        thread::scope(|scope| {
+            // The holder replaces the socket as fast as it can.
+            scope.spawn(|| {
+                while !is_done.load(Ordering::Relaxed) {
+                    let _ = private::remove(&path);
+                    let _ = symlink(&secret, &path);
+                }
+            });
+            for _ in 0..500 {
+                drop(open_socket(&directory, "id"));
+            }
+            is_done.store(true, Ordering::Relaxed);
+        });
+        assert_eq!(fs::metadata(&secret).unwrap().permissions().mode() & 0o777, 0o600);
+        let _listener = open_socket(&directory, "id").unwrap();
+        assert_eq!(fs::symlink_metadata(&path).unwrap().permissions().mode() & 0o777, 0o666);
+        assert_eq!(existing(&directory), ["id"]);
+    }
 }
