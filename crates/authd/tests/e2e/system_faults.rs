@@ -167,3 +167,30 @@ async fn a_stalled_disk_delays_neither_the_end_of_a_share_nor_its_requests() {
     assert_eq!(unshared.status.as_u16(), 204, "{}", unshared.text());
     assert_eq!(daemon.get("/v1/shares").await["shares"].as_array().unwrap().len(), 2);
 }
+
+#[tokio::test]
+async fn a_client_that_disconnects_during_a_write_leaves_the_list_of_shares_like_its_file() {
+    let (_directory, library, stall) = library(STALLED_DISK);
+    let sandbox = sandbox().await;
+    let config = TestDaemonConfig::new(AUTHD, &sandbox).store("file");
+    let mut daemon = TestDaemon::start(config.env("LD_PRELOAD", &library).env("CONTROL", &stall)).await;
+    daemon.sign_in("me", "plus").await;
+    fs::write(&stall, "").unwrap();
+    let head = "POST /v1/shares HTTP/1.1\r\nHost: authd\r\nContent-Length: 2\r\n\r\n{}";
+    let mut client = tokio::net::UnixStream::connect(daemon.socket()).await.unwrap();
+    client.write_all(head.as_bytes()).await.unwrap();
+    wait_for_list_of_shares(&daemon).await;
+    client.shutdown().await.unwrap();
+    // The daemon closes the connection of a client that has gone, and drops its request.
+    client.read_to_end(&mut Vec::new()).await.unwrap();
+    let resume = async {
+        daemon.get("/v1/status").await;
+        fs::remove_file(&stall).unwrap();
+        while !daemon.state().join("shares.json").exists() {
+            daemon.get("/v1/status").await;
+        }
+    };
+    let (list, ()) = tokio::join!(daemon.get("/v1/shares"), resume);
+    daemon.restart().await;
+    assert_eq!(daemon.get("/v1/shares").await, list);
+}

@@ -2,7 +2,7 @@
 //! file contains it. A revoked share has ended at once, even if the file cannot be written; then
 //! the task writes it again.
 
-use std::{collections::BTreeMap, io, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, io, panic, sync::Arc, time::Duration};
 
 use authd_api::{ProfileName, ShareBody, ShareDoor};
 use authd_oauth::Identity;
@@ -110,29 +110,39 @@ impl Shares {
         let terms = ShareTerms::new(body, profile, account(identity), port, clock::now())?;
         let id: Arc<str> = key::new_id().into();
         let key = (terms.door == ShareDoor::Loopback).then(|| ShareKey::new(&id));
-        let share = Share::new(id.clone(), terms, key.as_ref().map(ShareKey::hash));
+        let share = Share::new(id, terms, key.as_ref().map(ShareKey::hash));
+        let shares = self.clone();
+        finish(async move { shares.add(share).await }).await.map(|share| (share, key))
+    }
+
+    async fn add(&self, share: Share) -> Result<Share, ShareError> {
         let mut list = self.0.list.lock().await;
         let shares = self.read(&mut list).await.map_err(ShareError::NotRead)?;
         if shares.len() >= MOST {
             return Err(ShareError::TooMany(shares.len()));
         }
         let mut changed = shares.clone();
-        changed.insert(id.clone(), share.clone());
+        changed.insert(share.id.clone(), share.clone());
         if let Err(error) = file::write(&self.0.state_dir, &changed).await {
             // The file may contain the share, whose key is lost. The task writes the list again.
             self.0.unsaved.send_replace(true);
             return Err(ShareError::NotWritten(error));
         }
         *list = Some(changed);
-        self.publish(&list, [id]);
+        self.publish(&list, [share.id.clone()]);
         info!(share = &*share.id, profile = %share.terms.profile, "share made");
-        Ok((share, key))
+        Ok(share)
     }
 
     /// Ends a share.
     pub async fn end(&self, id: &str) -> Result<(), ShareError> {
         // An earlier change may still be waiting for the disk.
         let is_ended = self.get(id).inspect(Share::end).is_some();
+        let (shares, id) = (self.clone(), id.to_owned());
+        finish(async move { shares.remove(&id, is_ended).await }).await
+    }
+
+    async fn remove(&self, id: &str, is_ended: bool) -> Result<(), ShareError> {
         let mut list = self.0.list.lock().await;
         let shares = self.read(&mut list).await.map_err(ShareError::NotRead)?;
         if !shares.contains_key(id) {
@@ -253,6 +263,12 @@ impl Shares {
         let left = || list.iter().flat_map(BTreeMap::values);
         (left().map(|share| share.terms.expires_at).min(), left().filter_map(Share::end_without_holder).min())
     }
+}
+
+/// Makes a change in a task of its own. A client can disconnect during a write, and then its
+/// request is dropped: the list would miss what the file will have.
+async fn finish<T: Send + 'static>(change: impl Future<Output = T> + Send + 'static) -> T {
+    tokio::spawn(change).await.unwrap_or_else(|error| panic::resume_unwind(error.into_panic()))
 }
 
 /// Ends shares at their time or without a holder, and keeps the list, until the daemon stops.
