@@ -10,7 +10,7 @@ use authd_sandbox::{
 };
 use serde_json::json;
 use tempfile::TempDir;
-use tokio::io::AsyncReadExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::{
     doors::Door,
@@ -193,4 +193,35 @@ async fn a_client_that_disconnects_during_a_write_leaves_the_list_of_shares_like
     let (list, ()) = tokio::join!(daemon.get("/v1/shares"), resume);
     daemon.restart().await;
     assert_eq!(daemon.get("/v1/shares").await, list);
+}
+
+#[tokio::test]
+async fn a_stalled_disk_does_not_keep_the_shares_of_a_profile_that_is_signed_out() {
+    let (_directory, library, stall) = library(STALLED_DISK);
+    let sandbox = sandbox().await;
+    let config = TestDaemonConfig::new(AUTHD, &sandbox);
+    let daemon = TestDaemon::start(config.env("LD_PRELOAD", &library).env("CONTROL", &stall)).await;
+    daemon.sign_in("me", "plus").await;
+    let early = Holder::new(&daemon, json!({"door": "loopback"})).await;
+    let mut connection = early.connect().await.unwrap();
+    let head = Door::Share(early.clone()).head("GET", "models?client_version=0.34.0", &[]);
+    connection.write_all(head.as_bytes()).await.unwrap();
+    read_head(&mut connection).await;
+    fs::write(&stall, "").unwrap();
+    let make = || daemon.request("POST", "/v1/shares", &[], r#"{"profile":"me"}"#);
+    let sign_out = async {
+        wait_for_list_of_shares(&daemon).await;
+        daemon.request("DELETE", "/v1/profiles/me", &[], "").await
+    };
+    let late = async {
+        // The list is still being written with the share that was made before the sign-out.
+        connection.read_to_end(&mut Vec::new()).await.unwrap();
+        let late = make().await;
+        fs::remove_file(&stall).unwrap();
+        late
+    };
+    let (_, signed_out, late) = tokio::join!(make(), sign_out, late);
+    assert!(signed_out.status.is_success(), "{}", signed_out.text());
+    assert_eq!(late.status.as_u16(), 404, "{}", late.text());
+    assert_eq!(daemon.get("/v1/shares").await, json!({"shares": []}));
 }

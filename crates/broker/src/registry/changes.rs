@@ -103,9 +103,11 @@ impl RegistryActor {
     /// Removes a profile and ends its shares. If it was the default, there is none until the user
     /// chooses one or signs in: the other profiles may belong to other users.
     pub(super) async fn remove_and_publish(&mut self, name: &ProfileName) {
-        self.shares.end_profile(name).await;
         self.remove(name);
         self.publish();
+        // A share that is made now finds no profile. The credential is not served while the list
+        // waits for the disk.
+        self.shares.end_profile(name).await;
         self.announce(name);
     }
 

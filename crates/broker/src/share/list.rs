@@ -174,15 +174,20 @@ impl Shares {
 
     /// Ends the shares of a profile that was removed.
     pub(crate) async fn end_profile(&self, profile: &ProfileName) {
-        let mut list = self.0.list.lock().await;
-        self.end_where(&mut list, |share| share.terms.profile == *profile).await.ok();
+        self.end_all(|share| share.terms.profile == *profile).await;
     }
 
     /// Ends the shares of a profile's former account.
     pub(crate) async fn end_other_accounts(&self, profile: &ProfileName, identity: &Identity) {
+        self.end_all(|share| share.terms.profile == *profile && !share.is_of(identity)).await;
+    }
+
+    /// Ends every share that `ends` selects, at once even if the list waits for the disk.
+    async fn end_all(&self, ends: impl Fn(&Share) -> bool) {
+        let snapshot = self.snapshot().unwrap_or_default();
+        snapshot.values().filter(|share| ends(share)).for_each(Share::end);
         let mut list = self.0.list.lock().await;
-        let is_other = |share: &Share| share.terms.profile == *profile && !share.is_of(identity);
-        self.end_where(&mut list, is_other).await.ok();
+        self.end_where(&mut list, ends).await.ok();
     }
 
     /// Ends the shares that `is_valid` rejects. Returns whether the list was read.

@@ -21,7 +21,7 @@ use crate::http::{
     peer::Peer,
     problem,
     respond::{ApiError, json, no_store},
-    state::SharedState,
+    state::{AppState, SharedState},
 };
 
 /// All shares
@@ -67,6 +67,11 @@ pub(super) async fn create(
     let shares = &state.broker.shares;
     let created = shares.create(&body, profile.name, &snapshot.credential.identity, port).await;
     let (share, key) = created.map_err(|error| problem::share(&error))?;
+    if !has_profile(&state, &share.id) {
+        shares.end(&share.id).await.ok();
+        let detail = "the profile was renamed or signed out while the share was made";
+        return Err(Problem::new(ErrorCode::Conflict, detail).hint("try again").into());
+    }
     if let Err(error) = state.doors.open(share.clone()).await {
         // A share without a door is useless. If it cannot be ended, it is in the list.
         shares.end(&share.id).await.ok();
@@ -124,6 +129,13 @@ pub(super) async fn hold(
         None::<(Result<Bytes, Infallible>, _)>
     });
     Ok(Response::new(Body::from_stream(content)))
+}
+
+/// Whether a share has a profile. A sign-out ends the shares that it finds, and a rename changes
+/// them: a share that was made at the same time can be missed.
+fn has_profile(state: &AppState, id: &str) -> bool {
+    let share = state.broker.shares.get(id);
+    share.is_some_and(|share| state.broker.registry.snapshot().profiles.contains_key(&share.terms.profile))
 }
 
 fn door_closed(error: &std::io::Error) -> Problem {
