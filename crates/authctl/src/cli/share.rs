@@ -48,7 +48,7 @@ pub(crate) struct ExecArgs {
     #[arg(long, value_enum, conflicts_with = "raw")]
     compat: Option<CompatArg>,
     /// The command and its arguments
-    #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true, value_name = "COMMAND")]
+    #[arg(required = true, trailing_var_arg = true, value_name = "COMMAND")]
     pub(crate) command: Vec<OsString>,
 }
 

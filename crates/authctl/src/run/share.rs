@@ -60,9 +60,22 @@ pub(super) async fn unshare(ctx: &Context, args: UnshareArgs) -> CliResult {
     } else {
         args.ids
     };
-    for id in &ids {
-        with_timeout(ctx.client.end_share(id)).await?;
-        ctx.out.info(&format!("share {id} has ended"));
+    let (mut ended, mut failed) = (Vec::new(), None);
+    for id in ids {
+        match with_timeout(ctx.client.end_share(&id)).await {
+            Ok(()) => {
+                ctx.out.info(&format!("share {id} has ended"));
+                ended.push(id);
+            }
+            // It has ended since it was listed.
+            Err(CliError::Problem(problem)) if args.all && problem.code == ErrorCode::ShareUnknown => {}
+            // The other shares end all the same.
+            Err(error) => failed = failed.or(Some(error)),
+        }
     }
-    if ctx.out.json { ctx.out.print_json(&json!({"ended": ids})) } else { Ok(()) }
+    match failed {
+        Some(error) => Err(error),
+        None if ctx.out.json => ctx.out.print_json(&json!({"ended": ended})),
+        None => Ok(()),
+    }
 }

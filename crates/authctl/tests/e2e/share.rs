@@ -98,6 +98,9 @@ async fn shares_are_listed_and_ended() {
     let id = run(&daemon, &["shares", "--json"]).await.ok().json()["shares"][0]["id"].clone();
     run(&daemon, &["unshare", id.as_str().unwrap()]).await.ok();
     run(&daemon, &["unshare", id.as_str().unwrap()]).await.failed(3, "there is no share");
+    // An id that is unknown does not keep the other shares.
+    let id = run(&daemon, &["share", "--json"]).await.ok().json()["id"].clone();
+    run(&daemon, &["unshare", "unknown", id.as_str().unwrap()]).await.failed(3, "there is no share unknown");
     assert_eq!(run(&daemon, &["shares"]).await.ok().stdout, "nothing is shared\n");
     run(&daemon, &["share", "--compat", "responses"]).await.failed(2, "--loopback");
     run(&daemon, &["share", "--rate", "0"]).await.failed(2, "60/min");

@@ -107,6 +107,8 @@ async fn exec_ends_as_its_command_does() {
     }
     run(&daemon, &["exec", "no-such-program-here"]).await.failed(127, "no-such-program-here");
     run(&daemon, &["exec", "-p", "nobody", "true"]).await.failed(3, "nobody");
+    // An option of another command is no program.
+    run(&daemon, &["exec", "--ttl", "1m", "true"]).await.failed(2, "unexpected argument");
     // A daemon that ends before the command does not change the exit code.
     let pid = daemon.pid().unwrap();
     let outcome = run(&daemon, &["exec", "sh", "-c", &format!("kill -KILL {pid}")]).await;
