@@ -9,7 +9,7 @@ use crate::{
     doors::Door,
     helpers::{daemon, responses_request, sandbox},
     share_client::Holder,
-    upstream::{Upstream, read_until},
+    upstream::{Upstream, read_head, read_until},
 };
 
 const COMPAT: &str = "responses";
@@ -178,4 +178,26 @@ async fn adapted_request_ends_with_its_client_and_with_its_share() {
         // The daemon cancels the request to the upstream, which would never finish its response.
         server.read_to_end(&mut Vec::new()).await.ok();
     }
+}
+
+#[tokio::test]
+async fn adapted_requests_have_a_limited_amount_of_memory() {
+    let sandbox = sandbox().await;
+    let daemon = daemon(&sandbox).await;
+    daemon.sign_in("me", "plus").await;
+    let share = Holder::new(&daemon, json!({"door": "loopback", "compat": COMPAT})).await;
+    let large = format!("Content-Length: {}", 32 << 20);
+    let mut clients = Vec::new();
+    for _ in 0..8 {
+        let fields = [&*large, "Expect: 100-continue"];
+        let mut client = Door::Share(share.clone()).send_head("POST", "responses", &fields).await;
+        // The daemon reads the body now.
+        assert!(read_head(&mut client).await.starts_with("http/1.1 100"));
+        clients.push(client);
+    }
+    let body = json!({"model": "gpt-5.5", "input": "What is 2+2?"}).to_string();
+    let reply = share.send("POST", "/v1/responses", &[], body).await;
+    assert_eq!((reply.status.as_u16(), reply.header("retry-after")), (429, "1"), "{}", reply.text());
+    // What is not adapted needs no memory.
+    assert_eq!(share.models().await, 200);
 }

@@ -7,7 +7,8 @@ use axum::{
     response::Response,
 };
 use futures_util::TryStreamExt;
-use http::{HeaderName, HeaderValue, Method, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::{
     http::{extract::read_body, respond::JSON},
@@ -23,6 +24,10 @@ const CHAT_COMPLETIONS: &str = "chat/completions";
 /// Longest request that is adapted, in bytes. A prompt with many images fits.
 const MAX_REQUEST: usize = 32 << 20;
 
+/// Memory for the bodies of all requests that are adapted at one time, in bytes: a share must not
+/// exhaust the memory of the daemon.
+static MEMORY: Semaphore = Semaphore::const_new(8 * MAX_REQUEST);
+
 /// Longest stream that is collected, in bytes.
 const MAX_RESPONSE: usize = 32 << 20;
 
@@ -33,6 +38,8 @@ const EVENT_STREAM: HeaderValue = HeaderValue::from_static("text/event-stream");
 pub(super) struct ResponsePlan {
     dropped: Vec<&'static str>,
     stream: bool,
+    /// The memory of the request's body, until the response has begun or was collected.
+    _memory: SemaphorePermit<'static>,
 }
 
 /// Whether a request is one that is adapted or refused.
@@ -52,6 +59,7 @@ pub(super) async fn adapt_request(path: &str, request: Request) -> Result<(Reque
         return Err(problem.hint("send it without Content-Encoding"));
     }
     let (mut parts, body) = request.into_parts();
+    let memory = reserve_memory(&parts.headers)?;
     let body = read_body(Request::from_parts(parts.clone(), body), MAX_REQUEST).await?;
     let adapted = adapt(&body).map_err(|error| {
         let problem = Problem::new(ErrorCode::BadRequest, error.to_string());
@@ -65,8 +73,18 @@ pub(super) async fn adapt_request(path: &str, request: Request) -> Result<(Reque
     // The response is read, so that it must not be compressed.
     parts.headers.insert(header::ACCEPT, EVENT_STREAM);
     parts.headers.remove(header::ACCEPT_ENCODING);
-    let plan = ResponsePlan { dropped: adapted.dropped, stream: adapted.stream };
+    let plan = ResponsePlan { dropped: adapted.dropped, stream: adapted.stream, _memory: memory };
     Ok((Request::from_parts(parts, Body::from(adapted.body)), plan))
+}
+
+/// Reserves the memory for a body with these headers.
+fn reserve_memory(headers: &HeaderMap) -> Result<SemaphorePermit<'static>, Problem> {
+    let length = headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
+    let size = length.map_or(MAX_REQUEST, |length: usize| length.min(MAX_REQUEST));
+    MEMORY.try_acquire_many(u32::try_from(size).unwrap_or(u32::MAX)).map_err(|_| {
+        let detail = "the requests that are being adapted need too much memory";
+        Problem::new(ErrorCode::TooManyRequests, detail).hint("try again").retry_after(1)
+    })
 }
 
 impl ResponsePlan {
