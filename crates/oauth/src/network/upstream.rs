@@ -41,6 +41,9 @@ use crate::{ProviderError, provider::is_this_machine};
 /// How long an idle connection is kept. Servers and load balancers commonly close it after 60 s.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(55);
 
+/// Longest head of a response, and most data that is read at once, in bytes.
+const BUFFER: usize = 64 << 10;
+
 /// How long sent data may stay unacknowledged.
 #[cfg(target_os = "linux")]
 const USER_TIMEOUT: Duration = Duration::from_secs(30);
@@ -132,6 +135,7 @@ where
     Ok(Client::builder(TokioExecutor::new())
         .pool_timer(TokioTimer::new())
         .pool_idle_timeout(IDLE_TIMEOUT)
+        .http1_max_buf_size(BUFFER)
         .build(Connector(Arc::new(connectors))))
 }
 
