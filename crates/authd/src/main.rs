@@ -60,8 +60,12 @@ fn start(args: Args) -> Result<Exit, StartError> {
     tracing::debug!(?hardening, "hardened");
     // One thread serves all requests, because answers come from memory. The store has a thread of
     // its own; files and name lookups use the blocking pool.
-    let runtime =
-        tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(16).build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        // A relayed stream that is always ready must not delay a request that has just arrived.
+        .event_interval(2)
+        .max_blocking_threads(16)
+        .build()?;
     let exit =
         runtime.block_on(App::new(paths, source, config, telemetry).run(InheritedSockets::take(), announce));
     // A name lookup can block its thread for a long time.
