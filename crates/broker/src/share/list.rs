@@ -2,7 +2,7 @@
 //! file contains it. A revoked share has ended at once, even if the file cannot be written; then
 //! the task writes it again.
 
-use std::{collections::BTreeMap, io, panic, sync::Arc, time::Duration};
+use std::{io, panic, sync::Arc, time::Duration};
 
 use authd_api::{ProfileName, ShareBody, ShareDoor};
 use authd_oauth::Identity;
@@ -53,7 +53,7 @@ struct Inner {
 }
 
 /// `None` until the file was read.
-type List = Option<ShareMap>;
+type List = Option<ShareSnapshot>;
 
 impl Shares {
     pub(crate) fn new(state_dir: StateDir, events: EventBus) -> Self {
@@ -128,7 +128,7 @@ impl Shares {
             self.0.unsaved.send_replace(true);
             return Err(ShareError::NotWritten(error));
         }
-        *list = Some(changed);
+        *list = Some(Arc::new(changed));
         self.publish(&list, [share.id.clone()]);
         info!(share = &*share.id, profile = %share.terms.profile, "share made");
         Ok(share)
@@ -165,7 +165,7 @@ impl Shares {
         let mut list = self.0.list.lock().await;
         let Some(shares) = &mut *list else { return };
         let mut renamed = Vec::new();
-        for share in shares.values_mut().filter(|share| share.terms.profile == *from) {
+        for share in Arc::make_mut(shares).values_mut().filter(|share| share.terms.profile == *from) {
             *share = share.with_terms(ShareTerms { profile: to.clone(), ..(*share.terms).clone() });
             renamed.push(share.id.clone());
         }
@@ -203,6 +203,10 @@ impl Shares {
     async fn end_where(&self, list: &mut List, ends: impl Fn(&Share) -> bool) -> io::Result<()> {
         let Some(shares) = list else { return Ok(()) };
         let ended: Vec<_> = shares.values().filter(|share| ends(share)).cloned().collect();
+        if ended.is_empty() {
+            return Ok(());
+        }
+        let shares = Arc::make_mut(shares);
         for share in &ended {
             shares.remove(&share.id);
             share.end();
@@ -224,7 +228,7 @@ impl Shares {
     }
 
     fn publish(&self, list: &List, changed: impl IntoIterator<Item = Arc<str>>) {
-        self.0.published.send_replace(list.clone().map(Arc::new));
+        self.0.published.send_replace(list.clone());
         for id in changed {
             self.0.events.publish(ChangeEvent::Share(id));
         }
@@ -234,7 +238,7 @@ impl Shares {
     async fn read<'a>(&self, list: &'a mut List) -> io::Result<&'a ShareMap> {
         if list.is_none() {
             let shares = file::read(&self.0.state_dir).await?;
-            *list = Some(shares);
+            *list = Some(Arc::new(shares));
             self.publish(list, []);
         }
         Ok(list.get_or_insert_default())
@@ -265,7 +269,7 @@ impl Shares {
         let (now, instant) = (clock::now(), Instant::now());
         let is_released = |share: &Share| share.end_without_holder().is_some_and(|end| end <= instant);
         self.end_where(&mut list, |share| !share.is_valid(now) || is_released(share)).await.ok();
-        let left = || list.iter().flat_map(BTreeMap::values);
+        let left = || list.iter().flat_map(|shares| shares.values());
         (left().map(|share| share.terms.expires_at).min(), left().filter_map(Share::end_without_holder).min())
     }
 }
