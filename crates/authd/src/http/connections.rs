@@ -1,6 +1,7 @@
 //! Accepts the connections of a listener, limits them, and serves each within its deadlines.
 
 use std::{
+    borrow::Borrow,
     convert::Infallible,
     sync::{
         Arc,
@@ -59,7 +60,7 @@ pub(crate) struct ConnectionSettings {
 
 /// Serves connections until the shutdown, then finishes the responses in progress.
 pub(crate) async fn serve(
-    listener: &ClientListener,
+    listener: impl Borrow<ClientListener>,
     door: Door,
     router: Router,
     settings: ConnectionSettings,
@@ -71,7 +72,7 @@ pub(crate) async fn serve(
     loop {
         let accepted = tokio::select! {
             () = stop.cancelled() => break,
-            accepted = listener.accept() => accepted,
+            accepted = listener.borrow().accept() => accepted,
         };
         match accepted {
             Ok(stream) => {

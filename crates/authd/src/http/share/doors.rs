@@ -248,12 +248,17 @@ struct Server {
 }
 
 impl Server {
-    async fn run(self, listener: ClientListener, door: Door, stop: CancellationToken) {
+    fn run(
+        self,
+        listener: ClientListener,
+        door: Door,
+        stop: CancellationToken,
+    ) -> impl Future<Output = ()> + Send {
         let Self { router, mut settings, limiter, .. } = self;
         if matches!(door, Door::Loopback(_)) {
             // The process of a TCP client is not known.
             settings.per_process = usize::MAX;
         }
-        serve(&listener, door, router, settings, limiter, stop).await;
+        serve(listener, door, router, settings, limiter, stop)
     }
 }
