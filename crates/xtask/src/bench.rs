@@ -13,7 +13,9 @@ mod processes;
 mod program;
 mod reads;
 mod relay;
+mod shares;
 mod sizes;
+mod upstream;
 
 use std::{fs, path::PathBuf, pin::Pin};
 
@@ -30,7 +32,7 @@ use crate::{
 /// The arguments of `cargo xtask bench`.
 #[derive(Args)]
 pub(crate) struct BenchArgs {
-    /// Run only these benchmarks: reads, processes, herd, hung, many, relay, sizes, idle
+    /// Run only these benchmarks: reads, processes, herd, hung, many, relay, shares, sizes, idle
     benchmarks: Vec<String>,
     /// Print JSON instead of a table
     #[arg(long)]
@@ -55,13 +57,14 @@ pub(crate) struct Binaries {
 type Benchmark = (&'static str, for<'b> fn(&'b Binaries) -> BenchmarkFuture<'b>);
 type BenchmarkFuture<'b> = Pin<Box<dyn Future<Output = anyhow::Result<Vec<Metric>>> + 'b>>;
 
-const BENCHMARKS: [Benchmark; 8] = [
+const BENCHMARKS: [Benchmark; 9] = [
     ("reads", |binaries| Box::pin(reads::measure(binaries))),
     ("processes", |binaries| Box::pin(processes::measure(binaries))),
     ("herd", |binaries| Box::pin(herd::measure(binaries))),
     ("hung", |binaries| Box::pin(hung::measure(binaries))),
     ("many", |binaries| Box::pin(many::measure(binaries))),
     ("relay", |binaries| Box::pin(relay::measure(binaries))),
+    ("shares", |binaries| Box::pin(shares::measure(binaries))),
     ("sizes", |binaries| Box::pin(sizes::measure(binaries))),
     ("idle", |binaries| Box::pin(idle::measure(binaries))),
 ];

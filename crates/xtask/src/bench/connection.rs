@@ -29,7 +29,12 @@ impl Connection {
 impl<S: Read + Write> Connection<S> {
     /// Uses an existing stream.
     pub(crate) fn over(stream: S, path: &str) -> Self {
-        let request = format!("GET {path} HTTP/1.1\r\nhost: authd\r\n\r\n").into_bytes();
+        Self::with_head(stream, path, "host: authd\r\n")
+    }
+
+    /// Uses an existing stream with these lines of the request's head.
+    pub(crate) fn with_head(stream: S, path: &str, head: &str) -> Self {
+        let request = format!("GET {path} HTTP/1.1\r\n{head}\r\n").into_bytes();
         Self { stream, request, buffer: vec![0; 256 << 10], length: 0 }
     }
 
@@ -54,6 +59,12 @@ impl<S: Read + Write> Connection<S> {
             return Ok(());
         }
         Err(io::Error::other(String::from_utf8_lossy(&self.buffer[..read]).into_owned()))
+    }
+
+    /// Sends the request and reads the response.
+    pub(crate) fn exchange(&mut self) -> io::Result<()> {
+        self.send()?;
+        self.receive()
     }
 
     /// Sends the request, and returns the time until the response contains this text. Reads the
@@ -119,13 +130,15 @@ fn response_length(received: &[u8]) -> Option<usize> {
 }
 
 /// Sorted times of single exchanges on open connections, which are used in turns.
-pub(crate) fn latencies(connections: &mut [Connection], exchanges: usize) -> io::Result<Vec<Duration>> {
+pub(crate) fn latencies<S: Read + Write>(
+    connections: &mut [Connection<S>],
+    exchanges: usize,
+) -> io::Result<Vec<Duration>> {
     let mut times = Vec::with_capacity(exchanges);
     for number in 0..exchanges {
         let connection = &mut connections[number % connections.len()];
         let started = Instant::now();
-        connection.send()?;
-        connection.receive()?;
+        connection.exchange()?;
         times.push(started.elapsed());
     }
     times.sort();
@@ -137,9 +150,7 @@ pub(crate) fn first_exchanges(socket: &Path, path: &str, exchanges: usize) -> io
     let mut times = Vec::with_capacity(exchanges);
     for _ in 0..exchanges {
         let started = Instant::now();
-        let mut connection = Connection::open(socket, path)?;
-        connection.send()?;
-        connection.receive()?;
+        Connection::open(socket, path)?.exchange()?;
         times.push(started.elapsed());
     }
     times.sort();

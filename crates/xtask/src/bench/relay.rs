@@ -2,25 +2,20 @@
 //! a reverse proxy of plain hyper with the same upstream.
 
 use std::{
-    fs,
-    io::{BufRead, BufReader},
     net::TcpStream,
     path::PathBuf,
-    process::{Command, Stdio},
     time::{Duration, Instant},
 };
 
 use anyhow::Context;
-use authd_sandbox::{
-    Sandbox,
-    test_daemon::{TestDaemon, TestDaemonConfig},
-};
+use authd_sandbox::Sandbox;
 
 use super::{
     Binaries,
     connection::{Connection, last_core, on_core, percentile},
     metric::{Metric, Samples, Target},
     program::{Baseline, anonymous, peak_during, pin_process},
+    upstream::Upstream,
 };
 
 const ROUNDS: usize = 5;
@@ -40,30 +35,14 @@ struct RelayTarget {
 }
 
 pub(crate) async fn measure(binaries: &Binaries) -> anyhow::Result<Vec<Metric>> {
-    let mut upstream =
-        Command::new(binaries.baselines.join("baseline-upstream")).stdout(Stdio::piped()).spawn()?;
-    let stdout = upstream.stdout.take().context("no stdout")?;
-    let mut address = String::new();
-    BufReader::new(stdout).read_line(&mut address)?;
-    let metrics = measure_with(binaries, upstream.id(), address.trim()).await;
-    upstream.kill()?;
-    upstream.wait()?;
-    metrics
-}
-
-async fn measure_with(binaries: &Binaries, upstream: u32, address: &str) -> anyhow::Result<Vec<Metric>> {
     let sandbox = Sandbox::start(authd_sandbox::Config::default()).await?;
-    let mut daemon = TestDaemon::start(TestDaemonConfig::new(&binaries.authd, &sandbox)).await;
-    let (sandbox_url, upstream_url) = (sandbox.endpoints().api_base_url, format!("http://{address}/v1"));
-    let text = fs::read_to_string(daemon.config())?;
-    fs::write(daemon.config(), text.replace(&sandbox_url, &upstream_url))?;
-    daemon.restart().await;
-    let key = r#"{"api_key": "sk-of-ones-own"}"#;
-    let put = daemon.request("PUT", "/v1/profiles/default/api-key", &[], key).await;
-    anyhow::ensure!(put.status.is_success(), "{}", put.text());
-    let proxy = Baseline::start(&binaries.baselines.join("baseline-proxy"), &[address.to_owned()])?;
+    let upstream = Upstream::start(binaries)?;
+    let daemon = upstream.daemon(binaries, &sandbox).await?;
+    let address = &*upstream.address;
+    let proxy =
+        Baseline::start(&binaries.baselines.join("baseline-proxy"), std::slice::from_ref(&upstream.address))?;
     let pid = daemon.pid().context("the daemon runs")?;
-    pin_process(upstream, last_core());
+    pin_process(upstream.pid(), last_core());
     let targets = [
         RelayTarget { pid, socket: daemon.socket(), base: "/v1/profiles/-/relay" },
         RelayTarget { pid: proxy.child.id(), socket: proxy.socket(), base: "/v1" },
@@ -158,7 +137,10 @@ impl RelayTarget {
     }
 }
 
-fn first_events<S: std::io::Read + std::io::Write>(connection: &mut Connection<S>) -> std::io::Result<f64> {
+/// The median time from a request to the first event of its response, in microseconds.
+pub(crate) fn first_events<S: std::io::Read + std::io::Write>(
+    connection: &mut Connection<S>,
+) -> std::io::Result<f64> {
     let times: Result<Vec<_>, _> = (0..EVENTS).map(|_| connection.time_to(b"data:")).collect();
     let mut times = times?;
     times.sort();
