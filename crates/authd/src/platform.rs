@@ -13,7 +13,7 @@ pub(crate) use self::{
     client_stream::{ClientListener, ClientStream},
     connection_limiter::{
         ConnectionLimiter, Permit, ProcessLimiter, Slot, callback_connections, share_connections,
-        socket_connections,
+        share_sockets, socket_connections,
     },
     hardening::{open_file_limit, raise_open_files},
     locks::SocketLock,

@@ -25,9 +25,15 @@ pub(crate) fn socket_connections(descriptors: usize) -> usize {
     (descriptors / 2).min(descriptors.saturating_sub(RESERVED)).clamp(least, most)
 }
 
-/// How many connections the doors of all shares may hold. Every program can connect to loopback.
+/// How many connections the sockets of all shares may hold, and how many their loopback listener.
+/// Every program can connect to loopback, and must not evict the holder of a socket.
 pub(crate) fn share_connections(descriptors: usize) -> usize {
-    (descriptors / 8).clamp(4, 512)
+    (descriptors / 16).clamp(4, 256)
+}
+
+/// How many sockets of shares may be open. Each needs a descriptor as long as its share lasts.
+pub(crate) fn share_sockets(descriptors: usize) -> usize {
+    (descriptors / 8).max(4)
 }
 
 /// How many connections the callback server may hold.

@@ -203,6 +203,27 @@ async fn connections_without_a_key_leave_room_for_the_holder_and_descriptors_for
     assert!(!daemon.log().contains("connection not accepted"), "{}", daemon.log());
 }
 
+#[tokio::test]
+async fn sockets_of_shares_leave_descriptors_for_the_store() {
+    let sandbox = sandbox().await;
+    let directory = tempfile::tempdir().unwrap();
+    let script = with_descriptors(directory.path(), 128);
+    let daemon = TestDaemon::start(TestDaemonConfig::new(script, &sandbox).store("file")).await;
+    daemon.sign_in("default", "plus").await;
+    for _ in 0..16 {
+        daemon.post("/v1/shares", json!({})).await;
+    }
+    let reply = daemon.request("POST", "/v1/shares", &[], "{}").await;
+    assert_eq!(reply.status.as_u16(), 409, "{}", reply.text());
+    assert!(reply.text().contains("ulimit -n"), "{}", reply.text());
+    assert_eq!(daemon.get("/v1/shares").await["shares"].as_array().unwrap().len(), 16);
+    daemon.post("/v1/profiles/default/refresh", json!({})).await;
+    // A share that ends makes room.
+    let ended = daemon.get("/v1/shares").await["shares"][0]["id"].as_str().unwrap().to_owned();
+    daemon.request("DELETE", &format!("/v1/shares/{ended}"), &[], "").await;
+    daemon.post("/v1/shares", json!({})).await;
+}
+
 /// Sends a request on an open connection, and returns the status of the response.
 async fn request_status(client: &mut tokio::net::UnixStream) -> String {
     client.write_all(b"GET /v1/openapi.json HTTP/1.1\r\nHost: authd\r\n\r\n").await.unwrap();

@@ -24,7 +24,7 @@ use crate::{
         connections::{ConnectionSettings, serve},
         peer::Door,
     },
-    platform::{ClientListener, ConnectionLimiter, open_file_limit, share_connections},
+    platform::{ClientListener, ConnectionLimiter, open_file_limit, share_connections, share_sockets},
 };
 
 /// Wait before a listener that cannot be opened is tried again.
@@ -59,7 +59,12 @@ pub(crate) struct ShareDoors {
     /// The servers on loopback, by port.
     ports: BTreeMap<u16, CancellationToken>,
     servers: JoinSet<()>,
-    limiter: ConnectionLimiter,
+    /// Limits the connections of all sockets.
+    socket_limiter: ConnectionLimiter,
+    /// Limits the connections on loopback.
+    loopback_limiter: ConnectionLimiter,
+    /// How many sockets may be open.
+    most_sockets: usize,
 }
 
 impl ShareDoorsHandle {
@@ -102,9 +107,19 @@ impl ShareDoors {
         let directory: Arc<Path> = listener::directory(daemon_socket).into();
         let handle =
             ShareDoorsHandle { directory: directory.clone(), commands: sender, errors: errors_receiver };
-        let (sockets, ports) = (BTreeMap::new(), BTreeMap::new());
-        let limiter = ConnectionLimiter::new(share_connections(open_file_limit()));
-        (Self { directory, commands, errors, sockets, ports, servers: JoinSet::new(), limiter }, handle)
+        let limiter = || ConnectionLimiter::new(share_connections(open_file_limit()));
+        let doors = Self {
+            directory,
+            commands,
+            errors,
+            sockets: BTreeMap::new(),
+            ports: BTreeMap::new(),
+            servers: JoinSet::new(),
+            socket_limiter: limiter(),
+            loopback_limiter: limiter(),
+            most_sockets: share_sockets(open_file_limit()),
+        };
+        (doors, handle)
     }
 
     /// Opens the doors of the shares. The returned future keeps them open until the shutdown, then
@@ -117,7 +132,7 @@ impl ShareDoors {
         stop: CancellationToken,
     ) -> impl Future<Output = ()> + Send {
         let changes = shares.watch();
-        let server = Server { router, settings, limiter: self.limiter.clone(), stop };
+        let server = Server { router, settings, stop };
         if shares.all().await.is_ok() {
             self.remove_old_sockets(&shares);
         }
@@ -134,6 +149,8 @@ impl ShareDoors {
         loop {
             let failed = !self.errors.borrow().is_empty();
             tokio::select! {
+                // A share that has ended makes room for a new one.
+                biased;
                 () = server.stop.cancelled() => break,
                 Ok(()) = changes.changed() => self.update(&shares, &server).await,
                 Some(command) = self.commands.recv() => self.handle_command(command, &server).await,
@@ -194,13 +211,14 @@ impl ShareDoors {
                 self.open_loopback(port, server).await.map(drop)
             }
             (ShareDoor::Socket, _) if !self.sockets.contains_key(&share.id) => {
+                if self.sockets.len() >= self.most_sockets {
+                    let (open, why) = (self.sockets.len(), "the daemon may open few files (ulimit -n)");
+                    return Err(io::Error::other(format!("{open} sockets of shares are open, and {why}")));
+                }
                 let listener = listener::open_socket(&self.directory, &share.id)?;
                 let stop = server.stop.child_token();
-                self.servers.spawn(server.clone().run(
-                    listener,
-                    Door::ShareSocket(share.clone()),
-                    stop.clone(),
-                ));
+                let (door, limiter) = (Door::ShareSocket(share.clone()), self.socket_limiter.clone());
+                self.servers.spawn(server.clone().run(listener, door, limiter, stop.clone()));
                 self.sockets.insert(share.id.clone(), stop);
                 Ok(())
             }
@@ -212,7 +230,8 @@ impl ShareDoors {
         let (listener, port) = listener::open_loopback(port).await?;
         let stop = server.stop.child_token();
         info!(port, "loopback listener for shares opened");
-        self.servers.spawn(server.clone().run(listener, Door::Loopback(port), stop.clone()));
+        let (door, limiter) = (Door::Loopback(port), self.loopback_limiter.clone());
+        self.servers.spawn(server.clone().run(listener, door, limiter, stop.clone()));
         self.ports.insert(port, stop);
         Ok(port)
     }
@@ -242,7 +261,6 @@ impl ShareDoors {
 struct Server {
     router: Router,
     settings: ConnectionSettings,
-    limiter: ConnectionLimiter,
     /// Cancelled when the shutdown starts.
     stop: CancellationToken,
 }
@@ -252,9 +270,10 @@ impl Server {
         self,
         listener: ClientListener,
         door: Door,
+        limiter: ConnectionLimiter,
         stop: CancellationToken,
     ) -> impl Future<Output = ()> + Send {
-        let Self { router, mut settings, limiter, .. } = self;
+        let Self { router, mut settings, .. } = self;
         if matches!(door, Door::Loopback(_)) {
             // The process of a TCP client is not known.
             settings.per_process = usize::MAX;
