@@ -32,7 +32,7 @@ impl FromStr for TimeArg {
         };
         time.filter(|time| *time <= MAX)
             .map(Self)
-            .ok_or("not seconds or a time with its unit, such as 90 or 5m")
+            .ok_or("not seconds or a time with its unit, such as 90, 5m or 12h")
     }
 }
 

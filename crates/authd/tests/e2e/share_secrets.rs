@@ -116,7 +116,7 @@ async fn redirect_of_the_upstream_is_not_followed() {
                 "HTTP/1.1 {status} Moved\r\nLocation: {target}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
             );
             server.write_all(response.as_bytes()).await.unwrap();
-            // The client decides, and it has no credential for the other location.
+            // The client chooses, and it has no credential for the other location.
             let head = read_head(&mut client).await;
             assert!(head.starts_with(&format!("http/1.1 {status}")), "{head}");
             assert!(head.contains(&format!("\r\nlocation: {target}\r\n")), "{head}");

@@ -37,7 +37,7 @@ pub(crate) fn podman(mounts: &Mounts, args: &[&str]) -> Command {
     command.args(["run", "--rm", "--interactive", "--network=none", "--volume=/usr:/usr:ro"]).args(args);
     command.arg(format!("--volume={}:/run/bin:ro", mounts.binaries.display()));
     for (share, inside) in &mounts.shares {
-        command.arg(format!("--volume={}:{inside}", share.display()));
+        command.arg(format!("--volume={}:{inside}:ro", share.display()));
     }
     command.arg("--rootfs").arg(root).arg("sh");
     command
@@ -48,7 +48,7 @@ pub(crate) fn bubblewrap(mounts: &Mounts) -> Command {
     let mut command = Command::new("bwrap");
     command.args(bubblewrap_args(&mounts.binaries));
     for (share, inside) in &mounts.shares {
-        command.arg("--bind").arg(share).arg(inside);
+        command.arg("--ro-bind").arg(share).arg(inside);
     }
     command.arg("sh");
     command

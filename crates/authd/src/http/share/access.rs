@@ -67,9 +67,10 @@ fn find_share(state: &AppState, peer: &Peer, request: &Request) -> Result<Share,
             share.filter(|share| share.is_valid(now())).ok_or_else(|| forbidden("the share has ended"))
         }
         Door::Loopback(_) => {
-            bearer(request.headers()).and_then(|key| state.broker.shares.find(key, now())).ok_or_else(|| {
+            let share = bearer(request.headers()).and_then(|key| state.broker.shares.find(key, now()));
+            share.ok_or_else(|| {
                 Problem::new(ErrorCode::KeyInvalid, "the request has no valid key of a share")
-                    .hint("send the key as \"Authorization: Bearer KEY\"; a share that has ended has no key")
+                    .hint("send it as \"Authorization: Bearer KEY\"; if the share has ended, make a new one")
             })
         }
         Door::Own => Err(forbidden("this socket is not the door of a share")),

@@ -46,7 +46,7 @@ const ITEM_REFERENCE: CompatError = CompatError::Unsupported {
 };
 
 /// The members of a JSON object. Their values stay the same to the byte: the order of the names in
-/// a schema decides the order in a structured response.
+/// a schema sets the order in a structured response.
 type Members = BTreeMap<String, Box<RawValue>>;
 
 /// An adapted request.
@@ -66,7 +66,7 @@ pub(crate) enum CompatError {
     /// The body is not a JSON object.
     #[error("the request body is not a JSON object")]
     NotAnObject,
-    /// The backend cannot do what a parameter asks for.
+    /// The backend cannot do what a parameter requests.
     #[error("{name}: {reason}")]
     Unsupported {
         /// The parameter.
