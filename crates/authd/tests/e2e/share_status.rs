@@ -49,6 +49,30 @@ async fn unreadable_list_of_shares_is_not_an_empty_one() {
 }
 
 #[tokio::test]
+async fn list_that_is_read_late_follows_the_profiles() {
+    let sandbox = sandbox().await;
+    let mut daemon = TestDaemon::start(TestDaemonConfig::new(AUTHD, &sandbox).store("file")).await;
+    daemon.sign_in("me", "plus").await;
+    daemon.sign_in("work", "business").await;
+    let mut expected = Holder::new(&daemon, json!({"profile": "me"})).await.share;
+    Holder::new(&daemon, json!({"profile": "work"})).await;
+    daemon.sigterm_and_wait().await;
+    let (list, copy) = (daemon.state().join("shares.json"), daemon.state().join("copy"));
+    fs::rename(&list, &copy).unwrap();
+    fs::create_dir(&list).unwrap();
+    daemon.start_again().await;
+    daemon.request("PATCH", "/v1/profiles/me", &[], r#"{"name":"you"}"#).await;
+    daemon.request("DELETE", "/v1/profiles/work", &[], "").await;
+    daemon.sign_in("work", "business").await;
+    fs::remove_dir(&list).unwrap();
+    fs::rename(&copy, &list).unwrap();
+    expected["profile"] = json!("you");
+    assert_eq!(daemon.get("/v1/shares").await["shares"], json!([expected]));
+    daemon.restart().await;
+    assert_eq!(daemon.get("/v1/shares").await["shares"], json!([expected]));
+}
+
+#[tokio::test]
 async fn doctor_names_the_port_that_keeps_a_door_closed() {
     let sandbox = sandbox().await;
     let mut daemon = TestDaemon::start(TestDaemonConfig::new(AUTHD, &sandbox).store("file")).await;

@@ -2,7 +2,11 @@
 //! file contains it. A revoked share has ended at once, even if the file cannot be written; then
 //! the task writes it again.
 
-use std::{io, panic, sync::Arc, time::Duration};
+use std::{
+    io, panic,
+    sync::{Arc, PoisonError},
+    time::Duration,
+};
 
 use authd_api::{ProfileName, ShareBody, ShareDoor};
 use authd_oauth::Identity;
@@ -45,6 +49,8 @@ struct Inner {
     state_dir: StateDir,
     events: EventBus,
     list: Mutex<List>,
+    /// Changes of profiles since the start that the list misses, because it was not read.
+    missed: std::sync::Mutex<Vec<MissedChange>>,
     published: watch::Sender<Option<ShareSnapshot>>,
     /// Changes whenever the file differs from the list or does not any more.
     unsaved: watch::Sender<bool>,
@@ -55,12 +61,16 @@ struct Inner {
 /// `None` until the file was read.
 type List = Option<ShareSnapshot>;
 
+/// A change to make once the list was read.
+type MissedChange = Box<dyn FnOnce(&mut ShareMap) + Send>;
+
 impl Shares {
     pub(crate) fn new(state_dir: StateDir, events: EventBus) -> Self {
         Self(Arc::new(Inner {
             state_dir,
             events,
             list: Mutex::default(),
+            missed: std::sync::Mutex::default(),
             published: watch::Sender::default(),
             unsaved: watch::Sender::new(false),
             released: Arc::default(),
@@ -163,31 +173,39 @@ impl Shares {
     /// Lets the shares of a profile follow its new name.
     pub(crate) async fn rename_profile(&self, from: &ProfileName, to: &ProfileName) {
         let mut list = self.0.list.lock().await;
-        let Some(shares) = &mut *list else { return };
-        let mut renamed = Vec::new();
-        for share in Arc::make_mut(shares).values_mut().filter(|share| share.terms.profile == *from) {
-            *share = share.with_terms(ShareTerms { profile: to.clone(), ..(*share.terms).clone() });
-            renamed.push(share.id.clone());
-        }
+        let Some(shares) = &mut *list else {
+            let (from, to) = (from.clone(), to.clone());
+            return self.miss(move |shares| drop(rename(shares, &from, &to)));
+        };
+        let renamed = rename(Arc::make_mut(shares), from, to);
         self.save(&list, renamed).await.ok();
     }
 
     /// Ends the shares of a profile that was removed.
     pub(crate) async fn end_profile(&self, profile: &ProfileName) {
-        self.end_all(|share| share.terms.profile == *profile).await;
+        let profile = profile.clone();
+        self.end_all(move |share| share.terms.profile == profile).await;
     }
 
     /// Ends the shares of a profile's former account.
     pub(crate) async fn end_other_accounts(&self, profile: &ProfileName, identity: &Identity) {
-        self.end_all(|share| share.terms.profile == *profile && !share.is_of(identity)).await;
+        let (profile, account) = (profile.clone(), account(identity));
+        self.end_all(move |share| share.terms.profile == profile && share.terms.account != account).await;
     }
 
     /// Ends every share that `ends` selects, at once even if the list waits for the disk.
-    async fn end_all(&self, ends: impl Fn(&Share) -> bool) {
+    async fn end_all(&self, ends: impl Fn(&Share) -> bool + Send + 'static) {
         let snapshot = self.snapshot().unwrap_or_default();
         snapshot.values().filter(|share| ends(share)).for_each(Share::end);
         let mut list = self.0.list.lock().await;
+        if list.is_none() {
+            return self.miss(move |shares| shares.retain(|_, share| !ends(share)));
+        }
         self.end_where(&mut list, ends).await.ok();
+    }
+
+    fn miss(&self, change: impl FnOnce(&mut ShareMap) + Send + 'static) {
+        self.0.missed.lock().unwrap_or_else(PoisonError::into_inner).push(Box::new(change));
     }
 
     /// Ends the shares that `is_valid` rejects. Returns whether the list was read.
@@ -237,7 +255,14 @@ impl Shares {
     /// The shares; reads the list first if necessary.
     async fn read<'a>(&self, list: &'a mut List) -> io::Result<&'a ShareMap> {
         if list.is_none() {
-            let shares = file::read(&self.0.state_dir).await?;
+            let mut shares = file::read(&self.0.state_dir).await?;
+            let missed = std::mem::take(&mut *self.0.missed.lock().unwrap_or_else(PoisonError::into_inner));
+            if !missed.is_empty() {
+                for change in missed {
+                    change(&mut shares);
+                }
+                self.0.unsaved.send_replace(true);
+            }
             *list = Some(Arc::new(shares));
             self.publish(list, []);
         }
@@ -272,6 +297,16 @@ impl Shares {
         let left = || list.iter().flat_map(|shares| shares.values());
         (left().map(|share| share.terms.expires_at).min(), left().filter_map(Share::end_without_holder).min())
     }
+}
+
+/// Gives the shares of a profile its new name, and returns their ids.
+fn rename(shares: &mut ShareMap, from: &ProfileName, to: &ProfileName) -> Vec<Arc<str>> {
+    let mut renamed = Vec::new();
+    for share in shares.values_mut().filter(|share| share.terms.profile == *from) {
+        *share = share.with_terms(ShareTerms { profile: to.clone(), ..(*share.terms).clone() });
+        renamed.push(share.id.clone());
+    }
+    renamed
 }
 
 /// Makes a change in a task of its own. A client can disconnect during a write, and then its
