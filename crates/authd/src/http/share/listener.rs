@@ -2,8 +2,11 @@
 
 use std::{
     fs, io,
-    net::{Ipv4Addr, SocketAddr},
-    os::unix::{fs::DirBuilderExt, net::UnixListener as StdListener},
+    net::Ipv4Addr,
+    os::unix::{
+        fs::DirBuilderExt,
+        net::{SocketAddr, UnixListener as StdListener},
+    },
     path::{Path, PathBuf},
 };
 
@@ -43,11 +46,15 @@ pub(super) fn open_socket(directory: &Path, id: &str) -> io::Result<ClientListen
         Ok(()) | Err(_) => {}
     }
     fs::set_permissions(&own, private::mode(0o755))?;
+    let path = own.join(SOCKET);
+    // Clients cannot connect to a path that is too long. The path of the new socket is shorter.
+    SocketAddr::from_pathname(&path)
+        .map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", path.display())))?;
     let new = directory.join(NEW_SOCKET);
     private::remove(&new)?;
     let listener = StdListener::bind(&new)?;
     fs::set_permissions(&new, private::mode(0o666))?;
-    fs::rename(&new, own.join(SOCKET))?;
+    fs::rename(&new, path)?;
     listener.set_nonblocking(true)?;
     UnixListener::from_std(listener).map(ClientListener::Unix)
 }
@@ -70,7 +77,7 @@ pub(super) fn existing(directory: &Path) -> Vec<String> {
 
 /// Listens on a port of 127.0.0.1; on a free one for port 0.
 pub(super) async fn open_loopback(port: u16) -> io::Result<(ClientListener, u16)> {
-    let listener = TcpListener::bind(SocketAddr::from((Ipv4Addr::LOCALHOST, port))).await?;
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await?;
     let port = listener.local_addr()?.port();
     Ok((ClientListener::Tcp(listener), port))
 }
@@ -112,5 +119,15 @@ mod tests {
         let _listener = open_socket(&directory, "id").unwrap();
         assert_eq!(fs::symlink_metadata(&path).unwrap().permissions().mode() & 0o777, 0o666);
         assert_eq!(existing(&directory), ["id"]);
+    }
+
+    #[tokio::test]
+    async fn socket_that_no_client_can_reach_is_not_opened() {
+        let temporary = tempfile::tempdir().unwrap();
+        let most = if cfg!(target_os = "macos") { 103 } else { 107 };
+        let longest = most - temporary.path().as_os_str().len() - "/shares//authd.sock".len();
+        let directory = temporary.path().join("shares");
+        assert!(open_socket(&directory, &"x".repeat(longest)).is_ok());
+        assert!(open_socket(&directory, &"x".repeat(longest + 1)).is_err());
     }
 }
