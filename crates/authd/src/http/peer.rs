@@ -4,7 +4,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use authd_broker::Share;
 use tokio::sync::watch;
-use tokio_util::sync::CancellationToken;
 
 use crate::platform::{ClientStream, Permit, ProcessLimiter, Slot, peer_is_own, peer_pid};
 
@@ -32,8 +31,8 @@ pub(super) struct Peer {
     uploading: AtomicBool,
     /// Whether a shutdown may interrupt the current response.
     interruptible: AtomicBool,
-    /// The end of the share whose socket this is, or that the last request used.
-    share_end: Option<watch::Sender<Option<CancellationToken>>>,
+    /// The share whose socket this is, or that the last request used.
+    share: Option<watch::Sender<Option<Share>>>,
 }
 
 impl Peer {
@@ -43,9 +42,9 @@ impl Peer {
             ClientStream::Unix(stream) => (peer_pid(stream), peer_is_own(stream)),
             ClientStream::Tcp(_) => (None, false),
         };
-        let share_end = match &door {
+        let share = match &door {
             Door::Own => None,
-            Door::ShareSocket(share) => Some(watch::Sender::new(Some(share.ended().clone()))),
+            Door::ShareSocket(share) => Some(watch::Sender::new(Some(share.clone()))),
             Door::Loopback(_) => Some(watch::Sender::default()),
         };
         Self {
@@ -56,7 +55,7 @@ impl Peer {
             slot,
             uploading: AtomicBool::new(false),
             interruptible: AtomicBool::new(false),
-            share_end,
+            share,
         }
     }
 
@@ -76,18 +75,24 @@ impl Peer {
     }
 
     /// Closes the connection at the end of this share, until a request uses another one.
-    pub(super) fn set_share_end(&self, ended: CancellationToken) {
-        if let Some(share_end) = &self.share_end {
-            share_end.send_replace(Some(ended));
-        }
+    pub(super) fn set_share(&self, share: &Share) {
+        let Some(current) = &self.share else { return };
+        current.send_if_modified(|current| {
+            let is_other = current.as_ref().is_none_or(|current| current.id != share.id);
+            if is_other {
+                *current = Some(share.clone());
+            }
+            is_other
+        });
     }
 
     /// Returns when the share of the connection has ended.
     pub(super) async fn share_ended(&self) {
-        let Some(share_end) = &self.share_end else { return std::future::pending().await };
-        let mut current = share_end.subscribe();
+        let Some(share) = &self.share else { return std::future::pending().await };
+        let mut current = share.subscribe();
         loop {
-            let ended = current.borrow_and_update().clone().unwrap_or_default();
+            let share = current.borrow_and_update().clone();
+            let ended = share.map(|share| share.ended().clone()).unwrap_or_default();
             tokio::select! {
                 () = ended.cancelled() => return,
                 Ok(()) = current.changed() => {}

@@ -34,7 +34,7 @@ pub(super) async fn check(State(state): State<Arc<AppState>>, mut request: Reque
     });
     let mut response = match checked {
         Ok(share) => {
-            peer.set_share_end(share.ended().clone());
+            peer.set_share(&share);
             request.extensions_mut().insert(share);
             next.run(request).await
         }
