@@ -68,11 +68,12 @@ pub(super) fn remove_socket(directory: &Path, id: &str) -> io::Result<()> {
     }
 }
 
-/// The ids of the shares that have a directory.
+/// The ids of the shares that have a socket. Other directories may be the user's: a daemon whose
+/// socket is in the home directory has the sockets of shares in `~/shares`.
 pub(super) fn existing(directory: &Path) -> Vec<String> {
     let entries = fs::read_dir(directory).into_iter().flatten().filter_map(Result::ok);
-    let directories = entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
-    directories.filter_map(|entry| entry.file_name().into_string().ok()).collect()
+    let ids = entries.filter_map(|entry| entry.file_name().into_string().ok());
+    ids.filter(|id| socket(directory, id).symlink_metadata().is_ok()).collect()
 }
 
 /// Listens on a port of 127.0.0.1; on a free one for port 0.
@@ -118,6 +119,16 @@ mod tests {
         assert_eq!(fs::metadata(&secret).unwrap().permissions().mode() & 0o777, 0o600);
         let _listener = open_socket(&directory, "id").unwrap();
         assert_eq!(fs::symlink_metadata(&path).unwrap().permissions().mode() & 0o777, 0o666);
+        assert_eq!(existing(&directory), ["id"]);
+    }
+
+    #[tokio::test]
+    async fn directory_without_a_socket_is_no_share() {
+        let temporary = tempfile::tempdir().unwrap();
+        let directory = temporary.path().join("shares");
+        let _listener = open_socket(&directory, "id").unwrap();
+        fs::create_dir(directory.join("photos")).unwrap();
+        fs::write(directory.join("notes"), "").unwrap();
         assert_eq!(existing(&directory), ["id"]);
     }
 
