@@ -16,9 +16,11 @@ use url::Url;
 use crate::{
     AccessToken, ApiKey, ClientIdentity, CodeResponse, DevicePoll, DeviceStart, Exchange, IdToken, Network,
     NetworkError, Provider, ProviderError, RefreshResponse, RefreshToken, Routing,
+    definition::ProviderDefinition,
+    discovery::Start,
     error_response::{self, Call},
     login::form,
-    network::{Current, ProviderClient},
+    network::{self, Current, DiscoveryRun, ProviderClient},
     routing, token,
 };
 
@@ -163,6 +165,21 @@ impl Endpoint {
             None if !routing::is_account_list(&body) => Err(ProviderError::invalid("no list of accounts")),
             routing => Ok(routing),
         }
+    }
+
+    /// The issuer.
+    pub fn issuer(&self) -> &str {
+        &self.provider.issuer
+    }
+
+    /// The built-in provider as a definition, with its standard endpoints.
+    pub fn definition(&self) -> ProviderDefinition {
+        ProviderDefinition::of_built_in(&self.provider)
+    }
+
+    /// Finds out what another provider offers. Sends no credential, and changes nothing.
+    pub async fn discover(&self, start: Start) -> DiscoveryRun {
+        network::discover(&self.http, start).await
     }
 
     /// The proxy and the CA in use, as text.

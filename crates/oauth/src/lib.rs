@@ -24,8 +24,10 @@
 pub mod claims;
 mod client;
 pub mod codex;
+pub mod definition;
 mod device;
 mod digest;
+pub mod discovery;
 mod endpoint;
 mod error;
 pub mod error_response;
@@ -54,7 +56,7 @@ pub use login::{Attempt, AuthorizationError, Callback, CallbackError, Exchange, 
 pub use memory::keep_out_of_swap;
 pub use mode::{Mode, ModePreference, Plan};
 pub use mode_decision::Decision;
-pub use network::{Network, NetworkError, Upstream};
+pub use network::{DiscoveryRun, Network, NetworkError, Upstream, Visit};
 pub use pkce::{Challenge, State, Verifier};
 pub use provider::{Provider, REDIRECT_PATH};
 pub use record::{Grant, GrantEnd, GrantSecrets, Intent, Record, RecordError, grant_id_from, new_grant_id};

@@ -2,16 +2,19 @@
 //! [`ProviderClient`] for calls that may spend a token, and [`Upstream`] for relayed requests. Each
 //! is built at its first use, so that an idle daemon loads no certificates. A reload replaces both.
 
+mod addresses;
 mod ca_files;
 mod current;
+mod discovery;
 mod provider_client;
 mod proxy;
 mod settings;
 mod tls;
 mod upstream;
 
-pub(crate) use self::{current::Current, provider_client::ProviderClient};
+pub(crate) use self::{current::Current, discovery::discover, provider_client::ProviderClient};
 pub use self::{
+    discovery::{DiscoveryRun, Visit},
     settings::{Network, NetworkError},
     upstream::Upstream,
 };

@@ -1,0 +1,244 @@
+//! Fetches the documents of discovery. A request carries no credential and no cookie, follows no
+//! redirect to another host, and is bounded in size and time. If discovery began at a public
+//! address, it connects to no other.
+
+use std::{error::Error, net::IpAddr, time::Duration};
+
+use http::{Method, header};
+use reqwest::Response;
+use tokio::time::Instant;
+use url::{Host, Url};
+
+use super::{
+    addresses::{PrivateAddress, is_public},
+    provider_client::ProviderClient,
+};
+use crate::{
+    ProviderError,
+    discovery::{Discovered, Discovery, DiscoveryFault, MAX_DOCUMENT, NextStep, Reply, Start},
+    provider::{is_loopback, is_secure_url},
+};
+
+/// Most redirects of one request, all on the same host.
+const MAX_REDIRECTS: usize = 3;
+
+/// Longest time of one document, with its redirects. A shorter limit of the network settings wins.
+const DOCUMENT_TIMEOUT: Duration = Duration::from_secs(8);
+
+/// Longest time of a whole discovery.
+const DISCOVERY_TIMEOUT: Duration = Duration::from_secs(20);
+
+const USER_AGENT: &str = concat!("authd/", env!("CARGO_PKG_VERSION"));
+
+/// A discovery that has ended.
+#[derive(Clone, Debug)]
+pub struct DiscoveryRun {
+    /// The requests, in their order.
+    pub visits: Vec<Visit>,
+    /// The result.
+    pub result: Result<Discovered, DiscoveryFault>,
+}
+
+/// A request, and the status of its response.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Visit {
+    /// The URL.
+    pub url: String,
+    /// The status; `None` if there was no usable response.
+    pub status: Option<u16>,
+}
+
+/// The addresses that discovery may connect to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Reach {
+    Public,
+    /// The user named a private host.
+    Any,
+}
+
+/// Runs a discovery to its end.
+pub(crate) async fn discover(http: &ProviderClient, start: Start) -> DiscoveryRun {
+    let deadline = Instant::now() + DISCOVERY_TIMEOUT;
+    let (mut visits, mut reach) = (Vec::new(), None);
+    let mut discovery = Discovery::new(start);
+    loop {
+        let (url, is_document) = match discovery.next_step() {
+            NextStep::Done(result) => return DiscoveryRun { visits, result: *result },
+            NextStep::Get { url, is_document } => (url, is_document),
+        };
+        let deadline = deadline.min(Instant::now() + DOCUMENT_TIMEOUT.min(http.timeout()));
+        let fetched = tokio::time::timeout_at(deadline, async {
+            let reach = match reach {
+                Some(reach) => reach,
+                None => *reach.insert(reach_of(http, &url).await),
+            };
+            fetch(http, reach, &url, is_document).await
+        });
+        let reply = fetched.await.unwrap_or_else(|_| Err(DiscoveryFault::TooSlow { host: host(&url) }));
+        visits.push(Visit { url: url.into(), status: reply.as_ref().ok().map(|reply| reply.status) });
+        discovery = discovery.apply(reply);
+    }
+}
+
+/// What the first URL of a discovery allows. A host that cannot be looked up counts as public.
+async fn reach_of(http: &ProviderClient, url: &Url) -> Reach {
+    let is_private = match literal(url) {
+        Some(address) => !is_public(address),
+        None if is_loopback(url) => true,
+        None if http.is_proxied(url) => false,
+        None => {
+            let found = tokio::net::lookup_host((url.host_str().unwrap_or_default(), 0)).await;
+            found.is_ok_and(|mut addresses| addresses.any(|address| !is_public(address.ip())))
+        }
+    };
+    if is_private { Reach::Any } else { Reach::Public }
+}
+
+async fn fetch(
+    http: &ProviderClient,
+    reach: Reach,
+    first: &Url,
+    is_document: bool,
+) -> Result<Reply, DiscoveryFault> {
+    let mut url = first.clone();
+    for _ in 0..=MAX_REDIRECTS {
+        let response = send(http, reach, &url).await?;
+        let status = response.status();
+        if !status.is_redirection() {
+            return read(http, response, &url, is_document).await;
+        }
+        let location = response.headers().get(header::LOCATION).and_then(|location| location.to_str().ok());
+        let Some(location) = location else {
+            return Err(DiscoveryFault::Status { url: url.into(), status: status.as_u16() });
+        };
+        let target = url.join(location).ok().filter(|target| is_secure_url(target.as_str()));
+        url = target
+            .filter(|target| target.origin() == first.origin())
+            .ok_or_else(|| DiscoveryFault::OtherHost { url: url.to_string() })?;
+    }
+    Err(DiscoveryFault::RedirectLoop { url: first.to_string() })
+}
+
+async fn send(http: &ProviderClient, reach: Reach, url: &Url) -> Result<Response, DiscoveryFault> {
+    let private = || DiscoveryFault::PrivateAddress { host: host(url) };
+    // The client looks up names only, so addresses are checked here.
+    let is_private = literal(url).is_some_and(|address| !is_public(address)) || is_loopback(url);
+    let request = match reach {
+        Reach::Public if is_private => return Err(private()),
+        Reach::Public => http.request_public(Method::GET, url),
+        Reach::Any => http.request(Method::GET, url.as_str()),
+    };
+    let request = request.map_err(|error| unreachable(url, error))?;
+    let request = request.header(header::ACCEPT, "application/json").header(header::USER_AGENT, USER_AGENT);
+    request.send().await.map_err(|error| {
+        if has_cause::<PrivateAddress>(&error) {
+            private()
+        } else if error.is_timeout() {
+            DiscoveryFault::TooSlow { host: host(url) }
+        } else {
+            unreachable(url, http.failure(error))
+        }
+    })
+}
+
+async fn read(
+    http: &ProviderClient,
+    mut response: Response,
+    url: &Url,
+    is_document: bool,
+) -> Result<Reply, DiscoveryFault> {
+    let status = response.status();
+    let challenges = response.headers().get_all(header::WWW_AUTHENTICATE).into_iter();
+    let challenges = challenges.filter_map(|value| Some(value.to_str().ok()?.to_owned())).collect();
+    let mut body = Vec::new();
+    if is_document && status.is_success() {
+        let failed = |error: reqwest::Error| {
+            if error.is_timeout() {
+                DiscoveryFault::TooSlow { host: host(url) }
+            } else {
+                unreachable(url, http.response_failure(error))
+            }
+        };
+        while let Some(chunk) = response.chunk().await.map_err(failed)? {
+            if body.len() + chunk.len() > MAX_DOCUMENT {
+                return Err(DiscoveryFault::TooLarge { url: url.to_string() });
+            }
+            body.extend_from_slice(&chunk);
+        }
+    }
+    Ok(Reply { status: status.as_u16(), challenges, body })
+}
+
+fn unreachable(url: &Url, error: ProviderError) -> DiscoveryFault {
+    let detail = match error {
+        ProviderError::NotSent { detail } | ProviderError::NoResponse { detail } => detail,
+        other => other.to_string(),
+    };
+    DiscoveryFault::Unreachable { host: host(url), detail }
+}
+
+/// The host and port of a URL.
+fn host(url: &Url) -> String {
+    let host = url.host_str().unwrap_or_default();
+    url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
+}
+
+/// The address that a URL has in place of a name.
+fn literal(url: &Url) -> Option<IpAddr> {
+    match url.host()? {
+        Host::Domain(_) => None,
+        Host::Ipv4(address) => Some(address.into()),
+        Host::Ipv6(address) => Some(address.into()),
+    }
+}
+
+fn has_cause<E: Error + 'static>(error: &dyn Error) -> bool {
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        if error.is::<E>() {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Network;
+
+    #[tokio::test]
+    async fn a_private_address_is_refused_where_discovery_began_at_a_public_one() {
+        let http = ProviderClient::new(Network::default()).unwrap();
+        for url in [
+            "http://127.0.0.1:9/",
+            "http://localhost:9/",
+            "https://localhost:9/",
+            "https://10.0.0.1/",
+            "https://169.254.169.254/latest/meta-data",
+            "https://[fd00::1]/",
+            "https://[::ffff:10.0.0.1]/",
+        ] {
+            let url = Url::parse(url).unwrap();
+            let fault = fetch(&http, Reach::Public, &url, true).await.unwrap_err();
+            assert_eq!(fault, DiscoveryFault::PrivateAddress { host: host(&url) });
+        }
+        // The client itself refuses a name with such an address, whenever it looks the name up.
+        let request = http.request_public(Method::GET, &Url::parse("https://localhost:9/").unwrap()).unwrap();
+        assert!(has_cause::<PrivateAddress>(&request.send().await.unwrap_err()));
+    }
+
+    #[tokio::test]
+    async fn a_private_first_url_allows_private_addresses() {
+        let http = ProviderClient::new(Network::default()).unwrap();
+        for (url, reach) in [
+            ("http://127.0.0.1:9/", Reach::Any),
+            ("http://localhost:9/", Reach::Any),
+            ("https://192.168.0.7/", Reach::Any),
+            ("https://1.1.1.1/", Reach::Public),
+        ] {
+            assert_eq!(reach_of(&http, &Url::parse(url).unwrap()).await, reach, "{url}");
+        }
+    }
+}
