@@ -9,6 +9,7 @@ pub mod answer_events;
 pub mod callback_query;
 pub mod config;
 mod daemon;
+pub mod discovery;
 pub mod id_token;
 pub mod mutation;
 pub mod share;
@@ -22,10 +23,11 @@ use serde_json::Value;
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All targets.
-pub const TARGETS: [Target; 8] = [
+pub const TARGETS: [Target; 9] = [
     ("answer_events", answer_events::check),
     ("callback_query", callback_query::check),
     ("config", config::check),
+    ("discovery", discovery::check),
     ("id_token", id_token::check),
     ("share", share::check),
     ("socket", socket::check),

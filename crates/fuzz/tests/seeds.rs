@@ -41,6 +41,7 @@ runs! {
     answer_events: 5_000,
     callback_query: 5_000,
     config: 3_000,
+    discovery: 5_000,
     id_token: 5_000,
     share: 1_000,
     socket: 2_000,
