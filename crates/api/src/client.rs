@@ -23,6 +23,7 @@ pub use self::error::ClientError;
 
 mod error;
 mod peer;
+mod provider;
 
 /// A client of the daemon that listens on one socket.
 #[derive(Clone, Debug)]

@@ -19,6 +19,8 @@ pub enum ErrorCode {
     ProfileUnknown,
     /// No login has this id: it ended more than ten minutes or 64 logins ago, or never existed.
     LoginUnknown,
+    /// No provider has this name: define it, or use its URL.
+    ProviderUnknown,
     /// No share has this id: it has ended, or never existed.
     ShareUnknown,
     /// The request has no key of a share, or one that is not valid: get a new share.
@@ -69,11 +71,12 @@ pub enum ErrorCode {
 
 impl ErrorCode {
     /// All codes, in the order of the documentation.
-    pub const ALL: [Self; 25] = [
+    pub const ALL: [Self; 26] = [
         Self::BadRequest,
         Self::Forbidden,
         Self::ProfileUnknown,
         Self::LoginUnknown,
+        Self::ProviderUnknown,
         Self::ShareUnknown,
         Self::KeyInvalid,
         Self::NotFound,
@@ -124,6 +127,7 @@ impl ErrorCode {
             Self::Forbidden => ("forbidden", 403, 6, "Not allowed on this socket"),
             Self::ProfileUnknown => ("profile_unknown", 404, 3, "No such profile"),
             Self::LoginUnknown => ("login_unknown", 404, 3, "No such login"),
+            Self::ProviderUnknown => ("provider_unknown", 404, 3, "No such provider"),
             Self::ShareUnknown => ("share_unknown", 404, 3, "No such share"),
             Self::KeyInvalid => ("key_invalid", 401, 6, "Key not valid"),
             Self::NotFound => ("not_found", 404, 3, "No such route"),

@@ -59,10 +59,11 @@ pub use client::{Client, ClientError, Response, StreamingResponse};
 pub use error::{ErrorCode, Problem, RelayProblem, SdkError};
 pub use message::{
     ApiKeyBody, CallbackBody, CallbackState, CallbackStatus, CodexBody, CodexHome, CodexHomeState,
-    CodexHomes, CreatedShare, Diagnosis, ExportBody, Finding, FindingState, Flow, Headers, ImportBody, Login,
-    LoginBody, LoginFile, LoginFileOutcome, LoginState, Logins, MigrateBody, Migrated, Mode, ModePreference,
-    Profile, ProfilePatch, ProfileState, Profiles, Program, RefreshBody, Share, ShareAccess, ShareBody,
-    ShareCompat, ShareDoor, Shares, Status, StoreKind, StoreState, StoreStatus,
+    CodexHomes, CreatedShare, Diagnosis, DiscoveryRequest, ExportBody, Finding, FindingState, Flow, Headers,
+    ImportBody, Login, LoginBody, LoginFile, LoginFileOutcome, LoginState, Logins, MigrateBody, Migrated,
+    Mode, ModePreference, Profile, ProfilePatch, ProfileState, Profiles, Program, Provider, ProviderAspect,
+    ProviderAspectState, ProviderCheck, ProviderCheckBody, ProviderDefinedIn, Providers, RefreshBody, Share,
+    ShareAccess, ShareBody, ShareCompat, ShareDoor, Shares, Status, StoreKind, StoreState, StoreStatus,
 };
 pub use name::{NameError, ProfileName};
 pub use paths::{PathError, Paths, UsedPaths, session_runtime_dir};

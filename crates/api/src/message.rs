@@ -13,11 +13,16 @@ pub use self::admin::{
     ImportBody, LoginFile, LoginFileOutcome, MigrateBody, Migrated, Program,
 };
 pub use self::login::{CallbackBody, Flow, Login, LoginBody, LoginState, Logins, ModePreference};
+pub use self::provider::{
+    DiscoveryRequest, Provider, ProviderAspect, ProviderAspectState, ProviderCheck, ProviderCheckBody,
+    ProviderDefinedIn, Providers,
+};
 pub use self::share::{CreatedShare, Share, ShareAccess, ShareBody, ShareCompat, ShareDoor, Shares};
 use crate::{Problem, ProfileName};
 
 mod admin;
 mod login;
+mod provider;
 mod share;
 
 /// The response to `GET /v1/status`.

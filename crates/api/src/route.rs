@@ -38,6 +38,11 @@ pub const SHARE: &str = "/v1/shares/{id}";
 /// `GET`: holds one share while the response lasts.
 pub const SHARE_HOLD: &str = "/v1/shares/{id}/hold";
 
+/// `GET`: the providers that the daemon knows.
+pub const PROVIDERS: &str = "/v1/providers";
+/// `POST`: reads the metadata of a provider, and says what it offers.
+pub const PROVIDERS_CHECK: &str = "/v1/providers/check";
+
 /// `POST`: moves all credentials to another store.
 pub const STORE_MIGRATE: &str = "/v1/store/migrate";
 /// `POST`: encrypts all credentials with a new key.
@@ -62,7 +67,7 @@ pub const METRICS: &str = "/v1/metrics";
 pub const OPENAPI: &str = "/v1/openapi.json";
 
 /// All routes.
-pub const ALL: [&str; 24] = [
+pub const ALL: [&str; 26] = [
     STATUS,
     LOGINS,
     LOGIN,
@@ -77,6 +82,8 @@ pub const ALL: [&str; 24] = [
     SHARES,
     SHARE,
     SHARE_HOLD,
+    PROVIDERS,
+    PROVIDERS_CHECK,
     STORE_MIGRATE,
     STORE_REKEY,
     DIAGNOSIS,

@@ -2,17 +2,21 @@
 
 use std::{ffi::OsString, path::PathBuf};
 
-use authd_api::{ModePreference, ProfileName, Program, StoreKind};
+use authd_api::{ModePreference, ProfileName, Program};
 use clap::{Args, Parser, Subcommand, ValueEnum, error::ErrorKind};
 
 pub(crate) mod fast_path;
 mod help_text;
 pub(crate) mod profile_option;
+mod provider;
 mod share;
+mod store;
 mod time_arg;
 
 pub(crate) use self::{
+    provider::{ProvidersArgs, ProvidersCommand},
     share::{ExecArgs, ShareArgs, UnshareArgs},
+    store::StoreCommand,
     time_arg::TimeArg,
 };
 
@@ -129,6 +133,9 @@ pub(crate) enum Command {
     /// Share one profile through a restricted door, for a container, a remote shell or an SDK
     #[command(after_help = help_text::SHARE_EXAMPLES)]
     Share(ShareArgs),
+    /// List the providers, or say what one of them offers
+    #[command(after_help = help_text::PROVIDERS_EXAMPLES)]
+    Providers(ProvidersArgs),
     /// List the shares
     Shares,
     /// End shares
@@ -190,20 +197,6 @@ pub(crate) struct CodexHome {
 }
 
 #[derive(Debug, Subcommand)]
-pub(crate) enum StoreCommand {
-    /// Show which store is in use, and why
-    Status,
-    /// Move all credentials to another store; each copy is read back before the original is deleted
-    Migrate {
-        /// The new store
-        #[arg(long, value_enum)]
-        to: StoreArg,
-    },
-    /// Encrypt the files with a new key
-    Rekey,
-}
-
-#[derive(Debug, Subcommand)]
 pub(crate) enum ServiceCommand {
     /// Write the units, enable and start them; a daemon that runs outside the service is stopped
     /// first
@@ -228,14 +221,6 @@ pub(crate) struct DryRun {
     /// Show the steps, and change nothing
     #[arg(long)]
     pub(crate) print: bool,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum StoreArg {
-    /// The keychain of the operating system
-    Keychain,
-    /// age-encrypted files in the state directory
-    File,
 }
 
 #[derive(Args, Clone, Debug, Default)]
@@ -369,15 +354,6 @@ impl From<ProgramArg> for Program {
     fn from(program: ProgramArg) -> Self {
         match program {
             ProgramArg::Codex => Self::Codex,
-        }
-    }
-}
-
-impl From<StoreArg> for StoreKind {
-    fn from(store: StoreArg) -> Self {
-        match store {
-            StoreArg::Keychain => Self::Keychain,
-            StoreArg::File => Self::File,
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Renders the state of the daemon as text: a table that fits the terminal, and messages.
 
 mod codex;
+mod provider;
 mod share;
 
 use authd_api::{
@@ -10,6 +11,7 @@ use authd_api::{
 
 pub(crate) use self::{
     codex::{codex_homes, codex_warnings},
+    provider::{discovery_requests, provider_check, providers},
     share::shares,
 };
 use crate::{output::Style, sanitize::line, screen::Screen, time};

@@ -7,6 +7,7 @@ mod doctor;
 mod environment;
 mod login;
 mod models;
+mod providers;
 mod service;
 mod share;
 mod status;
@@ -68,6 +69,7 @@ fn execute(cli: Cli, out: Output) -> CliResult {
         Command::Codex(command) => block_on(Box::pin(codex::codex(&ctx()?, command))),
         Command::Doctor => block_on(Box::pin(doctor::doctor(&ctx()?))),
         Command::Share(args) => block_on(Box::pin(share::share(&ctx()?, args))),
+        Command::Providers(args) => block_on(Box::pin(providers::providers(&ctx()?, args))),
         Command::Shares => block_on(Box::pin(share::shares(&ctx()?))),
         Command::Unshare(args) => block_on(Box::pin(share::unshare(&ctx()?, args))),
         Command::Store(command) => block_on(Box::pin(store::store(&ctx()?, command))),

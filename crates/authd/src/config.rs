@@ -4,6 +4,7 @@
 mod environment;
 mod load;
 mod problem;
+mod providers;
 mod raw;
 mod settings;
 mod spans;
@@ -11,9 +12,12 @@ mod spans;
 mod tests;
 mod validate;
 
-pub(crate) use self::settings::{CallbackConfig, HookConfig, LogFormat};
 pub use self::{
     load::{ConfigError, Source},
     problem::ConfigProblem,
     settings::{Config, LogConfig},
+};
+pub(crate) use self::{
+    providers::templates,
+    settings::{CallbackConfig, HookConfig, LogFormat, Providers},
 };

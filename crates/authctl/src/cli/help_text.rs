@@ -120,6 +120,23 @@ Examples:
   authctl shares
   authctl unshare q1Zb7RkXw0Tn";
 
+pub(super) const PROVIDERS_EXAMPLES: &str = "\
+A provider is defined in authd.toml, in a section [providers.NAME]; docs/providers.md says how. A template has
+all but the client id. Signing in works with openai only: for other providers it is not built yet.
+
+Examples:
+  authctl providers                   the built-in provider, the defined ones and the templates
+  authctl providers check google      what it offers, and how to get a client id";
+
+pub(super) const PROVIDERS_CHECK_EXAMPLES: &str = "\
+Examples:
+  authctl providers check gitlab
+  authctl providers check https://mcp.linear.app/mcp
+  authctl providers check -v URL      with the requests that discovery sent
+
+Exit codes:
+  0 discovery succeeded; 3 no such provider; 5 discovery failed, for the reason that is shown";
+
 pub(super) const ENV_EXAMPLES: &str = "\
 They contain the access token, which is not renewed. A share of a shell would never end, so env makes none:
 for one command use authctl exec, and for a share without a command authctl share --loopback.

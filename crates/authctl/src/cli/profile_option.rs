@@ -53,6 +53,7 @@ fn profile_use(command: &Command) -> ProfileUse<'_> {
         | Command::Store(_)
         | Command::Doctor
         | Command::Service(_)
+        | Command::Providers(_)
         | Command::Shares
         | Command::Unshare(_)
         | Command::Socket

@@ -369,3 +369,22 @@ async fn completions_and_manual_pages_are_generated() {
         Err(error) => assert!(std::env::var_os("CI").is_none(), "mandoc: {error}"),
     }
 }
+
+#[tokio::test]
+async fn providers_are_listed_and_a_check_has_an_exit_code() {
+    let sandbox = Sandbox::start(Config::with_accounts(Account::presets())).await.unwrap();
+    let closed = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap();
+    let toml = format!("[providers.lab]\nissuer = 'http://{closed}'\nclient_id = 'me'");
+    let daemon = TestDaemon::start(TestDaemonConfig::new(crate::authd(), &sandbox).toml(&toml)).await;
+    let list = run(&daemon, &["providers"]).await.ok().stdout;
+    assert!(list.contains(&format!("lab        configuration  http://{closed}\n")), "{list}");
+    assert!(list.contains("gitlab     template       https://gitlab.com\n"), "{list}");
+    let check = run(&daemon, &["providers", "check", "microsoft"]).await.ok().stdout;
+    assert!(check.contains("- metadata                the endpoints are defined by name"), "{check}");
+    assert!(check.contains("! client id               none is configured\n"), "{check}");
+    let failed = run(&daemon, &["providers", "check", "lab"]).await.failed(5, "").stdout;
+    let request = format!("GET http://{closed}/.well-known/oauth-authorization-server  ---\n");
+    assert!(failed.starts_with(&format!("{request}✗ discovery  {closed} cannot be reached: ")), "{failed}");
+    assert!(failed.contains("→ check the URL and the network"), "{failed}");
+    run(&daemon, &["providers", "check", "slack"]).await.failed(3, "no provider with this name");
+}

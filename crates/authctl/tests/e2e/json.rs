@@ -80,6 +80,8 @@ async fn every_command_prints_the_documented_fields() {
         ("ask", &["What is 2+2?"]),
         ("check", &[]),
         ("doctor", &[]),
+        ("providers", &[]),
+        ("providers check", &["github"]),
         ("share", &["--loopback"]),
         ("shares", &[]),
         ("unshare", &["--all"]),

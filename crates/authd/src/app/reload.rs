@@ -124,6 +124,7 @@ fn request_settings(config: &Config) -> RequestSettings {
     RequestSettings {
         min_ttl: config.refresh.min_ttl,
         wait: config.refresh.wait,
+        providers: Arc::new(config.providers.clone()),
         model: config.model.clone(),
     }
 }

@@ -5,7 +5,7 @@ use std::fmt;
 use toml::de::Error;
 
 use super::{
-    raw::{Expected as _, RawConfig},
+    raw::{ANY_NAME, Expected as _, RawConfig},
     spans::Spans,
 };
 
@@ -47,11 +47,27 @@ pub(super) fn not_config(spans: &Spans<'_>, error: &Error) -> ConfigProblem {
     };
     let message = match RawConfig::of_key(path) {
         Some(expected) => format!("{path} cannot be used: {}, expected {expected}", fault(error.message())),
+        None if path.starts_with("providers.") && path.ends_with(".client_secret") => format!(
+            "{path} is not a key of authd, because no secret stands in this file; put the secret into a file of \
+             its own and name that with client_secret_file"
+        ),
         None => {
-            format!("{path} is not a key of authd; {}", suggestion(path, RawConfig::KEYS, &RawConfig::keys()))
+            let suggestion = suggestion(path, RawConfig::KEYS, &keys_near(path));
+            format!("{path} is not a key of authd; {suggestion}")
         }
     };
     ConfigProblem { line: Some(line), message }
+}
+
+/// All keys, those of providers with the name of the provider that the path names.
+fn keys_near(path: &str) -> Vec<String> {
+    let name = path.strip_prefix("providers.").and_then(|path| path.split('.').next()).unwrap_or(ANY_NAME);
+    let any = format!("providers.{ANY_NAME}.");
+    let named = |key: String| match key.strip_prefix(&any) {
+        Some(key) => format!("providers.{name}.{key}"),
+        None => key,
+    };
+    RawConfig::keys().into_iter().map(named).collect()
 }
 
 /// The message of the parser without the type that it expected, which is one of Rust.
@@ -66,7 +82,7 @@ fn suggestion(path: &str, sections: &[&str], keys: &[String]) -> String {
     let near = keys.iter().filter(|key| distance(key) * 3 <= last(path).len());
     // Among equally near keys, the one in the same section wins.
     let nearest = near.min_by_key(|key| (distance(key), strsim::damerau_levenshtein(key, path)));
-    match (nearest, path.split_once('.')) {
+    match (nearest, path.rsplit_once('.')) {
         (Some(key), _) => format!("did you mean {key}?"),
         (None, Some((section, _))) => {
             let inside = format!("{section}.");

@@ -1,13 +1,19 @@
 //! The keys of the configuration file, one struct a section, each key with its type and default.
 //! `validate` checks the values.
 
-use std::path::PathBuf;
+use std::{collections::BTreeMap, path::PathBuf};
 
-use authd_oauth::{CODEX_VERSION, ModePreference, Provider};
+use authd_oauth::{CODEX_VERSION, ModePreference, Provider, definition::WrittenDefinition};
 use authd_store::StorePreference;
 use serde::Deserialize;
 
 use super::settings::LogFormat;
+
+/// The name that stands for any provider in the keys of the reference.
+pub(super) const ANY_NAME: &str = "NAME";
+
+/// The definitions of providers as they are written, by name.
+pub(super) type WrittenProviders = BTreeMap<String, WrittenDefinition>;
 
 /// The words for a value of this type, for the message about a value of another type.
 pub(super) trait Expected {
@@ -52,6 +58,16 @@ expected! {
     LogFormat => "\"auto\", \"plain\" or \"json\"",
 }
 
+impl Expected for WrittenProviders {
+    const EXPECTED: &'static str = "tables such as [providers.gitlab]";
+
+    fn of_key(path: &str) -> Option<&'static str> {
+        let Some((_, key)) = path.split_once('.') else { return Some("a table") };
+        let key = if key.starts_with("authorize_params.") { "authorize_params" } else { key };
+        WrittenDefinition::KEYS.iter().find(|(name, _)| *name == key).map(|(_, expected)| *expected)
+    }
+}
+
 /// Declares a section: its keys, their types and their defaults.
 macro_rules! section {
     ($(#[$doc:meta])* $name:ident { $($key:ident: $type:ty = $default:expr),* $(,)? }) => {
@@ -91,6 +107,7 @@ section!(
     /// The whole file.
     RawConfig {
         provider: ProviderSection = ProviderSection::default(),
+        providers: WrittenProviders = WrittenProviders::new(),
         client: ClientSection = ClientSection::default(),
         callback: CallbackSection = CallbackSection::default(),
         login: LoginSection = LoginSection::default(),
@@ -169,10 +186,12 @@ section!(HooksSection {
 section!(LogSection { filter: String = "info".to_owned(), format: LogFormat = LogFormat::Auto });
 
 impl RawConfig {
-    /// Every section, and every key as `section.key`.
+    /// Every section, and every key as `section.key`. `NAME` stands for the name of a provider.
     pub(super) fn keys() -> Vec<String> {
-        let sections: [&[&str]; 10] = [
+        let providers: Vec<&str> = WrittenDefinition::KEYS.iter().map(|(key, _)| *key).collect();
+        let sections: [&[&str]; 11] = [
             ProviderSection::KEYS,
+            &providers,
             ClientSection::KEYS,
             CallbackSection::KEYS,
             LoginSection::KEYS,
@@ -185,7 +204,9 @@ impl RawConfig {
         ];
         let mut all = Vec::new();
         for (section, keys) in Self::KEYS.iter().zip(sections) {
-            all.push((*section).to_owned());
+            let section =
+                if *section == "providers" { format!("providers.{ANY_NAME}") } else { (*section).to_owned() };
+            all.push(section.clone());
             all.extend(keys.iter().map(|key| format!("{section}.{}", key.trim_start_matches("r#"))));
         }
         all

@@ -1,19 +1,25 @@
 //! The validated configuration.
 
 use std::{
+    collections::BTreeMap,
     net::IpAddr,
     path::{Path, PathBuf},
     time::Duration,
 };
 
-use authd_oauth::{ClientIdentity, ModePreference, Network, Provider};
+use authd_oauth::{ClientIdentity, ModePreference, Network, Provider, definition::ProviderDefinition};
 use serde::Deserialize;
+
+/// The definitions of providers, by name.
+pub(crate) type Providers = BTreeMap<String, ProviderDefinition>;
 
 /// The validated configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
-    /// The provider.
+    /// The built-in provider.
     pub(crate) provider: Provider,
+    /// The definitions of other providers.
+    pub(crate) providers: Providers,
     /// The client identity that requests carry.
     pub(crate) client: ClientIdentity,
     /// Whether relayed requests carry the client identity even if they have their own.

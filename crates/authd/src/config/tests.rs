@@ -106,8 +106,8 @@ fn an_error_names_the_line_and_the_key() {
         ("[provoder]\n", "line 1: provoder is not a key of authd; did you mean provider?"),
         (
             "[zzz]\n",
-            "line 1: zzz is not a key of authd; the sections are provider, client, callback, login, refresh, store, \
-             network, socket, hooks, log",
+            "line 1: zzz is not a key of authd; the sections are provider, providers, client, callback, login, refresh, \
+             store, network, socket, hooks, log",
         ),
         ("[log]\nwhere = 'x'", "line 2: log.where is not a key of authd; [log] takes filter, format"),
         (

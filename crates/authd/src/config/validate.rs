@@ -29,9 +29,22 @@ const HOUR: Duration = Duration::from_secs(3600);
 impl RawConfig {
     /// The validated configuration, or the first invalid value.
     pub(super) fn validate(self, environment: &Environment) -> Result<Config, InvalidValue> {
-        let Self { provider, client, callback, login, refresh, store, network, socket, hooks, log } = self;
+        let Self {
+            provider,
+            providers,
+            client,
+            callback,
+            login,
+            refresh,
+            store,
+            network,
+            socket,
+            hooks,
+            log,
+        } = self;
         Ok(Config {
             provider: provider.validate(&client.originator)?,
+            providers: super::providers::validate(providers)?,
             organization: tenant(
                 ("client.organization", &client.organization),
                 ("OPENAI_ORGANIZATION", &environment.organization),

@@ -6,6 +6,7 @@ mod logins;
 #[cfg(test)]
 mod openapi;
 mod profiles;
+mod providers;
 mod relay;
 mod shares;
 mod status;
@@ -45,6 +46,8 @@ pub(crate) fn router(state: Arc<AppState>) -> Router {
         .route(route::SHARES, get(shares::list).post(shares::create))
         .route(route::SHARE, delete(shares::end))
         .route(route::SHARE_HOLD, get(shares::hold))
+        .route(route::PROVIDERS, get(providers::list))
+        .route(route::PROVIDERS_CHECK, post(providers::check))
         .route(route::STORE_MIGRATE, post(store::migrate))
         .route(route::STORE_REKEY, post(store::rekey))
         .route(route::IMPORT, post(codex::import))

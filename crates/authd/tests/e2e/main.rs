@@ -18,6 +18,7 @@ mod helpers;
 mod lifecycle;
 mod login;
 mod metrics;
+mod providers;
 mod refusals;
 mod relay;
 mod relay_stream;

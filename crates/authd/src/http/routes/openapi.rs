@@ -17,7 +17,7 @@ use serde_json::{Map, Value, json};
 use utoipa::OpenApi;
 
 use self::examples::example;
-use super::{codex, credentials, logins, profiles, relay, shares, status, store};
+use super::{codex, credentials, logins, profiles, providers, relay, shares, status, store};
 use crate::http::event_stream;
 
 mod examples;
@@ -49,6 +49,7 @@ does not have gets 405 with `Allow`, an unknown path gets 404, both with a Probl
         (name = "credentials", description = "Ready headers, and requests that need none."),
         (name = "sharing", description = "Logins shared with other programs."),
         (name = "shares", description = "Restricted doors to one profile, for containers, remote shells and SDKs."),
+        (name = "providers", description = "OAuth and OpenID Connect providers, and what each offers."),
         (name = "store", description = "The credential store."),
     ),
     paths(
@@ -57,7 +58,7 @@ does not have gets 405 with `Allow`, an unknown path gets 404, both with a Probl
         profiles::list, profiles::get, profiles::patch, profiles::delete,
         credentials::headers, credentials::refresh, credentials::put_api_key,
         codex::import, codex::export, codex::list, codex::install, codex::uninstall,
-        shares::list, shares::create, shares::end, shares::hold, store::migrate, store::rekey,
+        shares::list, shares::create, shares::end, shares::hold, providers::list, providers::check, store::migrate, store::rekey,
         relay::to_model, relay::to_backend,
     ),
     components(schemas(CodexHomes, LoginFile, RelayProblem)),

@@ -3,7 +3,7 @@
 use authd_api::{
     ApiKeyBody, CallbackBody, CodexBody, CodexHomes, CreatedShare, Diagnosis, ExportBody, Headers,
     ImportBody, Login, LoginBody, LoginFile, Logins, MigrateBody, Migrated, Profile, ProfilePatch, Profiles,
-    RefreshBody, ShareBody, Shares, Status, StoreStatus,
+    ProviderCheck, ProviderCheckBody, Providers, RefreshBody, ShareBody, Shares, Status, StoreStatus,
 };
 use serde_json::{Value, json};
 
@@ -66,6 +66,15 @@ pub(super) fn example(name: &str) -> Value {
             "created_at": "2026-11-23T14:00:00Z", "expires_at": "2026-11-23T15:00:00Z", "rate": 60,
             "paths": ["responses", "models"], "label": "test container",
             "url": "http://127.0.0.1:40417/v1", "key": "authd_share_q1Zb7RkXw0Tn.a-secret"};
+        Providers: {"providers": [
+            {"name": "openai", "defined_in": "built_in", "issuer": "https://auth.openai.com"},
+            {"name": "linear", "defined_in": "configuration", "mcp": "https://mcp.linear.app/mcp"}]};
+        ProviderCheckBody: {"provider": "openai"};
+        ProviderCheck: {"provider": "lab", "ok": true, "transient": false,
+            "requests": [{"url": "https://as.example/.well-known/oauth-authorization-server", "status": 200}],
+            "aspects": [{"aspect": "issuer", "state": "offered", "detail": "https://as.example"},
+                {"aspect": "client id", "state": "warning", "detail": "none is configured",
+                    "remedy": "register a client at the provider, and set client_id in [providers.NAME]"}]};
         Shares: {"shares": [{"id": "q1Zb7RkXw0Tm", "profile": "work", "allow": "headers", "door": "socket",
             "created_at": "2026-11-23T14:00:00Z", "expires_at": "2026-11-23T22:00:00Z",
             "socket": "/run/user/1000/authd/shares/q1Zb7RkXw0Tm/authd.sock"}]};

@@ -1,0 +1,35 @@
+//! The arguments of `store`.
+
+use authd_api::StoreKind;
+use clap::{Subcommand, ValueEnum};
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum StoreCommand {
+    /// Show which store is in use, and why
+    Status,
+    /// Move all credentials to another store; each copy is read back before the original is deleted
+    Migrate {
+        /// The new store
+        #[arg(long, value_enum)]
+        to: StoreArg,
+    },
+    /// Encrypt the files with a new key
+    Rekey,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum StoreArg {
+    /// The keychain of the operating system
+    Keychain,
+    /// age-encrypted files in the state directory
+    File,
+}
+
+impl From<StoreArg> for StoreKind {
+    fn from(store: StoreArg) -> Self {
+        match store {
+            StoreArg::Keychain => Self::Keychain,
+            StoreArg::File => Self::File,
+        }
+    }
+}

@@ -1,0 +1,51 @@
+//! The provider definitions of the configuration, and the built-in templates.
+
+use authd_oauth::definition::{InvalidDefinition, WrittenDefinition, check_provider_name};
+use serde::Deserialize;
+
+use super::{problem::InvalidValue, raw::WrittenProviders, settings::Providers};
+
+/// The built-in templates, in the format of the configuration.
+const TEMPLATES: &str = include_str!("templates.toml");
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct TemplateFile {
+    providers: WrittenProviders,
+}
+
+/// The templates as they are written.
+fn written_templates() -> WrittenProviders {
+    toml::from_str::<TemplateFile>(TEMPLATES).expect("a test parses the templates").providers
+}
+
+/// The built-in templates. Each lacks a client.
+pub(crate) fn templates() -> Providers {
+    let validated = |(name, template): (String, WrittenDefinition)| {
+        (name, template.validate_template().expect("a test validates the templates"))
+    };
+    written_templates().into_iter().map(validated).collect()
+}
+
+/// Validates the definitions of a user.
+pub(super) fn validate(written: WrittenProviders) -> Result<Providers, InvalidValue> {
+    let templates = written_templates();
+    let validated = |(name, definition): (String, WrittenDefinition)| {
+        let path = format!("providers.{name}");
+        if let Err(reason) = check_provider_name(&name) {
+            return Err(InvalidValue { key: path, reason: reason.to_owned() });
+        }
+        let definition = definition.with_template(&templates).and_then(WrittenDefinition::validate);
+        definition.map(|definition| (name, definition)).map_err(|error| at(&path, error))
+    };
+    written.into_iter().map(validated).collect()
+}
+
+/// The error of a definition, at the path of its key.
+fn at(path: &str, InvalidDefinition { key, reason }: InvalidDefinition) -> InvalidValue {
+    let key = if key.is_empty() { path.to_owned() } else { format!("{path}.{key}") };
+    InvalidValue { key, reason }
+}
+
+#[cfg(test)]
+mod tests;
