@@ -87,11 +87,12 @@ impl Shares {
         self.0.published.subscribe()
     }
 
-    /// All shares, the oldest first.
+    /// All shares, the oldest first. One that has ended may still be in the list.
     pub async fn all(&self) -> Result<Vec<Share>, ShareError> {
         let mut list = self.0.list.lock().await;
+        let shares = self.read(&mut list).await.map_err(ShareError::NotRead)?;
         let mut shares: Vec<_> =
-            self.read(&mut list).await.map_err(ShareError::NotRead)?.values().cloned().collect();
+            shares.values().filter(|share| !share.ended().is_cancelled()).cloned().collect();
         shares.sort_by_key(|share| share.terms.created_at);
         Ok(shares)
     }
