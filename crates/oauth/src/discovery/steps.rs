@@ -133,6 +133,10 @@ impl Discovery {
     pub fn apply(mut self, reply: Result<Reply, DiscoveryFault>) -> Self {
         self.phase = match (self.phase.clone(), reply) {
             (Phase::Done(result), _) => Phase::Done(result),
+            // The home page of an issuer may redirect anywhere.
+            (Phase::Server(url), Err(DiscoveryFault::OtherHost { .. })) if self.may_be_issuer() => {
+                self.without_resource(&url)
+            }
             (_, Err(fault)) => failed(fault),
             (Phase::Server(url), Ok(reply)) => self.after_server(&url, &reply),
             (Phase::Resource { urls, is_named }, Ok(reply)) => self.after_resource(urls, is_named, &reply),
@@ -221,6 +225,10 @@ impl Discovery {
             Ok(false) if self.mcp.is_some() && self.resource.is_none() => failed(self.nothing_found()),
             Ok(false) => failed(DiscoveryFault::NoMetadata { issuer }),
         }
+    }
+
+    fn may_be_issuer(&self) -> bool {
+        matches!(self.start, Start::Unknown(_))
     }
 
     fn nothing_found(&self) -> DiscoveryFault {

@@ -117,6 +117,19 @@ async fn a_url_that_is_no_mcp_server_is_an_issuer() {
 }
 
 #[tokio::test]
+async fn an_issuer_whose_home_page_redirects_elsewhere_is_found() {
+    let (server, elsewhere) = (Server::start().await, Server::start().await);
+    let target = elsewhere.url.clone();
+    server.on("/", move || redirect(&target));
+    server.on_json(OIDC, &server.metadata(""));
+    let found = server.discover(Start::Unknown, "").await.result.unwrap();
+    assert_eq!((found.server.issuer, found.mcp), (server.url.clone(), None));
+    assert!(elsewhere.paths().is_empty());
+    // An MCP server has no home page.
+    assert!(server.discover(Start::Mcp, "").await.result.is_err());
+}
+
+#[tokio::test]
 async fn a_redirect_on_the_same_host_is_followed() {
     let server = Server::start().await;
     server.on(RFC_8414, || redirect("/one")).on("/one", || redirect("two"));
