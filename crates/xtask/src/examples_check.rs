@@ -3,6 +3,7 @@
 //! directory that is kept. An example whose tools cannot be installed is skipped, with a message.
 
 mod codex_home;
+mod providers;
 mod shares;
 
 use std::{
@@ -167,6 +168,8 @@ const fn example(
 pub(crate) fn check() -> anyhow::Result<()> {
     shell::run(&mut shell::cargo(&["build", "--package", "authd", "--package", "authctl"]))?;
     let workspace = Workspace::open()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    runtime.block_on(providers::check(&workspace))?;
     let mut runnable = Vec::new();
     for example in &EXAMPLES {
         match example.requirements.iter().try_for_each(|requirement| workspace.install(*requirement)) {
@@ -174,7 +177,6 @@ pub(crate) fn check() -> anyhow::Result<()> {
             Err(reason) => skip(&example.command.join(" "), &reason)?,
         }
     }
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     runtime.block_on(run_all(&workspace, &runnable))?;
     print(&format!("{} of {} examples succeeded", runnable.len(), EXAMPLES.len()));
     match workspace.install(CODEX) {

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use tokio::{io::AsyncReadExt, net::TcpListener};
 
 use crate::{
-    helpers::{AUTHD, responses_request},
+    helpers::{AUTHD, reload, responses_request},
     upstream::{PATH, send_head},
 };
 
@@ -161,16 +161,6 @@ async fn an_untrusted_certificate_is_refused() {
     fs::write(own.path(), sandbox.ca_pem().unwrap()).unwrap();
     let daemon = api_key_daemon(config.toml(&format!("[network]\nca_file = {:?}", own.path()))).await;
     assert_eq!(daemon.request("GET", PATH, &[], "").await.status.as_u16(), 404);
-}
-
-/// Sends SIGHUP, and returns when the daemon has reloaded.
-async fn reload(daemon: &TestDaemon) {
-    let reloads = |daemon: &TestDaemon| daemon.log().matches("reloaded").count();
-    let before = reloads(daemon);
-    daemon.signal(rustix::process::Signal::HUP);
-    while reloads(daemon) == before {
-        daemon.get("/v1/status").await;
-    }
 }
 
 /// The state of the finding about the network.

@@ -19,6 +19,16 @@ pub(crate) async fn daemon(sandbox: &Sandbox) -> TestDaemon {
     TestDaemon::start(TestDaemonConfig::new(AUTHD, sandbox)).await
 }
 
+/// Sends SIGHUP, and returns when the daemon has reloaded.
+pub(crate) async fn reload(daemon: &TestDaemon) {
+    let reloads = |daemon: &TestDaemon| daemon.log().matches("reloaded").count();
+    let before = reloads(daemon);
+    daemon.signal(rustix::process::Signal::HUP);
+    while reloads(daemon) == before {
+        daemon.get("/v1/status").await;
+    }
+}
+
 /// Starts a login. Returns it and its authorize URL.
 pub(crate) async fn start(daemon: &TestDaemon, body: Value) -> (Value, String) {
     let login = daemon.post("/v1/logins", body).await;

@@ -1,11 +1,13 @@
 //! The providers of the configuration, and the dry check of one.
 
+use std::fs;
+
 use authd_sandbox::test_daemon::{TestDaemon, TestDaemonConfig};
 use axum::{Router, http::StatusCode, routing::get};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
-use crate::helpers::{AUTHD, sandbox};
+use crate::helpers::{AUTHD, reload, sandbox};
 
 /// A server whose issuer is its origin, and whose path `/mcp` requires a token.
 async fn start_provider(changes: Value) -> String {
@@ -86,6 +88,25 @@ async fn providers_are_listed_and_checked_by_name_and_by_url() {
     assert_eq!(check("openai").await["ok"], true);
     let unknown = daemon.request("POST", "/v1/providers/check", &[], r#"{"provider":"slack"}"#).await;
     assert_eq!((unknown.status.as_u16(), &unknown.json()["code"]), (404, &json!("provider_unknown")));
+}
+
+#[tokio::test]
+async fn a_reload_takes_changed_definitions() {
+    let sandbox = sandbox().await;
+    let daemon = TestDaemon::start(TestDaemonConfig::new(AUTHD, &sandbox)).await;
+    let configured = async || {
+        let listed = daemon.get("/v1/providers").await;
+        let all = listed["providers"].as_array().unwrap().iter();
+        all.filter(|one| one["defined_in"] == "configuration")
+            .map(|one| one["name"].clone())
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(configured().await, [] as [Value; 0]);
+    let before = fs::read_to_string(daemon.config()).unwrap();
+    fs::write(daemon.config(), format!("{before}\n[providers.lab]\nmcp = 'https://rs.example/mcp'\n"))
+        .unwrap();
+    reload(&daemon).await;
+    assert_eq!(configured().await, ["lab"]);
 }
 
 #[tokio::test]
