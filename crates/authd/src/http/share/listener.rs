@@ -41,11 +41,6 @@ pub(crate) fn socket(directory: &Path, id: &str) -> PathBuf {
 pub(super) fn open_socket(directory: &Path, id: &str) -> io::Result<ClientListener> {
     private::ensure_private_dir(directory)?;
     let own = directory.join(id);
-    match fs::DirBuilder::new().mode(0o755).create(&own) {
-        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
-        Ok(()) | Err(_) => {}
-    }
-    fs::set_permissions(&own, private::mode(0o755))?;
     let path = own.join(SOCKET);
     // Clients cannot connect to a path that is too long. The path of the new socket is shorter.
     SocketAddr::from_pathname(&path)
@@ -54,6 +49,12 @@ pub(super) fn open_socket(directory: &Path, id: &str) -> io::Result<ClientListen
     private::remove(&new)?;
     let listener = StdListener::bind(&new)?;
     fs::set_permissions(&new, private::mode(0o666))?;
+    // Last, so that a failure leaves no directory behind.
+    match fs::DirBuilder::new().mode(0o755).create(&own) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+        Ok(()) | Err(_) => {}
+    }
+    fs::set_permissions(&own, private::mode(0o755))?;
     fs::rename(&new, path)?;
     listener.set_nonblocking(true)?;
     UnixListener::from_std(listener).map(ClientListener::Unix)
@@ -139,6 +140,8 @@ mod tests {
         let longest = most - temporary.path().as_os_str().len() - "/shares//authd.sock".len();
         let directory = temporary.path().join("shares");
         assert!(open_socket(&directory, &"x".repeat(longest)).is_ok());
-        assert!(open_socket(&directory, &"x".repeat(longest + 1)).is_err());
+        let too_long = "x".repeat(longest + 1);
+        assert!(open_socket(&directory, &too_long).is_err());
+        assert!(!directory.join(too_long).exists(), "the directory of a share without a door is left");
     }
 }
