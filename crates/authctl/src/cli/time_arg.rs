@@ -3,7 +3,7 @@
 
 use std::{str::FromStr, time::Duration};
 
-use jiff::SignedDuration;
+use jiff::{Span, SpanRelativeTo};
 
 /// The longest time that is accepted: no wait and no lifetime is longer.
 const MAX: Duration = Duration::from_secs(366 * 86_400);
@@ -28,12 +28,18 @@ impl FromStr for TimeArg {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let time = match text.parse() {
             Ok(seconds) => Some(Duration::from_secs(seconds)),
-            Err(_) => text.parse::<SignedDuration>().ok().and_then(|time| time.try_into().ok()),
+            Err(_) => span(text),
         };
         time.filter(|time| *time <= MAX)
             .map(Self)
-            .ok_or("not seconds or a time with its unit, such as 90, 5m or 12h")
+            .ok_or("not seconds or a time with its unit, such as 90, 5m, 12h or 7d")
     }
+}
+
+/// A time with its unit. A day has 24 hours; longer units have no fixed length.
+fn span(text: &str) -> Option<Duration> {
+    let span: Span = text.parse().ok()?;
+    span.to_duration(SpanRelativeTo::days_are_24_hours()).ok()?.try_into().ok()
 }
 
 #[cfg(test)]
@@ -42,13 +48,21 @@ mod tests {
 
     #[test]
     fn seconds_and_times_with_a_unit_are_accepted() {
-        for (text, seconds) in
-            [("0", 0), ("90", 90), ("5m", 300), ("1h 30m", 5400), ("PT2M", 120), ("1.5h", 5400), ("500ms", 1)]
-        {
+        for (text, seconds) in [
+            ("0", 0),
+            ("90", 90),
+            ("5m", 300),
+            ("1h 30m", 5400),
+            ("PT2M", 120),
+            ("1.5h", 5400),
+            ("500ms", 1),
+            ("7d", 604_800),
+        ] {
             assert_eq!(text.parse().map(TimeArg::seconds), Ok(seconds), "{text}");
         }
         assert_eq!("500ms".parse().map(TimeArg::duration), Ok(Duration::from_millis(500)));
-        for text in ["", "m", "5 apples", "-5m", "-5", "1.5", "99999999999999999999", "18446744073709551615"]
+        for text in
+            ["", "m", "5 apples", "-5m", "-5", "1.5", "1mo", "99999999999999999999", "18446744073709551615"]
         {
             assert!(text.parse::<TimeArg>().is_err(), "{text}");
         }
