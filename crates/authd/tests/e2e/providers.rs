@@ -2,6 +2,7 @@
 
 use std::fs;
 
+use authd_api::{Client, ErrorCode, ProviderCheckBody};
 use authd_sandbox::test_daemon::{TestDaemon, TestDaemonConfig};
 use axum::{Router, http::StatusCode, routing::get};
 use serde_json::{Value, json};
@@ -107,6 +108,20 @@ async fn a_reload_takes_changed_definitions() {
         .unwrap();
     reload(&daemon).await;
     assert_eq!(configured().await, ["lab"]);
+}
+
+#[tokio::test]
+async fn a_check_of_a_silent_provider_does_not_delay_the_shutdown() {
+    let sandbox = sandbox().await;
+    let mut daemon = TestDaemon::start(TestDaemonConfig::new(AUTHD, &sandbox)).await;
+    let silent = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+    let body = ProviderCheckBody { provider: format!("http://{}", silent.local_addr().unwrap()) };
+    let client = Client::new(daemon.socket());
+    let check = tokio::spawn(async move { client.check_provider(&body).await });
+    let _connection = silent.accept().await.unwrap();
+    assert!(daemon.sigterm_and_wait().await.success());
+    assert_eq!(check.await.unwrap().unwrap_err().code(), ErrorCode::ShuttingDown);
+    assert!(!daemon.log().contains("unfinished work"), "{}", daemon.log());
 }
 
 #[tokio::test]

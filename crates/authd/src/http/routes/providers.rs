@@ -18,6 +18,7 @@ use crate::{
     config::templates,
     http::{
         extract::Json,
+        problem,
         respond::{ApiError, json},
         state::{AppState, SharedState},
     },
@@ -70,7 +71,11 @@ pub(super) async fn check(
         ProviderSource::Mcp(url) if *url == provider => Start::Unknown(url.clone()),
         ProviderSource::Mcp(url) => Start::Mcp(url.clone()),
     };
-    let run = state.endpoint.discover(start).await;
+    let run = tokio::select! {
+        run = state.endpoint.discover(start) => run,
+        // A slow provider must not delay the shutdown.
+        () = state.stopping.cancelled() => return Err(problem::stopping().into()),
+    };
     Ok(json(StatusCode::OK, &checked(provider, &definition, run)))
 }
 

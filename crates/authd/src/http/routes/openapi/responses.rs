@@ -28,7 +28,7 @@ error_groups! {
     ProfileErrors: BadRequest LoginRequired ProfileUnknown;
     LoginErrors: BadRequest LoginUnknown;
     ShareErrors: BadRequest ShareUnknown;
-    ProviderNameErrors: ProviderUnknown;
+    ProviderNameErrors: ProviderUnknown ShuttingDown;
     StoreErrors: Conflict StoreLocked StoreUnavailable ShuttingDown;
     CredentialErrors: LoginRequired ProviderUnreachable ProviderRefused Timeout;
     ProviderErrors: ProviderUnreachable ProviderRefused;
