@@ -7,7 +7,7 @@ use std::{
         fs::PermissionsExt,
         net::{UnixListener, UnixStream},
     },
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::Stdio,
     thread,
 };
@@ -43,7 +43,12 @@ impl FakeDaemon {
 
     /// The client, in an environment with this daemon.
     pub(crate) fn command(&self, args: &[&str]) -> Command {
-        let mut command = Command::new(crate::AUTHCTL);
+        self.command_of(Path::new(crate::AUTHCTL), args)
+    }
+
+    /// The same for a copy of the client.
+    pub(crate) fn command_of(&self, client: &Path, args: &[&str]) -> Command {
+        let mut command = Command::new(client);
         command.args(args).env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default());
         for (name, file) in [
             ("HOME", "home"),

@@ -17,6 +17,8 @@ mod share;
 mod share_command;
 
 use std::{
+    fs::{self, Permissions},
+    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     process::{Output, Stdio},
 };
@@ -26,6 +28,7 @@ use authd_sandbox::{
     test_daemon::{TestDaemon, TestDaemonConfig},
 };
 use serde_json::Value;
+use tempfile::TempDir;
 use tokio::{
     io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines},
     process::{Child, ChildStderr, ChildStdin, Command},
@@ -38,6 +41,23 @@ fn authd() -> PathBuf {
     let path = Path::new(AUTHCTL).with_file_name("authd");
     assert!(path.is_file(), "build the daemon first: cargo build --bin authd");
     path
+}
+
+/// A copy of the client that every user can run. The build directory may be closed to others, as
+/// that of root is.
+struct ClientForAll(TempDir);
+
+impl ClientForAll {
+    fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        fs::set_permissions(dir.path(), Permissions::from_mode(0o755)).unwrap();
+        fs::copy(AUTHCTL, dir.path().join("authctl")).unwrap();
+        Self(dir)
+    }
+
+    fn path(&self) -> PathBuf {
+        self.0.path().join("authctl")
+    }
 }
 
 /// A sandbox with all accounts, and a daemon.

@@ -13,16 +13,17 @@ use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use serde_json::{Value, json};
 use tokio::process::Command;
 
-use crate::{AUTHCTL, Outcome, fake_daemon::FakeDaemon, run, start_daemon};
+use crate::{AUTHCTL, ClientForAll, Outcome, fake_daemon::FakeDaemon, run, start_daemon};
 
 #[tokio::test]
 async fn process_dumps_no_core_and_is_not_dumpable() {
     if !rustix::process::geteuid().is_root() {
         return; // Only root can start a process as another user.
     }
+    let client = ClientForAll::new();
     // `ask` waits for a question on stdin.
     let mut command = Command::new("sh");
-    command.args(["-c", "ulimit -Sc 100; exec \"$0\" ask", AUTHCTL]).uid(65_534).env_clear();
+    command.args(["-c", "ulimit -Sc 100; exec \"$0\" ask"]).arg(client.path()).uid(65_534).env_clear();
     for name in ["HOME", "AUTHD_SOCKET", "AUTHD_CONFIG", "AUTHD_STATE_DIR"] {
         command.env(name, "/nowhere");
     }

@@ -7,7 +7,7 @@ use std::{
 
 use serde_json::{Value, json};
 
-use crate::{Outcome, fake_daemon::FakeDaemon, run, start_daemon};
+use crate::{ClientForAll, Outcome, fake_daemon::FakeDaemon, run, start_daemon};
 
 // On other systems a thread cannot have its own user.
 #[cfg(target_os = "linux")]
@@ -78,9 +78,9 @@ async fn socket_that_may_not_be_used_is_not_an_absent_daemon() {
     if !rustix::process::geteuid().is_root() {
         return; // Only root can start a process as another user.
     }
-    let fake_daemon = FakeDaemon::start(Vec::new());
+    let (fake_daemon, client) = (FakeDaemon::start(Vec::new()), ClientForAll::new());
     for args in [&["token"][..], &["status"], &["login", "--no-wait"], &["doctor"]] {
-        let output = fake_daemon.command(args).uid(65_534).output().await.unwrap();
+        let output = fake_daemon.command_of(&client.path(), args).uid(65_534).output().await.unwrap();
         let outcome = Outcome::from(output);
         assert_eq!(outcome.code, 6, "{outcome}");
         let shown = outcome.stdout.clone() + &outcome.stderr;
