@@ -1,5 +1,7 @@
 //! The provider definitions of the configuration, and the built-in templates.
 
+use std::cell::LazyCell;
+
 use authd_oauth::definition::{InvalidDefinition, WrittenDefinition, check_provider_name};
 use serde::Deserialize;
 
@@ -29,7 +31,8 @@ pub(crate) fn templates() -> Providers {
 
 /// Validates the definitions of a user.
 pub(super) fn validate(written: WrittenProviders) -> Result<Providers, InvalidValue> {
-    let templates = written_templates();
+    // Most configurations define no provider, and need no template at the start.
+    let templates = LazyCell::new(written_templates);
     let validated = |(name, definition): (String, WrittenDefinition)| {
         let path = format!("providers.{name}");
         if let Err(reason) = check_provider_name(&name) {
