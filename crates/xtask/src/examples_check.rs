@@ -172,7 +172,7 @@ pub(crate) fn check() -> anyhow::Result<()> {
     runtime.block_on(providers::check(&workspace))?;
     let mut runnable = Vec::new();
     for example in &EXAMPLES {
-        match example.requirements.iter().try_for_each(|requirement| workspace.install(*requirement)) {
+        match workspace.install_all(example.requirements) {
             Ok(()) => runnable.push(example),
             Err(reason) => skip(&example.command.join(" "), &reason)?,
         }
@@ -186,16 +186,22 @@ pub(crate) fn check() -> anyhow::Result<()> {
     runtime.block_on(shares::check(&workspace))
 }
 
-async fn run_all(workspace: &Workspace, examples: &[&Example]) -> anyhow::Result<()> {
+/// A sandbox, and a daemon that has all profiles. `codex_config` is a file of examples/codex, and
+/// becomes the configuration of Codex in the daemon's home directory.
+async fn start(codex_config: &str) -> anyhow::Result<(Sandbox, TestDaemon)> {
     let sandbox = Sandbox::start(Config::with_accounts(Account::presets())).await?;
     let daemon = TestDaemon::start(TestDaemonConfig::new(shell::binary("authd")?, &sandbox)).await;
     for (profile, account) in PROFILES {
         daemon.sign_in(profile, account).await;
     }
-    // The location of the configuration file that codex.sh names.
     let codex = daemon.dir().join("home/.codex");
     fs::create_dir(&codex)?;
-    fs::copy(shell::root().join("examples/codex/config.toml"), codex.join("config.toml"))?;
+    fs::copy(shell::root().join("examples/codex").join(codex_config), codex.join("config.toml"))?;
+    Ok((sandbox, daemon))
+}
+
+async fn run_all(workspace: &Workspace, examples: &[&Example]) -> anyhow::Result<()> {
+    let (sandbox, daemon) = start("config.toml").await?;
     for example in examples {
         if example.expectation == Succeed {
             run(example.command, workspace, &daemon, PROFILES[0].0).await?;
@@ -291,6 +297,11 @@ impl Workspace {
             }
         }
         Ok(Self { tools })
+    }
+
+    /// Installs all these tools. The error is that of the first one that is not available.
+    fn install_all(&self, requirements: &[Requirement]) -> anyhow::Result<()> {
+        requirements.iter().try_for_each(|requirement| self.install(*requirement))
     }
 
     /// Installs a tool, or checks that it is installed. The error says why it is not available.

@@ -3,21 +3,16 @@
 //! after the provider has revoked the access token. On a business plan they work with and without
 //! it.
 
-use std::fs;
-
 use anyhow::ensure;
-use authd_sandbox::{
-    Account, Config, Route, Sandbox,
-    test_daemon::{TestDaemon, TestDaemonConfig},
-};
+use authd_sandbox::{Route, Sandbox, test_daemon::TestDaemon};
 use serde_json::json;
 
 use super::{
     ANSWER, CODEX, NODE, OPENAI_NPM, OPENAI_PIP, PROFILES,
     Requirement::{self, Npm, Pip, Program},
-    Workspace, output, run_question, shown,
+    Workspace, output, run_question, shown, start,
 };
-use crate::{shell, tools::skip};
+use crate::tools::skip;
 
 /// A program that runs as the command of a share.
 struct ShareProgram {
@@ -63,16 +58,9 @@ const fn codex(command: &'static [&'static str], route: Route) -> ShareProgram {
 
 /// Runs every program whose tools are available.
 pub(super) async fn check(workspace: &Workspace) -> anyhow::Result<()> {
-    let sandbox = Sandbox::start(Config::with_accounts(Account::presets())).await?;
-    let daemon = TestDaemon::start(TestDaemonConfig::new(shell::binary("authd")?, &sandbox)).await;
-    for (profile, account) in PROFILES {
-        daemon.sign_in(profile, account).await;
-    }
-    let codex = daemon.dir().join("home/.codex");
-    fs::create_dir(&codex)?;
-    fs::copy(shell::root().join("examples/codex/share.toml"), codex.join("config.toml"))?;
+    let (sandbox, daemon) = start("share.toml").await?;
     for program in &SHARE_PROGRAMS {
-        match program.requirements.iter().try_for_each(|requirement| workspace.install(*requirement)) {
+        match workspace.install_all(program.requirements) {
             Ok(()) => program.check(workspace, &daemon, &sandbox).await?,
             Err(reason) => skip(&program.command.join(" "), &reason)?,
         }
