@@ -75,6 +75,8 @@ pub struct ProviderCheck {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct DiscoveryRequest {
+    /// The method: `GET`, or `POST` for the `ping` to an MCP server.
+    pub method: String,
     /// The URL.
     pub url: String,
     /// The status of the response; absent if there was no usable one.

@@ -33,9 +33,9 @@ pub(crate) fn providers(all: &[Provider], screen: &Screen) -> String {
 
 /// The requests of a discovery, each with its status.
 pub(crate) fn discovery_requests(check: &ProviderCheck) -> String {
-    let request = |DiscoveryRequest { url, status }: &DiscoveryRequest| {
+    let request = |DiscoveryRequest { method, url, status }: &DiscoveryRequest| {
         let status = status.map_or_else(|| "---".to_owned(), |status| status.to_string());
-        format!("GET {}  {status}\n", line(url))
+        format!("{} {}  {status}\n", line(method), line(url))
     };
     check.requests.iter().map(request).collect()
 }
@@ -73,7 +73,11 @@ mod tests {
             provider: "lab".to_owned(),
             ok: false,
             transient: false,
-            requests: vec![DiscoveryRequest { url: "https://as.example/x".to_owned(), status: Some(200) }],
+            requests: vec![DiscoveryRequest {
+                method: "GET".to_owned(),
+                url: "https://as.example/x".to_owned(),
+                status: Some(200),
+            }],
             aspects: vec![ProviderAspect {
                 aspect: "discovery".to_owned(),
                 state: ProviderAspectState::Failed,

@@ -4,7 +4,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 use url::Url;
 
-use super::fault::DiscoveryFault;
+use super::{fault::DiscoveryFault, well_known::origin as origin_of};
 use crate::{definition::is_scope, provider::is_secure_url};
 
 /// Longest text of a document that is kept, in bytes.
@@ -47,6 +47,25 @@ pub struct AuthorizationServer {
     pub accepts_client_metadata_url: bool,
 }
 
+/// The issuer that a document must name.
+pub(super) enum ExpectedIssuer<'a> {
+    /// This one (RFC 8414, section 3.3).
+    Exactly(&'a str),
+    /// Any issuer on this origin.
+    At(&'a str),
+}
+
+impl ExpectedIssuer<'_> {
+    fn matches(&self, stated: &str) -> bool {
+        match *self {
+            Self::Exactly(issuer) => is_same_issuer(stated, issuer),
+            Self::At(origin) => {
+                Url::parse(stated).is_ok_and(|url| is_secure_url(stated) && origin_of(&url) == origin)
+            }
+        }
+    }
+}
+
 /// What a protected resource says about itself (RFC 9728, section 2).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ProtectedResource {
@@ -61,12 +80,13 @@ pub struct ProtectedResource {
 impl AuthorizationServer {
     /// Parses the document at `url`, which must be that of this issuer. Endpoints that may not
     /// receive secrets and a server without S256 are refused.
-    pub fn parse(body: &[u8], url: &Url, issuer: &str) -> Result<Self, DiscoveryFault> {
+    pub(super) fn parse(body: &[u8], url: &Url, expected: &ExpectedIssuer) -> Result<Self, DiscoveryFault> {
         let document = Document::parse(body, url)?;
         let stated: String = document.required("issuer")?;
-        if !is_same_issuer(&stated, issuer) {
+        if !expected.matches(&stated) {
             let is_shown = stated.len() <= MAX_SHOWN && is_secure_url(&stated);
             let stated = if is_shown { stated } else { "another issuer".to_owned() };
+            let (ExpectedIssuer::Exactly(issuer) | ExpectedIssuer::At(issuer)) = *expected;
             let (url, expected) = (url.to_string(), issuer.to_owned());
             return Err(DiscoveryFault::WrongIssuer { url, stated, expected });
         }

@@ -8,7 +8,7 @@ use url::Url;
 use super::{
     challenge::{Challenge, challenges},
     fault::DiscoveryFault,
-    metadata::{AuthorizationServer, ProtectedResource},
+    metadata::{AuthorizationServer, ExpectedIssuer, ProtectedResource},
     well_known::{authorization_server_urls, origin, protected_resource_urls},
 };
 use crate::provider::is_secure_url;
@@ -38,14 +38,11 @@ pub struct Reply {
 /// What to do next.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum NextStep {
-    /// Send a `GET` request without a credential. The body of the reply is needed only if
-    /// `is_document` is set.
-    Get {
-        /// The URL.
-        url: Url,
-        /// Whether the URL is that of a document.
-        is_document: bool,
-    },
+    /// Send a `ping` of JSON-RPC without a credential to an MCP server. A client may send it before
+    /// `initialize`, and it has no effect. The body of the reply is not needed.
+    Ping(Url),
+    /// Get a document without a credential.
+    Get(Url),
     /// Discovery has ended.
     Done(Box<Result<Discovered, DiscoveryFault>>),
 }
@@ -119,9 +116,9 @@ impl Discovery {
     /// The next step.
     pub fn next_step(&self) -> NextStep {
         match &self.phase {
-            Phase::Server(url) => NextStep::Get { url: url.clone(), is_document: false },
+            Phase::Server(url) => NextStep::Ping(url.clone()),
             Phase::Resource { urls, .. } | Phase::Issuer { urls, .. } => match urls.front() {
-                Some(url) => NextStep::Get { url: url.clone(), is_document: true },
+                Some(url) => NextStep::Get(url.clone()),
                 None => NextStep::Done(Box::new(Err(self.nothing_found()))),
             },
             Phase::Done(result) => NextStep::Done(result.clone()),
@@ -204,12 +201,12 @@ impl Discovery {
         let Some(url) = urls.pop_front() else { return failed(self.nothing_found()) };
         match presence(&url, reply) {
             Err(fault) => failed(fault),
-            Ok(true) => match AuthorizationServer::parse(&reply.body, &url, &issuer) {
+            Ok(true) => match AuthorizationServer::parse(&reply.body, &url, &self.expected(&issuer)) {
                 Err(fault) => failed(fault),
                 Ok(server) => self.done(server, Found::Metadata(url.into())),
             },
             Ok(false) if !urls.is_empty() => Phase::Issuer { issuer, urls },
-            Ok(false) if self.mcp.is_some() && self.resource.is_none() && self.status == 401 => {
+            Ok(false) if self.is_without_resource() && self.status == 401 => {
                 let at = |path: &str| format!("{issuer}{path}");
                 let (authorize_url, token_url) = (at("/authorize"), at("/token"));
                 let registration_url = Some(at("/register"));
@@ -222,9 +219,20 @@ impl Discovery {
                 };
                 self.done(server, Found::DefaultPaths)
             }
-            Ok(false) if self.mcp.is_some() && self.resource.is_none() => failed(self.nothing_found()),
+            Ok(false) if self.is_without_resource() => failed(self.nothing_found()),
             Ok(false) => failed(DiscoveryFault::NoMetadata { issuer }),
         }
+    }
+
+    /// The issuer that a document must name. The rules of 2025-03-26 name an origin as the place
+    /// of the document, and no issuer.
+    fn expected<'a>(&self, issuer: &'a str) -> ExpectedIssuer<'a> {
+        if self.is_without_resource() { ExpectedIssuer::At(issuer) } else { ExpectedIssuer::Exactly(issuer) }
+    }
+
+    /// Whether this is an MCP server without metadata of its own.
+    fn is_without_resource(&self) -> bool {
+        self.mcp.is_some() && self.resource.is_none()
     }
 
     fn may_be_issuer(&self) -> bool {

@@ -28,6 +28,9 @@ const DOCUMENT_TIMEOUT: Duration = Duration::from_secs(8);
 /// Longest time of a whole discovery.
 const DISCOVERY_TIMEOUT: Duration = Duration::from_secs(20);
 
+/// The first request to an MCP server.
+const PING: &str = r#"{"jsonrpc":"2.0","id":1,"method":"ping"}"#;
+
 const USER_AGENT: &str = concat!("authd/", env!("CARGO_PKG_VERSION"));
 
 /// A discovery that has ended.
@@ -42,6 +45,8 @@ pub struct DiscoveryRun {
 /// A request, and the status of its response.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Visit {
+    /// The method.
+    pub method: Method,
     /// The URL.
     pub url: String,
     /// The status; `None` if there was no usable response.
@@ -62,9 +67,10 @@ pub(crate) async fn discover(http: &ProviderClient, start: Start) -> DiscoveryRu
     let (mut visits, mut reach) = (Vec::new(), None);
     let mut discovery = Discovery::new(start);
     loop {
-        let (url, is_document) = match discovery.next_step() {
+        let (method, url) = match discovery.next_step() {
             NextStep::Done(result) => return DiscoveryRun { visits, result: *result },
-            NextStep::Get { url, is_document } => (url, is_document),
+            NextStep::Ping(url) => (Method::POST, url),
+            NextStep::Get(url) => (Method::GET, url),
         };
         let deadline = deadline.min(Instant::now() + DOCUMENT_TIMEOUT.min(http.timeout()));
         let fetched = tokio::time::timeout_at(deadline, async {
@@ -72,10 +78,10 @@ pub(crate) async fn discover(http: &ProviderClient, start: Start) -> DiscoveryRu
                 Some(reach) => reach,
                 None => *reach.insert(reach_of(http, &url).await),
             };
-            fetch(http, reach, &url, is_document).await
+            fetch(http, reach, &method, &url).await
         });
         let reply = fetched.await.unwrap_or_else(|_| Err(DiscoveryFault::TooSlow { host: host(&url) }));
-        visits.push(Visit { url: url.into(), status: reply.as_ref().ok().map(|reply| reply.status) });
+        visits.push(Visit { method, url: url.into(), status: reply.as_ref().ok().map(|reply| reply.status) });
         discovery = discovery.apply(reply);
     }
 }
@@ -97,15 +103,15 @@ async fn reach_of(http: &ProviderClient, url: &Url) -> Reach {
 async fn fetch(
     http: &ProviderClient,
     reach: Reach,
+    method: &Method,
     first: &Url,
-    is_document: bool,
 ) -> Result<Reply, DiscoveryFault> {
     let mut url = first.clone();
     for _ in 0..=MAX_REDIRECTS {
-        let response = send(http, reach, &url).await?;
+        let response = send(http, reach, method, &url).await?;
         let status = response.status();
         if !status.is_redirection() {
-            return read(http, response, &url, is_document).await;
+            return read(http, response, &url, method == Method::GET).await;
         }
         let location = response.headers().get(header::LOCATION).and_then(|location| location.to_str().ok());
         let Some(location) = location else {
@@ -119,17 +125,29 @@ async fn fetch(
     Err(DiscoveryFault::RedirectLoop { url: first.to_string() })
 }
 
-async fn send(http: &ProviderClient, reach: Reach, url: &Url) -> Result<Response, DiscoveryFault> {
+async fn send(
+    http: &ProviderClient,
+    reach: Reach,
+    method: &Method,
+    url: &Url,
+) -> Result<Response, DiscoveryFault> {
     let private = || DiscoveryFault::PrivateAddress { host: host(url) };
     // The client looks up names only, so addresses are checked here.
     let is_private = literal(url).is_some_and(|address| !is_public(address)) || is_loopback(url);
     let request = match reach {
         Reach::Public if is_private => return Err(private()),
-        Reach::Public => http.request_public(Method::GET, url),
-        Reach::Any => http.request(Method::GET, url.as_str()),
+        Reach::Public => http.request_public(method.clone(), url),
+        Reach::Any => http.request(method.clone(), url.as_str()),
     };
     let request = request.map_err(|error| unreachable(url, error))?;
-    let request = request.header(header::ACCEPT, "application/json").header(header::USER_AGENT, USER_AGENT);
+    let request = request.header(header::USER_AGENT, USER_AGENT);
+    let request = match *method {
+        Method::POST => request
+            .header(header::ACCEPT, "application/json, text/event-stream")
+            .header(header::CONTENT_TYPE, "application/json")
+            .body(PING),
+        _ => request.header(header::ACCEPT, "application/json"),
+    };
     request.send().await.map_err(|error| {
         if has_cause::<PrivateAddress>(&error) {
             private()
@@ -221,7 +239,7 @@ mod tests {
             "https://[::ffff:10.0.0.1]/",
         ] {
             let url = Url::parse(url).unwrap();
-            let fault = fetch(&http, Reach::Public, &url, true).await.unwrap_err();
+            let fault = fetch(&http, Reach::Public, &Method::GET, &url).await.unwrap_err();
             assert_eq!(fault, DiscoveryFault::PrivateAddress { host: host(&url) });
         }
         // The client itself refuses a name with such an address, whenever it looks the name up.

@@ -2,9 +2,10 @@
 
 use authd_oauth::{
     definition::ProviderDefinition,
-    discovery::{Aspect, AspectState, Discovered, Found, Start, report},
+    discovery::{Aspect, AspectState, Discovered, DiscoveryFault, Found, Start, report},
 };
 use axum::response::IntoResponse;
+use http::{HeaderMap, HeaderName, Method};
 use serde_json::json;
 
 use crate::server::{Server, challenge, redirect, status};
@@ -56,12 +57,18 @@ async fn an_mcp_server_names_its_metadata_in_the_challenge() {
     assert_eq!(found.resource.as_ref().unwrap().scopes, ["files:read", "files:write"]);
     assert_eq!(found.challenge_scopes.as_ref().unwrap(), &["files:read"]);
     assert_eq!(server.paths(), ["/mcp", "/about"]);
-    // A credential or a cookie has no place in these requests.
-    for headers in [server.requests(), issuer.requests()].concat() {
-        let mut names: Vec<_> = headers.keys().map(|name| name.as_str().to_owned()).collect();
-        names.sort();
-        assert_eq!(names, ["accept", "host", "user-agent"]);
-    }
+    // A credential or a cookie has no place in these requests. The first is a ping.
+    let sent: Vec<_> = [server.requests(), issuer.requests()].concat().iter().map(sent).collect();
+    let (ping, document) = ("accept content-length content-type host user-agent", "accept host user-agent");
+    let expected = [("POST", ping), ("GET", document), ("GET", document)];
+    assert_eq!(sent, expected.map(|(method, names)| format!("{method} {names}")));
+}
+
+/// The method and the names of the headers of a request.
+fn sent((method, headers): &(Method, HeaderMap)) -> String {
+    let mut names: Vec<_> = headers.keys().map(HeaderName::as_str).collect();
+    names.sort_unstable();
+    format!("{method} {}", names.join(" "))
 }
 
 #[tokio::test]
@@ -92,6 +99,24 @@ async fn without_resource_metadata_the_origin_is_the_issuer() {
     server.on_json(RFC_8414, &server.metadata(""));
     let found = server.discover(Start::Mcp, "/api/mcp").await.result.unwrap();
     assert_eq!((found.server.issuer, found.resource), (server.url.clone(), None));
+}
+
+#[tokio::test]
+async fn metadata_at_the_origin_may_be_that_of_an_issuer_below_it() {
+    let (server, other) = (Server::start().await, Server::start().await);
+    server.on("/mcp", || challenge("Bearer"));
+    server.on_json(RFC_8414, &server.metadata("/oauth"));
+    let found = server.discover(Start::Mcp, "/mcp").await.result.unwrap();
+    assert_eq!(found.server.issuer, format!("{}/oauth", server.url));
+    server.on_json(RFC_8414, &other.metadata("/oauth"));
+    let fault = server.discover(Start::Mcp, "/mcp").await.result.unwrap_err();
+    assert!(matches!(fault, DiscoveryFault::WrongIssuer { .. }), "{fault:?}");
+    // Where the server has metadata, the issuer in it must be the one of the document.
+    server.on_json(RFC_8414, &server.metadata("/oauth"));
+    let resource = format!("{}/mcp", server.url);
+    server.on_json(RESOURCE, &json!({"resource": resource, "authorization_servers": [server.url]}));
+    let fault = server.discover(Start::Mcp, "/mcp").await.result.unwrap_err();
+    assert!(matches!(fault, DiscoveryFault::WrongIssuer { .. }), "{fault:?}");
 }
 
 #[tokio::test]

@@ -42,7 +42,7 @@ proptest! {
         let mut replies = replies.into_iter();
         loop {
             match discovery.next_step() {
-                NextStep::Get { url, .. } => {
+                NextStep::Ping(url) | NextStep::Get(url) => {
                     prop_assert_eq!(url.scheme(), "https");
                     let reply = replies.next();
                     prop_assert!(reply.is_some(), "more requests than {}", MOST_REQUESTS);

@@ -16,7 +16,7 @@ use axum::{
     extract::{Request, State},
     response::{IntoResponse, Response},
 };
-use http::{HeaderMap, StatusCode, header};
+use http::{HeaderMap, Method, StatusCode, header};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
@@ -26,7 +26,7 @@ pub(crate) type Handler = Box<dyn Fn() -> Response + Send + Sync>;
 pub(crate) struct Server {
     pub(crate) url: String,
     replies: Arc<Mutex<HashMap<String, Handler>>>,
-    requests: Arc<Mutex<Vec<(String, HeaderMap)>>>,
+    requests: Arc<Mutex<Vec<(Method, String, HeaderMap)>>>,
 }
 
 impl Server {
@@ -63,11 +63,17 @@ impl Server {
 
     /// The paths of the requests so far.
     pub(crate) fn paths(&self) -> Vec<String> {
-        self.requests.lock().unwrap().iter().map(|(path, _)| path.clone()).collect()
+        self.requests.lock().unwrap().iter().map(|(_, path, _)| path.clone()).collect()
     }
 
-    pub(crate) fn requests(&self) -> Vec<HeaderMap> {
-        self.requests.lock().unwrap().iter().map(|(_, headers)| headers.clone()).collect()
+    /// The methods and headers of the requests so far.
+    pub(crate) fn requests(&self) -> Vec<(Method, HeaderMap)> {
+        self.requests
+            .lock()
+            .unwrap()
+            .iter()
+            .map(|(method, _, headers)| (method.clone(), headers.clone()))
+            .collect()
     }
 
     pub(crate) async fn discover(&self, start: fn(String) -> Start, path: &str) -> DiscoveryRun {
@@ -82,7 +88,8 @@ impl Server {
 
 async fn reply(State(server): State<Server>, request: Request) -> Response {
     let path = request.uri().path().to_owned();
-    server.requests.lock().unwrap().push((path.clone(), request.headers().clone()));
+    let recorded = (request.method().clone(), path.clone(), request.headers().clone());
+    server.requests.lock().unwrap().push(recorded);
     let replies = server.replies.lock().unwrap();
     replies.get(&path).map_or_else(|| StatusCode::NOT_FOUND.into_response(), |reply| reply())
 }

@@ -5,7 +5,7 @@ use authd_api::{
     ProviderCheckBody, ProviderDefinedIn, Providers,
 };
 use authd_oauth::{
-    DiscoveryRun,
+    DiscoveryRun, Visit,
     definition::{BUILT_IN, Endpoints, ProviderDefinition, ProviderSource},
     discovery::{Aspect, AspectState, DiscoveryFault, Start, report},
 };
@@ -113,7 +113,10 @@ fn named(provider: String, definition: &ProviderDefinition, endpoints: &Endpoint
 
 fn checked(provider: String, definition: &ProviderDefinition, run: DiscoveryRun) -> ProviderCheck {
     let DiscoveryRun { visits, result } = run;
-    let requests = visits.into_iter().map(|visit| DiscoveryRequest { url: visit.url, status: visit.status });
+    let requests = visits.into_iter().map(|Visit { method, url, status }| {
+        let method = method.to_string();
+        DiscoveryRequest { method, url, status }
+    });
     let (ok, transient, aspects) = match &result {
         Ok(found) => (true, false, report(definition, Ok(found)).into_iter().map(aspect).collect()),
         Err(fault) => (false, fault.is_transient(), vec![failed(fault)]),

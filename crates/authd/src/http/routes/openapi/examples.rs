@@ -71,7 +71,8 @@ pub(super) fn example(name: &str) -> Value {
             {"name": "linear", "defined_in": "configuration", "mcp": "https://mcp.linear.app/mcp"}]};
         ProviderCheckBody: {"provider": "openai"};
         ProviderCheck: {"provider": "lab", "ok": true, "transient": false,
-            "requests": [{"url": "https://as.example/.well-known/oauth-authorization-server", "status": 200}],
+            "requests": [{"method": "GET", "url": "https://as.example/.well-known/oauth-authorization-server",
+                "status": 200}],
             "aspects": [{"aspect": "issuer", "state": "offered", "detail": "https://as.example"},
                 {"aspect": "client id", "state": "warning", "detail": "none is configured",
                     "remedy": "register a client at the provider, and set client_id in [providers.NAME]"}]};
