@@ -130,6 +130,7 @@ pub(crate) fn mode(mode: Option<Mode>) -> &'static str {
     match mode {
         Some(Mode::ChatGpt) => "ChatGPT",
         Some(Mode::ApiKey) => "API key",
+        Some(Mode::Bearer) => "bearer",
         Some(Mode::Unknown) | None => "?",
     }
 }
@@ -223,7 +224,8 @@ fn row(profile: &Profile, screen: &Screen) -> Row {
     [
         profile.name.to_string(),
         or_dash(&profile.email),
-        or_dash(&profile.plan),
+        // A defined provider has no plans.
+        or_dash(if profile.provider.is_some() { &profile.provider } else { &profile.plan }),
         mode(profile.mode).to_owned(),
         state(profile.state).0.to_owned(),
         expires,

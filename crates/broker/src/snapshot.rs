@@ -219,7 +219,8 @@ impl ProfileSnapshot {
     /// Whether the credential may be handed out to a client that needs it for `span`.
     pub fn freshness(&self, span: Duration, now: Timestamp) -> Freshness {
         if self.credential.expires_at.is_none() {
-            return if self.flags.spent { Freshness::LoginRequired } else { Freshness::Fresh };
+            let is_unusable = self.flags.spent || self.flags.lacks_scopes;
+            return if is_unusable { Freshness::LoginRequired } else { Freshness::Fresh };
         }
         // A credential without a refresh token is good until it expires.
         let enough = self.refresh_at.is_none() || self.lasts(span, now);
@@ -248,6 +249,7 @@ impl PartialEq for ProfileSnapshot {
             && self.has_open_move == other.has_open_move
             && self.is_unconfirmed == other.is_unconfirmed
             && self.credential.expires_at == other.credential.expires_at
+            && self.credential.authority == other.credential.authority
             && self.credential.mode_reason == other.credential.mode_reason
             && self.credential.issued_at == other.credential.issued_at
             && self.refresh_at == other.refresh_at

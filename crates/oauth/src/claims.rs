@@ -32,6 +32,9 @@ pub struct Identity {
     pub organization_id: Option<Box<str>>,
     /// The API project.
     pub project_id: Option<Box<str>>,
+    /// Where the user id is unique ([`crate::Authority::realm`]); `None` for the built-in provider.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub realm: Option<Box<str>>,
 }
 
 /// The token is not a JWT with a JSON object as its claims.
@@ -42,14 +45,15 @@ pub struct InvalidIdToken;
 impl Identity {
     /// Whether this is the same user in the same workspace.
     pub fn is_same(&self, other: &Self) -> bool {
-        (&self.user_id, &self.account_id) == (&other.user_id, &other.account_id)
+        (&self.user_id, &self.account_id, &self.realm) == (&other.user_id, &other.account_id, &other.realm)
     }
 
     /// Recognises the same user in the same workspace without naming them: the first half of a
-    /// SHA-256 of both ids, each after its length.
+    /// SHA-256 of both ids, and of the realm, if there is one, each after its length.
     pub fn fingerprint(&self) -> [u8; 16] {
         let mut hash = Sha256::new();
-        for id in [&self.user_id, &self.account_id] {
+        let realm = self.realm.is_some().then_some(&self.realm);
+        for id in [&self.user_id, &self.account_id].into_iter().chain(realm) {
             let length = id.as_ref().map_or(u64::MAX, |id| id.len() as u64);
             hash.update(length.to_be_bytes());
             hash.update(id.as_deref().unwrap_or_default());
@@ -76,6 +80,7 @@ pub fn identity(token: &IdToken) -> Result<Identity, InvalidIdToken> {
         fedramp: auth.chatgpt_account_is_fedramp,
         organization_id: printable(auth.organization_id),
         project_id: printable(auth.project_id),
+        realm: None,
     })
 }
 

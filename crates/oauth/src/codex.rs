@@ -116,6 +116,7 @@ fn with_tokens(
     let identity = claims::identity(&id_token).map_err(|_| CodexError::IdToken)?;
     let access_token = AccessToken::new(tokens.access_token);
     let expires_at = expiry_of_old(&access_token, None, now).map_or(now, |(expires_at, _)| expires_at);
+    let expires_at = Some(expires_at);
     let refresh_token = Some(RefreshToken::new(tokens.refresh_token));
     let tokens = Tokens { access_token, refresh_token, expires_at };
     let wants_key = matches!(
@@ -207,6 +208,8 @@ pub fn login(grant: &Grant) -> Option<SecretString> {
     let key = match &grant.secrets {
         GrantSecrets::ApiKey(key, _) => Some(key.expose()),
         GrantSecrets::ChatGpt(..) => None,
+        // Codex has no use for another provider's tokens.
+        GrantSecrets::Bearer(_) => return None,
     };
     let Some(tokens) = grant.secrets.tokens() else { return key.map(|key| text(&key_file(key))) };
     Some(text(&WrittenFile {

@@ -5,11 +5,11 @@ mod check;
 mod error;
 mod written;
 
-use std::{collections::BTreeMap, path::PathBuf};
+use std::collections::BTreeMap;
 
 pub(crate) use self::check::is_scope;
 pub use self::{error::InvalidDefinition, written::WrittenDefinition};
-use crate::Provider;
+use crate::{OauthClient, Provider};
 
 /// The name of the built-in provider, which no definition may have.
 pub const BUILT_IN: &str = "openai";
@@ -26,7 +26,7 @@ pub struct ProviderDefinition {
     /// Where the endpoints come from.
     pub source: ProviderSource,
     /// The configured client. Without one, the client is registered at the provider.
-    pub client: Option<ConfiguredClient>,
+    pub client: Option<OauthClient>,
     /// Whether a client may be registered automatically.
     pub registration: Registration,
     /// The https URL of a client metadata document of the user.
@@ -75,26 +75,6 @@ pub struct Endpoints {
     pub registration_url: Option<String>,
 }
 
-/// A client that the user has registered at the provider.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ConfiguredClient {
-    /// The client id.
-    pub id: String,
-    /// How the client authenticates.
-    pub auth: ClientAuth,
-}
-
-/// How a client authenticates at the token endpoint (RFC 6749, section 2.3.1).
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum ClientAuth {
-    /// A public client: not at all.
-    None,
-    /// The secret in this file, in the `Authorization` header.
-    Basic(PathBuf),
-    /// The secret in this file, in the form body.
-    Post(PathBuf),
-}
-
 /// Whether a client may be registered automatically.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Registration {
@@ -118,7 +98,7 @@ impl ProviderDefinition {
             revocation_url: Some(provider.revoke_url.clone()),
             ..Endpoints::default()
         };
-        let client = ConfiguredClient { id: provider.client_id.clone(), auth: ClientAuth::None };
+        let client = OauthClient { id: provider.client_id.clone(), ..OauthClient::default() };
         Self {
             client: Some(client),
             scopes: provider.scopes.clone(),

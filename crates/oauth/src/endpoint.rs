@@ -24,6 +24,8 @@ use crate::{
     routing, token,
 };
 
+mod defined;
+
 /// The longest response that is read, in bytes. Real ones have ten thousand.
 const MAX_RESPONSE: usize = 1 << 20;
 

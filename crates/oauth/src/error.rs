@@ -94,7 +94,8 @@ const ENDS_GRANT: [&str; 3] = ["refresh_token_expired", "refresh_token_reused", 
 
 /// The codes that call a token invalid and do not end a grant. If such an answer lasts, only a new
 /// sign-in helps.
-const CALLS_TOKEN_INVALID: [&str; 6] = [
+const CALLS_TOKEN_INVALID: [&str; 7] = [
+    "bad_refresh_token",
     "invalid_grant",
     "invalid_refresh_token",
     "session_ended",

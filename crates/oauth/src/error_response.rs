@@ -14,6 +14,9 @@ use crate::{ErrorCode, ProviderError};
 pub enum Call {
     /// A refresh: a wrong verdict would end a grant, so only a certain rejection counts as final.
     Refresh,
+    /// A refresh at a defined provider: only the code that the protocol has for this ends a grant
+    /// (RFC 6749, section 5.2). A rejected client is a matter of the configuration.
+    BearerRefresh,
     /// An exchange, a revocation, a device authorization: the user is waiting and can start again.
     Other,
 }
@@ -28,7 +31,7 @@ pub fn classify(
 ) -> ProviderError {
     let number = status.as_u16();
     let code = error_code(body);
-    if let Some(code) = code.clone().filter(|code| ends_grant(status, code)) {
+    if let Some(code) = code.clone().filter(|code| ends_grant(call, status, code)) {
         return ProviderError::Rejected { status: number, code };
     }
     if status == StatusCode::TOO_MANY_REQUESTS
@@ -37,7 +40,7 @@ pub fn classify(
     {
         return ProviderError::Unavailable { status: number, code, retry_after: retry_after(headers, now) };
     }
-    let is_unauthorized = status == StatusCode::UNAUTHORIZED;
+    let is_unauthorized = status == StatusCode::UNAUTHORIZED && call != Call::BearerRefresh;
     match code {
         Some(code) if is_unauthorized || call == Call::Other && status.is_client_error() => {
             ProviderError::Rejected { status: number, code }
@@ -56,8 +59,26 @@ pub fn classify(
 
 /// Whether the response ends a grant: `invalid_grant` does at the status that RFC 6749 names
 /// (section 5.2). The Codex CLI decides alike (docs/protocol.md, section 7).
-fn ends_grant(status: StatusCode, code: &ErrorCode) -> bool {
-    code.ends_grant() || status == StatusCode::BAD_REQUEST && code.as_str() == "invalid_grant"
+fn ends_grant(call: Call, status: StatusCode, code: &ErrorCode) -> bool {
+    let is_invalid_grant = code.as_str() == "invalid_grant";
+    match call {
+        Call::BearerRefresh => is_invalid_grant && status.is_client_error(),
+        Call::Refresh | Call::Other => {
+            code.ends_grant() || is_invalid_grant && status == StatusCode::BAD_REQUEST
+        }
+    }
+}
+
+/// The status of a token response: 400 for a success that contains an error and no token.
+pub(crate) fn status_of_token_response(status: StatusCode, body: &[u8]) -> StatusCode {
+    #[derive(Deserialize)]
+    struct Body {
+        error: Option<String>,
+        access_token: Option<serde::de::IgnoredAny>,
+    }
+    let is_error = |body: Body| body.error.is_some() && body.access_token.is_none();
+    let is_error = status.is_success() && serde_json::from_slice(body).is_ok_and(is_error);
+    if is_error { StatusCode::BAD_REQUEST } else { status }
 }
 
 /// The value of `Retry-After`: seconds or a date (RFC 9110, section 10.2.3).

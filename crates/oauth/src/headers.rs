@@ -45,6 +45,7 @@ pub fn build(inputs: &HeaderInputs<'_>) -> Vec<(String, String)> {
         |value: Option<&str>| value.map(str::trim).filter(|value| !value.is_empty()).map(ToOwned::to_owned);
     let always = |value: &str| Some(value.to_owned());
     let list = match mode {
+        Mode::Bearer => return Vec::new(),
         Mode::ApiKey => vec![
             ("version", always(&client.version)),
             ("OpenAI-Organization", non_empty(organization)),

@@ -21,6 +21,7 @@
 //! challenge), RFC 8693 (token exchange, subject token) and RFC 7009 (revocation).
 //! `docs/protocol.md` describes the provider's additions and their sources.
 
+mod authority;
 pub mod claims;
 mod client;
 pub mod codex;
@@ -46,6 +47,7 @@ mod secret;
 mod session;
 mod token;
 
+pub use authority::{Authority, BearerGrant, ClientAuth, OauthClient};
 pub use claims::Identity;
 pub use client::{CODEX_VERSION, ClientIdentity, Machine};
 pub use codex::{CodexError, CodexLogin};
@@ -61,9 +63,11 @@ pub use pkce::{Challenge, State, Verifier};
 pub use provider::{Provider, REDIRECT_PATH};
 pub use record::{Grant, GrantEnd, GrantSecrets, Intent, Record, RecordError, grant_id_from, new_grant_id};
 pub use routing::Routing;
-pub use secret::{AccessToken, ApiKey, AuthorizationCode, Bearer, IdToken, RefreshToken};
+pub use secret::{
+    AccessToken, ApiKey, AuthorizationCode, Bearer, ClientSecret, DeviceCode, IdToken, RefreshToken,
+};
 pub use session::{
     Annotation, Credential, Effect, Event, LastError, PROBE_PAUSE, ProfileStatus, REJECTION_PAUSE, Rejected,
     SaveError, Session, StatusFlags,
 };
-pub use token::{CodeResponse, RefreshResponse, Tokens};
+pub use token::{BearerResponse, CodeResponse, RefreshResponse, Tokens};

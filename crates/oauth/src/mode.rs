@@ -18,6 +18,8 @@ pub enum Mode {
     ChatGpt,
     /// An API key, for the public API.
     ApiKey,
+    /// An access token of a defined provider.
+    Bearer,
 }
 
 /// The user's choice of mode.
@@ -89,6 +91,7 @@ impl fmt::Display for Mode {
         f.write_str(match self {
             Self::ChatGpt => "chatgpt",
             Self::ApiKey => "api-key",
+            Self::Bearer => "bearer",
         })
     }
 }

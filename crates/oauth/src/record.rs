@@ -11,14 +11,15 @@ use serde::{Deserialize, Serialize};
 
 pub use self::intent::Intent;
 use crate::{
-    ApiKey, ErrorCode, IdToken, Identity, Mode, RefreshResponse, RefreshToken, Routing, Tokens, digest,
+    ApiKey, Authority, BearerGrant, ErrorCode, IdToken, Identity, Mode, RefreshResponse, RefreshToken,
+    Routing, Tokens, digest,
 };
 
 mod intent;
 mod text;
 
 /// The newest version that this program reads.
-const VERSION: u32 = 2;
+const VERSION: u32 = 3;
 
 /// The state that survives a restart.
 #[derive(Clone, Debug)]
@@ -87,6 +88,8 @@ pub enum GrantSecrets {
     /// API-key mode: the key is the credential. The tokens renew it: the id token is exchanged for
     /// a new key. Without tokens it is the user's own key.
     ApiKey(ApiKey, Option<Box<(Tokens, IdToken)>>),
+    /// Bearer mode: the access token of a defined provider is the credential.
+    Bearer(Box<BearerGrant>),
 }
 
 impl GrantSecrets {
@@ -95,7 +98,27 @@ impl GrantSecrets {
         match self {
             Self::ChatGpt(..) => Mode::ChatGpt,
             Self::ApiKey(..) => Mode::ApiKey,
+            Self::Bearer(_) => Mode::Bearer,
         }
+    }
+
+    /// The grant of a defined provider, in bearer mode.
+    pub fn bearer_grant(&self) -> Option<&BearerGrant> {
+        match self {
+            Self::Bearer(grant) => Some(grant),
+            Self::ChatGpt(..) | Self::ApiKey(..) => None,
+        }
+    }
+
+    /// The authorization server and the client, in bearer mode.
+    pub fn authority(&self) -> Option<&Arc<Authority>> {
+        self.bearer_grant().map(|grant| &grant.authority)
+    }
+
+    /// Whether a refused refresh token is tried once more when the access token has expired.
+    /// Providers have been seen to refuse a valid one for a while.
+    pub(crate) fn doubts_early_refusal(&self) -> bool {
+        matches!(self, Self::Bearer(_))
     }
 
     /// The tokens, if any.
@@ -103,6 +126,7 @@ impl GrantSecrets {
         match self {
             Self::ChatGpt(tokens, _) => Some(tokens),
             Self::ApiKey(_, renewal) => renewal.as_ref().map(|renewal| &renewal.0),
+            Self::Bearer(grant) => Some(&grant.tokens),
         }
     }
 
@@ -110,6 +134,7 @@ impl GrantSecrets {
         match self {
             Self::ChatGpt(tokens, _) => Some(tokens),
             Self::ApiKey(_, renewal) => renewal.as_mut().map(|renewal| &mut renewal.0),
+            Self::Bearer(grant) => Some(&mut grant.tokens),
         }
     }
 
@@ -118,6 +143,7 @@ impl GrantSecrets {
         match self {
             Self::ChatGpt(_, id_token) => id_token.as_ref(),
             Self::ApiKey(_, renewal) => renewal.as_ref().map(|renewal| &renewal.1),
+            Self::Bearer(_) => None,
         }
     }
 
@@ -134,6 +160,10 @@ impl GrantSecrets {
                 let (tokens, id_token) = &mut **renewal.as_mut()?;
                 *id_token = tokens.merge(response, now)?;
                 Some(id_token)
+            }
+            Self::Bearer(grant) => {
+                grant.merge(response, now);
+                None
             }
         }
     }

@@ -9,8 +9,8 @@ use sha2::{Digest, Sha256};
 
 use crate::{Mode, digest};
 
-/// The scheme of the `Authorization` header (RFC 6750, section 2.1).
-const SCHEME: &str = "Bearer ";
+/// The usual scheme of the `Authorization` header (RFC 6750, section 2.1).
+const SCHEME: &str = "Bearer";
 
 macro_rules! secrets {
     ($($(#[$doc:meta])* $name:ident($storage:ident))*) => {$(
@@ -21,7 +21,7 @@ macro_rules! secrets {
         impl $name {
             /// Wraps the secret.
             pub fn new(secret: impl Into<String>) -> Self {
-                Self($storage::new(secret.into()))
+                Self($storage::from(secret.into()))
             }
 
             /// The secret itself. A comment at the call says where it goes.
@@ -39,7 +39,7 @@ macro_rules! secrets {
 }
 
 secrets! {
-    /// An access token: the credential of ChatGPT mode.
+    /// An access token: the credential of ChatGPT mode and of bearer mode.
     AccessToken(HeaderSecret)
     /// A refresh token. The provider accepts it once.
     RefreshToken(TextSecret)
@@ -49,12 +49,29 @@ secrets! {
     ApiKey(HeaderSecret)
     /// An authorization code from a callback. The provider accepts it once.
     AuthorizationCode(TextSecret)
+    /// The secret of a client (RFC 6749, section 2.3.1).
+    ClientSecret(TextSecret)
+    /// A device code (RFC 8628, section 3.2), or a registration access token.
+    DeviceCode(TextSecret)
 }
 
 impl From<AccessToken> for ApiKey {
     /// A token exchange issues the key in the field of an access token (RFC 8693, section 2.2.1).
     fn from(AccessToken(secret): AccessToken) -> Self {
         Self(secret)
+    }
+}
+
+impl AccessToken {
+    /// The same token with another scheme in the `Authorization` header.
+    #[must_use]
+    pub fn with_scheme(&self, scheme: &str) -> Self {
+        Self(HeaderSecret::new(scheme, self.expose().to_owned()))
+    }
+
+    /// The scheme of the `Authorization` header.
+    pub fn scheme(&self) -> &str {
+        self.0.scheme()
     }
 }
 
@@ -72,6 +89,8 @@ pub enum Bearer {
     Access(AccessToken),
     /// API-key mode.
     Key(ApiKey),
+    /// Bearer mode: the access token of a defined provider.
+    Token(AccessToken),
 }
 
 impl Bearer {
@@ -80,6 +99,7 @@ impl Bearer {
         match self {
             Self::Access(_) => Mode::ChatGpt,
             Self::Key(_) => Mode::ApiKey,
+            Self::Token(_) => Mode::Bearer,
         }
     }
 
@@ -95,7 +115,9 @@ impl Bearer {
 
     fn header(&self) -> &HeaderSecret {
         match self {
-            Self::Access(AccessToken(header)) | Self::Key(ApiKey(header)) => header,
+            Self::Access(AccessToken(header))
+            | Self::Key(ApiKey(header))
+            | Self::Token(AccessToken(header)) => header,
         }
     }
 }
@@ -104,32 +126,51 @@ impl Bearer {
 #[derive(Clone)]
 struct TextSecret(Arc<SecretString>);
 
-impl TextSecret {
-    fn new(secret: String) -> Self {
+impl From<String> for TextSecret {
+    fn from(secret: String) -> Self {
         Self(Arc::new(SecretString::from(secret)))
     }
+}
 
+impl TextSecret {
     fn expose(&self) -> &str {
         self.0.expose_secret()
     }
 }
 
-/// The text of a secret after the name of its scheme, as it is sent.
+/// The text of a secret after the name of its scheme and a space, as it is sent.
 #[derive(Clone)]
 struct HeaderSecret(Bytes);
 
+impl From<String> for HeaderSecret {
+    fn from(secret: String) -> Self {
+        Self::new(SCHEME, secret)
+    }
+}
+
 impl HeaderSecret {
-    fn new(secret: String) -> Self {
+    fn new(scheme: &str, secret: String) -> Self {
         let secret = Zeroizing::new(secret);
         // Allocate the final size: a buffer that grows leaves a copy behind that is never
         // overwritten.
-        let mut text = Zeroizing::new(String::with_capacity(SCHEME.len() + secret.len()));
-        text.push_str(SCHEME);
+        let mut text = Zeroizing::new(String::with_capacity(scheme.len() + 1 + secret.len()));
+        text.push_str(scheme);
+        text.push(' ');
         text.push_str(&secret);
         Self(Bytes::from_owner(text))
     }
 
+    /// The scheme, and the secret after the space. No scheme contains one.
+    fn parts(&self) -> (&str, &str) {
+        let text = std::str::from_utf8(&self.0).expect("it was made of text");
+        text.split_once(' ').expect("it was made with a space")
+    }
+
+    fn scheme(&self) -> &str {
+        self.parts().0
+    }
+
     fn expose(&self) -> &str {
-        std::str::from_utf8(&self.0[SCHEME.len()..]).expect("it was made of text")
+        self.parts().1
     }
 }

@@ -11,6 +11,7 @@
 //!                         ├ not sent, rate limited, or rejected for now: wait, send the same token again
 //!                         ├ no response: doubt the network, probe, send the same token again
 //!                         └ rejected: serve the credential until it expires, then need a sign-in
+//!                           (a defined provider is asked once more when it has expired)
 //! ```
 //!
 //! [`Operation`] is a single slot, so two calls at once cannot be expressed. Every effect carries a
@@ -151,6 +152,7 @@ impl Session {
             Event::Used(at) => self.used_at = self.used_at.max(at.min(now)),
             Event::CredentialRequested(lifetime) => self.request_credential(lifetime, now),
             Event::RefreshRequested(rejected) => self.request_refresh(rejected, now),
+            Event::ScopesMissing(grant_id, scopes) => self.add_missing_scopes(grant_id, &scopes, now),
             Event::RoutingReceived(workspace, routing) => self.set_routing(workspace, routing, now),
             Event::Annotated(annotation) => self.annotate(annotation, now),
             Event::RecordMayBeLost(id_token) => {
@@ -205,9 +207,11 @@ impl Session {
 
     /// The part of the status that does not depend on the time.
     pub fn flags(&self) -> StatusFlags {
+        let authority = self.record.grant.secrets.authority();
         StatusFlags {
             ended: self.record.ended.is_some(),
             spent: self.key_rejected,
+            lacks_scopes: authority.is_some_and(|authority| !authority.missing_scopes.is_empty()),
             unsaved: self.credential_unsaved,
             renewing: matches!(
                 self.operation,
@@ -231,9 +235,10 @@ impl Session {
         &self.record
     }
 
-    /// When the next renewal is planned. None for a user's own API key, and after the grant's end.
+    /// When the next renewal is planned. None for a user's own API key, for a token of unknown
+    /// lifetime, and after the grant's end.
     pub fn refresh_at(&self) -> Option<Timestamp> {
-        self.can_renew().then(|| self.planned_at())
+        if self.can_renew() { self.planned_at() } else { None }
     }
 
     /// The last error, until a success clears it.
@@ -339,24 +344,26 @@ impl Session {
             return None;
         }
         let is_due = self.renewal_requested || self.exchange_requested || self.journal_saved;
-        Some(if is_due { now } else { self.planned_at() })
+        if is_due { Some(now) } else { self.planned_at() }
     }
 
     fn can_renew(&self) -> bool {
         self.record.ended.is_none() && self.record.grant.secrets.refresh_token().is_some()
     }
 
-    fn planned_at(&self) -> Timestamp {
+    /// When a renewal is planned. None for a token of unknown lifetime: only a rejection shows that
+    /// it has expired.
+    fn planned_at(&self) -> Option<Timestamp> {
         let grant = &self.record.grant;
         let keep_alive = later(grant.issued_at, schedule::KEEP_ALIVE);
-        match &grant.secrets {
-            GrantSecrets::ApiKey(..) => keep_alive,
-            GrantSecrets::ChatGpt(tokens, _) => {
-                let due = schedule::refresh_at(grant.issued_at, tokens.expires_at, self.jitter(0));
-                let is_unused = due > later(self.used_at, schedule::UNUSED_AFTER);
-                if is_unused { due.max(keep_alive) } else { due }
-            }
-        }
+        let expires_at = match &grant.secrets {
+            GrantSecrets::ApiKey(..) => return Some(keep_alive),
+            GrantSecrets::ChatGpt(tokens, _) => tokens.expires_at?,
+            GrantSecrets::Bearer(grant) => grant.tokens.expires_at?,
+        };
+        let due = schedule::refresh_at(grant.issued_at, expires_at, self.jitter(0));
+        let is_unused = due > later(self.used_at, schedule::UNUSED_AFTER);
+        Some(if is_unused { due.max(keep_alive) } else { due })
     }
 
     /// The jitter of the `n`th decision about this generation; number 0 is the schedule.

@@ -11,6 +11,7 @@ use serde_json::value::RawValue;
 
 use crate::{
     AccessToken, ApiKey, IdToken, ProviderError, RefreshToken, claims,
+    definition::is_scope,
     schedule::{self, later},
 };
 
@@ -27,12 +28,13 @@ const LONGEST_LIFETIME: Duration = Duration::from_secs(366 * 24 * 3600);
 /// The access token and the refresh token of a grant.
 #[derive(Clone, Debug)]
 pub struct Tokens {
-    /// The credential of ChatGPT mode.
+    /// The credential of ChatGPT mode and of bearer mode.
     pub access_token: AccessToken,
     /// Renews both. A grant without one ends with its access token.
     pub refresh_token: Option<RefreshToken>,
-    /// When the access token expires.
-    pub expires_at: Timestamp,
+    /// When the access token expires. `None` if a defined provider did not say so: then only a
+    /// rejection shows it.
+    pub expires_at: Option<Timestamp>,
 }
 
 /// The response to a code exchange.
@@ -53,15 +55,15 @@ impl Tokens {
     /// The tokens of a new sign-in, and its id token.
     pub fn issued(response: CodeResponse, now: Timestamp) -> (Self, IdToken) {
         let CodeResponse { id_token, access_token, refresh_token, expires_in } = response;
-        let expires_at = expiry_of_new(&access_token, expires_in, now);
+        let expires_at = Some(expiry_of_new(&access_token, expires_in, now));
         (Self { access_token, refresh_token: Some(refresh_token), expires_at }, id_token)
     }
 
     /// Merges a refresh response, and returns its id token, if it contains one.
     pub fn merge(&mut self, response: RefreshResponse, now: Timestamp) -> Option<IdToken> {
-        let TokenFields { id_token, access_token, refresh_token, expires_in } = response.0;
+        let TokenFields { id_token, access_token, refresh_token, expires_in, .. } = response.0;
         if let Some(access_token) = access_token {
-            self.expires_at = expiry_of_new(&access_token, expires_in, now);
+            self.expires_at = Some(expiry_of_new(&access_token, expires_in, now));
             self.access_token = access_token;
         }
         if refresh_token.is_some() {
@@ -69,12 +71,49 @@ impl Tokens {
         }
         id_token
     }
+
+    /// Merges the refresh response of a defined provider, and returns its scopes, if it states
+    /// them. A response without a refresh token keeps the old one (RFC 6749, section 6).
+    pub(crate) fn merge_bearer(&mut self, response: RefreshResponse, now: Timestamp) -> Option<Vec<String>> {
+        let TokenFields { access_token, refresh_token, expires_in, scopes, .. } = response.0;
+        if let Some(access_token) = access_token {
+            self.expires_at = stated_expiry(expires_in, now);
+            self.access_token = access_token;
+        }
+        if refresh_token.is_some() {
+            self.refresh_token = refresh_token;
+        }
+        scopes
+    }
+}
+
+/// The response of a defined provider to a code exchange, or to the last poll of a device login.
+#[derive(Debug)]
+pub struct BearerResponse {
+    /// The tokens.
+    pub tokens: Tokens,
+    /// The id token (`OpenID` Connect Core, section 3.1.3.3).
+    pub id_token: Option<IdToken>,
+    /// The granted scopes; `None` if they are the requested ones (RFC 6749, section 5.1).
+    pub scopes: Option<Vec<String>>,
+}
+
+impl BearerResponse {
+    /// Parses a response body. An access token is required.
+    pub fn parse(body: &[u8], now: Timestamp) -> Result<Self, ProviderError> {
+        let TokenFields { id_token, access_token, refresh_token, expires_in, scopes, token_type } =
+            TokenFields::parse(body)?;
+        let access_token = access_token.ok_or_else(|| missing("access_token"))?;
+        let access_token = with_type(access_token, token_type.as_deref()).ok_or_else(unusable_type)?;
+        let tokens = Tokens { access_token, refresh_token, expires_at: stated_expiry(expires_in, now) };
+        Ok(Self { tokens, id_token, scopes })
+    }
 }
 
 impl CodeResponse {
     /// Parses a response body. All three tokens are required.
     pub fn parse(body: &[u8]) -> Result<Self, ProviderError> {
-        let TokenFields { id_token, access_token, refresh_token, expires_in } = TokenFields::parse(body)?;
+        let TokenFields { id_token, access_token, refresh_token, expires_in, .. } = TokenFields::parse(body)?;
         Ok(Self {
             id_token: id_token.ok_or_else(|| missing("id_token"))?,
             access_token: access_token.ok_or_else(|| missing("access_token"))?,
@@ -91,6 +130,18 @@ impl RefreshResponse {
         let fields = TokenFields::parse(body)?;
         if fields.access_token.is_none() && fields.refresh_token.is_none() {
             return Err(missing("access_token"));
+        }
+        Ok(Self(fields))
+    }
+
+    /// Parses the response body of a defined provider. A token of a type that authd cannot use
+    /// counts as absent, and the refresh token beside it is kept.
+    pub fn parse_bearer(body: &[u8]) -> Result<Self, ProviderError> {
+        let Self(mut fields) = Self::parse(body)?;
+        let access_token = fields.access_token.take();
+        fields.access_token = access_token.and_then(|token| with_type(token, fields.token_type.as_deref()));
+        if fields.access_token.is_none() && fields.refresh_token.is_none() {
+            return Err(unusable_type());
         }
         Ok(Self(fields))
     }
@@ -114,6 +165,8 @@ struct TokenFields {
     access_token: Option<AccessToken>,
     refresh_token: Option<RefreshToken>,
     expires_in: Option<Duration>,
+    scopes: Option<Vec<String>>,
+    token_type: Option<String>,
 }
 
 impl TokenFields {
@@ -136,6 +189,8 @@ impl TokenFields {
             access_token: token("access_token").map(AccessToken::new),
             refresh_token: token("refresh_token").map(RefreshToken::new),
             expires_in: values("expires_in").find_map(seconds),
+            scopes: values("scope").find_map(scopes),
+            token_type: token("token_type"),
         })
     }
 }
@@ -172,6 +227,37 @@ fn seconds(value: &RawValue) -> Option<Duration> {
     let text = serde_json::from_str::<String>(text).unwrap_or_else(|_| text.to_owned());
     let seconds = Duration::try_from_secs_f64(text.trim().parse().ok()?).ok()?;
     Some(seconds).filter(|seconds| *seconds <= LONGEST_LIFETIME)
+}
+
+/// The scopes of a response, separated by spaces (RFC 6749, section 3.3), or by commas, as GitHub
+/// sends them.
+fn scopes(value: &RawValue) -> Option<Vec<String>> {
+    let text: String = serde_json::from_str(value.get()).ok()?;
+    let scopes = text.split([' ', ',']).filter(|scope| is_scope(scope));
+    Some(scopes.map(str::to_owned).collect())
+}
+
+/// The expiry that a defined provider states. Its access token is opaque to a client (RFC 6749,
+/// section 1.4).
+fn stated_expiry(expires_in: Option<Duration>, now: Timestamp) -> Option<Timestamp> {
+    expires_in.filter(|expires_in| !expires_in.is_zero()).map(|expires_in| later(now, expires_in))
+}
+
+/// The token with the scheme of its type (RFC 6749, section 7.1). None for a type that needs more
+/// than a header, such as a signature.
+fn with_type(token: AccessToken, token_type: Option<&str>) -> Option<AccessToken> {
+    const UNUSABLE: [&str; 4] = ["dpop", "mac", "n_a", "pop"];
+    let Some(token_type) = token_type else { return Some(token) };
+    if token_type.eq_ignore_ascii_case(token.scheme()) {
+        return Some(token);
+    }
+    let is_word = token_type.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'));
+    let is_usable = is_word && !UNUSABLE.contains(&token_type.to_ascii_lowercase().as_str());
+    is_usable.then(|| token.with_scheme(token_type))
+}
+
+fn unusable_type() -> ProviderError {
+    ProviderError::invalid("an access token of a type that authd cannot use")
 }
 
 fn missing(field: &str) -> ProviderError {

@@ -5,9 +5,9 @@
 use std::{ffi::OsString, fmt::Debug, os::unix::ffi::OsStringExt, path::PathBuf, sync::Arc, time::Duration};
 
 use authd_oauth::{
-    AccessToken, ApiKey, Attempt, Callback, CallbackError, CodeResponse, ErrorCode, Grant, GrantEnd,
-    GrantSecrets, IdToken, Identity, Intent, ModePreference, Plan, Record, RecordError, RefreshResponse,
-    RefreshToken, Tokens, claims, grant_id_from,
+    AccessToken, ApiKey, Attempt, Authority, BearerGrant, Callback, CallbackError, ClientSecret,
+    CodeResponse, ErrorCode, Grant, GrantEnd, GrantSecrets, IdToken, Identity, Intent, ModePreference, Plan,
+    Record, RecordError, RefreshResponse, RefreshToken, Tokens, claims, grant_id_from,
 };
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use jiff::Timestamp;
@@ -30,8 +30,34 @@ fn tokens() -> impl Strategy<Value = Tokens> {
     (secret(), option::of(secret()), timestamp()).prop_map(|(access, refresh, expires_at)| Tokens {
         access_token: AccessToken::new(access),
         refresh_token: refresh.map(RefreshToken::new),
-        expires_at,
+        expires_at: Some(expires_at),
     })
+}
+
+/// The secrets of a defined provider: its tokens may have any scheme and no expiry.
+fn bearer_grant() -> impl Strategy<Value = GrantSecrets> {
+    let text = || option::of("[!-~]{1,20}");
+    let scopes = || vec("[!#-~]{1,8}", 0..3);
+    let authority = (text(), text(), scopes(), scopes(), any::<bool>()).prop_map(
+        |(issuer, resource, requested_scopes, missing_scopes, is_mcp)| Authority {
+            provider: "lab".to_owned(),
+            issuer,
+            resource,
+            requested_scopes,
+            missing_scopes,
+            is_mcp,
+            ..Authority::default()
+        },
+    );
+    (tokens(), option::of("[A-Z][a-z]{2,8}"), any::<bool>(), option::of(secret()), authority).prop_map(
+        |(mut tokens, scheme, expires, client_secret, authority)| {
+            tokens.access_token =
+                scheme.map_or(tokens.access_token.clone(), |it| tokens.access_token.with_scheme(&it));
+            tokens.expires_at = tokens.expires_at.filter(|_| expires);
+            let client_secret = client_secret.map(ClientSecret::new);
+            GrantSecrets::Bearer(Box::new(BearerGrant { tokens, client_secret, authority: authority.into() }))
+        },
+    )
 }
 
 fn id_token() -> impl Strategy<Value = IdToken> {
@@ -44,6 +70,7 @@ fn secrets() -> impl Strategy<Value = GrantSecrets> {
             .prop_map(|(tokens, id_token)| GrantSecrets::ChatGpt(tokens, id_token)),
         (secret(), option::of((tokens(), id_token())))
             .prop_map(|(key, renewed_by)| GrantSecrets::ApiKey(ApiKey::new(key), renewed_by.map(Box::new))),
+        bearer_grant(),
     ]
 }
 
@@ -159,13 +186,17 @@ proptest! {
         prop_assert_eq!((&back.grant.identity, &back.grant.mode_reason), (&record.grant.identity, &record.grant.mode_reason));
         let secrets = |secrets: &GrantSecrets| {
             let tokens =
-                secrets.tokens().map(|tokens| (tokens.access_token.expose().to_owned(), tokens.expires_at));
+                secrets.tokens().map(|tokens| {
+                    let token = &tokens.access_token;
+                    (token.scheme().to_owned(), token.expose().to_owned(), tokens.expires_at)
+                });
             let id_token = secrets.id_token().map(|token| token.expose().to_owned());
             let key = match secrets {
                 GrantSecrets::ApiKey(key, _) => Some(key.expose().to_owned()),
+                GrantSecrets::Bearer(grant) => grant.client_secret.as_ref().map(|one| one.expose().to_owned()),
                 GrantSecrets::ChatGpt(..) => None,
             };
-            (key, tokens, id_token, secrets.refresh_token().map(|token| token.expose().to_owned()), secrets.mode())
+            (key, secrets.authority().cloned(), tokens, id_token, secrets.refresh_token().map(|token| token.expose().to_owned()), secrets.mode())
         };
         prop_assert_eq!(secrets(&back.grant.secrets), secrets(&record.grant.secrets));
         check_redacted(&record)?;
@@ -249,7 +280,7 @@ proptest! {
         prop_assert_eq!(new_id_token.as_ref().map(IdToken::expose), id.as_deref());
         let old = before.refresh_token.as_ref().map(RefreshToken::expose);
         prop_assert_eq!(after.refresh_token.as_ref().map(RefreshToken::expose), refresh.as_deref().or(old));
-        prop_assert!(after.expires_at >= now, "a lifetime is never negative");
+        prop_assert!(after.expires_at.unwrap() >= now, "a lifetime is never negative");
     }
 
     #[test]

@@ -13,7 +13,8 @@ use crate::{Problem, ProfileName};
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct LoginBody {
-    /// The profile to sign in; `default` if absent.
+    /// The profile to sign in. If absent, that of the provider's name, or `default` for the
+    /// built-in provider.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub profile: Option<ProfileName>,
     /// How the user signs in.
@@ -27,6 +28,14 @@ pub struct LoginBody {
     /// The only workspace (account id) to accept.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub workspace: Option<String>,
+    /// The provider. If absent, that of the profile, if it exists, else the built-in one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub provider: Option<String>,
+    /// Scopes to request besides those of the provider's definition, and besides those that an
+    /// earlier sign-in of the profile requested or that a server has asked for since.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[cfg_attr(feature = "openapi", schema(default = Vec::<String>::new))]
+    pub scopes: Vec<String>,
     /// Whether the login may replace another user's profile of this name.
     #[serde(default)]
     #[cfg_attr(feature = "openapi", schema(default = false))]
@@ -93,6 +102,12 @@ pub struct Login {
     pub flow: Flow,
     /// The login's progress.
     pub state: LoginState,
+    /// The name of the provider, unless it is the built-in one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub provider: Option<String>,
+    /// The issuer where the user signs in, if the provider has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub issuer: Option<String>,
     /// Browser flow: the page to open.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub authorize_url: Option<String>,
@@ -109,6 +124,9 @@ pub struct Login {
     /// Device flow: the code to type there.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub user_code: Option<String>,
+    /// Device flow: a page that needs no typing, for a QR code (RFC 8628, section 3.3.1).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub verification_url_complete: Option<String>,
     /// When the login started.
     #[cfg_attr(feature = "openapi", schema(value_type = String, format = DateTime))]
     pub created_at: Timestamp,

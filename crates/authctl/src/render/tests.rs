@@ -31,6 +31,11 @@ fn profile(name: &str) -> Profile {
         refresh_at: None,
         last_refresh: None,
         last_error: None,
+        provider: None,
+        issuer: None,
+        resource: None,
+        scopes: Vec::new(),
+        missing_scopes: Vec::new(),
         routing_error: None,
     }
 }

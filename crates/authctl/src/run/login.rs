@@ -93,6 +93,8 @@ async fn start(ctx: &Context, args: &LoginArgs) -> CliResult<Login> {
         flow: if args.device { Flow::Device } else { Flow::Browser },
         mode: args.mode.into(),
         workspace: args.workspace.clone(),
+        provider: None,
+        scopes: Vec::new(),
         replace: args.replace,
         paste: args.paste,
     };

@@ -59,6 +59,7 @@ fn user(profile: &Profile) -> SignedInUser {
         mode: match profile.mode {
             Some(Mode::ApiKey) => "API key".to_owned(),
             Some(Mode::ChatGpt | Mode::Unknown) | None => "ChatGPT".to_owned(),
+            Some(Mode::Bearer) => profile.provider.clone().unwrap_or_default(),
         },
         mode_reason: profile.mode_reason.clone().unwrap_or_default(),
         profile: profile.name.to_string(),

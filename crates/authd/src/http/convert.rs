@@ -38,6 +38,11 @@ pub(crate) fn profile(name: &ProfileName, view: &ProfileView, default: bool, now
         refresh_at: None,
         last_refresh: None,
         last_error: None,
+        provider: None,
+        issuer: None,
+        resource: None,
+        scopes: Vec::new(),
+        missing_scopes: Vec::new(),
         routing_error: None,
     };
     match view {
@@ -57,7 +62,19 @@ pub(crate) fn profile(name: &ProfileName, view: &ProfileView, default: bool, now
 
 fn loaded(snapshot: &ProfileSnapshot, blank: Profile, now: Timestamp) -> Profile {
     let text = |text: &Option<Box<str>>| text.as_deref().map(str::to_owned);
-    let Credential { identity, mode_reason, generation, issued_at, expires_at, .. } = &*snapshot.credential;
+    let Credential { identity, mode_reason, generation, issued_at, expires_at, authority, .. } =
+        &*snapshot.credential;
+    let blank = match authority.as_deref().cloned() {
+        Some(authority) => Profile {
+            provider: Some(authority.provider),
+            issuer: authority.issuer,
+            resource: authority.resource,
+            scopes: authority.scopes,
+            missing_scopes: authority.missing_scopes,
+            ..blank
+        },
+        None => blank,
+    };
     Profile {
         state: match snapshot.status(now) {
             ProfileStatus::Ready => ProfileState::Ready,
@@ -92,6 +109,9 @@ pub(crate) fn login(login: LoginSnapshot, now: Timestamp) -> Login {
         state: login.state,
         authorize_url: login.authorize_url,
         open_url: login.open_url,
+        provider: login.provider,
+        issuer: login.issuer,
+        verification_url_complete: login.verification_url_complete,
         redirect_uri: login.redirect_uri,
         verification_url: login.verification_url,
         user_code: login.user_code,

@@ -188,6 +188,18 @@ impl AppState {
         Ok((before, self.loaded(profile).await?))
     }
 
+    /// Records that a server asks for scopes that the profile's grant lacks.
+    pub(super) async fn report_missing_scopes(
+        &self,
+        profile: &ResolvedProfile,
+        grant_id: Option<Box<str>>,
+        scopes: Vec<String>,
+    ) -> Result<(), Problem> {
+        self.loaded(profile).await?;
+        let reported = profile.handle.report_missing_scopes(grant_id, scopes).await;
+        reported.map_err(|_| self.stopped(profile))
+    }
+
     /// The snapshot of a profile. Tries to read its record first if that has failed before.
     pub(super) async fn loaded(&self, profile: &ResolvedProfile) -> Result<Arc<ProfileSnapshot>, Problem> {
         let mut view = profile.handle.view();

@@ -137,7 +137,7 @@ impl Relay {
         let base = match (target, snapshot.mode()) {
             (Target::Model, _) => snapshot.base_url(),
             (Target::Backend, Mode::ChatGpt) => snapshot.backend_url(),
-            (Target::Backend, Mode::ApiKey) => return Err(RelayError::NoBackend),
+            (Target::Backend, Mode::ApiKey | Mode::Bearer) => return Err(RelayError::NoBackend),
         };
         let (separator, query) = query.map(|query| ("?", query)).unwrap_or_default();
         Ok([base.trim_end_matches('/'), "/", tail, separator, query].concat())

@@ -229,6 +229,6 @@ fn is_same_login(snapshot: &ProfileSnapshot, grant: &Grant) -> bool {
     }
     match &grant.secrets {
         GrantSecrets::ApiKey(key, None) => credential.bearer.expose() == key.expose(),
-        GrantSecrets::ApiKey(..) | GrantSecrets::ChatGpt(..) => false,
+        GrantSecrets::ApiKey(..) | GrantSecrets::ChatGpt(..) | GrantSecrets::Bearer(_) => false,
     }
 }

@@ -235,6 +235,7 @@ pub(super) async fn write(
 pub(super) fn external_login(snapshot: &ProfileSnapshot) -> Option<SecretString> {
     let secret = snapshot.credential.bearer.expose();
     let content = match snapshot.mode() {
+        Mode::Bearer => return None,
         Mode::ApiKey => External::ApiKey(secret),
         Mode::ChatGpt => External::ChatGpt {
             access_token: secret,

@@ -19,6 +19,12 @@ pub struct LoginSnapshot {
     pub flow: Flow,
     /// Its progress.
     pub state: LoginState,
+    /// The name of the provider, unless it is the built-in one.
+    #[serde(default)]
+    pub provider: Option<String>,
+    /// The issuer, if the provider is a defined one and has one.
+    #[serde(default)]
+    pub issuer: Option<String>,
     /// Browser flow: the authorize URL.
     pub authorize_url: Option<String>,
     /// Browser flow: a loopback link of one use that redirects to `authorize_url`. It is not
@@ -33,6 +39,9 @@ pub struct LoginSnapshot {
     /// Device flow: the code to enter there.
     #[serde(skip)]
     pub user_code: Option<String>,
+    /// Device flow: a page that needs no typing.
+    #[serde(skip)]
+    pub verification_url_complete: Option<String>,
     /// When it started.
     pub created_at: Timestamp,
     /// When it expires.
@@ -59,11 +68,14 @@ impl LoginSnapshot {
             profile,
             flow,
             state: LoginState::Pending,
+            provider: None,
+            issuer: None,
             authorize_url: None,
             open_url: None,
             redirect_uri: None,
             verification_url: None,
             user_code: None,
+            verification_url_complete: None,
             created_at,
             expires_at,
             error: None,

@@ -177,6 +177,10 @@ impl ProfileActor {
                 self.waiters.add(done);
                 Event::SignedIn(grant, grant_id)
             }
+            Command::AddMissingScopes(grant_id, scopes, done) => {
+                self.waiters.add(done);
+                Event::ScopesMissing(grant_id, scopes)
+            }
             Command::SaveAgain => Event::RecordMayBeLost(None),
             Command::Accepted(generation) => Event::Accepted(generation),
             Command::Annotate(annotation) => Event::Annotated(annotation),
@@ -226,14 +230,28 @@ impl ProfileActor {
     /// Tests whether the network works before a refresh token is spent on it.
     fn probe(&mut self, ticket: u64) {
         let endpoint = self.deps.endpoint.clone();
-        self.calls.spawn(async move { Event::Probed(ticket, endpoint.reachable().await) });
+        let authority = self.session.record().grant.secrets.authority().cloned();
+        self.calls.spawn(async move {
+            let reached = match authority {
+                Some(authority) => endpoint.is_reachable(&authority.token_url).await,
+                None => endpoint.reachable().await,
+            };
+            Event::Probed(ticket, reached)
+        });
     }
 
     /// Spends the refresh token. The session has recorded in the store that it is about to be
     /// spent.
     fn refresh(&mut self, ticket: u64, token: RefreshToken) {
         let endpoint = self.deps.endpoint.clone();
-        self.calls.spawn(async move { Event::Refreshed(ticket, endpoint.refresh(&token).await) });
+        let grant = self.session.record().grant.secrets.bearer_grant().cloned();
+        self.calls.spawn(async move {
+            let refreshed = match grant {
+                Some(grant) => endpoint.refresh_bearer(&grant, &token).await,
+                None => endpoint.refresh(&token).await,
+            };
+            Event::Refreshed(ticket, refreshed)
+        });
     }
 
     /// Gets a new API key for the id token.

@@ -24,6 +24,8 @@ pub(crate) enum Command {
     Refresh(Option<Rejected>, oneshot::Sender<()>),
     /// A new sign-in with this grant id replaces the grant.
     SignIn(Box<Grant>, Arc<str>, oneshot::Sender<()>),
+    /// A server asks for scopes that the grant lacks. Without a grant id it is the present one.
+    AddMissingScopes(Option<Box<str>>, Vec<String>, oneshot::Sender<()>),
     /// The store may have lost the record.
     SaveAgain,
     /// An upstream accepted the credential of this generation.

@@ -102,6 +102,16 @@ impl ProfileHandle {
         self.send(|done| Command::Refresh(rejected, done)).await
     }
 
+    /// Reports that a server asks for scopes that the grant lacks, and waits until that is saved or
+    /// known not to be.
+    pub async fn report_missing_scopes(
+        &self,
+        grant_id: Option<Box<str>>,
+        scopes: Vec<String>,
+    ) -> Result<(), ActorStopped> {
+        self.send(|done| Command::AddMissingScopes(grant_id, scopes, done)).await
+    }
+
     /// Replaces the grant, and waits until it is saved or known not to be.
     pub(crate) async fn sign_in(&self, grant: Grant, grant_id: Arc<str>) -> Result<(), ActorStopped> {
         self.send(|done| Command::SignIn(Box::new(grant), grant_id, done)).await

@@ -19,6 +19,7 @@ pub(super) fn log(event: &Event) {
         Event::ClockSet(by) => warn!(seconds = by.as_secs(), "clock set"),
         Event::Saved(_, Ok(())) => debug!("saved"),
         Event::Probed(_, reached) => debug!(reached, "probed"),
+        Event::ScopesMissing(_, scopes) => info!(?scopes, "a server asks for scopes that the grant lacks"),
         Event::RoutingReceived(_, routing) => debug!(?routing, "workspace routing"),
         Event::Ticked
         | Event::Used(_)

@@ -97,9 +97,14 @@ impl ProfileActor {
 
     /// Deletes the record; with `revoke`, after the provider has revoked the grant.
     pub(super) async fn sign_out(&mut self, revoke: bool) -> Result<(), SignOutError> {
-        let token = self.session.record().grant.secrets.refresh_token().filter(|_| revoke);
-        if let Some(token) = token {
-            self.deps.endpoint.revoke(token).await.map_err(SignOutError::Provider)?;
+        let secrets = &self.session.record().grant.secrets;
+        if revoke {
+            match (secrets.bearer_grant(), secrets.refresh_token()) {
+                (Some(grant), _) => self.deps.endpoint.revoke_bearer(grant).await.map(drop),
+                (None, Some(token)) => self.deps.endpoint.revoke(token).await,
+                (None, None) => Ok(()),
+            }
+            .map_err(SignOutError::Provider)?;
         }
         // A record that cannot be read can be deleted.
         let record = self.complete_record().await.ok();

@@ -60,6 +60,9 @@ impl HeaderContext<'_> {
         match self.credential.bearer.mode() {
             Mode::ChatGpt => self.credential.routing.apply_to(&provider.chatgpt_base_url),
             Mode::ApiKey => provider.api_base_url.clone(),
+            Mode::Bearer => {
+                self.credential.authority.as_ref().and_then(|one| one.base_url.clone()).unwrap_or_default()
+            }
         }
     }
 
@@ -87,7 +90,10 @@ impl RenderedHeaders {
         let message = Headers {
             profile: name.clone(),
             mode: mode_message(credential.bearer.mode()),
-            responses_url: format!("{base_url}/responses"),
+            responses_url: match credential.bearer.mode() {
+                Mode::ChatGpt | Mode::ApiKey => format!("{base_url}/responses"),
+                Mode::Bearer => String::new(),
+            },
             base_url,
             headers: own.into_iter().chain(context.headers()).collect(),
             generation: credential.generation,
@@ -168,6 +174,7 @@ pub fn mode_message(mode: Mode) -> authd_api::Mode {
     match mode {
         Mode::ChatGpt => authd_api::Mode::ChatGpt,
         Mode::ApiKey => authd_api::Mode::ApiKey,
+        Mode::Bearer => authd_api::Mode::Bearer,
     }
 }
 
@@ -199,6 +206,7 @@ mod tests {
             identity: Arc::default(),
             mode_reason: "".into(),
             routing: Arc::default(),
+            authority: None,
             issued_at: Timestamp::UNIX_EPOCH,
             expires_at: None,
         };

@@ -5,10 +5,10 @@ use std::{collections::BTreeMap, path::PathBuf};
 use serde::Deserialize;
 
 use super::{
-    ClientAuth, ConfiguredClient, DEFAULT_REDIRECT_URI, Endpoints, ProviderDefinition, ProviderSource,
-    Registration, check,
+    DEFAULT_REDIRECT_URI, Endpoints, ProviderDefinition, ProviderSource, Registration, check,
     error::{InvalidDefinition, invalid},
 };
+use crate::{ClientAuth, OauthClient};
 
 /// Declares the keys: their types, and the words for a value of each type.
 macro_rules! keys {
@@ -208,26 +208,26 @@ impl WrittenDefinition {
         }
     }
 
-    fn client(&self) -> Result<Option<ConfiguredClient>, InvalidDefinition> {
+    fn client(&self) -> Result<Option<OauthClient>, InvalidDefinition> {
         check::printable("client_id", self.client_id.as_deref())?;
-        let secret = self.client_secret_file.clone();
-        if secret.as_ref().is_some_and(|path| !path.is_absolute()) {
+        let secret_file = self.client_secret_file.clone();
+        if secret_file.as_ref().is_some_and(|path| !path.is_absolute()) {
             return invalid("client_secret_file", "must be an absolute path (`~` is not expanded)");
         }
-        let auth = match (self.client_auth.as_deref(), secret) {
-            (None | Some("none"), None) => ClientAuth::None,
-            (None | Some("basic"), Some(secret)) => ClientAuth::Basic(secret),
-            (Some("post"), Some(secret)) => ClientAuth::Post(secret),
-            (Some("none"), Some(_)) => {
+        let auth = match (self.client_auth.as_deref(), secret_file.is_some()) {
+            (None | Some("none"), false) => ClientAuth::None,
+            (None | Some("basic"), true) => ClientAuth::Basic,
+            (Some("post"), true) => ClientAuth::Post,
+            (Some("none"), true) => {
                 return invalid("client_auth", "is \"none\", which uses no client_secret_file: remove one");
             }
-            (Some("basic" | "post"), None) => {
+            (Some("basic" | "post"), false) => {
                 return invalid("client_auth", "needs client_secret_file, the file with the client's secret");
             }
             (Some(_), _) => return invalid("client_auth", "must be \"none\", \"basic\" or \"post\""),
         };
-        match (&self.client_id, &auth) {
-            (Some(id), _) => Ok(Some(ConfiguredClient { id: id.clone(), auth })),
+        match (&self.client_id, auth) {
+            (Some(id), _) => Ok(Some(OauthClient { id: id.clone(), auth, secret_file })),
             (None, ClientAuth::None) => Ok(None),
             (None, _) => invalid("client_secret_file", "needs client_id"),
         }

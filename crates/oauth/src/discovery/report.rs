@@ -4,7 +4,10 @@ use super::{
     metadata::AuthorizationServer,
     steps::{Discovered, Found},
 };
-use crate::definition::{ClientAuth, Endpoints, ProviderDefinition, Registration};
+use crate::{
+    ClientAuth,
+    definition::{Endpoints, ProviderDefinition, Registration},
+};
 
 /// Most scopes of the provider that a line lists.
 const SHOWN_SCOPES: usize = 12;
@@ -100,11 +103,11 @@ fn origin(found: &Discovered) -> Vec<Aspect> {
 
 fn client_authentication(definition: &ProviderDefinition, metadata: Option<&AuthorizationServer>) -> Aspect {
     const NAME: &str = "client authentication";
-    let auth = definition.client.as_ref().map_or(&ClientAuth::None, |client| &client.auth);
+    let auth = definition.client.as_ref().map_or(ClientAuth::None, |client| client.auth);
     let (own, word) = match auth {
         ClientAuth::None => ("none", "none"),
-        ClientAuth::Basic(_) => ("client_secret_basic", "basic"),
-        ClientAuth::Post(_) => ("client_secret_post", "post"),
+        ClientAuth::Basic => ("client_secret_basic", "basic"),
+        ClientAuth::Post => ("client_secret_post", "post"),
     };
     let methods = metadata.map(|server| server.client_auth_methods.as_slice()).unwrap_or_default();
     // A registered client has the method that the registration gives it.

@@ -7,6 +7,9 @@ use std::{
 };
 
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
+use url::{Host, Url};
+
+use crate::provider::is_loopback;
 
 /// A name lookup that fails if any address of the host is not public. The client connects to the
 /// addresses that were checked, so that a second lookup cannot give others.
@@ -45,6 +48,20 @@ pub(super) fn is_public(address: IpAddr) -> bool {
         IpAddr::V4(address) => is_public_v4(address),
         IpAddr::V6(address) => embedded_v4(address).map_or_else(|| is_public_v6(address), is_public_v4),
     }
+}
+
+/// The address that a URL has in place of a name.
+pub(super) fn literal(url: &Url) -> Option<IpAddr> {
+    match url.host()? {
+        Host::Domain(_) => None,
+        Host::Ipv4(address) => Some(address.into()),
+        Host::Ipv6(address) => Some(address.into()),
+    }
+}
+
+/// Whether a URL itself names this machine or a private address. A name may still lead to one.
+pub(super) fn is_private(url: &Url) -> bool {
+    literal(url).is_some_and(|address| !is_public(address)) || is_loopback(url)
 }
 
 fn is_public_v4(address: Ipv4Addr) -> bool {

@@ -2,15 +2,15 @@
 //! redirect to another host, and is bounded in size and time. If discovery began at a public
 //! address, it connects to no other.
 
-use std::{error::Error, net::IpAddr, time::Duration};
+use std::{error::Error, time::Duration};
 
 use http::{Method, header};
 use reqwest::Response;
 use tokio::time::Instant;
-use url::{Host, Url};
+use url::Url;
 
 use super::{
-    addresses::{PrivateAddress, is_public},
+    addresses::{PrivateAddress, is_private, is_public, literal},
     provider_client::ProviderClient,
 };
 use crate::{
@@ -133,9 +133,8 @@ async fn send(
 ) -> Result<Response, DiscoveryFault> {
     let private = || DiscoveryFault::PrivateAddress { host: host(url) };
     // The client looks up names only, so addresses are checked here.
-    let is_private = literal(url).is_some_and(|address| !is_public(address)) || is_loopback(url);
     let request = match reach {
-        Reach::Public if is_private => return Err(private()),
+        Reach::Public if is_private(url) => return Err(private()),
         Reach::Public => http.request_public(method.clone(), url),
         Reach::Any => http.request(method.clone(), url.as_str()),
     };
@@ -199,15 +198,6 @@ fn unreachable(url: &Url, error: ProviderError) -> DiscoveryFault {
 fn host(url: &Url) -> String {
     let host = url.host_str().unwrap_or_default();
     url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
-}
-
-/// The address that a URL has in place of a name.
-fn literal(url: &Url) -> Option<IpAddr> {
-    match url.host()? {
-        Host::Domain(_) => None,
-        Host::Ipv4(address) => Some(address.into()),
-        Host::Ipv6(address) => Some(address.into()),
-    }
 }
 
 fn has_cause<E: Error + 'static>(error: &dyn Error) -> bool {

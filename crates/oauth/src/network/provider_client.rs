@@ -9,7 +9,7 @@ use reqwest::{Client, ClientBuilder, RequestBuilder, redirect, retry};
 use url::Url;
 
 use super::{
-    addresses::PublicAddresses,
+    addresses::{PublicAddresses, is_private},
     current::Current,
     proxy,
     settings::{KEEPALIVE, Network, NetworkError, ResolvedNetwork},
@@ -69,6 +69,25 @@ impl ProviderClient {
         let clients = self.0.get();
         let hosts = if clients.is_proxied(url) { Hosts::Remote } else { Hosts::Public };
         Ok(clients.client(hosts)?.request(method, url.clone()))
+    }
+
+    /// A request to a server that discovery found. With `public_only`, it must not reach a private
+    /// address.
+    pub(crate) fn request_within(
+        &self,
+        public_only: bool,
+        method: Method,
+        url: &str,
+    ) -> Result<RequestBuilder, ProviderError> {
+        let parsed = Url::parse(url).ok().filter(|_| public_only);
+        match parsed {
+            Some(url) if is_private(&url) => {
+                let detail = "a public server named a private address, which is refused".to_owned();
+                Err(ProviderError::NotSent { detail })
+            }
+            Some(url) => self.request_public(method, &url),
+            None => self.request(method, url),
+        }
     }
 
     /// Whether requests to this URL go through a proxy, which looks up the host's address.

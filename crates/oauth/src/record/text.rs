@@ -9,11 +9,17 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use super::{Grant, GrantEnd, GrantSecrets, Record, RecordError, VERSION, grant_id_from};
-use crate::{AccessToken, ApiKey, IdToken, Identity, Mode, RefreshToken, Routing, Tokens, digest};
+use crate::{
+    AccessToken, ApiKey, Authority, BearerGrant, ClientSecret, IdToken, Identity, Mode, RefreshToken,
+    Routing, Tokens, digest,
+};
 
-/// The version of a record without an intent. Older programs read it: they ignore unknown fields. A
-/// record with an intent has version 2, so that no program serves a grant during a move.
+/// The version of a record without an intent. Older programs read it: they ignore unknown fields.
 const VERSION_WITHOUT_INTENT: u32 = 1;
+
+/// The version of a record with an intent: a program that does not know intents would serve a grant
+/// during a move.
+const VERSION_WITH_INTENT: u32 = 2;
 
 const SERIALIZABLE: &str = "a struct of strings and numbers has a JSON form";
 
@@ -23,12 +29,18 @@ impl Record {
         let Grant { identity, secrets, mode_reason, issued_at } = &self.grant;
         let tokens = secrets.tokens();
         let api_key = match secrets {
-            GrantSecrets::ChatGpt(..) => None,
+            GrantSecrets::ChatGpt(..) | GrantSecrets::Bearer(_) => None,
             GrantSecrets::ApiKey(key, _) => Some(key.expose()),
         };
+        let (version, client_secret) = match secrets {
+            GrantSecrets::Bearer(grant) => (VERSION, grant.client_secret.as_ref()),
+            _ if self.intent.is_some() => (VERSION_WITH_INTENT, None),
+            _ => (VERSION_WITHOUT_INTENT, None),
+        };
+        let scheme = |tokens: &Tokens| Some(tokens.access_token.scheme().to_owned());
         // Secrets leave the process here: into the stored record.
         let fields = RecordFields {
-            version: if self.intent.is_some() { VERSION } else { VERSION_WITHOUT_INTENT },
+            version,
             generation: self.generation,
             identity: (**identity).clone(),
             mode: secrets.mode(),
@@ -37,8 +49,11 @@ impl Record {
             id_token: secrets.id_token().map(IdToken::expose),
             access_token: tokens.map(|tokens| tokens.access_token.expose()),
             refresh_token: secrets.refresh_token().map(RefreshToken::expose),
-            expires_at: tokens.map(|tokens| tokens.expires_at),
+            expires_at: tokens.and_then(|tokens| tokens.expires_at),
             api_key,
+            token_type: tokens.and_then(scheme).filter(|scheme| scheme != "Bearer"),
+            client_secret: client_secret.map(ClientSecret::expose),
+            authority: secrets.authority().map(|authority| (**authority).clone()),
             journal: self.journal,
             ended: self.ended.as_deref().cloned(),
             routing: (*self.routing).clone(),
@@ -61,21 +76,33 @@ impl Record {
         // A record with some of its tokens is damaged: it must be neither used nor overwritten.
         let incomplete = Err(RecordError::Damaged { line: 0, column: 0 });
         let tokens = match (fields.access_token, fields.expires_at) {
-            (Some(access_token), Some(expires_at)) => Some(Tokens {
-                access_token: AccessToken::new(access_token),
-                refresh_token: fields.refresh_token.map(RefreshToken::new),
-                expires_at,
-            }),
+            (Some(access_token), expires_at) if expires_at.is_some() || fields.mode == Mode::Bearer => {
+                let access_token = AccessToken::new(access_token);
+                let access_token = match fields.token_type.as_deref() {
+                    Some(scheme) => access_token.with_scheme(scheme),
+                    None => access_token,
+                };
+                let refresh_token = fields.refresh_token.map(RefreshToken::new);
+                Some(Tokens { access_token, refresh_token, expires_at })
+            }
             (None, None) if fields.refresh_token.is_none() => None,
             _ => return incomplete,
         };
         let (key, id_token) = (fields.api_key.map(ApiKey::new), fields.id_token.map(IdToken::new));
-        let secrets = match (fields.mode, key, tokens, id_token) {
-            (Mode::ChatGpt, _, Some(tokens), id_token) => GrantSecrets::ChatGpt(tokens, id_token),
-            (Mode::ApiKey, Some(key), Some(tokens), Some(id_token)) => {
+        let secrets = match (fields.mode, key, tokens, id_token, fields.authority) {
+            (Mode::ChatGpt, _, Some(tokens), id_token, _) => GrantSecrets::ChatGpt(tokens, id_token),
+            (Mode::ApiKey, Some(key), Some(tokens), Some(id_token), _) => {
                 GrantSecrets::ApiKey(key, Some(Box::new((tokens, id_token))))
             }
-            (Mode::ApiKey, Some(key), None, None) => GrantSecrets::ApiKey(key, None),
+            (Mode::ApiKey, Some(key), None, None, _) => GrantSecrets::ApiKey(key, None),
+            (Mode::Bearer, None, Some(tokens), None, Some(authority)) => {
+                let client_secret = fields.client_secret.map(ClientSecret::new);
+                GrantSecrets::Bearer(Box::new(BearerGrant {
+                    tokens,
+                    client_secret,
+                    authority: authority.into(),
+                }))
+            }
             _ => return incomplete,
         };
         let intent = fields.intent.map(serde_json::from_value).transpose();
@@ -127,6 +154,12 @@ struct RecordFields<S> {
     expires_at: Option<Timestamp>,
     #[serde(skip_serializing_if = "Option::is_none")]
     api_key: Option<S>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    token_type: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    client_secret: Option<S>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    authority: Option<Authority>,
     #[serde(skip_serializing_if = "Option::is_none")]
     journal: Option<Timestamp>,
     #[serde(skip_serializing_if = "Option::is_none")]

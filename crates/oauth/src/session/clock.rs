@@ -43,7 +43,7 @@ impl Session {
         };
         let Record { grant, journal, ended, routed_at, .. } = &mut self.record;
         if let Some(tokens) = grant.secrets.tokens_mut() {
-            tokens.expires_at = expiry(grant.issued_at, tokens.expires_at);
+            tokens.expires_at = tokens.expires_at.map(|t| expiry(grant.issued_at, t));
         }
         grant.issued_at = past(grant.issued_at);
         (*journal, *routed_at) = (journal.map(past), routed_at.map(past));
@@ -90,12 +90,16 @@ impl Session {
         }
         grant.issued_at = now;
         self.record.routed_at = self.record.routed_at.filter(|at| *at <= now);
-        let is_credential = matches!(grant.secrets, GrantSecrets::ChatGpt(..));
-        if let Some(tokens) = grant.secrets.tokens_mut() {
-            let longest = lifetime(recorded, tokens.expires_at);
-            let (expires_at, is_unknown) = expiry_of_old(&tokens.access_token, Some(longest), now)
-                .unwrap_or_else(|| (later(now, longest), true));
-            tokens.expires_at = expires_at;
+        let is_credential = !matches!(grant.secrets, GrantSecrets::ApiKey(..));
+        let is_opaque = matches!(grant.secrets, GrantSecrets::Bearer(_));
+        if let Some(tokens) = grant.secrets.tokens_mut()
+            && let Some(recorded_expiry) = tokens.expires_at
+        {
+            let longest = lifetime(recorded, recorded_expiry);
+            let stated =
+                if is_opaque { None } else { expiry_of_old(&tokens.access_token, Some(longest), now) };
+            let (expires_at, is_unknown) = stated.unwrap_or_else(|| (later(now, longest), true));
+            tokens.expires_at = Some(expires_at);
             self.renewal_requested |= is_unknown && is_credential;
         }
         self.pending_save = Some(PendingSave::due(now));

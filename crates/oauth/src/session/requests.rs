@@ -1,15 +1,16 @@
 //! Events from callers and from the store. They send and save nothing: they change what
 //! [`Session::apply`] does next.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use jiff::Timestamp;
 
 use super::{
-    Annotation, Credential, PROBE_PAUSE, PendingSave, REJECTION_PAUSE, Rejected, STORE_READY_PAUSE, Session,
+    Annotation, Credential, LastError, PROBE_PAUSE, PendingSave, REJECTION_PAUSE, Rejected,
+    STORE_READY_PAUSE, Session,
 };
 use crate::{
-    Grant, Mode, Routing,
+    Grant, GrantSecrets, Mode, ProviderError, Routing,
     schedule::{self, later},
 };
 
@@ -18,8 +19,9 @@ impl Session {
         self.used_at = self.used_at.max(now);
         // A credential that is still being saved counts already: clients get it after the save.
         let newest = Credential::of(&self.record);
-        let needed = newest.expires_at.map_or(lifetime, |expires| {
-            schedule::achievable_lifetime(lifetime, newest.issued_at, expires, self.planned_at(), now)
+        let planned = newest.expires_at.zip(self.planned_at());
+        let needed = planned.map_or(lifetime, |(expires, due)| {
+            schedule::achievable_lifetime(lifetime, newest.issued_at, expires, due, now)
         });
         if newest.remaining(now) <= needed {
             self.renewal_requested = true;
@@ -47,9 +49,40 @@ impl Session {
         if is_rejection && is_paused {
             return;
         }
+        if is_rejection && self.is_refused() {
+            // The token that was refused while the credential was valid is sent once more.
+            self.not_before = now;
+        }
         self.renewal_requested = true;
         self.credential_rejected |= is_rejection;
         self.exchange_requested = is_key && !is_paused;
+    }
+
+    /// Records that a server asks for more scopes. It makes no new credential.
+    pub(super) fn add_missing_scopes(
+        &mut self,
+        grant_id: Option<Box<str>>,
+        scopes: &[String],
+        now: Timestamp,
+    ) {
+        let is_newest = grant_id.is_none_or(|id| *id == *self.record.grant_id);
+        if let GrantSecrets::Bearer(grant) = &mut self.record.grant.secrets
+            && is_newest
+            && grant.add_missing_scopes(scopes)
+        {
+            let authority = Some(grant.authority.clone());
+            // The credential's secret stays as it is, but readers see what is missing.
+            Arc::make_mut(&mut self.credential).authority = authority;
+            self.save_again(now);
+        }
+    }
+
+    /// Whether the last renewal was refused for good, and the refusal is in doubt.
+    fn is_refused(&self) -> bool {
+        matches!(
+            self.last_error.as_deref(),
+            Some(LastError::Provider { error: ProviderError::Rejected { .. }, .. })
+        )
     }
 
     /// Ends the pause: a rejection after an acceptance has a new reason.

@@ -80,6 +80,10 @@ impl Session {
                     }
                 }
             }
+            Err(error @ ProviderError::Rejected { .. }) if self.doubts_refusal(now) => {
+                self.failed(error, now);
+                self.ask_once_more(now);
+            }
             Err(ProviderError::Rejected { code, .. }) => self.end(code, now),
             Err(error) => {
                 if error.may_have_rotated() {
@@ -150,7 +154,7 @@ impl Session {
         self.record.grant.issued_at = now;
         self.renewals += 1;
         // In API-key mode the key is the credential, and it stays the same.
-        if self.record.grant.secrets.mode() == Mode::ChatGpt {
+        if self.record.grant.secrets.mode() != Mode::ApiKey {
             self.record.generation += 1;
             self.paused_since = std::mem::take(&mut self.credential_rejected).then_some(now);
         }
@@ -165,6 +169,22 @@ impl Session {
             let identity = Arc::make_mut(&mut grant.identity);
             identity.plan = newer.plan.or(identity.plan.take());
             identity.email = newer.email.or(identity.email.take());
+        }
+    }
+
+    /// Whether a refusal of the refresh token may be an error of the provider: the access token is
+    /// still valid, and no upstream has rejected it.
+    fn doubts_refusal(&self, now: Timestamp) -> bool {
+        let is_valid = !self.credential_rejected && !self.credential.remaining(now).is_zero();
+        is_valid && self.record.grant.secrets.doubts_early_refusal()
+    }
+
+    /// Sends the refused token once more: when the access token has expired, or when an upstream
+    /// rejects it. A token of unknown lifetime counts as expired after some days.
+    fn ask_once_more(&mut self, now: Timestamp) {
+        self.not_before = self.credential.expires_at.unwrap_or_else(|| later(now, schedule::KEEP_ALIVE));
+        if let Some(LastError::Provider { next_attempt, .. }) = self.last_error.as_mut().map(Arc::make_mut) {
+            *next_attempt = self.not_before;
         }
     }
 

@@ -5,8 +5,8 @@ use std::{sync::Arc, time::Duration};
 use jiff::{SignedDuration, Timestamp};
 
 use crate::{
-    ApiKey, Bearer, ErrorCode, Grant, GrantSecrets, IdToken, Identity, Intent, ProviderError, Record,
-    RefreshResponse, RefreshToken, Routing, schedule,
+    ApiKey, Authority, Bearer, ErrorCode, Grant, GrantSecrets, IdToken, Identity, Intent, ProviderError,
+    Record, RefreshResponse, RefreshToken, Routing, schedule,
 };
 
 /// An input of the state machine.
@@ -20,6 +20,9 @@ pub enum Event {
     CredentialRequested(Duration),
     /// A caller requests a refresh. With a credential: because an upstream rejected that one.
     RefreshRequested(Option<Rejected>),
+    /// A server rejected the credential of this grant because it lacks these scopes. Without a
+    /// grant id it is the present one.
+    ScopesMissing(Option<Box<str>>, Vec<String>),
     /// The provider's current routing of a workspace.
     RoutingReceived(Box<str>, Routing),
     /// An upstream accepted the credential of this generation.
@@ -114,9 +117,11 @@ pub struct Credential {
     pub mode_reason: Arc<str>,
     /// The workspace's routing.
     pub routing: Arc<Routing>,
+    /// The authorization server, the client and the scopes, in bearer mode.
+    pub authority: Option<Arc<Authority>>,
     /// When it was issued.
     pub issued_at: Timestamp,
-    /// When it expires; an API key does not.
+    /// When it expires. `None` for an API key, and for a token of unknown lifetime.
     pub expires_at: Option<Timestamp>,
 }
 
@@ -127,6 +132,8 @@ pub struct StatusFlags {
     pub ended: bool,
     /// An upstream rejected the API key, and it cannot be renewed.
     pub spent: bool,
+    /// A server asks for scopes that the grant lacks.
+    pub lacks_scopes: bool,
     /// The newest credential is not saved.
     pub unsaved: bool,
     /// A renewal is under way.
@@ -138,7 +145,7 @@ impl StatusFlags {
     pub fn status(&self, credential: &Credential, now: Timestamp) -> ProfileStatus {
         let expired = credential.expires_at.is_some_and(|expires| expires <= now);
         match self {
-            Self { spent: true, .. } => ProfileStatus::LoginRequired,
+            Self { spent: true, .. } | Self { lacks_scopes: true, .. } => ProfileStatus::LoginRequired,
             Self { ended: true, .. } if expired => ProfileStatus::LoginRequired,
             _ if expired => ProfileStatus::Expired,
             Self { unsaved: true, .. } => ProfileStatus::Unsaved,
@@ -200,9 +207,12 @@ impl Credential {
         let Record { generation, grant, grant_id, routing, .. } = record;
         let (bearer, expires_at) = match &grant.secrets {
             GrantSecrets::ChatGpt(tokens, _) => {
-                (Bearer::Access(tokens.access_token.clone()), Some(tokens.expires_at))
+                (Bearer::Access(tokens.access_token.clone()), tokens.expires_at)
             }
             GrantSecrets::ApiKey(key, _) => (Bearer::Key(key.clone()), None),
+            GrantSecrets::Bearer(grant) => {
+                (Bearer::Token(grant.tokens.access_token.clone()), grant.tokens.expires_at)
+            }
         };
         Self {
             generation: *generation,
@@ -211,6 +221,7 @@ impl Credential {
             identity: grant.identity.clone(),
             mode_reason: grant.mode_reason.clone(),
             routing: routing.clone(),
+            authority: grant.secrets.authority().cloned(),
             issued_at: grant.issued_at,
             expires_at,
         }

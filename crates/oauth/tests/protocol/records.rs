@@ -75,13 +75,13 @@ fn unknown_intent_makes_the_record_unreadable() {
         json!("rename_to"),
     ] {
         text["intent"] = intent;
-        for version in [1, 2] {
+        for version in [1, 2, 3] {
             text["version"] = json!(version);
             assert_eq!(read(&text.to_string()).unwrap_err(), RecordError::UnknownIntent, "{text}");
         }
     }
-    text["version"] = json!(3);
-    assert_eq!(read(&text.to_string()).unwrap_err(), RecordError::TooNew(3));
+    text["version"] = json!(4);
+    assert_eq!(read(&text.to_string()).unwrap_err(), RecordError::TooNew(4));
     assert!(RecordError::UnknownIntent.to_string().ends_with("upgrade authd"));
 }
 

@@ -33,7 +33,7 @@ fn tokens() -> Tokens {
     Tokens {
         access_token: AccessToken::new("at"),
         refresh_token: Some(RefreshToken::new("rt")),
-        expires_at: at(NOW),
+        expires_at: Some(at(NOW)),
     }
 }
 
@@ -42,7 +42,7 @@ fn lifetime_of(access_token: &str, expires_in: &str, now: i64) -> i64 {
     let body = format!(r#"{{"access_token":"{access_token}","expires_in":{expires_in}}}"#);
     let mut tokens = tokens();
     tokens.merge(RefreshResponse::parse(body.as_bytes()).unwrap(), at(now));
-    tokens.expires_at.as_second() - now
+    tokens.expires_at.unwrap().as_second() - now
 }
 
 #[test]
@@ -50,7 +50,7 @@ fn code_response_requires_all_three_tokens() {
     let full =
         br#"{"id_token":"i","access_token":"a","refresh_token":"r","token_type":"Bearer","expires_in":60}"#;
     let (tokens, _) = Tokens::issued(CodeResponse::parse(full).unwrap(), EPOCH);
-    assert_eq!(tokens.expires_at, later(EPOCH, Duration::from_secs(60)));
+    assert_eq!(tokens.expires_at, Some(later(EPOCH, Duration::from_secs(60))));
     for lacking in
         [&b"{}"[..], br#"{"id_token":"i","access_token":"a"}"#, b"<html>", b"", br#"{"access_token":1}"#]
     {
@@ -62,7 +62,7 @@ fn code_response_requires_all_three_tokens() {
 fn refresh_replaces_the_tokens_it_contains_and_keeps_the_others() {
     let before = CodeResponse::parse(br#"{"id_token":"i","access_token":"a","refresh_token":"r"}"#).unwrap();
     let (mut tokens, _) = Tokens::issued(before, EPOCH);
-    assert_eq!(tokens.expires_at, later(EPOCH, EIGHT_DAYS));
+    assert_eq!(tokens.expires_at, Some(later(EPOCH, EIGHT_DAYS)));
     let lacking = br#"{"access_token":"a2","refresh_token":"","id_token":null}"#;
     assert!(tokens.merge(RefreshResponse::parse(lacking).unwrap(), EPOCH).is_none());
     assert_eq!(tokens.access_token.expose(), "a2");
@@ -151,7 +151,7 @@ fn imported_login_is_valid_for_no_longer_than_its_lifetime() {
         let tokens = json!({ "id_token": id_token, "access_token": access_token, "refresh_token": "rt" });
         match codex::parse(&json!({ "tokens": tokens }).to_string(), at(NOW + ahead)) {
             Ok(CodexLogin::Grant(grant)) => {
-                grant.secrets.tokens().unwrap().expires_at.as_second() - NOW - ahead
+                grant.secrets.tokens().unwrap().expires_at.unwrap().as_second() - NOW - ahead
             }
             other => panic!("{other:?}"),
         }
@@ -169,7 +169,7 @@ fn last_usable_value_of_a_repeated_field_counts() {
     let mut tokens = tokens();
     assert!(tokens.merge(RefreshResponse::parse(body).unwrap(), at(NOW)).is_none());
     assert_eq!((tokens.access_token.expose(), tokens.refresh_token.unwrap().expose()), ("a2", "r1"));
-    assert_eq!(tokens.expires_at, later(at(NOW), Duration::from_secs(60)));
+    assert_eq!(tokens.expires_at, Some(later(at(NOW), Duration::from_secs(60))));
     let body = b"{\"access_token\":\"a\",\"refresh_token\":\"r\",\"x\":\"\xff\xfe\"}";
     assert!(RefreshResponse::parse(body).is_ok(), "invalid UTF-8 does not affect the other fields");
 }
@@ -231,7 +231,7 @@ proptest! {
         let mut tokens = tokens();
         tokens.merge(RefreshResponse::parse(body.as_bytes()).unwrap(), at(now));
         prop_assert_eq!((tokens.access_token.expose(), tokens.refresh_token.as_ref().unwrap().expose()), (&*access, &*refresh));
-        prop_assert!(tokens.expires_at >= at(now), "a lifetime is never negative");
+        prop_assert!(tokens.expires_at.unwrap() >= at(now), "a lifetime is never negative");
         // A code exchange requires an id token too.
         fields.push(format!("\"id_token\":\"{id_token}\""));
         let body = format!("{{{}}}", fields.join(","));

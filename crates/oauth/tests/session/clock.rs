@@ -151,7 +151,7 @@ fn from_the_future() -> Record {
     record.grant.issued_at = shifted(at(DAY), later);
     record.routed_at = Some(record.grant.issued_at);
     if let GrantSecrets::ChatGpt(tokens, _) = &mut record.grant.secrets {
-        tokens.expires_at = shifted(at(DAY + HOUR), later);
+        tokens.expires_at = Some(shifted(at(DAY + HOUR), later));
     }
     record
 }

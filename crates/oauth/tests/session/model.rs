@@ -4,8 +4,8 @@
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use authd_oauth::{
-    AccessToken, ApiKey, Bearer, ErrorCode, Grant, GrantSecrets, IdToken, Mode, ProviderError, Record,
-    RefreshResponse, RefreshToken, Tokens, schedule::later,
+    AccessToken, ApiKey, Bearer, BearerGrant, ErrorCode, Grant, GrantSecrets, IdToken, Mode, ProviderError,
+    Record, RefreshResponse, RefreshToken, Tokens, schedule::later,
 };
 use jiff::Timestamp;
 
@@ -53,12 +53,17 @@ impl Provider {
         let tokens = Tokens {
             access_token: AccessToken::new(self.next("at")),
             refresh_token: Some(RefreshToken::new(&*refresh_token)),
-            expires_at: later(now, lifetime),
+            expires_at: Some(later(now, lifetime)),
         };
         self.families.push(Family { newest: refresh_token, id_token: id_token_text, alive: true });
         let secrets = match mode {
             Mode::ChatGpt => GrantSecrets::ChatGpt(tokens, Some(id_token)),
             Mode::ApiKey => GrantSecrets::ApiKey(self.key(), Some(Box::new((tokens, id_token)))),
+            Mode::Bearer => GrantSecrets::Bearer(Box::new(BearerGrant {
+                tokens,
+                client_secret: None,
+                authority: Arc::default(),
+            })),
         };
         Grant { identity: Arc::default(), secrets, mode_reason: "".into(), issued_at: now }
     }
@@ -164,6 +169,7 @@ pub(crate) fn bearer_of(record: &Record) -> &str {
     match &record.grant.secrets {
         GrantSecrets::ChatGpt(tokens, _) => tokens.access_token.expose(),
         GrantSecrets::ApiKey(key, _) => key.expose(),
+        GrantSecrets::Bearer(grant) => grant.tokens.access_token.expose(),
     }
 }
 
@@ -180,7 +186,7 @@ pub(crate) fn id_token_of(record: &Record) -> Option<&str> {
 /// The secret of a bearer.
 pub(crate) fn secret_of(bearer: &Bearer) -> &str {
     match bearer {
-        Bearer::Access(token) => token.expose(),
+        Bearer::Access(token) | Bearer::Token(token) => token.expose(),
         Bearer::Key(key) => key.expose(),
     }
 }

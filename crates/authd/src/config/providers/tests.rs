@@ -1,6 +1,9 @@
 //! The templates, and the messages for invalid definitions.
 
-use authd_oauth::definition::{ClientAuth, ProviderDefinition, Registration};
+use authd_oauth::{
+    ClientAuth,
+    definition::{ProviderDefinition, Registration},
+};
 
 use super::{super::Config, *};
 
@@ -39,7 +42,8 @@ fn a_provider_is_defined_by_one_source_and_a_way_to_a_client_id() {
     let providers = config.unwrap().providers;
     let gitlab = &providers["gitlab"];
     let client = gitlab.client.as_ref().unwrap();
-    assert_eq!((client.id.as_str(), &client.auth), ("me", &ClientAuth::Basic("/run/secret".into())));
+    assert_eq!((client.id.as_str(), client.auth), ("me", ClientAuth::Basic));
+    assert_eq!(client.secret_file.as_deref(), Some(std::path::Path::new("/run/secret")));
     assert_eq!(gitlab.base_url.as_deref(), Some("https://gitlab.example.com/api/v4"));
     assert_eq!(gitlab.registration, Registration::Never);
     assert_eq!(gitlab.redirect_uri, "http://127.0.0.1:{port}/callback");

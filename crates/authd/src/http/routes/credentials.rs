@@ -97,10 +97,14 @@ pub(in crate::http) fn headers_response(
 pub(super) async fn refresh(
     State(state): SharedState,
     PathParam(param): PathParam<String>,
-    Json(RefreshBody { rejected_generation, grant_id }): Json<RefreshBody>,
+    Json(RefreshBody { rejected_generation, grant_id, missing_scopes }): Json<RefreshBody>,
 ) -> Result<Response, ApiError> {
     let profile = state.resolve(&param).await?;
     let grant_id = grant_id.map(String::into_boxed_str);
+    if !missing_scopes.is_empty() {
+        state.report_missing_scopes(&profile, grant_id, missing_scopes).await?;
+        return Ok(json(StatusCode::OK, &state.profile_message(&profile.name)?));
+    }
     let rejected = rejected_generation.map(|generation| Rejected { generation, grant_id });
     let (before, after) = state.refresh(&profile, rejected.clone()).await?;
     match problem::refresh(&before, &after, rejected.as_ref(), now()) {

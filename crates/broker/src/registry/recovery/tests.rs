@@ -75,7 +75,7 @@ fn default_is_kept_of_two_records_with_one_refresh_token() {
         let tokens = Tokens {
             access_token: authd_oauth::AccessToken::new("at"),
             refresh_token: Some(RefreshToken::new(token)),
-            expires_at: Timestamp::UNIX_EPOCH,
+            expires_at: Some(Timestamp::UNIX_EPOCH),
         };
         record.grant.secrets = authd_oauth::GrantSecrets::ChatGpt(tokens, None);
         record.default_rank = rank;

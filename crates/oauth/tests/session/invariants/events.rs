@@ -76,8 +76,10 @@ impl Invariants {
     /// The newest credential, saved or not, may satisfy the request.
     pub(crate) fn credential_requested(&mut self, span: Duration, session: &Session, now: Timestamp) {
         let grant = &session.record().grant;
-        if let (GrantSecrets::ChatGpt(tokens, _), Some(due)) = (&grant.secrets, session.refresh_at()) {
-            let (issued, expires) = (grant.issued_at, tokens.expires_at);
+        let is_credential = !matches!(grant.secrets, GrantSecrets::ApiKey(..));
+        let expiry = grant.secrets.tokens().and_then(|tokens| tokens.expires_at).filter(|_| is_credential);
+        if let (Some(expires), Some(due)) = (expiry, session.refresh_at()) {
+            let issued = grant.issued_at;
             let counts = schedule::achievable_lifetime(span, issued, expires, due, now);
             self.renewal_requested |= schedule::lifetime(now, expires) <= counts;
         }

@@ -1,0 +1,128 @@
+//! Calls to a defined provider. Each goes to the server that the grant, or the sign-in, names.
+
+use std::{fs::File, io::Read, path::Path};
+
+use bytes::Bytes;
+use http::{Method, header};
+use reqwest::RequestBuilder;
+
+use super::{Endpoint, REVOKE_TIMEOUT};
+use crate::{
+    Authority, BearerGrant, ClientAuth, ClientSecret, OauthClient, ProviderError, RefreshResponse,
+    RefreshToken,
+    authority::{ClientFields, client_fields},
+    error_response::Call,
+    login::form,
+};
+
+/// Longest file of a client's secret, in bytes.
+const MAX_SECRET: u64 = 16 << 10;
+
+impl Endpoint {
+    /// Spends a refresh token (RFC 6749, section 6). Must not be cancelled once it is sent.
+    pub async fn refresh_bearer(
+        &self,
+        grant: &BearerGrant,
+        token: &RefreshToken,
+    ) -> Result<RefreshResponse, ProviderError> {
+        let Authority { token_url, resource, .. } = &*grant.authority;
+        let mut fields = vec![("grant_type", "refresh_token"), ("refresh_token", token.expose())];
+        fields.extend(resource.as_deref().map(|resource| ("resource", resource)));
+        let request = self.authenticated(&grant.client(), token_url, &fields).await?;
+        RefreshResponse::parse_bearer(&self.call_token_endpoint(Call::BearerRefresh, request).await?)
+    }
+
+    /// Revokes a grant (RFC 7009, section 2.1): by its refresh token, if it has one. Returns
+    /// whether the server offers revocation.
+    pub async fn revoke_bearer(&self, grant: &BearerGrant) -> Result<bool, ProviderError> {
+        let Some(url) = &grant.authority.revocation_url else { return Ok(false) };
+        let (token, hint) = match grant.refresh_token() {
+            Some(token) => (token.expose(), "refresh_token"),
+            None => (grant.tokens.access_token.expose(), "access_token"),
+        };
+        let fields = [("token", token), ("token_type_hint", hint)];
+        let request = self.authenticated(&grant.client(), url, &fields).await?;
+        self.call(Call::Other, request.timeout(REVOKE_TIMEOUT)).await?;
+        Ok(true)
+    }
+
+    /// Whether the host of a URL responds at all. No secret is sent.
+    pub async fn is_reachable(&self, url: &str) -> bool {
+        self.probe_host(url.to_owned()).await.status.is_ok()
+    }
+
+    /// A request with a form body in which the client authenticates.
+    pub(super) async fn authenticated(
+        &self,
+        client: &Client<'_>,
+        url: &str,
+        fields: &[(&str, &str)],
+    ) -> Result<RequestBuilder, ProviderError> {
+        let file = match (client.of.auth, &client.of.secret_file) {
+            (ClientAuth::None, _) | (_, None) => None,
+            (_, Some(path)) => Some(read_secret(path).await?),
+        };
+        let secret = file.as_ref().or(client.registered_secret);
+        let ClientFields { id, secret, authorization } = client_fields(client.of, secret);
+        // Secrets leave the process here: in the form body, and in the client's own header.
+        let body = form(fields.iter().copied().chain(id).chain(secret));
+        let request = self.http.request_within(client.public_only, Method::POST, url)?;
+        let request = request
+            .header(header::CONTENT_TYPE, "application/x-www-form-urlencoded")
+            .header(header::ACCEPT, "application/json")
+            .body(body);
+        Ok(match authorization {
+            Some(value) => request.header(header::AUTHORIZATION, value),
+            None => request,
+        })
+    }
+
+    /// The body of a success. GitHub's token endpoint sends errors with status 200, too.
+    pub(super) async fn call_token_endpoint(
+        &self,
+        call: Call,
+        request: RequestBuilder,
+    ) -> Result<Bytes, ProviderError> {
+        let (status, headers, body) = self.send(request).await?;
+        let status = crate::error_response::status_of_token_response(status, &body);
+        if status.is_success() { Ok(body) } else { Err(super::classify(call, status, &headers, &body)) }
+    }
+}
+
+/// A client, with its secret if the client was registered automatically.
+pub(crate) struct Client<'a> {
+    pub(crate) of: &'a OauthClient,
+    pub(crate) registered_secret: Option<&'a ClientSecret>,
+    /// Whether no private address may be connected to.
+    pub(crate) public_only: bool,
+}
+
+impl BearerGrant {
+    fn client(&self) -> Client<'_> {
+        Client {
+            of: &self.authority.client,
+            registered_secret: self.client_secret.as_ref(),
+            public_only: self.authority.public_only,
+        }
+    }
+}
+
+/// Reads a client's secret at each use, so that a new secret needs no restart. The error says that
+/// nothing was sent.
+async fn read_secret(path: &Path) -> Result<ClientSecret, ProviderError> {
+    let path = path.to_owned();
+    let read = tokio::task::spawn_blocking(move || {
+        let mut text = String::new();
+        let read = File::open(&path).and_then(|file| file.take(MAX_SECRET).read_to_string(&mut text));
+        let secret = ClientSecret::new(text.trim());
+        let problem = match read {
+            Err(error) => error.to_string(),
+            Ok(_) if secret.expose().is_empty() => "it is empty".to_owned(),
+            Ok(_) => return Ok(secret),
+        };
+        let detail =
+            format!("the file {} with the client's secret cannot be used: {problem}", path.display());
+        Err(ProviderError::NotSent { detail })
+    });
+    read.await.map_err(|error| ProviderError::NotSent { detail: error.to_string() })?
+}
