@@ -62,8 +62,9 @@ pub use message::{
     CodexHomes, CreatedShare, Diagnosis, DiscoveryRequest, ExportBody, Finding, FindingState, Flow, Headers,
     ImportBody, Login, LoginBody, LoginFile, LoginFileOutcome, LoginState, Logins, MigrateBody, Migrated,
     Mode, ModePreference, Profile, ProfilePatch, ProfileState, Profiles, Program, Provider, ProviderAspect,
-    ProviderAspectState, ProviderCheck, ProviderCheckBody, ProviderDefinedIn, Providers, RefreshBody, Share,
-    ShareAccess, ShareBody, ShareCompat, ShareDoor, Shares, Status, StoreKind, StoreState, StoreStatus,
+    ProviderAspectState, ProviderBody, ProviderCheck, ProviderCheckBody, ProviderDefinedIn, Providers,
+    RefreshBody, Share, ShareAccess, ShareBody, ShareCompat, ShareDoor, Shares, Status, StoreKind,
+    StoreState, StoreStatus,
 };
 pub use name::{NameError, ProfileName};
 pub use paths::{PathError, Paths, UsedPaths, session_runtime_dir};

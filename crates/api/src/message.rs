@@ -13,8 +13,8 @@ pub use self::admin::{
 pub use self::credential::{ApiKeyBody, Headers, RefreshBody};
 pub use self::login::{CallbackBody, Flow, Login, LoginBody, LoginState, Logins, ModePreference};
 pub use self::provider::{
-    DiscoveryRequest, Provider, ProviderAspect, ProviderAspectState, ProviderCheck, ProviderCheckBody,
-    ProviderDefinedIn, Providers,
+    DiscoveryRequest, Provider, ProviderAspect, ProviderAspectState, ProviderBody, ProviderCheck,
+    ProviderCheckBody, ProviderDefinedIn, Providers,
 };
 pub use self::share::{CreatedShare, Share, ShareAccess, ShareBody, ShareCompat, ShareDoor, Shares};
 use crate::{Problem, ProfileName};

@@ -40,6 +40,8 @@ pub const SHARE_HOLD: &str = "/v1/shares/{id}/hold";
 
 /// `GET`: the providers that the daemon knows.
 pub const PROVIDERS: &str = "/v1/providers";
+/// `PUT`, `DELETE`: adds the definition of a provider, and removes it.
+pub const PROVIDER: &str = "/v1/providers/{name}";
 /// `POST`: reads the metadata of a provider, and says what it offers.
 pub const PROVIDERS_CHECK: &str = "/v1/providers/check";
 
@@ -67,7 +69,7 @@ pub const METRICS: &str = "/v1/metrics";
 pub const OPENAPI: &str = "/v1/openapi.json";
 
 /// All routes.
-pub const ALL: [&str; 26] = [
+pub const ALL: [&str; 27] = [
     STATUS,
     LOGINS,
     LOGIN,
@@ -83,6 +85,7 @@ pub const ALL: [&str; 26] = [
     SHARE,
     SHARE_HOLD,
     PROVIDERS,
+    PROVIDER,
     PROVIDERS_CHECK,
     STORE_MIGRATE,
     STORE_REKEY,
@@ -109,6 +112,11 @@ pub fn share(id: &str) -> String {
 /// The path that holds one share.
 pub fn share_hold(id: &str) -> String {
     format!("{SHARES}/{id}/hold")
+}
+
+/// The path of one provider.
+pub fn provider(name: &str) -> String {
+    format!("{PROVIDERS}/{name}")
 }
 
 /// The path of one profile. `None` is the default profile.

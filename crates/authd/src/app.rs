@@ -154,6 +154,7 @@ impl App {
             state_dir: state_dir.clone(),
             render_context: settings.render_context,
             login_settings: settings.logins,
+            providers: settings.providers,
             callback: callback.clone(),
             stopping: stopping.clone(),
         })

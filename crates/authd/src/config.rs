@@ -19,5 +19,5 @@ pub use self::{
 };
 pub(crate) use self::{
     providers::templates,
-    settings::{CallbackConfig, HookConfig, LogFormat, Providers},
+    settings::{CallbackConfig, HookConfig, LogFormat},
 };

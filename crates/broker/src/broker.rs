@@ -1,4 +1,4 @@
-//! Starts and stops the owners of profiles, logins, shares and Codex homes.
+//! Starts and stops the owners of profiles, logins, shares, providers and Codex homes.
 
 use std::sync::Arc;
 
@@ -18,6 +18,7 @@ use crate::{
     events::EventBus,
     login::{CallbackServerState, LoginSettings, Logins},
     metrics::RefreshCounters,
+    provider::{self, ProviderDefinitions, ProviderDirectory},
     registry::{ProfileRegistry, registry},
     share::{self, Shares},
     snapshot::RenderContext,
@@ -29,12 +30,14 @@ pub struct BrokerConfig {
     pub endpoint: Endpoint,
     /// The store of the credentials.
     pub store: Store,
-    /// The state directory, which holds the lists of Codex homes and shares.
+    /// The state directory, which holds the lists of Codex homes, shares and added providers.
     pub state_dir: StateDir,
     /// The settings of rendered credentials; a reload replaces them.
     pub render_context: watch::Receiver<Arc<RenderContext>>,
     /// The settings of logins; a reload replaces them.
     pub login_settings: watch::Receiver<Arc<LoginSettings>>,
+    /// The provider definitions of the configuration; a reload replaces them.
+    pub providers: watch::Receiver<Arc<ProviderDefinitions>>,
     /// The state of the callback server.
     pub callback: watch::Receiver<CallbackServerState>,
     /// Cancelled when the shutdown starts. The broker cancels it after a panic.
@@ -52,6 +55,8 @@ pub struct Broker {
     pub codex: CodexManager,
     /// The shares.
     pub shares: Shares,
+    /// The provider definitions.
+    pub providers: ProviderDirectory,
     /// The change events.
     pub events: EventBus,
     /// The refresh counters.
@@ -86,6 +91,7 @@ impl Broker {
         });
         let homes = ManagedHomes::new(config.state_dir.clone());
         let shares = Shares::new(config.state_dir.clone(), deps.events.clone());
+        let providers = ProviderDirectory::new(config.state_dir.clone(), config.providers);
         let (notices, notice_receiver) = mpsc::unbounded_channel();
         let (registry, registry_task) = registry(deps.clone(), homes.clone(), shares.clone(), notices);
         let (codex, codex_task) = codex_manager(deps.clone(), registry.clone(), homes, notice_receiver);
@@ -94,11 +100,12 @@ impl Broker {
         tasks.spawn(registry_task);
         tasks.spawn(codex_task);
         tasks.spawn(share::run(shares.clone(), config.state_dir, deps.stopping.clone()));
+        tasks.spawn(provider::run(providers.clone(), deps.stopping.clone()));
         tasks.spawn(recover_store(deps.store.clone(), deps.stopping.clone()));
         tasks.spawn(restore_logins(logins.clone(), deps.stopping.clone()));
         let (events, refreshes, closing) =
             (deps.events.clone(), deps.refreshes.clone(), deps.closing.clone());
-        let broker = Self { registry, logins: logins.clone(), codex, shares, events, refreshes };
+        let broker = Self { registry, logins: logins.clone(), codex, shares, providers, events, refreshes };
         (broker, BrokerTasks { tasks, timer, logins, closing })
     }
 }

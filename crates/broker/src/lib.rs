@@ -1,4 +1,4 @@
-//! The token broker: profiles, logins, shares and Codex homes over the protocol of
+//! The token broker: profiles, logins, shares, providers and Codex homes over the protocol of
 //! `authd-oauth` and the storage of `authd-store`. It has no socket, no configuration file and no
 //! service manager.
 //!
@@ -21,6 +21,7 @@ mod json_file;
 mod login;
 mod metrics;
 mod profile;
+mod provider;
 mod registry;
 mod share;
 mod snapshot;
@@ -37,6 +38,7 @@ pub use self::{
     },
     metrics::RefreshCounters,
     profile::{ActorStopped, ProfileHandle, SignOutError},
+    provider::{AddedDefinitions, DefinitionError, ProviderDefinitions, ProviderDirectory, StoredDefinition},
     registry::{NamePolicy, Names, ProfileRegistry, RegistryError, RegistrySnapshot, SignIn},
     share::{PathError, Share, ShareError, ShareHold, ShareKey, ShareSnapshot, ShareTerms, Shares},
     snapshot::{

@@ -67,6 +67,7 @@ async fn start() -> BrokerFixture {
         state_dir,
         render_context,
         login_settings: watch::channel(Arc::new(login_settings)).1,
+        providers: watch::channel(Arc::default()).1,
         callback: watch::channel(CallbackServerState::default()).1,
         stopping: stopping.clone(),
     })

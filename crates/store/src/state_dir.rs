@@ -17,8 +17,15 @@ use crate::private;
 
 /// Files whose temporary files are removed after a crash: nothing depends on the new content before
 /// it has replaced the old one.
-const REPLACEABLE: [&str; 6] =
-    ["store.json", "store.key", "store.identity.age", "codex.json", "shares.json", "index.json"];
+const REPLACEABLE: [&str; 7] = [
+    "store.json",
+    "store.key",
+    "store.identity.age",
+    "codex.json",
+    "shares.json",
+    "providers.json",
+    "index.json",
+];
 
 /// The process id and the socket of the owner.
 const PID_FILE: &str = "authd.pid";

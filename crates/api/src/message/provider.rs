@@ -1,12 +1,15 @@
 //! The messages about providers.
 
+use std::path::PathBuf;
+
 use serde::{Deserialize, Serialize};
 
 /// The response to `GET /v1/providers`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Providers {
-    /// The built-in provider, those of the configuration, then the templates.
+    /// The built-in provider, those of the configuration, those that were added, then the
+    /// templates.
     pub providers: Vec<Provider>,
 }
 
@@ -27,6 +30,38 @@ pub struct Provider {
     /// The authorization endpoint, if the definition names the endpoints.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub authorize_url: Option<String>,
+    /// The hosts that git may get the token for.
+    #[serde(default)]
+    pub git_hosts: Vec<String>,
+    /// Why the definition is not used. Only one that was added can have this.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+}
+
+/// The body of `PUT /v1/providers/{name}`: the definition of an MCP server.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
+pub struct ProviderBody {
+    /// The URL of the MCP server. Everything else is discovered.
+    pub mcp: String,
+    /// The id of a client that the user has registered; without it, the client is registered
+    /// automatically.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client_id: Option<String>,
+    /// The absolute path of the file with that client's secret.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<String>, pattern = "^/"))]
+    pub client_secret_file: Option<PathBuf>,
+    /// The https URL of a client metadata document of the user.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client_metadata_url: Option<String>,
+    /// The scopes to request; if empty, those that the provider suggests.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub scopes: Vec<String>,
+    /// The redirect URI, in which `{port}` stands for the port of the callback server.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub redirect_uri: Option<String>,
 }
 
 /// Where a provider is defined.
@@ -38,6 +73,8 @@ pub enum ProviderDefinedIn {
     BuiltIn,
     /// In the configuration file.
     Configuration,
+    /// At run time, with `PUT /v1/providers/{name}`.
+    Added,
     /// In authd, as a template for a definition: it lacks a client id.
     Template,
     /// In a place that this version of the client does not know.

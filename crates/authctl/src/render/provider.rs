@@ -14,6 +14,7 @@ pub(crate) fn providers(all: &[Provider], screen: &Screen) -> String {
             let defined_in = match provider.defined_in {
                 ProviderDefinedIn::BuiltIn => "built in",
                 ProviderDefinedIn::Configuration => "configuration",
+                ProviderDefinedIn::Added => "added",
                 ProviderDefinedIn::Template => "template",
                 ProviderDefinedIn::Unknown => "?",
             };
@@ -23,10 +24,12 @@ pub(crate) fn providers(all: &[Provider], screen: &Screen) -> String {
                 Provider { authorize_url: Some(url), .. } => format!("endpoints by name, {url}"),
                 _ => String::new(),
             };
+            let error = provider.error.as_ref().map(|error| format!("  not used: {}\n", line(error)));
             // The padding is outside of the style, which adds characters of no width.
             let padding = width - provider.name.chars().count();
             let name = screen.style.bold(&line(&provider.name));
-            format!("{name}{:padding$}  {defined_in:13}  {}\n", "", line(&url))
+            let text = format!("{name}{:padding$}  {defined_in:13}  {}", "", line(&url));
+            format!("{}\n{}", text.trim_end(), error.unwrap_or_default())
         })
         .collect()
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use authd_broker::{LoginSettings, RenderContext};
+use authd_broker::{LoginSettings, ProviderDefinitions, RenderContext};
 use authd_oauth::{Endpoint, NetworkError, Provider};
 use tokio::sync::watch;
 use tracing::{error, info};
@@ -27,6 +27,7 @@ pub(super) struct Reload {
     callback: CallbackConfig,
     render_context: watch::Sender<Arc<RenderContext>>,
     logins: watch::Sender<Arc<LoginSettings>>,
+    providers: watch::Sender<Arc<ProviderDefinitions>>,
     requests: watch::Sender<RequestSettings>,
 }
 
@@ -34,6 +35,7 @@ pub(super) struct Reload {
 pub(super) struct Settings {
     pub(super) render_context: watch::Receiver<Arc<RenderContext>>,
     pub(super) logins: watch::Receiver<Arc<LoginSettings>>,
+    pub(super) providers: watch::Receiver<Arc<ProviderDefinitions>>,
     pub(super) requests: watch::Receiver<RequestSettings>,
 }
 
@@ -46,15 +48,27 @@ impl Reload {
     ) -> (Self, Settings) {
         let (render_context, render_context_receiver) = watch::channel(Arc::new(render_context(config, 0)));
         let (logins, logins_receiver) = watch::channel(Arc::new(login_settings(config)));
+        let (providers, providers_receiver) = watch::channel(config.providers.clone());
         let (requests, requests_receiver) = watch::channel(request_settings(config));
         let settings = Settings {
             render_context: render_context_receiver,
             logins: logins_receiver,
+            providers: providers_receiver,
             requests: requests_receiver,
         };
         let (provider, callback) = (config.provider.clone(), config.callback.clone());
-        let reload =
-            Self { source, telemetry, endpoint, relay, provider, callback, render_context, logins, requests };
+        let reload = Self {
+            source,
+            telemetry,
+            endpoint,
+            relay,
+            provider,
+            callback,
+            render_context,
+            logins,
+            providers,
+            requests,
+        };
         (reload, settings)
     }
 
@@ -93,6 +107,7 @@ impl Reload {
             changed
         });
         self.logins.send_replace(Arc::new(login_settings(&config)));
+        self.providers.send_replace(config.providers.clone());
         self.requests.send_replace(request_settings(&config));
         info!("reloaded; provider, callback server, store, socket and hooks take effect at the next start");
         Ok(())
@@ -124,7 +139,6 @@ fn request_settings(config: &Config) -> RequestSettings {
     RequestSettings {
         min_ttl: config.refresh.min_ttl,
         wait: config.refresh.wait,
-        providers: Arc::new(config.providers.clone()),
         model: config.model.clone(),
     }
 }

@@ -1,11 +1,12 @@
 //! The provider definitions of the configuration, and the built-in templates.
 
-use std::cell::LazyCell;
+use std::{cell::LazyCell, sync::Arc};
 
+use authd_broker::ProviderDefinitions;
 use authd_oauth::definition::{InvalidDefinition, WrittenDefinition, check_provider_name};
 use serde::Deserialize;
 
-use super::{problem::InvalidValue, raw::WrittenProviders, settings::Providers};
+use super::{problem::InvalidValue, raw::WrittenProviders};
 
 /// The built-in templates, in the format of the configuration.
 const TEMPLATES: &str = include_str!("templates.toml");
@@ -22,15 +23,15 @@ fn written_templates() -> WrittenProviders {
 }
 
 /// The built-in templates. Each lacks a client.
-pub(crate) fn templates() -> Providers {
+pub(crate) fn templates() -> ProviderDefinitions {
     let validated = |(name, template): (String, WrittenDefinition)| {
-        (name, template.validate_template().expect("a test validates the templates"))
+        (name, Arc::new(template.validate_template().expect("a test validates the templates")))
     };
     written_templates().into_iter().map(validated).collect()
 }
 
 /// Validates the definitions of a user.
-pub(super) fn validate(written: WrittenProviders) -> Result<Providers, InvalidValue> {
+pub(super) fn validate(written: WrittenProviders) -> Result<ProviderDefinitions, InvalidValue> {
     // Most configurations define no provider, and need no template at the start.
     let templates = LazyCell::new(written_templates);
     let validated = |(name, definition): (String, WrittenDefinition)| {
@@ -39,7 +40,7 @@ pub(super) fn validate(written: WrittenProviders) -> Result<Providers, InvalidVa
             return Err(InvalidValue { key: path, reason: reason.to_owned() });
         }
         let definition = definition.with_template(&templates).and_then(WrittenDefinition::validate);
-        definition.map(|definition| (name, definition)).map_err(|error| at(&path, error))
+        definition.map(|definition| (name, Arc::new(definition))).map_err(|error| at(&path, error))
     };
     written.into_iter().map(validated).collect()
 }

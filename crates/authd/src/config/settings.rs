@@ -1,17 +1,15 @@
 //! The validated configuration.
 
 use std::{
-    collections::BTreeMap,
     net::IpAddr,
     path::{Path, PathBuf},
+    sync::Arc,
     time::Duration,
 };
 
-use authd_oauth::{ClientIdentity, ModePreference, Network, Provider, definition::ProviderDefinition};
+use authd_broker::ProviderDefinitions;
+use authd_oauth::{ClientIdentity, ModePreference, Network, Provider};
 use serde::Deserialize;
-
-/// The definitions of providers, by name.
-pub(crate) type Providers = BTreeMap<String, ProviderDefinition>;
 
 /// The validated configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,7 +17,7 @@ pub struct Config {
     /// The built-in provider.
     pub(crate) provider: Provider,
     /// The definitions of other providers.
-    pub(crate) providers: Providers,
+    pub(crate) providers: Arc<ProviderDefinitions>,
     /// The client identity that requests carry.
     pub(crate) client: ClientIdentity,
     /// Whether relayed requests carry the client identity even if they have their own.

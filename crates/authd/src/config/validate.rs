@@ -44,7 +44,7 @@ impl RawConfig {
         } = self;
         Ok(Config {
             provider: provider.validate(&client.originator)?,
-            providers: super::providers::validate(providers)?,
+            providers: super::providers::validate(providers)?.into(),
             organization: tenant(
                 ("client.organization", &client.organization),
                 ("OPENAI_ORGANIZATION", &environment.organization),

@@ -7,7 +7,7 @@ use authd_api::{
     CallbackState, CodexHome, CodexHomeState, Diagnosis, ErrorCode, Finding, FindingState, Problem, Profile,
     StoreState,
 };
-use authd_broker::{CallbackServerState, Names, Share, now};
+use authd_broker::{AddedDefinitions, CallbackServerState, Names, Share, now};
 use authd_oauth::HostProbe;
 use futures_util::future::join_all;
 use jiff::{Timestamp, Unit};
@@ -48,6 +48,10 @@ pub(super) async fn diagnose(state: &AppState) -> Diagnosis {
     match state.broker.shares.all().await {
         Ok(open) => findings.extend(shares(&open, |id| state.doors.error(id))),
         Err(error) => findings.push(problem_of("shares", &problem::share(&error))),
+    }
+    match state.broker.providers.added().await {
+        Ok(added) => findings.extend(providers(&added)),
+        Err(error) => findings.push(problem_of("providers", &problem::definition(&error))),
     }
     Diagnosis { findings }
 }
@@ -202,6 +206,14 @@ fn shares(all: &[Share], error: impl Fn(&str) -> Option<String>) -> Vec<Finding>
         Some(finding.remedy(&format!("{remedy}authctl unshare {}", share.id)))
     });
     iter::once(ok("shares", summary)).chain(closed).collect()
+}
+
+/// The added providers that cannot be used.
+fn providers(added: &AddedDefinitions) -> impl Iterator<Item = Finding> {
+    added.iter().filter_map(|(name, definition)| {
+        let found = warning(&format!("provider {name}"), definition.err()?.to_owned());
+        Some(found.remedy(&format!("upgrade authd, if it is newer; or remove it: authctl mcp remove {name}")))
+    })
 }
 
 fn problem_of(check: &str, problem: &Problem) -> Finding {

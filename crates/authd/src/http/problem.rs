@@ -2,6 +2,7 @@
 
 mod codex;
 mod login;
+mod provider;
 mod relay;
 mod share;
 
@@ -17,7 +18,7 @@ use authd_store::StoreError;
 use jiff::Timestamp;
 
 pub(crate) use self::login::login;
-pub(super) use self::{codex::codex_home, relay::relay, share::share};
+pub(super) use self::{codex::codex_home, provider::definition, relay::relay, share::share};
 
 const UNLOCK: &str = "unlock the keychain; authd continues by itself";
 const DOCTOR: &str = "run: authctl doctor";

@@ -47,6 +47,7 @@ pub(crate) fn router(state: Arc<AppState>) -> Router {
         .route(route::SHARE, delete(shares::end))
         .route(route::SHARE_HOLD, get(shares::hold))
         .route(route::PROVIDERS, get(providers::list))
+        .route(route::PROVIDER, put(providers::put).delete(providers::delete))
         .route(route::PROVIDERS_CHECK, post(providers::check))
         .route(route::STORE_MIGRATE, post(store::migrate))
         .route(route::STORE_REKEY, post(store::rekey))

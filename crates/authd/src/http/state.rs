@@ -23,7 +23,6 @@ use super::{
     share::ShareDoorsHandle,
 };
 use crate::{
-    config::Providers,
     platform::{Permit, ProcessLimiter},
     relay::Relay,
 };
@@ -56,8 +55,6 @@ pub(crate) struct RequestSettings {
     pub(crate) min_ttl: Duration,
     /// Longest time a request waits for a refresh.
     pub(crate) wait: Duration,
-    /// The definitions of other providers.
-    pub(crate) providers: Arc<Providers>,
     /// The default model of `authctl ask`.
     pub(crate) model: Option<String>,
 }

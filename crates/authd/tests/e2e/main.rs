@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a test panics where it cannot continue")]
 
 mod access;
+mod added_providers;
 mod browser;
 mod callback_addresses;
 mod codex;

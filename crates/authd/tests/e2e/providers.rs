@@ -11,7 +11,7 @@ use tokio::net::TcpListener;
 use crate::helpers::{AUTHD, reload, sandbox};
 
 /// A server whose issuer is its origin, and whose path `/mcp` requires a token.
-async fn start_provider(changes: Value) -> String {
+pub(crate) async fn start_provider(changes: Value) -> String {
     let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     let mut metadata = json!({
@@ -32,7 +32,7 @@ async fn start_provider(changes: Value) -> String {
     url
 }
 
-fn aspect<'a>(check: &'a Value, name: &str) -> &'a Value {
+pub(crate) fn aspect<'a>(check: &'a Value, name: &str) -> &'a Value {
     let aspects = check["aspects"].as_array().unwrap();
     aspects.iter().find(|aspect| aspect["aspect"] == name).unwrap_or_else(|| panic!("{name}: {check}"))
 }

@@ -3,7 +3,7 @@
 //! the task writes it again.
 
 use std::{
-    io, panic,
+    io,
     sync::{Arc, PoisonError},
     time::Duration,
 };
@@ -28,6 +28,7 @@ use super::{
     terms::ShareTerms,
 };
 use crate::{
+    blocking::finish,
     clock,
     events::{ChangeEvent, EventBus},
 };
@@ -308,12 +309,6 @@ fn rename(shares: &mut ShareMap, from: &ProfileName, to: &ProfileName) -> Vec<Ar
         renamed.push(share.id.clone());
     }
     renamed
-}
-
-/// Makes a change in a task of its own. A client can disconnect during a write, and then its
-/// request is dropped: the list would miss what the file will have.
-async fn finish<T: Send + 'static>(change: impl Future<Output = T> + Send + 'static) -> T {
-    tokio::spawn(change).await.unwrap_or_else(|error| panic::resume_unwind(error.into_panic()))
 }
 
 /// Ends shares at their time or without a holder, and keeps the list, until the daemon stops.

@@ -71,7 +71,15 @@ fn state_directory_open_to_others_is_refused_and_temporary_files_are_removed() {
         "{error}"
     );
     fs::set_permissions(path, private::mode(0o700)).unwrap();
-    for name in ["store.json", "store.key", "store.identity.age", "codex.json", "shares.json", "index.json"] {
+    for name in [
+        "store.json",
+        "store.key",
+        "store.identity.age",
+        "codex.json",
+        "shares.json",
+        "providers.json",
+        "index.json",
+    ] {
         fs::write(path.join(format!(".{name}.tmp")), "left by a crash").unwrap();
     }
     let owner = StateDir::open(path).unwrap();

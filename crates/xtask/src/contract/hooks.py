@@ -19,6 +19,8 @@ def before_call(context, case, kwargs):
         provider = case.body.get("provider")
         if isinstance(provider, str) and ("://" in provider or provider in ("google", "gitlab")):
             case.body["provider"] = CLOSED
+        if isinstance(case.body.get("mcp"), str):
+            case.body["mcp"] = CLOSED
         for key in ("path", "home"):
             path = case.body.get(key)
             if isinstance(path, str) and path.startswith("/"):

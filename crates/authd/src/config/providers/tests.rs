@@ -14,7 +14,7 @@ fn the_templates_are_valid_and_have_no_client() {
     for (name, template) in templates {
         assert_eq!(check_provider_name(&name), Ok(()));
         assert_eq!(template.client, None, "{name}");
-        assert!(template.registration_help.is_some_and(|help| help.contains("client_id")), "{name}");
+        assert!(template.registration_help.as_ref().is_some_and(|help| help.contains("client_id")), "{name}");
         assert!(!template.scopes.is_empty(), "{name}");
     }
     assert!(!TEMPLATES.contains("client_secret_file ="));
@@ -47,7 +47,7 @@ fn a_provider_is_defined_by_one_source_and_a_way_to_a_client_id() {
     assert_eq!(gitlab.base_url.as_deref(), Some("https://gitlab.example.com/api/v4"));
     assert_eq!(gitlab.registration, Registration::Never);
     assert_eq!(gitlab.redirect_uri, "http://127.0.0.1:{port}/callback");
-    assert_eq!(providers["linear"], ProviderDefinition::of_mcp("https://mcp.linear.app/mcp"));
+    assert_eq!(*providers["linear"], ProviderDefinition::of_mcp("https://mcp.linear.app/mcp"));
 }
 
 /// Checks the message about each definition of a provider `p`.

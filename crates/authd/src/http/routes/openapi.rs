@@ -58,7 +58,8 @@ does not have gets 405 with `Allow`, an unknown path gets 404, both with a Probl
         profiles::list, profiles::get, profiles::patch, profiles::delete,
         credentials::headers, credentials::refresh, credentials::put_api_key,
         codex::import, codex::export, codex::list, codex::install, codex::uninstall,
-        shares::list, shares::create, shares::end, shares::hold, providers::list, providers::check, store::migrate, store::rekey,
+        shares::list, shares::create, shares::end, shares::hold, providers::list, providers::put,
+        providers::delete, providers::check, store::migrate, store::rekey,
         relay::to_model, relay::to_backend,
     ),
     components(schemas(CodexHomes, LoginFile, RelayProblem)),
@@ -279,10 +280,12 @@ fn headers() -> Value {
 fn path_parameters(path: &str) -> Vec<Value> {
     let name = json!({"type": "string", "pattern": "^(-|[a-z0-9][a-z0-9._-]{0,63})$"});
     let text = json!({"type": "string", "minLength": 1});
+    let provider = json!({"type": "string", "pattern": "^[a-z0-9][a-z0-9_-]{0,31}$"});
     let rest = "The rest of the URL after the base URL: one or more segments, with their slashes unescaped.";
     [
         ("{profile}", "profile", "A profile's name, or `-` for the default one.", &name, "-"),
         ("{id}", "id", "The id of the login or the share.", &text, "lg_4fJ2cQ8xTz1uVw0K"),
+        ("{name}", "name", "The name of the provider.", &provider, "linear"),
         ("{*path}", "path", rest, &text, "responses"),
     ]
     .into_iter()

@@ -1,9 +1,12 @@
-//! The providers that authd knows, and the dry check of one.
+//! The providers that authd knows, those that a user adds, and the dry check of one.
+
+use std::sync::Arc;
 
 use authd_api::{
-    DiscoveryRequest, ErrorCode, Problem, Provider, ProviderAspect, ProviderAspectState, ProviderCheck,
+    DiscoveryRequest, Problem, Provider, ProviderAspect, ProviderAspectState, ProviderBody, ProviderCheck,
     ProviderCheckBody, ProviderDefinedIn, Providers,
 };
+use authd_broker::{DefinitionError, StoredDefinition};
 use authd_oauth::{
     DiscoveryRun, Visit,
     definition::{BUILT_IN, Endpoints, ProviderDefinition, ProviderSource},
@@ -13,39 +16,91 @@ use axum::{extract::State, response::Response};
 use http::StatusCode;
 
 #[cfg(test)]
-use super::openapi::responses::{BodyErrors, ProviderNameErrors};
+use super::openapi::responses::{BodyErrors, ConflictErrors, ProviderListErrors, ProviderNameErrors};
 use crate::{
     config::templates,
     http::{
-        extract::Json,
+        extract::{Json, PathParam},
         problem,
         respond::{ApiError, json},
         state::{AppState, SharedState},
     },
 };
 
+/// Why an added definition is not used.
+const REPLACED: &str = "authd.toml defines a provider of the same name, which is used";
+
 /// All providers
 ///
-/// The built-in one, those of the configuration, and the templates.
+/// The built-in one, those of the configuration, those that were added, and the templates.
 #[cfg_attr(test, utoipa::path(
     get, path = authd_api::route::PROVIDERS, operation_id = "providers", tag = "providers",
-    responses((status = 200, description = "All of them.", body = Providers)),
+    responses((status = 200, description = "All of them.", body = Providers), ProviderListErrors),
 ))]
-pub(super) async fn list(State(state): SharedState) -> Response {
+pub(super) async fn list(State(state): SharedState) -> Result<Response, ApiError> {
+    let directory = &state.broker.providers;
+    let added = directory.added().await.map_err(|error| problem::definition(&error))?;
+    let configured = directory.configured();
     let built_in = Provider {
-        name: BUILT_IN.to_owned(),
-        defined_in: ProviderDefinedIn::BuiltIn,
         issuer: Some(state.endpoint.issuer().to_owned()),
-        mcp: None,
-        authorize_url: None,
+        ..blank(BUILT_IN, ProviderDefinedIn::BuiltIn)
     };
-    let configured = state.settings.borrow().providers.clone();
+    let added = added.iter().map(|(name, definition)| {
+        let replaced = configured.contains_key(name).then(|| REPLACED.to_owned());
+        match definition {
+            Ok(one) => Provider { error: replaced, ..provider(name, one, ProviderDefinedIn::Added) },
+            Err(reason) => {
+                Provider { error: Some(reason.to_owned()), ..blank(name, ProviderDefinedIn::Added) }
+            }
+        }
+    });
     let configured =
         configured.iter().map(|(name, one)| provider(name, one, ProviderDefinedIn::Configuration));
     let templates = templates();
     let templates = templates.iter().map(|(name, one)| provider(name, one, ProviderDefinedIn::Template));
-    let providers = [built_in].into_iter().chain(configured).chain(templates).collect();
-    json(StatusCode::OK, &Providers { providers })
+    let providers = [built_in].into_iter().chain(configured).chain(added).chain(templates).collect();
+    Ok(json(StatusCode::OK, &Providers { providers }))
+}
+
+/// Add a provider
+///
+/// The definition of an MCP server. It outlasts a restart. The same request again changes nothing.
+#[cfg_attr(test, utoipa::path(
+    put, path = authd_api::route::PROVIDER, operation_id = "add_provider", tag = "providers",
+    request_body = ProviderBody,
+    responses(
+        (status = 201, description = "It was added.", body = Provider),
+        (status = 200, description = "It was there already.", body = Provider),
+        BodyErrors, ConflictErrors, ProviderListErrors,
+    ),
+))]
+pub(super) async fn put(
+    State(state): SharedState,
+    PathParam(name): PathParam<String>,
+    Json(body): Json<ProviderBody>,
+) -> Result<Response, ApiError> {
+    let directory = &state.broker.providers;
+    let stored = directory.add(&name, body).await.map_err(|error| problem::definition(&error))?;
+    let StoredDefinition { definition, is_new } = stored;
+    let is_configured = !is_new && directory.configured().contains_key(&name);
+    let defined_in = if is_configured { ProviderDefinedIn::Configuration } else { ProviderDefinedIn::Added };
+    let status = if is_new { StatusCode::CREATED } else { StatusCode::OK };
+    Ok(json(status, &provider(&name, &definition, defined_in)))
+}
+
+/// Remove a provider
+///
+/// One that was added.
+#[cfg_attr(test, utoipa::path(
+    delete, path = authd_api::route::PROVIDER, operation_id = "remove_provider", tag = "providers",
+    responses((status = 204, description = "Done."), ProviderNameErrors, ConflictErrors, ProviderListErrors),
+))]
+pub(super) async fn delete(
+    State(state): SharedState,
+    PathParam(name): PathParam<String>,
+) -> Result<StatusCode, ApiError> {
+    state.broker.providers.remove(&name).await.map_err(|error| problem::definition(&error))?;
+    Ok(StatusCode::NO_CONTENT)
 }
 
 /// What a provider offers
@@ -56,13 +111,13 @@ pub(super) async fn list(State(state): SharedState) -> Response {
     post, path = authd_api::route::PROVIDERS_CHECK, operation_id = "check_provider", tag = "providers",
     request_body = ProviderCheckBody,
     responses((status = 200, description = "The result.", body = ProviderCheck), BodyErrors,
-        ProviderNameErrors),
+        ConflictErrors, ProviderListErrors, ProviderNameErrors),
 ))]
 pub(super) async fn check(
     State(state): SharedState,
     Json(ProviderCheckBody { provider }): Json<ProviderCheckBody>,
 ) -> Result<Response, ApiError> {
-    let definition = find(&state, &provider)?;
+    let definition = find(&state, &provider).await?;
     let start = match &definition.source {
         ProviderSource::Endpoints(endpoints) => {
             return Ok(json(StatusCode::OK, &named(provider, &definition, endpoints)));
@@ -80,29 +135,44 @@ pub(super) async fn check(
 }
 
 /// The definition with this name, or that of a URL.
-fn find(state: &AppState, provider: &str) -> Result<ProviderDefinition, Problem> {
+async fn find(state: &AppState, provider: &str) -> Result<Arc<ProviderDefinition>, Problem> {
     if provider == BUILT_IN {
-        return Ok(state.endpoint.definition());
+        return Ok(Arc::new(state.endpoint.definition()));
     }
     if provider.contains("://") {
-        return Ok(ProviderDefinition::of_mcp(provider));
+        return Ok(Arc::new(ProviderDefinition::of_mcp(provider)));
     }
-    let configured = state.settings.borrow().providers.get(provider).cloned();
-    configured.or_else(|| templates().remove(provider)).ok_or_else(|| {
-        // The text may be anything, a secret too.
-        let problem = Problem::new(ErrorCode::ProviderUnknown, "there is no provider with this name");
-        problem.hint("authctl providers lists them; for any other, give the URL")
-    })
+    match state.broker.providers.find(provider).await {
+        Err(error @ DefinitionError::Unknown) => {
+            templates().remove(provider).ok_or_else(|| problem::definition(&error))
+        }
+        found => found.map_err(|error| problem::definition(&error)),
+    }
 }
 
 fn provider(name: &str, definition: &ProviderDefinition, defined_in: ProviderDefinedIn) -> Provider {
-    let (mut issuer, mut mcp, mut authorize_url) = (None, None, None);
+    let named = Provider { git_hosts: definition.git_hosts.clone(), ..blank(name, defined_in) };
     match &definition.source {
-        ProviderSource::Issuer(url) => issuer = Some(url.clone()),
-        ProviderSource::Mcp(url) => mcp = Some(url.clone()),
-        ProviderSource::Endpoints(endpoints) => authorize_url = Some(endpoints.authorize_url.clone()),
+        ProviderSource::Issuer(url) => Provider { issuer: Some(url.clone()), ..named },
+        ProviderSource::Mcp(url) => Provider { mcp: Some(url.clone()), ..named },
+        ProviderSource::Endpoints(endpoints) => {
+            Provider { authorize_url: Some(endpoints.authorize_url.clone()), ..named }
+        }
     }
-    Provider { name: name.to_owned(), defined_in, issuer, mcp, authorize_url }
+}
+
+/// A provider of which only the name is known.
+fn blank(name: &str, defined_in: ProviderDefinedIn) -> Provider {
+    let name = name.to_owned();
+    Provider {
+        name,
+        defined_in,
+        issuer: None,
+        mcp: None,
+        authorize_url: None,
+        git_hosts: Vec::new(),
+        error: None,
+    }
 }
 
 /// The check of a definition that has the endpoints itself.

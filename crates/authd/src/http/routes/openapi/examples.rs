@@ -3,7 +3,8 @@
 use authd_api::{
     ApiKeyBody, CallbackBody, CodexBody, CodexHomes, CreatedShare, Diagnosis, ExportBody, Headers,
     ImportBody, Login, LoginBody, LoginFile, Logins, MigrateBody, Migrated, Profile, ProfilePatch, Profiles,
-    ProviderCheck, ProviderCheckBody, Providers, RefreshBody, ShareBody, Shares, Status, StoreStatus,
+    Provider, ProviderBody, ProviderCheck, ProviderCheckBody, Providers, RefreshBody, ShareBody, Shares,
+    Status, StoreStatus,
 };
 use serde_json::{Value, json};
 
@@ -68,7 +69,11 @@ pub(super) fn example(name: &str) -> Value {
             "url": "http://127.0.0.1:40417/v1", "key": "authd_share_q1Zb7RkXw0Tn.a-secret"};
         Providers: {"providers": [
             {"name": "openai", "defined_in": "built_in", "issuer": "https://auth.openai.com"},
-            {"name": "linear", "defined_in": "configuration", "mcp": "https://mcp.linear.app/mcp"}]};
+            example("Provider"),
+            {"name": "gitlab", "defined_in": "configuration", "issuer": "https://gitlab.example.com",
+                "git_hosts": ["gitlab.example.com"]}]};
+        Provider: {"name": "linear", "defined_in": "added", "mcp": "https://mcp.linear.app/mcp"};
+        ProviderBody: {"mcp": "https://mcp.linear.app/mcp", "scopes": ["read"]};
         ProviderCheckBody: {"provider": "openai"};
         ProviderCheck: {"provider": "lab", "ok": true, "transient": false,
             "requests": [{"method": "GET", "url": "https://as.example/.well-known/oauth-authorization-server",

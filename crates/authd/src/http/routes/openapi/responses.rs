@@ -28,6 +28,7 @@ error_groups! {
     ProfileErrors: BadRequest LoginRequired ProfileUnknown;
     LoginErrors: BadRequest LoginUnknown;
     ShareErrors: BadRequest ShareUnknown;
+    ProviderListErrors: StoreUnavailable ShuttingDown;
     ProviderNameErrors: ProviderUnknown ShuttingDown;
     StoreErrors: Conflict StoreLocked StoreUnavailable ShuttingDown;
     CredentialErrors: LoginRequired ProviderUnreachable ProviderRefused Timeout;
