@@ -105,6 +105,8 @@ operations! {
     uninstall => Uninstall,
     share => Share,
     end_share => EndShare,
+    add_provider => AddProvider,
+    remove_provider => RemoveProvider,
 }
 
 macro_rules! on_a_keychain {

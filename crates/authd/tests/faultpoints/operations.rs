@@ -27,11 +27,13 @@ pub(crate) enum Operation {
     Uninstall,
     Share,
     EndShare,
+    AddProvider,
+    RemoveProvider,
 }
 
 impl Operation {
     /// All operations, in the order of the table.
-    pub(crate) const ALL: [Self; 17] = [
+    pub(crate) const ALL: [Self; 19] = [
         Self::Start,
         Self::LoginNew,
         Self::LoginAgain,
@@ -49,6 +51,8 @@ impl Operation {
         Self::Uninstall,
         Self::Share,
         Self::EndShare,
+        Self::AddProvider,
+        Self::RemoveProvider,
     ];
 
     /// The name in the table.
@@ -71,6 +75,8 @@ impl Operation {
             Self::Uninstall => "codex uninstall",
             Self::Share => "share",
             Self::EndShare => "end a share",
+            Self::AddProvider => "add a provider",
+            Self::RemoveProvider => "remove a provider",
         }
     }
 
@@ -93,6 +99,10 @@ impl Operation {
         }
         if matches!(self, Self::Rename | Self::Logout | Self::LoginReplace | Self::EndShare) {
             daemon.post("/v1/shares", json!({"profile": "default", "label": "old"})).await;
+        }
+        if matches!(self, Self::Start | Self::AddProvider | Self::RemoveProvider) {
+            let added = daemon.request("PUT", "/v1/providers/old", &[], definition("old").to_string()).await;
+            assert!(added.status.is_success(), "{}", added.text());
         }
     }
 
@@ -132,6 +142,8 @@ impl Operation {
                 send(daemon, "POST", "/v1/shares", json!({"profile": "work", "label": "new"})).await
             }
             Self::EndShare => end_share(daemon).await,
+            Self::AddProvider => send(daemon, "PUT", "/v1/providers/new", definition("new")).await,
+            Self::RemoveProvider => send(daemon, "DELETE", "/v1/providers/old", Value::Null).await,
         };
         reply.unwrap_or(Reply::NoAnswer)
     }
@@ -139,6 +151,11 @@ impl Operation {
 
 /// The account of the third user.
 const GUEST: &str = "business-without-organization";
+
+/// The definition of an MCP server.
+fn definition(name: &str) -> Value {
+    json!({"mcp": format!("https://{name}.example/mcp")})
+}
 
 fn codex_file(daemon: &TestDaemon, role: &str) -> Value {
     json!({role: "codex", "path": codex_home(daemon).join("auth.json")})

@@ -66,6 +66,8 @@ pub(crate) struct Snapshot {
     pub(crate) codex: String,
     /// The label and the profile of each share.
     pub(crate) shares: BTreeSet<(String, String)>,
+    /// The name and the URL of each added provider.
+    pub(crate) providers: BTreeSet<(String, String)>,
     /// The files in the state directory; empty in an expected state that allows any.
     pub(crate) files: BTreeSet<String>,
 }
@@ -108,7 +110,7 @@ impl Snapshot {
             let profiles = profiles(context).await?;
             if iter_profiles(&profiles).all(|profile| profile["state"] == "ready") {
                 let stored = StoredCredentials::read(context.daemon, context.keychain)?;
-                return Ok(Self { shares: shares(context).await?, ..Self::of(&profiles, &stored, context) });
+                return Self::of(&profiles, &stored, context).with_lists(context).await;
             }
             if Instant::now() > deadline {
                 return Err(format!("a profile is not ready: {profiles}"));
@@ -133,8 +135,14 @@ impl Snapshot {
                 .collect(),
             codex: stored.codex.description(context.sandbox),
             shares: BTreeSet::new(),
+            providers: BTreeSet::new(),
             files: stored.files.clone(),
         }
+    }
+
+    /// The same with the shares and the added providers.
+    async fn with_lists(self, context: CheckContext<'_>) -> Result<Self, String> {
+        Ok(Self { shares: shares(context).await?, providers: providers(context).await?, ..self })
     }
 
     /// Whether this state is the expected one.
@@ -142,7 +150,8 @@ impl Snapshot {
         let same = |(one, other): (&ProfileUser, &ProfileUser)| {
             one.email == other.email && (other.family.is_none() || one.family == other.family)
         };
-        (&self.default, &self.codex, &self.shares) == (&other.default, &other.codex, &other.shares)
+        (&self.default, &self.codex, &self.shares, &self.providers)
+            == (&other.default, &other.codex, &other.shares, &other.providers)
             && self.profiles.keys().eq(other.profiles.keys())
             && self.profiles.values().zip(other.profiles.values()).all(same)
     }
@@ -241,7 +250,7 @@ async fn check_once(context: CheckContext<'_>, reply: &Reply) -> Result<Outcome,
     {
         return Err(format!("one login is stored twice: in {} and in {}", one.name, other.name));
     }
-    let now = Snapshot { shares: shares(context).await?, ..Snapshot::of(&profiles, &stored, context) };
+    let now = Snapshot::of(&profiles, &stored, context).with_lists(context).await?;
     let outcome = match (now.matches(context.before), now.matches(context.after)) {
         (true, true) => Outcome::Kept,
         (_, true) => Outcome::Finished,
@@ -321,6 +330,9 @@ impl Snapshot {
         if self.shares != before.shares && self.shares != after.shares {
             differences.push(format!("neither before nor after: the shares are {:?}", self.shares));
         }
+        if self.providers != before.providers && self.providers != after.providers {
+            differences.push(format!("neither before nor after: the providers are {:?}", self.providers));
+        }
         if differences.is_empty() {
             format!("the operation is half done: {self}")
         } else {
@@ -334,6 +346,14 @@ async fn shares(context: CheckContext<'_>) -> Result<BTreeSet<(String, String)>,
     let shares = request_until_success(context, "GET", "/v1/shares", Value::Null).await?;
     let shares = shares["shares"].as_array().into_iter().flatten();
     Ok(shares.map(|share| (text(&share["label"]), text(&share["profile"]))).collect())
+}
+
+/// The name and the URL of each added provider.
+async fn providers(context: CheckContext<'_>) -> Result<BTreeSet<(String, String)>, String> {
+    let providers = request_until_success(context, "GET", "/v1/providers", Value::Null).await?;
+    let providers = providers["providers"].as_array().into_iter().flatten();
+    let added = providers.filter(|provider| provider["defined_in"] == "added");
+    Ok(added.map(|provider| (text(&provider["name"]), text(&provider["mcp"]))).collect())
 }
 
 /// The profiles in a response.
