@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use secrecy::zeroize::Zeroizing;
 use serde::{Deserialize, Serialize};
 
-use crate::{ClientSecret, RefreshResponse, RefreshToken, Tokens, login::form};
+use crate::{ClientSecret, RefreshResponse, RefreshToken, Tokens, definition::MAX_SCOPES, login::form};
 
 /// What a grant of a defined provider needs for its refresh and its revocation, and what it allows.
 ///
@@ -111,20 +111,18 @@ impl BearerGrant {
     }
 
     /// Records that a server asks for these scopes. Scopes that the sign-in has requested already
-    /// are no reason for another one: the answer would be the same. Returns whether anything
-    /// changed.
+    /// are no reason for another one: the answer would be the same. Scopes beyond [`MAX_SCOPES`]
+    /// are dropped. Returns whether anything changed.
     pub(crate) fn add_missing_scopes(&mut self, scopes: &[String]) -> bool {
-        let is_new = |scope: &&String| {
-            let known = [&self.authority.requested_scopes, &self.authority.missing_scopes];
-            !known.into_iter().any(|known| known.contains(scope))
-        };
-        let mut new: Vec<String> = scopes.iter().filter(is_new).cloned().collect();
-        new.dedup();
-        if new.is_empty() {
-            return false;
+        let before = self.authority.missing_scopes.len();
+        for scope in scopes {
+            let Authority { requested_scopes, missing_scopes, .. } = &*self.authority;
+            let is_known = requested_scopes.contains(scope) || missing_scopes.contains(scope);
+            if !is_known && missing_scopes.len() < MAX_SCOPES {
+                Arc::make_mut(&mut self.authority).missing_scopes.push(scope.clone());
+            }
         }
-        Arc::make_mut(&mut self.authority).missing_scopes.extend(new);
-        true
+        self.authority.missing_scopes.len() > before
     }
 
     /// Merges a refresh response.

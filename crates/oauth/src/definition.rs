@@ -7,8 +7,11 @@ mod written;
 
 use std::collections::BTreeMap;
 
-pub(crate) use self::check::is_scope;
-pub use self::{error::InvalidDefinition, written::WrittenDefinition};
+pub use self::{
+    check::{MAX_SCOPES, is_scope},
+    error::InvalidDefinition,
+    written::WrittenDefinition,
+};
 use crate::{OauthClient, Provider};
 
 /// The name of the built-in provider, which no definition may have.

@@ -25,7 +25,7 @@ pub use self::types::{
     Annotation, Credential, Effect, Event, LastError, ProfileStatus, Rejected, SaveError, StatusFlags,
 };
 use crate::{
-    GrantSecrets, Intent, Record, Routing,
+    GrantSecrets, Intent, Mode, Record, Routing,
     schedule::{self, Jitter, later},
 };
 
@@ -129,10 +129,11 @@ pub struct Session {
     /// An upstream rejected the newest credential. The next renewal answers that.
     credential_rejected: bool,
     exchange_requested: bool,
-    /// An upstream rejected the API key, and it cannot be renewed any more.
-    key_rejected: bool,
+    /// An upstream rejected the credential, and it cannot be renewed any more.
+    spent: bool,
     /// Start of [`REJECTION_PAUSE`]: when the newest credential was issued in answer to a
-    /// rejection, or when the API key was exchanged.
+    /// rejection, when the API key was exchanged, or when a token that cannot be renewed was
+    /// rejected.
     paused_since: Option<Timestamp>,
     renewals: u64,
     used_at: Timestamp,
@@ -210,7 +211,9 @@ impl Session {
         let authority = self.record.grant.secrets.authority();
         StatusFlags {
             ended: self.record.ended.is_some(),
-            spent: self.key_rejected,
+            renewable: self.record.grant.secrets.refresh_token().is_some(),
+            rejected: self.is_unrenewable_bearer() && self.paused_since.is_some(),
+            spent: self.spent,
             lacks_scopes: authority.is_some_and(|authority| !authority.missing_scopes.is_empty()),
             unsaved: self.credential_unsaved,
             renewing: matches!(
@@ -246,7 +249,8 @@ impl Session {
         self.last_error.as_ref()
     }
 
-    /// Whether the newest credential answers a rejection, and no upstream has accepted it yet.
+    /// Whether the newest credential answers a rejection or was rejected itself, and no upstream
+    /// has accepted it since.
     pub fn is_unconfirmed(&self) -> bool {
         self.paused_since.is_some()
     }
@@ -345,6 +349,12 @@ impl Session {
         }
         let is_due = self.renewal_requested || self.exchange_requested || self.journal_saved;
         if is_due { Some(now) } else { self.planned_at() }
+    }
+
+    /// Whether this is a defined provider's grant without a refresh token.
+    fn is_unrenewable_bearer(&self) -> bool {
+        let secrets = &self.record.grant.secrets;
+        secrets.mode() == Mode::Bearer && secrets.refresh_token().is_none()
     }
 
     fn can_renew(&self) -> bool {

@@ -13,6 +13,9 @@ const MAX_TEXT: usize = 512;
 /// Most elements of a list.
 const MAX_LIST: usize = 100;
 
+/// Most scopes of one request.
+pub const MAX_SCOPES: usize = MAX_LIST;
+
 /// The parameters of an authorization request that authd sets itself.
 const RESERVED_PARAMS: [&str; 13] = [
     "client_id",
@@ -77,14 +80,14 @@ pub(super) fn printable(key: &'static str, text: Option<&str>) -> Check {
 
 pub(super) fn scopes(scopes: Option<&[String]>) -> Check {
     let scopes = scopes.unwrap_or_default();
-    if scopes.len() <= MAX_LIST && scopes.iter().all(|scope| is_scope(scope)) {
+    if scopes.len() <= MAX_SCOPES && scopes.iter().all(|scope| is_scope(scope)) {
         return Ok(());
     }
     invalid("scopes", "must be a list of scopes, each without spaces, quotes and backslashes")
 }
 
 /// Whether a text is a scope token (RFC 6749, section 3.3).
-pub(crate) fn is_scope(text: &str) -> bool {
+pub fn is_scope(text: &str) -> bool {
     let is_allowed = |byte: u8| byte.is_ascii_graphic() && !matches!(byte, b'"' | b'\\');
     (1..=MAX_TEXT).contains(&text.len()) && text.bytes().all(is_allowed)
 }

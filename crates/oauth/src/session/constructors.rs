@@ -42,7 +42,7 @@ impl Session {
             renewal_requested: record.journal.is_some(),
             credential_rejected: false,
             exchange_requested: false,
-            key_rejected: false,
+            spent: false,
             paused_since: None,
             renewals: 0,
             used_at: now,

@@ -39,10 +39,16 @@ impl Session {
         if rejected.is_some_and(|rejected| !self.is_newest(&rejected)) {
             return;
         }
-        let is_key = self.record.grant.secrets.mode() == Mode::ApiKey;
+        let mode = self.record.grant.secrets.mode();
+        let is_key = mode == Mode::ApiKey;
         if self.record.ended.is_some() {
-            // An API key may outlive the tokens that renew it, until an upstream rejects it.
-            self.key_rejected |= is_key && is_rejection;
+            // An API key, or a token of unknown lifetime, may outlive what renews it, until an
+            // upstream rejects it.
+            self.spent |= is_rejection && mode != Mode::ChatGpt;
+            return;
+        }
+        if is_rejection && self.is_unrenewable_bearer() {
+            self.reject_unrenewable(now);
             return;
         }
         let is_paused = self.paused_since.is_some_and(|at| now < later(at, REJECTION_PAUSE));
@@ -56,6 +62,14 @@ impl Session {
         self.renewal_requested = true;
         self.credential_rejected |= is_rejection;
         self.exchange_requested = is_key && !is_paused;
+    }
+
+    /// One rejection of a token that cannot be renewed may be an error of the server: the token is
+    /// served on, and the status tells the user. Another one after [`REJECTION_PAUSE`] ends its
+    /// use, unless an upstream has accepted the token in between.
+    fn reject_unrenewable(&mut self, now: Timestamp) {
+        let since = *self.paused_since.get_or_insert(now);
+        self.spent |= now >= later(since, REJECTION_PAUSE);
     }
 
     /// Records that a server asks for more scopes. It makes no new credential.

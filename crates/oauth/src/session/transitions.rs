@@ -220,8 +220,10 @@ impl Session {
     }
 
     fn end(&mut self, code: ErrorCode, now: Timestamp) {
-        (self.renewal_requested, self.credential_rejected) = (false, false);
-        self.key_rejected = std::mem::take(&mut self.exchange_requested);
+        let is_token = self.record.grant.secrets.mode() == Mode::Bearer;
+        let is_rejected_token = std::mem::take(&mut self.credential_rejected) && is_token;
+        self.renewal_requested = false;
+        self.spent = std::mem::take(&mut self.exchange_requested) || is_rejected_token;
         self.journal_saved = false;
         self.record.journal = None;
         let answer_lost_at = self.answer_lost_at.take();

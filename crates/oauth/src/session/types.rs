@@ -130,7 +130,12 @@ pub struct Credential {
 pub struct StatusFlags {
     /// The grant has ended: a sign-in is needed when the credential expires.
     pub ended: bool,
-    /// An upstream rejected the API key, and it cannot be renewed.
+    /// There is a refresh token.
+    pub renewable: bool,
+    /// An upstream rejected the token, and there is no refresh token. It is served on: one
+    /// rejection may be an error of the upstream.
+    pub rejected: bool,
+    /// An upstream rejected the credential, and it cannot be renewed.
     pub spent: bool,
     /// A server asks for scopes that the grant lacks.
     pub lacks_scopes: bool,
@@ -146,7 +151,9 @@ impl StatusFlags {
         let expired = credential.expires_at.is_some_and(|expires| expires <= now);
         match self {
             Self { spent: true, .. } | Self { lacks_scopes: true, .. } => ProfileStatus::LoginRequired,
-            Self { ended: true, .. } if expired => ProfileStatus::LoginRequired,
+            Self { ended: true, .. } | Self { renewable: false, .. } if expired => {
+                ProfileStatus::LoginRequired
+            }
             _ if expired => ProfileStatus::Expired,
             Self { unsaved: true, .. } => ProfileStatus::Unsaved,
             Self { renewing: true, .. } => ProfileStatus::Refreshing,

@@ -10,10 +10,12 @@
 //! - `props.rs`: random orders of events. `exhaustive.rs`: every order of a few events.
 //! - `tables.rs`: the documented rules, one line each.
 //! - `requests.rs`, `clock.rs`: rules for events from outside.
+//! - `bearer.rs`: rules for the tokens of defined providers.
 //! - `refusals.rs`: rejections that do not end a grant.
 //! - `regressions.rs`: failures that these tests found.
 #![expect(clippy::unwrap_used, reason = "a test that cannot continue fails by panicking")]
 
+mod bearer;
 mod clock;
 mod exhaustive;
 mod invariants;
