@@ -26,7 +26,9 @@ pub const API_KEY: &str = "/v1/profiles/{profile}/api-key";
 pub const HEADERS: &str = "/v1/profiles/{profile}/headers";
 /// `POST`: refreshes the profile now.
 pub const REFRESH: &str = "/v1/profiles/{profile}/refresh";
-/// Any method: forwarded to the profile's base URL.
+/// Any method: forwarded to the profile's base URL itself. A slash at its end means the same.
+pub const RELAY_BASE: &str = "/v1/profiles/{profile}/relay";
+/// Any method: forwarded to a path below the profile's base URL.
 pub const RELAY: &str = "/v1/profiles/{profile}/relay/{*path}";
 /// Any method: forwarded to the ChatGPT backend.
 pub const RELAY_BACKEND: &str = "/v1/profiles/{profile}/relay-backend/{*path}";
@@ -69,7 +71,7 @@ pub const METRICS: &str = "/v1/metrics";
 pub const OPENAPI: &str = "/v1/openapi.json";
 
 /// All routes.
-pub const ALL: [&str; 27] = [
+pub const ALL: [&str; 28] = [
     STATUS,
     LOGINS,
     LOGIN,
@@ -79,6 +81,7 @@ pub const ALL: [&str; 27] = [
     API_KEY,
     HEADERS,
     REFRESH,
+    RELAY_BASE,
     RELAY,
     RELAY_BACKEND,
     SHARES,

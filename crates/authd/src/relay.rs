@@ -5,13 +5,16 @@ pub(crate) mod compat;
 mod error;
 mod forward;
 mod headers;
+mod mcp;
 mod observed_body;
 mod replay;
 mod upgrade;
+mod url;
 
 pub(crate) use self::{
     error::RelayError,
     forward::{Relay, Target},
+    mcp::{is_oauth_metadata, missing_scopes},
     observed_body::{BodyEvent, BodyObserver, ObservedBody},
     upgrade::UpgradeSlot,
 };

@@ -27,13 +27,15 @@ const REQUEST_ID: HeaderName = HeaderName::from_static(REQUEST_HEADER);
 
 /// Routes whose responses a shutdown may interrupt: they can last long, and the daemon saves
 /// nothing for them.
-const INTERRUPTIBLE: [&str; 4] = [route::RELAY, route::RELAY_BACKEND, route::DIAGNOSIS, route::EVENTS];
+const INTERRUPTIBLE: [&str; 5] =
+    [route::RELAY_BASE, route::RELAY, route::RELAY_BACKEND, route::DIAGNOSIS, route::EVENTS];
 
 /// Runs the handler of an allowed request.
 pub(super) async fn check(State(state): State<Arc<AppState>>, request: Request, next: Next) -> Response {
     let extensions = request.extensions();
     let matched = extensions.get::<MatchedPath>().cloned();
-    let route = matched.as_ref().map(MatchedPath::as_str);
+    // A slash at the end makes no other route.
+    let route = matched.as_ref().map(|matched| matched.as_str().trim_end_matches('/'));
     let peer = extensions.get::<Arc<Peer>>().expect("every request has the peer of its connection");
     peer.set_interruptible(route.is_some_and(|route| INTERRUPTIBLE.contains(&route)));
     let problem = forbidden(peer, &request);
@@ -63,7 +65,7 @@ pub(super) async fn check(State(state): State<Arc<AppState>>, request: Request, 
 /// Whether SDKs may send requests to this route. An unknown route may be an SDK's with a wrong base
 /// URL.
 fn is_for_sdks(route: Option<&str>) -> bool {
-    matches!(route, None | Some(route::RELAY | route::RELAY_BACKEND))
+    matches!(route, None | Some(route::RELAY_BASE | route::RELAY | route::RELAY_BACKEND))
 }
 
 /// Logs an error response. A client's own error is a debug line; a failure here or upstream is a

@@ -4,6 +4,7 @@ mod codex;
 mod login;
 mod provider;
 mod relay;
+mod scopes;
 mod share;
 
 use std::time::Duration;
@@ -18,7 +19,13 @@ use authd_store::StoreError;
 use jiff::Timestamp;
 
 pub(crate) use self::login::login;
-pub(super) use self::{codex::codex_home, provider::definition, relay::relay, share::share};
+pub(super) use self::{
+    codex::codex_home,
+    provider::definition,
+    relay::{no_oauth_metadata, relay},
+    scopes::{invalid_scopes, missing_scopes},
+    share::share,
+};
 
 const UNLOCK: &str = "unlock the keychain; authd continues by itself";
 const DOCTOR: &str = "run: authctl doctor";
@@ -54,7 +61,9 @@ pub(super) fn refresh(
     let name = &after.name;
     if !after.renewable {
         let detail = format!("nothing to refresh: profile \"{name}\" has no refresh token");
-        return Some(Problem::new(ErrorCode::Conflict, detail).hint(login_command(name)).about(name));
+        let problem = Problem::new(ErrorCode::Conflict, detail).hint(login_command(name)).about(name);
+        let rejected = after.flags.rejected.then(|| last_error(after, now)).flatten();
+        return Some(rejected.unwrap_or(problem));
     }
     let replaced = rejected.is_some_and(|rejected| {
         let is_other = |id: &str| *id != *after.credential.grant_id;
@@ -86,13 +95,16 @@ pub(crate) fn no_credential(snapshot: &ProfileSnapshot, now: Timestamp) -> Probl
     match last_error(snapshot, now) {
         Some(problem) => problem,
         None if snapshot.renewable => not_in_time(name),
-        None => {
-            let detail = format!(
-                "the token of profile \"{name}\" has expired or expires too soon, and there is no refresh token"
-            );
-            Problem::new(ErrorCode::LoginRequired, detail).hint(login_command(name)).about(name)
-        }
+        None => expired(name),
     }
+}
+
+/// A token that has expired, or expires before the client is done, and that cannot be renewed.
+fn expired(name: &ProfileName) -> Problem {
+    let detail = format!(
+        "the token of profile \"{name}\" has expired or expires too soon, and there is no refresh token"
+    );
+    Problem::new(ErrorCode::LoginRequired, detail).hint(login_command(name)).about(name)
 }
 
 fn not_in_time(name: &ProfileName) -> Problem {
@@ -103,6 +115,9 @@ fn not_in_time(name: &ProfileName) -> Problem {
 /// The last failure of a profile, while it still matters.
 pub(crate) fn last_error(snapshot: &ProfileSnapshot, now: Timestamp) -> Option<Problem> {
     let name = &snapshot.name;
+    if let Some(problem) = lacking_scopes(snapshot) {
+        return Some(problem);
+    }
     if let Some(ended) = &snapshot.ended {
         return Some(signed_out(name, ended));
     }
@@ -110,7 +125,8 @@ pub(crate) fn last_error(snapshot: &ProfileSnapshot, now: Timestamp) -> Option<P
         let detail = format!("a rename or export of profile \"{name}\" is not finished; authd retries it");
         return Some(Problem::new(ErrorCode::StoreUnavailable, detail).hint(DOCTOR).about(name));
     }
-    let problem = match snapshot.last_error.as_deref()? {
+    let Some(last) = snapshot.last_error.as_deref() else { return unrenewable(snapshot, now) };
+    let problem = match last {
         LastError::Store(SaveError { locked, message }) => {
             let detail = format!("the newest credential is not saved: {message}");
             if *locked {
@@ -119,7 +135,7 @@ pub(crate) fn last_error(snapshot: &ProfileSnapshot, now: Timestamp) -> Option<P
                 Problem::new(ErrorCode::StoreUnavailable, detail).hint(DOCTOR)
             }
         }
-        last @ LastError::Provider { error, next_attempt, refusals } => {
+        LastError::Provider { error, next_attempt, refusals } => {
             let problem = provider(error);
             let retry_after = problem.retry_after.map(|_| seconds_until(*next_attempt, now));
             let problem = Problem { retry_after, ..problem };
@@ -143,6 +159,36 @@ pub(crate) fn last_error(snapshot: &ProfileSnapshot, now: Timestamp) -> Option<P
         }
     };
     Some(problem.about(name))
+}
+
+/// The scopes that a server has asked for since the sign-in.
+fn lacking_scopes(snapshot: &ProfileSnapshot) -> Option<Problem> {
+    let name = &snapshot.name;
+    let authority = snapshot.credential.authority.as_ref().filter(|_| snapshot.flags.lacks_scopes)?;
+    let detail = format!(
+        "a server asks for scopes that profile \"{name}\" lacks: {}",
+        authority.missing_scopes.join(" ")
+    );
+    Some(Problem::new(ErrorCode::LoginRequired, detail).hint(login_command(name)).about(name))
+}
+
+/// Why a token that cannot be renewed does not work, or may not.
+fn unrenewable(snapshot: &ProfileSnapshot, now: Timestamp) -> Option<Problem> {
+    let name = &snapshot.name;
+    if !snapshot.renewable && snapshot.credential.remaining(now).is_zero() {
+        return Some(expired(name));
+    }
+    if !snapshot.flags.rejected {
+        return None;
+    }
+    let detail =
+        format!("a server rejected the token of profile \"{name}\" (401), and there is no refresh token");
+    let hint = if snapshot.flags.spent {
+        login_command(name)
+    } else {
+        format!("if it happens again, {}", login_command(name))
+    };
+    Some(Problem::new(ErrorCode::LoginRequired, detail).hint(hint).about(name))
 }
 
 /// Why the current routing of a profile's workspace is unknown.

@@ -27,6 +27,9 @@ pub(super) use self::{
     relay::relay_to,
 };
 
+/// The relay of the base URL, as a client of a base URL with a slash at its end names it.
+const RELAY_BASE_SLASH: &str = "/v1/profiles/{profile}/relay/";
+
 /// The router of the socket.
 pub(crate) fn router(state: Arc<AppState>) -> Router {
     Router::new()
@@ -55,6 +58,8 @@ pub(crate) fn router(state: Arc<AppState>) -> Router {
         .route(route::EXPORT, post(codex::export))
         .route(route::CODEX, put(codex::install).delete(codex::uninstall))
         .route(route::CODEX_HOMES, get(codex::list))
+        .route(route::RELAY_BASE, any(relay::to_base).connect(relay::refuse).trace(relay::refuse))
+        .route(RELAY_BASE_SLASH, any(relay::to_base).connect(relay::refuse).trace(relay::refuse))
         .route(route::RELAY, any(relay::to_model).connect(relay::refuse).trace(relay::refuse))
         .route(route::RELAY_BACKEND, any(relay::to_backend).connect(relay::refuse).trace(relay::refuse))
         .fallback(|| async {

@@ -185,16 +185,18 @@ impl AppState {
         Ok((before, self.loaded(profile).await?))
     }
 
-    /// Records that a server asks for scopes that the profile's grant lacks.
+    /// Records that a server asks for scopes that the profile's grant lacks. Returns the snapshot
+    /// after it.
     pub(super) async fn report_missing_scopes(
         &self,
         profile: &ResolvedProfile,
         grant_id: Option<Box<str>>,
         scopes: Vec<String>,
-    ) -> Result<(), Problem> {
+    ) -> Result<Arc<ProfileSnapshot>, Problem> {
         self.loaded(profile).await?;
         let reported = profile.handle.report_missing_scopes(grant_id, scopes).await;
-        reported.map_err(|_| self.stopped(profile))
+        reported.map_err(|_| self.stopped(profile))?;
+        self.loaded(profile).await
     }
 
     /// The snapshot of a profile. Tries to read its record first if that has failed before.

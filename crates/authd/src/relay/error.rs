@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use authd_broker::ProfileSnapshot;
-use authd_oauth::ProviderError;
+use authd_oauth::{Mode, ProviderError};
 
 /// Why a request was not relayed.
 #[derive(Debug)]
@@ -16,8 +16,10 @@ pub(crate) enum RelayError {
     BrokenBody,
     /// The path contains a segment that leaves the base URL.
     PathOutsideBaseUrl,
-    /// The profile is in API-key mode, which has no ChatGPT backend.
-    NoBackend,
+    /// The profile is in a mode that has no ChatGPT backend.
+    NoBackend(Mode),
+    /// The definition of this provider has no base URL.
+    NoBaseUrl(String),
     /// The upstream rejected the credential, and the refresh showed that the user must sign in
     /// again.
     NoCredential(Arc<ProfileSnapshot>),

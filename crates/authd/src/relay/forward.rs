@@ -16,6 +16,7 @@ use super::{
     headers,
     replay::{RecordedBody, Recording},
     upgrade::UpgradeRequest,
+    url,
 };
 
 /// Where a relayed request goes.
@@ -86,7 +87,6 @@ impl Relay {
         refresh: impl AsyncFnOnce(Rejected) -> Option<Arc<ProfileSnapshot>>,
     ) -> Result<http::Response<Incoming>, RelayError> {
         let (parts, body) = request.into_parts();
-        check_tail(tail)?;
         let query = parts.uri.query();
         let url = Self::url(target, snapshot, tail, query)?;
         let mut headers = headers::forwarded(parts.headers, websocket);
@@ -137,10 +137,15 @@ impl Relay {
         let base = match (target, snapshot.mode()) {
             (Target::Model, _) => snapshot.base_url(),
             (Target::Backend, Mode::ChatGpt) => snapshot.backend_url(),
-            (Target::Backend, Mode::ApiKey | Mode::Bearer) => return Err(RelayError::NoBackend),
+            (Target::Backend, mode @ (Mode::ApiKey | Mode::Bearer)) => {
+                return Err(RelayError::NoBackend(mode));
+            }
         };
-        let (separator, query) = query.map(|query| ("?", query)).unwrap_or_default();
-        Ok([base.trim_end_matches('/'), "/", tail, separator, query].concat())
+        if base.is_empty() {
+            let provider = snapshot.credential.authority.as_ref().map(|authority| authority.provider.clone());
+            return Err(RelayError::NoBaseUrl(provider.unwrap_or_default()));
+        }
+        url::join(&base, tail, query)
     }
 
     async fn send(
@@ -164,18 +169,6 @@ impl Relay {
         *request.headers_mut() = headers;
         self.upstream.send(request).await.map_err(RelayError::Upstream)
     }
-}
-
-/// Checks that a path below the base URL does not leave it.
-fn check_tail(tail: &str) -> Result<(), RelayError> {
-    let leaves = tail.split('/').any(is_dot_segment) || tail.contains('\\');
-    if leaves { Err(RelayError::PathOutsideBaseUrl) } else { Ok(()) }
-}
-
-/// Whether a segment is `.` or `..`, in any percent-encoding.
-fn is_dot_segment(segment: &str) -> bool {
-    let strip_dot = |text| [".", "%2e", "%2E"].iter().find_map(|dot| str::strip_prefix(text, dot));
-    strip_dot(segment).is_some_and(|rest| rest.is_empty() || strip_dot(rest).is_some_and(str::is_empty))
 }
 
 /// The generation of the credential that replaced the rejected one, for a response whose request

@@ -3,6 +3,8 @@
 
 mod access;
 mod added_providers;
+mod bearer_profile;
+mod bearer_relay;
 mod browser;
 mod callback_addresses;
 mod codex;

@@ -77,8 +77,12 @@ impl Share {
         *self.terms.account == *account(identity)
     }
 
-    /// Checks a path below the profile's base URL, without a leading slash.
+    /// Checks a path below the profile's base URL, without a leading slash. The empty one is the
+    /// base URL itself, which a share with a list of paths does not allow.
     pub fn check_path(&self, path: &str) -> Result<(), PathError> {
+        if path.is_empty() {
+            return if self.terms.paths.is_empty() { Ok(()) } else { Err(PathError::NotAllowed) };
+        }
         paths::check(path, &self.terms.paths)
     }
 

@@ -88,7 +88,9 @@ pub(in crate::http) fn headers_response(
 /// Refresh now
 ///
 /// A client that got 401 names the generation it used, and the grant. If there is a newer
-/// generation already, nothing is refreshed.
+/// generation already, nothing is refreshed. A client that got 403 `insufficient_scope` names the
+/// scopes instead. Then nothing is refreshed, and the profile requires a sign-in, unless the last
+/// sign-in requested these scopes already (`conflict`).
 #[cfg_attr(test, utoipa::path(
     post, path = authd_api::route::REFRESH, operation_id = "refresh", tag = "credentials",
     request_body = RefreshBody,
@@ -102,8 +104,16 @@ pub(super) async fn refresh(
     let profile = state.resolve(&param).await?;
     let grant_id = grant_id.map(String::into_boxed_str);
     if !missing_scopes.is_empty() {
-        state.report_missing_scopes(&profile, grant_id, missing_scopes).await?;
-        return Ok(json(StatusCode::OK, &state.profile_message(&profile.name)?));
+        if let Some(problem) = problem::invalid_scopes(&missing_scopes) {
+            return Err(problem.about(&profile.name).into());
+        }
+        let after = state.report_missing_scopes(&profile, grant_id.clone(), missing_scopes.clone()).await?;
+        // A report about an earlier grant is answered by the sign-in that replaced it.
+        let is_replaced = grant_id.is_some_and(|id| *id != *after.credential.grant_id);
+        return match problem::missing_scopes(&after, &missing_scopes).filter(|_| !is_replaced) {
+            Some(problem) => Err(problem.into()),
+            None => Ok(json(StatusCode::OK, &state.profile_message(&profile.name)?)),
+        };
     }
     let rejected = rejected_generation.map(|generation| Rejected { generation, grant_id });
     let (before, after) = state.refresh(&profile, rejected.clone()).await?;

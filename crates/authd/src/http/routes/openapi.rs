@@ -60,7 +60,7 @@ does not have gets 405 with `Allow`, an unknown path gets 404, both with a Probl
         codex::import, codex::export, codex::list, codex::install, codex::uninstall,
         shares::list, shares::create, shares::end, shares::hold, providers::list, providers::put,
         providers::delete, providers::check, store::migrate, store::rekey,
-        relay::to_model, relay::to_backend,
+        relay::to_base, relay::to_model, relay::to_backend,
     ),
     components(schemas(CodexHomes, LoginFile, RelayProblem)),
 )]

@@ -1,9 +1,10 @@
 //! The relay.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::OnceLock;
 
 use authd_api::{ErrorCode, Problem};
 use authd_broker::{ProfileSnapshot, now};
+use authd_oauth::Mode;
 use axum::{
     extract::{Request, State},
     response::{IntoResponse, Response},
@@ -18,7 +19,7 @@ use crate::http::{
     respond::ApiError,
     state::{AppState, ResolvedProfile, SharedState},
 };
-use crate::relay::Target;
+use crate::relay::{Target, is_oauth_metadata, missing_scopes};
 
 /// Refuses CONNECT, which asks for a tunnel to another host, and TRACE, whose response would
 /// contain the credential (RFC 9110, sections 9.3.6 and 9.3.8).
@@ -30,12 +31,31 @@ pub(super) async fn refuse(method: Method) -> Response {
     response
 }
 
-/// Relay to the profile's base URL
+/// Relay to the profile's base URL itself
+///
+/// The same as the relay to a path below it, without a path: for an MCP server, whose base URL is
+/// the server's own. A slash at the end means the same.
+#[cfg_attr(test, utoipa::path(
+    method(get, put, post, delete, options, head, patch),
+    path = authd_api::route::RELAY_BASE, operation_id = "relay_base", tag = "credentials",
+    responses(UpstreamResponse, ProfileErrors, CredentialErrors, StoreErrors),
+))]
+pub(super) async fn to_base(
+    state: SharedState,
+    PathParam(param): PathParam<String>,
+    request: Request,
+) -> Result<Response, ApiError> {
+    relay(state, PathParam((param, String::new())), Target::Model, request).await
+}
+
+/// Relay to a path below the profile's base URL
 ///
 /// Forwards any method, header, query and body. The client's own credential is replaced by the
 /// profile's. The profile's other headers are added if the client has none of that name. After a
 /// 401 the credential is refreshed once, and the request sent again if its body is still buffered.
-/// The response is streamed.
+/// The response is streamed. A 403 that demands scopes which the profile lacks makes it require a
+/// sign-in. The responses of an MCP server have no `WWW-Authenticate`, and its OAuth metadata is
+/// 404: clients would begin a sign-in of their own.
 #[cfg_attr(test, utoipa::path(
     method(get, put, post, delete, options, head, patch),
     path = authd_api::route::RELAY, operation_id = "relay", tag = "credentials",
@@ -77,8 +97,8 @@ async fn relay(
     Ok(relay_to(&state, &profile, target, &path, request, |_| Ok(())).await?)
 }
 
-/// Forwards a request to a path below the target. `is_allowed` checks each credential before its
-/// use.
+/// Forwards a request to a path below the target, or to the target itself if the path is empty.
+/// `is_allowed` checks each credential before its use.
 pub(in crate::http) async fn relay_to(
     state: &AppState,
     profile: &ResolvedProfile,
@@ -87,24 +107,36 @@ pub(in crate::http) async fn relay_to(
     request: Request,
     is_allowed: impl Fn(&ProfileSnapshot) -> Result<(), Problem>,
 ) -> Result<Response, Problem> {
+    if is_mcp(&*state.loaded(profile).await?) && is_oauth_metadata(path) {
+        return Err(problem::no_oauth_metadata());
+    }
     let snapshot = state.get_or_refresh(profile, None).await?;
     is_allowed(&snapshot)?;
-    let sent = AtomicU64::new(snapshot.credential.generation);
+    let refreshed = OnceLock::new();
     let refresh = async |rejected| match state.refresh(profile, Some(rejected)).await {
         Ok((_, after)) if is_allowed(&after).is_err() => None,
-        Ok((_, after)) => {
-            sent.store(after.credential.generation, Ordering::Relaxed);
-            Some(after)
-        }
+        Ok((_, after)) => Some(refreshed.get_or_init(|| after).clone()),
         Err(problem) => {
             tracing::warn!(code = problem.code.as_str(), "credential not refreshed after the upstream's 401");
             None
         }
     };
-    let response = state.relay.forward(target, path, request, snapshot, refresh).await;
-    let response = response.map_err(|error| problem::relay(&error, &profile.name, now()))?;
+    let response = state.relay.forward(target, path, request, snapshot.clone(), refresh).await;
+    let mut response = response.map_err(|error| problem::relay(&error, &profile.name, now()))?;
+    let used = refreshed.get().unwrap_or(&snapshot);
     if is_unconfirmed(profile) && (response.status().is_success() || response.status().is_informational()) {
-        profile.handle.report_accepted(sent.load(Ordering::Relaxed));
+        profile.handle.report_accepted(used.credential.generation);
+    }
+    if used.mode() == Mode::Bearer {
+        let scopes = missing_scopes(response.status(), response.headers());
+        if !scopes.is_empty() {
+            // The upstream's response says what failed; the status of the profile says what helps.
+            let grant_id = Some((*used.credential.grant_id).into());
+            state.report_missing_scopes(profile, grant_id, scopes).await.ok();
+        }
+    }
+    if is_mcp(used) {
+        response.headers_mut().remove(header::WWW_AUTHENTICATE);
     }
     Ok(response)
 }
@@ -112,4 +144,8 @@ pub(in crate::http) async fn relay_to(
 fn is_unconfirmed(profile: &ResolvedProfile) -> bool {
     let is_unconfirmed = |snapshot: &std::sync::Arc<ProfileSnapshot>| snapshot.is_unconfirmed;
     profile.handle.view().snapshot().is_some_and(is_unconfirmed)
+}
+
+fn is_mcp(snapshot: &ProfileSnapshot) -> bool {
+    snapshot.credential.authority.as_ref().is_some_and(|authority| authority.is_mcp)
 }

@@ -15,9 +15,11 @@ use http::{HeaderMap, HeaderValue, StatusCode, header};
 use crate::http::{
     access::{is_of_web_page, is_socket_host, names_host, too_many_connections},
     peer::{Door, Peer},
+    problem,
     respond::{ApiError, relay_problem, set_version_header},
     state::AppState,
 };
+use crate::relay::is_oauth_metadata;
 
 /// Runs the handler of an allowed request, with the share as an extension.
 pub(super) async fn check(State(state): State<Arc<AppState>>, mut request: Request, next: Next) -> Response {
@@ -69,6 +71,10 @@ fn find_share(state: &AppState, peer: &Peer, request: &Request) -> Result<Share,
         Door::Loopback(_) => {
             let share = bearer(request.headers()).and_then(|key| state.broker.shares.find(key, now()));
             share.ok_or_else(|| {
+                // Clients look for it without the key. A 401 would make them sign in by themselves.
+                if is_oauth_metadata(request.uri().path()) {
+                    return problem::no_oauth_metadata();
+                }
                 Problem::new(ErrorCode::KeyInvalid, "the request has no valid key of a share")
                     .hint("send it as \"Authorization: Bearer KEY\"; if the share has ended, make a new one")
             })

@@ -18,29 +18,34 @@ use http::Method;
 use super::{access, compat};
 use crate::{
     http::{
-        extract::{IfNoneMatch, PathParam, QueryParams},
+        extract::{IfNoneMatch, QueryParams},
         peer::{Door, Peer},
+        problem,
         respond::ApiError,
         routes::{self, HeadersQuery},
         state::{AppState, ResolvedProfile, SharedState},
     },
-    relay::Target,
+    relay::{Target, is_oauth_metadata},
 };
 
 /// The path of the headers.
 const HEADERS: &str = "/v1/profiles/-/headers";
 
-/// The path of the relay.
-const RELAY: &str = "/v1/profiles/-/relay/{*path}";
+/// The path of the relay, with and without a path below it.
+const RELAY: &str = "/v1/profiles/-/relay";
+const RELAY_SLASH: &str = "/v1/profiles/-/relay/";
+const BELOW_RELAY: &str = "/v1/profiles/-/relay/{*path}";
 
-/// The prefix of paths at the root of a loopback door, as OpenAI clients have it in their base URL.
-const VERSION_PREFIX: &str = "/v1/";
+/// The path of the relay at a loopback door, as OpenAI clients have it in their base URL.
+const ROOT: &str = "/v1";
 
 /// The router of every share.
 pub(crate) fn share_router(state: Arc<AppState>) -> Router {
     Router::new()
         .route(HEADERS, get(headers))
         .route(RELAY, any(relay))
+        .route(RELAY_SLASH, any(relay))
+        .route(BELOW_RELAY, any(relay))
         .fallback(root)
         .method_not_allowed_fallback(|| async { ApiError(not_shared()) })
         .layer(middleware::from_fn_with_state(state.clone(), access::check))
@@ -66,11 +71,9 @@ async fn headers(
 async fn relay(
     state: SharedState,
     Extension(share): Extension<Share>,
-    PathParam(_): PathParam<String>,
     request: Request,
 ) -> Result<Response, ApiError> {
-    let prefix = RELAY.len() - "{*path}".len();
-    let path = request.uri().path().get(prefix..).unwrap_or_default().to_owned();
+    let path = below(request.uri().path(), RELAY).unwrap_or_default().to_owned();
     forward(state, &share, &path, request).await
 }
 
@@ -82,13 +85,20 @@ async fn root(
     request: Request,
 ) -> Result<Response, ApiError> {
     let path = request.uri().path();
-    match path.strip_prefix(VERSION_PREFIX) {
+    match below(path, ROOT) {
         Some(rest) if matches!(peer.door, Door::Loopback(_)) && !rest.starts_with("profiles/") => {
             let path = rest.to_owned();
             forward(state, &share, &path, request).await
         }
+        _ if is_oauth_metadata(path) => Err(problem::no_oauth_metadata().into()),
         _ => Err(not_shared().into()),
     }
+}
+
+/// The path below a prefix; empty for the prefix itself, with or without a slash at its end.
+fn below<'a>(path: &'a str, prefix: &str) -> Option<&'a str> {
+    let rest = path.strip_prefix(prefix)?;
+    if rest.is_empty() { Some(rest) } else { rest.strip_prefix('/') }
 }
 
 async fn forward(
