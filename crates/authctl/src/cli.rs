@@ -243,6 +243,13 @@ pub(crate) struct LoginArgs {
     /// Print the URL instead of opening it
     #[arg(long)]
     pub(crate) no_browser: bool,
+    /// Sign in at this provider (authctl providers lists them) [default: that of the profile, else
+    /// OpenAI]
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["mode", "workspace", "with_api_key"])]
+    pub(crate) provider: Option<String>,
+    /// Request this scope, too; can be repeated
+    #[arg(long, value_name = "SCOPE")]
+    pub(crate) scope: Vec<String>,
     /// The credential to use
     #[arg(long, value_enum, default_value_t = ModeArg::Auto)]
     pub(crate) mode: ModeArg,
@@ -261,11 +268,11 @@ pub(crate) struct LoginArgs {
     pub(crate) with_api_key: bool,
     /// Wait for a login that was started with --no-wait
     #[arg(long, value_name = "ID", value_parser = parse_login_id)]
-    #[arg(conflicts_with_all = ["name", "device", "workspace", "replace", "no_wait", "with_api_key"])]
+    #[arg(conflicts_with_all = ["name", "device", "provider", "scope", "workspace", "replace", "no_wait", "with_api_key"])]
     pub(crate) resume: Option<String>,
     /// Cancel a login that is pending; authctl logins lists them
     #[arg(long, value_name = "ID", value_parser = parse_login_id)]
-    #[arg(conflicts_with_all = ["name", "device", "paste", "no_browser", "workspace", "replace", "no_wait", "with_api_key", "resume"])]
+    #[arg(conflicts_with_all = ["name", "device", "paste", "no_browser", "provider", "scope", "workspace", "replace", "no_wait", "with_api_key", "resume"])]
     pub(crate) cancel: Option<String>,
 }
 

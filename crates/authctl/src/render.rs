@@ -100,6 +100,17 @@ pub(crate) fn signed_in(profile: &Profile, requested: &ProfileName, style: Style
         )
     };
     let option = if *default { String::new() } else { format!("-p {name} ") };
+    if let Some(provider) = &profile.provider {
+        let user = profile.email.as_deref().map(|email| format!(" as {}", style.bold(&line(email))));
+        return format!(
+            "{} Signed in at provider \"{}\"{}.\n{other_account}  \
+             Profile \"{name}\" is ready; try: authctl headers {}",
+            style.green("✓"),
+            line(provider),
+            user.unwrap_or_default(),
+            option.trim_end(),
+        );
+    }
     format!(
         "{} Signed in as {}{plan}, in {} mode{}.\n{other_account}  \
          Profile \"{name}\" is ready; try: authctl ask {option}\"What is 2+2?\"",

@@ -11,7 +11,10 @@ use authd_api::Paths;
 use authd_broker::{Broker, BrokerConfig, BrokerTasks, CallbackServerState, now};
 use authd_oauth::Endpoint;
 use authd_store::{StateDir, StateDirError, Store};
-use tokio::{sync::watch, task::JoinSet};
+use tokio::{
+    sync::{mpsc, watch},
+    task::JoinSet,
+};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
@@ -147,6 +150,7 @@ impl App {
         let metrics = Metrics::new(started_at, &store);
         let stopping = CancellationToken::new();
         let (callback_sender, callback) = watch::channel(CallbackServerState::default());
+        let (listeners, listen_requests) = mpsc::channel(1);
         let (reload, settings) = Reload::new(source, telemetry, (endpoint.clone(), relay.clone()), &config);
         let (broker, mut broker_tasks) = Broker::start(BrokerConfig {
             endpoint: endpoint.clone(),
@@ -156,6 +160,7 @@ impl App {
             login_settings: settings.logins,
             providers: settings.providers,
             callback: callback.clone(),
+            listeners,
             stopping: stopping.clone(),
         })
         .await;
@@ -180,6 +185,11 @@ impl App {
         let CallbackConfig { addresses, ports, yield_for, .. } = config.callback;
         let callback_server = CallbackServer::new(addresses, ports, yield_for);
         let handler = LoginCallbacks(broker.logins.clone());
+        servers.spawn(callback_server.clone().serve_further_ports(
+            handler.clone(),
+            listen_requests,
+            stopping.clone(),
+        ));
         servers.spawn(callback_server.run(handler, callback_sender, inherited.callback, stopping.clone()));
         let connection_settings = ConnectionSettings {
             per_process: config.socket.max_connections,

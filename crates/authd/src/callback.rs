@@ -1,5 +1,6 @@
 //! The callback server, to which browsers return after a sign-in.
 
+mod further_ports;
 mod handler;
 mod page;
 mod port_yield;

@@ -16,7 +16,7 @@ use crate::{
     codex::{CodexManager, ManagedHomes, codex_manager},
     deps::BrokerDeps,
     events::EventBus,
-    login::{CallbackServerState, LoginSettings, Logins},
+    login::{CallbackServerState, ListenRequest, LoginSettings, Logins},
     metrics::RefreshCounters,
     provider::{self, ProviderDefinitions, ProviderDirectory},
     registry::{ProfileRegistry, registry},
@@ -40,6 +40,8 @@ pub struct BrokerConfig {
     pub providers: watch::Receiver<Arc<ProviderDefinitions>>,
     /// The state of the callback server.
     pub callback: watch::Receiver<CallbackServerState>,
+    /// Opens the ports of redirect URIs that the callback server does not listen on.
+    pub listeners: mpsc::Sender<ListenRequest>,
     /// Cancelled when the shutdown starts. The broker cancels it after a panic.
     pub stopping: CancellationToken,
 }
@@ -95,7 +97,9 @@ impl Broker {
         let (notices, notice_receiver) = mpsc::unbounded_channel();
         let (registry, registry_task) = registry(deps.clone(), homes.clone(), shares.clone(), notices);
         let (codex, codex_task) = codex_manager(deps.clone(), registry.clone(), homes, notice_receiver);
-        let logins = Logins::new(deps.clone(), registry.clone(), config.login_settings, config.callback);
+        let callback = (config.callback, config.listeners);
+        let logins =
+            Logins::new(deps.clone(), registry.clone(), providers.clone(), config.login_settings, callback);
         let mut tasks = JoinSet::new();
         tasks.spawn(registry_task);
         tasks.spawn(codex_task);

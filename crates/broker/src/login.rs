@@ -1,20 +1,25 @@
 //! Logins in progress, from the authorize URL to the profile.
 
+mod browser;
 mod callback;
 mod callback_server;
 mod cleanup;
 mod code_exchange;
+mod defined;
+mod defined_device;
+mod defined_exchange;
 mod device;
 mod error;
 mod manager;
 mod pending;
+mod redirect;
 mod restore;
 mod settings;
 mod snapshot;
 mod stored;
 
 pub use self::{
-    callback_server::{CallbackServerState, LINK_PATH},
+    callback_server::{CallbackServerState, LINK_PATH, ListenRequest},
     error::LoginError,
     manager::Logins,
     pending::{LinkTarget, LoginOrder},

@@ -11,7 +11,7 @@ use authd_broker::{
 };
 use authd_oauth::{ApiKey, ClientIdentity, Endpoint, Grant, ModePreference, Network, Provider, new_grant_id};
 use authd_store::{Config, KeySource, StateDir, Store, StorePreference};
-use tokio::sync::{broadcast::Receiver, watch};
+use tokio::sync::{broadcast::Receiver, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -47,7 +47,7 @@ async fn start() -> BrokerFixture {
         lifetime: Duration::from_secs(600),
         mode: ModePreference::Auto,
         workspaces: vec!["acc-1".to_owned()],
-        first_port: 1455,
+        ports: vec![1455],
         provider: provider.clone(),
     };
     let endpoint = Endpoint::new(provider.clone(), client.clone(), Network::default()).unwrap();
@@ -69,6 +69,7 @@ async fn start() -> BrokerFixture {
         login_settings: watch::channel(Arc::new(login_settings)).1,
         providers: watch::channel(Arc::default()).1,
         callback: watch::channel(CallbackServerState::default()).1,
+        listeners: mpsc::channel(1).0,
         stopping: stopping.clone(),
     })
     .await;

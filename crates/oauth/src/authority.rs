@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use secrecy::zeroize::Zeroizing;
 use serde::{Deserialize, Serialize};
 
-use crate::{ClientSecret, RefreshResponse, RefreshToken, Tokens, definition::MAX_SCOPES, login::form};
+use crate::{ClientSecret, RefreshResponse, RefreshToken, Tokens, form::form, scope::MAX_SCOPES};
 
 /// What a grant of a defined provider needs for its refresh and its revocation, and what it allows.
 ///

@@ -64,7 +64,7 @@ impl Identity {
 
 /// The identity that an id token attests. Every claim is optional.
 pub fn identity(token: &IdToken) -> Result<Identity, InvalidIdToken> {
-    let claims: Claims = serde_json::from_slice(&payload(token.expose())?).map_err(|_| InvalidIdToken)?;
+    let claims: Claims = claims_of(token)?;
     let auth = claims.auth.unwrap_or_default();
     let profile = claims.profile.unwrap_or_default();
     // Claims are shown on terminals and sent in headers, where a control character is an injection.
@@ -115,6 +115,11 @@ pub fn times(token: &str) -> Times {
         Timestamp::from_second(seconds).ok()
     };
     Times { issued_at: time("iat"), expires_at: time("exp") }
+}
+
+/// The claims of an id token, in a form of the caller.
+pub(crate) fn claims_of<T: for<'de> Deserialize<'de>>(token: &IdToken) -> Result<T, InvalidIdToken> {
+    serde_json::from_slice(&payload(token.expose())?).map_err(|_| InvalidIdToken)
 }
 
 #[derive(Deserialize)]

@@ -7,11 +7,8 @@ mod written;
 
 use std::collections::BTreeMap;
 
-pub use self::{
-    check::{MAX_SCOPES, is_scope},
-    error::InvalidDefinition,
-    written::WrittenDefinition,
-};
+pub use self::{error::InvalidDefinition, written::WrittenDefinition};
+pub use crate::scope::{MAX_SCOPES, is_scope};
 use crate::{OauthClient, Provider};
 
 /// The name of the built-in provider, which no definition may have.

@@ -19,12 +19,13 @@ use crate::{
     definition::ProviderDefinition,
     discovery::Start,
     error_response::{self, Call},
-    login::form,
+    form::form,
     network::{self, Current, DiscoveryRun, ProviderClient},
     routing, token,
 };
 
 mod defined;
+mod sign_in;
 
 /// The longest response that is read, in bytes. Real ones have ten thousand.
 const MAX_RESPONSE: usize = 1 << 20;

@@ -32,6 +32,7 @@ pub mod discovery;
 mod endpoint;
 mod error;
 pub mod error_response;
+mod form;
 pub mod headers;
 mod login;
 mod memory;
@@ -43,8 +44,10 @@ mod provider;
 mod record;
 pub mod routing;
 pub mod schedule;
+mod scope;
 mod secret;
 mod session;
+mod sign_in;
 mod token;
 
 pub use authority::{Authority, BearerGrant, ClientAuth, OauthClient};
@@ -54,7 +57,7 @@ pub use codex::{CodexError, CodexLogin};
 pub use device::{DevicePoll, DeviceStart, device_pause};
 pub use endpoint::{Endpoint, HostProbe};
 pub use error::{ErrorCode, ProviderError};
-pub use login::{Attempt, AuthorizationError, Callback, CallbackError, Exchange, LoginFailure};
+pub use login::{Attempt, AuthorizationError, Callback, CallbackError, Exchange, LoginFailure, Redirect};
 pub use memory::keep_out_of_swap;
 pub use mode::{Mode, ModePreference, Plan};
 pub use mode_decision::Decision;
@@ -69,5 +72,9 @@ pub use secret::{
 pub use session::{
     Annotation, Credential, Effect, Event, LastError, PROBE_PAUSE, ProfileStatus, REJECTION_PAUSE, Rejected,
     SaveError, Session, StatusFlags,
+};
+pub use sign_in::{
+    ClientSource, DefinedDevicePoll, DefinedDeviceStart, IdTokenError, RegisteredClient, SignInClient,
+    SignInPlan, Target, identity_of_id_token,
 };
 pub use token::{BearerResponse, CodeResponse, RefreshResponse, Tokens};

@@ -7,11 +7,15 @@ use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 use url::form_urlencoded;
 
+pub use self::failure::LoginFailure;
 use crate::{
-    AuthorizationCode, ErrorCode, ModePreference, Provider, ProviderError,
+    AuthorizationCode, ClientSecret, ErrorCode, ModePreference, Provider, SignInClient, SignInPlan,
+    form::form,
     pkce::{State, Verifier},
     schedule::later,
 };
+
+mod failure;
 
 /// The longest query or pasted text that is parsed, in bytes. Real ones have two hundred.
 const MAX_CALLBACK: usize = 8 << 10;
@@ -28,8 +32,19 @@ pub struct Attempt {
     pub mode: ModePreference,
     /// The only workspace that is accepted.
     pub workspace: Option<String>,
+    /// The sign-in at a defined provider; `None` for the built-in one.
+    pub defined: Option<Box<SignInClient>>,
     /// When it expires.
     pub expires_at: Timestamp,
+}
+
+/// A redirect, or a pasted URL: its parameters, and the issuer that it names (RFC 9207).
+#[derive(Debug)]
+pub struct Redirect {
+    /// The parameters.
+    pub callback: Callback,
+    /// The issuer.
+    pub issuer: Option<String>,
 }
 
 /// The parameters of a redirect, or of a pasted URL.
@@ -72,31 +87,8 @@ pub struct Exchange {
     pub verifier: Verifier,
     /// The attempt's redirect URI.
     pub redirect_uri: String,
-}
-
-/// A failed login, with a message and a remedy for the user.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{}", self.sentence())]
-pub enum LoginFailure {
-    /// The attempt had expired.
-    Expired,
-    /// The callback had no code.
-    MissingCode,
-    /// The provider or the user refused.
-    Denied(ErrorCode),
-    /// Codex is not enabled for the workspace.
-    NotEntitled,
-    /// Another workspace was chosen in the browser.
-    WrongWorkspace {
-        /// The accepted workspaces.
-        wanted: String,
-        /// The chosen workspace.
-        got: Option<String>,
-    },
-    /// The provider issued no API key.
-    NoApiKey(ErrorCode),
-    /// A call to the provider failed.
-    Exchange(ProviderError),
+    /// The sign-in at a defined provider; `None` for the built-in one.
+    pub defined: Option<Box<SignInClient>>,
 }
 
 impl Attempt {
@@ -109,7 +101,40 @@ impl Attempt {
         lifetime: Duration,
     ) -> Self {
         let (verifier, state) = (Verifier::generate(), State::generate());
-        Self { verifier, state, redirect_uri, mode, workspace, expires_at: later(now, lifetime) }
+        Self {
+            verifier,
+            state,
+            redirect_uri,
+            mode,
+            workspace,
+            defined: None,
+            expires_at: later(now, lifetime),
+        }
+    }
+
+    /// The attempt at a defined provider.
+    #[must_use]
+    pub fn at(mut self, defined: SignInClient) -> Self {
+        self.defined = Some(Box::new(defined));
+        self
+    }
+
+    /// The parameters of the authorization request to a defined provider (RFC 6749, section 4.1.1;
+    /// RFC 7636, section 4.3).
+    pub fn authorize_parameters(&self, plan: &SignInPlan) -> Vec<(String, String)> {
+        let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+        let mut all = vec![
+            pair("response_type", "code"),
+            pair("client_id", &plan.authority.client.id),
+            pair("redirect_uri", &self.redirect_uri),
+            pair("state", self.state.as_str()),
+            pair("code_challenge", self.verifier.challenge().as_str()),
+            pair("code_challenge_method", "S256"),
+        ];
+        all.extend(plan.scope().map(|scope| pair("scope", &scope)));
+        all.extend(plan.authority.resource.as_deref().map(|resource| pair("resource", resource)));
+        all.extend(plan.params.iter().map(|(name, value)| pair(name, value)));
+        all
     }
 
     /// The URL that the browser opens: byte for byte that of the Codex CLI.
@@ -133,9 +158,13 @@ impl Attempt {
     }
 
     /// Consumes the attempt and its callback.
-    pub fn accept(self, callback: Callback, now: Timestamp) -> Result<Exchange, LoginFailure> {
+    pub fn accept(self, redirect: impl Into<Redirect>, now: Timestamp) -> Result<Exchange, LoginFailure> {
         if self.expires_at <= now {
             return Err(LoginFailure::Expired);
+        }
+        let Redirect { callback, issuer } = redirect.into();
+        if self.defined.as_ref().is_some_and(|defined| !defined.plan.accepts_issuer(issuer.as_deref())) {
+            return Err(LoginFailure::WrongIssuer);
         }
         match callback {
             Callback::Refused(AuthorizationError { not_entitled: true, .. }, _) => {
@@ -144,7 +173,8 @@ impl Attempt {
             Callback::Refused(AuthorizationError { code, .. }, _) => Err(LoginFailure::Denied(code)),
             Callback::Empty(_) => Err(LoginFailure::MissingCode),
             Callback::Code(code, _) => {
-                Ok(Exchange { code, verifier: self.verifier, redirect_uri: self.redirect_uri })
+                let Self { verifier, redirect_uri, defined, .. } = self;
+                Ok(Exchange { code, verifier, redirect_uri, defined })
             }
         }
     }
@@ -157,6 +187,8 @@ impl Attempt {
             redirect_uri: self.redirect_uri.clone(),
             mode: self.mode,
             workspace: self.workspace.clone(),
+            plan: self.defined.as_ref().map(|defined| defined.plan.clone()),
+            client_secret: self.defined.as_ref().and_then(|defined| defined.secret.as_ref()).map(exposed),
             expires_at: self.expires_at,
         };
         serde_json::to_string(&stored).expect("a struct of strings and times has a JSON form").into()
@@ -171,9 +203,51 @@ impl Attempt {
             redirect_uri: stored.redirect_uri,
             mode: stored.mode,
             workspace: stored.workspace,
+            defined: stored.plan.map(|plan| {
+                Box::new(SignInClient { plan, secret: stored.client_secret.map(ClientSecret::new) })
+            }),
             expires_at: stored.expires_at,
         })
     }
+}
+
+impl From<Callback> for Redirect {
+    fn from(callback: Callback) -> Self {
+        Self { callback, issuer: None }
+    }
+}
+
+impl Redirect {
+    /// Parses the query of a redirect.
+    pub fn parse(query: &str) -> Result<Self, CallbackError> {
+        let callback = Callback::parse(query)?;
+        let mut parameters = form_urlencoded::parse(query.as_bytes());
+        let issuer = parameters.find(|(name, _)| name == "iss").map(|(_, value)| value.into_owned());
+        Ok(Self { callback, issuer })
+    }
+
+    /// Parses a pasted text, as [`Callback::from_pasted`] does.
+    pub fn from_pasted(text: &str) -> Result<Self, CallbackError> {
+        let callback = Callback::from_pasted(text)?;
+        let query = text.split_once('?').map_or(text, |(_, query)| query);
+        let query = query.split('#').next().unwrap_or_default();
+        Ok(Self::parse(query).unwrap_or(Self { callback, issuer: None }))
+    }
+}
+
+impl SignInPlan {
+    /// Whether a redirect with this `iss` may be of the provider (RFC 9207, section 2.4).
+    fn accepts_issuer(&self, issuer: Option<&str>) -> bool {
+        match (issuer, &self.authority.issuer) {
+            (Some(issuer), Some(expected)) => issuer == expected,
+            (Some(_), None) => true,
+            (None, _) => !self.sends_issuer,
+        }
+    }
+}
+
+fn exposed(secret: &ClientSecret) -> String {
+    secret.expose().to_owned()
 }
 
 impl Callback {
@@ -231,62 +305,6 @@ impl Callback {
     }
 }
 
-impl LoginFailure {
-    /// The failure, as a message for the user.
-    pub fn sentence(&self) -> String {
-        match self {
-            Self::Expired => "the sign-in was not finished in time".to_owned(),
-            Self::MissingCode => "Missing authorization code. Sign-in could not be completed.".to_owned(),
-            Self::Denied(code) if code.as_str() == "access_denied" => {
-                "the sign-in was denied in the browser (access_denied)".to_owned()
-            }
-            Self::Denied(code) => format!("the provider denied the sign-in: {}", code.explained()),
-            Self::NotEntitled => "Codex is not enabled for your workspace. Contact your workspace \
-                                  administrator to request access to Codex."
-                .to_owned(),
-            Self::WrongWorkspace { wanted, got: Some(got) } => {
-                format!("this login is for workspace {wanted}, but {got} was chosen")
-            }
-            Self::WrongWorkspace { wanted, got: None } => {
-                format!("this login is for workspace {wanted}, but the account names no workspace")
-            }
-            Self::NoApiKey(code) => format!("the provider issued no API key: {}", code.explained()),
-            Self::Exchange(ProviderError::Rejected { code, .. }) => {
-                format!("the provider rejected the authorization code: {}", code.explained())
-            }
-            Self::Exchange(error) => error.to_string(),
-        }
-    }
-
-    /// The provider's error code, if it stated one.
-    pub fn code(&self) -> Option<&str> {
-        match self {
-            Self::Denied(code) | Self::NoApiKey(code) => code.known(),
-            Self::Exchange(error) => error.code().map(ErrorCode::as_str),
-            // The entitlement is named in the description of this code.
-            Self::NotEntitled => Some("access_denied"),
-            Self::Expired | Self::MissingCode | Self::WrongWorkspace { .. } => None,
-        }
-    }
-
-    /// The next step for the user.
-    pub fn remedy(&self) -> &'static str {
-        match self {
-            Self::Denied(code) | Self::NoApiKey(code) if code.is_region_rule() => ErrorCode::REGION_REMEDY,
-            Self::Exchange(error) if error.code().is_some_and(ErrorCode::is_region_rule) => {
-                ErrorCode::REGION_REMEDY
-            }
-            Self::Expired | Self::MissingCode | Self::Denied(_) => "start a new login: authctl login",
-            Self::NotEntitled => "ask the administrator of your workspace for access to Codex",
-            Self::WrongWorkspace { .. } => {
-                "start a new login and choose that workspace in the browser: authctl login"
-            }
-            Self::NoApiKey(_) => "use ChatGPT mode: authctl login --mode chatgpt",
-            Self::Exchange(_) => "start a new login: authctl login; if it fails again: authctl doctor",
-        }
-    }
-}
-
 /// The stored form of an attempt.
 #[derive(Serialize, Deserialize)]
 struct StoredAttempt {
@@ -295,12 +313,9 @@ struct StoredAttempt {
     redirect_uri: String,
     mode: ModePreference,
     workspace: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    plan: Option<SignInPlan>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    client_secret: Option<String>,
     expires_at: Timestamp,
-}
-
-/// Names and values as a query or a form body, in this order. Encoded as in the Codex CLI:
-/// everything but letters, digits and `-_.~` is escaped, and a space becomes `%20`.
-pub(crate) fn form<'a>(parameters: impl IntoIterator<Item = (&'a str, &'a str)>) -> String {
-    let text = form_urlencoded::Serializer::new(String::new()).extend_pairs(parameters).finish();
-    text.replace('+', "%20").replace('*', "%2A").replace("%7E", "~")
 }

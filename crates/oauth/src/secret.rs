@@ -51,7 +51,7 @@ secrets! {
     AuthorizationCode(TextSecret)
     /// The secret of a client (RFC 6749, section 2.3.1).
     ClientSecret(TextSecret)
-    /// A device code (RFC 8628, section 3.2), or a registration access token.
+    /// A device code (RFC 8628, section 3.2).
     DeviceCode(TextSecret)
 }
 

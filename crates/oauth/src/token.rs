@@ -11,8 +11,8 @@ use serde_json::value::RawValue;
 
 use crate::{
     AccessToken, ApiKey, IdToken, ProviderError, RefreshToken, claims,
-    definition::is_scope,
     schedule::{self, later},
+    scope::is_scope,
 };
 
 /// The lifetime of an access token that states none: the Codex CLI renews such a token eight days

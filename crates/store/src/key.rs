@@ -3,10 +3,11 @@
 use std::fmt;
 
 /// The kinds of records that [`Key::parse`] accepts.
-const KINDS: [&str; 4] = [PROFILE, LOGIN, CODEX, PROBE];
+const KINDS: [&str; 5] = [PROFILE, LOGIN, CODEX, CLIENT, PROBE];
 pub(crate) const PROFILE: &str = "profile";
 pub(crate) const LOGIN: &str = "login";
 const CODEX: &str = "codex";
+const CLIENT: &str = "client";
 const PROBE: &str = "probe";
 const FOREIGN: &str = "";
 
@@ -31,6 +32,11 @@ impl Key {
     /// The key of the login that a Codex home held before authd managed it.
     pub fn codex(home: &str) -> Self {
         Self { kind: CODEX, name: home.to_owned() }
+    }
+
+    /// The key of an OAuth client that a server has registered.
+    pub fn client(digest: &str) -> Self {
+        Self { kind: CLIENT, name: digest.to_owned() }
     }
 
     /// The key of another program's keychain item, exactly as that program writes it.

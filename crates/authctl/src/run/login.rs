@@ -93,8 +93,8 @@ async fn start(ctx: &Context, args: &LoginArgs) -> CliResult<Login> {
         flow: if args.device { Flow::Device } else { Flow::Browser },
         mode: args.mode.into(),
         workspace: args.workspace.clone(),
-        provider: None,
-        scopes: Vec::new(),
+        provider: args.provider.clone(),
+        scopes: args.scope.clone(),
         replace: args.replace,
         paste: args.paste,
     };
@@ -116,6 +116,12 @@ fn print_pending(ctx: &Context, login: &Login) -> CliResult {
 /// Opens the page, or shows where it is.
 fn show_page(ctx: &Context, args: &LoginArgs, login: &Login) {
     let out = ctx.out;
+    if let Some(provider) = &login.provider {
+        // An MCP server names the authorization server: the user must see it before the browser
+        // opens.
+        let place = login.issuer.as_deref().map(|issuer| format!(" at {}", line(issuer))).unwrap_or_default();
+        out.always(&format!("Provider \"{}\": you sign in{place}.", line(provider)));
+    }
     if let (Some(url), Some(code)) = (&login.verification_url, &login.user_code) {
         let (url, code) = (line(url), out.stderr_style.bold(&line(code)));
         out.always(&format!("On any device, open:\n\n  {url}\n\nand enter the code:  {code}\n"));

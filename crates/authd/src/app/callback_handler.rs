@@ -14,8 +14,12 @@ use crate::{
 pub(super) struct LoginCallbacks(pub(super) Logins);
 
 impl CallbackHandler for LoginCallbacks {
-    async fn handle(&self, query: &str) -> CallbackOutcome {
-        match self.0.finish_with_query(query).await {
+    fn is_redirect_path(&self, path: &str) -> bool {
+        self.0.is_redirect_path(path)
+    }
+
+    async fn handle(&self, path: &str, query: &str) -> CallbackOutcome {
+        match self.0.finish_with_query(path, query).await {
             Some((login, again)) => outcome(login, again),
             None => CallbackOutcome::UnknownState,
         }

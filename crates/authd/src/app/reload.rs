@@ -130,7 +130,7 @@ fn login_settings(config: &Config) -> LoginSettings {
         lifetime: config.callback.login_lifetime,
         mode: config.login.mode,
         workspaces: config.login.workspaces.clone(),
-        first_port: config.callback.ports.first().copied().unwrap_or_default(),
+        ports: config.callback.ports.clone(),
         provider: config.provider.clone(),
     }
 }

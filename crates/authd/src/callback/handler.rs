@@ -4,9 +4,12 @@ use authd_broker::LinkTarget;
 
 /// Finishes logins for the callback server.
 pub(crate) trait CallbackHandler: Clone + Send + Sync + 'static {
-    /// Finishes the login that the query of a redirect belongs to. Must check `state` before any
-    /// effect.
-    fn handle(&self, query: &str) -> impl Future<Output = CallbackOutcome> + Send;
+    /// Whether browsers return to this path.
+    fn is_redirect_path(&self, path: &str) -> bool;
+
+    /// Finishes the login that the path and the query of a redirect belong to. Must check `state`
+    /// before any effect.
+    fn handle(&self, path: &str, query: &str) -> impl Future<Output = CallbackOutcome> + Send;
 
     /// Uses the link to an authorize URL with this token.
     fn follow_link(&self, token: &str) -> LinkTarget;

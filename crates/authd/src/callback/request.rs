@@ -50,7 +50,8 @@ impl RequestHandler {
 
     async fn route<B>(&self, request: &Request<B>, handler: &impl CallbackHandler) -> PageResponse {
         let headers = request.headers();
-        if self.is_exposed && request.uri().path() != authd_oauth::REDIRECT_PATH {
+        let is_redirect = handler.is_redirect_path(request.uri().path());
+        if self.is_exposed && !is_redirect {
             return text(StatusCode::NOT_FOUND, "Not found");
         }
         if headers.contains_key(header::ORIGIN) {
@@ -64,13 +65,13 @@ impl RequestHandler {
         }
         let is_probe = method == Method::HEAD || is_prefetch(headers);
         match path {
-            authd_oauth::REDIRECT_PATH if is_probe => text(StatusCode::NO_CONTENT, ""),
-            authd_oauth::REDIRECT_PATH => {
+            _ if is_redirect && is_probe => text(StatusCode::NO_CONTENT, ""),
+            path if is_redirect => {
                 let query = request.uri().query().unwrap_or_default();
                 if query.len() > MAX_QUERY {
                     return text(StatusCode::URI_TOO_LONG, "Too long");
                 }
-                page_response(&page::outcome_page(&handler.handle(query).await))
+                page_response(&page::outcome_page(&handler.handle(path, query).await))
             }
             path if path.starts_with(LINK_PATH) && is_probe => text(StatusCode::NO_CONTENT, ""),
             path if path.starts_with(LINK_PATH) => {

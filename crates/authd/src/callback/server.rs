@@ -49,22 +49,22 @@ pub(crate) struct CallbackServer {
     addresses: Vec<IpAddr>,
     ports: Vec<u16>,
     yield_for: Duration,
-    max_connections: usize,
+    pub(super) max_connections: usize,
     head_deadline: Duration,
     deadline: Duration,
 }
 
 /// What every listener needs.
-struct Context<H> {
-    handler: H,
-    state: watch::Sender<CallbackServerState>,
-    connections: TaskTracker,
-    limiter: ConnectionLimiter,
-    stop: CancellationToken,
+pub(super) struct Context<H> {
+    pub(super) handler: H,
+    pub(super) state: watch::Sender<CallbackServerState>,
+    pub(super) connections: TaskTracker,
+    pub(super) limiter: ConnectionLimiter,
+    pub(super) stop: CancellationToken,
 }
 
 /// Why a listener ended.
-enum ListenEnd {
+pub(super) enum ListenEnd {
     Stopped,
     Yielded,
     FirstPortFree(BoundPort),
@@ -153,7 +153,7 @@ impl CallbackServer {
         ports::bind_first(&self.addresses, ports)
     }
 
-    async fn listen<H: CallbackHandler>(
+    pub(super) async fn listen<H: CallbackHandler>(
         &self,
         bound: &BoundPort,
         yielded: &mut Option<Yielded>,

@@ -101,10 +101,8 @@ impl AppState {
     }
 
     /// Checks that a sign-in could be added under this name, before the user goes to the provider.
-    pub(super) async fn check_sign_in(&self, name: Option<&ProfileName>) -> Result<(), Problem> {
+    pub(super) async fn check_sign_in(&self, name: &ProfileName) -> Result<(), Problem> {
         let registry = self.registry().await?;
-        let first = ProfileName::first();
-        let name = name.unwrap_or(&first);
         let Some(handle) = registry.profiles.get(name) else { return Ok(()) };
         let unread = |view: &ProfileView| view.unread().map(|error| problem::store(error).about(name));
         if unread(&handle.view()).is_none() {

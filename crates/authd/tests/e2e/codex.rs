@@ -166,8 +166,11 @@ async fn a_dead_login_of_the_same_user_is_refused_as_a_conflict() {
     let refused = daemon.request("POST", "/v1/import", &[], body).await;
     assert_eq!(refused.json()["code"], "store_unavailable", "{}", refused.text());
     assert_eq!(read(&path)["tokens"]["refresh_token"], dead_token, "the file is unchanged");
+    // The daemon repeats its read, and must not meet half of the record.
+    let copy = record.with_extension("copy");
+    fs::write(&copy, content).unwrap();
     fs::remove_dir(&record).unwrap();
-    fs::write(&record, content).unwrap();
+    fs::rename(&copy, &record).unwrap();
     daemon.get("/v1/profiles/default/headers").await;
     daemon.post("/v1/profiles/default/refresh", json!({})).await;
 }

@@ -3,6 +3,8 @@
 use std::net::SocketAddr;
 
 use authd_api::CallbackState;
+use tokio::sync::oneshot;
+use tokio_util::sync::DropGuard;
 
 /// Path prefix of the callback server's links to authorize URLs. A random token follows it.
 pub const LINK_PATH: &str = "/go/";
@@ -20,6 +22,16 @@ pub struct CallbackServerState {
     pub taken: Option<u16>,
     /// Whether the server has tried to listen since the start.
     pub has_tried: bool,
+}
+
+/// A login needs a port of loopback that the callback server does not listen on: its redirect URI
+/// names it. The port is open until the guard is dropped.
+#[derive(Debug)]
+pub struct ListenRequest {
+    /// The port.
+    pub port: u16,
+    /// The guard, or why the port cannot be opened.
+    pub opened: oneshot::Sender<Result<DropGuard, String>>,
 }
 
 impl CallbackServerState {

@@ -89,7 +89,7 @@ impl Logins {
     }
 
     /// Starts the exchange if the login is still pending. Returns whether it did.
-    fn claim(&self, id: &str) -> bool {
+    pub(super) fn claim(&self, id: &str) -> bool {
         let claimed = self.logins().entries.get(id).is_some_and(Entry::claim);
         if claimed {
             self.publish_change(id);
@@ -116,7 +116,7 @@ impl Logins {
             }
             match self.0.deps.endpoint.device_poll(&start).await {
                 Ok(DevicePoll::Granted(code, verifier)) => {
-                    return Some(Ok(Exchange { code, verifier, redirect_uri }));
+                    return Some(Ok(Exchange { code, verifier, redirect_uri, defined: None }));
                 }
                 Ok(DevicePoll::Pending) => pause = start.interval,
                 Err(ProviderError::Rejected { code, .. }) => {

@@ -3,10 +3,11 @@
 use std::sync::Arc;
 
 use authd_api::ProfileName;
-use authd_oauth::{CallbackError, LoginFailure, ProviderError};
+use authd_oauth::{CallbackError, LoginFailure, ProviderError, discovery::DiscoveryFault};
+use authd_store::StoreError;
 use jiff::Timestamp;
 
-use crate::registry::RegistryError;
+use crate::{provider::DefinitionError, registry::RegistryError};
 
 /// Why a login, or a command about one, failed.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -45,6 +46,40 @@ pub enum LoginError {
     /// The pasted redirect URL belongs to another login.
     #[error("redirect URL of another login")]
     ForeignRedirect,
+    /// The provider's definition was not found.
+    #[error("{0}")]
+    Definition(Arc<DefinitionError>),
+    /// The request has an option that only defined providers have.
+    #[error("a login at the built-in provider has no {0}")]
+    NotBuiltIn(&'static str),
+    /// The request has an option that only the built-in provider has.
+    #[error("a login at a defined provider has no {0}")]
+    NotDefined(&'static str),
+    /// A requested scope is not one.
+    #[error("not a scope")]
+    InvalidScope,
+    /// The provider's metadata cannot be used.
+    #[error("discovery failed: {0}")]
+    Discovery(Box<DiscoveryFault>),
+    /// The definition has no client id, and the provider registers no client. Has the way to
+    /// register one, if the definition says it.
+    #[error("no client id for provider {0}")]
+    NoClient(String, Option<String>),
+    /// The provider did not register a client.
+    #[error("client not registered: {0}")]
+    Registration(ProviderError),
+    /// The registration of the client was not read or not saved.
+    #[error("client registration: {0}")]
+    Store(Arc<StoreError>),
+    /// The provider did not accept the authorization request (RFC 9126).
+    #[error("authorization request not pushed: {0}")]
+    NotPushed(ProviderError),
+    /// The provider did not start its device flow.
+    #[error("device flow not started: {0}")]
+    DefinedDevice(ProviderError),
+    /// The provider has no device flow.
+    #[error("no device flow")]
+    NoDeviceFlow,
     /// The provider did not start a device login for this profile.
     #[error("device login not started: {1}")]
     Device(ProfileName, ProviderError),

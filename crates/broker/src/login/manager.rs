@@ -2,33 +2,34 @@
 //! browser login is in the store, so that a restart does not lose it.
 
 use std::{
-    net::SocketAddr,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
 use authd_api::{Flow, LoginBody, LoginState, ProfileName};
-use authd_oauth::{Attempt, Callback, Exchange, State, schedule::later};
-use authd_store::Key;
-use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use authd_oauth::{Attempt, Exchange, Grant, Redirect, State, schedule::later};
 use jiff::Timestamp;
-use tokio::{sync::watch, time::Instant};
-use tokio_util::task::TaskTracker;
+use tokio::{
+    sync::{mpsc, watch},
+    time::Instant,
+};
+use tokio_util::{sync::DropGuard, task::TaskTracker};
 use tracing::{Instrument, info, info_span, warn};
 
 use super::{
-    callback_server::{CallbackServerState, LINK_PATH},
+    callback_server::{CallbackServerState, ListenRequest},
     code_exchange::{self, LoginPreferences},
+    defined_exchange,
     error::LoginError,
     pending::{Entry, LoginOrder, PendingLogins},
     settings::LoginSettings,
     snapshot::{LoginSnapshot, SignedInProfile},
-    stored::StoredLogin,
 };
 use crate::{
     clock,
     deps::BrokerDeps,
     events::ChangeEvent,
+    provider::ProviderDirectory,
     registry::{NamePolicy, ProfileRegistry, SignIn},
 };
 
@@ -43,11 +44,16 @@ pub struct Logins(pub(super) Arc<LoginManager>);
 pub(super) struct LoginManager {
     pub(super) deps: Arc<BrokerDeps>,
     pub(super) registry: ProfileRegistry,
+    pub(super) providers: ProviderDirectory,
     pub(super) settings: watch::Receiver<Arc<LoginSettings>>,
     pub(super) tasks: TaskTracker,
     /// Whether the logins of the last run are known.
     pub(super) restored: watch::Sender<bool>,
-    callback: watch::Receiver<CallbackServerState>,
+    pub(super) callback: watch::Receiver<CallbackServerState>,
+    /// Opens further ports.
+    pub(super) listeners: mpsc::Sender<ListenRequest>,
+    /// Held while a client is registered.
+    pub(super) registration: tokio::sync::Mutex<()>,
     logins: Mutex<PendingLogins>,
 }
 
@@ -55,16 +61,20 @@ impl Logins {
     pub(crate) fn new(
         deps: Arc<BrokerDeps>,
         registry: ProfileRegistry,
+        providers: ProviderDirectory,
         settings: watch::Receiver<Arc<LoginSettings>>,
-        callback: watch::Receiver<CallbackServerState>,
+        (callback, listeners): (watch::Receiver<CallbackServerState>, mpsc::Sender<ListenRequest>),
     ) -> Self {
         Self(Arc::new(LoginManager {
             deps,
             registry,
+            providers,
             settings,
             tasks: TaskTracker::new(),
             restored: watch::Sender::new(false),
             callback,
+            listeners,
+            registration: tokio::sync::Mutex::default(),
             logins: Mutex::default(),
         }))
     }
@@ -73,9 +83,11 @@ impl Logins {
     pub async fn start(&self, body: LoginBody) -> Result<LoginSnapshot, LoginError> {
         let _reservation = self.reserve()?;
         self.0.settings.borrow().workspaces(body.workspace.as_deref())?;
-        match body.flow {
-            Flow::Browser => self.start_browser(body).await,
-            Flow::Device => self.start_device(body).await,
+        match (self.defined_login(&body)?, body.flow) {
+            (None, Flow::Browser) => self.start_browser(body).await,
+            (None, Flow::Device) => self.start_device(body).await,
+            (Some(login), Flow::Browser) => self.start_defined_browser(login, body).await,
+            (Some(login), Flow::Device) => self.start_defined_device(login, body).await,
         }
     }
 
@@ -90,36 +102,6 @@ impl Logins {
         let latest = later(clock::now(), self.0.settings.borrow().lifetime);
         let first_expires_at = logins.expiries().min().map_or(latest, |first| first.min(latest));
         Err(LoginError::TooMany { pending: logins.pending(), first_expires_at })
-    }
-
-    async fn start_browser(&self, body: LoginBody) -> Result<LoginSnapshot, LoginError> {
-        let settings = self.0.settings.borrow().clone();
-        let port = self.redirect_port(body.paste, settings.first_port)?;
-        let (now, deadline) = (clock::now(), Instant::now() + settings.lifetime);
-        let (mode, redirect_uri) = (settings.mode(body.mode), settings.provider.redirect_uri(port));
-        let attempt = Attempt::new(redirect_uri.clone(), mode, body.workspace, now, settings.lifetime);
-        let profile = body.profile.unwrap_or_else(ProfileName::first);
-        let login = LoginSnapshot {
-            authorize_url: Some(attempt.authorize_url(&settings.provider)),
-            redirect_uri: Some(redirect_uri),
-            ..LoginSnapshot::new(profile, Flow::Browser, now, attempt.expires_at)
-        };
-        let stored = StoredLogin::to_secret_json(&login, body.replace, &attempt);
-        let saved = self.0.deps.store.save(&Key::login(&login.id), "authd: pending sign-in", stored).await;
-        if let Err(error) = saved {
-            warn!(%error, "pending login not saved; it would not survive a restart");
-        }
-        let login = LoginSnapshot { open_url: (!body.paste).then(|| self.link(port)).flatten(), ..login };
-        self.add_browser(deadline, login.clone(), body.replace, attempt);
-        Ok(login)
-    }
-
-    /// A new link to an authorize URL, if the callback server listens on this port of loopback.
-    fn link(&self, port: u16) -> Option<String> {
-        let is_loopback = |address: &SocketAddr| address.port() == port && address.ip().is_loopback();
-        let listens = self.0.callback.borrow().addresses.iter().any(is_loopback);
-        let token = URL_SAFE_NO_PAD.encode(rand::random::<[u8; 16]>());
-        listens.then(|| format!("http://localhost:{port}{LINK_PATH}{token}"))
     }
 
     /// The current state of a login.
@@ -176,7 +158,7 @@ impl Logins {
         self.0.tasks.wait().await;
     }
 
-    fn redirect_port(&self, paste: bool, first: u16) -> Result<u16, LoginError> {
+    pub(super) fn redirect_port(&self, paste: bool, first: u16) -> Result<u16, LoginError> {
         let callback = self.0.callback.borrow();
         match callback.port() {
             Some(port) => Ok(port),
@@ -191,9 +173,12 @@ impl Logins {
         login: LoginSnapshot,
         replace: bool,
         attempt: Attempt,
+        listener: Option<DropGuard>,
     ) {
         let (id, state) = (login.id.clone(), attempt.state.clone());
-        self.add(Entry::new(login, replace, Some(attempt), deadline), Some(state));
+        let mut entry = Entry::new(login, replace, Some(attempt), deadline);
+        entry.listener = listener;
+        self.add(entry, Some(state));
         let (logins, stopping) = (self.clone(), self.0.deps.stopping.clone());
         self.0.tasks.spawn(async move {
             tokio::select! {
@@ -228,7 +213,7 @@ impl Logins {
 
     /// Uses the login's attempt, if it has not been used, and redeems the code in a task of its
     /// own: a browser that disconnects cancels nothing.
-    pub(super) fn redeem_callback(&self, id: &str, callback: Callback) {
+    pub(super) fn redeem_callback(&self, id: &str, redirect: Redirect) {
         let mut logins = self.logins();
         let Some(entry) = logins.entries.get_mut(id) else { return };
         if entry.is_overdue() {
@@ -243,7 +228,7 @@ impl Logins {
         let (logins, id) = (self.clone(), id.to_owned());
         let span = info_span!("login", %id);
         let task = async move {
-            let outcome = logins.redeem(&id, attempt, callback, profile, replace).await;
+            let outcome = logins.redeem(&id, attempt, redirect, profile, replace).await;
             logins.end(&id, outcome);
         };
         self.0.tasks.spawn(task.instrument(span));
@@ -253,14 +238,14 @@ impl Logins {
         &self,
         id: &str,
         attempt: Attempt,
-        callback: Callback,
+        redirect: Redirect,
         profile: ProfileName,
         replace: bool,
     ) -> Result<ProfileName, LoginError> {
         let workspaces = self.0.settings.borrow().workspaces(attempt.workspace.as_deref())?;
         let mode = attempt.mode;
         // The deadline was checked before, on a clock that cannot be set.
-        let exchange = attempt.accept(callback, Timestamp::MIN);
+        let exchange = attempt.accept(redirect, Timestamp::MIN);
         let exchange = exchange.map_err(|failure| LoginError::Rejected(profile.clone(), failure))?;
         self.sign_in(id, exchange, LoginPreferences { profile, replace, mode, workspaces }).await
     }
@@ -272,9 +257,25 @@ impl Logins {
         exchange: Exchange,
         preferences: LoginPreferences,
     ) -> Result<ProfileName, LoginError> {
-        let grant = code_exchange::redeem(&self.0.deps.endpoint, exchange, &preferences).await;
+        let (endpoint, store) = (&self.0.deps.endpoint, &self.0.deps.store);
+        let mut exchange = exchange;
+        let grant = match exchange.defined.take() {
+            Some(client) => defined_exchange::redeem(endpoint, store, *client, exchange).await,
+            None => code_exchange::redeem(endpoint, exchange, &preferences).await,
+        };
         let LoginPreferences { profile, replace, .. } = preferences;
         let grant = grant.map_err(|failure| LoginError::Rejected(profile.clone(), failure))?;
+        self.save_grant(id, grant, profile, replace).await
+    }
+
+    /// Adds the grant of a login to the profiles.
+    pub(super) async fn save_grant(
+        &self,
+        id: &str,
+        grant: Grant,
+        profile: ProfileName,
+        replace: bool,
+    ) -> Result<ProfileName, LoginError> {
         let placement = if replace { NamePolicy::Replace } else { NamePolicy::OwnOrOther };
         // The grant id is the login's id: if the next start finds a record with it, the login is
         // finished.

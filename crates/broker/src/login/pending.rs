@@ -11,6 +11,7 @@ use authd_api::LoginState;
 use authd_oauth::{Attempt, State, schedule::later};
 use jiff::Timestamp;
 use tokio::{sync::watch, time::Instant};
+use tokio_util::sync::DropGuard;
 
 use super::{error::LoginError, snapshot::LoginSnapshot};
 use crate::clock;
@@ -58,6 +59,8 @@ pub(super) struct Entry {
     pub(super) attempt: Option<Attempt>,
     /// When the login expires, on a clock that cannot be set.
     pub(super) deadline: Instant,
+    /// Keeps the port of a redirect URI open that the callback server does not have.
+    pub(super) listener: Option<DropGuard>,
     link_used: bool,
     ended_at: Option<Instant>,
 }
@@ -75,6 +78,7 @@ impl Entry {
             replace,
             attempt,
             deadline,
+            listener: None,
             link_used: false,
             ended_at: None,
         }
@@ -102,6 +106,7 @@ impl Entry {
 
     pub(super) fn end(&mut self, state: LoginState, error: Option<LoginError>) {
         self.ended_at = Some(Instant::now());
+        self.listener = None;
         self.login.send_modify(|login| {
             login.state = state;
             login.error = error;

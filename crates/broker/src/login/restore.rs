@@ -6,7 +6,7 @@ use authd_store::{Key, StoreError};
 use tokio::time::Instant;
 use tracing::{info, warn};
 
-use super::{error::LoginError, manager::Logins, stored::StoredLogin};
+use super::{error::LoginError, manager::Logins, redirect::port_of, stored::StoredLogin};
 use crate::{clock, profile::ProfileHandle};
 
 /// Wait before the first retry, and the longest wait.
@@ -73,7 +73,10 @@ impl Logins {
                     Ok(Some(text)) => {
                         let stored = StoredLogin::from_secret_json(&text);
                         let stored = stored.filter(|stored| stored.login.id == id);
-                        !stored.is_some_and(|stored| self.resume(stored))
+                        !match stored {
+                            Some(stored) => self.resume(stored).await,
+                            None => false,
+                        }
                     }
                     Ok(None) => false,
                     Err(error @ StoreError::Damaged { .. }) => {
@@ -93,7 +96,7 @@ impl Logins {
     }
 
     /// Resumes a login unless it has expired. Returns whether it did.
-    fn resume(&self, StoredLogin { login, replace, attempt }: StoredLogin) -> bool {
+    async fn resume(&self, StoredLogin { login, replace, attempt }: StoredLogin) -> bool {
         let left = Duration::try_from(login.expires_at.duration_since(clock::now())).unwrap_or_default();
         if left.is_zero() {
             return false;
@@ -101,7 +104,15 @@ impl Logins {
         info!(login = login.id, "pending login restored");
         // The clock may have been set, so the login gets at most the lifetime of a new one.
         let left = left.min(self.0.settings.borrow().lifetime);
-        self.add_browser(Instant::now() + left, login, replace, attempt);
+        let deadline = Instant::now() + left;
+        let listener = match &attempt.defined {
+            Some(_) => self.open_port(port_of(&attempt.redirect_uri)).await.unwrap_or_else(|error| {
+                warn!(%error, login = login.id, "port of a pending login not opened; it can be pasted");
+                None
+            }),
+            None => None,
+        };
+        self.add_browser(deadline, login, replace, attempt, listener);
         true
     }
 }

@@ -15,8 +15,9 @@ pub struct LoginSettings {
     pub mode: ModePreference,
     /// The accepted workspaces; empty accepts any.
     pub workspaces: Vec<String>,
-    /// The port of the redirect URI of a pasted login while the callback server does not listen.
-    pub first_port: u16,
+    /// The ports of the callback server. The first one is that of the redirect URI of a pasted
+    /// login while the server does not listen.
+    pub ports: Vec<u16>,
     /// The provider.
     pub provider: Provider,
 }

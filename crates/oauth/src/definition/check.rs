@@ -5,16 +5,16 @@ use std::collections::BTreeMap;
 use url::Url;
 
 use super::error::{InvalidDefinition, invalid};
-use crate::provider::{is_secure_url, is_this_machine};
+use crate::{
+    provider::{is_secure_url, is_this_machine},
+    scope::{MAX_SCOPES, is_scope},
+};
 
 /// Longest text of a definition, in bytes.
 const MAX_TEXT: usize = 512;
 
 /// Most elements of a list.
 const MAX_LIST: usize = 100;
-
-/// Most scopes of one request.
-pub const MAX_SCOPES: usize = MAX_LIST;
 
 /// The parameters of an authorization request that authd sets itself.
 const RESERVED_PARAMS: [&str; 13] = [
@@ -84,12 +84,6 @@ pub(super) fn scopes(scopes: Option<&[String]>) -> Check {
         return Ok(());
     }
     invalid("scopes", "must be a list of scopes, each without spaces, quotes and backslashes")
-}
-
-/// Whether a text is a scope token (RFC 6749, section 3.3).
-pub fn is_scope(text: &str) -> bool {
-    let is_allowed = |byte: u8| byte.is_ascii_graphic() && !matches!(byte, b'"' | b'\\');
-    (1..=MAX_TEXT).contains(&text.len()) && text.bytes().all(is_allowed)
 }
 
 pub(super) fn authorize_params(params: Option<&BTreeMap<String, String>>) -> Check {

@@ -26,7 +26,7 @@ impl Challenge {
 
     /// The scopes that the request needs (RFC 6750, section 3).
     pub fn scopes(&self) -> Option<Vec<String>> {
-        let scopes = self.param("scope")?.split(' ').filter(|scope| crate::definition::is_scope(scope));
+        let scopes = self.param("scope")?.split(' ').filter(|scope| crate::scope::is_scope(scope));
         Some(scopes.map(str::to_owned).collect())
     }
 

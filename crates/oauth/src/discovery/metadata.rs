@@ -5,7 +5,7 @@ use serde_json::{Map, Value};
 use url::Url;
 
 use super::{fault::DiscoveryFault, well_known::origin as origin_of};
-use crate::{definition::is_scope, provider::is_secure_url};
+use crate::{provider::is_secure_url, scope::is_scope};
 
 /// Longest text of a document that is kept, in bytes.
 const MAX_TEXT: usize = 2048;

@@ -12,7 +12,7 @@ use crate::{
     RefreshToken,
     authority::{ClientFields, client_fields},
     error_response::Call,
-    login::form,
+    form::form,
 };
 
 /// Longest file of a client's secret, in bytes.

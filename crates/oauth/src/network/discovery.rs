@@ -40,6 +40,8 @@ pub struct DiscoveryRun {
     pub visits: Vec<Visit>,
     /// The result.
     pub result: Result<Discovered, DiscoveryFault>,
+    /// Whether it began at a public address, so that no other may be connected to.
+    pub public_only: bool,
 }
 
 /// A request, and the status of its response.
@@ -68,7 +70,10 @@ pub(crate) async fn discover(http: &ProviderClient, start: Start) -> DiscoveryRu
     let mut discovery = Discovery::new(start);
     loop {
         let (method, url) = match discovery.next_step() {
-            NextStep::Done(result) => return DiscoveryRun { visits, result: *result },
+            NextStep::Done(result) => {
+                let public_only = reach == Some(Reach::Public);
+                return DiscoveryRun { visits, result: *result, public_only };
+            }
             NextStep::Ping(url) => (Method::POST, url),
             NextStep::Get(url) => (Method::GET, url),
         };

@@ -27,7 +27,11 @@ struct CountingHandler {
 }
 
 impl CallbackHandler for CountingHandler {
-    async fn handle(&self, query: &str) -> CallbackOutcome {
+    fn is_redirect_path(&self, path: &str) -> bool {
+        path == authd_oauth::REDIRECT_PATH
+    }
+
+    async fn handle(&self, _: &str, query: &str) -> CallbackOutcome {
         self.handled.fetch_add(1, Ordering::SeqCst);
         if query.contains("state=known") {
             let user = SignedInUser {

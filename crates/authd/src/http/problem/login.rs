@@ -6,7 +6,7 @@ use authd_oauth::{LoginFailure, ProviderError};
 use authd_store::StoreError;
 use jiff::Timestamp;
 
-use super::{login_command, provider, registry, seconds_until, store};
+use super::{definition, login_command, provider, registry, seconds_until, store};
 
 /// A login, or a command about one, that failed.
 pub(crate) fn login(error: &LoginError, now: Timestamp) -> Problem {
@@ -37,6 +37,42 @@ pub(crate) fn login(error: &LoginError, now: Timestamp) -> Problem {
             Problem::new(ErrorCode::CallbackUnavailable, format!("no browser can return: {reason}"))
                 .hint("free the port, or run: authctl login --paste, or: authctl login --device")
         }
+        LoginError::Definition(error) => definition(error),
+        LoginError::NotBuiltIn(option) => {
+            let detail = format!("the built-in provider has no {option}");
+            Problem::new(ErrorCode::BadRequest, detail).hint("name a provider: authctl login --provider NAME")
+        }
+        LoginError::NotDefined(option) => {
+            let detail = format!("a provider of the configuration has no {option}");
+            Problem::new(ErrorCode::BadRequest, detail).hint("leave it out")
+        }
+        LoginError::InvalidScope => {
+            Problem::new(ErrorCode::BadRequest, "a scope has no spaces, quotes and backslashes")
+                .hint("give each scope by itself: --scope ONE --scope TWO")
+        }
+        LoginError::Discovery(fault) => {
+            let code = if fault.is_transient() {
+                ErrorCode::ProviderUnreachable
+            } else {
+                ErrorCode::ProviderRefused
+            };
+            Problem::new(code, fault.to_string()).hint(fault.remedy())
+        }
+        LoginError::NoClient(provider, help) => {
+            let detail = format!(
+                "provider \"{provider}\" has no client id here, and it registers no client automatically"
+            );
+            let help = help.as_deref().unwrap_or("register a client at the provider");
+            Problem::new(ErrorCode::LoginDenied, detail).hint(format!(
+                "{help}; then set client_id, or for an MCP server: authctl mcp add … --client-id ID"
+            ))
+        }
+        LoginError::Registration(error) => step("the provider registered no client", error),
+        LoginError::NotPushed(error) => step("the provider did not accept the sign-in's parameters", error),
+        LoginError::DefinedDevice(error) => step("the provider did not start the device flow", error),
+        LoginError::Store(error) => store(error),
+        LoginError::NoDeviceFlow => Problem::new(ErrorCode::LoginDenied, "the provider has no device flow")
+            .hint("sign in with a browser on any machine: authctl login --provider NAME --paste"),
         LoginError::NotBrowser => Problem::new(ErrorCode::Conflict, "a device login takes no redirect URL"),
         LoginError::InvalidRedirect(error) => {
             Problem::new(ErrorCode::BadRequest, format!("not a redirect URL: {error}"))
@@ -74,6 +110,13 @@ pub(crate) fn login(error: &LoginError, now: Timestamp) -> Problem {
             .provider_code(failure.code()),
         LoginError::Registry(profile, error) => registry(error, profile),
     }
+}
+
+/// A failed step of a sign-in.
+fn step(what: &str, error: &ProviderError) -> Problem {
+    let problem = provider(error);
+    let detail = format!("{what}: {}", problem.detail);
+    Problem { detail, ..problem }
 }
 
 fn expired(profile: &ProfileName) -> Problem {

@@ -39,7 +39,7 @@ pub(super) async fn start(
     State(state): SharedState,
     Json(body): Json<LoginBody>,
 ) -> Result<Response, ApiError> {
-    state.check_sign_in(body.profile.as_ref()).await?;
+    state.check_sign_in(&authd_broker::Logins::profile_of(&body)).await?;
     let login = state.broker.logins.start(body).await.map_err(failed)?;
     let location = HeaderValue::from_str(&route::login(&login.id));
     let mut response = no_store(json(StatusCode::CREATED, &convert::login(login, now())));

@@ -182,7 +182,7 @@ fn named(provider: String, definition: &ProviderDefinition, endpoints: &Endpoint
 }
 
 fn checked(provider: String, definition: &ProviderDefinition, run: DiscoveryRun) -> ProviderCheck {
-    let DiscoveryRun { visits, result } = run;
+    let DiscoveryRun { visits, result, .. } = run;
     let requests = visits.into_iter().map(|Visit { method, url, status }| {
         let method = method.to_string();
         DiscoveryRequest { method, url, status }
