@@ -6,6 +6,7 @@ use authd_api::{ModePreference, ProfileName, Program};
 use clap::{Args, Parser, Subcommand, ValueEnum, error::ErrorKind};
 
 pub(crate) mod fast_path;
+mod git_credential;
 mod help_text;
 pub(crate) mod profile_option;
 mod provider;
@@ -14,6 +15,7 @@ mod store;
 mod time_arg;
 
 pub(crate) use self::{
+    git_credential::GitCredentialArgs,
     provider::{ProvidersArgs, ProvidersCommand},
     share::{ExecArgs, ShareArgs, UnshareArgs},
     store::StoreCommand,
@@ -89,7 +91,8 @@ pub(crate) enum Command {
         new_name: ProfileName,
     },
     /// Get a fresh token now
-    Refresh(ProfileArg),
+    #[command(after_help = help_text::REFRESH_EXAMPLES)]
+    Refresh(RefreshArgs),
     /// Sign out
     #[command(after_help = help_text::LOGOUT_EXAMPLES)]
     Logout(LogoutArgs),
@@ -136,6 +139,9 @@ pub(crate) enum Command {
     /// List the providers, or say what one of them offers
     #[command(after_help = help_text::PROVIDERS_EXAMPLES)]
     Providers(ProvidersArgs),
+    /// Give git the token of a provider as a password: a credential helper
+    #[command(after_help = help_text::GIT_CREDENTIAL_EXAMPLES)]
+    GitCredential(GitCredentialArgs),
     /// List the shares
     Shares,
     /// End shares
@@ -298,6 +304,16 @@ pub(crate) struct CredentialArgs {
     /// for headers]
     #[arg(long, value_name = "TIME")]
     pub(crate) timeout: Option<TimeArg>,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct RefreshArgs {
+    #[command(flatten)]
+    pub(crate) profile: ProfileArg,
+    /// Report a scope that a server demanded with 403 insufficient_scope, instead of a refresh; may
+    /// be repeated
+    #[arg(long = "missing-scope", value_name = "SCOPE")]
+    pub(crate) missing_scopes: Vec<String>,
 }
 
 #[derive(Args, Debug)]

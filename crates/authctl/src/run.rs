@@ -5,6 +5,7 @@ mod check;
 mod codex;
 mod doctor;
 mod environment;
+mod git_credential;
 mod login;
 mod models;
 mod providers;
@@ -19,7 +20,7 @@ use authd_api::{ErrorCode, Headers, ProfileName, ProfilePatch, RefreshBody};
 use serde_json::json;
 
 use crate::{
-    cli::{self, Cli, Command, CredentialArgs, LogoutArgs, ProfileArg},
+    cli::{self, Cli, Command, CredentialArgs, LogoutArgs, ProfileArg, RefreshArgs},
     completions,
     context::{Context, with_timeout},
     error::{CliError, CliResult},
@@ -61,7 +62,7 @@ fn execute(cli: Cli, out: Output) -> CliResult {
         Command::Profiles => block_on(Box::pin(profiles(&ctx()?))),
         Command::Use { profile } => block_on(Box::pin(use_profile(&ctx()?, &profile))),
         Command::Rename { profile, new_name } => block_on(Box::pin(rename(&ctx()?, &profile, new_name))),
-        Command::Refresh(profile) => block_on(Box::pin(refresh(&ctx()?, profile))),
+        Command::Refresh(args) => block_on(Box::pin(refresh(&ctx()?, args))),
         Command::Logout(args) => block_on(Box::pin(logout(&ctx()?, args))),
         Command::Ask(args) => block_on(Box::pin(ask::ask(&ctx()?, args))),
         Command::Import { source, path } => block_on(Box::pin(codex::import(&ctx()?, source, path))),
@@ -70,6 +71,7 @@ fn execute(cli: Cli, out: Output) -> CliResult {
         Command::Doctor => block_on(Box::pin(doctor::doctor(&ctx()?))),
         Command::Share(args) => block_on(Box::pin(share::share(&ctx()?, args))),
         Command::Providers(args) => block_on(Box::pin(providers::providers(&ctx()?, args))),
+        Command::GitCredential(args) => block_on(Box::pin(git_credential::git_credential(&ctx()?, args))),
         Command::Shares => block_on(Box::pin(share::shares(&ctx()?))),
         Command::Unshare(args) => block_on(Box::pin(share::unshare(&ctx()?, args))),
         Command::Store(command) => block_on(Box::pin(store::store(&ctx()?, command))),
@@ -139,9 +141,17 @@ async fn rename(ctx: &Context, name: &ProfileName, new_name: ProfileName) -> Cli
     ctx.out.done(&format!("renamed \"{name}\" to \"{}\"", profile.name), &profile)
 }
 
-async fn refresh(ctx: &Context, profile: ProfileArg) -> CliResult {
-    let name = ctx.profile_name(profile);
-    let profile = with_timeout(ctx.client.refresh(name.as_ref(), &RefreshBody::default())).await?;
+async fn refresh(ctx: &Context, args: RefreshArgs) -> CliResult {
+    let name = ctx.profile_name(args.profile);
+    let is_report = !args.missing_scopes.is_empty();
+    let body = RefreshBody { missing_scopes: args.missing_scopes, ..RefreshBody::default() };
+    let profile = with_timeout(ctx.client.refresh(name.as_ref(), &body)).await?;
+    if is_report {
+        let (name, scopes) = (&profile.name, profile.missing_scopes.join(" "));
+        let message =
+            format!("\"{name}\" needs a sign-in that requests: {scopes}\nrun: authctl login {name}");
+        return ctx.out.done(&message, &profile);
+    }
     let screen = Screen::stdout(ctx.out);
     let expiry = profile.expires_at.map(|at| format!("; its token expires {}", screen.time(at)));
     ctx.out.done(&format!("refreshed \"{}\"{}", profile.name, expiry.unwrap_or_default()), &profile)

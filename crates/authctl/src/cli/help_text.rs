@@ -41,6 +41,25 @@ Examples:
 
 A refresh that takes longer than the time-out goes on, so that the next call has its token.";
 
+pub(super) const REFRESH_EXAMPLES: &str = "\
+Examples:
+  authctl refresh work
+  authctl refresh tools --missing-scope files:write
+                                      the profile needs a sign-in that requests the scope
+
+Exit codes:
+  0 done; 2 the last sign-in requested the scopes already, so that another one would not help";
+
+pub(super) const GIT_CREDENTIAL_EXAMPLES: &str = "\
+Git asks for a password of a host that a provider has in its git_hosts, and gets the token of the profile: the
+one of -p or AUTHCTL_PROFILE, else the only one of that provider, else the default one. For any other host
+nothing is printed, and git asks its next helper. A token that a server rejects is replaced.
+
+Examples:
+  git config --global credential.https://gitlab.com.helper '!authctl git-credential'
+  git config credential.helper '!authctl git-credential -p work'      in one repository
+  printf 'protocol=https\\nhost=gitlab.com\\n\\n' | authctl git-credential get";
+
 pub(super) const LOGOUT_EXAMPLES: &str = "\
 Examples:
   authctl logout                      delete the default profile on this machine

@@ -36,15 +36,16 @@ fn profile_use(command: &Command) -> ProfileUse<'_> {
         Command::Logout(args) => ProfileUse::Argument(args.profile.name.as_ref()),
         Command::Headers(args) | Command::Token(args) => ProfileUse::Argument(args.profile.name.as_ref()),
         Command::Status(args) => ProfileUse::Argument(args.profile.name.as_ref()),
-        Command::Url(profile) | Command::Refresh(profile) | Command::Check(profile) => {
+        Command::Refresh(args) => ProfileUse::Argument(args.profile.name.as_ref()),
+        Command::Url(profile) | Command::Check(profile) | Command::Env { profile, .. } => {
             ProfileUse::Argument(profile.name.as_ref())
         }
         Command::Share(args) => ProfileUse::Argument(args.profile.name.as_ref()),
-        Command::Env { profile, .. } => ProfileUse::Argument(profile.name.as_ref()),
         Command::Ask(_)
         | Command::Import { .. }
         | Command::Export { .. }
         | Command::Codex(_)
+        | Command::GitCredential(_)
         | Command::Exec(_) => ProfileUse::Option,
         Command::Logins
         | Command::Profiles

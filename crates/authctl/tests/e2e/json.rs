@@ -11,7 +11,7 @@ use crate::{InteractiveClient, Outcome, run};
 const DOCUMENT: &str = include_str!("../../../../docs/api.md");
 
 /// Commands without JSON of their own.
-const NO_JSON: [&str; 4] = ["exec", "completions", "man", "help"];
+const NO_JSON: [&str; 5] = ["exec", "git-credential", "completions", "man", "help"];
 
 /// The fields of each documented command; `true` for one that may be absent.
 fn documented() -> BTreeMap<&'static str, BTreeMap<&'static str, bool>> {

@@ -6,6 +6,7 @@ mod commands;
 mod completions;
 mod credentials;
 mod fake_daemon;
+mod git_credential;
 mod json;
 mod login;
 // These tests read /proc.
