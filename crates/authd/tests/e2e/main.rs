@@ -3,6 +3,7 @@
 
 mod access;
 mod added_providers;
+mod authorization_server;
 mod bearer_profile;
 mod bearer_relay;
 mod browser;
@@ -10,6 +11,8 @@ mod callback_addresses;
 mod codex;
 mod codex_homes;
 mod contract;
+mod defined_device;
+mod defined_login;
 mod device;
 mod doors;
 mod egress;

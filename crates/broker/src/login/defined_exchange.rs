@@ -49,19 +49,26 @@ pub(super) async fn grant(
     let scopes = scopes.unwrap_or_else(|| requested.clone());
     let authority = Arc::new(Authority { scopes, ..plan.authority });
     let grant = BearerGrant { tokens, client_secret: secret, authority: authority.clone() };
-    let identity = match (id_token, &plan.userinfo_url) {
-        (Some(token), _) => {
-            Some(identity_of_id_token(&token, &authority).map_err(LoginFailure::WrongIdToken)?)
-        }
-        (None, Some(url)) => endpoint.userinfo(url, &grant).await.unwrap_or_else(|error| {
-            info!(%error, "the provider states no identity");
+    let attested = id_token.map(|token| identity_of_id_token(&token, &authority));
+    let attested = attested.transpose().map_err(LoginFailure::WrongIdToken)?;
+    // An id token of a code flow need not have the claims of its scopes (`OpenID` Connect Core,
+    // section 5.4).
+    let is_complete = attested.as_ref().is_some_and(|identity| identity.email.is_some());
+    let stated = match &plan.userinfo_url {
+        Some(url) if !is_complete => endpoint.userinfo(url, &grant).await.unwrap_or_else(|error| {
+            info!(%error, "the userinfo endpoint states no identity");
             None
         }),
-        (None, None) => None,
+        _ => None,
     };
-    let none = || Identity { realm: Some(authority.realm()), ..Identity::default() };
+    let identity = match (attested, stated) {
+        (Some(attested), Some(stated)) if attested.user_id == stated.user_id => stated,
+        (Some(attested), _) => attested,
+        (None, Some(stated)) => stated,
+        (None, None) => Identity { realm: Some(authority.realm()), ..Identity::default() },
+    };
     Ok(Grant {
-        identity: identity.unwrap_or_else(none).into(),
+        identity: identity.into(),
         mode_reason: format!("provider {}", authority.provider).into(),
         secrets: GrantSecrets::Bearer(Box::new(grant)),
         issued_at: clock::now(),

@@ -1,7 +1,7 @@
 //! Adds a sign-in: chooses its name, and starts or updates the profile.
 
 use authd_api::ProfileName;
-use authd_oauth::{Annotation, Identity, Record};
+use authd_oauth::{Annotation, Identity, Mode, Record};
 use authd_store::StoreError;
 use tokio::sync::oneshot;
 
@@ -18,12 +18,15 @@ impl RegistryActor {
         let name = self.resolve_name(&sign_in)?;
         self.finish_changes_of(&name).await?;
         let SignIn { grant, grant_id, intent, .. } = sign_in;
+        // A program that names no profile wants a model. Only a user makes another provider the
+        // default.
+        let may_be_default = grant.secrets.mode() != Mode::Bearer;
         match self.snapshot.profiles.get(&name).map(|handle| (handle.clone(), handle.view())) {
             Some((handle, ProfileView::Loaded(_))) => {
                 let identity = grant.identity.clone();
                 handle.sign_in(grant, grant_id).await?;
                 self.shares.end_other_accounts(&name, &identity).await;
-                if self.snapshot.default.is_none() {
+                if may_be_default && self.snapshot.default.is_none() {
                     let rank = Annotation::DefaultRank(1);
                     if handle.annotate(rank.clone()).await?.is_err() {
                         // The session saves it together with the record.
@@ -38,7 +41,7 @@ impl RegistryActor {
                     Some(_) => u64::try_from(clock::now().as_second()).unwrap_or(1),
                     None => self.last_generation + 1,
                 };
-                let rank = u64::from(self.ranks.is_empty());
+                let rank = u64::from(may_be_default && self.ranks.is_empty());
                 let record =
                     Record { default_rank: rank, intent, ..Record::new(grant, grant_id, generation) };
                 let (done, saved) = oneshot::channel();
