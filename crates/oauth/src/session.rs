@@ -10,8 +10,9 @@
 //!    is in doubt)         │          └ failed: serve from memory, save again
 //!                         ├ not sent, rate limited, or rejected for now: wait, send the same token again
 //!                         ├ no response: doubt the network, probe, send the same token again
-//!                         └ rejected: serve the credential until it expires, then need a sign-in
-//!                           (a defined provider is asked once more when it has expired)
+//!                         ├ rejected: serve the credential until it expires, then need a sign-in
+//!                         └ rejected early by a defined provider: serve the credential until it
+//!                           expires or is rejected, then send the same token once more
 //! ```
 //!
 //! [`Operation`] is a single slot, so two calls at once cannot be expressed. Every effect carries a
@@ -24,13 +25,11 @@ use jiff::Timestamp;
 pub use self::types::{
     Annotation, Credential, Effect, Event, LastError, ProfileStatus, Rejected, SaveError, StatusFlags,
 };
-use crate::{
-    GrantSecrets, Intent, Mode, Record, Routing,
-    schedule::{self, Jitter, later},
-};
+use crate::{Intent, Record, Routing, schedule::later};
 
 mod clock;
 mod constructors;
+mod plan;
 mod requests;
 mod transitions;
 mod types;
@@ -138,6 +137,9 @@ pub struct Session {
     renewals: u64,
     used_at: Timestamp,
     last_error: Option<Arc<LastError>>,
+    /// The provider refused the refresh token while the credential was valid
+    /// ([`LastError::EarlyRefusal`]).
+    early_refusal: Option<Arc<LastError>>,
     /// A workspace and its new routing. Applied when the call in flight ends.
     pending_routing: Option<Box<(Box<str>, Routing)>>,
     stopping: bool,
@@ -213,7 +215,9 @@ impl Session {
             ended: self.record.ended.is_some(),
             renewable: self.record.grant.secrets.refresh_token().is_some(),
             rejected: self.is_unrenewable_bearer() && self.paused_since.is_some(),
-            spent: self.spent,
+            // The grant of a defined provider ends only when its credential is useless, too.
+            spent: self.spent
+                || self.record.ended.is_some() && self.record.grant.secrets.doubts_early_refusal(),
             lacks_scopes: authority.is_some_and(|authority| !authority.missing_scopes.is_empty()),
             unsaved: self.credential_unsaved,
             renewing: matches!(
@@ -246,7 +250,7 @@ impl Session {
 
     /// The last error, until a success clears it.
     pub fn last_error(&self) -> Option<&Arc<LastError>> {
-        self.last_error.as_ref()
+        self.last_error.as_ref().or(self.early_refusal.as_ref())
     }
 
     /// Whether the newest credential answers a rejection or was rejected itself, and no upstream
@@ -340,45 +344,6 @@ impl Session {
         self.record.journal = Some(self.answer_lost_at.unwrap_or(now));
         let record = Box::new(self.record.clone());
         Effect::Save(self.begin(Operation::Journalling), record)
-    }
-
-    /// When the next renewal is due, back-off aside.
-    fn renewal_at(&self, now: Timestamp) -> Option<Timestamp> {
-        if self.stopping || self.has_open_move() || !self.can_renew() {
-            return None;
-        }
-        let is_due = self.renewal_requested || self.exchange_requested || self.journal_saved;
-        if is_due { Some(now) } else { self.planned_at() }
-    }
-
-    /// Whether this is a defined provider's grant without a refresh token.
-    fn is_unrenewable_bearer(&self) -> bool {
-        let secrets = &self.record.grant.secrets;
-        secrets.mode() == Mode::Bearer && secrets.refresh_token().is_none()
-    }
-
-    fn can_renew(&self) -> bool {
-        self.record.ended.is_none() && self.record.grant.secrets.refresh_token().is_some()
-    }
-
-    /// When a renewal is planned. None for a token of unknown lifetime: only a rejection shows that
-    /// it has expired.
-    fn planned_at(&self) -> Option<Timestamp> {
-        let grant = &self.record.grant;
-        let keep_alive = later(grant.issued_at, schedule::KEEP_ALIVE);
-        let expires_at = match &grant.secrets {
-            GrantSecrets::ApiKey(..) => return Some(keep_alive),
-            GrantSecrets::ChatGpt(tokens, _) => tokens.expires_at?,
-            GrantSecrets::Bearer(grant) => grant.tokens.expires_at?,
-        };
-        let due = schedule::refresh_at(grant.issued_at, expires_at, self.jitter(0));
-        let is_unused = due > later(self.used_at, schedule::UNUSED_AFTER);
-        Some(if is_unused { due.max(keep_alive) } else { due })
-    }
-
-    /// The jitter of the `n`th decision about this generation; number 0 is the schedule.
-    fn jitter(&self, n: u32) -> Jitter {
-        Jitter::of(self.seed, self.record.generation.wrapping_mul(1 << 16).wrapping_add(n.into()))
     }
 
     fn begin(&mut self, operation: Operation) -> u64 {

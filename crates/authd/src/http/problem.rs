@@ -135,6 +135,7 @@ pub(crate) fn last_error(snapshot: &ProfileSnapshot, now: Timestamp) -> Option<P
                 Problem::new(ErrorCode::StoreUnavailable, detail).hint(DOCTOR)
             }
         }
+        LastError::EarlyRefusal(code) => early_refusal(snapshot, code),
         LastError::Provider { error, next_attempt, refusals } => {
             let problem = provider(error);
             let retry_after = problem.retry_after.map(|_| seconds_until(*next_attempt, now));
@@ -199,6 +200,21 @@ pub(crate) fn routing(snapshot: &ProfileSnapshot, now: Timestamp) -> Option<Prob
     let hint = "authd tries again by itself; requests go to the host that was known before";
     let retry_after = Some(seconds_until(failure.next_attempt, now));
     Some(Problem { detail, retry_after, ..problem }.hint(hint).about(&snapshot.name))
+}
+
+/// A refused refresh of a credential that is still good.
+fn early_refusal(snapshot: &ProfileSnapshot, code: &ProviderCode) -> Problem {
+    let name = &snapshot.name;
+    let until = match snapshot.credential.expires_at {
+        Some(at) => format!("until it expires at {}", at.strftime("%H:%M UTC")),
+        None => "until a server rejects it".to_owned(),
+    };
+    let reason = code.explained();
+    let detail =
+        format!("the provider refused to refresh profile \"{name}\": {reason}; its token is served {until}");
+    Problem::new(ErrorCode::ProviderRefused, detail)
+        .hint(format!("authd tries once more then; if it is refused again, {}", login_command(name)))
+        .provider_code(code.known())
 }
 
 fn signed_out(name: &ProfileName, ended: &GrantEnd) -> Problem {

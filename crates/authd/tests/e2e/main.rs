@@ -5,6 +5,7 @@ mod access;
 mod added_providers;
 mod authorization_server;
 mod bearer_profile;
+mod bearer_refresh;
 mod bearer_relay;
 mod browser;
 mod callback_addresses;

@@ -83,7 +83,9 @@ impl CodexActor {
         let snapshot = self.profile(name)?.view().snapshot().cloned()?;
         let detail = match snapshot.last_error.as_deref() {
             Some(LastError::Store(SaveError { message, .. })) => message.clone(),
-            Some(LastError::Provider { .. }) | None => "the login is not saved".to_owned(),
+            Some(LastError::Provider { .. } | LastError::EarlyRefusal(_)) | None => {
+                "the login is not saved".to_owned()
+            }
         };
         snapshot.flags.unsaved.then(|| unavailable(detail).into())
     }

@@ -47,6 +47,7 @@ impl Session {
             renewals: 0,
             used_at: now,
             last_error: None,
+            early_refusal: None,
             pending_routing: None,
             stopping: false,
             seed,

@@ -6,11 +6,10 @@ use std::{sync::Arc, time::Duration};
 use jiff::Timestamp;
 
 use super::{
-    Annotation, Credential, LastError, PROBE_PAUSE, PendingSave, REJECTION_PAUSE, Rejected,
-    STORE_READY_PAUSE, Session,
+    Annotation, Credential, PROBE_PAUSE, PendingSave, REJECTION_PAUSE, Rejected, STORE_READY_PAUSE, Session,
 };
 use crate::{
-    Grant, GrantSecrets, Mode, ProviderError, Routing,
+    Grant, GrantSecrets, Mode, Routing,
     schedule::{self, later},
 };
 
@@ -23,7 +22,8 @@ impl Session {
         let needed = planned.map_or(lifetime, |(expires, due)| {
             schedule::achievable_lifetime(lifetime, newest.issued_at, expires, due, now)
         });
-        if newest.remaining(now) <= needed {
+        // After an early refusal no request can be satisfied before the expiry.
+        if newest.remaining(now) <= needed && self.early_refusal.is_none() {
             self.renewal_requested = true;
         }
         if let Some(doubt) = &mut self.network_doubt {
@@ -55,8 +55,8 @@ impl Session {
         if is_rejection && is_paused {
             return;
         }
-        if is_rejection && self.is_refused() {
-            // The token that was refused while the credential was valid is sent once more.
+        if is_rejection && !self.credential_rejected && self.early_refusal.is_some() {
+            // Both servers call the grant invalid, so the answer to the next attempt is final.
             self.not_before = now;
         }
         self.renewal_requested = true;
@@ -84,19 +84,13 @@ impl Session {
             && is_newest
             && grant.add_missing_scopes(scopes)
         {
-            let authority = Some(grant.authority.clone());
-            // The credential's secret stays as it is, but readers see what is missing.
-            Arc::make_mut(&mut self.credential).authority = authority;
+            // Readers see at once what is missing. The credential of an earlier grant, which is
+            // served until the present one is saved, keeps its own authorization server.
+            if self.credential.grant_id == self.record.grant_id {
+                Arc::make_mut(&mut self.credential).authority = Some(grant.authority.clone());
+            }
             self.save_again(now);
         }
-    }
-
-    /// Whether the last renewal was refused for good, and the refusal is in doubt.
-    fn is_refused(&self) -> bool {
-        matches!(
-            self.last_error.as_deref(),
-            Some(LastError::Provider { error: ProviderError::Rejected { .. }, .. })
-        )
     }
 
     /// Ends the pause: a rejection after an acceptance has a new reason.

@@ -80,9 +80,8 @@ impl Session {
                     }
                 }
             }
-            Err(error @ ProviderError::Rejected { .. }) if self.doubts_refusal(now) => {
-                self.failed(error, now);
-                self.ask_once_more(now);
+            Err(ProviderError::Rejected { code, .. }) if self.doubts_refusal(now) => {
+                self.refused_early(code, now);
             }
             Err(ProviderError::Rejected { code, .. }) => self.end(code, now),
             Err(error) => {
@@ -172,27 +171,29 @@ impl Session {
         }
     }
 
-    /// Whether a refusal of the refresh token may be an error of the provider: the access token is
+    /// Whether a refusal of the refresh token may be an error of the provider: the credential is
     /// still valid, and no upstream has rejected it.
     fn doubts_refusal(&self, now: Timestamp) -> bool {
         let is_valid = !self.credential_rejected && !self.credential.remaining(now).is_zero();
         is_valid && self.record.grant.secrets.doubts_early_refusal()
     }
 
-    /// Sends the refused token once more: when the access token has expired, or when an upstream
-    /// rejects it. A token of unknown lifetime counts as expired after some days.
-    fn ask_once_more(&mut self, now: Timestamp) {
-        self.not_before = self.credential.expires_at.unwrap_or_else(|| later(now, schedule::KEEP_ALIVE));
-        if let Some(LastError::Provider { next_attempt, .. }) = self.last_error.as_mut().map(Arc::make_mut) {
-            *next_attempt = self.not_before;
-        }
+    /// Keeps the refused token for one more attempt. The attempt may be hours ahead, and a response
+    /// has arrived. So the journal entry ends, unless the response to an earlier attempt was lost.
+    fn refused_early(&mut self, code: ErrorCode, now: Timestamp) {
+        self.clear_failures();
+        self.early_refusal = Some(Arc::new(LastError::EarlyRefusal(code)));
+        self.journal_saved = false;
+        self.record.journal = self.answer_lost_at;
+        self.pending_save = Some(PendingSave::due(now));
+        self.back_off(None, now);
     }
 
     fn clear_failures(&mut self) {
         self.renewal_requested = false;
         (self.failures, self.refusals) = (0, 0);
         self.network_doubt = None;
-        self.last_error = None;
+        (self.last_error, self.early_refusal) = (None, None);
     }
 
     fn failed(&mut self, error: ProviderError, now: Timestamp) {

@@ -174,6 +174,11 @@ pub enum LastError {
         /// How many attempts in a row the provider rejected for now.
         refusals: u32,
     },
+    /// A defined provider refused the refresh token while the credential was valid, and no upstream
+    /// had rejected that. The refusal may be an error of the provider. So the credential is served,
+    /// and the token is sent once more: when the credential has expired, when an upstream rejects
+    /// it, or when a caller requests a refresh.
+    EarlyRefusal(ErrorCode),
     /// The record could not be saved.
     Store(SaveError),
 }
@@ -190,7 +195,7 @@ impl LastError {
             Self::Provider { error, refusals, .. } => {
                 *refusals >= LASTING_REFUSALS && error.code().is_some_and(ErrorCode::calls_token_invalid)
             }
-            Self::Store(_) => false,
+            Self::EarlyRefusal(_) | Self::Store(_) => false,
         }
     }
 }

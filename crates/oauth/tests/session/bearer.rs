@@ -88,8 +88,10 @@ fn token_of_unknown_lifetime_is_spent_when_both_servers_reject_it() {
         &[
             (60, RequestRefresh(None), "journal", Refreshing),
             (60, Saved, "refresh", Refreshing),
-            (61, refused(), "wait", Ready), // the upstream has not rejected it
-            (62, RequestRefresh(Some(5)), "refresh", Refreshing), // journalled already
+            (61, refused(), "save", Ready), // the upstream has not rejected it
+            (61, Saved, "wait", Ready),
+            (62, RequestRefresh(Some(5)), "journal", Refreshing),
+            (62, Saved, "refresh", Refreshing),
             (63, refused(), "save", LoginRequired),
         ],
     );

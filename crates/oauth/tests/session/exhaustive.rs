@@ -49,6 +49,24 @@ const OUTSIDE: [Step; 13] = [
     Step::Stop,
 ];
 
+/// What a defined provider and the servers behind it may do: it refuses wrongly or for good, states
+/// no lifetime or does not rotate, and a server asks for a scope.
+const BEARER: [Step; 13] = [
+    Step::WaitUntilDue,
+    Step::RequestCredential(Duration::from_secs(60)),
+    Step::RequestRefresh(RejectedKind::Nothing),
+    Step::RequestRefresh(RejectedKind::Served),
+    Step::Deliver(0, Outcome::Success(HOUR)),
+    Step::Deliver(0, Outcome::SuccessWithoutRotation(HOUR)),
+    Step::Deliver(0, Outcome::SuccessWithoutLifetime),
+    Step::Deliver(0, Outcome::ResponseLost),
+    Step::Deliver(0, Outcome::RejectedWrongly),
+    Step::Deliver(0, Outcome::Rejected),
+    Step::ReportMissingScope("write", RejectedKind::Served),
+    Step::SignIn(Mode::Bearer, HOUR),
+    Step::Crash(Duration::ZERO),
+];
+
 fn simulation_after(initial_state: InitialState, path: &[Step]) -> Result<Simulation, String> {
     let mut simulation = Simulation::new(initial_state)?;
     path.iter().try_for_each(|step| simulation.step(*step))?;
@@ -100,4 +118,10 @@ fn invariants_hold_for_every_order_of_seven_events_in_api_key_mode() {
 #[test]
 fn invariants_hold_for_every_order_of_five_changes_from_outside() {
     explore(InitialState::Restored(Mode::ChatGpt, Duration::ZERO), &OUTSIDE, 5);
+}
+
+/// All orders of seven of thirteen events, from a token that is about to expire.
+#[test]
+fn invariants_hold_for_every_order_of_seven_events_in_bearer_mode() {
+    explore(InitialState::Restored(Mode::Bearer, Duration::from_secs(70)), &BEARER, 7);
 }

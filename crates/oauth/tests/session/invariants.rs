@@ -9,7 +9,7 @@ use authd_oauth::{
 };
 use jiff::Timestamp;
 
-use crate::model::{Store, bearer_of, id_token_of, refresh_token_of, secret_of};
+use crate::model::{Store, bearer_of, id_token_of, refresh_token_of, scopes_of, secret_of};
 
 /// The error names the invariant that was violated.
 pub(crate) type CheckResult = Result<(), String>;
@@ -43,8 +43,12 @@ pub(crate) struct Observed<'a> {
 pub(crate) struct Invariants {
     /// The newest refresh token of the present grant.
     newest: String,
-    /// The newest id token of the present grant.
-    id_token: String,
+    /// The newest id token of the present grant; none in bearer mode.
+    id_token: Option<String>,
+    /// The scopes of the present grant, and those that a server has asked for since.
+    scopes: [Vec<String>; 2],
+    /// The provider refused the newest refresh token while the credential was valid.
+    refused_early: bool,
     in_flight: Option<(u64, Operation)>,
     ended: bool,
     stopping: bool,
@@ -111,7 +115,9 @@ impl Invariants {
         let id_token = id_token_of(record).or(store.durable.as_ref().and_then(id_token_of));
         Self {
             newest: refresh_token_of(record).to_owned(),
-            id_token: id_token.expect("every simulated grant has one").to_owned(),
+            id_token: id_token.map(str::to_owned),
+            scopes: scopes_of(record).map(<[_]>::to_vec),
+            refused_early: false,
             in_flight: None,
             ended: record.ended.is_some(),
             stopping: false,
@@ -188,8 +194,12 @@ impl Invariants {
                 check!(journalled || self.journal_failed, "sent before it was journalled");
                 let due = observed.session.refresh_at().is_some_and(|due| due <= observed.now);
                 check!(self.renewal_requested || due, "a refresh without a reason");
+                let is_valid = observed.session.credential().remaining(observed.now) > Duration::ZERO;
+                let in_vain = self.refused_early && is_valid && !self.renewal_requested;
+                check!(!in_vain, "a refused token is sent again while the credential is valid");
                 let issued_at = observed.session.record().grant.issued_at;
-                if !self.renewal_requested && observed.now < later(issued_at, schedule::FLOOR) {
+                let is_requested = self.renewal_requested || self.refused_early;
+                if !is_requested && observed.now < later(issued_at, schedule::FLOOR) {
                     self.lapses.push("an unnecessary refresh");
                 }
                 (*ticket, Operation::Refresh)
@@ -198,7 +208,7 @@ impl Invariants {
                 self.check_send(observed)?;
                 let record = observed.session.record();
                 check!(record.grant.secrets.mode() == Mode::ApiKey, "an exchange in ChatGPT mode");
-                check!(id_token.expose() == self.id_token, "an old id token is exchanged");
+                check!(Some(id_token.expose()) == self.id_token.as_deref(), "an old id token is exchanged");
                 check!(!self.is_paused(observed.now), "two exchanges within five minutes");
                 (*ticket, Operation::Exchange)
             }
@@ -239,7 +249,11 @@ impl Invariants {
         check!(annotations(record) == self.annotations, "an annotation is lost");
         let (in_memory, stored) =
             (id_token_of(record), observed.store.durable.as_ref().and_then(id_token_of));
-        check!(in_memory.or(stored) == Some(&self.id_token), "the newest id token is lost");
+        let is_bearer = record.grant.secrets.mode() == Mode::Bearer;
+        let stored = stored.filter(|_| !is_bearer);
+        check!(in_memory.or(stored) == self.id_token.as_deref(), "the newest id token is lost");
+        let [granted, missing] = &self.scopes;
+        check!(scopes_of(record) == [granted, missing], "the scopes are {:?}", scopes_of(record));
         if observed.session.is_settled() {
             check!(
                 record.grant.secrets.mode() == Mode::ApiKey || in_memory.is_none(),
@@ -249,7 +263,8 @@ impl Invariants {
             let durable = observed.store.durable.as_ref();
             let saved = durable.is_some_and(|durable| {
                 refresh_token_of(durable) == self.newest
-                    && id_token_of(durable) == Some(&self.id_token)
+                    && id_token_of(durable) == self.id_token.as_deref()
+                    && scopes_of(durable) == [granted, missing]
                     && bearer_of(durable) == bearer_of(record)
                     && (&durable.ended, durable.grant.issued_at) == (&record.ended, record.grant.issued_at)
                     && annotations(durable) == self.annotations
@@ -287,8 +302,17 @@ impl Invariants {
         let status = observed.session.status(observed.now);
         let is_usable =
             matches!(status, ProfileStatus::Ready | ProfileStatus::Refreshing | ProfileStatus::Unsaved);
-        let valid = credential.remaining(observed.now) > Duration::ZERO && !flags.spent;
+        let lacks_scopes = !self.scopes[1].is_empty();
+        let valid = credential.remaining(observed.now) > Duration::ZERO && !flags.spent && !lacks_scopes;
         check!(is_usable == valid, "valid is {valid}, and the status is {status:?}");
+        if credential.bearer.mode() == Mode::Bearer
+            && credential.grant_id == observed.session.record().grant_id
+        {
+            check!(flags.spent == self.ended, "spent: {}", flags.spent);
+            let authority = credential.authority.as_deref();
+            let missing = authority.map(|authority| &authority.missing_scopes);
+            check!(missing == Some(&self.scopes[1]), "readers see {missing:?}");
+        }
         Ok(())
     }
 

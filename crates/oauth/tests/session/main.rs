@@ -11,6 +11,7 @@
 //! - `tables.rs`: the documented rules, one line each.
 //! - `requests.rs`, `clock.rs`: rules for events from outside.
 //! - `bearer.rs`: rules for the tokens of defined providers.
+//! - `facts.rs`: what defined providers do differently, and the refusal that is not final.
 //! - `refusals.rs`: rejections that do not end a grant.
 //! - `regressions.rs`: failures that these tests found.
 #![expect(clippy::unwrap_used, reason = "a test that cannot continue fails by panicking")]
@@ -18,6 +19,7 @@
 mod bearer;
 mod clock;
 mod exhaustive;
+mod facts;
 mod invariants;
 mod model;
 mod outcome;

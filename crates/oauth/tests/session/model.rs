@@ -20,16 +20,19 @@ pub(crate) struct Provider {
 #[derive(Clone, Debug)]
 struct Family {
     newest: String,
-    id_token: String,
+    /// None in bearer mode.
+    id_token: Option<String>,
     alive: bool,
 }
 
-/// The response to a refresh, and the refresh token and id token that are valid after it.
+/// The response to a refresh, and the refresh token, the id token and the scopes after it.
 #[derive(Clone, Debug)]
 pub(crate) struct Renewal {
     pub(crate) response: RefreshResponse,
     pub(crate) refresh_token: String,
-    pub(crate) id_token: String,
+    pub(crate) id_token: Option<String>,
+    /// The scopes that the response states: narrower ones with every refresh.
+    pub(crate) scopes: Option<Vec<String>>,
     /// Whether the response contains an access token.
     pub(crate) has_access_token: bool,
 }
@@ -38,6 +41,8 @@ pub(crate) struct Renewal {
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum ResponseContent {
     All,
+    /// The provider does not state a lifetime.
+    AllWithoutLifetime,
     /// The provider does not rotate.
     AccessToken,
     /// The provider rotates and sends no access token.
@@ -50,11 +55,13 @@ impl Provider {
         let refresh_token = self.next(&format!("rt-{}", self.families.len()));
         let id_token_text = self.next("id");
         let id_token = IdToken::new(&*id_token_text);
+        let is_bearer = mode == Mode::Bearer;
         let tokens = Tokens {
             access_token: AccessToken::new(self.next("at")),
             refresh_token: Some(RefreshToken::new(&*refresh_token)),
             expires_at: Some(later(now, lifetime)),
         };
+        let id_token_text = Some(id_token_text).filter(|_| !is_bearer);
         self.families.push(Family { newest: refresh_token, id_token: id_token_text, alive: true });
         let secrets = match mode {
             Mode::ChatGpt => GrantSecrets::ChatGpt(tokens, Some(id_token)),
@@ -84,24 +91,29 @@ impl Provider {
             *alive = false;
             return Err(rejected_with("refresh_token_reused"));
         }
-        let seconds = lifetime.as_secs();
-        let mut body = format!(r#"{{"expires_in":{seconds}"#);
+        let mut fields = vec![];
+        if content != ResponseContent::AllWithoutLifetime {
+            fields.push(format!(r#""expires_in":{}"#, lifetime.as_secs()));
+        }
         if content != ResponseContent::RefreshToken {
-            body += &format!(r#","access_token":"{}""#, self.next("at"));
+            fields.push(format!(r#""access_token":"{}""#, self.next("at")));
         }
         if content != ResponseContent::AccessToken {
-            let newest = self.next(&format!("rt-{family}"));
-            let id_token = self.next("id");
-            body += &format!(r#","id_token":"{id_token}","refresh_token":"{newest}""#);
-            self.families[family] = Family { newest, id_token, alive: true };
+            let (newest, id_token) = (self.next(&format!("rt-{family}")), self.next("id"));
+            fields.push(format!(r#""id_token":"{id_token}","refresh_token":"{newest}""#));
+            let before = &mut self.families[family];
+            before.newest = newest;
+            before.id_token = before.id_token.take().map(|_| id_token);
         }
-        body += "}";
-        let response = RefreshResponse::parse(body.as_bytes())?;
+        let scopes = (content != ResponseContent::AccessToken).then(|| vec![self.next("scope")]);
+        fields.extend(scopes.iter().map(|scopes| format!(r#""scope":"{}""#, scopes.join(" "))));
+        let response = RefreshResponse::parse(format!("{{{}}}", fields.join(",")).as_bytes())?;
         let Family { newest, id_token, .. } = self.families[family].clone();
         Ok(Renewal {
             response,
             refresh_token: newest,
             id_token,
+            scopes,
             has_access_token: content != ResponseContent::RefreshToken,
         })
     }
@@ -176,6 +188,12 @@ pub(crate) fn bearer_of(record: &Record) -> &str {
 /// The refresh token of a record; every simulated grant has one.
 pub(crate) fn refresh_token_of(record: &Record) -> &str {
     record.grant.secrets.refresh_token().expect("every simulated grant has one").expose()
+}
+
+/// The scopes of a record that the provider granted, and those that a server has asked for since.
+pub(crate) fn scopes_of(record: &Record) -> [&[String]; 2] {
+    let authority = record.grant.secrets.authority();
+    authority.map(|authority| [&authority.scopes[..], &authority.missing_scopes]).unwrap_or_default()
 }
 
 /// The id token of a record, if it has one.

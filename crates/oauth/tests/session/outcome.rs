@@ -3,7 +3,7 @@
 use authd_oauth::{ApiKey, ProviderError, Record, RefreshToken, SaveError};
 
 use crate::{
-    model::{Provider, Renewal, ResponseContent, Store, rejected_for_now},
+    model::{Provider, Renewal, ResponseContent, Store, rejected_for_now, rejected_with},
     step::Outcome,
 };
 
@@ -25,13 +25,16 @@ pub(crate) fn save_error(message: &str) -> SaveError {
 pub(crate) fn save(store: &mut Store, record: &Record, outcome: Outcome) -> Result<(), SaveError> {
     let (is_written, is_reported) = match outcome {
         Outcome::Success(_)
+        | Outcome::SuccessWithoutLifetime
         | Outcome::SuccessWithoutRotation(_)
         | Outcome::NoAccessToken
         | Outcome::RateLimited(_) => (true, true),
         Outcome::ResponseLost | Outcome::InvalidResponse | Outcome::ServerError => (true, false),
-        Outcome::NotSent | Outcome::RequestLost | Outcome::RejectedForNow | Outcome::Rejected => {
-            (false, false)
-        }
+        Outcome::NotSent
+        | Outcome::RequestLost
+        | Outcome::RejectedForNow
+        | Outcome::Rejected
+        | Outcome::RejectedWrongly => (false, false),
     };
     if is_written {
         store.write(record.clone());
@@ -51,6 +54,9 @@ pub(crate) fn refresh(
         Outcome::SuccessWithoutRotation(lifetime) => {
             provider.spend(token, ResponseContent::AccessToken, lifetime)
         }
+        Outcome::SuccessWithoutLifetime => {
+            provider.spend(token, ResponseContent::AllWithoutLifetime, outcome.lifetime())
+        }
         Outcome::NoAccessToken => provider.spend(token, ResponseContent::RefreshToken, outcome.lifetime()),
         Outcome::Rejected => {
             provider.revoke(token);
@@ -61,6 +67,7 @@ pub(crate) fn refresh(
             drop(provider.spend(token, ResponseContent::All, outcome.lifetime()));
             Err(failure(outcome))
         }
+        Outcome::RejectedWrongly => Err(rejected_with("invalid_grant")),
         Outcome::NotSent | Outcome::RequestLost | Outcome::RateLimited(_) | Outcome::RejectedForNow => {
             Err(failure(outcome))
         }

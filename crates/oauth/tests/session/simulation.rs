@@ -4,14 +4,15 @@
 use std::time::Duration;
 
 use authd_oauth::{
-    Annotation, Effect, Event, Grant, Intent, Mode, ProfileStatus, Record, RefreshToken, Session,
+    Annotation, Effect, Event, Grant, Intent, Mode, ProfileStatus, REJECTION_PAUSE, Record, RefreshToken,
+    Session,
     schedule::{earlier, later, shifted},
 };
 use jiff::{SignedDuration, Timestamp};
 
 use crate::{
     invariants::{CheckResult, Invariants, Observed},
-    model::{Provider, Store, bearer_of, id_token_of, refresh_token_of, rejected_with},
+    model::{Provider, Store, bearer_of, id_token_of, refresh_token_of, rejected_with, scopes_of},
     outcome::{CallResult, failure, refresh, save},
     step::{HOUR, InitialState, Outcome, RejectedKind, Step},
 };
@@ -173,6 +174,15 @@ impl Simulation {
                 self.invariants.refresh_requested(rejected.as_ref(), &self.session, self.now);
                 self.apply(Event::RefreshRequested(rejected))
             }
+            Step::ReportMissingScope(scope, of) => {
+                let present = &self.session.record().grant_id;
+                let grant_id = if of == RejectedKind::OtherGrant { "another" } else { present };
+                let event = Event::ScopesMissing(Some(grant_id.into()), vec![scope.to_owned()]);
+                if of != RejectedKind::OtherGrant {
+                    self.invariants.scope_missing(scope, &self.session);
+                }
+                self.apply(event)
+            }
             Step::Execute(n, outcome) => {
                 if n < self.calls.len() {
                     self.execute(n, outcome);
@@ -278,8 +288,12 @@ impl Simulation {
                 self.deliver(0, Outcome::Success(HOUR))?;
             } else if self.is_finished(&before) {
                 return self.check_recovered(is_alive, began);
-            } else {
+            } else if self.session.next_wakeup(self.now).is_some() {
                 self.step(Step::WaitUntilDue)?;
+            } else {
+                // Only an upstream can show that a token of unknown lifetime is dead.
+                self.step(Step::Wait(REJECTION_PAUSE))?;
+                self.step(Step::RequestRefresh(RejectedKind::Served))?;
             }
         }
         Err(format!("no progress: {:?} at {}", self.session, self.now))
@@ -301,9 +315,12 @@ impl Simulation {
     fn check_recovered(&self, is_alive: bool, began: Timestamp) -> CheckResult {
         let status = self.session.status(self.now);
         let record = self.session.record();
+        let [_, missing_scopes] = scopes_of(record);
+        let expected =
+            if missing_scopes.is_empty() { ProfileStatus::Ready } else { ProfileStatus::LoginRequired };
         match record.ended {
             Some(_) if is_alive => Err("a live grant has ended".to_owned()),
-            None if is_alive && status != ProfileStatus::Ready => Err(format!("{status:?} after a recovery")),
+            None if is_alive && status != expected => Err(format!("{status:?} after a recovery")),
             None if !is_alive && self.invariants.may_renew() => Err("a dead grant has not ended".to_owned()),
             _ if is_alive && self.now > later(began, RECOVERY) => {
                 Err("the recovery took too long".to_owned())
@@ -368,10 +385,11 @@ impl Simulation {
             CallKind::Save(record) => CallResult::Saved(save(&mut self.store, record, outcome)),
             CallKind::Refresh(token) => CallResult::Refreshed(refresh(&mut self.provider, token, outcome)),
             CallKind::Exchange => CallResult::Exchanged(match outcome {
-                Outcome::Success(_) | Outcome::SuccessWithoutRotation(_) | Outcome::NoAccessToken => {
-                    Ok(self.provider.key())
-                }
-                Outcome::Rejected => Err(rejected_with("invalid_subject_token")),
+                Outcome::Success(_)
+                | Outcome::SuccessWithoutLifetime
+                | Outcome::SuccessWithoutRotation(_)
+                | Outcome::NoAccessToken => Ok(self.provider.key()),
+                Outcome::Rejected | Outcome::RejectedWrongly => Err(rejected_with("invalid_subject_token")),
                 _ => Err(failure(outcome)),
             }),
         };

@@ -20,14 +20,18 @@ pub(crate) enum InitialState {
 impl InitialState {
     /// Maps a number to a state.
     pub(crate) fn of(n: u8) -> Self {
-        match n % 8 {
+        match n % 12 {
             0 => Self::SignedIn(Mode::ChatGpt),
             1..=2 => Self::Restored(Mode::ChatGpt, HOUR),
             3 => Self::Restored(Mode::ChatGpt, Duration::ZERO),
             4 => Self::Journalled(Mode::ChatGpt),
             5 => Self::SignedIn(Mode::ApiKey),
             6 => Self::Restored(Mode::ApiKey, HOUR),
-            _ => Self::Journalled(Mode::ApiKey),
+            7 => Self::Journalled(Mode::ApiKey),
+            8 => Self::SignedIn(Mode::Bearer),
+            9 => Self::Restored(Mode::Bearer, HOUR),
+            10 => Self::Restored(Mode::Bearer, Duration::ZERO),
+            _ => Self::Journalled(Mode::Bearer),
         }
     }
 }
@@ -47,6 +51,8 @@ pub(crate) enum Step {
     RequestCredential(Duration),
     /// A refresh is requested.
     RequestRefresh(RejectedKind),
+    /// A server reports that the grant lacks a scope, or that another grant does.
+    ReportMissingScope(&'static str, RejectedKind),
     /// The nth call in flight is executed; its result is not delivered yet.
     Execute(usize, Outcome),
     /// The result of the nth call in flight is delivered. The call is executed first, if necessary.
@@ -91,6 +97,8 @@ pub(crate) enum RejectedKind {
 pub(crate) enum Outcome {
     /// It succeeds, and the new access token has this lifetime.
     Success(Duration),
+    /// It succeeds, and the provider states no lifetime.
+    SuccessWithoutLifetime,
     /// It succeeds, and the provider does not rotate the refresh token.
     SuccessWithoutRotation(Duration),
     /// Nothing is sent, the store fails, or the network is down.
@@ -111,6 +119,8 @@ pub(crate) enum Outcome {
     RejectedForNow,
     /// The provider rejects it permanently.
     Rejected,
+    /// The provider rejects it permanently, and would accept it later.
+    RejectedWrongly,
 }
 
 const fn seconds(n: u64) -> Duration {
@@ -170,7 +180,7 @@ impl Step {
     pub(crate) fn of(number: u32, scenario: Scenario) -> Self {
         let [kind, a, b, c] = number.to_le_bytes();
         let outcome = Outcome::of(b, c, scenario);
-        match kind % 36 {
+        match kind % 37 {
             0..=2 => Self::Wait(pick(&PAUSES, a)),
             3..=5 => Self::WaitUntilDue,
             6 => Self::Sleep(pick(&PAUSES, a)),
@@ -195,7 +205,7 @@ impl Step {
             },
             29 => match scenario {
                 Scenario::Restless | Scenario::Any => {
-                    Self::SignIn(pick(&[Mode::ChatGpt, Mode::ApiKey], a), pick(&LIFETIMES, b))
+                    Self::SignIn(pick(&[Mode::ChatGpt, Mode::ApiKey, Mode::Bearer], a), pick(&LIFETIMES, b))
                 }
                 Scenario::BadNetwork | Scenario::BadStore => Self::RequestRefresh(RejectedKind::Served),
             },
@@ -206,6 +216,10 @@ impl Step {
             34 if a < 192 => Self::SetClock(pick(&SETTINGS, a)),
             34 => Self::CrashAndSetClock(pick(&SETTINGS, b)),
             35 => Self::StoreReady,
+            36 if a < 64 => Self::ReportMissingScope(
+                pick(&["write", "admin"], b),
+                pick(&[RejectedKind::Served, RejectedKind::OtherGrant], c),
+            ),
             _ => Self::Deliver(0, Outcome::Success(pick(&LIFETIMES, a))),
         }
     }
@@ -222,6 +236,8 @@ impl Outcome {
         if kind < success_limit {
             return if kind < success_limit / 8 {
                 Self::SuccessWithoutRotation(lifetime)
+            } else if kind < success_limit / 6 {
+                Self::SuccessWithoutLifetime
             } else {
                 Self::Success(lifetime)
             };
@@ -234,6 +250,7 @@ impl Outcome {
             (_, 4) => Self::InvalidResponse,
             (_, 5) => Self::RateLimited(pick(&RETRY_AFTER, detail)),
             (_, 6) => Self::ServerError,
+            _ if detail < 32 => Self::RejectedWrongly,
             _ if detail < 64 => Self::Rejected,
             _ if detail < 160 => Self::RejectedForNow,
             _ => Self::RateLimited(pick(&RETRY_AFTER, detail)),

@@ -32,7 +32,8 @@ impl Invariants {
 
     pub(crate) fn signed_in(&mut self, grant: &Grant, now: Timestamp) {
         grant.secrets.refresh_token().unwrap().expose().clone_into(&mut self.newest);
-        grant.secrets.id_token().unwrap().expose().clone_into(&mut self.id_token);
+        self.id_token = grant.secrets.id_token().map(|token| token.expose().to_owned());
+        (self.scopes, self.refused_early) = (Default::default(), false);
         self.in_flight = None;
         (self.ended, self.doubt, self.not_probed_since, self.response_lost) = (false, false, false, false);
         (self.not_before, self.excused_until) = (now, now);
@@ -81,7 +82,8 @@ impl Invariants {
         if let (Some(expires), Some(due)) = (expiry, session.refresh_at()) {
             let issued = grant.issued_at;
             let counts = schedule::achievable_lifetime(span, issued, expires, due, now);
-            self.renewal_requested |= schedule::lifetime(now, expires) <= counts;
+            // After an early refusal, no request helps before the expiry.
+            self.renewal_requested |= schedule::lifetime(now, expires) <= counts && !self.refused_early;
         }
     }
 
@@ -98,6 +100,9 @@ impl Invariants {
                 let newest =
                     *generation == record.generation && grant_id.as_deref() == Some(&*record.grant_id);
                 if newest && !self.is_paused(now) && !self.ended {
+                    if self.refused_early && !self.rejected {
+                        self.not_before = now;
+                    }
                     (self.renewal_requested, self.rejected) = (true, true);
                 }
             }
@@ -160,14 +165,18 @@ impl Invariants {
             (CallResult::Refreshed(Ok(renewal)), _) => {
                 self.newest.clone_from(&renewal.refresh_token);
                 self.id_token.clone_from(&renewal.id_token);
-                (self.response_lost, self.journal_failed) = (false, false);
+                if let (Some(scopes), Mode::Bearer) = (&renewal.scopes, session.record().grant.secrets.mode())
+                {
+                    self.scopes[0].clone_from(scopes);
+                }
+                (self.response_lost, self.journal_failed, self.refused_early) = (false, false, false);
                 if !renewal.has_access_token {
                     self.renewal_requested = true;
                     self.back_off(None, now);
                     return;
                 }
                 (self.doubt, self.not_probed_since, self.renewal_requested) = (false, false, false);
-                if session.record().grant.secrets.mode() == Mode::ChatGpt {
+                if session.record().grant.secrets.mode() != Mode::ApiKey {
                     self.paused_since = std::mem::take(&mut self.rejected).then_some(now);
                 }
             }
@@ -175,12 +184,34 @@ impl Invariants {
                 (self.paused_since, self.rejected) = (Some(now), false);
                 (self.doubt, self.not_probed_since, self.renewal_requested) = (false, false, false);
             }
+            (CallResult::Refreshed(Err(ProviderError::Rejected { .. })), _)
+                if self.doubts_refusal(session, now) =>
+            {
+                (self.refused_early, self.renewal_requested, self.doubt) = (true, false, false);
+                (self.not_probed_since, self.journal_failed) = (false, false);
+                self.back_off(None, now);
+            }
             (CallResult::Refreshed(Err(failure)), _) => {
                 self.response_lost |= failure.may_have_rotated();
                 self.failed(failure, now);
             }
             (CallResult::Exchanged(Err(failure)), _) => self.failed(failure, now),
             (CallResult::Saved(_), _) => unreachable!("tickets are not used twice"),
+        }
+    }
+
+    /// Whether a refusal of a defined provider is not final: the credential is still good.
+    fn doubts_refusal(&self, session: &Session, now: Timestamp) -> bool {
+        let is_valid = session.credential().remaining(now) > Duration::ZERO && !self.rejected;
+        is_valid && session.record().grant.secrets.mode() == Mode::Bearer
+    }
+
+    /// A server asks for a scope that the present grant lacks.
+    pub(crate) fn scope_missing(&mut self, scope: &str, session: &Session) {
+        if session.record().grant.secrets.mode() == Mode::Bearer
+            && !self.scopes[1].iter().any(|it| it == scope)
+        {
+            self.scopes[1].push(scope.to_owned());
         }
     }
 

@@ -1,0 +1,53 @@
+//! When a session renews its credential.
+
+use jiff::Timestamp;
+
+use super::Session;
+use crate::{
+    GrantSecrets, Mode,
+    schedule::{self, Jitter, later},
+};
+
+impl Session {
+    /// When the next renewal is due, back-off aside.
+    pub(super) fn renewal_at(&self, now: Timestamp) -> Option<Timestamp> {
+        if self.stopping || self.has_open_move() || !self.can_renew() {
+            return None;
+        }
+        let is_due = self.renewal_requested || self.exchange_requested || self.journal_saved;
+        if is_due { Some(now) } else { self.planned_at() }
+    }
+
+    /// Whether this is a defined provider's grant without a refresh token.
+    pub(super) fn is_unrenewable_bearer(&self) -> bool {
+        let secrets = &self.record.grant.secrets;
+        secrets.mode() == Mode::Bearer && secrets.refresh_token().is_none()
+    }
+
+    pub(super) fn can_renew(&self) -> bool {
+        self.record.ended.is_none() && self.record.grant.secrets.refresh_token().is_some()
+    }
+
+    /// When a renewal is planned. None for a token of unknown lifetime: only a rejection shows that
+    /// it has expired. After an early refusal it is the expiry.
+    pub(super) fn planned_at(&self) -> Option<Timestamp> {
+        if self.early_refusal.is_some() {
+            return self.credential.expires_at;
+        }
+        let grant = &self.record.grant;
+        let keep_alive = later(grant.issued_at, schedule::KEEP_ALIVE);
+        let expires_at = match &grant.secrets {
+            GrantSecrets::ApiKey(..) => return Some(keep_alive),
+            GrantSecrets::ChatGpt(tokens, _) => tokens.expires_at?,
+            GrantSecrets::Bearer(grant) => grant.tokens.expires_at?,
+        };
+        let due = schedule::refresh_at(grant.issued_at, expires_at, self.jitter(0));
+        let is_unused = due > later(self.used_at, schedule::UNUSED_AFTER);
+        Some(if is_unused { due.max(keep_alive) } else { due })
+    }
+
+    /// The jitter of the `n`th decision about this generation; number 0 is the schedule.
+    pub(super) fn jitter(&self, n: u32) -> Jitter {
+        Jitter::of(self.seed, self.record.generation.wrapping_mul(1 << 16).wrapping_add(n.into()))
+    }
+}
