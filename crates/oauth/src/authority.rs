@@ -89,12 +89,10 @@ pub struct BearerGrant {
 }
 
 impl Authority {
-    /// Tells users apart whose identity is only unique at one server, or who have none: the
-    /// provider, its issuer and the resource.
+    /// Where a user id is unique: the provider and its issuer. Users of two realms are two users,
+    /// even if neither has an id.
     pub fn realm(&self) -> Box<str> {
-        let issuer = self.issuer.as_deref().unwrap_or(&self.token_url);
-        let resource = self.resource.as_deref().or(self.base_url.as_deref()).unwrap_or_default();
-        format!("{} {issuer} {resource}", self.provider).into()
+        format!("{} {}", self.provider, self.issuer.as_deref().unwrap_or(&self.token_url)).into()
     }
 
     /// The scopes to request in a new sign-in of this grant: those of the last one, and those that

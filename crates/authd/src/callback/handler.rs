@@ -47,8 +47,10 @@ pub(crate) struct SignedInUser {
     pub(crate) plan: Option<String>,
     /// The workspace.
     pub(crate) workspace: Option<String>,
-    /// The mode's name.
-    pub(crate) mode: String,
+    /// The provider, unless it is the built-in one.
+    pub(crate) provider: Option<String>,
+    /// The mode's name, at the built-in provider.
+    pub(crate) mode: Option<String>,
     /// The reason for the mode.
     pub(crate) mode_reason: String,
     /// The profile.

@@ -59,20 +59,19 @@ fn signed_in(title: &str, user: &SignedInUser) -> Page {
         ("Account", user.email.as_deref()),
         ("Plan", user.plan.as_deref()),
         ("Workspace", user.workspace.as_deref()),
-        ("Mode", Some(user.mode.as_str())),
+        ("Provider", user.provider.as_deref()),
+        ("Mode", user.mode.as_deref()),
         ("Profile", Some(user.profile.as_str())),
     ];
     let rows: String = rows
         .iter()
         .filter_map(|(name, value)| Some(format!("<dt>{name}</dt><dd>{}</dd>", escape_html((*value)?))))
         .collect();
-    let reason = match user.mode_reason.as_str() {
-        "" => String::new(),
-        reason => format!(
-            "<p class=\"quiet\">{} mode, because {}.</p>",
-            escape_html(&user.mode),
-            escape_html(reason)
-        ),
+    let reason = match (&user.mode, user.mode_reason.as_str()) {
+        (None, _) | (_, "") => String::new(),
+        (Some(mode), reason) => {
+            format!("<p class=\"quiet\">{} mode, because {}.</p>", escape_html(mode), escape_html(reason))
+        }
     };
     let body = format!("<dl>{rows}</dl>{reason}<p>You can close this tab and go back to your terminal.</p>");
     Page { good: true, html: document(title, "good", "status", "✓", &body) }

@@ -38,7 +38,8 @@ impl CallbackHandler for CountingHandler {
                 email: Some("<b>a@b.c</b>".to_owned()),
                 plan: Some("Plus".to_owned()),
                 workspace: None,
-                mode: "ChatGPT".to_owned(),
+                provider: None,
+                mode: Some("ChatGPT".to_owned()),
                 mode_reason: "plan plus is personal".to_owned(),
                 profile: "default".to_owned(),
             };
