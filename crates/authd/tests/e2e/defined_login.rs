@@ -199,14 +199,20 @@ async fn secret_of_a_client_goes_where_the_server_wants_it() {
 
     let basic = json!({"client_id": "registered", "client_secret": "a b", "token_endpoint_auth_method":
         "client_secret_basic"});
-    let server = AuthorizationServer::start(json!({})).await;
+    let pushed = json!({"pushed_authorization_request_endpoint": "URL/push",
+        "require_pushed_authorization_requests": true});
+    let server = AuthorizationServer::start(pushed).await;
     server.answer("/register", 201, basic);
     let daemon = self::daemon(&sandbox, &server, "registration = 'auto'").await;
     sign_in(&sandbox, &daemon, json!({"provider": "lab"})).await;
     daemon.post("/v1/profiles/lab/refresh", json!({})).await;
+    // base64 of `registered:a%20b`.
+    let authorization = Some("Basic cmVnaXN0ZXJlZDphJTIwYg==");
+    // The client id is a parameter of a pushed request, too (RFC 9126, section 2.1).
+    let sent = server.last("/push");
+    assert_eq!((sent.authorization.as_deref(), &*sent.form["client_id"]), (authorization, "registered"));
     for sent in server.requests("/token") {
-        // base64 of `registered:a%20b`.
-        assert_eq!(sent.authorization.as_deref(), Some("Basic cmVnaXN0ZXJlZDphJTIwYg=="));
+        assert_eq!(sent.authorization.as_deref(), authorization);
         assert!(!sent.form.contains_key("client_id") && !sent.form.contains_key("client_secret"));
     }
 }
@@ -223,6 +229,7 @@ async fn required_pushed_request_carries_the_parameters() {
     assert_eq!((&*sent["scope"], &*sent["client_id"], sent["code_challenge"].len()), ("a", "me", 43));
     sandbox.browser().open(&url).await.unwrap();
     assert_eq!(finished(&daemon, &login).await["state"], "succeeded");
+    assert_eq!(server.last("/push").body.matches("client_id=").count(), 1);
     server.answer("/push", 400, json!({"error": "invalid_redirect_uri"}));
     let refused = daemon.request("POST", "/v1/logins", &[], json!({"provider": "lab"}).to_string()).await;
     assert_eq!(refused.json()["code"], "provider_refused", "{}", refused.text());

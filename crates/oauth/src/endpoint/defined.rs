@@ -64,6 +64,8 @@ impl Endpoint {
         };
         let secret = file.as_ref().or(client.registered_secret);
         let ClientFields { id, secret, authorization } = client_fields(client.of, secret);
+        // A pushed request has the client id among its parameters.
+        let id = id.filter(|(name, _)| fields.iter().all(|(field, _)| field != name));
         // Secrets leave the process here: in the form body, and in the client's own header.
         let body = form(fields.iter().copied().chain(id).chain(secret));
         let request = self.http.request_within(client.public_only, Method::POST, url)?;

@@ -45,9 +45,7 @@ impl Endpoint {
         let Some(url) = &plan.pushed_authorization_url else {
             return Ok(with_query(&plan.authorize_url, &form(fields)));
         };
-        // The authentication adds the client id where it belongs.
-        let pushed: Vec<_> = fields.into_iter().filter(|(name, _)| *name != "client_id").collect();
-        let request = self.authenticated(&client.of(), url, &pushed).await?;
+        let request = self.authenticated(&client.of(), url, &fields).await?;
         let body = self.call_token_endpoint(Call::Other, request).await?;
         let PushedResponse { request_uri } = serde_json::from_slice(&body)
             .map_err(|_| ProviderError::invalid("a pushed authorization without the expected JSON"))?;
