@@ -12,4 +12,5 @@ mod provider;
 mod records;
 mod routing;
 mod schedule;
+mod sign_in;
 mod token_responses;
