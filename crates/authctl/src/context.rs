@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use authd_api::{
-    Client, ClientError, ErrorCode, Headers, Paths, Problem, ProfileName, Profiles, Response, route,
+    Client, ClientError, ErrorCode, Headers, Mode, Paths, Problem, ProfileName, Profiles, Response, route,
 };
 use bytes::Bytes;
 use http::{HeaderMap, Method};
@@ -117,6 +117,21 @@ impl Context {
         self.out
             .info(&format!("No profile is the default now; there are: {names}. Choose: authctl use {first}"));
     }
+}
+
+/// Fails for a profile of a defined provider: the command is for the API of OpenAI, or for programs
+/// that would send the token there.
+pub(crate) fn require_openai(headers: &Headers) -> CliResult {
+    if headers.mode != Mode::Bearer {
+        return Ok(());
+    }
+    let name = &headers.profile;
+    let detail = format!("this command is for OpenAI, and profile \"{name}\" is of another provider");
+    let hint = format!(
+        "name a profile of OpenAI with -p; for requests with \"{name}\": authctl headers {name}, or \
+         authctl share {name} --loopback"
+    );
+    Err(Problem::new(ErrorCode::Conflict, detail).hint(hint).into())
 }
 
 /// Limits a request to [`TIMEOUT`].

@@ -1,6 +1,7 @@
 //! Renders the state of the daemon as text: a table that fits the terminal, and messages.
 
 mod codex;
+mod grant;
 mod provider;
 mod share;
 
@@ -71,6 +72,10 @@ pub(crate) fn profiles(all: &[Profile], screen: &Screen) -> String {
                 mark(profile)
             );
         }
+    }
+    let grants: String = all.iter().map(|profile| grant::grant(profile, screen)).collect();
+    if !grants.is_empty() {
+        text += &format!("\n{grants}");
     }
     for profile in all {
         let (detail, hint) = match profile.last_error.as_ref().or(profile.routing_error.as_ref()) {

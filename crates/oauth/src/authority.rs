@@ -95,6 +95,11 @@ impl Authority {
         format!("{} {}", self.provider, self.issuer.as_deref().unwrap_or(&self.token_url)).into()
     }
 
+    /// The host of the token endpoint, as [`crate::Endpoint::probe_host`] takes it.
+    pub fn host(&self) -> Option<String> {
+        Some(url::Url::parse(&self.token_url).ok()?.origin().ascii_serialization())
+    }
+
     /// The scopes to request in a new sign-in of this grant: those of the last one, and those that
     /// are missing.
     pub fn wanted_scopes(&self) -> impl Iterator<Item = &String> {

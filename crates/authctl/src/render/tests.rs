@@ -235,3 +235,39 @@ fn text_of_daemon_and_provider_cannot_leave_its_line() {
         assert!(!text.lines().any(|line| line.starts_with("authctl:")), "{text:?}");
     }
 }
+
+#[test]
+fn profile_of_another_provider_is_shown_with_its_issuer_and_scopes() {
+    let scopes = |all: &[&str]| all.iter().map(|scope| (*scope).to_owned()).collect();
+    let missing = Problem::new(
+        ErrorCode::LoginRequired,
+        "a server asks for scopes that profile \"tools\" lacks: files:write",
+    )
+    .hint("run: authctl login tools");
+    let bearer = |name: &str| Profile {
+        mode: Some(Mode::Bearer),
+        mode_reason: None,
+        plan: None,
+        provider: Some("lab".into()),
+        ..profile(name)
+    };
+    let all = [
+        Profile { expires_at: None, email: None, ..bearer("lab") },
+        Profile {
+            state: ProfileState::LoginRequired,
+            issuer: Some("https://login.tools.example".into()),
+            resource: Some("https://mcp.tools.example/mcp".into()),
+            scopes: scopes(&["files:read", "openid"]),
+            missing_scopes: scopes(&["files:write"]),
+            last_error: Some(missing),
+            ..bearer("tools")
+        },
+    ];
+    let text = profiles(&all, &screen());
+    assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
+    insta::assert_snapshot!(text);
+    let narrow = profiles(&all, &Screen { width: Some(44), ..screen() });
+    let (_, grants) = narrow.split_once("\n\n").unwrap();
+    let (grants, _) = grants.split_once("\n\n").unwrap();
+    assert!(grants.lines().all(|line| line.chars().count() <= 44), "{narrow}");
+}

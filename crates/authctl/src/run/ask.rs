@@ -10,7 +10,7 @@ use http::{HeaderMap, HeaderValue, Method, header};
 use serde_json::{Value, json};
 
 use super::models;
-use crate::context::{Context, with_timeout};
+use crate::context::{Context, require_openai, with_timeout};
 use crate::{
     cli::AskArgs,
     error::{CliError, CliResult},
@@ -33,6 +33,7 @@ pub(super) async fn ask(ctx: &Context, args: AskArgs) -> CliResult {
     let question = question(&args.question)?;
     let headers = ctx.headers_if_allowed()?;
     let headers = headers.as_ref();
+    headers.map_or(Ok(()), require_openai)?;
     let model = match args.model {
         Some(model) => model,
         None => models::default_model(ctx, headers).await?,

@@ -8,7 +8,7 @@ use http::StatusCode;
 use serde_json::{Value, json};
 
 use super::models::{models_path, no_models};
-use crate::context::Context;
+use crate::context::{Context, require_openai};
 use crate::{
     cli::ProfileArg,
     error::{CliError, CliResult},
@@ -33,6 +33,7 @@ struct EndpointResult {
 /// Calls one endpoint after another, so that each duration is that of one request.
 pub(super) async fn check(ctx: &Context, profile: ProfileArg) -> CliResult {
     let headers = ctx.headers(profile)?;
+    require_openai(&headers)?;
     let mut results = Vec::new();
     for endpoint in endpoints(&headers) {
         let result = call(ctx, &headers, endpoint).await?;

@@ -14,7 +14,7 @@ use serde_json::{Map, Value};
 use crate::{
     child,
     cli::{ProfileArg, ShellArg},
-    context::Context,
+    context::{Context, require_openai},
     env,
     error::{CliError, CliResult},
     hardening,
@@ -26,6 +26,7 @@ type Variable = (&'static str, Option<String>);
 /// The variables for these headers. A variable without a value is removed: one of another profile
 /// would not fit the credential.
 fn variables(headers: &Headers) -> CliResult<[Variable; 4]> {
+    require_openai(headers)?;
     let others = headers.headers.iter().filter(|(name, _)| !name.eq_ignore_ascii_case("authorization"));
     let others: Vec<String> = others.map(|(name, value)| format!("{name}: {value}")).collect();
     Ok([

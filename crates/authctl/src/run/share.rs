@@ -16,7 +16,7 @@ use crate::{
 pub(super) async fn share(ctx: &Context, args: ShareArgs) -> CliResult {
     let body = ShareBody { profile: ctx.profile_name(args.profile.clone()), ..args.body() };
     if args.command.is_empty() {
-        return print(ctx, &with_timeout(ctx.client.create_share(&body)).await?);
+        return print(ctx, &with_timeout(ctx.client.create_share(&body)).await?).await;
     }
     command::run(ctx, body, &args.command, None).await
 }
@@ -33,9 +33,10 @@ pub(super) async fn exec(ctx: &Context, args: &ExecArgs) -> CliResult {
     })
 }
 
-/// What the holder needs, as text for a user.
-fn print(ctx: &Context, created: &CreatedShare) -> CliResult {
+/// What the holder needs, as text for a user: variables of the OpenAI SDKs, or a URL and a header.
+async fn print(ctx: &Context, created: &CreatedShare) -> CliResult {
     let share = &created.share;
+    let profile = with_timeout(ctx.client.profile(Some(&share.profile))).await?;
     ctx.out.info(&format!(
         "\"{}\" is shared; the share ends {}, or with: authctl unshare {}",
         share.profile,
@@ -43,6 +44,9 @@ fn print(ctx: &Context, created: &CreatedShare) -> CliResult {
         share.id
     ));
     ctx.out.result(created, || match (&created.key, &share.url, &share.socket) {
+        (Some(key), Some(url), _) if profile.provider.is_some() => {
+            format!("{url}\nAuthorization: Bearer {key}\n")
+        }
         (Some(key), Some(url), _) => format!("OPENAI_BASE_URL={url}\nOPENAI_API_KEY={key}\n"),
         (_, _, Some(socket)) => format!("AUTHD_SOCKET={socket}\n"),
         _ => String::new(),

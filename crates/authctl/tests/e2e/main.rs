@@ -9,6 +9,7 @@ mod fake_daemon;
 mod git_credential;
 mod json;
 mod login;
+mod other_provider;
 // These tests read /proc.
 #[cfg(target_os = "linux")]
 mod process;

@@ -1,14 +1,22 @@
 //! `GET /v1/diagnosis`: checks everything that a sign-in or a credential depends on, and names a
 //! remedy for each problem. It spends no token and changes nothing.
 
-use std::{iter, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    iter,
+    path::PathBuf,
+    sync::Arc,
+    time::Duration,
+};
 
 use authd_api::{
     CallbackState, CodexHome, CodexHomeState, Diagnosis, ErrorCode, Finding, FindingState, Problem, Profile,
     StoreState,
 };
-use authd_broker::{AddedDefinitions, CallbackServerState, Names, Share, now};
-use authd_oauth::HostProbe;
+use authd_broker::{
+    AddedDefinitions, CallbackServerState, Names, ProfileHandle, RegistrySnapshot, Share, now,
+};
+use authd_oauth::{Authority, HostProbe, OauthClient};
 use futures_util::future::join_all;
 use jiff::{Timestamp, Unit};
 
@@ -16,6 +24,9 @@ use super::{convert, port_owner::port_owner, problem, state::AppState};
 
 /// A clock that is off by more than this makes valid tokens look expired.
 const MAX_SKEW: Duration = Duration::from_secs(60);
+
+/// Most hosts of defined providers that are tried.
+const MOST_HOSTS: usize = 16;
 
 /// Runs all checks.
 pub(super) async fn diagnose(state: &AppState) -> Diagnosis {
@@ -30,11 +41,17 @@ pub(super) async fn diagnose(state: &AppState) -> Diagnosis {
     findings.extend(exposed(&server));
     let is_outdated = endpoint.is_outdated() || state.relay.is_outdated();
     findings.push(network(endpoint.egress_summary(), is_outdated));
-    let probes = join_all(endpoint.hosts().into_iter().map(|host| endpoint.probe_host(host))).await;
+    let registry = state.broker.registry.snapshot();
+    let authorities = authorities(&registry);
+    let own = endpoint.hosts();
+    let others: BTreeSet<String> = authorities.iter().filter_map(|authority| authority.host()).collect();
+    let others = others.into_iter().filter(|host| !own.contains(host)).take(MOST_HOSTS);
+    let hosts: Vec<String> = own.iter().cloned().chain(others).collect();
+    let probes = join_all(hosts.into_iter().map(|host| endpoint.probe_host(host))).await;
     let at = now();
     findings.extend(probes.iter().map(host));
     findings.extend(probes.iter().find_map(|probe| probe.date).map(|date| clock(date, at)));
-    let registry = state.broker.registry.snapshot();
+    findings.extend(client_secrets(state, &authorities).await);
     let profiles = registry.profiles.keys().filter_map(|name| convert::profile_of(&registry, name, at));
     findings.extend(profiles.map(|profile| self::profile(&profile)));
     if matches!(registry.names, Names::Known) && registry.profiles.is_empty() {
@@ -54,6 +71,29 @@ pub(super) async fn diagnose(state: &AppState) -> Diagnosis {
         Err(error) => findings.push(problem_of("providers", &problem::definition(&error))),
     }
     Diagnosis { findings }
+}
+
+/// The authorization servers and clients of the profiles.
+fn authorities(registry: &RegistrySnapshot) -> Vec<Arc<Authority>> {
+    let views = registry.profiles.values().map(ProfileHandle::view);
+    views.filter_map(|view| view.snapshot()?.credential.authority.clone()).collect()
+}
+
+/// The files with a client's secret that cannot be used, of the profiles and of the definitions.
+async fn client_secrets(state: &AppState, authorities: &[Arc<Authority>]) -> Vec<Finding> {
+    let configured = state.broker.providers.configured();
+    let defined = configured.values().filter_map(|definition| definition.client.as_ref());
+    let clients = authorities.iter().map(|authority| &authority.client).chain(defined);
+    let files: BTreeMap<&PathBuf, &OauthClient> =
+        clients.filter_map(|client| Some((client.secret_file.as_ref()?, client))).collect();
+    let checks = files.into_values().map(|client| state.endpoint.unusable_secret(client));
+    let unusable = join_all(checks).await.into_iter().flatten();
+    unusable
+        .map(|detail| {
+            failed("client secret", detail, ErrorCode::Conflict)
+                .remedy("let authd read the file, or correct client_secret_file in authd.toml")
+        })
+        .collect()
 }
 
 fn store(state: &AppState) -> Finding {
@@ -155,9 +195,17 @@ fn profile(profile: &Profile) -> Finding {
         (Some(problem), _) => problem_of(&name, problem),
         // The credential works.
         (None, Some(problem)) => Finding { state: FindingState::Warning, ..problem_of(&name, problem) },
-        (None, None) => {
-            ok(&name, profile.email.clone().unwrap_or_else(|| "signed in with an API key".to_owned()))
-        }
+        (None, None) => ok(&name, account(profile)),
+    }
+}
+
+/// Whose a working profile is.
+fn account(profile: &Profile) -> String {
+    match (&profile.email, &profile.provider) {
+        (Some(email), Some(provider)) => format!("{email} at provider \"{provider}\""),
+        (Some(email), None) => email.clone(),
+        (None, Some(provider)) => format!("signed in at provider \"{provider}\""),
+        (None, None) => "signed in with an API key".to_owned(),
     }
 }
 

@@ -4,6 +4,7 @@
 mod access;
 mod added_providers;
 mod authorization_server;
+mod bearer_limits;
 mod bearer_profile;
 mod bearer_refresh;
 mod bearer_relay;

@@ -49,6 +49,8 @@ pub enum CodexHomeError {
     Unrestored(PathBuf),
     /// The profile has no workspace id, which Codex needs.
     NoWorkspace(ProfileName),
+    /// The profile is of a defined provider, whose tokens Codex cannot use.
+    OtherProvider(ProfileName),
     /// The registry failed for this profile.
     Registry(ProfileName, RegistryError),
     /// The store failed.

@@ -3,7 +3,7 @@
 use std::{io, path::PathBuf};
 
 use authd_api::ProfileName;
-use authd_oauth::{Grant, codex};
+use authd_oauth::{Grant, Mode, codex};
 use secrecy::SecretString;
 use tracing::{info, warn};
 
@@ -24,6 +24,10 @@ impl CodexActor {
         path: Option<PathBuf>,
         name: ProfileName,
     ) -> Result<PathBuf, CodexHomeError> {
+        let view = self.profile(&name).map(|handle| handle.view());
+        if view.is_some_and(|view| view.snapshot().is_some_and(|found| found.mode() == Mode::Bearer)) {
+            return Err(CodexHomeError::OtherProvider(name));
+        }
         let FoundLogin { location, .. } = self.read_login(path, |path| path).await?;
         let locked = LockedLogin::take(location.clone()).await?;
         let text = locked.read().await?;

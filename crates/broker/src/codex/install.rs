@@ -46,9 +46,7 @@ impl CodexActor {
         self.registry.read(name.clone()).await.map_err(&registry_error)?;
         let handle = self.profile(&name).ok_or_else(|| registry_error(RegistryError::Unknown))?;
         let view = handle.view();
-        if view.snapshot().is_some_and(|snapshot| sync::external_login(snapshot).is_none()) {
-            return Err(CodexHomeError::NoWorkspace(name));
-        }
+        view.snapshot().map(|snapshot| sync::external_login(snapshot)).transpose()?;
         let mut previous = self.managed_home(home).await?;
         if let Some(managed) = previous.as_ref().filter(|managed| managed.phase != Phase::Installed) {
             if !self.recover_home(home, managed.clone()).await {

@@ -116,10 +116,8 @@ impl Sync {
         let profile = self.registry.snapshot().profiles.get(&self.name).map(ProfileHandle::view);
         let view =
             profile.ok_or_else(|| CodexHomeError::Registry(self.name.clone(), RegistryError::Unknown))?;
-        let wanted = view.snapshot().map(|snapshot| {
-            external_login(snapshot).ok_or_else(|| CodexHomeError::NoWorkspace(self.name.clone()))
-        });
-        match decide(&self.location, managed, current, wanted.transpose()?.as_ref(), None) {
+        let wanted = view.snapshot().map(|snapshot| external_login(snapshot)).transpose()?;
+        match decide(&self.location, managed, current, wanted.as_ref(), None) {
             Step::Keep(state) => Ok(state),
             Step::Write => {
                 let locked = LockedLogin::take(self.location.clone()).await?;
@@ -150,7 +148,10 @@ impl Sync {
 
 /// Whether a later attempt may succeed although neither the profile nor the login changes.
 fn may_pass(error: &CodexHomeError) -> bool {
-    !matches!(error, CodexHomeError::Registry(..) | CodexHomeError::NoWorkspace(_))
+    !matches!(
+        error,
+        CodexHomeError::Registry(..) | CodexHomeError::NoWorkspace(_) | CodexHomeError::OtherProvider(_)
+    )
 }
 
 /// What to do with the login of a managed home.
@@ -203,7 +204,7 @@ pub(super) async fn write(
     let location = locked.location();
     let all = homes.all().await.map_err(CodexHomeError::Homes)?;
     let Some(managed) = all.get(location.home()) else { return Ok(CodexHomeState::Pending) };
-    let wanted = view.snapshot().and_then(|snapshot| external_login(snapshot));
+    let wanted = view.snapshot().and_then(|snapshot| external_login(snapshot).ok());
     let current = locked.read().await?;
     let (state, text) = match (decide(location, managed, current.as_ref(), wanted.as_ref(), saved), wanted) {
         (Step::Keep(state), _) => (state, None),
@@ -231,18 +232,16 @@ pub(super) async fn write(
     Ok(state)
 }
 
-/// A profile's credential in Codex's external form. `None` in ChatGPT mode without a workspace.
-pub(super) fn external_login(snapshot: &ProfileSnapshot) -> Option<SecretString> {
+/// A profile's credential in Codex's external form. In ChatGPT mode it needs a workspace.
+pub(super) fn external_login(snapshot: &ProfileSnapshot) -> Result<SecretString, CodexHomeError> {
     let secret = snapshot.credential.bearer.expose();
-    let content = match snapshot.mode() {
-        Mode::Bearer => return None,
-        Mode::ApiKey => External::ApiKey(secret),
-        Mode::ChatGpt => External::ChatGpt {
-            access_token: secret,
-            account_id: snapshot.credential.identity.account_id.as_deref()?,
-        },
+    let content = match (snapshot.mode(), snapshot.credential.identity.account_id.as_deref()) {
+        (Mode::Bearer, _) => return Err(CodexHomeError::OtherProvider(snapshot.name.clone())),
+        (Mode::ApiKey, _) => External::ApiKey(secret),
+        (Mode::ChatGpt, Some(account_id)) => External::ChatGpt { access_token: secret, account_id },
+        (Mode::ChatGpt, None) => return Err(CodexHomeError::NoWorkspace(snapshot.name.clone())),
     };
-    Some(codex::external(&content, snapshot.credential.issued_at))
+    Ok(codex::external(&content, snapshot.credential.issued_at))
 }
 
 /// Whether authd wrote the login of a managed home, or it can be replaced without loss.

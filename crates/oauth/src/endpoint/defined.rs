@@ -46,6 +46,15 @@ impl Endpoint {
         Ok(true)
     }
 
+    /// Why the file with a client's secret cannot be used, if there is one.
+    pub async fn unusable_secret(&self, client: &OauthClient) -> Option<String> {
+        let path = client.secret_file.as_ref().filter(|_| client.auth != ClientAuth::None)?;
+        match read_secret(path).await {
+            Err(ProviderError::NotSent { detail }) => Some(detail),
+            _ => None,
+        }
+    }
+
     /// Whether the host of a URL responds at all. No secret is sent.
     pub async fn is_reachable(&self, url: &str) -> bool {
         self.probe_host(url.to_owned()).await.status.is_ok()

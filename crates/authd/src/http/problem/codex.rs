@@ -91,6 +91,11 @@ pub(in crate::http) fn codex_home(error: &CodexHomeError) -> Problem {
         CodexHomeError::NoWorkspace(name) => {
             conflict(format!("profile \"{name}\" has no workspace id, which Codex needs"))
         }
+        CodexHomeError::OtherProvider(name) => {
+            conflict(format!("profile \"{name}\" is not of OpenAI, and Codex has no use for its token"))
+                .hint("name a profile of OpenAI with -p; list them: authctl profiles")
+                .about(name)
+        }
         CodexHomeError::Registry(name, error) => registry(error, name),
         CodexHomeError::Store(error) => store(error),
         CodexHomeError::Stopping => stopping(),

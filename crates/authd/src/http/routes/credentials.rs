@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use authd_api::{ApiKeyBody, ErrorCode, Problem, ProfileName, RefreshBody};
-use authd_broker::{NamePolicy, ProfileSnapshot, SignIn, now};
+use authd_broker::{NamePolicy, ProfileHandle, ProfileSnapshot, ProfileView, SignIn, now};
 use authd_oauth::{ApiKey, Grant, Rejected, new_grant_id};
 use axum::{
     body::Body,
@@ -144,6 +144,13 @@ pub(super) async fn put_api_key(
     if key.is_empty() || !key.bytes().all(|b| b.is_ascii_graphic()) {
         let detail = "an API key is one word of printable ASCII characters";
         return Err(Problem::new(ErrorCode::BadRequest, detail).about(&wanted).into());
+    }
+    let existing = state.registry().await?.profiles.get(&wanted).map(ProfileHandle::view);
+    let snapshot = existing.as_ref().and_then(ProfileView::snapshot);
+    if let Some(authority) = snapshot.and_then(|snapshot| snapshot.credential.authority.as_ref()) {
+        let detail = format!("profile \"{wanted}\" is a sign-in at provider \"{}\"", authority.provider);
+        let problem = Problem::new(ErrorCode::Conflict, detail).about(&wanted);
+        return Err(problem.hint("choose another name for a key of OpenAI").into());
     }
     let grant = Grant::own_key(ApiKey::new(key), "a key of your own", now());
     let (placement, grant_id) = (NamePolicy::Own, new_grant_id());

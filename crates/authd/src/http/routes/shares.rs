@@ -4,6 +4,7 @@ use std::{convert::Infallible, sync::Arc, time::Duration};
 
 use authd_api::{CreatedShare, ErrorCode, Problem, ShareBody, ShareDoor, Shares};
 use authd_broker::{Freshness, ShareKey, now};
+use authd_oauth::Mode;
 use axum::{
     Extension,
     body::{Body, Bytes},
@@ -59,6 +60,13 @@ pub(super) async fn create(
     let snapshot = state.loaded(&profile).await?;
     if snapshot.freshness(Duration::ZERO, now()) == Freshness::LoginRequired {
         return Err(problem::no_credential(&snapshot, now()).into());
+    }
+    if body.compat.is_some() && snapshot.mode() == Mode::Bearer {
+        let detail = format!("profile \"{}\" is not of OpenAI, so that compat has no meaning", profile.name);
+        return Err(Problem::new(ErrorCode::Conflict, detail)
+            .hint("leave compat out")
+            .about(&profile.name)
+            .into());
     }
     let port = match body.door {
         ShareDoor::Loopback => Some(state.doors.loopback().await.map_err(|error| door_closed(&error))?),
