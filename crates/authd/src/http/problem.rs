@@ -21,7 +21,7 @@ use jiff::Timestamp;
 pub(crate) use self::login::login;
 pub(super) use self::{
     codex::codex_home,
-    provider::definition,
+    provider::{definition, provider_in_use},
     relay::{no_oauth_metadata, relay},
     scopes::{invalid_scopes, missing_scopes},
     share::share,

@@ -1,6 +1,6 @@
 //! Maps the errors of provider definitions to problems.
 
-use authd_api::{ErrorCode, Problem};
+use authd_api::{ErrorCode, Problem, ProfileName};
 use authd_broker::DefinitionError;
 
 /// Seconds until the daemon reads or writes the list of added providers again.
@@ -33,4 +33,15 @@ pub(in crate::http) fn definition(error: &DefinitionError) -> Problem {
     };
     let problem = Problem::new(code, error.to_string()).hint(hint);
     if code == ErrorCode::StoreUnavailable { problem.retry_after(RETRY) } else { problem }
+}
+
+/// A definition that cannot be removed, because these profiles use it.
+pub(in crate::http) fn provider_in_use(profiles: &[ProfileName]) -> Problem {
+    let names: Vec<&str> = profiles.iter().map(ProfileName::as_str).collect();
+    let detail = match names.as_slice() {
+        [name] => format!("profile \"{name}\" uses this provider"),
+        names => format!("the profiles {} use this provider", names.join(", ")),
+    };
+    Problem::new(ErrorCode::Conflict, detail)
+        .hint("to sign out and remove it: authctl mcp remove NAME; or first: authctl logout PROFILE --revoke")
 }

@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use authd_api::{
-    DiscoveryRequest, Problem, Provider, ProviderAspect, ProviderAspectState, ProviderBody, ProviderCheck,
-    ProviderCheckBody, ProviderDefinedIn, Providers,
+    DiscoveryRequest, Problem, ProfileState, Provider, ProviderAspect, ProviderAspectState, ProviderBody,
+    ProviderCheck, ProviderCheckBody, ProviderDefinedIn, Providers,
 };
-use authd_broker::{DefinitionError, StoredDefinition};
+use authd_broker::{DefinitionError, StoredDefinition, now};
 use authd_oauth::{
     DiscoveryRun, Visit,
     definition::{BUILT_IN, Endpoints, ProviderDefinition, ProviderSource},
@@ -16,10 +16,13 @@ use axum::{extract::State, response::Response};
 use http::StatusCode;
 
 #[cfg(test)]
-use super::openapi::responses::{BodyErrors, ConflictErrors, ProviderListErrors, ProviderNameErrors};
+use super::openapi::responses::{
+    BodyErrors, ConflictErrors, ProviderListErrors, ProviderNameErrors, StoreErrors,
+};
 use crate::{
     config::templates,
     http::{
+        convert,
         extract::{Json, PathParam},
         problem,
         respond::{ApiError, json},
@@ -90,17 +93,39 @@ pub(super) async fn put(
 
 /// Remove a provider
 ///
-/// One that was added.
+/// One that was added, and that no profile uses. Sign out of those profiles first.
 #[cfg_attr(test, utoipa::path(
     delete, path = authd_api::route::PROVIDER, operation_id = "remove_provider", tag = "providers",
-    responses((status = 204, description = "Done."), ProviderNameErrors, ConflictErrors, ProviderListErrors),
+    responses((status = 204, description = "Done."), ProviderNameErrors, StoreErrors),
 ))]
 pub(super) async fn delete(
     State(state): SharedState,
     PathParam(name): PathParam<String>,
 ) -> Result<StatusCode, ApiError> {
+    check_unused(&state, &name).await?;
     state.broker.providers.remove(&name).await.map_err(|error| problem::definition(&error))?;
     Ok(StatusCode::NO_CONTENT)
+}
+
+/// Fails if a profile uses the added definition, or may use it, because its record was not read.
+async fn check_unused(state: &AppState, provider: &str) -> Result<(), Problem> {
+    let directory = &state.broker.providers;
+    let added = directory.added().await.map_err(|error| problem::definition(&error))?;
+    let is_used = added.iter().any(|(name, _)| name == provider);
+    // A definition of the configuration is the one that profiles use.
+    if !is_used || directory.configured().contains_key(provider) {
+        return Ok(());
+    }
+    let (registry, now) = (state.registry().await?, now());
+    let mut users = Vec::new();
+    for profile in registry.profiles.keys().filter_map(|name| convert::profile_of(&registry, name, now)) {
+        match (profile.state, profile.last_error) {
+            (ProfileState::Unread, Some(problem)) => return Err(problem),
+            _ if profile.provider.as_deref() == Some(provider) => users.push(profile.name),
+            _ => {}
+        }
+    }
+    if users.is_empty() { Ok(()) } else { Err(problem::provider_in_use(&users)) }
 }
 
 /// What a provider offers
