@@ -8,6 +8,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum, error::ErrorKind};
 pub(crate) mod fast_path;
 mod git_credential;
 mod help_text;
+pub(crate) mod mcp;
 pub(crate) mod profile_option;
 mod provider;
 mod share;
@@ -142,6 +143,9 @@ pub(crate) enum Command {
     /// Give git the token of a provider as a password: a credential helper
     #[command(after_help = help_text::GIT_CREDENTIAL_EXAMPLES)]
     GitCredential(GitCredentialArgs),
+    /// Sign in to MCP servers, and use them from any program
+    #[command(subcommand, after_help = help_text::MCP_EXAMPLES)]
+    Mcp(mcp::McpCommand),
     /// List the shares
     Shares,
     /// End shares
@@ -236,7 +240,7 @@ pub(crate) struct ProfileArg {
     pub(crate) name: Option<ProfileName>,
 }
 
-#[derive(Args, Debug)]
+#[derive(Args, Debug, Default)]
 pub(crate) struct LoginArgs {
     #[command(flatten)]
     pub(crate) profile: ProfileArg,
@@ -282,9 +286,10 @@ pub(crate) struct LoginArgs {
     pub(crate) cancel: Option<String>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub(crate) enum ModeArg {
     /// Chosen by the plan
+    #[default]
     Auto,
     /// The access token, for the ChatGPT backend
     Chatgpt,

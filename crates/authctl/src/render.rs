@@ -12,7 +12,7 @@ use authd_api::{
 
 pub(crate) use self::{
     codex::{codex_homes, codex_warnings},
-    provider::{discovery_requests, provider_check, providers},
+    provider::{discovery_requests, mcp_servers, mcp_usage, provider_check, providers},
     share::shares,
 };
 use crate::{output::Style, sanitize::line, screen::Screen, time};

@@ -7,6 +7,7 @@ mod doctor;
 mod environment;
 mod git_credential;
 mod login;
+mod mcp;
 mod models;
 mod providers;
 mod service;
@@ -72,6 +73,7 @@ fn execute(cli: Cli, out: Output) -> CliResult {
         Command::Share(args) => block_on(Box::pin(share::share(&ctx()?, args))),
         Command::Providers(args) => block_on(Box::pin(providers::providers(&ctx()?, args))),
         Command::GitCredential(args) => block_on(Box::pin(git_credential::git_credential(&ctx()?, args))),
+        Command::Mcp(command) => block_on(Box::pin(mcp::mcp(&ctx()?, command))),
         Command::Shares => block_on(Box::pin(share::shares(&ctx()?))),
         Command::Unshare(args) => block_on(Box::pin(share::unshare(&ctx()?, args))),
         Command::Store(command) => block_on(Box::pin(store::store(&ctx()?, command))),

@@ -140,8 +140,8 @@ Examples:
   authctl unshare q1Zb7RkXw0Tn";
 
 pub(super) const PROVIDERS_EXAMPLES: &str = "\
-A provider is defined in authd.toml, in a section [providers.NAME]; docs/providers.md says how. A template has
-all but the client id. Signing in works with openai only: for other providers it is not built yet.
+A provider is defined in authd.toml, in a section [providers.NAME], or added with authctl mcp add;
+docs/providers.md says how. A template has all but the client id. To sign in: authctl login --provider NAME.
 
 Examples:
   authctl providers                   the built-in provider, the defined ones and the templates
@@ -155,6 +155,35 @@ Examples:
 
 Exit codes:
   0 discovery succeeded; 3 no such provider; 5 discovery failed, for the reason that is shown";
+
+pub(super) const MCP_EXAMPLES: &str = "\
+authd finds the authorization server of an MCP server, registers a client there, and keeps the sign-in fresh.
+Each server is a profile of the same name: authctl headers NAME, authctl token NAME and authctl share NAME.
+
+Examples:
+  authctl mcp add linear https://mcp.linear.app/mcp
+  authctl mcp list
+  authctl mcp remove linear";
+
+pub(super) const MCP_ADD_EXAMPLES: &str = "\
+Shows the issuer where you sign in, then opens the browser: the MCP server chooses its issuer. If the sign-in
+fails, the server stays in the list, and authctl login --provider NAME tries again.
+
+Examples:
+  authctl mcp add linear https://mcp.linear.app/mcp
+  authctl mcp add lab https://lab.example/mcp --scope read --scope write
+  authctl mcp add lab https://lab.example/mcp --client-id ID --client-secret-file FILE
+                                      for a provider that registers no client by itself
+
+Exit codes:
+  0 signed in; 2 another server has this name, or a value is not allowed; 4 sign-in denied; 5 provider error";
+
+pub(super) const MCP_REMOVE_EXAMPLES: &str = "\
+Lists the profiles that use the server, revokes their sign-ins at the provider, and deletes them. If one
+cannot be revoked, it stays, and so does the server: authctl logout PROFILE deletes it on this machine only.
+
+Examples:
+  authctl mcp remove linear";
 
 pub(super) const ENV_EXAMPLES: &str = "\
 They contain the access token, which is not renewed. A share of a shell would never end, so env makes none:

@@ -55,6 +55,7 @@ fn profile_use(command: &Command) -> ProfileUse<'_> {
         | Command::Doctor
         | Command::Service(_)
         | Command::Providers(_)
+        | Command::Mcp(_)
         | Command::Shares
         | Command::Unshare(_)
         | Command::Socket

@@ -1,7 +1,8 @@
 //! The list of providers, and what one of them offers.
 
 use authd_api::{
-    DiscoveryRequest, Provider, ProviderAspect, ProviderAspectState, ProviderCheck, ProviderDefinedIn,
+    DiscoveryRequest, Profile, Provider, ProviderAspect, ProviderAspectState, ProviderCheck,
+    ProviderDefinedIn,
 };
 
 use crate::{sanitize::line, screen::Screen};
@@ -34,6 +35,49 @@ pub(crate) fn providers(all: &[Provider], screen: &Screen) -> String {
         .collect()
 }
 
+/// A line for each MCP server: name, URL, and the profiles that are signed in there.
+pub(crate) fn mcp_servers(servers: &[(&Provider, Vec<&Profile>)], screen: &Screen) -> String {
+    if servers.is_empty() {
+        return "there is no MCP server; to add one: authctl mcp add NAME URL\n".to_owned();
+    }
+    let rows: Vec<_> = servers.iter().map(|(provider, profiles)| mcp_server(provider, profiles)).collect();
+    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or_default();
+    let (names, urls) = (width(0), width(1));
+    let show = |[name, url, status]: &[String; 3]| {
+        // The padding is outside of the style, which adds characters of no width.
+        let padding = names - name.chars().count();
+        format!("{}{:padding$}  {url:urls$}  {status}\n", screen.style.bold(name), "")
+    };
+    rows.iter().map(show).collect()
+}
+
+/// The name, the URL and the status of an MCP server.
+fn mcp_server(provider: &Provider, profiles: &[&Profile]) -> [String; 3] {
+    let profile = |one: &&Profile| format!("profile {}, {}", one.name, super::state(one.state).0);
+    let name = line(&provider.name).into_owned();
+    let status = match (&provider.error, profiles) {
+        (Some(error), _) => format!("not used: {}", line(error)),
+        (None, []) => format!("not signed in; run: authctl login --provider {name}"),
+        (None, profiles) => profiles.iter().map(profile).collect::<Vec<_>>().join("; "),
+    };
+    [name, line(provider.mcp.as_deref().unwrap_or_default()).into_owned(), status]
+}
+
+/// How programs use the sign-in to an MCP server.
+pub(crate) fn mcp_usage(name: &str, url: &str) -> String {
+    let url = line(url);
+    format!(
+        "\nUse it:\n  \
+         curl -H @<(authctl headers {name}) {url}\n  \
+         authctl token {name}\n\
+         Claude Code, in .mcp.json:\n  \
+         {{\"mcpServers\": {{\"{name}\": {{\"type\": \"http\", \"url\": \"{url}\",\n    \
+         \"headersHelper\": \"printf '{{\\\"Authorization\\\": \\\"Bearer %s\\\"}}' \\\"$(authctl token {name})\\\"\"}}}}}}\n\
+         A client without OAuth gets a URL, and a key to send as \"Authorization: Bearer KEY\":\n  \
+         authctl share {name} --loopback --ttl 30d --json"
+    )
+}
+
 /// The requests of a discovery, each with its status.
 pub(crate) fn discovery_requests(check: &ProviderCheck) -> String {
     let request = |DiscoveryRequest { method, url, status }: &DiscoveryRequest| {
@@ -64,14 +108,50 @@ pub(crate) fn provider_check(check: &ProviderCheck, screen: &Screen) -> String {
 #[cfg(test)]
 mod tests {
     use jiff::{Timestamp, tz::TimeZone};
+    use serde_json::{Value, json};
 
     use super::*;
     use crate::output::Style;
 
+    fn screen() -> Screen {
+        Screen { now: Timestamp::UNIX_EPOCH, zone: TimeZone::UTC, width: None, style: Style(false) }
+    }
+
+    fn server(fields: &Value) -> Provider {
+        let mut server = json!({"name": "lab", "defined_in": "added"});
+        server.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
+        serde_json::from_value(server).unwrap()
+    }
+
+    #[test]
+    fn mcp_servers_are_aligned_and_say_what_to_do_next() {
+        let linear = server(&json!({"name": "linear", "mcp": "https://mcp.linear.app/mcp"}));
+        let (lab, newer) =
+            (server(&json!({"mcp": "https://a.example"})), server(&json!({"error": "no\u{1b}[2J"})));
+        let profile: Profile = serde_json::from_value(json!({"name": "work", "default": false,
+            "state": "login_required", "generation": 1, "provider": "linear"}))
+        .unwrap();
+        let text = mcp_servers(&[(&linear, vec![&profile]), (&lab, vec![]), (&newer, vec![])], &screen());
+        let expected = "\
+            linear  https://mcp.linear.app/mcp  profile work, signed out\n\
+            lab     https://a.example           not signed in; run: authctl login --provider lab\n\
+            lab                                 not used: no";
+        assert!(text.starts_with(expected) && !text.contains('\u{1b}'), "{text}");
+        assert!(mcp_servers(&[], &screen()).contains("authctl mcp add NAME URL"));
+    }
+
+    #[test]
+    fn headers_helper_of_the_usage_is_valid_json_and_prints_valid_json() {
+        let usage = mcp_usage("linear", "https://mcp.linear.app/mcp");
+        let (start, end) = (usage.find("{\"mcpServers").unwrap(), usage.rfind("}}}").unwrap() + 3);
+        let config: Value = serde_json::from_str(&usage[start..end]).unwrap();
+        let helper = config["mcpServers"]["linear"]["headersHelper"].as_str().unwrap();
+        assert_eq!(helper, r#"printf '{"Authorization": "Bearer %s"}' "$(authctl token linear)""#);
+    }
+
     #[test]
     fn a_failed_check_shows_its_requests_and_nothing_can_write_to_the_terminal() {
-        let screen =
-            Screen { now: Timestamp::UNIX_EPOCH, zone: TimeZone::UTC, width: None, style: Style(false) };
+        let screen = screen();
         let failed = ProviderCheck {
             provider: "lab".to_owned(),
             ok: false,

@@ -6,7 +6,11 @@ use authd_sandbox::test_daemon::{TestDaemon, TestDaemonConfig};
 use authd_sandbox::{Account, Config, Sandbox};
 use serde_json::Value;
 
-use crate::{InteractiveClient, Outcome, run};
+use crate::{
+    InteractiveClient, Outcome,
+    mcp_server::{self, McpServer},
+    run,
+};
 
 const DOCUMENT: &str = include_str!("../../../../docs/api.md");
 
@@ -67,6 +71,12 @@ async fn every_command_prints_the_documented_fields() {
     client.send_line("sk-of-my-own").await;
     check(&mut left, "login --with-api-key", &client.end().await.ok().json());
 
+    let server = McpServer::start();
+    let args = ["mcp", "add", "lab", &server.url(), "--no-browser", "--json"];
+    let mut client = InteractiveClient::start(&daemon, &args);
+    mcp_server::agree(&client.wait_for_word(&format!("{}/authorize?", server.origin())).await);
+    check(&mut left, "mcp add", &client.end().await.ok().json());
+
     std::fs::create_dir_all(daemon.dir().join("home/.codex")).unwrap();
     for (command, args) in [
         ("headers", &[][..]),
@@ -81,6 +91,8 @@ async fn every_command_prints_the_documented_fields() {
         ("check", &[]),
         ("doctor", &[]),
         ("providers", &[]),
+        ("mcp list", &[]),
+        ("mcp remove", &["lab"]),
         ("providers check", &["github"]),
         ("share", &["--loopback"]),
         ("shares", &[]),

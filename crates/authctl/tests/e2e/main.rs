@@ -9,6 +9,8 @@ mod fake_daemon;
 mod git_credential;
 mod json;
 mod login;
+mod mcp;
+mod mcp_server;
 mod other_provider;
 // These tests read /proc.
 #[cfg(target_os = "linux")]
