@@ -27,7 +27,7 @@ async fn the_router_has_exactly_the_documented_routes() {
         if documented.contains("GET") {
             documented.insert("HEAD".to_owned());
         }
-        let is_relay = path.ends_with("{path}");
+        let is_relay = path.ends_with("{path}") || path.ends_with("/relay");
         let url = path.replace("{profile}", "unknown").replace("{id}", "lg_none").replace("{path}", "models");
         for method in METHODS {
             let known = documented.contains(method) || is_relay && method != "TRACE";
