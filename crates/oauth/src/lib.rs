@@ -42,6 +42,7 @@ mod network;
 mod pkce;
 mod provider;
 mod record;
+mod refusal;
 pub mod routing;
 pub mod schedule;
 mod scope;
@@ -65,6 +66,7 @@ pub use network::{DiscoveryRun, Network, NetworkError, Upstream, Visit};
 pub use pkce::{Challenge, State, Verifier};
 pub use provider::{Provider, REDIRECT_PATH};
 pub use record::{Grant, GrantEnd, GrantSecrets, Intent, Record, RecordError, grant_id_from, new_grant_id};
+pub use refusal::{OauthRequest, Refusal};
 pub use routing::Routing;
 pub use secret::{
     AccessToken, ApiKey, AuthorizationCode, Bearer, ClientSecret, DeviceCode, IdToken, RefreshToken,

@@ -9,7 +9,8 @@ use url::form_urlencoded;
 
 pub use self::failure::LoginFailure;
 use crate::{
-    AuthorizationCode, ClientSecret, ErrorCode, ModePreference, Provider, SignInClient, SignInPlan,
+    AuthorizationCode, ClientSecret, ErrorCode, ModePreference, OauthRequest, Provider, Refusal,
+    SignInClient, SignInPlan,
     form::form,
     pkce::{State, Verifier},
     schedule::later,
@@ -169,6 +170,11 @@ impl Attempt {
         match callback {
             Callback::Refused(AuthorizationError { not_entitled: true, .. }, _) => {
                 Err(LoginFailure::NotEntitled)
+            }
+            Callback::Refused(AuthorizationError { code, .. }, _)
+                if self.defined.is_some() && code.as_str() != "access_denied" =>
+            {
+                Err(LoginFailure::Refused(Refusal { request: OauthRequest::Authorize, code }))
             }
             Callback::Refused(AuthorizationError { code, .. }, _) => Err(LoginFailure::Denied(code)),
             Callback::Empty(_) => Err(LoginFailure::MissingCode),

@@ -3,16 +3,19 @@
 mod codex;
 mod login;
 mod provider;
+mod refusal;
 mod relay;
 mod scopes;
 mod share;
+mod unknown;
 
 use std::time::Duration;
 
 use authd_api::{ErrorCode, Problem, ProfileName};
 use authd_broker::{ProfileSnapshot, ProfileView, RegistryError, SignOutError};
 use authd_oauth::{
-    ErrorCode as ProviderCode, GrantEnd, LastError, ProviderError, RecordError, Rejected, SaveError,
+    ErrorCode as ProviderCode, GrantEnd, LastError, OauthRequest, ProviderError, RecordError, Rejected,
+    SaveError,
     schedule::{self, Jitter},
 };
 use authd_store::StoreError;
@@ -25,6 +28,7 @@ pub(super) use self::{
     relay::{no_oauth_metadata, relay},
     scopes::{invalid_scopes, missing_scopes},
     share::share,
+    unknown::profile_unknown,
 };
 
 const UNLOCK: &str = "unlock the keychain; authd continues by itself";
@@ -119,7 +123,7 @@ pub(crate) fn last_error(snapshot: &ProfileSnapshot, now: Timestamp) -> Option<P
         return Some(problem);
     }
     if let Some(ended) = &snapshot.ended {
-        return Some(signed_out(name, ended));
+        return Some(signed_out(snapshot, ended));
     }
     if snapshot.has_open_move && snapshot.last_error.is_none() {
         let detail = format!("a rename or export of profile \"{name}\" is not finished; authd retries it");
@@ -137,12 +141,12 @@ pub(crate) fn last_error(snapshot: &ProfileSnapshot, now: Timestamp) -> Option<P
         }
         LastError::EarlyRefusal(code) => early_refusal(snapshot, code),
         LastError::Provider { error, next_attempt, refusals } => {
-            let problem = provider(error);
+            let problem = refusal::explain_refresh(provider(error), snapshot, error);
             let retry_after = problem.retry_after.map(|_| seconds_until(*next_attempt, now));
             let problem = Problem { retry_after, ..problem };
             let again = format!("authd tries again in {}", in_words(retry_after.unwrap_or_default()));
             if last.suggests_sign_in() {
-                let reason = error.code().map(ProviderCode::explained).unwrap_or_default();
+                let reason = error.code().map(|code| refusal::reason(snapshot, code)).unwrap_or_default();
                 let detail = format!(
                     "the provider refused the last {refusals} refreshes of profile \"{name}\": {reason}; authd \
                      keeps trying"
@@ -209,7 +213,7 @@ fn early_refusal(snapshot: &ProfileSnapshot, code: &ProviderCode) -> Problem {
         Some(at) => format!("until it expires at {}", at.strftime("%H:%M UTC")),
         None => "until a server rejects it".to_owned(),
     };
-    let reason = code.explained();
+    let reason = refusal::reason(snapshot, code);
     let detail =
         format!("the provider refused to refresh profile \"{name}\": {reason}; its token is served {until}");
     Problem::new(ErrorCode::ProviderRefused, detail)
@@ -217,7 +221,8 @@ fn early_refusal(snapshot: &ProfileSnapshot, code: &ProviderCode) -> Problem {
         .provider_code(code.known())
 }
 
-fn signed_out(name: &ProfileName, ended: &GrantEnd) -> Problem {
+fn signed_out(snapshot: &ProfileSnapshot, ended: &GrantEnd) -> Problem {
+    let name = &snapshot.name;
     let reason = match ended.answer_lost_at {
         Some(at) => {
             format!(
@@ -225,7 +230,7 @@ fn signed_out(name: &ProfileName, ended: &GrantEnd) -> Problem {
                 at.strftime("%H:%M UTC")
             )
         }
-        None => ended.code.explained().into_owned(),
+        None => refusal::reason(snapshot, &ended.code).into_owned(),
     };
     Problem::new(ErrorCode::LoginRequired, format!("profile \"{name}\" is signed out: {reason}"))
         .hint(login_command(name))
@@ -277,6 +282,11 @@ pub(crate) fn provider(error: &ProviderError) -> Problem {
     problem
 }
 
+/// A failed request to a defined provider.
+fn answer(request: OauthRequest, error: &ProviderError) -> Problem {
+    refusal::explain(provider(error), request, error)
+}
+
 /// A wait for a user.
 fn in_words(seconds: u64) -> String {
     if seconds <= 120 { format!("{seconds} s") } else { format!("{} min", seconds.div_ceil(60)) }
@@ -305,11 +315,13 @@ pub(super) fn registry(error: &RegistryError, name: &ProfileName) -> Problem {
         }
         RegistryError::Unread(view) => not_loaded(name, view),
         RegistryError::Store(error) | RegistryError::SignOut(SignOutError::Store(error)) => store(error),
-        RegistryError::SignOut(SignOutError::Provider(error)) => {
-            let problem = provider(error);
-            let detail =
-                format!("\"{name}\" is still signed in: it could not be revoked: {}", problem.detail);
-            Problem { detail, ..problem }.hint(forget_command(name))
+        RegistryError::SignOut(SignOutError::Provider(error)) => not_revoked(provider(error), name),
+        RegistryError::SignOut(SignOutError::DefinedProvider(error)) => {
+            not_revoked(answer(OauthRequest::Revoke, error), name)
+        }
+        RegistryError::SignOut(SignOutError::NoRevocation) => {
+            let detail = "the provider has no revocation endpoint";
+            not_revoked(Problem::new(ErrorCode::Conflict, detail), name)
         }
         RegistryError::SignOut(SignOutError::Unread(view)) => {
             let problem = not_loaded(name, view);
@@ -326,6 +338,11 @@ pub(super) fn registry(error: &RegistryError, name: &ProfileName) -> Problem {
     problem.about(name)
 }
 
+fn not_revoked(problem: Problem, name: &ProfileName) -> Problem {
+    let detail = format!("\"{name}\" is still signed in: it could not be revoked: {}", problem.detail);
+    Problem { detail, ..problem }.hint(forget_command(name))
+}
+
 /// A failed migration or rekey of the store.
 pub(super) fn migration(error: &RegistryError) -> Problem {
     match error {
@@ -338,30 +355,6 @@ pub(super) fn migration(error: &RegistryError) -> Problem {
         | RegistryError::Stopping => stopping(),
     }
 }
-
-/// A profile that does not exist, and those that do.
-pub(super) fn profile_unknown(name: &ProfileName, existing: &[&ProfileName]) -> Problem {
-    let problem =
-        Problem::new(ErrorCode::ProfileUnknown, format!("there is no profile \"{name}\"")).about(name);
-    if existing.is_empty() {
-        return problem.hint("list the profiles: authctl profiles");
-    }
-    let distance = |other: &ProfileName| strsim::damerau_levenshtein(name.as_str(), other.as_str());
-    let nearest = existing.iter().min_by_key(|other| distance(other));
-    let nearest = nearest.filter(|other| distance(other) <= MAX_TYPING_ERRORS);
-    let question = nearest.map(|other| format!("did you mean \"{other}\"? ")).unwrap_or_default();
-    let mut names: Vec<&str> = existing.iter().take(MOST_NAMES).map(|name| name.as_str()).collect();
-    if existing.len() > MOST_NAMES {
-        names.push("…");
-    }
-    problem.hint(format!("{question}there are: {}", names.join(", ")))
-}
-
-/// Most letters in which a name may differ from the one that the user meant.
-const MAX_TYPING_ERRORS: usize = 2;
-
-/// Most profiles that an error lists.
-const MOST_NAMES: usize = 10;
 
 /// A request that names no profile while there is no default.
 pub(super) fn no_default(profiles: usize) -> Problem {

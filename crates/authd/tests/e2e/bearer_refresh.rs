@@ -94,6 +94,29 @@ async fn refusal_of_the_client_never_ends_the_grant() {
         (&problem["code"], &problem["provider_code"]),
         (&json!("provider_refused"), &json!("invalid_client"))
     );
+    let (detail, hint) = (problem["detail"].as_str().unwrap(), problem["hint"].as_str().unwrap());
+    assert!(detail.contains("the provider does not know the client, or rejects its secret"), "{detail}");
+    assert!(hint.contains("client_secret_file") && hint.ends_with("; authd tries again by itself"), "{hint}");
     assert_eq!(daemon.get("/v1/profiles/lab").await["state"], "ready");
     assert!(!daemon.log().contains("not for logs"), "a response body is never copied");
+}
+
+/// The user asked for a revocation, so a sign-out that revokes nothing would be a lie.
+#[tokio::test]
+async fn sign_out_that_cannot_revoke_keeps_the_profile() {
+    let (sandbox, server) = (sandbox().await, Server::start().await);
+    for (revocation_url, code, detail) in [
+        (None, "conflict", "the provider has no revocation endpoint"),
+        (Some(format!("{}/revoke", server.url)), "provider_refused", "does not revoke tokens of this kind"),
+    ] {
+        let daemon = daemon(&sandbox, renewable(Authority { revocation_url, ..at(&server) })).await;
+        refuse(&server, 400, "unsupported_token_type");
+        let reply = daemon.request("DELETE", "/v1/profiles/lab?revoke=true", &[], "").await;
+        let problem = reply.json();
+        assert_eq!(problem["code"], code, "{problem}");
+        assert!(problem["detail"].as_str().unwrap().contains(detail), "{problem}");
+        assert_eq!(problem["hint"], "to delete it only on this machine: authctl logout lab");
+        assert_eq!(daemon.get("/v1/profiles/lab").await["state"], "ready");
+        assert_eq!(daemon.request("DELETE", "/v1/profiles/lab", &[], "").await.status, 204);
+    }
 }

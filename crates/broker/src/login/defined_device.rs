@@ -4,8 +4,8 @@ use std::{sync::Arc, time::Duration};
 
 use authd_api::{Flow, LoginBody};
 use authd_oauth::{
-    BearerResponse, DefinedDevicePoll, DefinedDeviceStart, ErrorCode, LoginFailure, ProviderError,
-    SignInClient, device_pause, schedule::later,
+    BearerResponse, DefinedDevicePoll, DefinedDeviceStart, ErrorCode, LoginFailure, OauthRequest,
+    ProviderError, SignInClient, device_pause, schedule::later,
 };
 use tokio::time::Instant;
 use tracing::{Instrument, debug, info_span};
@@ -94,7 +94,10 @@ impl Logins {
                     return Some(Err(match error.code().map(ErrorCode::as_str) {
                         Some("expired_token") => LoginFailure::Expired,
                         Some("access_denied") => LoginFailure::Denied(ErrorCode::new("access_denied")),
-                        _ => defined_exchange::rejected(&self.0.deps.store, client, error).await,
+                        _ => {
+                            let request = OauthRequest::PollDevice;
+                            defined_exchange::rejected(&self.0.deps.store, client, request, error).await
+                        }
                     }));
                 }
                 Err(error) => {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use authd_oauth::{
     Authority, BearerGrant, BearerResponse, Endpoint, Exchange, Grant, GrantSecrets, Identity, LoginFailure,
-    ProviderError, SignInClient, identity_of_id_token,
+    OauthRequest, ProviderError, Refusal, SignInClient, identity_of_id_token,
 };
 use authd_store::{Key, Store};
 use tracing::{info, warn};
@@ -21,21 +21,27 @@ pub(super) async fn redeem(
 ) -> Result<Grant, LoginFailure> {
     match endpoint.exchange_bearer(&client, exchange, clock::now).await {
         Ok(response) => grant(endpoint, client, response).await,
-        Err(error) => Err(rejected(store, &client, error).await),
+        Err(error) => Err(rejected(store, &client, OauthRequest::Exchange, error).await),
     }
 }
 
 /// The failure of an exchange. A registered client that the server does not know any more is
 /// forgotten, so that the next login registers a new one.
-pub(super) async fn rejected(store: &Store, client: &SignInClient, error: ProviderError) -> LoginFailure {
-    match (&error, &client.plan.registration) {
+pub(super) async fn rejected(
+    store: &Store,
+    client: &SignInClient,
+    request: OauthRequest,
+    error: ProviderError,
+) -> LoginFailure {
+    match (error, &client.plan.registration) {
         (ProviderError::Rejected { code, .. }, Some(key)) if code.as_str() == "invalid_client" => {
             if let Err(error) = store.delete(&Key::client(key)).await {
                 warn!(%error, "client registration not deleted");
             }
-            LoginFailure::ClientForgotten(code.clone())
+            LoginFailure::ClientForgotten(code)
         }
-        _ => LoginFailure::Exchange(error),
+        (ProviderError::Rejected { code, .. }, _) => LoginFailure::Refused(Refusal { request, code }),
+        (error, _) => LoginFailure::Exchange(error),
     }
 }
 

@@ -58,6 +58,10 @@ pub(crate) enum RenameError {
 pub enum SignOutError {
     /// The provider did not revoke the grant.
     Provider(ProviderError),
+    /// A defined provider did not revoke the grant.
+    DefinedProvider(ProviderError),
+    /// The defined provider has no revocation endpoint.
+    NoRevocation,
     /// The store did not delete the record.
     Store(StoreError),
     /// The record could not be read, so there is no token to revoke.

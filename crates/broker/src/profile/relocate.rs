@@ -100,11 +100,17 @@ impl ProfileActor {
         let secrets = &self.session.record().grant.secrets;
         if revoke {
             match (secrets.bearer_grant(), secrets.refresh_token()) {
-                (Some(grant), _) => self.deps.endpoint.revoke_bearer(grant).await.map(drop),
-                (None, Some(token)) => self.deps.endpoint.revoke(token).await,
-                (None, None) => Ok(()),
+                (Some(grant), _) => {
+                    let revoked = self.deps.endpoint.revoke_bearer(grant).await;
+                    if !revoked.map_err(SignOutError::DefinedProvider)? {
+                        return Err(SignOutError::NoRevocation);
+                    }
+                }
+                (None, Some(token)) => {
+                    self.deps.endpoint.revoke(token).await.map_err(SignOutError::Provider)?;
+                }
+                (None, None) => {}
             }
-            .map_err(SignOutError::Provider)?;
         }
         // A record that cannot be read can be deleted.
         let record = self.complete_record().await.ok();

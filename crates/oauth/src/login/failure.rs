@@ -1,6 +1,6 @@
 //! Why a login failed, as a message and a remedy for the user.
 
-use crate::{ErrorCode, ProviderError, sign_in::IdTokenError};
+use crate::{ErrorCode, OauthRequest, ProviderError, Refusal, sign_in::IdTokenError};
 
 /// A failed login, with a message and a remedy for the user.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -27,6 +27,8 @@ pub enum LoginFailure {
     WrongIssuer,
     /// The id token does not belong to this sign-in.
     WrongIdToken(IdTokenError),
+    /// A defined provider refused a request of the sign-in.
+    Refused(Refusal),
     /// The provider does not know the client that it has registered before.
     ClientForgotten(ErrorCode),
     /// A call to the provider failed.
@@ -59,6 +61,11 @@ impl LoginFailure {
                     .to_owned()
             }
             Self::WrongIdToken(error) => format!("the provider's answer is not for this sign-in: {error}"),
+            Self::Refused(refusal) => match refusal.request {
+                OauthRequest::Exchange => format!("the provider rejected the authorization code: {refusal}"),
+                OauthRequest::PollDevice => format!("the provider ended the device login: {refusal}"),
+                _ => format!("the provider denied the sign-in: {refusal}"),
+            },
             Self::ClientForgotten(code) => {
                 format!("the provider does not know the client that it has registered: {}", code.explained())
             }
@@ -73,6 +80,7 @@ impl LoginFailure {
     pub fn code(&self) -> Option<&str> {
         match self {
             Self::Denied(code) | Self::NoApiKey(code) | Self::ClientForgotten(code) => code.known(),
+            Self::Refused(refusal) => refusal.code.known(),
             Self::Exchange(error) => error.code().map(ErrorCode::as_str),
             // The entitlement is named in the description of this code.
             Self::NotEntitled => Some("access_denied"),
@@ -99,6 +107,7 @@ impl LoginFailure {
             Self::WrongIssuer | Self::WrongIdToken(_) => {
                 "check the provider with: authctl providers check NAME, then start a new login"
             }
+            Self::Refused(refusal) => refusal.remedy().unwrap_or("start a new login: authctl login"),
             Self::ClientForgotten(_) => "start a new login: authd registers a new client",
             Self::NoApiKey(_) => "use ChatGPT mode: authctl login --mode chatgpt",
             Self::Exchange(_) => "start a new login: authctl login; if it fails again: authctl doctor",

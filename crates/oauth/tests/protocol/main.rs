@@ -10,6 +10,7 @@ mod modes;
 mod pkce;
 mod provider;
 mod records;
+mod refusals;
 mod routing;
 mod schedule;
 mod sign_in;

@@ -2,11 +2,11 @@
 
 use authd_api::{ErrorCode, Problem, ProfileName};
 use authd_broker::LoginError;
-use authd_oauth::{LoginFailure, ProviderError};
+use authd_oauth::{LoginFailure, OauthRequest, ProviderError};
 use authd_store::StoreError;
 use jiff::Timestamp;
 
-use super::{definition, login_command, provider, registry, seconds_until, store};
+use super::{answer, definition, login_command, provider, registry, seconds_until, store};
 
 /// A login, or a command about one, that failed.
 pub(crate) fn login(error: &LoginError, now: Timestamp) -> Problem {
@@ -67,9 +67,9 @@ pub(crate) fn login(error: &LoginError, now: Timestamp) -> Problem {
                 "{help}; then set client_id, or for an MCP server: authctl mcp add … --client-id ID"
             ))
         }
-        LoginError::Registration(error) => step("the provider registered no client", error),
-        LoginError::NotPushed(error) => step("the provider did not accept the sign-in's parameters", error),
-        LoginError::DefinedDevice(error) => step("the provider did not start the device flow", error),
+        LoginError::Registration(error) => step(OauthRequest::Register, error),
+        LoginError::NotPushed(error) => step(OauthRequest::PushAuthorization, error),
+        LoginError::DefinedDevice(error) => step(OauthRequest::StartDevice, error),
         LoginError::Store(error) => store(error),
         LoginError::NoDeviceFlow => Problem::new(ErrorCode::LoginDenied, "the provider has no device flow")
             .hint("sign in with a browser on any machine: authctl login --provider NAME --paste"),
@@ -112,9 +112,14 @@ pub(crate) fn login(error: &LoginError, now: Timestamp) -> Problem {
     }
 }
 
-/// A failed step of a sign-in.
-fn step(what: &str, error: &ProviderError) -> Problem {
-    let problem = provider(error);
+/// A failed request before the user is asked.
+fn step(request: OauthRequest, error: &ProviderError) -> Problem {
+    let what = match request {
+        OauthRequest::Register => "the provider registered no client",
+        OauthRequest::StartDevice => "the provider did not start the device flow",
+        _ => "the provider did not accept the sign-in's parameters",
+    };
+    let problem = answer(request, error);
     let detail = format!("{what}: {}", problem.detail);
     Problem { detail, ..problem }
 }
