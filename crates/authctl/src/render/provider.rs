@@ -4,6 +4,7 @@ use authd_api::{
     DiscoveryRequest, Profile, Provider, ProviderAspect, ProviderAspectState, ProviderCheck,
     ProviderDefinedIn,
 };
+use serde_json::Value;
 
 use crate::{sanitize::line, screen::Screen};
 
@@ -66,13 +67,17 @@ fn mcp_server(provider: &Provider, profiles: &[&Profile]) -> [String; 3] {
 /// How programs use the sign-in to an MCP server.
 pub(crate) fn mcp_usage(name: &str, url: &str) -> String {
     let url = line(url);
+    // A token that cannot be had is an error, and not an empty header.
+    let helper =
+        format!(r#"token=$(authctl token {name}) && printf '{{"Authorization": "Bearer %s"}}' "$token""#);
+    let (helper, quoted_url) = (Value::from(helper), Value::from(&*url));
     format!(
         "\nUse it:\n  \
          curl -H @<(authctl headers {name}) {url}\n  \
          authctl token {name}\n\
          Claude Code, in .mcp.json:\n  \
-         {{\"mcpServers\": {{\"{name}\": {{\"type\": \"http\", \"url\": \"{url}\",\n    \
-         \"headersHelper\": \"printf '{{\\\"Authorization\\\": \\\"Bearer %s\\\"}}' \\\"$(authctl token {name})\\\"\"}}}}}}\n\
+         {{\"mcpServers\": {{\"{name}\": {{\"type\": \"http\", \"url\": {quoted_url},\n    \
+         \"headersHelper\": {helper}}}}}}}\n\
          A client without OAuth gets a URL, and a key to send as \"Authorization: Bearer KEY\":\n  \
          authctl share {name} --loopback --ttl 30d --json"
     )
@@ -108,7 +113,7 @@ pub(crate) fn provider_check(check: &ProviderCheck, screen: &Screen) -> String {
 #[cfg(test)]
 mod tests {
     use jiff::{Timestamp, tz::TimeZone};
-    use serde_json::{Value, json};
+    use serde_json::json;
 
     use super::*;
     use crate::output::Style;
@@ -141,12 +146,19 @@ mod tests {
     }
 
     #[test]
-    fn headers_helper_of_the_usage_is_valid_json_and_prints_valid_json() {
+    fn headers_helper_of_the_usage_prints_headers_or_fails() {
         let usage = mcp_usage("linear", "https://mcp.linear.app/mcp");
         let (start, end) = (usage.find("{\"mcpServers").unwrap(), usage.rfind("}}}").unwrap() + 3);
         let config: Value = serde_json::from_str(&usage[start..end]).unwrap();
         let helper = config["mcpServers"]["linear"]["headersHelper"].as_str().unwrap();
-        assert_eq!(helper, r#"printf '{"Authorization": "Bearer %s"}' "$(authctl token linear)""#);
+        let run = |authctl: &str| {
+            let script = format!("authctl() {{ {authctl}; }}; {helper}");
+            std::process::Command::new("sh").args(["-c", &script]).output().unwrap()
+        };
+        let headers: Value = serde_json::from_slice(&run("echo $1-$2").stdout).unwrap();
+        assert_eq!(headers, json!({"Authorization": "Bearer token-linear"}));
+        let failed = run("return 4");
+        assert_eq!((failed.status.code(), &*failed.stdout), (Some(4), &[][..]));
     }
 
     #[test]
