@@ -129,5 +129,7 @@ pub(crate) async fn daemon(sandbox: &Sandbox, grant: Grant) -> TestDaemon {
     std::io::Write::write_all(&mut writer, secrecy::ExposeSecret::expose_secret(&record).as_bytes()).unwrap();
     writer.finish().unwrap();
     daemon.start_again().await;
+    // The response waits until the record is read.
+    daemon.request("GET", "/v1/profiles/lab/headers", &[], "").await;
     daemon
 }
