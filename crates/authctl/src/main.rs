@@ -15,6 +15,7 @@ mod launch;
 mod manual;
 mod output;
 mod owned_file;
+mod qr_code;
 mod render;
 mod run;
 mod sanitize;

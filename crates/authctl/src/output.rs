@@ -13,7 +13,7 @@ use crate::{
     cli::Common,
     env,
     error::{CliError, CliResult},
-    sanitize,
+    qr_code, sanitize,
 };
 
 /// The output that the options and the terminal call for.
@@ -97,6 +97,13 @@ impl Output {
         let variable = || env::var("COLUMNS")?.to_str()?.parse().ok();
         let size = rustix::termios::tcgetwinsize(io::stdout()).ok().map(|size| usize::from(size.ws_col));
         variable().or(size).filter(|columns| *columns > 0).or(Some(80))
+    }
+
+    /// The columns and lines of a terminal at stderr that shows colours and symbols.
+    pub(crate) fn canvas(self) -> Option<(usize, usize)> {
+        let size = rustix::termios::tcgetwinsize(io::stderr()).ok()?;
+        let is_able = self.unicode && self.stderr_style.0;
+        is_able.then(|| (usize::from(size.ws_col), usize::from(size.ws_row)))
     }
 
     /// Writes JSON to stdout in one line.
@@ -193,7 +200,7 @@ impl Style {
 
     /// The text without escape sequences, other than those that this style writes.
     fn sanitize(self, text: &str) -> Cow<'_, str> {
-        const OWN: [&str; 5] = ["\x1b[0m", "\x1b[1m", "\x1b[31m", "\x1b[32m", "\x1b[33m"];
+        const OWN: [&str; 6] = ["\x1b[0m", "\x1b[1m", "\x1b[31m", "\x1b[32m", "\x1b[33m", qr_code::COLOURS];
         sanitize::text(text, if self.0 { &OWN } else { &[] })
     }
 }

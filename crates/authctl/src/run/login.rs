@@ -22,7 +22,7 @@ use crate::{
     cli::LoginArgs,
     error::{CliError, CliResult},
     output::Output,
-    render,
+    qr_code, render,
     sanitize::line,
     time,
 };
@@ -39,6 +39,9 @@ const PAUSE: Duration = Duration::from_millis(250);
 const CANCEL_TIMEOUT: Duration = Duration::from_secs(2);
 
 const SPINNER_INTERVAL: Duration = Duration::from_millis(120);
+
+/// The lines that a terminal shows beside the QR code of a device login.
+const LINES_BESIDE_QR_CODE: usize = 12;
 
 /// The longest line read from stdin, in bytes: more than any redirect URL.
 const MAX_LINE: usize = 64 << 10;
@@ -125,6 +128,7 @@ fn show_page(ctx: &Context, args: &LoginArgs, login: &Login) {
     if let (Some(url), Some(code)) = (&login.verification_url, &login.user_code) {
         let (url, code) = (line(url), out.stderr_style.bold(&line(code)));
         out.always(&format!("On any device, open:\n\n  {url}\n\nand enter the code:  {code}\n"));
+        show_qr_code(out, login);
         out.info("Do not share this code: the account of the user that enters it is signed in here.");
         return;
     }
@@ -152,6 +156,17 @@ fn show_page(ctx: &Context, args: &LoginArgs, login: &Login) {
     }
     if io::stdin().is_terminal() {
         out.info("Or paste the address of the last page here, and press Enter.");
+    }
+}
+
+/// Shows the address of a device login for a phone, if it fits the terminal together with the text
+/// above it.
+fn show_qr_code(out: Output, login: &Login) {
+    let (complete, plain) = (login.verification_url_complete.as_ref(), login.verification_url.as_ref());
+    let Some((url, (columns, lines))) = complete.or(plain).zip(out.canvas()) else { return };
+    if let Some(code) = qr_code::draw(url, columns, lines.saturating_sub(LINES_BESIDE_QR_CODE)) {
+        let what = if complete.is_some() { "check the code there" } else { "enter the code there" };
+        out.info(&format!("Or scan this with a phone, and {what}:\n\n{code}"));
     }
 }
 
