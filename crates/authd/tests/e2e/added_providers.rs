@@ -144,14 +144,15 @@ async fn an_unreadable_list_is_not_an_empty_one() {
     fs::rename(&list, &copy).unwrap();
     fs::create_dir(&list).unwrap();
     daemon.start_again().await;
-    let check = |provider: &str| json!({"provider": provider}).to_string();
+    let of = |provider: &str| json!({"provider": provider}).to_string();
     for (method, path, body) in [
         ("GET", "/v1/providers", String::new()),
         ("PUT", "/v1/providers/more", json!({"mcp": LINEAR}).to_string()),
         ("DELETE", "/v1/providers/lab", String::new()),
-        ("POST", "/v1/providers/check", check("lab")),
+        ("POST", "/v1/providers/check", of("lab")),
         // An added definition may have the name of a template.
-        ("POST", "/v1/providers/check", check("github")),
+        ("POST", "/v1/providers/check", of("github")),
+        ("POST", "/v1/logins", of("lab")),
     ] {
         let refused = daemon.request(method, path, &[], body).await;
         assert_code(&refused, 503, "store_unavailable", "providers.json");
@@ -213,8 +214,10 @@ async fn an_entry_that_cannot_be_used_stays_and_hides_no_other() {
     assert!(error.contains("\"dpop\""), "{error}");
     let written: Value = serde_json::from_str(&fs::read_to_string(list_of(&daemon)).unwrap()).unwrap();
     assert_eq!(written["providers"]["newer"], newer);
-    let check = daemon.request("POST", "/v1/providers/check", &[], r#"{"provider":"newer"}"#).await;
-    assert_code(&check, 409, "conflict", "\"dpop\"");
+    for path in ["/v1/providers/check", "/v1/logins"] {
+        let refused = daemon.request("POST", path, &[], r#"{"provider":"newer"}"#).await;
+        assert_code(&refused, 409, "conflict", "\"dpop\"");
+    }
     assert_code(&put(&daemon, "newer", json!({"mcp": LINEAR})).await, 409, "conflict", "\"dpop\"");
     let findings = daemon.get("/v1/diagnosis").await["findings"].clone();
     let mut findings = findings.as_array().unwrap().iter();

@@ -24,9 +24,9 @@ keychain, authd is also killed before each D-Bus message, and the keychain befor
 files and before each answer.
 
 *Nothing* means: every login works under exactly one name, no refresh token is stored twice, no file
-or record is left over, the profiles are as before the operation or as after it, and the operation
-can be repeated. *An unsaved token* means: authd was killed after the provider rotated the token and
-before the new one was saved; the user has to sign in again.
+or record is left over, the profiles, the shares and the added providers are as before the operation
+or as after it, and the operation can be repeated. *An unsaved token* means: authd was killed after
+the provider rotated the token and before the new one was saved; the user has to sign in again.
 
 `cargo nextest run -p authd --test faultpoints` checks each row, except the number of points, which
 varies.
