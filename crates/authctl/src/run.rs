@@ -17,7 +17,7 @@ mod store;
 
 use std::{path::Path, pin::Pin, time::Duration};
 
-use authd_api::{ErrorCode, Headers, ProfileName, ProfilePatch, RefreshBody};
+use authd_api::{ErrorCode, Headers, Problem, ProfileName, ProfilePatch, RefreshBody};
 use serde_json::json;
 
 use crate::{
@@ -108,6 +108,11 @@ fn token(ctx: &Context, args: CredentialArgs) -> CliResult {
 
 fn url(ctx: &Context, profile: ProfileArg) -> CliResult {
     let Headers { profile, base_url, responses_url, .. } = ctx.headers(profile)?;
+    if base_url.is_empty() {
+        let detail = format!("the provider of profile \"{profile}\" has no base_url");
+        let hint = format!("set base_url in its definition in authd.toml, then: authctl login {profile}");
+        return Err(Problem::new(ErrorCode::Conflict, detail).hint(hint).into());
+    }
     let json = json!({"profile": profile, "base_url": base_url, "responses_url": responses_url});
     ctx.out.result(&json, || format!("{base_url}\n"))
 }

@@ -40,6 +40,7 @@ async fn command_for_openai_says_so() {
         assert!(!outcome.stdout.contains("at-1"), "{outcome}");
         assert!(outcome.stderr.contains("authctl share lab --loopback"), "{outcome}");
     }
+    run(&fake, &["url"]).await.failed(2, "the provider of profile \"lab\" has no base_url");
     assert_eq!(run(&fake, &["token"]).await.ok().stdout, "at-1\n");
     assert_eq!(run(&fake, &["headers", "lab"]).await.ok().stdout, "Authorization: Bearer at-1\n");
 }
