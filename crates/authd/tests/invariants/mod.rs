@@ -3,8 +3,8 @@
 //! 1. Every login works under exactly one name: its record opens, and a forced refresh succeeds.
 //! 2. No refresh token is stored twice, in two records or in a record and Codex's login file.
 //! 3. No record is orphaned, and no temporary file is left.
-//! 4. The profiles, the default, Codex's login file, the shares and the added providers are as before
-//!    the operation or as after it. If the client received a success, they are as after it.
+//! 4. The profiles, the default, Codex's login file, the shares and the added providers are as
+//!    before the operation or as after it. If the client received a success, they are as after it.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -58,7 +58,7 @@ pub(crate) fn codex_home(daemon: &TestDaemon) -> PathBuf {
 /// after one second.
 const RECOVERY: Duration = Duration::from_secs(10);
 
-/// The profiles, the default, the content of Codex's login file, the shares and the added providers.
+/// The profiles, the default, Codex's login file, the shares and the added providers.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Snapshot {
     pub(crate) default: Option<String>,
