@@ -5,13 +5,19 @@ use std::{path::Path, process::Stdio};
 
 use anyhow::{Context, ensure};
 use authd_sandbox::{
-    Account, Config, Sandbox,
+    Account, Browser, Config, Sandbox,
     test_daemon::{TestDaemon, TestDaemonConfig},
 };
 use serde_json::{Value, json};
-use tokio::process::Command;
+use tokio::{
+    io::{AsyncBufReadExt, BufReader},
+    process::Command,
+};
 
+use self::mcp_server::McpServer;
 use crate::shell::{self, print, print_title};
+
+mod mcp_server;
 
 /// Builds the programs, and runs the demonstration.
 pub(crate) fn run() -> anyhow::Result<()> {
@@ -75,6 +81,20 @@ async fn demonstrate() -> anyhow::Result<()> {
     ensure!(after > before, "the refresh did not change the generation");
     print(&format!("generation {before} → {after}; the next request for headers gets the new token."));
 
+    print_title("An MCP server: authd finds out where to sign in, and registers itself");
+    let server = McpServer::start().await?;
+    print(&format!("$ authctl mcp add tools {}", server.url));
+    authctl.add_mcp("tools", &server.url, &sandbox.browser()).await?;
+    print("$ authctl share tools --loopback");
+    let share: Value =
+        serde_json::from_str(&authctl.run(&["share", "tools", "--loopback", "--json"]).await?)?;
+    let (url, key) = (text(&share, "url"), text(&share, "key"));
+    print("  An MCP client needs no OAuth now: it gets an address on this machine, and a key for it.");
+    print(&format!("$ curl -H 'Authorization: Bearer {}…' {url}", key.chars().take(8).collect::<String>()));
+    let answer = mcp_server::get(url, key).await?;
+    print(&format!("  {answer}"));
+    ensure!(answer.contains("tools"), "wrong answer: {answer}");
+
     print_title("The profiles");
     print(authctl.run(&["status"]).await?.trim_end());
 
@@ -105,6 +125,32 @@ impl Authctl<'_> {
         let stderr = String::from_utf8_lossy(&output.stderr);
         ensure!(output.status.success(), "authctl {} failed: {}", args.join(" "), stderr.trim());
         Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+    }
+
+    /// Adds an MCP server, and signs in with the simulated browser.
+    async fn add_mcp(&self, name: &str, url: &str, browser: &Browser) -> anyhow::Result<()> {
+        let mut command = Command::new(&self.program);
+        command.args(["mcp", "add", name, url, "--no-browser"]).env_clear();
+        command.envs(self.daemon.env().iter().cloned()).stdin(Stdio::null()).stderr(Stdio::piped());
+        let mut authctl = command.kill_on_drop(true).spawn()?;
+        let stderr = authctl.stderr.take().context("stderr is piped")?;
+        let mut lines = BufReader::new(stderr).lines();
+        let mut explains_use = false;
+        while let Some(line) = lines.next_line().await? {
+            let line = line.trim();
+            // The rest shows how programs use it, which the demonstration does itself.
+            explains_use |= line.starts_with("Use it");
+            if line.is_empty() || explains_use {
+                continue;
+            }
+            print(&format!("  {line}"));
+            if line.starts_with("http") {
+                browser.open(line).await?;
+            }
+        }
+        let status = authctl.wait().await?;
+        ensure!(status.success(), "authctl mcp add failed: {status}");
+        Ok(())
     }
 }
 
