@@ -34,10 +34,7 @@ pub fn classify(
     if let Some(code) = code.clone().filter(|code| ends_grant(call, status, code)) {
         return ProviderError::Rejected { status: number, code };
     }
-    if status == StatusCode::TOO_MANY_REQUESTS
-        || status == StatusCode::REQUEST_TIMEOUT
-        || status.is_server_error()
-    {
+    if is_unavailable(status) {
         return ProviderError::Unavailable { status: number, code, retry_after: retry_after(headers, now) };
     }
     let is_unauthorized = status == StatusCode::UNAUTHORIZED && call != Call::BearerRefresh;
@@ -57,12 +54,17 @@ pub fn classify(
     }
 }
 
+/// Whether the status asks for a pause, or tells of a failure of the provider itself.
+fn is_unavailable(status: StatusCode) -> bool {
+    matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::REQUEST_TIMEOUT) || status.is_server_error()
+}
+
 /// Whether the response ends a grant: `invalid_grant` does at the status that RFC 6749 names
 /// (section 5.2). The Codex CLI decides alike (docs/protocol.md, section 7).
 fn ends_grant(call: Call, status: StatusCode, code: &ErrorCode) -> bool {
     let is_invalid_grant = code.as_str() == "invalid_grant";
     match call {
-        Call::BearerRefresh => is_invalid_grant && status.is_client_error(),
+        Call::BearerRefresh => is_invalid_grant && status.is_client_error() && !is_unavailable(status),
         Call::Refresh | Call::Other => {
             code.ends_grant() || is_invalid_grant && status == StatusCode::BAD_REQUEST
         }
@@ -70,7 +72,7 @@ fn ends_grant(call: Call, status: StatusCode, code: &ErrorCode) -> bool {
 }
 
 /// The status of a token response: 400 for a success that contains an error and no token.
-pub(crate) fn status_of_token_response(status: StatusCode, body: &[u8]) -> StatusCode {
+pub fn status_of_token_response(status: StatusCode, body: &[u8]) -> StatusCode {
     #[derive(Deserialize)]
     struct Body {
         error: Option<String>,

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use authd_oauth::{
     ErrorCode, ProviderError,
-    error_response::{Call, classify},
+    error_response::{Call, classify, status_of_token_response},
 };
 use http::{HeaderMap, StatusCode, header};
 use jiff::Timestamp;
@@ -112,5 +112,61 @@ fn retry_after_is_parsed_in_both_forms() {
         let error = classify(Call::Refresh, status, &headers, b"", Timestamp::UNIX_EPOCH);
         let retry_after = wait.map(Duration::from_secs);
         assert_eq!(error, ProviderError::Unavailable { status: 429, code: None, retry_after }, "{value}");
+    }
+}
+
+/// A rejected client, a wrong scope or a code of OpenAI's says nothing about the refresh token.
+#[test]
+fn only_invalid_grant_ends_the_grant_of_a_defined_provider() {
+    let codes = [
+        "bad_refresh_token",
+        "invalid_client",
+        "invalid_request",
+        "invalid_scope",
+        "invalid_target",
+        "refresh_token_expired",
+        "refresh_token_invalidated",
+        "refresh_token_reused",
+        "session_ended",
+        "unauthorized_client",
+        "unsupported_grant_type",
+    ];
+    for code in codes {
+        for (status, body) in
+            [400, 401, 403].into_iter().flat_map(|status| bodies(code).map(|body| (status, body)))
+        {
+            let error = classified(Call::BearerRefresh, status, &body);
+            let expected =
+                ProviderError::RejectedForNow { status, code: ErrorCode::new(code), retry_after: None };
+            assert_eq!(error, expected, "{body}");
+        }
+    }
+    for (status, ends) in [(400, true), (401, true), (403, true), (408, false), (429, false), (500, false)] {
+        for body in bodies("invalid_grant") {
+            let error = classified(Call::BearerRefresh, status, &body);
+            assert_eq!(error.is_permanent(), ends, "{status}: {error:?}");
+        }
+    }
+    for body in ["", "<html>", "{}", r#"{"message":"Unauthorized"}"#] {
+        let error = classified(Call::BearerRefresh, 401, body);
+        assert!(matches!(error, ProviderError::InvalidResponse { .. }), "{body}: {error:?}");
+    }
+}
+
+#[test]
+fn success_with_an_error_and_no_token_is_a_failure() {
+    for (status, body, expected) in [
+        (200, r#"{"error":"bad_verification_code"}"#, 400),
+        (200, r#"{"error":"x","access_token":null}"#, 400),
+        (201, r#"{"error":"x"}"#, 400),
+        (200, r#"{"access_token":"a","error":"x"}"#, 200),
+        (200, r#"{"access_token":"a"}"#, 200),
+        (200, r#"{"error":null}"#, 200),
+        (200, "error=x", 200),
+        (200, "", 200),
+        (503, r#"{"error":"x"}"#, 503),
+    ] {
+        let found = status_of_token_response(StatusCode::from_u16(status).unwrap(), body.as_bytes());
+        assert_eq!(found.as_u16(), expected, "{status} {body}");
     }
 }
