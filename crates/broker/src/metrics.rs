@@ -19,7 +19,7 @@ impl RefreshCounters {
         let Event::Refreshed(_, result) = event else { return };
         let index = match result {
             Ok(_) => 0,
-            Err(ProviderError::NotSent { .. }) => 1,
+            Err(ProviderError::NotSent { .. } | ProviderError::NoClientSecret { .. }) => 1,
             Err(ProviderError::NoResponse { .. }) => 2,
             Err(ProviderError::Unavailable { .. }) => 3,
             Err(ProviderError::InvalidResponse { .. }) => 4,

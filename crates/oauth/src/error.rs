@@ -15,6 +15,12 @@ pub enum ProviderError {
         /// The cause, and the proxy and CA in use.
         detail: String,
     },
+    /// The client's secret cannot be read, so nothing was sent.
+    #[error("{detail}")]
+    NoClientSecret {
+        /// The file, and what is wrong with it.
+        detail: String,
+    },
     /// The request was sent, and no complete response arrived. Wait for the network, then repeat
     /// it: a single-use token may be spent.
     #[error("the provider did not respond: {detail}")]
@@ -74,7 +80,10 @@ impl ProviderError {
         match self {
             Self::NoResponse { .. } | Self::InvalidResponse { .. } => true,
             Self::Unavailable { status, .. } => *status >= 500,
-            Self::NotSent { .. } | Self::RejectedForNow { .. } | Self::Rejected { .. } => false,
+            Self::NotSent { .. }
+            | Self::NoClientSecret { .. }
+            | Self::RejectedForNow { .. }
+            | Self::Rejected { .. } => false,
         }
     }
 
@@ -83,7 +92,10 @@ impl ProviderError {
         match self {
             Self::RejectedForNow { code, .. } | Self::Rejected { code, .. } => Some(code),
             Self::Unavailable { code, .. } => code.as_ref(),
-            Self::NotSent { .. } | Self::NoResponse { .. } | Self::InvalidResponse { .. } => None,
+            Self::NotSent { .. }
+            | Self::NoClientSecret { .. }
+            | Self::NoResponse { .. }
+            | Self::InvalidResponse { .. } => None,
         }
         .filter(|code| code.known().is_some())
     }

@@ -251,6 +251,8 @@ pub(crate) fn provider(error: &ProviderError) -> Problem {
             unreachable(format!("the provider cannot be reached: {detail}"), None)
                 .hint("check the network; for details: authctl doctor")
         }
+        ProviderError::NoClientSecret { detail } => Problem::new(ErrorCode::Conflict, detail.clone())
+            .hint("check client_secret_file in the provider's definition; authd tries again by itself"),
         ProviderError::NoResponse { detail } => {
             unreachable(format!("the provider did not answer: {detail}"), None).hint("try again in a moment")
         }

@@ -101,7 +101,7 @@ async fn refusal_of_the_client_never_ends_the_grant() {
     assert!(!daemon.log().contains("not for logs"), "a response body is never copied");
 }
 
-/// The user asked for a revocation, so a sign-out that revokes nothing would be a lie.
+/// The user asked for a revocation, so the profile stays until the provider has revoked it.
 #[tokio::test]
 async fn sign_out_that_cannot_revoke_keeps_the_profile() {
     let (sandbox, server) = (sandbox().await, Server::start().await);

@@ -233,7 +233,7 @@ impl ProfileActor {
         let authority = self.session.record().grant.secrets.authority().cloned();
         self.calls.spawn(async move {
             let reached = match authority {
-                Some(authority) => endpoint.is_reachable(&authority.token_url).await,
+                Some(authority) => endpoint.is_reachable(&authority).await,
                 None => endpoint.reachable().await,
             };
             Event::Probed(ticket, reached)

@@ -1,12 +1,17 @@
 //! Calls to a defined provider. Each goes to the server that the grant, or the sign-in, names.
 
-use std::{fs::File, io::Read, path::Path};
+use std::{
+    fs::{self, File},
+    io::Read,
+    path::Path,
+};
 
 use bytes::Bytes;
 use http::{Method, header};
 use reqwest::RequestBuilder;
+use secrecy::zeroize::Zeroizing;
 
-use super::{Endpoint, REVOKE_TIMEOUT};
+use super::{Endpoint, PROBE_TIMEOUT, REVOKE_TIMEOUT};
 use crate::{
     Authority, BearerGrant, ClientAuth, ClientSecret, OauthClient, ProviderError, RefreshResponse,
     RefreshToken,
@@ -16,7 +21,7 @@ use crate::{
 };
 
 /// Longest file of a client's secret, in bytes.
-const MAX_SECRET: u64 = 16 << 10;
+const MAX_SECRET: usize = 4 << 10;
 
 impl Endpoint {
     /// Spends a refresh token (RFC 6749, section 6). Must not be cancelled once it is sent.
@@ -50,14 +55,18 @@ impl Endpoint {
     pub async fn unusable_secret(&self, client: &OauthClient) -> Option<String> {
         let path = client.secret_file.as_ref().filter(|_| client.auth != ClientAuth::None)?;
         match read_secret(path).await {
-            Err(ProviderError::NotSent { detail }) => Some(detail),
+            Err(ProviderError::NoClientSecret { detail }) => Some(detail),
             _ => None,
         }
     }
 
-    /// Whether the host of a URL responds at all. No secret is sent.
-    pub async fn is_reachable(&self, url: &str) -> bool {
-        self.probe_host(url.to_owned()).await.status.is_ok()
+    /// Whether the authorization server responds at all. No secret is sent.
+    pub async fn is_reachable(&self, authority: &Authority) -> bool {
+        let Authority { public_only, token_url, .. } = authority;
+        match self.http.request_within(*public_only, Method::HEAD, token_url) {
+            Ok(request) => request.timeout(PROBE_TIMEOUT).send().await.is_ok(),
+            Err(_) => false,
+        }
     }
 
     /// A request with a form body in which the client authenticates.
@@ -118,22 +127,35 @@ impl BearerGrant {
     }
 }
 
-/// Reads a client's secret at each use, so that a new secret needs no restart. The error says that
-/// nothing was sent.
+/// Reads a client's secret at each use, so that a new secret needs no restart.
 async fn read_secret(path: &Path) -> Result<ClientSecret, ProviderError> {
     let path = path.to_owned();
     let read = tokio::task::spawn_blocking(move || {
-        let mut text = String::new();
-        let read = File::open(&path).and_then(|file| file.take(MAX_SECRET).read_to_string(&mut text));
-        let secret = ClientSecret::new(text.trim());
-        let problem = match read {
-            Err(error) => error.to_string(),
-            Ok(_) if secret.expose().is_empty() => "it is empty".to_owned(),
-            Ok(_) => return Ok(secret),
-        };
-        let detail =
-            format!("the file {} with the client's secret cannot be used: {problem}", path.display());
-        Err(ProviderError::NotSent { detail })
+        secret_in(&path).map_err(|problem| ProviderError::NoClientSecret {
+            detail: format!("the file {} with the client's secret cannot be used: {problem}", path.display()),
+        })
     });
-    read.await.map_err(|error| ProviderError::NotSent { detail: error.to_string() })?
+    read.await.map_err(|error| ProviderError::NoClientSecret { detail: error.to_string() })?
+}
+
+/// The secret in a file, without the space around it. A pipe is refused: to open one could take
+/// forever.
+fn secret_in(path: &Path) -> Result<ClientSecret, String> {
+    if fs::metadata(path).is_ok_and(|metadata| !metadata.is_file()) {
+        return Err("it is not a regular file".to_owned());
+    }
+    // The buffer has its final size: one that grows would leave copies behind.
+    let mut bytes = Zeroizing::new(Vec::with_capacity(MAX_SECRET + 1));
+    let limit = MAX_SECRET as u64 + 1;
+    File::open(path)
+        .and_then(|file| file.take(limit).read_to_end(&mut bytes))
+        .map_err(|it| it.to_string())?;
+    if bytes.len() > MAX_SECRET {
+        return Err(format!("it has more than {MAX_SECRET} bytes"));
+    }
+    match std::str::from_utf8(&bytes).map(str::trim) {
+        Ok("") => Err("it is empty".to_owned()),
+        Ok(secret) => Ok(ClientSecret::new(secret)),
+        Err(_) => Err("it is not UTF-8".to_owned()),
+    }
 }

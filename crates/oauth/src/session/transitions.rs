@@ -203,7 +203,7 @@ impl Session {
                 self.doubt_network(now, true);
                 (None, 0)
             }
-            ProviderError::InvalidResponse { .. } => (None, 0),
+            ProviderError::NoClientSecret { .. } | ProviderError::InvalidResponse { .. } => (None, 0),
             ProviderError::RejectedForNow { retry_after, .. } => (*retry_after, self.refusals + 1),
             ProviderError::Rejected { .. } => (None, self.refusals + 1),
         };

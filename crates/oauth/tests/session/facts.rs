@@ -217,6 +217,20 @@ fn refusal_without_the_code_of_the_protocol_ends_no_grant() {
     }
 }
 
+/// The network works, so no probe is needed, and the file may be there at the next attempt.
+#[test]
+fn refresh_whose_client_secret_cannot_be_read_is_tried_again() {
+    let rows = [
+        (4_000, Tick, "journal", Expired),
+        (4_000, Saved, "refresh", Expired),
+        (4_001, Fails(ProviderError::NoClientSecret { detail: String::new() }), "wait", Expired),
+        (4_002, Request(60), "wait", Expired),
+        (4_004, Tick, "refresh", Expired),
+    ];
+    let session = follow(bearer(Some(HOUR)), &rows);
+    assert_eq!(session.record().ended, None);
+}
+
 /// A refresh that answers with this body, and the record that is saved then.
 fn refreshed(mut session: Session, body: &str) -> (Session, Record) {
     let Effect::Save(ticket, _) = session.apply(Event::RefreshRequested(None), at(60)) else { panic!() };

@@ -14,6 +14,7 @@ pub(super) fn explain(problem: Problem, request: OauthRequest, error: &ProviderE
         }
         ProviderError::Rejected { code, .. } => ("the provider refused".to_owned(), code),
         ProviderError::NotSent { .. }
+        | ProviderError::NoClientSecret { .. }
         | ProviderError::NoResponse { .. }
         | ProviderError::Unavailable { .. }
         | ProviderError::InvalidResponse { .. } => return problem,

@@ -225,7 +225,9 @@ impl Invariants {
             }
             ProviderError::Unavailable { retry_after, .. }
             | ProviderError::RejectedForNow { retry_after, .. } => self.back_off(*retry_after, now),
-            ProviderError::InvalidResponse { .. } => self.back_off(None, now),
+            ProviderError::NoClientSecret { .. } | ProviderError::InvalidResponse { .. } => {
+                self.back_off(None, now);
+            }
         }
     }
 
