@@ -5,6 +5,7 @@
 use std::{
     fs,
     path::{Path, PathBuf},
+    process::Command,
     sync::{Arc, Mutex},
 };
 
@@ -104,8 +105,16 @@ async fn refresh(grant: &BearerGrant) -> Result<(), ProviderError> {
 
 /// A file with this content in a directory of the test run.
 fn file(name: &str, content: &[u8]) -> PathBuf {
-    let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{}-{name}", std::process::id()));
+    let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("client-{name}"));
     fs::write(&path, content).unwrap();
+    path
+}
+
+/// A pipe that no program writes to.
+fn pipe() -> PathBuf {
+    let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join("client-pipe");
+    fs::remove_file(&path).ok();
+    assert!(Command::new("mkfifo").arg(&path).status().unwrap().success());
     path
 }
 
@@ -175,8 +184,9 @@ async fn request_whose_secret_cannot_be_read_is_not_sent() {
     let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).to_owned();
     for (path, problem) in [
         (absent, "No such file"),
-        (directory, "it is not a regular file"),
-        (PathBuf::from("/dev/null"), "it is not a regular file"),
+        (directory, "Is a directory"),
+        (pipe(), "it is a pipe"),
+        (PathBuf::from("/dev/null"), "it is empty"),
         (file("empty", b""), "it is empty"),
         (file("space", b" \n\t\n"), "it is empty"),
         (file("long", &[b's'; 4097]), "it has more than 4096 bytes"),

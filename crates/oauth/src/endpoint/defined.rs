@@ -3,6 +3,7 @@
 use std::{
     fs::{self, File},
     io::Read,
+    os::unix::fs::FileTypeExt,
     path::Path,
 };
 
@@ -141,8 +142,8 @@ async fn read_secret(path: &Path) -> Result<ClientSecret, ProviderError> {
 /// The secret in a file, without the space around it. A pipe is refused: to open one could take
 /// forever.
 fn secret_in(path: &Path) -> Result<ClientSecret, String> {
-    if fs::metadata(path).is_ok_and(|metadata| !metadata.is_file()) {
-        return Err("it is not a regular file".to_owned());
+    if fs::metadata(path).is_ok_and(|metadata| metadata.file_type().is_fifo()) {
+        return Err("it is a pipe".to_owned());
     }
     // The buffer has its final size: one that grows would leave copies behind.
     let mut bytes = Zeroizing::new(Vec::with_capacity(MAX_SECRET + 1));
