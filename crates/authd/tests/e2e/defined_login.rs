@@ -29,7 +29,7 @@ async fn daemon_with_port(sandbox: &Sandbox, server: &AuthorizationServer, keys:
 }
 
 /// Signs in with a browser, and returns the login after its end.
-async fn sign_in(sandbox: &Sandbox, daemon: &TestDaemon, body: Value) -> Value {
+pub(crate) async fn sign_in(sandbox: &Sandbox, daemon: &TestDaemon, body: Value) -> Value {
     let (login, url) = start(daemon, body).await;
     sandbox.browser().open(&url).await.unwrap();
     finished(daemon, &login).await

@@ -44,6 +44,7 @@ mod share_secrets;
 mod share_status;
 #[cfg(target_os = "linux")]
 mod stalled_tunnel;
+mod step_up;
 mod store;
 mod system_faults;
 mod unread_bodies;
