@@ -188,12 +188,12 @@ fn unrenewable(snapshot: &ProfileSnapshot, now: Timestamp) -> Option<Problem> {
     }
     let detail =
         format!("a server rejected the token of profile \"{name}\" (401), and there is no refresh token");
-    let hint = if snapshot.flags.spent {
-        login_command(name)
+    let (code, hint) = if snapshot.flags.spent {
+        (ErrorCode::LoginRequired, login_command(name))
     } else {
-        format!("if it happens again, {}", login_command(name))
+        (ErrorCode::Conflict, format!("if it happens again, {}", login_command(name)))
     };
-    Some(Problem::new(ErrorCode::LoginRequired, detail).hint(hint).about(name))
+    Some(Problem::new(code, detail).hint(hint).about(name))
 }
 
 /// Why the current routing of a profile's workspace is unknown.

@@ -165,15 +165,12 @@ async fn a_401_without_a_refresh_token_reaches_the_client_and_the_status() {
     assert_eq!((reply.status.as_u16(), reply.header("www-authenticate")), (401, ""));
     let rejected = profile(&daemon).await;
     // One rejection may be an error of the server.
-    assert_eq!(
-        (&rejected["state"], &rejected["last_error"]["code"]),
-        (&json!("ready"), &json!("login_required"))
-    );
+    assert_eq!((&rejected["state"], &rejected["last_error"]["code"]), (&json!("ready"), &json!("conflict")));
     let hint = rejected["last_error"]["hint"].as_str().unwrap();
     assert_eq!(hint, "if it happens again, run: authctl login lab");
     let report = json!({"rejected_generation": 1, "grant_id": "grant-1"}).to_string();
     let reported = daemon.request("POST", "/v1/profiles/lab/refresh", &[], report).await;
-    assert_eq!((reported.status.as_u16(), &reported.json()["code"]), (409, &json!("login_required")));
+    assert_eq!((reported.status.as_u16(), &reported.json()["code"]), (409, &json!("conflict")));
     // The next success shows that it was one.
     assert!(daemon.request("POST", "/v1/profiles/lab/relay", &[], "{}").await.status.is_success());
     while profile(&daemon).await["last_error"] != Value::Null {}
