@@ -60,11 +60,15 @@ pub(super) async fn grant(
     // An id token of a code flow need not have the claims of its scopes (`OpenID` Connect Core,
     // section 5.4).
     let is_complete = attested.as_ref().is_some_and(|identity| identity.email.is_some());
+    // Only a token with this scope opens the endpoint (section 5.3.1).
+    let is_openid = authority.scopes.iter().any(|scope| scope == "openid");
     let stated = match &plan.userinfo_url {
-        Some(url) if !is_complete => endpoint.userinfo(url, &grant).await.unwrap_or_else(|error| {
-            info!(%error, "the userinfo endpoint states no identity");
-            None
-        }),
+        Some(url) if is_openid && !is_complete => {
+            endpoint.userinfo(url, &grant).await.unwrap_or_else(|error| {
+                info!(%error, "the userinfo endpoint states no identity");
+                None
+            })
+        }
         _ => None,
     };
     let identity = match (attested, stated) {
