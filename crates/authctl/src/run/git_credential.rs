@@ -4,6 +4,7 @@
 use std::io::{self, BufRead};
 
 use authd_api::{ErrorCode, Headers, Problem, Profile, ProfileName, Profiles, Provider, ProviderDefinedIn};
+use http::uri::Authority;
 
 use super::environment::bearer_token;
 use crate::{
@@ -66,7 +67,7 @@ async fn headers(ctx: &Context, description: &Description) -> CliResult<Option<H
         ctx.out.verbose(&format!("no provider has \"{}\" in its git_hosts", description.host));
         return Ok(None);
     }
-    if description.protocol != "https" {
+    if !description.is_confidential() {
         let detail = format!("no token is sent over {}: use an https URL", description.protocol);
         return Err(CliError::new(ErrorCode::BadRequest, detail));
     }
@@ -153,6 +154,12 @@ impl Description {
             return Err(CliError::new(ErrorCode::TooLarge, "git's description on stdin is over 64 KiB"));
         }
         Ok(description)
+    }
+
+    /// Whether nothing else can read what git sends: over TLS, or on this machine.
+    fn is_confidential(&self) -> bool {
+        let is_local = |host: Authority| matches!(host.host(), "localhost" | "127.0.0.1" | "[::1]");
+        self.protocol == "https" || self.protocol == "http" && self.host.parse().is_ok_and(is_local)
     }
 }
 

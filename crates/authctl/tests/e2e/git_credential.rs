@@ -10,7 +10,7 @@ use crate::{Outcome, fake_daemon::FakeDaemon};
 /// A daemon whose provider `lab` has the host `git.example`, and the profile `work`.
 fn daemon(headers: &Value) -> FakeDaemon {
     let providers = json!({"providers": [
-        {"name": "lab", "defined_in": "configuration", "git_hosts": ["git.example", "git.example:8443"]},
+        {"name": "lab", "defined_in": "configuration", "git_hosts": ["git.example", "git.example:8443", "127.0.0.1:8080"]},
     ]});
     let profiles = json!({"default": null, "profiles": [
         {"name": "work", "default": false, "state": "ready", "generation": 3, "provider": "lab"},
@@ -48,6 +48,9 @@ async fn git_gets_the_token_for_a_host_of_the_provider() {
     let fake = daemon(&headers(None));
     let got = ask(&fake, &["get"], "protocol=https\nhost=GIT.example\nusername=me\n").await.ok();
     assert_eq!(got.stdout, "username=me\npassword=at-1\n");
+    // Nothing on the network can read what goes to this machine itself.
+    let got = ask(&fake, &["get"], "protocol=http\nhost=127.0.0.1:8080\n\n").await.ok();
+    assert_eq!(got.stdout, "username=oauth2\npassword=at-1\n");
 }
 
 #[tokio::test]
