@@ -1,8 +1,13 @@
 //! `cargo xtask test examples`: runs the files of `examples` and the tests of `clients` with the
-//! real tools, against a daemon and the sandbox. The tools come from npm and `PyPI` into a
-//! directory that is kept. An example whose tools cannot be installed is skipped, with a message.
+//! real tools, against a daemon and the sandbox. `cargo xtask test providers`: signs in to
+//! providers that were not written here. The tools come from npm, `PyPI` and Debian; the first two
+//! go into a directory that is kept. A part whose tools cannot be installed is skipped, with a
+//! message.
 
 mod codex_home;
+mod logins;
+mod many_grants;
+mod oidc;
 mod providers;
 mod shares;
 
@@ -19,7 +24,11 @@ use authd_sandbox::{
     Account, Config, Sandbox,
     test_daemon::{TestDaemon, TestDaemonConfig},
 };
-use tokio::{process::Command as AsyncCommand, time::timeout};
+use tokio::{
+    process::Command as AsyncCommand,
+    runtime::{Builder, Runtime},
+    time::timeout,
+};
 
 use crate::{
     shell::{self, print},
@@ -80,6 +89,9 @@ use Requirement::{Node, Npm, Pip, Program, Python};
 const OPENAI_NPM: Requirement = Npm("openai@7.57.0");
 const OPENAI_PIP: Requirement = Pip("openai==3.57.0");
 const CODEX: Requirement = Npm("@openai/codex@0.171.0");
+/// For programs that the Node of the machine may be too old for. It comes first in the `PATH` of its
+/// workspace.
+const NODE_22: Requirement = Npm("node@22.23.3");
 const UNDICI: Requirement = Npm("undici@6.29.1");
 /// Node with options that resolve packages from the symbolic link, not from the file behind it.
 const NODE: [&str; 3] = ["node", "--preserve-symlinks", "--preserve-symlinks-main"];
@@ -166,10 +178,7 @@ const fn example(
 
 /// Runs every example whose tools are available.
 pub(crate) fn check() -> anyhow::Result<()> {
-    shell::run(&mut shell::cargo(&["build", "--package", "authd", "--package", "authctl"]))?;
-    let workspace = Workspace::open()?;
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
-    runtime.block_on(providers::check(&workspace))?;
+    let (workspace, runtime) = prepare("examples")?;
     let mut runnable = Vec::new();
     for example in &EXAMPLES {
         match workspace.install_all(example.requirements) {
@@ -184,6 +193,29 @@ pub(crate) fn check() -> anyhow::Result<()> {
         Err(reason) => skip("Codex in a managed home", &reason)?,
     }
     runtime.block_on(shares::check(&workspace))
+}
+
+/// Signs in to providers that were not written here, and runs programs with their tokens.
+pub(crate) fn check_providers() -> anyhow::Result<()> {
+    let (workspace, runtime) = prepare("providers")?;
+    runtime.block_on(async {
+        providers::check(&workspace).await?;
+        logins::check(&workspace).await?;
+        many_grants::check(&workspace, many_grants::SHORT).await
+    })
+}
+
+/// Runs two hundred profiles for ten minutes.
+pub(crate) fn check_many_grants() -> anyhow::Result<()> {
+    let (workspace, runtime) = prepare("providers")?;
+    runtime.block_on(many_grants::check(&workspace, many_grants::FULL))
+}
+
+/// Builds the programs, and opens the workspace of this name.
+fn prepare(workspace: &str) -> anyhow::Result<(Workspace, Runtime)> {
+    shell::run(&mut shell::cargo(&["build", "--package", "authd", "--package", "authctl"]))?;
+    let runtime = Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    Ok((Workspace::open(workspace)?, runtime))
 }
 
 /// A sandbox, and a daemon that has all profiles. `codex_config` is a file of examples/codex, and
@@ -264,13 +296,8 @@ async fn output(
     profile: &str,
 ) -> anyhow::Result<Output> {
     let (program, args) = command.split_first().context("an example has a program")?;
-    let mut child = AsyncCommand::new(program);
-    child.args(args).current_dir(workspace.tools.path()).stdin(Stdio::null()).kill_on_drop(true);
-    child.env_clear().envs(daemon.env().iter().cloned());
-    child
-        .env("PATH", workspace.search_path()?)
-        .env("AUTHCTL_PROFILE", profile)
-        .env("PYTHONDONTWRITEBYTECODE", "1");
+    let mut child = workspace.command(program, daemon.env())?;
+    child.args(args).env("AUTHCTL_PROFILE", profile).env("PYTHONDONTWRITEBYTECODE", "1");
     let shown = shown(command, profile);
     let output = timeout(TIMEOUT, child.output()).await.with_context(|| format!("{shown} timed out"))?;
     output.with_context(|| format!("cannot start {shown}"))
@@ -282,8 +309,9 @@ struct Workspace {
 }
 
 impl Workspace {
-    fn open() -> anyhow::Result<Self> {
-        let tools = ToolDir::open("examples")?;
+    /// Opens the workspace of this name.
+    fn open(name: &str) -> anyhow::Result<Self> {
+        let tools = ToolDir::open(name)?;
         // Without this file npm uses a project of a parent directory.
         let project = tools.path().join("package.json");
         if !project.exists() {
@@ -297,6 +325,13 @@ impl Workspace {
             }
         }
         Ok(Self { tools })
+    }
+
+    /// Copies a script of this step here: Node looks for packages beside the script.
+    fn copy(&self, script: &str) -> anyhow::Result<()> {
+        let source = shell::root().join("crates/xtask/src/examples_check").join(script);
+        fs::copy(source, self.tools.path().join(script)).with_context(|| script.to_owned())?;
+        Ok(())
     }
 
     /// Installs all these tools. The error is that of the first one that is not available.
@@ -321,6 +356,14 @@ impl Workspace {
             }
         }
         Ok(())
+    }
+
+    /// A command that runs in this directory, with this environment, and finds the tools.
+    fn command(&self, program: &str, env: &[(String, String)]) -> anyhow::Result<AsyncCommand> {
+        let mut command = AsyncCommand::new(program);
+        command.current_dir(self.tools.path()).stdin(Stdio::null()).kill_on_drop(true);
+        command.env_clear().envs(env.iter().cloned()).env("PATH", self.search_path()?);
+        Ok(command)
     }
 
     /// The `PATH`: our programs, then the tools of this directory, then the machine's.

@@ -1,21 +1,17 @@
 //! npm `oidc-provider` as a second judge of discovery: what the daemon says about it must be what
 //! its own metadata says.
 
-use std::{fs, process::Stdio};
-
 use anyhow::{Context, ensure};
 use authd_sandbox::{
     Config, Sandbox,
     test_daemon::{TestDaemon, TestDaemonConfig},
 };
 use serde_json::{Value, json};
-use tokio::{
-    io::{AsyncBufReadExt, BufReader},
-    process::{Child, Command},
-    time::timeout,
-};
 
-use super::{Requirement::Npm, TIMEOUT, Workspace};
+use super::{
+    Workspace,
+    oidc::{self, OidcProvider},
+};
 use crate::{
     shell::{self, print, print_title},
     tools::skip,
@@ -31,37 +27,22 @@ const ENDPOINTS: [(&str, &str); 6] = [
     ("revocation", "revocation_endpoint"),
 ];
 
-const SCRIPT: &str = "oidc_provider.mjs";
-
 /// Compares the check of the daemon with the metadata, if `oidc-provider` can be installed.
 pub(super) async fn check(workspace: &Workspace) -> anyhow::Result<()> {
     print_title("oidc-provider, read by discovery");
-    if let Err(reason) = workspace.install(Npm("oidc-provider@9.13.3")) {
+    if let Err(reason) = oidc::install(workspace, &[]) {
         return skip("oidc-provider", &reason);
     }
     let sandbox = Sandbox::start(Config::default()).await?;
     let daemon = TestDaemon::start(TestDaemonConfig::new(shell::binary("authd")?, &sandbox)).await;
-    for pushed in ["required", "not required"] {
-        let (_provider, metadata) = start(workspace, pushed).await?;
+    for (pushed, is_required) in [("required", true), ("not required", false)] {
+        let provider = OidcProvider::start(workspace, &json!({"requirePushed": is_required})).await?;
+        let metadata = &provider.metadata;
         let checked = daemon.post("/v1/providers/check", json!({"provider": metadata["issuer"]})).await;
-        compare(&checked, &metadata, pushed).with_context(|| format!("{checked:#}\n{metadata:#}"))?;
+        compare(&checked, metadata, pushed).with_context(|| format!("{checked:#}\n{metadata:#}"))?;
         print(&format!("the check says what the metadata says; pushed authorization is {pushed}"));
     }
     Ok(())
-}
-
-/// Starts the provider. Returns its metadata, too. The provider ends when it is dropped.
-async fn start(workspace: &Workspace, pushed: &str) -> anyhow::Result<(Child, Value)> {
-    // Node looks for packages beside the script.
-    let directory = workspace.tools.path();
-    fs::copy(shell::root().join("crates/xtask/src/examples_check").join(SCRIPT), directory.join(SCRIPT))?;
-    let mut command = Command::new("node");
-    command.args([SCRIPT, pushed]).current_dir(directory).kill_on_drop(true);
-    let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn()?;
-    let stdout = child.stdout.take().context("stdout is a pipe")?;
-    let mut lines = BufReader::new(stdout).lines();
-    let line = timeout(TIMEOUT, lines.next_line()).await.context("oidc-provider does not start")??;
-    Ok((child, serde_json::from_str(&line.context("oidc-provider has ended")?)?))
 }
 
 fn compare(checked: &Value, metadata: &Value, pushed: &str) -> anyhow::Result<()> {
