@@ -5,8 +5,10 @@
 //! message.
 
 mod codex_home;
+mod conformance;
 mod logins;
 mod many_grants;
+mod mcp;
 mod oidc;
 mod providers;
 mod shares;
@@ -201,6 +203,8 @@ pub(crate) fn check_providers() -> anyhow::Result<()> {
     runtime.block_on(async {
         providers::check(&workspace).await?;
         logins::check(&workspace).await?;
+        mcp::check(&workspace).await?;
+        conformance::check(&workspace).await?;
         many_grants::check(&workspace, many_grants::SHORT).await
     })
 }
