@@ -6,6 +6,7 @@
 
 mod codex_home;
 mod conformance;
+mod git;
 mod logins;
 mod many_grants;
 mod mcp;
@@ -203,6 +204,7 @@ pub(crate) fn check_providers() -> anyhow::Result<()> {
     runtime.block_on(async {
         providers::check(&workspace).await?;
         logins::check(&workspace).await?;
+        git::check(&workspace).await?;
         mcp::check(&workspace).await?;
         conformance::check(&workspace).await?;
         many_grants::check(&workspace, many_grants::SHORT).await
