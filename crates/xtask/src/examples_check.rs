@@ -8,6 +8,7 @@ mod codex_home;
 mod conformance;
 mod git;
 mod logins;
+mod mail;
 mod many_grants;
 mod mcp;
 mod oidc;
@@ -205,6 +206,7 @@ pub(crate) fn check_providers() -> anyhow::Result<()> {
         providers::check(&workspace).await?;
         logins::check(&workspace).await?;
         git::check(&workspace).await?;
+        mail::check(&workspace).await?;
         mcp::check(&workspace).await?;
         conformance::check(&workspace).await?;
         many_grants::check(&workspace, many_grants::SHORT).await
