@@ -93,8 +93,8 @@ use Requirement::{Node, Npm, Pip, Program, Python};
 const OPENAI_NPM: Requirement = Npm("openai@7.57.0");
 const OPENAI_PIP: Requirement = Pip("openai==3.57.0");
 const CODEX: Requirement = Npm("@openai/codex@0.171.0");
-/// For programs that the Node of the machine may be too old for. It comes first in the `PATH` of its
-/// workspace.
+/// For programs that the Node of the machine may be too old for. It comes first in the `PATH` of
+/// its workspace.
 const NODE_22: Requirement = Npm("node@22.23.3");
 const UNDICI: Requirement = Npm("undici@6.29.1");
 /// Node with options that resolve packages from the symbolic link, not from the file behind it.
