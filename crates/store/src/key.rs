@@ -7,7 +7,7 @@ const KINDS: [&str; 5] = [PROFILE, LOGIN, CODEX, CLIENT, PROBE];
 pub(crate) const PROFILE: &str = "profile";
 pub(crate) const LOGIN: &str = "login";
 const CODEX: &str = "codex";
-const CLIENT: &str = "client";
+pub(crate) const CLIENT: &str = "client";
 const PROBE: &str = "probe";
 const FOREIGN: &str = "";
 

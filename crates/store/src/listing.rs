@@ -2,7 +2,7 @@
 
 use crate::{
     Key,
-    key::{LOGIN, PROFILE},
+    key::{CLIENT, LOGIN, PROFILE},
 };
 
 /// The content of a store, as a backend lists it.
@@ -23,6 +23,8 @@ pub struct Listing {
     pub logins: Vec<String>,
     /// Keys of the logins that Codex homes held before authd managed them, sorted.
     pub codex: Vec<Key>,
+    /// Keys of the OAuth clients that servers have registered, sorted.
+    pub clients: Vec<Key>,
     /// Names of entries that are not records of this version: records of a newer authd, and
     /// interrupted saves that are encrypted with another key. The store never changes them.
     pub unknown: Vec<String>,
@@ -35,6 +37,7 @@ impl From<Entries> for Listing {
             match key.kind {
                 PROFILE => listing.profiles.push(key.name),
                 LOGIN => listing.logins.push(key.name),
+                CLIENT => listing.clients.push(key),
                 _ => listing.codex.push(key),
             }
         }

@@ -12,7 +12,13 @@ use secrecy::SecretString;
 use tracing::{info, warn};
 
 use super::Engine;
-use crate::{Key, Kind, StoreError, backend::Backend, key::PROFILE, placement::Placement, private};
+use crate::{
+    Key, Kind, StoreError,
+    backend::Backend,
+    key::{CLIENT, PROFILE},
+    placement::Placement,
+    private,
+};
 
 /// The result of a migration.
 #[derive(Debug)]
@@ -63,6 +69,7 @@ impl Engine {
         for (key, record) in records {
             let label = match key.kind {
                 PROFILE => format!("authd: profile {}", key.name),
+                CLIENT => format!("authd: registered client {}", key.name),
                 _ => format!("authd: {key}"),
             };
             self.other_backend(to).save_verified(key, &label, record)?;

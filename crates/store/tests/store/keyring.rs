@@ -152,6 +152,38 @@ async fn migration_to_files_and_back_moves_all_records() {
 }
 
 #[tokio::test]
+async fn migrations_and_a_rekey_carry_registered_clients_along() {
+    if has_run_in_session("migrations_and_a_rekey_carry_registered_clients_along") {
+        return;
+    }
+    unlock();
+    let fixture = Fixture::new();
+    let store = keychain(&fixture);
+    let key = Key::client("0123456789abcdef");
+    let labels = || {
+        let found = Command::new("secret-tool").args(["search", "--all", "service", "authd-test"]).output();
+        found.map(|output| String::from_utf8(output.stdout).unwrap())
+    };
+    store.save(&key, "authd: client at https://issuer.example", "registered".into()).await.unwrap();
+    if let Ok(labels) = labels() {
+        assert!(labels.contains("label = authd: client at https://issuer.example"), "{labels}");
+    }
+    for to in [Kind::File, Kind::Keychain] {
+        assert_eq!(store.migrate(to).await.unwrap().records, 1);
+        if to == Kind::File {
+            assert_eq!(store.rekey().await.unwrap().records, 1);
+        }
+        assert_eq!(store.load(&key).await.unwrap().unwrap().expose_secret(), "registered");
+        let listing = store.list().await.unwrap();
+        assert_eq!((listing.clients, listing.codex), (vec![key.clone()], Vec::new()), "{to}");
+    }
+    // The issuer is in the record, which the store does not read.
+    if let Ok(labels) = labels() {
+        assert!(labels.contains("label = authd: registered client 0123456789abcdef"), "{labels}");
+    }
+}
+
+#[tokio::test]
 async fn migration_refuses_existing_and_damaged_records() {
     if has_run_in_session("migration_refuses_existing_and_damaged_records") {
         return;

@@ -91,7 +91,9 @@ pub(crate) async fn conforms(store: &Store, kind: Kind) {
     store.delete(&work).await.unwrap();
     // As long as a real record, with control and multi-byte characters.
     let long = format!("{{\"text\":\"{}\",\"odd\":\"ä\\u0000 \\n 漢\"}}", "x".repeat(12_000));
-    for (key, text) in [(&work, long.as_str()), (&home, "{}"), (&login, "encrypted")] {
+    let client = Key::client("0123456789abcdef");
+    for (key, text) in [(&work, long.as_str()), (&home, "{}"), (&login, "encrypted"), (&client, "registered")]
+    {
         store.save(key, "authd: a label", text.into()).await.unwrap();
         assert_eq!(store.load(key).await.unwrap().unwrap().expose_secret(), text);
     }
@@ -110,7 +112,8 @@ pub(crate) async fn conforms(store: &Store, kind: Kind) {
     assert_eq!(store.load(&work).await.unwrap().unwrap().expose_secret(), "third+");
     let listing = store.list().await.unwrap();
     assert_eq!((listing.profiles, listing.logins), (names(&["home.2", "work"]), names(&["lg_x-Y_1"])));
-    for key in [&work, &home, &login] {
+    assert_eq!((listing.clients, listing.codex), (vec![client.clone()], Vec::new()));
+    for key in [&work, &home, &login, &client] {
         store.delete(key).await.unwrap();
         assert!(store.load(key).await.unwrap().is_none());
     }
