@@ -3,6 +3,8 @@
 
 mod access;
 mod added_providers;
+#[expect(dead_code, reason = "each target uses a part of it")]
+#[path = "../authorization_server/mod.rs"]
 mod authorization_server;
 mod bearer_limits;
 mod bearer_profile;

@@ -8,7 +8,10 @@ use authd_sandbox::{
 };
 use serde_json::{Value, json};
 
-use crate::helpers::{AUTHD, finished, sandbox, start};
+use crate::{
+    authorization_server::{AuthorizationServer, callback_ports},
+    helpers::{AUTHD, finished, sandbox, start},
+};
 
 /// A test daemon with a memory store, and a function that injects a fault into the store.
 async fn daemon_with_store_faults(sandbox: &authd_sandbox::Sandbox) -> (TestDaemon, impl Fn(&str)) {
@@ -86,6 +89,30 @@ async fn a_rotated_token_that_cannot_be_saved_is_served_and_saved_later() {
     assert!(daemon.wait().await.success());
     assert!(!daemon.log().contains("unfinished work"), "{}", daemon.log());
     assert_eq!(sandbox.count(Route::Refresh), 1);
+}
+
+/// Otherwise every login while a disk is full would leave a client at the server.
+#[tokio::test]
+async fn a_registered_client_that_cannot_be_saved_is_saved_at_the_next_login() {
+    let (sandbox, server) = (sandbox().await, AuthorizationServer::start(json!({})).await);
+    let fault = tempfile::NamedTempFile::new().unwrap();
+    let toml = format!("memory_control = {:?}\n{}", fault.path(), server.definition());
+    let config = TestDaemonConfig::new(AUTHD, &sandbox).toml(&toml).callback(&callback_ports());
+    let mut daemon = TestDaemon::start(config).await;
+    fs::write(fault.path(), "fail-save").unwrap();
+    for _ in 0..2 {
+        let refused = daemon.request("POST", "/v1/logins", &[], r#"{"provider": "lab"}"#).await;
+        assert_eq!(refused.json()["code"], "store_unavailable", "{}", refused.text());
+    }
+    fs::write(fault.path(), "well").unwrap();
+    let (login, url) = start(&daemon, json!({"provider": "lab"})).await;
+    sandbox.browser().open(&url).await.unwrap();
+    assert_eq!(finished(&daemon, &login).await["state"], "succeeded");
+    // It is saved: the next run uses it.
+    migrate_to_files(&daemon).await;
+    daemon.restart().await;
+    start(&daemon, json!({"provider": "lab"})).await;
+    assert_eq!(server.registrations(), 1);
 }
 
 #[tokio::test]

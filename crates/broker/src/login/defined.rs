@@ -113,7 +113,8 @@ impl Logins {
     }
 
     /// The client that the server has registered for these redirect URIs: the saved one, else a new
-    /// one. A registration that cannot be read is not an absence.
+    /// one. A registration that cannot be read is not an absence, and one that cannot be saved is
+    /// saved at the next login.
     async fn registered(
         &self,
         key: &str,
@@ -124,24 +125,34 @@ impl Logins {
     ) -> Result<RegisteredClient, LoginError> {
         let store = &self.0.deps.store;
         let store_key = Key::client(key);
+        let is_valid = |client: &RegisteredClient| client.is_valid(clock::now());
         // One registration at a time, so that two logins do not make two.
-        let _one = self.0.registration.lock().await;
-        let saved = match store.load(&store_key).await {
-            Ok(text) => text
-                .and_then(|text| RegisteredClient::from_secret_json(text.expose_secret(), target.issuer())),
-            // No key opens it any more.
-            Err(StoreError::Damaged { .. }) => None,
-            Err(error) => return Err(LoginError::Store(error.into())),
+        let mut unsaved = self.0.unsaved_clients.lock().await;
+        let registered = if let Some(unsaved) = unsaved.remove(key).filter(is_valid) {
+            unsaved
+        } else {
+            let saved = match store.load(&store_key).await {
+                Ok(text) => text.and_then(|text| {
+                    RegisteredClient::from_secret_json(text.expose_secret(), target.issuer())
+                }),
+                // No key opens it any more.
+                Err(StoreError::Damaged { .. }) => None,
+                Err(error) => return Err(LoginError::Store(error.into())),
+            };
+            if let Some(saved) = saved.filter(is_valid) {
+                return Ok(saved);
+            }
+            let registered = self.0.deps.endpoint.register(target, url, auth, redirect_uris).await;
+            let registered = registered.map_err(LoginError::Registration)?;
+            info!(issuer = target.issuer(), "client registered");
+            registered
         };
-        if let Some(saved) = saved.filter(|saved| saved.is_valid(clock::now())) {
-            return Ok(saved);
-        }
-        let registered = self.0.deps.endpoint.register(target, url, auth, redirect_uris).await;
-        let registered = registered.map_err(LoginError::Registration)?;
-        info!(issuer = target.issuer(), "client registered");
         let label = format!("authd: client at {}", target.issuer());
         let text = registered.to_secret_json(target.issuer());
-        store.save(&store_key, &label, text).await.map_err(|error| LoginError::Store(error.into()))?;
+        if let Err(error) = store.save(&store_key, &label, text).await {
+            unsaved.insert(key.to_owned(), registered);
+            return Err(LoginError::Store(error.into()));
+        }
         Ok(registered)
     }
 }

@@ -2,12 +2,13 @@
 //! browser login is in the store, so that a restart does not lose it.
 
 use std::{
+    collections::HashMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
 use authd_api::{Flow, LoginBody, LoginState, ProfileName};
-use authd_oauth::{Attempt, Exchange, Grant, Redirect, State, schedule::later};
+use authd_oauth::{Attempt, Exchange, Grant, Redirect, RegisteredClient, State, schedule::later};
 use jiff::Timestamp;
 use tokio::{
     sync::{mpsc, watch},
@@ -52,8 +53,9 @@ pub(super) struct LoginManager {
     pub(super) callback: watch::Receiver<CallbackServerState>,
     /// Opens further ports.
     pub(super) listeners: mpsc::Sender<ListenRequest>,
-    /// Held while a client is registered.
-    pub(super) registration: tokio::sync::Mutex<()>,
+    /// Clients that are registered and could not be saved, by the key of their registration. Held
+    /// while a client is registered.
+    pub(super) unsaved_clients: tokio::sync::Mutex<HashMap<String, RegisteredClient>>,
     logins: Mutex<PendingLogins>,
 }
 
@@ -74,7 +76,7 @@ impl Logins {
             restored: watch::Sender::new(false),
             callback,
             listeners,
-            registration: tokio::sync::Mutex::default(),
+            unsaved_clients: tokio::sync::Mutex::default(),
             logins: Mutex::default(),
         }))
     }
