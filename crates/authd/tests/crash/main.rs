@@ -7,6 +7,9 @@
 //! save, it was only in memory.
 #![expect(clippy::unwrap_used, reason = "a test panics where it cannot continue")]
 
+#[expect(dead_code, reason = "each target uses a part of it")]
+#[path = "../authorization_server/mod.rs"]
+mod authorization_server;
 #[path = "../invariants/mod.rs"]
 mod invariants;
 mod requests;
@@ -17,8 +20,10 @@ use authd_sandbox::{
     Config, Sandbox,
     test_daemon::{TestDaemon, TestDaemonConfig},
 };
+use serde_json::json;
 
 use crate::{
+    authorization_server::{AuthorizationServer, callback_ports},
     invariants::{CheckContext, Outcome, Reply, Snapshot, codex_home, verify},
     requests::{Model, Request, accounts},
 };
@@ -85,9 +90,9 @@ async fn no_login_is_lost_to_a_kill() {
 async fn kill_repeatedly(kills: usize, seed: u64) -> KillCounts {
     let mut random = Random(seed);
     let mut counts = KillCounts::default();
-    let (mut sandbox, mut daemon, mut model) = new_daemon().await;
+    let (mut sandbox, mut server, mut daemon, mut model) = new_daemon().await;
     for _ in 0..kills {
-        let (committed, logged) = (sandbox.rotations(), daemon.log().len());
+        let (committed, logged) = (sandbox.rotations() + server.rotations(), daemon.log().len());
         let request = model.request(&mut random);
         let after = model.after(&request);
         let moment = tokio::time::sleep(Duration::from_micros(random.below(LATEST)));
@@ -101,6 +106,7 @@ async fn kill_repeatedly(kills: usize, seed: u64) -> KillCounts {
         let context = CheckContext {
             daemon: &daemon,
             sandbox: &sandbox,
+            server: &server,
             keychain: None,
             before: &model.now,
             after: &after.now,
@@ -110,7 +116,7 @@ async fn kill_repeatedly(kills: usize, seed: u64) -> KillCounts {
         let (received, saved) = count_responses(&daemon.log()[logged..]);
         let outcome = verify(context, reply).await;
         let committed = match outcome {
-            Ok(Outcome::Lost(_)) | Err(_) => sandbox.rotations() - committed,
+            Ok(Outcome::Lost(_)) | Err(_) => sandbox.rotations() + server.rotations() - committed,
             Ok(_) => 0,
         };
         match outcome {
@@ -120,8 +126,11 @@ async fn kill_repeatedly(kills: usize, seed: u64) -> KillCounts {
                 counts.record_failure("login lost: a saved token".to_owned(), &request, &model, &after);
             }
             // A refresh request of the killed daemon reached the provider after that of the new
-            // daemon.
-            Err(failure) if failure.contains("login_required") && committed > received => {
+            // daemon. A defined provider's refusal is not final while the access token is valid.
+            Err(failure)
+                if (failure.contains("login_required") || failure.contains("provider_refused"))
+                    && committed > received =>
+            {
                 counts.response_lost += 1;
             }
             Err(failure) => counts.record_failure(failure, &request, &model, &after),
@@ -135,18 +144,21 @@ async fn kill_repeatedly(kills: usize, seed: u64) -> KillCounts {
                 continue;
             }
         }
-        (sandbox, daemon, model) = new_daemon().await;
+        (sandbox, server, daemon, model) = new_daemon().await;
     }
     counts
 }
 
-/// A daemon with two logins.
-async fn new_daemon() -> (Sandbox, TestDaemon, Model) {
+/// A daemon with two logins, and a defined provider.
+async fn new_daemon() -> (Sandbox, AuthorizationServer, TestDaemon, Model) {
     let sandbox = Sandbox::start(Config::with_accounts(accounts())).await.unwrap();
+    let server = AuthorizationServer::start(json!({})).await;
     let daemon = TestDaemon::start(
         TestDaemonConfig::new(env!("CARGO_BIN_EXE_authd"), &sandbox)
             .store("file")
-            .toml("[log]\nfilter = \"debug\""),
+            .toml(&server.definition())
+            .toml("[log]\nfilter = \"debug\"")
+            .callback(&callback_ports()),
     )
     .await;
     fs::create_dir(codex_home(&daemon)).unwrap();
@@ -156,6 +168,7 @@ async fn new_daemon() -> (Sandbox, TestDaemon, Model) {
     let context = CheckContext {
         daemon: &daemon,
         sandbox: &sandbox,
+        server: &server,
         keychain: None,
         before: &nothing,
         after: &nothing,
@@ -165,7 +178,7 @@ async fn new_daemon() -> (Sandbox, TestDaemon, Model) {
     now.profiles.values_mut().for_each(|user| user.family = None);
     now.files.clear();
     let original = now.codex.clone();
-    (sandbox, daemon, Model { now, original })
+    (sandbox, server, daemon, Model { now, original })
 }
 
 /// The number of refresh responses in a log, and the number of saves of them. A save after a new

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use crate::{
     Random,
+    authorization_server::EMAIL,
     invariants::{ProfileUser, Reply, Snapshot, codex_home},
 };
 
@@ -27,6 +28,9 @@ pub(crate) enum Request {
     Import(String),
     Install(String),
     Uninstall,
+    /// Signs in at the defined provider.
+    DefinedSignIn(String),
+    DefinedRefresh(String),
 }
 
 /// The expected state of a daemon, and the content of Codex's login file before authd supplied it.
@@ -103,7 +107,8 @@ impl Model {
         let removable: Vec<String> =
             users.iter().filter(|name| users.len() > 1 && !is_supplied(name)).cloned().collect();
         let free = format!("p{}", random.below(1_000_000));
-        Some(match random.below(14) {
+        let defined = all.iter().find(|name| self.now.profiles[*name].email == EMAIL).cloned();
+        Some(match random.below(17) {
             0 => Request::Refresh(pick(users, random)?),
             1 | 2 => Request::SlowRefresh(pick(users, random)?),
             3 | 4 => {
@@ -120,6 +125,8 @@ impl Model {
             11 | 12 if self.now.codex.starts_with("login") => Request::Import(free),
             13 if self.is_supplied() => Request::Uninstall,
             12 | 13 => Request::Install(pick(users, random)?),
+            14 => Request::DefinedSignIn(defined.unwrap_or(free)),
+            15 | 16 => Request::DefinedRefresh(defined?),
             _ => return None,
         })
     }
@@ -136,7 +143,15 @@ impl Model {
             user
         };
         match request {
-            Request::Refresh(_) | Request::SlowRefresh(_) | Request::SignInAgain(..) => {}
+            Request::Refresh(_)
+            | Request::SlowRefresh(_)
+            | Request::SignInAgain(..)
+            | Request::DefinedRefresh(_) => {}
+            // Its profile does not become the default.
+            Request::DefinedSignIn(name) => {
+                let user = ProfileUser { email: EMAIL.to_owned(), family: None };
+                now.profiles.insert(name.clone(), user);
+            }
             Request::Replace(name, account) | Request::SignInNew(name, account) => {
                 now.profiles.insert(name.clone(), user(account));
             }
@@ -192,7 +207,9 @@ impl Request {
         let home = codex_home(daemon);
         let file = home.join("auth.json");
         let reply = match self {
-            Self::Refresh(name) => send(daemon, "POST", &format!("{name}/refresh"), json!({})).await,
+            Self::Refresh(name) | Self::DefinedRefresh(name) => {
+                send(daemon, "POST", &format!("{name}/refresh"), json!({})).await
+            }
             Self::SlowRefresh(name) => {
                 let delay = Duration::from_micros(random.below(15_000));
                 sandbox.faults().push(Route::Refresh, Fault::delay(delay));
@@ -200,6 +217,9 @@ impl Request {
             }
             Self::SignInAgain(name, account) | Self::SignInNew(name, account) => {
                 sign_in(daemon, sandbox, json!({"profile": name}), account).await
+            }
+            Self::DefinedSignIn(name) => {
+                sign_in(daemon, sandbox, json!({"profile": name, "provider": "lab"}), &Account::plus()).await
             }
             Self::Replace(name, account) => {
                 sign_in(daemon, sandbox, json!({"profile": name, "replace": true}), account).await
@@ -238,6 +258,8 @@ impl fmt::Display for Request {
             Self::Import(_) => "import",
             Self::Install(_) => "install",
             Self::Uninstall => "uninstall",
+            Self::DefinedSignIn(_) => "sign in at the defined provider",
+            Self::DefinedRefresh(_) => "refresh at the defined provider",
         })
     }
 }

@@ -1,6 +1,6 @@
 //! A test daemon that returns to the same prepared state before each fault point. The state
-//! directory, Codex's home and the keychain's items are copied back, and the sandbox returns to the
-//! tokens that were valid then.
+//! directory, Codex's home and the keychain's items are copied back, and the sandbox and the defined
+//! provider return to the tokens that were valid then.
 
 use std::{fs, io, path::PathBuf, time::Duration};
 
@@ -8,9 +8,11 @@ use authd_sandbox::{
     Account, Checkpoint, Config, Sandbox,
     test_daemon::{TestDaemon, TestDaemonConfig},
 };
+use serde_json::json;
 use tokio::time::timeout;
 
 use crate::{
+    authorization_server::{AuthorizationServer, callback_ports, grants::Grants},
     control::{Call, Fault, FaultControl, Point},
     copy,
     invariants::{
@@ -33,11 +35,16 @@ const ANSWER: Duration = Duration::from_secs(25);
 pub(crate) struct Fixture {
     operation: Operation,
     pub(crate) sandbox: Sandbox,
+    /// The server of the defined provider `lab`.
+    server: AuthorizationServer,
     pub(crate) daemon: TestDaemon,
     pub(crate) control: FaultControl,
     pub(crate) keyring: Option<Keyring>,
     prepared: PathBuf,
     checkpoint: Checkpoint,
+    grants: Grants,
+    /// How many clients are registered after a run without a fault.
+    registrations: usize,
     pub(crate) before: Snapshot,
     pub(crate) after: Snapshot,
     /// The state after a run without a fault. `after` allows more once the operation is repeated.
@@ -70,13 +77,17 @@ impl Fixture {
         let sandbox = Sandbox::start(Config::with_accounts(Account::presets())).await.unwrap();
         let mut config = TestDaemonConfig::new(env!("CARGO_BIN_EXE_authd"), &sandbox);
         config = config.store(if keyring.is_some() { "auto" } else { "file" });
+        let server = AuthorizationServer::start(json!({})).await;
+        if operation.is_at_defined_provider() {
+            config = config.toml(&server.definition()).callback(&callback_ports());
+        }
         let bus = keyring.as_ref().map(Keyring::bus_address);
         // Before a migration the records are in files: the daemon starts without a bus.
         if let Some(bus) = bus.as_deref().filter(|_| operation != Operation::Migrate) {
             config = config.env("DBUS_SESSION_BUS_ADDRESS", bus);
         }
         let mut daemon = TestDaemon::start(config).await;
-        operation.prepare(&daemon).await;
+        operation.prepare(&daemon, &sandbox).await;
         daemon.sigterm_and_wait().await;
         if let Some(bus) = &bus {
             daemon.set_env("DBUS_SESSION_BUS_ADDRESS", bus);
@@ -86,17 +97,20 @@ impl Fixture {
         for (name, value) in control.env(&[daemon.state(), codex_home(&daemon)]) {
             daemon.set_env(name, &value);
         }
-        let checkpoint = sandbox.checkpoint();
+        let (checkpoint, grants) = (sandbox.checkpoint(), server.checkpoint());
         let nothing = Snapshot::default();
         let (before, after) = (nothing.clone(), nothing);
         let mut fixture = Self {
             operation,
             sandbox,
+            server,
             daemon,
             control,
             keyring,
             prepared,
             checkpoint,
+            grants,
+            registrations: 0,
             before,
             after,
             expected: Snapshot::default(),
@@ -148,6 +162,7 @@ impl Fixture {
             .await
             .unwrap_or_else(|error| panic!("{error}\n{}", self.daemon.log()));
         self.expected = self.after.clone();
+        self.registrations = self.server.registrations();
         // The invariants must hold without a fault, too.
         let outcome = verify(self.context(), Reply::Success).await;
         let files = Snapshot::take(self.context()).await.unwrap_or_default().files;
@@ -170,6 +185,7 @@ impl Fixture {
             keyring.restore(&self.prepared.join("items")).await;
         }
         self.sandbox.rewind(&self.checkpoint);
+        self.server.rewind(&self.grants);
         self.after = self.expected.clone();
         self.may_be_lost = false;
         Ok(())
@@ -180,7 +196,7 @@ impl Fixture {
         let mut result =
             PointResult { point, hit: None, reply: Reply::NoAnswer, outcome: Err("not started".to_owned()) };
         self.restore().await.unwrap();
-        let rotations = self.sandbox.rotations();
+        let rotations = self.rotations();
         let starts = self.operation == Operation::Start;
         if starts {
             self.control.arm(point);
@@ -221,7 +237,7 @@ impl Fixture {
         }
         result.hit = self.hit(point);
         let saving = result.hit.as_ref().is_some_and(|hit| hit.contains("store") || hit.ends_with(" bus"));
-        self.may_be_lost = kills && saving && self.sandbox.rotations() > rotations;
+        self.may_be_lost = kills && saving && self.rotations() > rotations;
         self.disarm();
         if let Some(keyring) = self.keyring.as_mut().filter(|_| point.fault.is_of_service()) {
             keyring.start_service().await;
@@ -247,6 +263,11 @@ impl Fixture {
             self.control.disarm();
         }
         timeout(ANSWER, run).await.ok()
+    }
+
+    /// How many refresh tokens both providers have rotated.
+    fn rotations(&self) -> usize {
+        self.sandbox.rotations() + self.server.rotations()
     }
 
     fn disarm(&self) {
@@ -280,8 +301,8 @@ impl Fixture {
 
     fn context(&self) -> CheckContext<'_> {
         let keychain = self.keyring.as_ref().map(|keyring| keyring as &dyn Keychain);
-        let Self { daemon, sandbox, before, after, may_be_lost, .. } = self;
-        CheckContext { daemon, sandbox, keychain, before, after, may_be_lost: *may_be_lost }
+        let Self { daemon, sandbox, server, before, after, may_be_lost, .. } = self;
+        CheckContext { daemon, sandbox, server, keychain, before, after, may_be_lost: *may_be_lost }
     }
 
     /// Repeats the operation, unless it is complete.
@@ -305,6 +326,17 @@ impl Fixture {
             .map_err(|error| format!("after the operation was repeated: {error}"))
     }
 
+    /// Checks that the daemon registered a client only where it had none. A daemon that was killed
+    /// may have received a registration and not saved it: the repeated login makes a second one.
+    fn check_registrations(&self, killed: bool) -> Result<(), String> {
+        let registers = self.operation == Operation::DefinedLogin;
+        let most = self.registrations + usize::from(registers && killed);
+        match self.server.registrations() {
+            count if count <= most => Ok(()),
+            count => Err(format!("{count} clients were registered instead of {most}")),
+        }
+    }
+
     /// Checks the invariants, repeats the operation, and checks them again after a clean restart.
     async fn verify_and_repeat(&mut self, reply: &Reply, killed: bool) -> Result<Outcome, String> {
         let outcome = verify(self.context(), reply.clone()).await?;
@@ -313,6 +345,7 @@ impl Fixture {
         }
         self.may_be_lost = false;
         self.repeat(&outcome).await?;
+        self.check_registrations(killed)?;
         if !killed {
             self.daemon.sigterm_and_wait().await;
             self.daemon.try_start_again().await.map_err(|error| format!("after a clean stop: {error}"))?;

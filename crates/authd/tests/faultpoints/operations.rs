@@ -29,11 +29,14 @@ pub(crate) enum Operation {
     EndShare,
     AddProvider,
     RemoveProvider,
+    DefinedLogin,
+    DefinedLoginAgain,
+    DefinedRefresh,
 }
 
 impl Operation {
     /// All operations, in the order of the table.
-    pub(crate) const ALL: [Self; 19] = [
+    pub(crate) const ALL: [Self; 22] = [
         Self::Start,
         Self::LoginNew,
         Self::LoginAgain,
@@ -53,6 +56,9 @@ impl Operation {
         Self::EndShare,
         Self::AddProvider,
         Self::RemoveProvider,
+        Self::DefinedLogin,
+        Self::DefinedLoginAgain,
+        Self::DefinedRefresh,
     ];
 
     /// The name in the table.
@@ -77,11 +83,20 @@ impl Operation {
             Self::EndShare => "end a share",
             Self::AddProvider => "add a provider",
             Self::RemoveProvider => "remove a provider",
+            Self::DefinedLogin => "login at a defined provider, which registers the client",
+            Self::DefinedLoginAgain => "login again at a defined provider",
+            Self::DefinedRefresh => "refresh at a defined provider",
         }
     }
 
-    /// Prepares a new daemon: two logins, and what the operation needs in Codex's home.
-    pub(crate) async fn prepare(self, daemon: &TestDaemon) {
+    /// Whether it concerns the defined provider.
+    pub(crate) fn is_at_defined_provider(self) -> bool {
+        matches!(self, Self::DefinedLogin | Self::DefinedLoginAgain | Self::DefinedRefresh)
+    }
+
+    /// Prepares a new daemon: two logins, and what the operation needs in Codex's home or at the
+    /// defined provider.
+    pub(crate) async fn prepare(self, daemon: &TestDaemon, sandbox: &Sandbox) {
         daemon.sign_in("default", "plus").await;
         daemon.sign_in("work", "business").await;
         fs::create_dir(codex_home(daemon)).unwrap();
@@ -103,6 +118,10 @@ impl Operation {
         if matches!(self, Self::Start | Self::AddProvider | Self::RemoveProvider) {
             let added = daemon.request("PUT", "/v1/providers/old", &[], definition("old").to_string()).await;
             assert!(added.status.is_success(), "{}", added.text());
+        }
+        if matches!(self, Self::DefinedLoginAgain | Self::DefinedRefresh) {
+            let signed_in = Self::DefinedLogin.run(daemon, sandbox).await;
+            assert_eq!(signed_in, Reply::Success);
         }
     }
 
@@ -144,6 +163,10 @@ impl Operation {
             Self::EndShare => end_share(daemon).await,
             Self::AddProvider => send(daemon, "PUT", "/v1/providers/new", definition("new")).await,
             Self::RemoveProvider => send(daemon, "DELETE", "/v1/providers/old", Value::Null).await,
+            Self::DefinedLogin | Self::DefinedLoginAgain => {
+                login(daemon, sandbox, json!({"provider": "lab"}), "").await
+            }
+            Self::DefinedRefresh => send(daemon, "POST", "/v1/profiles/lab/refresh", json!({})).await,
         };
         reply.unwrap_or(Reply::NoAnswer)
     }

@@ -25,8 +25,10 @@ files and before each answer.
 
 *Nothing* means: every login works under exactly one name, no refresh token is stored twice, no file
 or record is left over, the profiles, the shares and the added providers are as before the operation
-or as after it, and the operation can be repeated. *An unsaved token* means: authd was killed after
-the provider rotated the token and before the new one was saved; the user has to sign in again.
+or as after it, and the operation can be repeated. A client that a defined provider registered is
+saved or registered again: a second time only if authd was killed before the save. *An unsaved
+token* means: authd was killed after the provider rotated the token and before the new one was
+saved; the user has to sign in again.
 
 `cargo nextest run -p authd --test faultpoints` checks each row, except the number of points, which
 varies.

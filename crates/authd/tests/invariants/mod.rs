@@ -2,7 +2,8 @@
 //!
 //! 1. Every login works under exactly one name: its record opens, and a forced refresh succeeds.
 //! 2. No refresh token is stored twice, in two records or in a record and Codex's login file.
-//! 3. No record is orphaned, and no temporary file is left.
+//! 3. No record is orphaned, and no temporary file is left. A registration of a client is absent, or
+//!    the server accepts its client.
 //! 4. The profiles, the default, Codex's login file, the shares and the added providers are as
 //!    before the operation or as after it. If the client received a success, they are as after it.
 
@@ -19,6 +20,7 @@ use serde_json::{Value, json};
 mod stored_credentials;
 
 use self::stored_credentials::{CodexFile, StoredCredentials};
+use crate::authorization_server::AuthorizationServer;
 
 /// A keychain that can be read without the daemon.
 pub(crate) trait Keychain: Sync {
@@ -31,6 +33,8 @@ pub(crate) trait Keychain: Sync {
 pub(crate) struct CheckContext<'a> {
     pub(crate) daemon: &'a TestDaemon,
     pub(crate) sandbox: &'a Sandbox,
+    /// The server of the defined provider.
+    pub(crate) server: &'a AuthorizationServer,
     pub(crate) keychain: Option<&'a dyn Keychain>,
     pub(crate) before: &'a Snapshot,
     pub(crate) after: &'a Snapshot,
@@ -120,7 +124,7 @@ impl Snapshot {
     }
 
     fn of(profiles: &Value, stored: &StoredCredentials, context: CheckContext<'_>) -> Self {
-        let families = stored.families(context.sandbox);
+        let families = stored.families(context);
         let user = |profile: &Value| {
             let record = format!("profile.{}", text(&profile["name"]));
             let family = families
@@ -229,7 +233,7 @@ async fn check_once(context: CheckContext<'_>, reply: &Reply) -> Result<Outcome,
     if let Some(damaged) = stored.damaged.first() {
         return Err(damaged.clone());
     }
-    let families = stored.families(context.sandbox);
+    let families = stored.families(context);
     if let Some(dead) = families.values().find(|locations| locations.iter().all(|location| !location.good)) {
         // The newest token of this login is stored nowhere. The old one may have been used again
         // since.
@@ -271,7 +275,7 @@ async fn check_once(context: CheckContext<'_>, reply: &Reply) -> Result<Outcome,
         }
     }
     if let CodexFile::Supplied(token) = &stored.codex
-        && let Some(known) = context.sandbox.token_info(token)
+        && let Some(known) = context.token_info(token)
         && !families.contains_key(&known.family)
     {
         return Err("Codex's file holds an access token of a login that is gone".to_owned());
@@ -281,6 +285,9 @@ async fn check_once(context: CheckContext<'_>, reply: &Reply) -> Result<Outcome,
         let is_record = name.strip_suffix(".age").is_some();
         !is_record && !after.is_empty() && !before.contains(*name) && !after.contains(*name)
     };
+    if let Some(client) = stored.unusable_client(context) {
+        return Err(format!("the registration of the client {client:?} cannot be used"));
+    }
     let orphan = find_orphan(context, &profiles, &stored).await;
     let orphan = orphan.or_else(|| stored.left_behind.first().cloned());
     match orphan.or_else(|| stored.files.iter().find(unknown).map(|name| format!("leftover file: {name}"))) {
@@ -304,7 +311,7 @@ async fn find_orphan(
     let orphan = stored.records.iter().find(|record| match record.key.split_once('.') {
         Some(("profile", name)) => !is_profile(name),
         Some(("codex", _)) => !matches!(stored.codex, CodexFile::Supplied(_)),
-        Some(("login", _)) => false,
+        Some(("login" | "client", _)) => false,
         _ => true,
     });
     orphan.map(|record| format!("orphaned record: {}", record.location))

@@ -1,6 +1,6 @@
 //! Credentials at rest: the records in the state directory, decrypted with its key, the records in
-//! the keychain, and Codex's login file. This module knows only the names of records, and that
-//! refresh tokens begin with `rt_`.
+//! the keychain, and Codex's login file. This module knows only the names of records, what refresh
+//! tokens look like, and where a registration has its client id.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -10,10 +10,11 @@ use std::{
 };
 
 use age::{Decryptor, x25519};
-use authd_sandbox::{Sandbox, test_daemon::TestDaemon};
+use authd_sandbox::{Sandbox, TokenInfo, test_daemon::TestDaemon};
 use serde_json::Value;
 
-use super::{Keychain, codex_home};
+use super::{CheckContext, Keychain, codex_home};
+use crate::authorization_server::grants::is_refresh_token;
 
 /// Credentials at rest.
 #[derive(Debug)]
@@ -36,6 +37,9 @@ pub(crate) struct Record {
     pub(crate) key: String,
     /// Its location, for messages.
     pub(crate) location: String,
+    /// The client id in a registration; empty if the text has none. A keychain that is killed while
+    /// it creates an item can leave one without a text, which counts as absent.
+    client: Option<String>,
     /// The refresh tokens in it.
     tokens: Vec<String>,
 }
@@ -64,6 +68,13 @@ pub(crate) enum CodexFile {
     /// An access token or key that a profile supplies.
     Supplied(String),
     Unreadable(String),
+}
+
+impl CheckContext<'_> {
+    /// The origin and state of a token, from the server that issued it.
+    pub(super) fn token_info(&self, token: &str) -> Option<TokenInfo> {
+        self.sandbox.token_info(token).or_else(|| self.server.token_info(token))
+    }
 }
 
 impl CodexFile {
@@ -137,11 +148,17 @@ impl StoredCredentials {
         Ok(Self { records, codex: CodexFile::read(&home.join("auth.json")), damaged, left_behind, files })
     }
 
+    /// The client of a registration that its server does not accept, or no client.
+    pub(crate) fn unusable_client(&self, context: CheckContext<'_>) -> Option<&str> {
+        let mut clients = self.records.iter().filter_map(|record| record.client.as_deref());
+        clients.find(|client| client.is_empty() || !context.server.knows_client(client))
+    }
+
     /// The locations of each login, by the number of the login.
-    pub(crate) fn families(&self, sandbox: &Sandbox) -> BTreeMap<usize, Vec<Location>> {
+    pub(crate) fn families(&self, context: CheckContext<'_>) -> BTreeMap<usize, Vec<Location>> {
         let mut found = BTreeMap::<usize, Vec<Location>>::new();
         let mut add = |token: &str, key: &str, name: &str| {
-            let Some(known) = sandbox.token_info(token) else { return };
+            let Some(known) = context.token_info(token) else { return };
             let locations = found.entry(known.family).or_default();
             if let Some(location) = locations.iter_mut().find(|location| location.name == name) {
                 location.good |= known.valid;
@@ -157,7 +174,7 @@ impl StoredCredentials {
                 ended: known.ended,
             });
         };
-        for Record { key, location, tokens } in &self.records {
+        for Record { key, location, tokens, .. } in &self.records {
             for token in tokens {
                 add(token, key, location);
             }
@@ -171,7 +188,11 @@ impl StoredCredentials {
 
 impl Record {
     fn new(key: &str, location: String, text: &str) -> Self {
-        Self { key: key.to_owned(), location, tokens: refresh_tokens(text) }
+        let client = (key.starts_with("client.") && !text.is_empty()).then(|| {
+            let registration: Value = serde_json::from_str(text).unwrap_or_default();
+            registration["client"]["id"].as_str().unwrap_or_default().to_owned()
+        });
+        Self { key: key.to_owned(), location, client, tokens: refresh_tokens(text) }
     }
 }
 
@@ -195,7 +216,7 @@ fn refresh_tokens(text: &str) -> Vec<String> {
     let is_part = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-');
     let mut found: Vec<String> = text
         .split(|c: char| !is_part(c))
-        .filter(|word| word.starts_with("rt_") && word.len() > 40)
+        .filter(|word| word.starts_with("rt_") && word.len() > 40 || is_refresh_token(word))
         .map(str::to_owned)
         .collect();
     found.sort();
