@@ -1,6 +1,6 @@
 //! A test daemon that returns to the same prepared state before each fault point. The state
-//! directory, Codex's home and the keychain's items are copied back, and the sandbox and the defined
-//! provider return to the tokens that were valid then.
+//! directory, Codex's home and the keychain's items are copied back, and the sandbox and the
+//! defined provider return to the tokens that were valid then.
 
 use std::{fs, io, path::PathBuf, time::Duration};
 

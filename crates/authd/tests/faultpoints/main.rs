@@ -76,9 +76,9 @@ const LEFT_OUT: [Fault; 4] = [
 
 /// The faults that CI leaves out of the operations at a defined provider, besides [`LEFT_OUT`].
 /// These make the same calls as those at the built-in provider, and a few for the registration. A
-/// daemon that is killed after a call has the state of one that is killed before the next, a lasting
-/// `EROFS` or `EMFILE` finds little that `ENOSPC` and `EIO` do not find, and a service that is
-/// killed before its answer has the state of one that is killed before its next change.
+/// daemon that is killed after a call has the state of one that is killed before the next. A
+/// lasting `EROFS` or `EMFILE` finds little that `ENOSPC` and `EIO` do not find. A service that
+/// is killed before its answer has the state of one that is killed before its next change.
 const LEFT_OUT_AT_DEFINED_PROVIDER: [Fault; 4] = [
     Fault::KillAfter,
     Fault::From(Errno::ReadOnly),

@@ -2,8 +2,8 @@
 //!
 //! 1. Every login works under exactly one name: its record opens, and a forced refresh succeeds.
 //! 2. No refresh token is stored twice, in two records or in a record and Codex's login file.
-//! 3. No record is orphaned, and no temporary file is left. A registration of a client is absent, or
-//!    the server accepts its client.
+//! 3. No record is orphaned, and no temporary file is left. A registration of a client is absent,
+//!    or the server accepts its client.
 //! 4. The profiles, the default, Codex's login file, the shares and the added providers are as
 //!    before the operation or as after it. If the client received a success, they are as after it.
 
