@@ -6,7 +6,7 @@ use secrecy::{ExposeSecret, SecretString};
 use crate::with_other_secrets;
 
 /// The fields that are secret.
-const SECRET: [&str; 4] = ["id_token", "access_token", "refresh_token", "api_key"];
+const SECRET: [&str; 5] = ["id_token", "access_token", "refresh_token", "api_key", "client_secret"];
 
 /// Checks the bytes as the text of a record.
 pub fn check(data: &[u8]) {

@@ -2,7 +2,8 @@
 //! portals.
 
 use authd_oauth::{
-    CodeResponse, ProviderError, RefreshResponse, Tokens,
+    BearerResponse, CodeResponse, ErrorCode, ProviderError, RefreshResponse, Tokens,
+    definition::is_scope,
     error_response::{self, Call},
 };
 use http::{HeaderMap, HeaderValue, StatusCode, header};
@@ -20,8 +21,9 @@ const STATUSES: [u16; 12] = [200, 204, 302, 400, 401, 403, 404, 408, 429, 500, 5
 pub fn check(data: &[u8]) {
     let Some((&first, body)) = data.split_first() else { return };
     check_success(body);
+    check_bearer(body);
     let status = STATUSES[usize::from(first) % STATUSES.len()];
-    for call in [Call::Refresh, Call::Other] {
+    for call in [Call::Refresh, Call::BearerRefresh, Call::Other] {
         check_error(call, StatusCode::from_u16(status).expect("a status"), body);
     }
 }
@@ -60,6 +62,37 @@ fn check_success(body: &[u8]) {
     }
 }
 
+/// Checks a success of a defined provider. GitHub's errors have the status of one.
+fn check_bearer(body: &[u8]) {
+    let now = Timestamp::UNIX_EPOCH;
+    let refreshed = RefreshResponse::parse_bearer(body);
+    let issued = BearerResponse::parse(body, now);
+    for failure in [refreshed.as_ref().err(), issued.as_ref().err()].into_iter().flatten() {
+        check_invalid(failure);
+    }
+    let status = error_response::status_of_token_response(StatusCode::OK, body);
+    if status != StatusCode::OK {
+        assert!(status == StatusCode::BAD_REQUEST && issued.is_err(), "a token is taken for an error");
+    }
+    let Ok(issued) = issued else { return };
+    assert!(refreshed.is_ok(), "a complete response is also valid for a refresh");
+    // A token that is not usable counts as absent.
+    let is_present = [true, issued.tokens.refresh_token.is_some(), issued.id_token.is_some()];
+    let names = ["access_token", "refresh_token", "id_token"].into_iter().zip(is_present);
+    let present: Vec<_> = names.filter_map(|(name, is_present)| is_present.then_some(name)).collect();
+    if let Some(changed) = with_other_secrets(body, &present) {
+        let others = BearerResponse::parse(changed.as_bytes(), now).expect("only the secrets differ");
+        assert_eq!(format!("{issued:?}"), format!("{others:?}"), "a secret is visible");
+    }
+    let BearerResponse { tokens, scopes, .. } = issued;
+    let Tokens { access_token, expires_at, .. } = &tokens;
+    let header = format!("{} {}", access_token.scheme(), access_token.expose());
+    assert!(HeaderValue::from_str(&header).is_ok(), "a token is not a valid header value");
+    assert!(!access_token.scheme().contains(' ') && !access_token.expose().is_empty());
+    assert!(expires_at.is_none_or(|at| at > now), "it has expired already");
+    assert!(scopes.iter().flatten().all(|scope| is_scope(scope)), "not a scope");
+}
+
 /// An invalid success does not end a login: it may come from a captive portal.
 fn check_invalid(failure: &ProviderError) {
     assert!(
@@ -81,6 +114,10 @@ fn check_error(call: Call, status: StatusCode, body: &[u8]) {
     if let Some(code) = failure.code() {
         let fits = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b"_.-".contains(&b);
         assert!((1..=64).contains(&code.as_str().len()) && code.as_str().bytes().all(fits), "{code}");
+    }
+    if call == Call::BearerRefresh && failure.is_permanent() {
+        let code = failure.code().map(ErrorCode::as_str);
+        assert!(code == Some("invalid_grant") && status.is_client_error(), "{failure:?}");
     }
     // Only a JSON error of the provider or an empty 401 ends a grant permanently.
     if call == Call::Refresh && failure.is_permanent() {

@@ -251,9 +251,15 @@ fn with_type(token: AccessToken, token_type: Option<&str>) -> Option<AccessToken
     if token_type.eq_ignore_ascii_case(token.scheme()) {
         return Some(token);
     }
-    let is_word = token_type.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'));
-    let is_usable = is_word && !UNUSABLE.contains(&token_type.to_ascii_lowercase().as_str());
+    let is_usable =
+        is_token_type(token_type) && !UNUSABLE.contains(&token_type.to_ascii_lowercase().as_str());
     is_usable.then(|| token.with_scheme(token_type))
+}
+
+/// Whether a text can be the scheme of a header.
+pub(crate) fn is_token_type(text: &str) -> bool {
+    let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
+    !text.is_empty() && text.bytes().all(is_allowed)
 }
 
 fn unusable_type() -> ProviderError {

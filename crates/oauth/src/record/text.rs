@@ -11,7 +11,7 @@ use sha2::{Digest, Sha256};
 use super::{Grant, GrantEnd, GrantSecrets, Record, RecordError, VERSION, grant_id_from};
 use crate::{
     AccessToken, ApiKey, Authority, BearerGrant, ClientSecret, IdToken, Identity, Mode, RefreshToken,
-    Routing, Tokens, digest,
+    Routing, Tokens, digest, token::is_token_type,
 };
 
 /// The version of a record without an intent. Older programs read it: they ignore unknown fields.
@@ -75,8 +75,14 @@ impl Record {
         let fields: RecordFields<String> = serde_json::from_str(text).map_err(damaged)?;
         // A record with some of its tokens is damaged: it must be neither used nor overwritten.
         let incomplete = Err(RecordError::Damaged { line: 0, column: 0 });
+        let is_bearer = fields.mode == Mode::Bearer;
+        let is_of_bearer =
+            fields.authority.is_some() || fields.client_secret.is_some() || fields.token_type.is_some();
+        if is_of_bearer && !is_bearer || fields.token_type.as_deref().is_some_and(|it| !is_token_type(it)) {
+            return incomplete;
+        }
         let tokens = match (fields.access_token, fields.expires_at) {
-            (Some(access_token), expires_at) if expires_at.is_some() || fields.mode == Mode::Bearer => {
+            (Some(access_token), expires_at) if expires_at.is_some() || is_bearer => {
                 let access_token = AccessToken::new(access_token);
                 let access_token = match fields.token_type.as_deref() {
                     Some(scheme) => access_token.with_scheme(scheme),

@@ -2,7 +2,10 @@
 
 use std::sync::Arc;
 
-use authd_oauth::{ApiKey, Grant, Intent, Record, RecordError, new_grant_id};
+use authd_oauth::{
+    AccessToken, ApiKey, Authority, BearerGrant, ClientSecret, Grant, GrantSecrets, Intent, Mode, Record,
+    RecordError, RefreshToken, Tokens, new_grant_id,
+};
 use jiff::Timestamp;
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Value, json};
@@ -93,4 +96,91 @@ fn grant_is_identified_by_its_id_alone() {
     assert!(later.is_same_grant(&key_record()));
     later.grant_id = "another".into();
     assert!(!later.is_same_grant(&key_record()));
+}
+
+/// The record of a defined provider's grant with every field.
+fn bearer_record() -> Record {
+    let authority = Authority {
+        provider: "lab".to_owned(),
+        token_url: "https://lab.example/token".to_owned(),
+        missing_scopes: vec!["write".to_owned()],
+        ..Authority::default()
+    };
+    let tokens = Tokens {
+        access_token: AccessToken::new("at").with_scheme("Token"),
+        refresh_token: Some(RefreshToken::new("rt")),
+        expires_at: Some(Timestamp::UNIX_EPOCH),
+    };
+    let client_secret = Some(ClientSecret::new("cs"));
+    let grant = BearerGrant { tokens, client_secret, authority: Arc::new(authority) };
+    let grant = Grant {
+        identity: Arc::default(),
+        secrets: GrantSecrets::Bearer(Box::new(grant)),
+        mode_reason: "".into(),
+        issued_at: Timestamp::UNIX_EPOCH,
+    };
+    Record::new(grant, "grant".into(), 1)
+}
+
+/// A program that does not know defined providers would send the tokens to OpenAI.
+#[test]
+fn older_programs_refuse_a_record_of_a_defined_provider() {
+    let mut record = bearer_record();
+    assert_eq!(json_of(&record)["version"], json!(3));
+    record.intent = Some(Intent::DiscardCopy { name: "work".to_owned() });
+    assert_eq!(json_of(&record)["version"], json!(3));
+    let text = json_of(&key_record());
+    for field in ["authority", "client_secret", "token_type"] {
+        assert_eq!(text[field], Value::Null, "a record of the built-in provider is as before");
+    }
+    assert_eq!(
+        RecordError::TooNew(4).to_string(),
+        "the record has version 4, and this authd reads up to 3: upgrade authd"
+    );
+}
+
+#[test]
+fn grant_of_a_defined_provider_may_lack_what_the_provider_did_not_issue() {
+    for field in ["refresh_token", "expires_at", "client_secret", "token_type", "id_token", "journal"] {
+        let mut text = json_of(&bearer_record());
+        text.as_object_mut().unwrap().remove(field);
+        let record = read(&text.to_string()).unwrap();
+        assert_eq!(record.grant.secrets.mode(), Mode::Bearer);
+        assert_eq!(json_of(&record), text, "without {field}");
+    }
+}
+
+#[test]
+fn incomplete_or_mixed_record_is_damaged() {
+    let damaged = |text: &Value, what: &str| {
+        assert!(matches!(read(&text.to_string()), Err(RecordError::Damaged { .. })), "{what}: {text}");
+    };
+    for field in ["access_token", "authority"] {
+        let mut text = json_of(&bearer_record());
+        text.as_object_mut().unwrap().remove(field);
+        damaged(&text, field);
+    }
+    for (field, value) in [
+        ("api_key", json!("sk")),
+        ("id_token", json!("id")),
+        ("mode", json!("chatgpt")),
+        ("mode", json!("api-key")),
+        ("mode", json!("coined_later")),
+        ("token_type", json!("")),
+        ("token_type", json!("Bearer at-2")),
+        ("token_type", json!("Be\r\narer")),
+        ("authority", json!({"provider": "lab"})),
+        ("authority", json!("https://lab.example")),
+        ("client_secret", json!(7)),
+        ("expires_at", json!("soon")),
+    ] {
+        let mut text = json_of(&bearer_record());
+        text[field] = value;
+        damaged(&text, field);
+    }
+    for field in ["authority", "client_secret", "token_type"] {
+        let mut text: Value = serde_json::from_str(OLD).unwrap();
+        text[field] = json_of(&bearer_record())[field].clone();
+        damaged(&text, "of the built-in provider");
+    }
 }
