@@ -60,7 +60,8 @@ fn is_unavailable(status: StatusCode) -> bool {
 }
 
 /// Whether the response ends a grant: `invalid_grant` does at the status that RFC 6749 names
-/// (section 5.2). The Codex CLI decides alike (docs/protocol.md, section 7).
+/// (section 5.2). The Codex CLI decides alike (docs/protocol.md, section 7). Defined providers have
+/// been seen to use other statuses, so theirs counts at each that blames the request.
 fn ends_grant(call: Call, status: StatusCode, code: &ErrorCode) -> bool {
     let is_invalid_grant = code.as_str() == "invalid_grant";
     match call {

@@ -18,8 +18,9 @@
 //! ```
 //!
 //! Terms are those of RFC 6749 (authorization code, refresh token), RFC 7636 (code verifier, code
-//! challenge), RFC 8693 (token exchange, subject token) and RFC 7009 (revocation).
-//! `docs/protocol.md` describes the provider's additions and their sources.
+//! challenge), RFC 8693 (token exchange, subject token) and RFC 7009 (revocation), and for defined
+//! providers also RFC 7591 (registration), RFC 8414 (metadata), RFC 8628 (device code) and RFC 8707
+//! (resource). `docs/protocol.md` describes OpenAI's additions and their sources.
 
 mod authority;
 pub mod claims;
