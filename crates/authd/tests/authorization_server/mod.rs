@@ -18,7 +18,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
-use http::{StatusCode, header};
+use http::{Method, StatusCode, header};
 use serde_json::{Value, json};
 use tokio::{net::TcpListener, sync::Notify};
 use url::form_urlencoded;
@@ -182,6 +182,10 @@ impl AuthorizationServer {
 
     async fn receive(&self, request: Request) -> Response {
         let (head, body) = request.into_parts();
+        // A probe of the network, which sends and changes nothing.
+        if head.method == Method::HEAD {
+            return StatusCode::METHOD_NOT_ALLOWED.into_response();
+        }
         let body = String::from_utf8(to_bytes(body, 1 << 20).await.unwrap().to_vec()).unwrap();
         let query = head.uri.query().unwrap_or_default();
         let fields = if query.is_empty() { body.as_str() } else { query };

@@ -1,7 +1,12 @@
-//! All faults of a refresh, tested with the daemon's binary. The results are the first table of
-//! `docs/faults.md`. The test fails if the table differs; with `AUTHD_WRITE_FAULTS=1` it writes the
-//! table.
+//! All faults of a refresh, tested with the daemon's binary. The results are the first two tables of
+//! `docs/faults.md`. The test fails if a table differs; with `AUTHD_WRITE_FAULTS=1` it writes the
+//! tables.
 #![expect(clippy::unwrap_used, reason = "a test panics where it cannot continue")]
+
+#[expect(dead_code, reason = "each target uses a part of it")]
+#[path = "../authorization_server/mod.rs"]
+mod authorization_server;
+mod defined;
 
 use std::{fs, path::Path, time::Duration};
 
@@ -119,8 +124,9 @@ async fn no_fault_loses_a_login_that_can_be_kept() {
         });
         table.extend(join_all(rows).await);
     }
+    table += &defined::table().await;
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/faults.md");
-    // Another test writes the table below this one.
+    // Another test writes the table below these.
     let lock = fs::File::create(Path::new(env!("CARGO_TARGET_TMPDIR")).join("faults.lock")).unwrap();
     lock.lock().unwrap();
     let text = fs::read_to_string(&path).unwrap_or_default();
@@ -176,12 +182,12 @@ async fn run_fault(injection: Injection, expired: bool) -> FaultResult {
     }
     let clients = async {
         if expired {
-            return count_successes(&daemon).await;
+            return count_successes(&daemon, "-").await;
         }
         let refresh = succeeds(&daemon, "POST", "/v1/profiles/-/refresh");
         let others = async {
             tokio::time::sleep(Duration::from_millis(100)).await;
-            count_successes(&daemon).await
+            count_successes(&daemon, "-").await
         };
         tokio::join!(refresh, others).1
     };
@@ -221,8 +227,10 @@ async fn run_fault(injection: Injection, expired: bool) -> FaultResult {
     FaultResult { sent: sandbox.count(Route::Refresh), answered, after, lost }
 }
 
-async fn count_successes(daemon: &TestDaemon) -> usize {
-    let successes = join_all((0..CLIENTS).map(|_| succeeds(daemon, "GET", "/v1/profiles/-/headers"))).await;
+/// How many of the clients get headers of this profile.
+async fn count_successes(daemon: &TestDaemon, profile: &str) -> usize {
+    let path = format!("/v1/profiles/{profile}/headers");
+    let successes = join_all((0..CLIENTS).map(|_| succeeds(daemon, "GET", &path))).await;
     successes.into_iter().filter(|success| *success).count()
 }
 
