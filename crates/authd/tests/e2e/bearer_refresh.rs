@@ -50,6 +50,7 @@ async fn refusal_while_the_token_is_valid_is_told_and_the_token_served() {
     let detail = problem["detail"].as_str().unwrap();
     assert!(detail.contains("its token is served until it expires at"), "{detail}");
     assert!(problem["hint"].as_str().unwrap().contains("authctl login lab"), "{problem}");
+    assert!(!daemon.log().contains("sign-in required"), "{}", daemon.log());
     // A client with a demand gets an answer at once, others get the token.
     let reply = daemon.request("GET", &format!("{HEADERS}?min_ttl=3000"), &[], "").await;
     assert_eq!(reply.json()["code"], "provider_refused");
@@ -78,6 +79,7 @@ async fn refusal_of_a_token_that_an_upstream_rejected_needs_a_sign_in() {
         (&json!("login_required"), &json!("invalid_grant"))
     );
     assert_eq!(daemon.get("/v1/profiles/lab").await["state"], "login_required");
+    assert!(daemon.log().contains("sign-in required"), "{}", daemon.log());
     let reply = daemon.request("GET", HEADERS, &[], "").await;
     assert_eq!(reply.json()["code"], "login_required");
 }

@@ -22,7 +22,7 @@ use tracing::{Instrument, error_span};
 use super::{
     command::{Command, ExclusiveCommand, Mailbox, ProfileReply},
     handle::ProfileHandle,
-    log::log,
+    log::{log, log_refusal},
     persist,
     routing::RoutingSchedule,
     waiters::Waiters,
@@ -213,7 +213,14 @@ impl ProfileActor {
 
     fn apply(&mut self, event: Event) {
         log(&event);
+        let refusal = match &event {
+            Event::Refreshed(_, Err(error)) if error.is_permanent() => Some(error.to_string()),
+            _ => None,
+        };
         let effect = self.session.apply(event, clock::now());
+        if let Some(refusal) = refusal {
+            log_refusal(&refusal, &self.session);
+        }
         self.perform(effect);
     }
 

@@ -1,12 +1,13 @@
 //! Logs the events of a session.
 
-use authd_oauth::{Event, SaveError};
+use authd_oauth::{Event, SaveError, Session};
 use tracing::{debug, error, info, warn};
 
 pub(super) fn log(event: &Event) {
     match event {
         Event::Refreshed(_, Ok(_)) => info!("refreshed"),
-        Event::Refreshed(_, Err(error)) if error.is_permanent() => error!(%error, "sign-in required"),
+        // Logged by `log_refusal`: whether it is final depends on the session.
+        Event::Refreshed(_, Err(error)) if error.is_permanent() => {}
         Event::Refreshed(_, Err(error)) => warn!(%error, "refresh failed; retrying"),
         Event::Exchanged(_, Ok(_)) => info!("API key renewed"),
         Event::Exchanged(_, Err(error)) => warn!(%error, "API key not renewed"),
@@ -29,5 +30,14 @@ pub(super) fn log(event: &Event) {
         | Event::Accepted(_)
         | Event::StoreReady
         | Event::Stopping => {}
+    }
+}
+
+/// Logs the refusal of a refresh, after the session has applied it.
+pub(super) fn log_refusal(error: &str, session: &Session) {
+    if session.record().ended.is_some() {
+        error!(%error, "sign-in required");
+    } else {
+        warn!(%error, "refresh refused; retrying when the token has expired");
     }
 }
