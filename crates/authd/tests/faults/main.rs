@@ -1,6 +1,6 @@
-//! All faults of a refresh, tested with the daemon's binary. The results are the first two tables of
-//! `docs/faults.md`. The test fails if a table differs; with `AUTHD_WRITE_FAULTS=1` it writes the
-//! tables.
+//! All faults of a refresh, tested with the daemon's binary. The results are the first two tables
+//! of `docs/faults.md`. The test fails if a table differs; with `AUTHD_WRITE_FAULTS=1` it writes
+//! the tables.
 #![expect(clippy::unwrap_used, reason = "a test panics where it cannot continue")]
 
 #[expect(dead_code, reason = "each target uses a part of it")]
