@@ -10,12 +10,14 @@ use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 
 pub use self::intent::Intent;
+pub(crate) use self::policy::RenewalPolicy;
 use crate::{
     ApiKey, Authority, BearerGrant, ErrorCode, IdToken, Identity, Mode, RefreshResponse, RefreshToken,
     Routing, Tokens, digest,
 };
 
 mod intent;
+mod policy;
 mod text;
 
 /// The newest version that this program reads.
@@ -113,12 +115,6 @@ impl GrantSecrets {
     /// The authorization server and the client, in bearer mode.
     pub fn authority(&self) -> Option<&Arc<Authority>> {
         self.bearer_grant().map(|grant| &grant.authority)
-    }
-
-    /// Whether a refused refresh token is tried once more when the access token has expired.
-    /// Providers have been seen to refuse a valid one for a while.
-    pub(crate) fn doubts_early_refusal(&self) -> bool {
-        matches!(self, Self::Bearer(_))
     }
 
     /// The tokens, if any.

@@ -214,10 +214,9 @@ impl Session {
         StatusFlags {
             ended: self.record.ended.is_some(),
             renewable: self.record.grant.secrets.refresh_token().is_some(),
-            rejected: self.is_unrenewable_bearer() && self.paused_since.is_some(),
+            rejected: self.counts_rejections() && self.paused_since.is_some(),
             // The grant of a defined provider ends only when its credential is useless, too.
-            spent: self.spent
-                || self.record.ended.is_some() && self.record.grant.secrets.doubts_early_refusal(),
+            spent: self.spent || self.record.ended.is_some() && self.policy().doubts_early_refusal,
             lacks_scopes: authority.is_some_and(|authority| !authority.missing_scopes.is_empty()),
             unsaved: self.credential_unsaved,
             renewing: matches!(

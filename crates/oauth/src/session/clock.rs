@@ -7,7 +7,8 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::{LONGEST_PROBE_PAUSE, LONGEST_SAVE_PAUSE, LastError, PendingSave, Session};
 use crate::{
-    GrantSecrets, Record,
+    Record,
+    record::RenewalPolicy,
     schedule::{self, earlier, later, lifetime, shifted},
     token::expiry_of_old,
 };
@@ -90,17 +91,16 @@ impl Session {
         }
         grant.issued_at = now;
         self.record.routed_at = self.record.routed_at.filter(|at| *at <= now);
-        let is_credential = !matches!(grant.secrets, GrantSecrets::ApiKey(..));
-        let is_opaque = matches!(grant.secrets, GrantSecrets::Bearer(_));
+        let policy = RenewalPolicy::of(&grant.secrets);
         if let Some(tokens) = grant.secrets.tokens_mut()
             && let Some(recorded_expiry) = tokens.expires_at
         {
             let longest = lifetime(recorded, recorded_expiry);
-            let stated =
-                if is_opaque { None } else { expiry_of_old(&tokens.access_token, Some(longest), now) };
+            let stated = expiry_of_old(&tokens.access_token, Some(longest), now)
+                .filter(|_| policy.token_states_expiry);
             let (expires_at, is_unknown) = stated.unwrap_or_else(|| (later(now, longest), true));
             tokens.expires_at = Some(expires_at);
-            self.renewal_requested |= is_unknown && is_credential;
+            self.renewal_requested |= is_unknown && policy.token_is_credential;
         }
         self.pending_save = Some(PendingSave::due(now));
     }

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 
 use super::Session;
 use crate::{
-    GrantSecrets, Mode,
+    record::RenewalPolicy,
     schedule::{self, Jitter, later},
 };
 
@@ -18,10 +18,13 @@ impl Session {
         if is_due { Some(now) } else { self.planned_at() }
     }
 
-    /// Whether this is a defined provider's grant without a refresh token.
-    pub(super) fn is_unrenewable_bearer(&self) -> bool {
-        let secrets = &self.record.grant.secrets;
-        secrets.mode() == Mode::Bearer && secrets.refresh_token().is_none()
+    pub(super) fn policy(&self) -> RenewalPolicy {
+        RenewalPolicy::of(&self.record.grant.secrets)
+    }
+
+    /// Whether rejections count, because nothing renews the credential.
+    pub(super) fn counts_rejections(&self) -> bool {
+        self.policy().ends_by_rejections && self.record.grant.secrets.refresh_token().is_none()
     }
 
     pub(super) fn can_renew(&self) -> bool {
@@ -36,11 +39,10 @@ impl Session {
         }
         let grant = &self.record.grant;
         let keep_alive = later(grant.issued_at, schedule::KEEP_ALIVE);
-        let expires_at = match &grant.secrets {
-            GrantSecrets::ApiKey(..) => return Some(keep_alive),
-            GrantSecrets::ChatGpt(tokens, _) => tokens.expires_at?,
-            GrantSecrets::Bearer(grant) => grant.tokens.expires_at?,
-        };
+        if !self.policy().token_is_credential {
+            return Some(keep_alive);
+        }
+        let expires_at = grant.secrets.tokens()?.expires_at?;
         let due = schedule::refresh_at(grant.issued_at, expires_at, self.jitter(0));
         let is_unused = due > later(self.used_at, schedule::UNUSED_AFTER);
         Some(if is_unused { due.max(keep_alive) } else { due })

@@ -39,15 +39,13 @@ impl Session {
         if rejected.is_some_and(|rejected| !self.is_newest(&rejected)) {
             return;
         }
-        let mode = self.record.grant.secrets.mode();
-        let is_key = mode == Mode::ApiKey;
+        let is_key = !self.policy().token_is_credential;
         if self.record.ended.is_some() {
-            // An API key, or a token of unknown lifetime, may outlive what renews it, until an
-            // upstream rejects it.
-            self.spent |= is_rejection && mode != Mode::ChatGpt;
+            // An API key may outlive the tokens that renew it, until an upstream rejects it.
+            self.spent |= is_key && is_rejection;
             return;
         }
-        if is_rejection && self.is_unrenewable_bearer() {
+        if is_rejection && self.counts_rejections() {
             self.reject_unrenewable(now);
             return;
         }

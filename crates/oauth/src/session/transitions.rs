@@ -9,7 +9,7 @@ use super::{
     RECENT_USE, STOPPING_SAVE_PAUSE, SaveError, Session,
 };
 use crate::{
-    ApiKey, ErrorCode, GrantEnd, GrantSecrets, Mode, ProviderError, RefreshResponse, claims,
+    ApiKey, ErrorCode, GrantEnd, GrantSecrets, ProviderError, RefreshResponse, claims,
     schedule::{self, earlier, later},
 };
 
@@ -153,7 +153,7 @@ impl Session {
         self.record.grant.issued_at = now;
         self.renewals += 1;
         // In API-key mode the key is the credential, and it stays the same.
-        if self.record.grant.secrets.mode() != Mode::ApiKey {
+        if self.policy().token_is_credential {
             self.record.generation += 1;
             self.paused_since = std::mem::take(&mut self.credential_rejected).then_some(now);
         }
@@ -175,7 +175,7 @@ impl Session {
     /// still valid, and no upstream has rejected it.
     fn doubts_refusal(&self, now: Timestamp) -> bool {
         let is_valid = !self.credential_rejected && !self.credential.remaining(now).is_zero();
-        is_valid && self.record.grant.secrets.doubts_early_refusal()
+        is_valid && self.policy().doubts_early_refusal
     }
 
     /// Keeps the refused token for one more attempt. The attempt may be hours ahead, and a response
@@ -221,10 +221,8 @@ impl Session {
     }
 
     fn end(&mut self, code: ErrorCode, now: Timestamp) {
-        let is_token = self.record.grant.secrets.mode() == Mode::Bearer;
-        let is_rejected_token = std::mem::take(&mut self.credential_rejected) && is_token;
-        self.renewal_requested = false;
-        self.spent = std::mem::take(&mut self.exchange_requested) || is_rejected_token;
+        (self.renewal_requested, self.credential_rejected) = (false, false);
+        self.spent = std::mem::take(&mut self.exchange_requested);
         self.journal_saved = false;
         self.record.journal = None;
         let answer_lost_at = self.answer_lost_at.take();
