@@ -270,7 +270,7 @@ fn operations(document: &Value, ids: &[String]) -> Vec<(String, String)> {
         let values = if path.contains(parameter) { values } else { vec![""] };
         for value in values {
             let path = path.replace(parameter, value);
-            if path == HEADERS || path.starts_with(&format!("{RELAY}/")) {
+            if path == HEADERS || path == RELAY || path.starts_with(&format!("{RELAY}/")) {
                 continue;
             }
             let methods = methods.as_object().unwrap().keys().filter(|key| *key != "parameters");

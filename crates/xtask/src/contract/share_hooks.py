@@ -11,7 +11,7 @@ ALLOWS_HEADERS = os.environ["AUTHD_SHARE_ALLOWS"] == "headers"
 def only_the_grant(context, response, case):
     """Refuses a success, or a redirect, of an operation that the share does not allow."""
     operation, profile = case.operation.path, case.path_parameters.get("profile")
-    relay = operation.endswith("/relay/{path}")
+    relay = operation.endswith(("/relay", "/relay/{path}"))
     headers = ALLOWS_HEADERS and operation.endswith("/headers") and case.method in ("GET", "HEAD")
     if profile == "-" and (relay or headers):
         return
