@@ -42,6 +42,7 @@ const SECRET: &str = "p+s:%/&= t";
 pub(super) const USER: &str = "alice";
 
 const SCRIPT: &str = "oidc_provider.mjs";
+const STORE: &str = "oidc_store.mjs";
 pub(super) const BROWSER: &str = "browser.mjs";
 
 /// Installs the provider, and what a check needs besides.
@@ -62,6 +63,7 @@ impl OidcProvider {
     /// Starts the provider with the options of its script.
     pub(super) async fn start(workspace: &Workspace, options: &Value) -> anyhow::Result<Self> {
         workspace.copy(SCRIPT)?;
+        workspace.copy(STORE)?;
         let mut command = workspace.command("node", &[])?;
         command.args([SCRIPT, &options.to_string()]).stdout(Stdio::piped()).stderr(Stdio::null());
         let mut process = command.spawn()?;

@@ -11,6 +11,8 @@ import { McpServer } from "@modelcontextprotocol/sdk/server/mcp.js";
 import { StreamableHTTPServerTransport } from "@modelcontextprotocol/sdk/server/streamableHttp.js";
 import { Provider, errors } from "oidc-provider";
 
+import { Store } from "./oidc_store.mjs";
+
 // The provider's remarks on its configuration are not for stdout.
 console.info = console.error;
 
@@ -66,6 +68,7 @@ server.listen(0, "127.0.0.1", async () => {
   const issuer = `http://127.0.0.1:${server.address().port}`;
   const resource = `${issuer}/mcp`;
   const provider = new Provider(issuer, {
+    adapter: Store,
     clients: [
       client("public", "none"),
       client("basic", "client_secret_basic"),
@@ -110,7 +113,7 @@ server.listen(0, "127.0.0.1", async () => {
         event,
         grant: event === "grant.revoked" ? parts[1] : (grantId ?? subject?.oidc?.entities?.Grant?.jti),
         client: clientId ?? subject?.oidc?.client?.clientId,
-        error: error && `${error.message}: ${error.error_description ?? ""}`,
+        error: error && `${error.message}: ${error.error_detail ?? error.error_description ?? ""}`,
       });
     });
   }
