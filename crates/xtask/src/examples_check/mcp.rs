@@ -70,6 +70,9 @@ pub(super) async fn check(workspace: &Workspace) -> anyhow::Result<()> {
     ensure!(count(&events, "refresh_token.consumed") >= LIFETIMES - 1, "a token lasted too long");
     rig.provider.ensure_peace()?;
     print("one client was registered, also for a second sign-in");
+    rig.authctl(&["mcp", "remove", PROFILE]).await?;
+    rig.provider.wait_for("the revocation", |events| count(events, "grant.revoked") == 1).await?;
+    print("the removal of the server revoked its grant");
     Ok(())
 }
 
