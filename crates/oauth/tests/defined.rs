@@ -233,6 +233,7 @@ async fn private_address_is_refused_for_a_server_that_was_found_from_a_public_on
             [refresh(&grant).await.unwrap_err(), endpoint().revoke_bearer(&grant).await.unwrap_err()];
         for error in errors {
             assert!(matches!(error, ProviderError::NotSent { .. }), "{host}: {error:?}");
+            assert!(error.to_string().contains("named a private address"), "{host}: {error}");
         }
     }
     assert_eq!(server.received(), []);

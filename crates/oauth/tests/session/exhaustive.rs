@@ -53,7 +53,7 @@ const OUTSIDE: [Step; 13] = [
 /// no lifetime or does not rotate, and a server asks for a scope.
 const BEARER: [Step; 13] = [
     Step::WaitUntilDue,
-    Step::RequestCredential(Duration::from_secs(60)),
+    Step::RequestCredential(Duration::from_secs(900)),
     Step::RequestRefresh(RejectedKind::Nothing),
     Step::RequestRefresh(RejectedKind::Served),
     Step::Deliver(0, Outcome::Success(HOUR)),
