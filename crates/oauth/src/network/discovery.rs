@@ -2,7 +2,7 @@
 //! redirect to another host, and is bounded in size and time. If discovery began at a public
 //! address, it connects to no other.
 
-use std::{error::Error, time::Duration};
+use std::{error::Error, net::IpAddr, time::Duration};
 
 use http::{Method, header};
 use reqwest::Response;
@@ -78,42 +78,42 @@ pub(crate) async fn discover(http: &ProviderClient, start: Start) -> DiscoveryRu
             NextStep::Get(url) => (Method::GET, url),
         };
         let deadline = deadline.min(Instant::now() + DOCUMENT_TIMEOUT.min(http.timeout()));
-        let fetched = tokio::time::timeout_at(deadline, async {
-            let reach = match reach {
-                Some(reach) => reach,
-                None => *reach.insert(reach_of(http, &url).await),
-            };
-            fetch(http, reach, &method, &url).await
-        });
+        reach = reach.or_else(|| reach_of_url(http, &url));
+        let fetched = tokio::time::timeout_at(deadline, fetch(http, &mut reach, &method, &url));
         let reply = fetched.await.unwrap_or_else(|_| Err(DiscoveryFault::TooSlow { host: host(&url) }));
         visits.push(Visit { method, url: url.into(), status: reply.as_ref().ok().map(|reply| reply.status) });
         discovery = discovery.apply(reply);
     }
 }
 
-/// What the first URL of a discovery allows. A host that cannot be looked up counts as public.
-async fn reach_of(http: &ProviderClient, url: &Url) -> Reach {
-    let is_private = match literal(url) {
-        Some(address) => !is_public(address),
-        None if is_loopback(url) => true,
-        None if http.is_proxied(url) => false,
-        None => {
-            let found = tokio::net::lookup_host((url.host_str().unwrap_or_default(), 0)).await;
-            found.is_ok_and(|mut addresses| addresses.any(|address| !is_public(address.ip())))
-        }
-    };
-    if is_private { Reach::Any } else { Reach::Public }
+/// What the first URL of a discovery allows. `None` for a name: its operator says which addresses
+/// it has, and may say something else to the next lookup. Then the address that responds counts.
+fn reach_of_url(http: &ProviderClient, url: &Url) -> Option<Reach> {
+    match literal(url) {
+        Some(address) => Some(reach_of_address(Some(address))),
+        None if is_loopback(url) => Some(Reach::Any),
+        // A proxy looks up the name.
+        None => http.is_proxied(url).then_some(Reach::Public),
+    }
 }
 
+/// What the address allows that the first response came from.
+fn reach_of_address(address: Option<IpAddr>) -> Reach {
+    if address.is_some_and(|address| !is_public(address)) { Reach::Any } else { Reach::Public }
+}
+
+/// Fetches a document. The first response determines what may be connected to from then on.
 async fn fetch(
     http: &ProviderClient,
-    reach: Reach,
+    reach: &mut Option<Reach>,
     method: &Method,
     first: &Url,
 ) -> Result<Reply, DiscoveryFault> {
     let mut url = first.clone();
     for _ in 0..=MAX_REDIRECTS {
-        let response = send(http, reach, method, &url).await?;
+        let response = send(http, *reach, method, &url).await?;
+        let address = response.remote_addr().map(|address| address.ip());
+        reach.get_or_insert_with(|| reach_of_address(address));
         let status = response.status();
         if !status.is_redirection() {
             return read(http, response, &url, method == Method::GET).await;
@@ -132,16 +132,16 @@ async fn fetch(
 
 async fn send(
     http: &ProviderClient,
-    reach: Reach,
+    reach: Option<Reach>,
     method: &Method,
     url: &Url,
 ) -> Result<Response, DiscoveryFault> {
     let private = || DiscoveryFault::PrivateAddress { host: host(url) };
     // The client looks up names only, so addresses are checked here.
     let request = match reach {
-        Reach::Public if is_private(url) => return Err(private()),
-        Reach::Public => http.request_public(method.clone(), url),
-        Reach::Any => http.request(method.clone(), url.as_str()),
+        Some(Reach::Public) if is_private(url) => return Err(private()),
+        Some(Reach::Public) => http.request_public(method.clone(), url),
+        Some(Reach::Any) | None => http.request(method.clone(), url.as_str()),
     };
     let request = request.map_err(|error| unreachable(url, error))?;
     let request = request.header(header::USER_AGENT, USER_AGENT);
@@ -234,7 +234,7 @@ mod tests {
             "https://[::ffff:10.0.0.1]/",
         ] {
             let url = Url::parse(url).unwrap();
-            let fault = fetch(&http, Reach::Public, &Method::GET, &url).await.unwrap_err();
+            let fault = fetch(&http, &mut Some(Reach::Public), &Method::GET, &url).await.unwrap_err();
             assert_eq!(fault, DiscoveryFault::PrivateAddress { host: host(&url) });
         }
         // The client itself refuses a name with such an address, whenever it looks the name up.
@@ -251,7 +251,22 @@ mod tests {
             ("https://192.168.0.7/", Reach::Any),
             ("https://1.1.1.1/", Reach::Public),
         ] {
-            assert_eq!(reach_of(&http, &Url::parse(url).unwrap()).await, reach, "{url}");
+            assert_eq!(reach_of_url(&http, &Url::parse(url).unwrap()), Some(reach), "{url}");
         }
+    }
+
+    #[tokio::test]
+    async fn the_address_that_responds_counts_for_a_name() {
+        let http = ProviderClient::new(Network::default()).unwrap();
+        assert_eq!(reach_of_url(&http, &Url::parse("https://mcp.example/").unwrap()), None);
+        assert_eq!(reach_of_address(Some([1, 1, 1, 1].into())), Reach::Public);
+        assert_eq!(reach_of_address(Some([10, 0, 0, 1].into())), Reach::Any);
+        assert_eq!(reach_of_address(None), Reach::Public);
+        let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+        let url = Url::parse(&format!("http://{}/", listener.local_addr().unwrap())).unwrap();
+        tokio::spawn(async move { axum::serve(listener, axum::Router::new()).await });
+        let mut reach = None;
+        fetch(&http, &mut reach, &Method::GET, &url).await.unwrap();
+        assert_eq!(reach, Some(Reach::Any));
     }
 }
