@@ -171,7 +171,7 @@ async fn login_is_started_and_cancelled() {
     assert_eq!(login.redirect_uri.as_deref(), Some("http://localhost:1455/auth/callback"));
     assert_eq!(login.open_url, None);
 
-    logins.cancel(&login.id).unwrap();
+    logins.cancel(&login.id).await.unwrap();
     assert_eq!(fixture.events.recv().await.unwrap(), ChangeEvent::Login(login.id.clone()));
     let ended = logins.wait(&login.id, TIMEOUT).await.unwrap();
     assert_eq!((ended.state, logins.pending()), (LoginState::Cancelled, 0));

@@ -45,9 +45,14 @@ impl Logins {
         let mode = ModePreference::Auto;
         let attempt = Attempt::new(redirect.uri.clone(), mode, None, now, lifetime);
         let parameters = attempt.authorize_parameters(&client.plan);
-        let url = self.0.deps.endpoint.authorize_url(&client, &parameters).await;
+        let url = match self.0.deps.endpoint.authorize_url(&client, &parameters).await {
+            Ok(url) => url,
+            Err(error) => {
+                return Err(self.not_started(login.profile, &client, error, LoginError::NotPushed).await);
+            }
+        };
         let login = LoginSnapshot {
-            authorize_url: Some(url.map_err(LoginError::NotPushed)?),
+            authorize_url: Some(url),
             provider: Some(login.provider),
             issuer: client.plan.authority.issuer.clone(),
             ..LoginSnapshot::new(login.profile, Flow::Browser, now, attempt.expires_at)

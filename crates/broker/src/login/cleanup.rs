@@ -3,10 +3,11 @@
 
 use std::time::Duration;
 
+use authd_oauth::Attempt;
 use authd_store::{Key, State};
 use tracing::{debug, warn};
 
-use super::manager::Logins;
+use super::{defined_exchange, manager::Logins};
 
 /// Wait before a retry once the store is ready, at first and at most. A ready store can still
 /// refuse to delete.
@@ -38,6 +39,16 @@ impl Logins {
                 logins.retry_deletes().await;
             }
         });
+    }
+
+    /// Forgets the automatically registered client of a browser login that ended without a
+    /// redirect. The server may not know the client any more: it says so on a page of its own, and
+    /// every further login with this client would end there, too.
+    pub(super) async fn forget_client(&self, attempt: Option<Attempt>) {
+        let plan = attempt.and_then(|attempt| attempt.defined).map(|defined| defined.plan);
+        if let Some(key) = plan.and_then(|plan| plan.registration) {
+            defined_exchange::forget(&self.0.deps.store, &key).await;
+        }
     }
 
     async fn retry_deletes(&self) {

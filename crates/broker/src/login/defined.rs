@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use authd_api::{Flow, LoginBody, ModePreference, ProfileName};
 use authd_oauth::{
-    ClientAuth, ClientSource, RegisteredClient, SignInClient, Target,
+    ClientAuth, ClientSource, ProviderError, RegisteredClient, SignInClient, Target,
     definition::{BUILT_IN, MAX_SCOPES, ProviderDefinition, ProviderSource, is_scope},
     discovery::Start,
 };
@@ -12,7 +12,7 @@ use authd_store::{Key, StoreError};
 use secrecy::ExposeSecret;
 use tracing::info;
 
-use super::{error::LoginError, manager::Logins};
+use super::{defined_exchange, error::LoginError, manager::Logins};
 use crate::{blocking::finish, clock};
 
 /// A login at a defined provider.
@@ -96,6 +96,20 @@ impl Logins {
             Ok(SignInClient { plan, secret })
         })
         .await
+    }
+
+    /// Why a server did not accept the first request of a login.
+    pub(super) async fn not_started(
+        &self,
+        profile: ProfileName,
+        client: &SignInClient,
+        error: ProviderError,
+        other: fn(ProviderError) -> LoginError,
+    ) -> LoginError {
+        match defined_exchange::forget_unknown(&self.0.deps.store, client, &error).await {
+            Some(failure) => LoginError::Rejected(profile, failure),
+            None => other(error),
+        }
     }
 
     async fn target<'d>(&self, definition: &'d ProviderDefinition) -> Result<Target<'d>, LoginError> {

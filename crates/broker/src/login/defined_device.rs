@@ -31,8 +31,12 @@ impl Logins {
         let client = self.plan(&login, definition, redirect.registered, Flow::Device).await?;
         let DefinedLogin { provider, profile, .. } = login;
         let url = client.plan.device_authorization_url.clone().ok_or(LoginError::NoDeviceFlow)?;
-        let start = self.0.deps.endpoint.start_defined_device(&client, &url).await;
-        let start = start.map_err(LoginError::DefinedDevice)?;
+        let start = match self.0.deps.endpoint.start_defined_device(&client, &url).await {
+            Ok(start) => start,
+            Err(error) => {
+                return Err(self.not_started(profile, &client, error, LoginError::DefinedDevice).await);
+            }
+        };
         let lifetime = start.expires_in.min(LONGEST_LIFETIME);
         let (now, deadline) = (clock::now(), Instant::now() + lifetime);
         let snapshot = LoginSnapshot {

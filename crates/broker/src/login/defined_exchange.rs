@@ -25,23 +25,39 @@ pub(super) async fn redeem(
     }
 }
 
-/// The failure of an exchange. A registered client that the server does not know any more is
-/// forgotten, so that the next login registers a new one.
+/// The failure of an exchange or a poll.
 pub(super) async fn rejected(
     store: &Store,
     client: &SignInClient,
     request: OauthRequest,
     error: ProviderError,
 ) -> LoginFailure {
-    match (error, &client.plan.registration) {
-        (ProviderError::Rejected { code, .. }, Some(key)) if code.as_str() == "invalid_client" => {
-            if let Err(error) = store.delete(&Key::client(key)).await {
-                warn!(%error, "client registration not deleted");
-            }
-            LoginFailure::ClientForgotten(code)
-        }
-        (ProviderError::Rejected { code, .. }, _) => LoginFailure::Refused(Refusal { request, code }),
-        (error, _) => LoginFailure::Exchange(error),
+    if let Some(failure) = forget_unknown(store, client, &error).await {
+        return failure;
+    }
+    match error {
+        ProviderError::Rejected { code, .. } => LoginFailure::Refused(Refusal { request, code }),
+        error => LoginFailure::Exchange(error),
+    }
+}
+
+/// Forgets a registered client that the server does not know any more, so that the next login
+/// registers a new one. `None` if the error is another one.
+pub(super) async fn forget_unknown(
+    store: &Store,
+    client: &SignInClient,
+    error: &ProviderError,
+) -> Option<LoginFailure> {
+    let key = client.plan.registration.as_deref()?;
+    let code = error.code().filter(|code| error.is_permanent() && code.as_str() == "invalid_client")?;
+    forget(store, key).await;
+    Some(LoginFailure::ClientForgotten(code.clone()))
+}
+
+/// Forgets a registered client.
+pub(super) async fn forget(store: &Store, key: &str) {
+    if let Err(error) = store.delete(&Key::client(key)).await {
+        warn!(%error, "client registration not deleted");
     }
 }
 

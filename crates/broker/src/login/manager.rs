@@ -141,16 +141,20 @@ impl Logins {
     }
 
     /// Cancels a login. An exchange that has started runs to its end.
-    pub fn cancel(&self, id: &str) -> Result<(), LoginError> {
-        let mut logins = self.logins();
-        let entry = logins.entries.get_mut(id).ok_or_else(|| unknown(id))?;
-        if entry.login.borrow().state == LoginState::Pending {
-            entry.attempt = None;
+    pub async fn cancel(&self, id: &str) -> Result<(), LoginError> {
+        let attempt = {
+            let mut logins = self.logins();
+            let entry = logins.entries.get_mut(id).ok_or_else(|| unknown(id))?;
+            if entry.login.borrow().state != LoginState::Pending {
+                return Ok(());
+            }
+            let attempt = entry.attempt.take();
             entry.end(LoginState::Cancelled, None);
             logins.purge();
-            drop(logins);
-            self.delete_stored(id);
-        }
+            attempt
+        };
+        self.delete_stored(id);
+        self.forget_client(attempt).await;
         Ok(())
     }
 
@@ -175,7 +179,7 @@ impl Logins {
         login: LoginSnapshot,
         replace: bool,
         attempt: Attempt,
-        listener: Option<DropGuard>,
+        listener: Option<Arc<DropGuard>>,
     ) {
         let (id, state) = (login.id.clone(), attempt.state.clone());
         let mut entry = Entry::new(login, replace, Some(attempt), deadline);
@@ -203,14 +207,14 @@ impl Logins {
     fn expire(&self, id: &str) {
         let mut logins = self.logins();
         let Some(entry) = logins.entries.get_mut(id) else { return };
-        if entry.attempt.take().is_none() {
-            return;
-        }
+        let Some(attempt) = entry.attempt.take() else { return };
         let error = LoginError::Expired(entry.login.borrow().profile.clone());
         entry.end(LoginState::Expired, Some(error));
         logins.purge();
         drop(logins);
         self.delete_stored(id);
+        let logins = self.clone();
+        self.0.tasks.spawn(async move { logins.forget_client(Some(attempt)).await });
     }
 
     /// Uses the login's attempt, if it has not been used, and redeems the code in a task of its

@@ -117,7 +117,7 @@ pub(super) async fn cancel(
 ) -> Result<StatusCode, ApiError> {
     let logins = &state.broker.logins;
     logins.wait_until_known(&id).await.map_err(failed)?;
-    logins.cancel(&id).map_err(failed)?;
+    logins.cancel(&id).await.map_err(failed)?;
     Ok(StatusCode::NO_CONTENT)
 }
 
