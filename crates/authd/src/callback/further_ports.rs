@@ -1,13 +1,20 @@
 //! Opens further ports of loopback, while a login is pending whose redirect URI names one.
 
 use std::{
+    collections::HashMap,
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
-    sync::Arc,
+    sync::{Arc, Weak},
 };
 
 use authd_broker::ListenRequest;
-use tokio::sync::{mpsc, watch};
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tokio::{
+    sync::{mpsc, watch},
+    task::JoinHandle,
+};
+use tokio_util::{
+    sync::{CancellationToken, DropGuard},
+    task::TaskTracker,
+};
 
 use super::{
     handler::CallbackHandler,
@@ -18,6 +25,12 @@ use crate::platform::ConnectionLimiter;
 
 /// The addresses of further ports.
 const LOOPBACK: [IpAddr; 2] = [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)];
+
+/// A listener on a further port. It ends when no login has its guard any more.
+struct FurtherPort {
+    guard: Weak<DropGuard>,
+    listener: JoinHandle<()>,
+}
 
 impl CallbackServer {
     /// Serves further ports until the shutdown.
@@ -30,7 +43,7 @@ impl CallbackServer {
         let (connections, limiter) = (TaskTracker::new(), ConnectionLimiter::new(self.max_connections));
         let context = Context { handler, state: watch::Sender::default(), connections, limiter, stop };
         let context = Arc::new(context);
-        let listeners = TaskTracker::new();
+        let mut open: HashMap<u16, FurtherPort> = HashMap::new();
         loop {
             let ListenRequest { port, opened } = tokio::select! {
                 () = context.stop.cancelled() => break,
@@ -39,6 +52,14 @@ impl CallbackServer {
                     None => break,
                 },
             };
+            if let Some(guard) = open.get(&port).and_then(|open| open.guard.upgrade()) {
+                drop(opened.send(Ok(guard)));
+                continue;
+            }
+            // The listener of a login that has just ended closes the port first.
+            if let Some(ended) = open.remove(&port) {
+                drop(ended.listener.await);
+            }
             let bound = match ports::bind_first(&LOOPBACK, &[port]) {
                 Ok(bound) => bound,
                 Err(error) => {
@@ -47,19 +68,22 @@ impl CallbackServer {
                 }
             };
             let unused = CancellationToken::new();
-            // Without a receiver the guard is dropped, and the port is closed.
-            drop(opened.send(Ok(unused.clone().drop_guard())));
+            let guard = Arc::new(unused.clone().drop_guard());
             let (server, context) = (self.clone(), context.clone());
-            listeners.spawn(async move {
+            let listener = tokio::spawn(async move {
                 let mut yielded = None;
                 tokio::select! {
                     () = unused.cancelled() => {}
                     _ = server.listen(&bound, &mut yielded, &context) => {}
                 }
             });
+            open.insert(port, FurtherPort { guard: Arc::downgrade(&guard), listener });
+            // Without a receiver the guard is dropped, and the port is closed.
+            drop(opened.send(Ok(guard)));
         }
-        listeners.close();
-        listeners.wait().await;
+        for FurtherPort { listener, .. } in open.into_values() {
+            drop(listener.await);
+        }
         context.connections.close();
         context.connections.wait().await;
     }

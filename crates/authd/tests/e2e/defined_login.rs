@@ -308,6 +308,27 @@ async fn fixed_port_of_a_redirect_uri_is_open_while_its_login_is_pending() {
 }
 
 #[tokio::test]
+async fn logins_share_the_fixed_port_of_their_redirect_uris() {
+    let (sandbox, server) = (sandbox().await, AuthorizationServer::start(json!({})).await);
+    let free = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+    let redirect_uri = format!("http://{}/", free.local_addr().unwrap());
+    let keys = format!("client_id = 'me'\nredirect_uri = '{redirect_uri}'");
+    drop(free);
+    let daemon = daemon(&sandbox, &server, &keys).await;
+    let mut logins = Vec::new();
+    for profile in ["one", "two"] {
+        logins.push(start(&daemon, json!({"provider": "lab", "profile": profile})).await);
+    }
+    for (login, url) in logins {
+        sandbox.browser().open(&url).await.unwrap();
+        assert_eq!(finished(&daemon, &login).await["state"], "succeeded");
+    }
+    // The port of the last login closes before it is opened for the next one.
+    let login = sign_in(&sandbox, &daemon, json!({"provider": "lab", "profile": "three"})).await;
+    assert_eq!(login["state"], "succeeded", "{login}");
+}
+
+#[tokio::test]
 async fn mcp_server_leads_to_its_issuer_scopes_and_resource() {
     let (sandbox, server) = (sandbox().await, AuthorizationServer::start(json!({})).await);
     let toml = format!("[providers.tools]\nmcp = '{}/mcp'\n", server.url);

@@ -1,6 +1,6 @@
 //! The state of the callback server, which the daemon runs and logins depend on.
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, sync::Arc};
 
 use authd_api::CallbackState;
 use tokio::sync::oneshot;
@@ -25,13 +25,13 @@ pub struct CallbackServerState {
 }
 
 /// A login needs a port of loopback that the callback server does not listen on: its redirect URI
-/// names it. The port is open until the guard is dropped.
+/// names it. Logins with the same port share it: it is open until the last one drops the guard.
 #[derive(Debug)]
 pub struct ListenRequest {
     /// The port.
     pub port: u16,
     /// The guard, or why the port cannot be opened.
-    pub opened: oneshot::Sender<Result<DropGuard, String>>,
+    pub opened: oneshot::Sender<Result<Arc<DropGuard>, String>>,
 }
 
 impl CallbackServerState {

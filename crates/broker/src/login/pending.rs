@@ -4,6 +4,7 @@
 use std::{
     cmp::Reverse,
     collections::{BTreeSet, HashMap},
+    sync::Arc,
     time::Duration,
 };
 
@@ -60,7 +61,7 @@ pub(super) struct Entry {
     /// When the login expires, on a clock that cannot be set.
     pub(super) deadline: Instant,
     /// Keeps the port of a redirect URI open that the callback server does not have.
-    pub(super) listener: Option<DropGuard>,
+    pub(super) listener: Option<Arc<DropGuard>>,
     link_used: bool,
     ended_at: Option<Instant>,
 }

@@ -1,5 +1,7 @@
 //! The redirect URI of a login: the port that it names must be open.
 
+use std::sync::Arc;
+
 use authd_oauth::definition::ProviderDefinition;
 use http::Uri;
 use tokio::sync::oneshot;
@@ -17,7 +19,7 @@ pub(super) struct RedirectUri {
     /// All URIs that the client is registered with: one for each port of the callback server.
     pub(super) registered: Vec<String>,
     /// Keeps the port open, if the callback server does not.
-    pub(super) listener: Option<DropGuard>,
+    pub(super) listener: Option<Arc<DropGuard>>,
 }
 
 impl Logins {
@@ -42,8 +44,10 @@ impl Logins {
         Ok(RedirectUri { uri: with(port), port, registered, listener: None })
     }
 
-    /// Opens a port of loopback, unless the callback server listens on it.
-    pub(super) async fn open_port(&self, port: u16) -> Result<Option<DropGuard>, LoginError> {
+    /// Opens a port of loopback, unless the callback server listens on it. At the start the
+    /// callback server tries its ports first.
+    pub(super) async fn open_port(&self, port: u16) -> Result<Option<Arc<DropGuard>>, LoginError> {
+        drop(self.0.callback.clone().wait_for(|state| state.has_tried).await);
         if self.0.callback.borrow().port() == Some(port) {
             return Ok(None);
         }
