@@ -7,7 +7,10 @@ use http::StatusCode;
 use jiff::Timestamp;
 use serde::{Deserialize, Deserializer, de::DeserializeOwned};
 
-use crate::{AuthorizationCode, ErrorCode, ProviderError, error_response, pkce::Verifier};
+use crate::{
+    AuthorizationCode, ErrorCode, ProviderError, error_response, pkce::Verifier,
+    schedule::LONGEST_RETRY_AFTER,
+};
 
 /// Shortest pause between two polls, whatever the provider says.
 const FLOOR: Duration = Duration::from_secs(1);
@@ -77,10 +80,12 @@ impl DevicePoll {
 }
 
 /// The pause after a failed poll or start that followed this pause: the provider's `Retry-After`,
-/// if that is longer, else twice the pause.
+/// if that is longer, up to [`LONGEST_RETRY_AFTER`], else twice the pause.
 pub fn device_pause(error: &ProviderError, pause: Duration) -> Duration {
     match error {
-        ProviderError::Unavailable { retry_after: Some(wait), .. } => pause.max(*wait),
+        ProviderError::Unavailable { retry_after: Some(wait), .. } => {
+            pause.max((*wait).min(LONGEST_RETRY_AFTER))
+        }
         _ => (pause * 2).min(LONGEST_PAUSE),
     }
 }

@@ -77,6 +77,9 @@ pub enum CallbackError {
     /// It is longer than any valid callback.
     #[error("it is too long")]
     TooLong,
+    /// It names several issuers.
+    #[error("it names several issuers")]
+    SeveralIssuers,
 }
 
 /// The parameters of a code exchange.
@@ -226,19 +229,30 @@ impl From<Callback> for Redirect {
 impl Redirect {
     /// Parses the query of a redirect.
     pub fn parse(query: &str) -> Result<Self, CallbackError> {
-        let callback = Callback::parse(query)?;
-        let mut parameters = form_urlencoded::parse(query.as_bytes());
-        let issuer = parameters.find(|(name, _)| name == "iss").map(|(_, value)| value.into_owned());
-        Ok(Self { callback, issuer })
+        Ok(Self { callback: Callback::parse(query)?, issuer: issuer_of(query)? })
     }
 
     /// Parses a pasted text, as [`Callback::from_pasted`] does.
     pub fn from_pasted(text: &str) -> Result<Self, CallbackError> {
+        let text = unquoted(text);
         let callback = Callback::from_pasted(text)?;
         let query = text.split_once('?').map_or(text, |(_, query)| query);
         let query = query.split('#').next().unwrap_or_default();
-        Ok(Self::parse(query).unwrap_or(Self { callback, issuer: None }))
+        Ok(Self { callback, issuer: issuer_of(query)? })
     }
+}
+
+/// The issuer that a redirect names (RFC 9207, section 2). A server may let a redirect URI have a
+/// query, so an `iss` beside the server's own may be that of an attacker.
+fn issuer_of(query: &str) -> Result<Option<String>, CallbackError> {
+    let mut issuers = form_urlencoded::parse(query.as_bytes()).filter(|(name, _)| name == "iss");
+    let issuer = issuers.next().map(|(_, value)| value.into_owned());
+    if issuers.next().is_some() { Err(CallbackError::SeveralIssuers) } else { Ok(issuer) }
+}
+
+/// A pasted text without the space and the quotation marks around it.
+fn unquoted(text: &str) -> &str {
+    text.trim().trim_matches(['"', '\''])
 }
 
 impl SignInPlan {
@@ -284,7 +298,7 @@ impl Callback {
     /// Parses a pasted text: the redirect URL, its query, or code and state separated by a space or
     /// `#`.
     pub fn from_pasted(text: &str) -> Result<Self, CallbackError> {
-        let text = text.trim().trim_matches(['"', '\'']);
+        let text = unquoted(text);
         if text.len() > MAX_CALLBACK {
             return Err(CallbackError::TooLong);
         }

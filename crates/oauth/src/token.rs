@@ -12,7 +12,7 @@ use serde_json::value::RawValue;
 use crate::{
     AccessToken, ApiKey, IdToken, ProviderError, RefreshToken, claims,
     schedule::{self, later},
-    scope::is_scope,
+    scope::{MAX_SCOPES, is_scope},
 };
 
 /// The lifetime of an access token that states none: the Codex CLI renews such a token eight days
@@ -24,6 +24,9 @@ const CLOCK_TOLERANCE: Duration = Duration::from_secs(5 * 60);
 
 /// Longest plausible lifetime of an access token. A token that states more has a meaningless `iat`.
 const LONGEST_LIFETIME: Duration = Duration::from_secs(366 * 24 * 3600);
+
+/// Longest token type that is used, in bytes.
+const MAX_TYPE: usize = 64;
 
 /// The access token and the refresh token of a grant.
 #[derive(Clone, Debug)]
@@ -230,11 +233,11 @@ fn seconds(value: &RawValue) -> Option<Duration> {
 }
 
 /// The scopes of a response, separated by spaces (RFC 6749, section 3.3), or by commas, as GitHub
-/// sends them.
+/// sends them. Those beyond [`MAX_SCOPES`] are dropped.
 fn scopes(value: &RawValue) -> Option<Vec<String>> {
     let text: String = serde_json::from_str(value.get()).ok()?;
     let scopes = text.split([' ', ',']).filter(|scope| is_scope(scope));
-    Some(scopes.map(str::to_owned).collect())
+    Some(scopes.take(MAX_SCOPES).map(str::to_owned).collect())
 }
 
 /// The expiry that a defined provider states. Its access token is opaque to a client (RFC 6749,
@@ -259,7 +262,7 @@ fn with_type(token: AccessToken, token_type: Option<&str>) -> Option<AccessToken
 /// Whether a text can be the scheme of a header.
 pub(crate) fn is_token_type(text: &str) -> bool {
     let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
-    !text.is_empty() && text.bytes().all(is_allowed)
+    (1..=MAX_TYPE).contains(&text.len()) && text.bytes().all(is_allowed)
 }
 
 fn unusable_type() -> ProviderError {

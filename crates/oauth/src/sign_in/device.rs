@@ -60,7 +60,9 @@ impl DefinedDeviceStart {
         let is_text = |text: &str| {
             (1..=MAX_TEXT).contains(&text.len()) && text.bytes().all(|byte| matches!(byte, b' '..=b'~'))
         };
-        if !is_text(&response.user_code) || !is_secure_url(&response.verification_uri) {
+        // The URL parser would accept control characters, which a terminal must not get.
+        let is_page = |url: &str| is_text(url) && is_secure_url(url);
+        if !is_text(&response.user_code) || !is_page(&response.verification_uri) {
             return Err(ProviderError::invalid("a device authorization with an unusable page or code"));
         }
         let interval = response.interval.map_or(DEFAULT_INTERVAL, Duration::from_secs);
@@ -68,7 +70,7 @@ impl DefinedDeviceStart {
             code: DeviceCode::new(response.device_code),
             user_code: response.user_code,
             verification_url: response.verification_uri,
-            verification_url_complete: response.verification_uri_complete.filter(|url| is_secure_url(url)),
+            verification_url_complete: response.verification_uri_complete.filter(|url| is_page(url)),
             interval: interval.clamp(Duration::from_secs(1), Duration::from_secs(300)),
             expires_in: Duration::from_secs(response.expires_in),
         })

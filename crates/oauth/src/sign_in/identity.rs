@@ -5,6 +5,9 @@ use serde::Deserialize;
 
 use crate::{Authority, IdToken, Identity, claims::InvalidIdToken, claims::claims_of};
 
+/// Longest claim that is used, in bytes: that of a user id (`OpenID` Connect Core, section 2).
+const MAX_CLAIM: usize = 255;
+
 /// An id token that does not belong to the sign-in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum IdTokenError {
@@ -67,7 +70,9 @@ pub(crate) fn identity_of_userinfo(body: &[u8], authority: &Authority) -> Option
 fn identity(claims: Claims, authority: &Authority) -> Identity {
     // Claims are shown on terminals, where a control character is an injection.
     let printable = |claim: Option<String>| {
-        let is_printable = |text: &String| !text.trim().is_empty() && !text.contains(char::is_control);
+        let is_printable = |text: &String| {
+            !text.trim().is_empty() && text.len() <= MAX_CLAIM && !text.contains(char::is_control)
+        };
         claim.filter(is_printable).map(String::into_boxed_str)
     };
     Identity {

@@ -51,9 +51,14 @@ fn pause_after_a_failure_doubles_or_is_the_requested_one() {
         code: None,
         retry_after: retry_after.map(seconds),
     };
-    for (retry_after, before, after) in
-        [(None, 1, 2), (None, 20, 30), (Some(1), 5, 5), (Some(7), 5, 7), (Some(600), 5, 600)]
-    {
+    for (retry_after, before, after) in [
+        (None, 1, 2),
+        (None, 20, 30),
+        (Some(1), 5, 5),
+        (Some(7), 5, 7),
+        (Some(600), 5, 600),
+        (Some(u64::MAX), 5, 3600),
+    ] {
         assert_eq!(device_pause(&limited(retry_after), seconds(before)), seconds(after), "{retry_after:?}");
     }
 }

@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use authd_oauth::{
-    Authority, ClientAuth, ClientSource, DefinedDevicePoll, DefinedDeviceStart, ErrorCode, IdToken,
-    OauthClient, ProviderError, RegisteredClient, Target,
-    definition::{ProviderDefinition, WrittenDefinition},
+    Authority, BearerResponse, CallbackError, ClientAuth, ClientSource, DefinedDevicePoll,
+    DefinedDeviceStart, ErrorCode, IdToken, OauthClient, ProviderError, Redirect, RegisteredClient, Target,
+    definition::{MAX_SCOPES, ProviderDefinition, WrittenDefinition},
     discovery::{AuthorizationServer, Discovered, Found, ProtectedResource},
     identity_of_id_token,
 };
@@ -193,6 +193,8 @@ fn identity_is_that_of_an_id_token_for_this_client() {
     let claims = json!({"iss": "https://as.example", "aud": ["you", "me"], "sub": "1", "email": "a\nb"});
     let identity = identity_of_id_token(&token(&claims), &authority).unwrap();
     assert_eq!((identity.user_id.as_deref(), &identity.email), (Some("1"), &None));
+    let long = json!({"aud": "me", "sub": "1", "email": format!("{}@example.com", "x".repeat(1 << 15))});
+    assert_eq!(identity_of_id_token(&token(&long), &authority).unwrap().email, None);
     assert_eq!(identity.realm.as_deref(), Some("lab https://as.example"));
     for (claims, message) in [
         (json!({"iss": "https://other.example", "aud": "me", "sub": "1"}), "issuer"),
@@ -225,9 +227,13 @@ fn device_authorization_is_bounded_and_has_safe_pages() {
     assert_eq!(parse(&google).unwrap().verification_url, "https://www.google.com/device");
     let complete = body("verification_uri_complete", json!("javascript:alert(1)"));
     assert_eq!(parse(&complete).unwrap().verification_url_complete, None);
+    let complete = body("verification_uri_complete", json!("https://as.example/\u{1b}[2J"));
+    assert_eq!(parse(&complete).unwrap().verification_url_complete, None);
     for wrong in [
         body("verification_uri", json!("http://as.example/device")),
         body("verification_uri", json!("javascript:alert(1)")),
+        body("verification_uri", json!("https://as.example/\u{1b}[2J")),
+        body("verification_uri", json!(format!("https://as.example/{}", "x".repeat(2048)))),
         body("user_code", json!("A\u{1b}[2J")),
         body("user_code", json!("")),
         body("device_code", json!(null)),
@@ -255,4 +261,35 @@ fn poll_that_is_pending_is_repeated_and_slows_down() {
     }
     assert!(matches!(poll(Ok(br#"{"access_token":"at"}"#)), Ok(DefinedDevicePoll::Granted(_))));
     assert!(poll(Ok(b"{}")).is_err());
+}
+
+#[test]
+fn redirect_names_one_issuer_however_it_is_pasted() {
+    let url = "http://127.0.0.1:1455/callback?code=c&state=s&iss=https%3A%2F%2Fas.example";
+    for pasted in [url.to_owned(), format!("\"{url}\""), format!(" {url}\n"), format!("'{url}#_'")] {
+        let redirect = Redirect::from_pasted(&pasted).unwrap();
+        assert_eq!(redirect.issuer.as_deref(), Some("https://as.example"), "{pasted}");
+    }
+    assert_eq!(Redirect::from_pasted("c s").unwrap().issuer, None);
+    // The redirect URI of the request can have had an issuer, beside that of the server.
+    let (_, query) = url.split_once('?').unwrap();
+    for second in ["https%3A%2F%2Fas.example", "https%3A%2F%2Fevil.example", ""] {
+        let twice = format!("iss={second}&{query}");
+        assert_eq!(Redirect::parse(&twice).unwrap_err(), CallbackError::SeveralIssuers, "{second}");
+        assert_eq!(Redirect::from_pasted(&twice).unwrap_err(), CallbackError::SeveralIssuers, "{second}");
+    }
+}
+
+#[test]
+fn token_response_is_kept_within_bounds() {
+    let parse = |body: &Value| BearerResponse::parse(body.to_string().as_bytes(), Timestamp::UNIX_EPOCH);
+    let scopes = (0..10_000).map(|number| format!("scope-{number}")).collect::<Vec<_>>().join(" ");
+    let response = parse(&json!({"access_token": "at", "scope": scopes})).unwrap();
+    assert_eq!(response.scopes.unwrap().len(), MAX_SCOPES);
+    assert!(parse(&json!({"access_token": "at", "token_type": "x".repeat(64)})).is_ok());
+    assert!(parse(&json!({"access_token": "at", "token_type": "x".repeat(65)})).is_err());
+    for expires_in in [json!(-1), json!(0), json!(1e300), json!("soon"), json!([60]), json!(u64::MAX)] {
+        let response = parse(&json!({"access_token": "at", "expires_in": expires_in})).unwrap();
+        assert_eq!(response.tokens.expires_at, None, "{expires_in}");
+    }
 }
