@@ -111,9 +111,11 @@ impl Context {
         let Ok(Profiles { default: None, profiles }) = with_timeout(self.client.profiles()).await else {
             return;
         };
-        let Some(first) = profiles.first() else { return };
-        let names: Vec<&str> = profiles.iter().map(|profile| profile.name.as_str()).collect();
-        let (names, first) = (names.join(", "), &first.name);
+        // The profile of a defined provider is only the default if the user makes it that.
+        let usual = profiles.iter().filter(|profile| profile.provider.is_none());
+        let names: Vec<&str> = usual.map(|profile| profile.name.as_str()).collect();
+        let Some(first) = names.first() else { return };
+        let names = names.join(", ");
         self.out
             .info(&format!("No profile is the default now; there are: {names}. Choose: authctl use {first}"));
     }
