@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use crate::{
     authorization_server::AuthorizationServer,
     defined_login::daemon,
-    helpers::{sandbox, start},
+    helpers::{finished, sandbox, start},
 };
 
 /// The client id in the authorize URL of a new login.
@@ -27,9 +27,16 @@ async fn client_of_a_login_without_a_redirect_is_registered_again() {
     let path = format!("/v1/logins/{}", login["id"].as_str().unwrap());
     let reply = daemon.request("DELETE", &path, &[], "").await;
     assert_eq!(reply.status, 204, "{}", reply.text());
-    let (_, second) = client_of_new_login(&daemon).await;
+    let (login, second) = client_of_new_login(&daemon).await;
     assert_ne!(second, first);
     assert_eq!(server.requests("/register").len(), 2);
+    // The server knows the client of a profile that can be used.
+    sandbox.browser().open(login["authorize_url"].as_str().unwrap()).await.unwrap();
+    assert_eq!(finished(&daemon, &login).await["state"], "succeeded");
+    let (login, third) = client_of_new_login(&daemon).await;
+    let path = format!("/v1/logins/{}", login["id"].as_str().unwrap());
+    daemon.request("DELETE", &path, &[], "").await;
+    assert_eq!((client_of_new_login(&daemon).await.1, third), (second.clone(), second));
 }
 
 #[tokio::test]

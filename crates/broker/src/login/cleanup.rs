@@ -3,11 +3,12 @@
 
 use std::time::Duration;
 
-use authd_oauth::Attempt;
+use authd_oauth::{Attempt, Authority, ProfileStatus};
 use authd_store::{Key, State};
 use tracing::{debug, warn};
 
 use super::{defined_exchange, manager::Logins};
+use crate::{clock, profile::ProfileHandle};
 
 /// Wait before a retry once the store is ready, at first and at most. A ready store can still
 /// refuse to delete.
@@ -43,11 +44,26 @@ impl Logins {
 
     /// Forgets the automatically registered client of a browser login that ended without a
     /// redirect. The server may not know the client any more: it says so on a page of its own, and
-    /// every further login with this client would end there, too.
+    /// every further login with this client would end there, too. A client that a usable profile
+    /// has is known.
     pub(super) async fn forget_client(&self, attempt: Option<Attempt>) {
-        let plan = attempt.and_then(|attempt| attempt.defined).map(|defined| defined.plan);
-        if let Some(key) = plan.and_then(|plan| plan.registration) {
-            defined_exchange::forget(&self.0.deps.store, &key).await;
+        let Some(plan) = attempt.and_then(|attempt| attempt.defined).map(|defined| defined.plan) else {
+            return;
+        };
+        let Some(key) = &plan.registration else { return };
+        let has_client = |handle: &ProfileHandle| {
+            let view = handle.view();
+            view.snapshot().is_some_and(|snapshot| {
+                let authority = snapshot.credential.authority.as_deref();
+                let is_same = |one: &Authority| {
+                    one.token_url == plan.authority.token_url && one.client == plan.authority.client
+                };
+                authority.is_some_and(is_same)
+                    && snapshot.status(clock::now()) != ProfileStatus::LoginRequired
+            })
+        };
+        if !self.0.registry.snapshot().profiles.values().any(has_client) {
+            defined_exchange::forget(&self.0.deps.store, key).await;
         }
     }
 

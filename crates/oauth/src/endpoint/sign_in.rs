@@ -1,5 +1,7 @@
 //! The calls of a sign-in at a defined provider.
 
+use std::time::Duration;
+
 use http::{Method, header};
 use jiff::Timestamp;
 use serde::Deserialize;
@@ -12,6 +14,9 @@ use crate::{
     form::form,
     sign_in::{identity_of_userinfo, registration_body},
 };
+
+/// Longest time for the identity: the tokens of the sign-in are saved after it.
+const USERINFO_TIMEOUT: Duration = Duration::from_secs(5);
 
 const DEVICE_CODE_GRANT: &str = "urn:ietf:params:oauth:grant-type:device_code";
 
@@ -92,7 +97,7 @@ impl Endpoint {
         &self,
         client: &SignInClient,
         start: &DefinedDeviceStart,
-        pause: std::time::Duration,
+        pause: Duration,
         now: fn() -> Timestamp,
     ) -> Result<DefinedDevicePoll, ProviderError> {
         let Authority { token_url, resource, .. } = &client.plan.authority;
@@ -108,6 +113,7 @@ impl Endpoint {
         // The access token leaves the process here: to the server that issued it.
         let request = request
             .bearer_auth(grant.tokens.access_token.expose())
+            .timeout(USERINFO_TIMEOUT)
             .header(header::ACCEPT, "application/json");
         Ok(identity_of_userinfo(&self.call(Call::Other, request).await?, &grant.authority))
     }
