@@ -107,8 +107,18 @@ pub(crate) fn signed_in(profile: &Profile, requested: &ProfileName, style: Style
     let option = if *default { String::new() } else { format!("-p {name} ") };
     if let Some(provider) = &profile.provider {
         let user = profile.email.as_deref().map(|email| format!(" as {}", style.bold(&line(email))));
+        let scopes = match profile.scopes.as_slice() {
+            [] => String::new(),
+            scopes => format!("  Scopes: {}\n", line(&scopes.join(" "))),
+        };
+        let is_short = profile.refresh_at.is_none() && profile.expires_at.is_some();
+        let end = if is_short {
+            "  The provider issued no refresh token: the sign-in ends with this token.\n"
+        } else {
+            ""
+        };
         return format!(
-            "{} Signed in at provider \"{}\"{}.\n{other_account}  \
+            "{} Signed in at provider \"{}\"{}.\n{other_account}{scopes}{end}  \
              Profile \"{name}\" is ready; try: authctl headers {}",
             style.green("✓"),
             line(provider),

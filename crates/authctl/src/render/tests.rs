@@ -271,3 +271,25 @@ fn profile_of_another_provider_is_shown_with_its_issuer_and_scopes() {
     let (grants, _) = grants.split_once("\n\n").unwrap();
     assert!(grants.lines().all(|line| line.chars().count() <= 44), "{narrow}");
 }
+
+#[test]
+fn sign_in_at_another_provider_names_its_scopes_and_a_missing_refresh_token() {
+    let tools = Profile {
+        provider: Some("tools".into()),
+        scopes: vec!["files:read".into(), "openid".into()],
+        email: None,
+        refresh_at: Some("2026-11-23T14:40:00Z".parse().unwrap()),
+        ..profile("tools")
+    };
+    insta::assert_snapshot!(signed_in(&tools, &tools.name, PLAIN), @r#"
+    ✓ Signed in at provider "tools".
+      Scopes: files:read openid
+      Profile "tools" is ready; try: authctl headers -p tools
+    "#);
+    let short = Profile { scopes: Vec::new(), refresh_at: None, email: Some("a@example.com".into()), ..tools };
+    insta::assert_snapshot!(signed_in(&short, &short.name, PLAIN), @r#"
+    ✓ Signed in at provider "tools" as a@example.com.
+      The provider issued no refresh token: the sign-in ends with this token.
+      Profile "tools" is ready; try: authctl headers -p tools
+    "#);
+}
