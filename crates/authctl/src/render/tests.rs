@@ -286,7 +286,8 @@ fn sign_in_at_another_provider_names_its_scopes_and_a_missing_refresh_token() {
       Scopes: files:read openid
       Profile "tools" is ready; try: authctl headers -p tools
     "#);
-    let short = Profile { scopes: Vec::new(), refresh_at: None, email: Some("a@example.com".into()), ..tools };
+    let short =
+        Profile { scopes: Vec::new(), refresh_at: None, email: Some("a@example.com".into()), ..tools };
     insta::assert_snapshot!(signed_in(&short, &short.name, PLAIN), @r#"
     ✓ Signed in at provider "tools" as a@example.com.
       The provider issued no refresh token: the sign-in ends with this token.

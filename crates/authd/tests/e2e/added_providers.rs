@@ -260,3 +260,20 @@ async fn of_concurrent_definitions_with_one_name_one_is_added() {
     daemon.restart().await;
     assert_eq!(added(&daemon).await, before);
 }
+
+#[tokio::test]
+async fn removal_cancels_the_pending_logins_of_the_provider() {
+    let (sandbox, url) = (sandbox().await, start_provider(json!({})).await);
+    let daemon = start(&sandbox, "").await;
+    for name in ["gone", "kept"] {
+        let body = json!({"mcp": format!("{url}/mcp"), "client_id": "me"});
+        assert_eq!(put(&daemon, name, body).await.status, 201);
+    }
+    let login = async |provider: &str| daemon.post("/v1/logins", json!({"provider": provider})).await;
+    let (gone, kept) = (login("gone").await, login("kept").await);
+    assert_eq!(delete(&daemon, "gone").await.status, 204);
+    for (login, state) in [(gone, "cancelled"), (kept, "pending")] {
+        let login = daemon.get(&format!("/v1/logins/{}", login["id"].as_str().unwrap())).await;
+        assert_eq!(login["state"], state, "{login}");
+    }
+}

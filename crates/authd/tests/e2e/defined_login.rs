@@ -279,6 +279,25 @@ async fn id_token_of_another_sign_in_is_refused() {
     assert_eq!(daemon.get("/v1/profiles").await["profiles"], json!([]));
 }
 
+/// A provider that fails to state the user once leaves the login under its name.
+#[tokio::test]
+async fn users_of_a_provider_are_two_only_if_it_says_so() {
+    let changes = json!({"userinfo_endpoint": "URL/userinfo"});
+    let (sandbox, server) = (sandbox().await, AuthorizationServer::start(changes).await);
+    let daemon = daemon(&sandbox, &server, "client_id = 'me'\nscopes = ['openid']").await;
+    for (status, body, name) in [
+        (200, json!({"sub": "user-1"}), "lab"),
+        (500, json!({}), "lab"),
+        (200, json!({"sub": "user-1"}), "lab"),
+        (200, json!({"sub": "user-2"}), "lab-2"),
+    ] {
+        server.answer("/token", 200, json!({"access_token": "at", "expires_in": 3600}));
+        server.answer("/userinfo", status, body);
+        let login = sign_in(&sandbox, &daemon, json!({"provider": "lab"})).await;
+        assert_eq!(login["result"]["name"], name, "{login}");
+    }
+}
+
 #[tokio::test]
 async fn fixed_port_of_a_redirect_uri_is_open_while_its_login_is_pending() {
     let (sandbox, server) = (sandbox().await, AuthorizationServer::start(json!({})).await);

@@ -58,8 +58,11 @@ impl Logins {
                 let is_same = |one: &Authority| {
                     one.token_url == plan.authority.token_url && one.client == plan.authority.client
                 };
-                authority.is_some_and(is_same)
-                    && snapshot.status(clock::now()) != ProfileStatus::LoginRequired
+                let is_usable = match snapshot.status(clock::now()) {
+                    ProfileStatus::Ready | ProfileStatus::Refreshing | ProfileStatus::Unsaved => true,
+                    ProfileStatus::Expired | ProfileStatus::LoginRequired => false,
+                };
+                authority.is_some_and(is_same) && is_usable && snapshot.last_error.is_none()
             })
         };
         if !self.0.registry.snapshot().profiles.values().any(has_client) {

@@ -87,7 +87,10 @@ impl RegistryActor {
 }
 
 /// A user is identified by user id and workspace, never by e-mail. A user's own API key has
-/// neither, so all such keys count as one user.
+/// neither, so all such keys count as one user. A defined provider may state no user, or fail to
+/// state one this time: then its users count as one.
 fn is_same_user(one: &Identity, other: &Identity) -> bool {
-    one.fingerprint() == other.fingerprint()
+    let is_unknown = one.user_id.is_none() || other.user_id.is_none();
+    let is_same_realm = one.realm.is_some() && one.realm == other.realm;
+    one.fingerprint() == other.fingerprint() || is_same_realm && is_unknown
 }

@@ -15,6 +15,9 @@ use crate::{
     sign_in::{identity_of_userinfo, registration_body},
 };
 
+/// Longest time for a registration: other logins that register a client wait for it.
+const REGISTRATION_TIMEOUT: Duration = Duration::from_secs(10);
+
 /// Longest time for the identity: the tokens of the sign-in are saved after it.
 const USERINFO_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -33,6 +36,7 @@ impl Endpoint {
         let request = request
             .header(header::CONTENT_TYPE, "application/json")
             .header(header::ACCEPT, "application/json")
+            .timeout(REGISTRATION_TIMEOUT)
             .body(registration_body(redirect_uris, auth, target.offers_device_flow()));
         RegisteredClient::parse(&self.call(Call::Other, request).await?, target.client_auth_methods())
     }

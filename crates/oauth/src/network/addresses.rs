@@ -79,9 +79,10 @@ fn is_public_v4(address: Ipv4Addr) -> bool {
 }
 
 fn is_public_v6(address: Ipv6Addr) -> bool {
-    let first = address.segments()[0];
-    // Only 2000::/3 is assigned to hosts; 2001:db8::/32 is for documentation.
-    first & 0xE000 == 0x2000 && !(first == 0x2001 && address.segments()[1] == 0x0DB8)
+    let [first, second, ..] = address.segments();
+    // Only 2000::/3 is assigned to hosts. In it, 2001::/23 is for protocols such as Teredo, and
+    // 2001:db8::/32 for documentation.
+    first & 0xE000 == 0x2000 && !(first == 0x2001 && (second < 0x200 || second == 0x0DB8))
 }
 
 /// The IPv4 address in a mapped, translated (RFC 6052) or 6to4 (RFC 3056) address.
@@ -101,9 +102,15 @@ mod tests {
 
     #[test]
     fn only_globally_reachable_addresses_are_public() {
-        for text in
-            ["1.1.1.1", "172.32.0.1", "100.128.0.1", "2606:4700::1111", "::ffff:8.8.8.8", "64:ff9b::808:808"]
-        {
+        for text in [
+            "1.1.1.1",
+            "172.32.0.1",
+            "100.128.0.1",
+            "2001:200::1",
+            "2606:4700::1111",
+            "::ffff:8.8.8.8",
+            "64:ff9b::808:808",
+        ] {
             assert!(is_public(text.parse().unwrap()), "{text}");
         }
         for text in [
@@ -125,6 +132,8 @@ mod tests {
             "fd00::1",
             "fc00::1",
             "ff02::1",
+            "2001:0:4136:e378:8000:63bf:3fff:fdd2",
+            "2001:20::1",
             "2001:db8::1",
             "::ffff:127.0.0.1",
             "64:ff9b::a00:1",

@@ -93,7 +93,8 @@ pub(super) async fn put(
 
 /// Remove a provider
 ///
-/// One that was added, and that no profile uses. Sign out of those profiles first.
+/// One that was added, and that no profile uses. Sign out of those profiles first. Its pending
+/// logins are cancelled.
 #[cfg_attr(test, utoipa::path(
     delete, path = authd_api::route::PROVIDER, operation_id = "remove_provider", tag = "providers",
     responses((status = 204, description = "Done."), ProviderNameErrors, StoreErrors),
@@ -104,6 +105,11 @@ pub(super) async fn delete(
 ) -> Result<StatusCode, ApiError> {
     check_unused(&state, &name).await?;
     state.broker.providers.remove(&name).await.map_err(|error| problem::definition(&error))?;
+    let logins = &state.broker.logins;
+    for login in logins.list().into_iter().filter(|login| login.provider.as_ref() == Some(&name)) {
+        // One that has ended meanwhile needs no cancelling.
+        logins.cancel(&login.id).await.ok();
+    }
     Ok(StatusCode::NO_CONTENT)
 }
 
