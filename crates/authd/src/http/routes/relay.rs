@@ -107,7 +107,7 @@ pub(in crate::http) async fn relay_to(
     request: Request,
     is_allowed: impl Fn(&ProfileSnapshot) -> Result<(), Problem>,
 ) -> Result<Response, Problem> {
-    if is_mcp(&*state.loaded(profile).await?) && is_oauth_metadata(path) {
+    if is_oauth_metadata(path) && is_mcp(&*state.loaded(profile).await?) {
         return Err(problem::no_oauth_metadata());
     }
     let snapshot = state.get_or_refresh(profile, None).await?;
