@@ -19,7 +19,7 @@ use crate::clock;
 impl Logins {
     pub(super) async fn start_browser(&self, body: LoginBody) -> Result<LoginSnapshot, LoginError> {
         let settings = self.0.settings.borrow().clone();
-        let port = self.redirect_port(body.paste, settings.ports.first().copied().unwrap_or_default())?;
+        let port = self.redirect_port(body.paste)?;
         let uri = settings.provider.redirect_uri(port);
         let (now, mode) = (clock::now(), settings.mode(body.mode));
         let profile = Self::profile_of(&body);

@@ -164,11 +164,11 @@ impl Logins {
         self.0.tasks.wait().await;
     }
 
-    pub(super) fn redirect_port(&self, paste: bool, first: u16) -> Result<u16, LoginError> {
+    pub(super) fn redirect_port(&self, paste: bool) -> Result<u16, LoginError> {
         let callback = self.0.callback.borrow();
         match callback.port() {
             Some(port) => Ok(port),
-            None if paste => Ok(first),
+            None if paste => Ok(self.0.settings.borrow().ports.first().copied().unwrap_or_default()),
             None => Err(LoginError::CallbackUnavailable(callback.detail.clone())),
         }
     }

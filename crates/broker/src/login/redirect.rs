@@ -37,7 +37,7 @@ impl Logins {
             return Ok(RedirectUri { registered: vec![uri.clone()], uri, port, listener });
         }
         let ports = self.0.settings.borrow().ports.clone();
-        let port = self.redirect_port(paste, ports.first().copied().unwrap_or_default())?;
+        let port = self.redirect_port(paste)?;
         let with = |port: u16| written.replacen(PORT, &port.to_string(), 1);
         let ports = if ports.contains(&port) { ports } else { vec![port] };
         let registered = ports.into_iter().map(with).collect();
