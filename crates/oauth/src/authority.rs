@@ -95,6 +95,11 @@ impl Authority {
         format!("{} {}", self.provider, self.issuer.as_deref().unwrap_or(&self.token_url)).into()
     }
 
+    /// The resource indicator as a field of a request, if there is one.
+    pub(crate) fn resource_field(&self) -> Option<(&str, &str)> {
+        self.resource.as_deref().map(|resource| ("resource", resource))
+    }
+
     /// The host of the token endpoint, as [`crate::Endpoint::probe_host`] takes it.
     pub fn host(&self) -> Option<String> {
         Some(url::Url::parse(&self.token_url).ok()?.origin().ascii_serialization())

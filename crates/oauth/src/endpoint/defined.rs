@@ -31,10 +31,11 @@ impl Endpoint {
         grant: &BearerGrant,
         token: &RefreshToken,
     ) -> Result<RefreshResponse, ProviderError> {
-        let Authority { token_url, resource, .. } = &*grant.authority;
+        let BearerGrant { authority, client_secret, .. } = grant;
         let mut fields = vec![("grant_type", "refresh_token"), ("refresh_token", token.expose())];
-        fields.extend(resource.as_deref().map(|resource| ("resource", resource)));
-        let request = self.authenticated(&grant.client(), token_url, &fields).await?;
+        fields.extend(authority.resource_field());
+        let (secret, url) = (client_secret.as_ref(), &authority.token_url);
+        let request = self.authenticated(authority, secret, url, &fields).await?;
         RefreshResponse::parse_bearer(&self.call_token_endpoint(Call::BearerRefresh, request).await?)
     }
 
@@ -47,7 +48,8 @@ impl Endpoint {
             None => (grant.tokens.access_token.expose(), "access_token"),
         };
         let fields = [("token", token), ("token_type_hint", hint)];
-        let request = self.authenticated(&grant.client(), url, &fields).await?;
+        let secret = grant.client_secret.as_ref();
+        let request = self.authenticated(&grant.authority, secret, url, &fields).await?;
         self.call(Call::Other, request.timeout(REVOKE_TIMEOUT)).await?;
         Ok(true)
     }
@@ -70,24 +72,26 @@ impl Endpoint {
         }
     }
 
-    /// A request with a form body in which the client authenticates.
+    /// A request with a form body in which the client authenticates: with the secret in its file,
+    /// or with that of its registration.
     pub(super) async fn authenticated(
         &self,
-        client: &Client<'_>,
+        Authority { client, public_only, .. }: &Authority,
+        registered_secret: Option<&ClientSecret>,
         url: &str,
         fields: &[(&str, &str)],
     ) -> Result<RequestBuilder, ProviderError> {
-        let file = match (client.of.auth, &client.of.secret_file) {
+        let file = match (client.auth, &client.secret_file) {
             (ClientAuth::None, _) | (_, None) => None,
             (_, Some(path)) => Some(read_secret(path).await?),
         };
-        let secret = file.as_ref().or(client.registered_secret);
-        let ClientFields { id, secret, authorization } = client_fields(client.of, secret);
+        let secret = file.as_ref().or(registered_secret);
+        let ClientFields { id, secret, authorization } = client_fields(client, secret);
         // A pushed request has the client id among its parameters.
         let id = id.filter(|(name, _)| fields.iter().all(|(field, _)| field != name));
         // Secrets leave the process here: in the form body, and in the client's own header.
         let body = form(fields.iter().copied().chain(id).chain(secret));
-        let request = self.http.request_within(client.public_only, Method::POST, url)?;
+        let request = self.http.request_within(*public_only, Method::POST, url)?;
         let request = request
             .header(header::CONTENT_TYPE, "application/x-www-form-urlencoded")
             .header(header::ACCEPT, "application/json")
@@ -107,24 +111,6 @@ impl Endpoint {
         let (status, headers, body) = self.send(request).await?;
         let status = crate::error_response::status_of_token_response(status, &body);
         if status.is_success() { Ok(body) } else { Err(super::classify(call, status, &headers, &body)) }
-    }
-}
-
-/// A client, with its secret if the client was registered automatically.
-pub(crate) struct Client<'a> {
-    pub(crate) of: &'a OauthClient,
-    pub(crate) registered_secret: Option<&'a ClientSecret>,
-    /// Whether no private address may be connected to.
-    pub(crate) public_only: bool,
-}
-
-impl BearerGrant {
-    fn client(&self) -> Client<'_> {
-        Client {
-            of: &self.authority.client,
-            registered_secret: self.client_secret.as_ref(),
-            public_only: self.authority.public_only,
-        }
     }
 }
 

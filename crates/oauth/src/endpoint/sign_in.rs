@@ -2,14 +2,15 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use http::{Method, header};
 use jiff::Timestamp;
 use serde::Deserialize;
 
-use super::{Endpoint, defined::Client};
+use super::Endpoint;
 use crate::{
-    Authority, BearerGrant, BearerResponse, ClientAuth, DefinedDevicePoll, DefinedDeviceStart, Exchange,
-    Identity, ProviderError, RegisteredClient, SignInClient, SignInPlan, Target,
+    BearerGrant, BearerResponse, ClientAuth, DefinedDevicePoll, DefinedDeviceStart, Exchange, Identity,
+    ProviderError, RegisteredClient, SignInClient, SignInPlan, Target,
     error_response::Call,
     form::form,
     sign_in::{identity_of_userinfo, registration_body},
@@ -54,7 +55,7 @@ impl Endpoint {
         let Some(url) = &plan.pushed_authorization_url else {
             return Ok(with_query(&plan.authorize_url, &form(fields)));
         };
-        let request = self.authenticated(&client.of(), url, &fields).await?;
+        let request = self.authenticated(&plan.authority, client.secret.as_ref(), url, &fields).await?;
         let body = self.call_token_endpoint(Call::Other, request).await?;
         let PushedResponse { request_uri } = serde_json::from_slice(&body)
             .map_err(|_| ProviderError::invalid("a pushed authorization without the expected JSON"))?;
@@ -69,16 +70,13 @@ impl Endpoint {
         exchange: Exchange,
         now: fn() -> Timestamp,
     ) -> Result<BearerResponse, ProviderError> {
-        let Authority { token_url, resource, .. } = &client.plan.authority;
-        let mut fields = vec![
+        let fields = vec![
             ("grant_type", "authorization_code"),
             ("code", exchange.code.expose()),
             ("redirect_uri", &exchange.redirect_uri),
             ("code_verifier", exchange.verifier.expose()),
         ];
-        fields.extend(resource.as_deref().map(|resource| ("resource", resource)));
-        let request = self.authenticated(&client.of(), token_url, &fields).await?;
-        BearerResponse::parse(&self.call_token_endpoint(Call::Other, request).await?, now())
+        BearerResponse::parse(&self.request_token(client, fields).await?, now())
     }
 
     /// Starts a device login (RFC 8628, section 3.1).
@@ -91,8 +89,8 @@ impl Endpoint {
         let scope = client.plan.scope();
         let mut fields: Vec<(&str, &str)> =
             scope.as_deref().map(|scope| ("scope", scope)).into_iter().collect();
-        fields.extend(authority.resource.as_deref().map(|resource| ("resource", resource)));
-        let request = self.authenticated(&client.of(), url, &fields).await?;
+        fields.extend(authority.resource_field());
+        let request = self.authenticated(authority, client.secret.as_ref(), url, &fields).await?;
         DefinedDeviceStart::parse(&self.call_token_endpoint(Call::Other, request).await?)
     }
 
@@ -104,11 +102,21 @@ impl Endpoint {
         pause: Duration,
         now: fn() -> Timestamp,
     ) -> Result<DefinedDevicePoll, ProviderError> {
-        let Authority { token_url, resource, .. } = &client.plan.authority;
-        let mut fields = vec![("grant_type", DEVICE_CODE_GRANT), ("device_code", start.code.expose())];
-        fields.extend(resource.as_deref().map(|resource| ("resource", resource)));
-        let request = self.authenticated(&client.of(), token_url, &fields).await?;
-        DefinedDevicePoll::of(self.call_token_endpoint(Call::Other, request).await, pause, now())
+        let fields = vec![("grant_type", DEVICE_CODE_GRANT), ("device_code", start.code.expose())];
+        DefinedDevicePoll::of(self.request_token(client, fields).await, pause, now())
+    }
+
+    /// Sends a request to the token endpoint, for the resource of the sign-in.
+    async fn request_token(
+        &self,
+        SignInClient { plan, secret }: &SignInClient,
+        mut fields: Vec<(&str, &str)>,
+    ) -> Result<Bytes, ProviderError> {
+        let authority = &plan.authority;
+        let resource = authority.resource_field();
+        fields.extend(resource);
+        let request = self.authenticated(authority, secret.as_ref(), &authority.token_url, &fields).await?;
+        self.call_token_endpoint(Call::Other, request).await
     }
 
     /// The identity that the userinfo endpoint states (`OpenID` Connect Core, section 5.3).
@@ -127,16 +135,6 @@ impl Endpoint {
 #[derive(Deserialize)]
 struct PushedResponse {
     request_uri: String,
-}
-
-impl SignInClient {
-    fn of(&self) -> Client<'_> {
-        Client {
-            of: &self.plan.authority.client,
-            registered_secret: self.secret.as_ref(),
-            public_only: self.plan.authority.public_only,
-        }
-    }
 }
 
 /// A URL with further parameters (RFC 6749, section 3.1: the endpoint may have a query of its own).
