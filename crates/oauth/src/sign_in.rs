@@ -183,6 +183,17 @@ impl<'d> Target<'d> {
         }
     }
 
+    /// The scopes that a sign-in requests by itself: the definition's, else the suggested ones.
+    pub(crate) fn scopes(&self) -> &[String] {
+        let own = &self.definition.scopes;
+        if own.is_empty() { &self.suggested_scopes } else { own }
+    }
+
+    /// The resource indicator that a sign-in sends.
+    pub(crate) fn resource(&self) -> Option<&str> {
+        self.resource.as_deref()
+    }
+
     /// How a user registers a client, if the definition says so.
     pub fn registration_help(&self) -> Option<&str> {
         self.definition.registration_help.as_deref()
@@ -212,11 +223,8 @@ impl<'d> Target<'d> {
         registration: Option<String>,
         further_scopes: impl IntoIterator<Item = String>,
     ) -> SignInPlan {
-        let Self { definition, server, is_discovered, mcp, resource, suggested_scopes, public_only } = self;
-        let mut scopes = definition.scopes.clone();
-        if scopes.is_empty() {
-            scopes = suggested_scopes;
-        }
+        let mut scopes = self.scopes().to_vec();
+        let Self { definition, server, is_discovered, mcp, resource, public_only, .. } = self;
         for scope in further_scopes {
             if !scopes.contains(&scope) {
                 scopes.push(scope);

@@ -5,7 +5,7 @@ use super::{
     steps::{Discovered, Found},
 };
 use crate::{
-    ClientAuth,
+    ClientAuth, ClientSource, Target,
     definition::{Endpoints, ProviderDefinition, Registration},
 };
 
@@ -53,12 +53,18 @@ pub fn report(definition: &ProviderDefinition, provider: Result<&Discovered, &En
         Ok(Discovered { found: Found::Metadata(_), .. }) => offered("PKCE", "S256".to_owned()),
         _ => absent("PKCE", "not stated; authd always sends a challenge with S256".to_owned()),
     });
-    aspects.push(client_authentication(definition, metadata));
-    aspects.push(client_id(definition, metadata, endpoints.registration_url.as_deref()));
+    // Without a discovery the definition names the endpoints, so there is a target.
+    let target = match provider {
+        Ok(found) => Some(Target::of_discovered(definition, found.clone(), false)),
+        Err(_) => Target::of_endpoints(definition),
+    };
+    let source = target.as_ref().map_or(ClientSource::Missing, Target::client_source);
+    aspects.push(client_authentication(definition, &source, metadata));
+    aspects.push(client_id(definition, source, metadata));
     let device = endpoints.device_authorization_url.clone();
     aspects.push(either("device flow", device, "not offered (RFC 8628)"));
     aspects.push(either("registration", endpoints.registration_url, "no dynamic registration (RFC 7591)"));
-    aspects.push(scopes(definition, provider.ok()));
+    aspects.push(scopes(target.as_ref().map(Target::scopes).unwrap_or_default(), metadata));
     let unknown = "not stated (RFC 9207)";
     let sends_issuer = metadata.is_some_and(|server| server.sends_issuer);
     aspects.push(either("iss", sends_issuer.then(|| "sent in the redirect (RFC 9207)".to_owned()), unknown));
@@ -68,7 +74,10 @@ pub fn report(definition: &ProviderDefinition, provider: Result<&Discovered, &En
         endpoints.revocation_url,
         "not offered: a sign-out deletes the login here only",
     ));
-    aspects.push(resource(definition, provider.ok()));
+    // Metadata does not say whether a provider supports resource indicators.
+    let resource = target.as_ref().and_then(Target::resource);
+    let resource = resource.map(|resource| format!("a sign-in would send {resource}"));
+    aspects.push(either("resource indicator", resource, "a sign-in would send none (RFC 8707)"));
     aspects
 }
 
@@ -101,16 +110,23 @@ fn origin(found: &Discovered) -> Vec<Aspect> {
     aspects
 }
 
-fn client_authentication(definition: &ProviderDefinition, metadata: Option<&AuthorizationServer>) -> Aspect {
+fn client_authentication(
+    definition: &ProviderDefinition,
+    source: &ClientSource,
+    metadata: Option<&AuthorizationServer>,
+) -> Aspect {
     const NAME: &str = "client authentication";
-    let auth = definition.client.as_ref().map_or(ClientAuth::None, |client| client.auth);
+    let auth = match source {
+        ClientSource::Known(client) => client.auth,
+        // A registered client has the method that the registration gives it.
+        ClientSource::Register { .. } | ClientSource::Missing => ClientAuth::None,
+    };
     let (own, word) = match auth {
         ClientAuth::None => ("none", "none"),
         ClientAuth::Basic => ("client_secret_basic", "basic"),
         ClientAuth::Post => ("client_secret_post", "post"),
     };
     let methods = metadata.map(|server| server.client_auth_methods.as_slice()).unwrap_or_default();
-    // A registered client has the method that the registration gives it.
     let is_configured = definition.client.is_some();
     match methods {
         [] => absent(NAME, format!("no methods stated; this definition uses {word}")),
@@ -130,19 +146,17 @@ fn client_authentication(definition: &ProviderDefinition, metadata: Option<&Auth
 /// registration, or not at all.
 fn client_id(
     definition: &ProviderDefinition,
+    source: ClientSource,
     metadata: Option<&AuthorizationServer>,
-    registration_url: Option<&str>,
 ) -> Aspect {
     const NAME: &str = "client id";
-    if definition.client.is_some() {
-        return offered(NAME, "configured".to_owned());
-    }
-    let accepts_url = metadata.is_some_and(|server| server.accepts_client_metadata_url);
-    let is_auto = definition.registration == Registration::Auto;
-    match (&definition.client_metadata_url, registration_url) {
-        (Some(url), _) if is_auto && accepts_url => offered(NAME, format!("client metadata document {url}")),
-        (_, Some(url)) if is_auto => offered(NAME, format!("by dynamic registration at {url}")),
-        _ => {
+    match source {
+        ClientSource::Known(_) if definition.client.is_some() => offered(NAME, "configured".to_owned()),
+        ClientSource::Known(client) => offered(NAME, format!("client metadata document {}", client.id)),
+        ClientSource::Register { url, .. } => offered(NAME, format!("by dynamic registration at {url}")),
+        ClientSource::Missing => {
+            let accepts_url = metadata.is_some_and(|server| server.accepts_client_metadata_url);
+            let is_auto = definition.registration == Registration::Auto;
             let detail = match (is_auto, accepts_url) {
                 (true, true) => "the provider takes a client metadata document, and this definition has none",
                 (true, false) => "the provider has no automatic registration",
@@ -160,14 +174,10 @@ fn client_id(
     }
 }
 
-/// The scopes of a sign-in: configured, asked for by the server, suggested by its metadata, none.
-fn scopes(definition: &ProviderDefinition, found: Option<&Discovered>) -> Aspect {
+/// The scopes of a sign-in, beside those that the provider lists.
+fn scopes(requested: &[String], metadata: Option<&AuthorizationServer>) -> Aspect {
     const NAME: &str = "scopes";
-    let asked_for = found.and_then(|found| found.challenge_scopes.clone()).unwrap_or_default();
-    let of_resource = found.and_then(|found| found.resource.as_ref()).map(|resource| resource.scopes.clone());
-    let offered_scopes = found.map(|found| found.server.scopes.as_slice()).unwrap_or_default();
-    let requested = [definition.scopes.clone(), asked_for, of_resource.unwrap_or_default()];
-    let requested = requested.into_iter().find(|scopes| !scopes.is_empty()).unwrap_or_default();
+    let offered_scopes = metadata.map(|server| server.scopes.as_slice()).unwrap_or_default();
     let unknown: Vec<&str> = requested
         .iter()
         .filter(|scope| !offered_scopes.is_empty() && !offered_scopes.contains(scope))
@@ -196,17 +206,6 @@ fn pushed_authorization(metadata: Option<&AuthorizationServer>) -> Aspect {
     let required = if required { "required" } else { "not required" };
     let detail = url.map(|url| format!("{url}, {required}"));
     either("pushed authorization", detail, "not offered (RFC 9126)")
-}
-
-/// Metadata does not say whether a provider supports resource indicators.
-fn resource(definition: &ProviderDefinition, found: Option<&Discovered>) -> Aspect {
-    let of_mcp = found.and_then(|found| match &found.resource {
-        Some(resource) => Some(resource.resource.clone()),
-        None => found.mcp.clone(),
-    });
-    let sent =
-        definition.resource.clone().or(of_mcp).map(|resource| format!("a sign-in would send {resource}"));
-    either("resource indicator", sent, "a sign-in would send none (RFC 8707)")
 }
 
 fn either(name: &'static str, detail: Option<String>, otherwise: &str) -> Aspect {

@@ -6,7 +6,7 @@ use authd_oauth::{
     Authority, BearerResponse, CallbackError, ClientAuth, ClientSource, DefinedDevicePoll,
     DefinedDeviceStart, ErrorCode, IdToken, OauthClient, ProviderError, Redirect, RegisteredClient, Target,
     definition::{MAX_SCOPES, ProviderDefinition, WrittenDefinition},
-    discovery::{AuthorizationServer, Discovered, Found, ProtectedResource},
+    discovery::{AspectState, AuthorizationServer, Discovered, Found, ProtectedResource, report},
     identity_of_id_token,
 };
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
@@ -116,6 +116,29 @@ fn scopes_are_the_configured_ones_else_the_challenge_else_the_metadata() {
         assert_eq!(plan.authority.base_url.as_deref(), Some("https://rs.example/mcp?x=1"));
         assert!(plan.authority.public_only && plan.authority.is_mcp);
     }
+}
+
+#[test]
+fn check_of_a_provider_says_what_a_sign_in_sends() {
+    let definition = definition(|written| {
+        written.client_id = Some("me".to_owned());
+        written.client_secret_file = Some("/secret".into());
+    });
+    let server = AuthorizationServer {
+        scopes: vec!["a".to_owned(), "offline_access".to_owned()],
+        ..server(&["client_secret_post"])
+    };
+    let found = Discovered {
+        mcp: Some("https://rs.example/mcp?x=1".to_owned()),
+        challenge_scopes: Some(vec!["a".to_owned()]),
+        ..discovered(server)
+    };
+    let aspects = report(&definition, Ok(&found));
+    let aspect = |name| aspects.iter().find(|aspect| aspect.name == name).unwrap();
+    assert_eq!(aspect("client authentication").state, AspectState::Offered);
+    assert_eq!(aspect("resource indicator").detail, "a sign-in would send https://rs.example/mcp");
+    let scopes = "a sign-in would request a offline_access; the provider lists a offline_access";
+    assert_eq!(aspect("scopes").detail, scopes);
 }
 
 #[test]
