@@ -58,13 +58,14 @@ pub mod route;
 pub use client::{Client, ClientError, Response, StreamingResponse};
 pub use error::{ErrorCode, Problem, RelayProblem, SdkError};
 pub use message::{
-    ApiKeyBody, CallbackBody, CallbackState, CallbackStatus, CodexBody, CodexHome, CodexHomeState,
-    CodexHomes, CreatedShare, Diagnosis, DiscoveryRequest, ExportBody, Finding, FindingState, Flow, Headers,
-    ImportBody, Login, LoginBody, LoginFile, LoginFileOutcome, LoginState, Logins, MigrateBody, Migrated,
-    Mode, ModePreference, Profile, ProfilePatch, ProfileState, Profiles, Program, Provider, ProviderAspect,
-    ProviderAspectState, ProviderBody, ProviderCheck, ProviderCheckBody, ProviderDefinedIn, Providers,
-    RefreshBody, Share, ShareAccess, ShareBody, ShareCompat, ShareDoor, Shares, Status, StoreKind,
-    StoreState, StoreStatus,
+    ApiKeyBody, AuditAction, AuditEntry, AuditStatus, AuditTarget, CallbackBody, CallbackState,
+    CallbackStatus, CodexBody, CodexHome, CodexHomeState, CodexHomes, CreatedShare, Diagnosis,
+    DiscoveryRequest, ExportBody, Finding, FindingState, Flow, Headers, ImportBody, Login, LoginBody,
+    LoginFile, LoginFileOutcome, LoginState, Logins, MigrateBody, Migrated, Mode, ModePreference, Process,
+    Profile, ProfilePatch, ProfileState, Profiles, Program, Provider, ProviderAspect, ProviderAspectState,
+    ProviderBody, ProviderCheck, ProviderCheckBody, ProviderDefinedIn, Providers, Quota, QuotaCredits,
+    QuotaWindow, RefreshBody, Share, ShareAccess, ShareBody, ShareCompat, ShareDoor, Shares, Status,
+    StoreKind, StoreState, StoreStatus,
 };
 pub use name::{NameError, ProfileName};
 pub use paths::{PathError, Paths, UsedPaths, session_runtime_dir};

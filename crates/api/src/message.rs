@@ -10,19 +10,23 @@ pub use self::admin::{
     CodexBody, CodexHome, CodexHomeState, CodexHomes, Diagnosis, ExportBody, Finding, FindingState,
     ImportBody, LoginFile, LoginFileOutcome, MigrateBody, Migrated, Program,
 };
+pub use self::audit::{AuditAction, AuditEntry, AuditStatus, AuditTarget, Process};
 pub use self::credential::{ApiKeyBody, Headers, RefreshBody};
 pub use self::login::{CallbackBody, Flow, Login, LoginBody, LoginState, Logins, ModePreference};
 pub use self::provider::{
     DiscoveryRequest, Provider, ProviderAspect, ProviderAspectState, ProviderBody, ProviderCheck,
     ProviderCheckBody, ProviderDefinedIn, Providers,
 };
+pub use self::quota::{Quota, QuotaCredits, QuotaWindow};
 pub use self::share::{CreatedShare, Share, ShareAccess, ShareBody, ShareCompat, ShareDoor, Shares};
 use crate::{Problem, ProfileName};
 
 mod admin;
+mod audit;
 mod credential;
 mod login;
 mod provider;
+mod quota;
 mod share;
 
 /// The response to `GET /v1/status`.
