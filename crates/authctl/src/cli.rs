@@ -9,6 +9,7 @@ pub(crate) mod fast_path;
 mod git_credential;
 mod help_text;
 pub(crate) mod mcp;
+mod profile_args;
 pub(crate) mod profile_option;
 mod provider;
 mod share;
@@ -17,6 +18,7 @@ mod time_arg;
 
 pub(crate) use self::{
     git_credential::GitCredentialArgs,
+    profile_args::{FormatArg, StatusArgs, UseArgs},
     provider::{ProvidersArgs, ProvidersCommand},
     share::{ExecArgs, ShareArgs, UnshareArgs},
     store::StoreCommand,
@@ -39,8 +41,8 @@ pub(crate) struct Cli {
 /// Options of every command.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct Common {
-    /// The profile to use [default: $AUTHCTL_PROFILE, else the default profile of the daemon; for
-    /// login and import, the profile "default"]
+    /// The profile to use [default: $AUTHCTL_PROFILE, else the nearest .authd-profile upward, else
+    /// the default profile of the daemon; for login and import, the profile "default"]
     #[arg(short, long, global = true, value_name = "NAME")]
     pub(crate) profile: Option<ProfileName>,
     /// Print JSON to stdout, errors too
@@ -72,17 +74,15 @@ pub(crate) enum Command {
     /// Print the base URL that the headers are valid for
     Url(ProfileArg),
     /// Show each profile: account, plan, mode, state and expiry
+    #[command(after_help = help_text::STATUS_EXAMPLES)]
     Status(StatusArgs),
     /// List the logins that wait for their user; login --cancel ends one
     Logins,
     /// List the profiles
     Profiles,
     /// Make a profile the default one
-    Use {
-        /// The profile
-        #[arg(id = "target", value_name = "PROFILE")]
-        profile: ProfileName,
-    },
+    #[command(after_help = help_text::USE_EXAMPLES)]
+    Use(UseArgs),
     /// Rename a profile
     Rename {
         /// The profile
@@ -319,15 +319,6 @@ pub(crate) struct RefreshArgs {
     /// be repeated
     #[arg(long = "missing-scope", value_name = "SCOPE")]
     pub(crate) missing_scopes: Vec<String>,
-}
-
-#[derive(Args, Debug)]
-pub(crate) struct StatusArgs {
-    #[command(flatten)]
-    pub(crate) profile: ProfileArg,
-    /// Show it again whenever something changes
-    #[arg(long)]
-    pub(crate) watch: bool,
 }
 
 #[derive(Args, Debug)]

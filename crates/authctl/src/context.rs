@@ -14,6 +14,7 @@ use crate::{
     error::{CliError, CliResult},
     launch,
     output::Output,
+    selection::Selection,
 };
 
 /// How long the daemon may take to respond. It has its own, shorter deadlines and reports them;
@@ -26,28 +27,32 @@ pub(crate) struct Context {
     pub(crate) paths: Paths,
     /// The command line names the socket.
     pub(crate) socket_from_args: bool,
-    /// The profile of `--profile`, else of the environment.
-    pub(crate) profile: Option<ProfileName>,
+    /// The profile that the command uses.
+    pub(crate) selection: Selection,
     pub(crate) out: Output,
 }
 
 impl Context {
-    pub(crate) fn new(common: Common, out: Output) -> CliResult<Self> {
+    pub(crate) fn new(common: Common, selection: Selection, out: Output) -> CliResult<Self> {
         let socket_from_args = common.socket.is_some();
         let paths = Paths::from_env()?.with_socket(common.socket)?;
-        let profile = common.profile.map_or_else(profile_from_env, |name| Ok(Some(name)))?;
         out.verbose(&format!("socket: {}", paths.socket.display()));
         let client = Client::new(&paths.socket);
         let client = match server_uid_from_env()? {
             Some(uid) => client.with_server_uid(uid),
             None => client,
         };
-        Ok(Self { client, paths, socket_from_args, profile, out })
+        Ok(Self { client, paths, socket_from_args, selection, out })
+    }
+
+    /// The profile that the command uses; `None` is the default profile of the daemon.
+    pub(crate) fn profile(&self) -> Option<&ProfileName> {
+        self.selection.profile.as_ref()
     }
 
     /// The argument of the command, else the profile of the context.
     pub(crate) fn profile_name(&self, arg: ProfileArg) -> Option<ProfileName> {
-        arg.name.or_else(|| self.profile.clone())
+        arg.name.or_else(|| self.profile().cloned())
     }
 
     /// Sends a GET to a path below a profile, and returns the response whatever its status.
@@ -81,7 +86,7 @@ impl Context {
     /// The headers of the context's profile. `None` if the socket does not give them: that of a
     /// share may allow the relay only.
     pub(crate) fn headers_if_allowed(&self) -> CliResult<Option<Headers>> {
-        match self.client.headers_blocking(self.profile.as_ref(), None, TIMEOUT) {
+        match self.client.headers_blocking(self.profile(), None, TIMEOUT) {
             Err(ClientError::Problem(problem)) if problem.code == ErrorCode::Forbidden => Ok(None),
             headers => Ok(Some(headers?)),
         }
@@ -152,10 +157,4 @@ fn server_uid_from_env() -> CliResult<Option<u32>> {
     let Some(uid) = env::var("AUTHD_SOCKET_UID") else { return Ok(None) };
     let error = |_| CliError::new(ErrorCode::BadRequest, "AUTHD_SOCKET_UID is not the number of a user");
     uid.to_string_lossy().parse().map(Some).map_err(error)
-}
-
-fn profile_from_env() -> CliResult<Option<ProfileName>> {
-    let Some(name) = env::var("AUTHCTL_PROFILE") else { return Ok(None) };
-    let error = |error| CliError::new(ErrorCode::BadRequest, format!("AUTHCTL_PROFILE is {error}"));
-    name.to_string_lossy().parse().map(Some).map_err(error)
 }

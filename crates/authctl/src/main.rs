@@ -20,6 +20,7 @@ mod render;
 mod run;
 mod sanitize;
 mod screen;
+mod selection;
 mod service;
 mod time;
 mod upstream_error;

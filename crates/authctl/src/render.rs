@@ -15,7 +15,13 @@ pub(crate) use self::{
     provider::{discovery_requests, mcp_servers, mcp_usage, provider_check, providers},
     share::shares,
 };
-use crate::{output::Style, sanitize::line, screen::Screen, time};
+use crate::{
+    output::Style,
+    sanitize::line,
+    screen::Screen,
+    selection::{self, Selection, Source},
+    time,
+};
 
 const HEADINGS: [&str; 6] = ["PROFILE", "ACCOUNT", "PLAN", "MODE", "STATE", "EXPIRES"];
 
@@ -23,7 +29,7 @@ const HEADINGS: [&str; 6] = ["PROFILE", "ACCOUNT", "PLAN", "MODE", "STATE", "EXP
 const STATE_COLUMN: usize = 4;
 
 /// The daemon and its profiles.
-pub(crate) fn status(daemon: &Status, all: &[Profile], screen: &Screen) -> String {
+pub(crate) fn status(daemon: &Status, all: &[Profile], selection: &Selection, screen: &Screen) -> String {
     let style = screen.style;
     let uptime = u64::try_from(screen.now.as_second() - daemon.started_at.as_second()).unwrap_or(0);
     let logins = match daemon.pending_logins {
@@ -35,7 +41,7 @@ pub(crate) fn status(daemon: &Status, all: &[Profile], screen: &Screen) -> Strin
         Some(shares) => format!("shares    {shares} open; to list them: authctl shares\n"),
     };
     format!(
-        "{} {}, process {}, up {} (since {})\nstore     {}\ncallback  {}\n{logins}{shares}\n{}",
+        "{} {}, process {}, up {} (since {})\nstore     {}\ncallback  {}\n{logins}{shares}{}\n{}",
         style.bold("authd"),
         line(&daemon.version),
         daemon.pid,
@@ -43,8 +49,22 @@ pub(crate) fn status(daemon: &Status, all: &[Profile], screen: &Screen) -> Strin
         time::clock_time(daemon.started_at, screen.now, &screen.zone),
         store_in_status(&daemon.store, style),
         callback(daemon, style),
+        selected(selection, all, style),
         profiles(all, screen)
     )
+}
+
+/// The profile that commands use here, unless it is the default one of the daemon.
+fn selected(selection: &Selection, all: &[Profile], style: Style) -> String {
+    let source = match &selection.source {
+        Source::Default | Source::CommandLine => return String::new(),
+        Source::Environment => format!("from {}", selection::VARIABLE),
+        Source::File { path } => format!("from {}", line(&path.to_string_lossy())),
+    };
+    let Some(profile) = &selection.profile else { return format!("profile   the default one, {source}\n") };
+    let is_known = all.iter().any(|known| known.name == *profile);
+    let missing = if is_known { "" } else { &style.red(" (there is no such profile)") };
+    format!("profile   {profile}{missing}, {source}\n")
 }
 
 /// A table of the profiles, the default one with a star, and their errors below it. Without room

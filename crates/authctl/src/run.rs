@@ -21,7 +21,7 @@ use authd_api::{ErrorCode, Headers, Problem, ProfileName, ProfilePatch, RefreshB
 use serde_json::json;
 
 use crate::{
-    cli::{self, Cli, Command, CredentialArgs, LogoutArgs, ProfileArg, RefreshArgs},
+    cli::{self, Cli, Command, CredentialArgs, LogoutArgs, ProfileArg, RefreshArgs, UseArgs},
     completions,
     context::{Context, with_timeout},
     error::{CliError, CliResult},
@@ -29,6 +29,7 @@ use crate::{
     output::Output,
     render,
     screen::Screen,
+    selection::{ProfileFile, Selection},
 };
 
 /// How long `token` waits: programs end a token command that takes longer, Codex after 5 s.
@@ -43,12 +44,14 @@ const HEADERS_TIMEOUT: Duration = Duration::from_secs(20);
 pub(crate) fn run(cli: Cli, out: Output) -> CliResult {
     cli::profile_option::check(&cli)?;
     let socket = cli.common.socket.clone();
-    execute(cli, out).map_err(|error| error.or_start_hint(|| launch::start_hint(socket.as_deref())))
+    let selection = Selection::of(&cli, out)?;
+    execute(cli, selection.clone(), out)
+        .map_err(|error| selection.explain(error).or_start_hint(|| launch::start_hint(socket.as_deref())))
 }
 
-fn execute(cli: Cli, out: Output) -> CliResult {
+fn execute(cli: Cli, selection: Selection, out: Output) -> CliResult {
     let socket_from_args = cli.common.socket.is_some();
-    let ctx = || Context::new(cli.common, out);
+    let ctx = || Context::new(cli.common, selection, out);
     match cli.command {
         Command::Headers(args) => headers(&ctx()?, args),
         Command::Token(args) => token(&ctx()?, args),
@@ -61,7 +64,7 @@ fn execute(cli: Cli, out: Output) -> CliResult {
         Command::Status(args) => block_on(Box::pin(status::status(&ctx()?, args))),
         Command::Logins => block_on(Box::pin(login::list(&ctx()?))),
         Command::Profiles => block_on(Box::pin(profiles(&ctx()?))),
-        Command::Use { profile } => block_on(Box::pin(use_profile(&ctx()?, &profile))),
+        Command::Use(args) => block_on(Box::pin(use_profile(&ctx()?, &args))),
         Command::Rename { profile, new_name } => block_on(Box::pin(rename(&ctx()?, &profile, new_name))),
         Command::Refresh(args) => block_on(Box::pin(refresh(&ctx()?, args))),
         Command::Logout(args) => block_on(Box::pin(logout(&ctx()?, args))),
@@ -136,10 +139,22 @@ async fn profiles(ctx: &Context) -> CliResult {
     })
 }
 
-async fn use_profile(ctx: &Context, name: &ProfileName) -> CliResult {
+async fn use_profile(ctx: &Context, args: &UseArgs) -> CliResult {
+    let name = &args.profile;
+    if args.here {
+        return use_here(ctx, name).await;
+    }
     let patch = ProfilePatch { default: Some(true), name: None };
     let profile = with_timeout(ctx.client.patch_profile(Some(name), &patch)).await?;
     ctx.out.done(&format!("\"{name}\" is the default profile now"), &profile)
+}
+
+/// Writes the file of the working directory, if the profile exists.
+async fn use_here(ctx: &Context, name: &ProfileName) -> CliResult {
+    let profile = with_timeout(ctx.client.profile(Some(name))).await?;
+    let path = ProfileFile::write_here(name)?;
+    let message = format!("\"{name}\" is the profile here and below; the name is in {}", path.display());
+    ctx.out.done(&message, &profile)
 }
 
 async fn rename(ctx: &Context, name: &ProfileName, new_name: ProfileName) -> CliResult {

@@ -28,6 +28,24 @@ In two steps, with the sign-in on another machine:
 Over SSH no browser is opened: use the printed ssh -L command, or paste the address.
 Ctrl-C cancels the login.";
 
+pub(super) const STATUS_EXAMPLES: &str = "\
+Examples:
+  authctl status --watch              again after every change
+  authctl status --format waybar --watch
+                                      for a custom module of Waybar: \"return-type\": \"json\"
+
+The list has every profile. The line \"profile\" names the one that commands use here, unless it is the default
+one: that of AUTHCTL_PROFILE, or of the nearest .authd-profile.";
+
+pub(super) const USE_EXAMPLES: &str = "\
+Examples:
+  authctl use work                    the default profile of the daemon
+  authctl use work --here             in this directory and below it
+
+A command uses the profile that it names, else that of AUTHCTL_PROFILE, else that of the nearest .authd-profile
+upward, else the default one. AUTHCTL_PROFILE=- is the default one, wherever you are. Directories that contain
+your home directory, and files of other users, do not count.";
+
 pub(super) const HEADERS_EXAMPLES: &str = "\
 Examples:
   curl -H @<(authctl headers) \"$(authctl url)/models?client_version=0.171.0\"
@@ -52,8 +70,9 @@ Exit codes:
 
 pub(super) const GIT_CREDENTIAL_EXAMPLES: &str = "\
 Git asks for a password of a host that a provider has in its git_hosts, and gets the token of the profile: the
-one of -p or AUTHCTL_PROFILE, else the only one of that provider, else the default one. For any other host
-nothing is printed, and git asks its next helper. A token that a server rejects is replaced.
+one of -p or AUTHCTL_PROFILE, else the one of the nearest .authd-profile if it is of that provider, else the
+only one of that provider, else the default one. For any other host nothing is printed, and git asks its next
+helper. A token that a server rejects is replaced.
 
 Examples:
   git config --global credential.https://gitlab.com.helper '!authctl git-credential'

@@ -14,6 +14,26 @@ enum ProfileUse<'a> {
     None,
 }
 
+/// The profile that a command line names.
+pub(crate) enum Named<'a> {
+    /// The command uses no profile, or not one alone.
+    Unused,
+    /// The command uses a profile and the line names none.
+    Nothing,
+    /// The line names this one.
+    Profile(&'a ProfileName),
+}
+
+/// The profile that the line names, as the option or as the argument of the command.
+pub(crate) fn named(cli: &Cli) -> Named<'_> {
+    let argument = match profile_use(&cli.command) {
+        ProfileUse::None => return Named::Unused,
+        ProfileUse::Argument(argument) => argument,
+        ProfileUse::Option => None,
+    };
+    argument.or(cli.common.profile.as_ref()).map_or(Named::Nothing, Named::Profile)
+}
+
 /// Fails if `--profile` is used with a command that ignores it, or beside another profile.
 pub(crate) fn check(cli: &Cli) -> Result<(), Problem> {
     let Some(option) = &cli.common.profile else { return Ok(()) };
@@ -49,7 +69,7 @@ fn profile_use(command: &Command) -> ProfileUse<'_> {
         | Command::Exec(_) => ProfileUse::Option,
         Command::Logins
         | Command::Profiles
-        | Command::Use { .. }
+        | Command::Use(_)
         | Command::Rename { .. }
         | Command::Store(_)
         | Command::Doctor

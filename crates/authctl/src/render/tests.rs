@@ -98,7 +98,7 @@ fn daemon() -> Status {
 
 #[test]
 fn status_fits_80_columns() {
-    let text = status(&daemon(), &example_profiles(), &screen());
+    let text = status(&daemon(), &example_profiles(), &Selection::default(), &screen());
     assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
     insta::assert_snapshot!(text);
 }
@@ -136,7 +136,7 @@ fn status_shows_what_is_unavailable() {
     };
     daemon.callback.state = CallbackState::Unavailable;
     daemon.callback.detail = Some("ports 1455 and 1457 are taken".into());
-    insta::assert_snapshot!(status(&daemon, &[], &screen()));
+    insta::assert_snapshot!(status(&daemon, &[], &Selection::default(), &screen()));
 }
 
 #[test]
@@ -145,7 +145,7 @@ fn status_names_the_way_back_to_a_keychain_without_the_cause() {
     let cause = "org.freedesktop.DBus.Error.ServiceUnknown: the name is not activatable";
     daemon.store.kind = Some(StoreKind::File);
     daemon.store.fallback = Some(cause.to_owned());
-    let shown = status(&daemon, &[], &screen());
+    let shown = status(&daemon, &[], &Selection::default(), &screen());
     let hint = "instead of a keychain; to use one: authctl store migrate --to keychain";
     assert!(shown.contains(hint) && !shown.contains("freedesktop"), "{shown}");
     assert_eq!(saved_in(&daemon.store).unwrap(), format!("  Saved in encrypted files; {hint}"));
@@ -226,7 +226,7 @@ fn text_of_daemon_and_provider_cannot_leave_its_line() {
         code: None,
     };
     for text in [
-        status(&daemon, std::slice::from_ref(&profile), &screen()),
+        status(&daemon, std::slice::from_ref(&profile), &Selection::default(), &screen()),
         signed_in(&profile, &ProfileName::first(), PLAIN),
         findings(&[finding], PLAIN),
     ] {

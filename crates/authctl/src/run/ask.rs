@@ -99,7 +99,7 @@ fn request_body(model: &str, question: &str) -> Value {
 async fn post(ctx: &Context, body: &Value) -> CliResult<StreamingResponse> {
     let mut headers = HeaderMap::new();
     headers.insert(header::ACCEPT, HeaderValue::from_static("text/event-stream"));
-    let path = route::below_profile(ctx.profile.as_ref(), "relay/responses");
+    let path = route::below_profile(ctx.profile(), "relay/responses");
     let body = body.to_string().into();
     let stream = with_timeout(ctx.client.stream(Method::POST, &path, &headers, body)).await?;
     if stream.status.is_success() {

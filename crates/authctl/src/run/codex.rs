@@ -14,7 +14,7 @@ use crate::{
 };
 
 pub(super) async fn import(ctx: &Context, source: ProgramArg, path: Option<PathBuf>) -> CliResult {
-    let body = ImportBody { source: source.into(), path: login_file(path)?, profile: ctx.profile.clone() };
+    let body = ImportBody { source: source.into(), path: login_file(path)?, profile: ctx.profile().cloned() };
     let profile = with_timeout(ctx.client.import(&body)).await?;
     let account = sanitize::line(profile.email.as_deref().unwrap_or("the API key"));
     let (name, mode) = (&profile.name, render::mode(profile.mode));
@@ -24,7 +24,7 @@ pub(super) async fn import(ctx: &Context, source: ProgramArg, path: Option<PathB
 
 pub(super) async fn export(ctx: &Context, target: ProgramArg, path: Option<PathBuf>) -> CliResult {
     let body = ExportBody { target: target.into(), path: login_file(path)? };
-    let file = with_timeout(ctx.client.export(ctx.profile.as_ref(), &body)).await?;
+    let file = with_timeout(ctx.client.export(ctx.profile(), &body)).await?;
     let message = format!("moved the login of \"{}\" to {}", file.profile, file.path.display());
     ctx.out.done(&message, &file)?;
     ctx.tell_missing_default().await;
@@ -37,12 +37,12 @@ pub(super) async fn codex(ctx: &Context, command: CodexCommand) -> CliResult {
     };
     match command {
         CodexCommand::Install(home) => {
-            let file = with_timeout(ctx.client.install_codex(ctx.profile.as_ref(), &body(home)?)).await?;
+            let file = with_timeout(ctx.client.install_codex(ctx.profile(), &body(home)?)).await?;
             let (name, path) = (&file.profile, file.path.display());
             ctx.out.done(&format!("Codex uses \"{name}\" through {path}, which authd keeps fresh"), &file)
         }
         CodexCommand::Uninstall(home) => {
-            let file = with_timeout(ctx.client.uninstall_codex(ctx.profile.as_ref(), &body(home)?)).await?;
+            let file = with_timeout(ctx.client.uninstall_codex(ctx.profile(), &body(home)?)).await?;
             ctx.out.done(&uninstalled(&file), &file)
         }
         CodexCommand::Status => {

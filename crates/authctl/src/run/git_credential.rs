@@ -72,7 +72,12 @@ async fn headers(ctx: &Context, description: &Description) -> CliResult<Option<H
         return Err(CliError::new(ErrorCode::BadRequest, detail));
     }
     let profiles = with_timeout(ctx.client.profiles()).await?;
-    let name = choose(&profiles, &providers, ctx.profile.as_ref())?;
+    // The profile of the directory counts if it is one for this host.
+    let is_for_host = |name: &&ProfileName| {
+        profiles.profiles.iter().any(|profile| profile.name == **name && is_of(profile, &providers))
+    };
+    let wanted = ctx.selection.explicit().or(ctx.profile().filter(is_for_host));
+    let name = choose(&profiles, &providers, wanted)?;
     Ok(Some(ctx.headers(ProfileArg { name: Some(name.clone()) })?))
 }
 
@@ -86,6 +91,10 @@ fn providers_of<'a>(all: &'a [Provider], host: &str) -> Vec<&'a str> {
     all.iter().filter(is_defined).filter(has_host).map(|provider| provider.name.as_str()).collect()
 }
 
+fn is_of(profile: &Profile, providers: &[&str]) -> bool {
+    profile.provider.as_deref().is_some_and(|provider| providers.contains(&provider))
+}
+
 /// The profile that git uses: the named one, else the only one of these providers, else the default
 /// one.
 fn choose<'a>(
@@ -93,12 +102,9 @@ fn choose<'a>(
     providers: &[&str],
     wanted: Option<&ProfileName>,
 ) -> Result<&'a ProfileName, Problem> {
-    let is_of = |profile: &&Profile| {
-        profile.provider.as_deref().is_some_and(|provider| providers.contains(&provider))
-    };
     let provider = providers.first().copied().unwrap_or_default();
     let login = format!("run: authctl login --provider {provider}");
-    let all: Vec<&Profile> = profiles.profiles.iter().filter(is_of).collect();
+    let all: Vec<&Profile> = profiles.profiles.iter().filter(|profile| is_of(profile, providers)).collect();
     let names = || all.iter().map(|profile| profile.name.as_str()).collect::<Vec<_>>().join(", ");
     if let Some(wanted) = wanted {
         let found = all.iter().find(|profile| profile.name == *wanted);

@@ -23,7 +23,7 @@ pub(super) async fn share(ctx: &Context, args: ShareArgs) -> CliResult {
 
 /// Runs a command with a loopback share of the profile.
 pub(super) async fn exec(ctx: &Context, args: &ExecArgs) -> CliResult {
-    let body = ShareBody { profile: ctx.profile.clone(), ..args.body() };
+    let body = ShareBody { profile: ctx.profile().cloned(), ..args.body() };
     let result = command::run(ctx, body, &args.command, Some(&ctx.paths.socket)).await;
     result.map_err(|error| match error {
         CliError::Problem(problem) if problem.code == ErrorCode::Conflict => {

@@ -1,30 +1,30 @@
 //! `authctl status`.
 
 mod changes;
+mod watch;
+mod waybar;
 
-use std::{io::IsTerminal, time::Duration};
+use std::io::IsTerminal;
 
-use authd_api::{ProfileName, Profiles, Status, StoreState, route};
-use bytes::Bytes;
-use http::{HeaderMap, Method};
+use authd_api::ProfileName;
 use jiff::{Timestamp, tz::TimeZone};
 use serde::Serialize;
 
-use self::changes::Snapshot;
+use self::{
+    changes::Snapshot,
+    watch::{Changes, PAUSE, Wake},
+};
 use crate::context::{Context, with_timeout};
-use crate::{cli::StatusArgs, error::CliResult, render, sanitize::line, screen::Screen, time};
+use crate::{
+    cli::{FormatArg, StatusArgs},
+    error::CliResult,
+    render,
+    screen::Screen,
+    time,
+};
 
 /// Clears the screen and moves to its top.
 const CLEAR_SCREEN: &[u8] = b"\x1b[2J\x1b[H";
-
-/// Events within this time cause one update.
-const DEBOUNCE: Duration = Duration::from_millis(100);
-
-/// The time between updates without an event: the relative times change.
-const UPDATE_INTERVAL: Duration = Duration::from_secs(30);
-
-/// The pause between two attempts to reach a daemon that stopped.
-const PAUSE: Duration = Duration::from_secs(1);
 
 /// One line of `--watch --json`.
 #[derive(Serialize)]
@@ -38,67 +38,37 @@ struct Update<'a> {
 }
 
 pub(super) async fn status(ctx: &Context, args: StatusArgs) -> CliResult {
-    let name = ctx.profile_name(args.profile);
-    let snapshot = read(ctx, name.as_ref()).await?;
+    // The profile of the directory is one of the list, and no reason to hide the others.
+    let name = args.profile.name.as_ref().or(ctx.selection.explicit());
+    if let Some(FormatArg::Waybar) = args.format {
+        return waybar::print(ctx, name, args.watch).await;
+    }
+    let snapshot = Snapshot::read(ctx, name).await?;
     if args.watch {
-        return watch(ctx, name.as_ref(), snapshot).await;
+        return watch(ctx, name, snapshot).await;
     }
     ctx.out.result(&snapshot, || text(ctx, &snapshot))
 }
 
-async fn read(ctx: &Context, name: Option<&ProfileName>) -> CliResult<Snapshot> {
-    let daemon: Status = with_timeout(ctx.client.status()).await?;
-    let mut profiles: Profiles = with_timeout(ctx.client.profiles()).await?;
-    if let Some(name) = name {
-        profiles.profiles.retain(|profile| profile.name == *name);
-        if profiles.profiles.is_empty() {
-            // The daemon's own error names the profiles that there are.
-            profiles.profiles.push(with_timeout(ctx.client.profile(Some(name))).await?);
-        }
-    }
-    // While the daemon cannot read the list, `authctl doctor` and `authctl codex status` say why.
-    let mut homes = with_timeout(ctx.client.codex_homes()).await.map(|list| list.homes).unwrap_or_default();
-    homes.retain(|home| name.is_none_or(|name| home.profile == *name));
-    let failure = daemon.store.detail.as_ref().filter(|_| daemon.store.state != StoreState::Ready);
-    if let Some(cause) = failure.or(daemon.store.fallback.as_ref()) {
-        ctx.out.verbose(&format!("store: {}", line(cause)));
-    }
-    Ok(Snapshot { daemon, profiles, codex_homes: homes })
-}
-
 fn text(ctx: &Context, snapshot: &Snapshot) -> String {
-    let Snapshot { daemon, profiles, codex_homes } = snapshot;
-    let status = render::status(daemon, &profiles.profiles, &Screen::stdout(ctx.out));
+    let Snapshot { daemon, profiles, codex_homes, selection } = snapshot;
+    let status = render::status(daemon, &profiles.profiles, selection, &Screen::stdout(ctx.out));
     status + &render::codex_warnings(codex_homes, ctx.out.stdout_style)
 }
 
-/// Prints the status, and again after each change. The events only trigger the update: it reads the
-/// state again.
+/// Prints the status, and again after each change.
 async fn watch(ctx: &Context, name: Option<&ProfileName>, snapshot: Snapshot) -> CliResult {
     let mut watch = Watch { ctx, is_terminal: std::io::stdout().is_terminal(), snapshot };
     watch.print(&[])?;
+    let mut changes = Changes::default();
     loop {
-        let headers = HeaderMap::new();
-        let stream = ctx.client.stream(Method::GET, route::EVENTS, &headers, Bytes::new());
-        if let Ok(mut stream) = with_timeout(stream).await {
-            // The first events report the state that is shown already.
-            let mut is_open = tokio::time::timeout(PAUSE, stream.chunk()).await.is_ok();
-            while is_open {
-                match tokio::time::timeout(UPDATE_INTERVAL, stream.chunk()).await {
-                    Ok(Ok(Some(_))) => {
-                        while let Ok(Ok(Some(_))) = tokio::time::timeout(DEBOUNCE, stream.chunk()).await {}
-                        watch.update(read(ctx, name).await?)?;
-                    }
-                    Ok(_) => is_open = false,
-                    Err(_) => watch.update(read(ctx, name).await?)?,
-                }
+        if changes.next(ctx).await == Wake::Stopped {
+            ctx.out.info("authd stopped; waiting for it to start again");
+            while with_timeout(ctx.client.status()).await.is_err() {
+                tokio::time::sleep(PAUSE).await;
             }
         }
-        ctx.out.info("authd stopped; waiting for it to start again");
-        while with_timeout(ctx.client.status()).await.is_err() {
-            tokio::time::sleep(PAUSE).await;
-        }
-        watch.update(read(ctx, name).await?)?;
+        watch.update(Snapshot::read(ctx, name).await?)?;
     }
 }
 

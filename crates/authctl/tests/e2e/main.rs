@@ -5,6 +5,7 @@ mod ask;
 mod commands;
 mod completions;
 mod credentials;
+mod directory_profile;
 mod fake_daemon;
 mod git_credential;
 mod json;
@@ -19,6 +20,7 @@ mod security;
 mod service;
 mod share;
 mod share_command;
+mod waybar;
 
 use std::{
     fs::{self, Permissions},

@@ -1,9 +1,16 @@
 //! The state of the daemon, and what has changed between two states, in words for users.
 
-use authd_api::{CodexHome, Profile, Profiles, Status};
+use authd_api::{CodexHome, Profile, ProfileName, Profiles, Status, StoreState};
 use serde::Serialize;
 
-use crate::{output::Style, render, sanitize::line};
+use crate::{
+    context::{Context, with_timeout},
+    error::CliResult,
+    output::Style,
+    render,
+    sanitize::line,
+    selection::Selection,
+};
 
 const PLAIN: Style = Style(false);
 
@@ -13,6 +20,33 @@ pub(super) struct Snapshot {
     pub(super) daemon: Status,
     pub(super) profiles: Profiles,
     pub(super) codex_homes: Vec<CodexHome>,
+    /// The profile that commands use here.
+    pub(super) selection: Selection,
+}
+
+impl Snapshot {
+    /// Reads the state. With a name, only that profile and its Codex homes.
+    pub(super) async fn read(ctx: &Context, name: Option<&ProfileName>) -> CliResult<Self> {
+        let daemon: Status = with_timeout(ctx.client.status()).await?;
+        let mut profiles: Profiles = with_timeout(ctx.client.profiles()).await?;
+        if let Some(name) = name {
+            profiles.profiles.retain(|profile| profile.name == *name);
+            if profiles.profiles.is_empty() {
+                // The daemon's own error names the profiles that there are.
+                profiles.profiles.push(with_timeout(ctx.client.profile(Some(name))).await?);
+            }
+        }
+        // While the daemon cannot read the list, `authctl doctor` and `authctl codex status` say
+        // why.
+        let mut homes =
+            with_timeout(ctx.client.codex_homes()).await.map(|list| list.homes).unwrap_or_default();
+        homes.retain(|home| name.is_none_or(|name| home.profile == *name));
+        let failure = daemon.store.detail.as_ref().filter(|_| daemon.store.state != StoreState::Ready);
+        if let Some(cause) = failure.or(daemon.store.fallback.as_ref()) {
+            ctx.out.verbose(&format!("store: {}", line(cause)));
+        }
+        Ok(Self { daemon, profiles, codex_homes: homes, selection: ctx.selection.clone() })
+    }
 }
 
 /// One line for each change.
