@@ -194,9 +194,11 @@ impl App {
         let connection_settings = ConnectionSettings {
             per_process: config.socket.max_connections,
             head_deadline: config.socket.header_timeout,
+            processes: Arc::default(),
         };
         let share_router = http::share_router(state.clone());
-        servers.spawn(doors.start(broker.shares, share_router, connection_settings, stopping.clone()).await);
+        let settings = connection_settings.clone();
+        servers.spawn(doors.start(broker.shares, share_router, settings, stopping.clone()).await);
         let (router, stop) = (http::router(state), stopping.clone());
         servers.spawn(async move {
             let limiter = ConnectionLimiter::new(socket_connections(open_file_limit()));

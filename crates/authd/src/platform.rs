@@ -1,10 +1,11 @@
-//! The operating system: process hardening, the socket and its lock, socket activation, the service
-//! manager, and limits on connections.
+//! The operating system: process hardening, the socket and its lock, the process behind a
+//! connection, socket activation, the service manager, and limits on connections.
 
 mod client_stream;
 mod connection_limiter;
 mod hardening;
 mod locks;
+mod peer_process;
 mod socket;
 mod socket_activation;
 mod systemd;
@@ -17,7 +18,8 @@ pub(crate) use self::{
     },
     hardening::{open_file_limit, raise_open_files},
     locks::SocketLock,
-    socket::{Socket, peer_is_own, peer_pid},
+    peer_process::ProcessReader,
+    socket::{Socket, peer_is_own},
     systemd::{
         Health, feed_watchdog, notify_ready, notify_reloaded, notify_reloading, notify_stopping,
         update_status, watchdog_timeout,

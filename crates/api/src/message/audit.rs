@@ -80,7 +80,7 @@ pub enum AuditAction {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Process {
-    /// The process id, as the daemon sees it.
+    /// The process id, as the daemon sees it. 0 for a process outside of the daemon's container.
     pub pid: i32,
     /// The user id.
     pub uid: u32,
@@ -89,18 +89,27 @@ pub struct Process {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "openapi", schema(value_type = Option<String>, format = DateTime))]
     pub started_at: Option<Timestamp>,
-    /// The path of the executable, in the mount namespace of the process.
+    /// The path of the executable, in the mount namespace of the process, or the end of a path of
+    /// more than 512 characters. Here and in the command name, what is not printable is escaped, as
+    /// in `\n`, `\u{1b}` and `\xff`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub executable: Option<String>,
     /// The command name, at most 15 bytes. A process can change its own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub command: Option<String>,
-    /// The systemd unit.
+    /// The systemd unit: the one of the user's service manager, else the one of the system's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unit: Option<String>,
-    /// The id of the container.
+    /// The id of the outermost container.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub container: Option<String>,
+}
+
+impl Process {
+    /// A process of which only the ids are known.
+    pub const fn of_ids(pid: i32, uid: u32) -> Self {
+        Self { pid, uid, started_at: None, executable: None, command: None, unit: None, container: None }
+    }
 }
 
 /// Where the audit log is, and whether it works.

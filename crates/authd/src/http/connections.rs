@@ -25,7 +25,7 @@ use super::{
     peer::{Door, Peer},
 };
 use crate::{
-    platform::{ClientListener, ClientStream, ConnectionLimiter, ProcessLimiter},
+    platform::{ClientListener, ClientStream, ConnectionLimiter, ProcessLimiter, ProcessReader},
     relay::{BodyEvent, BodyObserver, ObservedBody, UpgradeSlot},
 };
 
@@ -50,12 +50,14 @@ const MAX_DRAIN: u64 = 16 << 20;
 const DRAIN_DEADLINE: Duration = Duration::from_secs(2);
 
 /// The limits of a connection.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct ConnectionSettings {
     /// How many connections one process may hold.
     pub(crate) per_process: usize,
     /// How long a connection may be idle or take for a request's head.
     pub(crate) head_deadline: Duration,
+    /// Reads the process of each connection for the audit log.
+    pub(crate) processes: Arc<ProcessReader>,
 }
 
 /// Serves connections until the shutdown, then finishes the responses in progress.
@@ -83,7 +85,7 @@ pub(crate) async fn serve(
                     () = stop.cancelled() => break,
                 };
                 let peer = Arc::new(Peer::of(&stream, door.clone(), &processes, slot));
-                let served = connection(stream, router.clone(), settings, peer.clone(), stop.clone());
+                let served = connection(stream, router.clone(), settings.clone(), peer.clone(), stop.clone());
                 connections.spawn(async move {
                     tokio::select! {
                         () = served => {}
@@ -109,6 +111,7 @@ async fn connection(
     peer: Arc<Peer>,
     stop: CancellationToken,
 ) {
+    peer.identify(&stream, &settings.processes);
     let received = Arc::new(Notify::new());
     let first_request = received.clone();
     // Whether the last response was sent before its request was read.

@@ -1,11 +1,15 @@
 //! The client of one connection.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{
+    Arc, OnceLock,
+    atomic::{AtomicBool, Ordering},
+};
 
+use authd_api::Process;
 use authd_broker::Share;
-use tokio::sync::watch;
+use tokio::{net::unix::UCred, sync::watch};
 
-use crate::platform::{ClientStream, Permit, ProcessLimiter, Slot, peer_is_own, peer_pid};
+use crate::platform::{ClientStream, Permit, ProcessLimiter, ProcessReader, Slot, peer_is_own};
 
 /// Where a client connects.
 #[derive(Clone, Debug)]
@@ -22,8 +26,11 @@ pub(crate) enum Door {
 /// at a time.
 pub(super) struct Peer {
     pub(super) door: Door,
-    pid: Option<i32>,
+    /// As of the connection. `None` for TCP.
+    credentials: Option<UCred>,
     own: bool,
+    /// The process of a Unix socket, once it was read or requested.
+    process: OnceLock<Arc<Process>>,
     permit: Permit,
     /// The connection's slot in the limiter.
     pub(super) slot: Slot,
@@ -38,10 +45,11 @@ pub(super) struct Peer {
 impl Peer {
     /// The peer of a connection, as the kernel reports it.
     pub(super) fn of(stream: &ClientStream, door: Door, limiter: &ProcessLimiter, slot: Slot) -> Self {
-        let (pid, own) = match stream {
-            ClientStream::Unix(stream) => (peer_pid(stream), peer_is_own(stream)),
-            ClientStream::Tcp(_) => (None, false),
+        let credentials = match stream {
+            ClientStream::Unix(stream) => stream.peer_cred().ok(),
+            ClientStream::Tcp(_) => None,
         };
+        let pid = credentials.and_then(|peer| peer.pid());
         let share = match &door {
             Door::Own => None,
             Door::ShareSocket(share) => Some(watch::Sender::new(Some(share.clone()))),
@@ -49,8 +57,9 @@ impl Peer {
         };
         Self {
             door,
-            pid,
-            own,
+            credentials,
+            own: credentials.as_ref().is_some_and(peer_is_own),
+            process: OnceLock::new(),
             permit: limiter.permit(pid),
             slot,
             uploading: AtomicBool::new(false),
@@ -61,7 +70,29 @@ impl Peer {
 
     /// The process id, if the system reports it.
     pub(super) fn pid(&self) -> Option<i32> {
-        self.pid
+        self.credentials?.pid()
+    }
+
+    /// Reads the process for the audit log, while the log is on. A program that the process
+    /// executes later is not read.
+    pub(super) fn identify(&self, stream: &ClientStream, reader: &ProcessReader) {
+        let (ClientStream::Unix(stream), Some(ids)) = (stream, self.ids()) else { return };
+        if let Some(process) = reader.read(stream, &ids) {
+            self.process.get_or_init(|| Arc::new(process));
+        }
+    }
+
+    /// The process, if the kernel names it. Only its ids are known if it ended before the daemon
+    /// could read the rest, or if the audit log was off then.
+    #[expect(dead_code, reason = "for the audit log")]
+    pub(super) fn process(&self) -> Option<Arc<Process>> {
+        let ids = self.ids()?;
+        Some(self.process.get_or_init(|| Arc::new(ids)).clone())
+    }
+
+    fn ids(&self) -> Option<Process> {
+        let peer = self.credentials?;
+        Some(Process::of_ids(peer.pid()?, peer.uid()))
     }
 
     /// Whether the process runs as the daemon's user.

@@ -1,4 +1,4 @@
-//! The Unix socket, bound with mode 0600 or inherited from systemd, and the peer of a connection.
+//! The Unix socket, bound with mode 0600 or inherited from systemd, and the user of a connection.
 
 use std::{
     fs, io,
@@ -7,7 +7,7 @@ use std::{
 };
 
 use authd_store::private;
-use tokio::net::{UnixListener, UnixStream};
+use tokio::net::{UnixListener, unix::UCred};
 
 use super::{client_stream::ClientListener, locks::SocketLock};
 
@@ -74,14 +74,8 @@ impl Drop for Socket {
 }
 
 /// Whether the peer runs as the daemon's user.
-pub(crate) fn peer_is_own(stream: &UnixStream) -> bool {
-    let own = rustix::process::geteuid().as_raw();
-    stream.peer_cred().is_ok_and(|peer| peer.uid() == own)
-}
-
-/// The process id of the peer, if the system reports it.
-pub(crate) fn peer_pid(stream: &UnixStream) -> Option<i32> {
-    stream.peer_cred().ok()?.pid()
+pub(crate) fn peer_is_own(peer: &UCred) -> bool {
+    peer.uid() == rustix::process::geteuid().as_raw()
 }
 
 /// Removes the socket of a daemon that has ended.
