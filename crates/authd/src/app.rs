@@ -166,6 +166,7 @@ impl App {
         .await;
         config.store.warn_if_other(store.remembered());
         let streams_per_process = MOST_STREAMS.min(socket_connections(open_file_limit()) / STREAM_SHARE);
+        let metrics_error = watch::Sender::new(None);
         let (doors, doors_handle) = ShareDoors::new(&paths.socket);
         let state = Arc::new(AppState {
             broker: broker.clone(),
@@ -177,6 +178,7 @@ impl App {
             callback: callback.clone(),
             store: store.watch(),
             settings: settings.requests,
+            metrics_error: metrics_error.subscribe(),
             streams: ProcessLimiter::new(streams_per_process),
             started_at,
         });
@@ -199,6 +201,10 @@ impl App {
         let share_router = http::share_router(state.clone());
         let settings = connection_settings.clone();
         servers.spawn(doors.start(broker.shares, share_router, settings, stopping.clone()).await);
+        if let Some(address) = config.metrics.listen {
+            let (state, settings) = (state.clone(), connection_settings.clone());
+            servers.spawn(http::serve_metrics(address, state, settings, metrics_error, stopping.clone()));
+        }
         let (router, stop) = (http::router(state), stopping.clone());
         servers.spawn(async move {
             let limiter = ConnectionLimiter::new(socket_connections(open_file_limit()));

@@ -8,6 +8,7 @@ mod diagnosis;
 mod event_stream;
 mod extract;
 mod metrics;
+mod metrics_server;
 mod peer;
 mod port_owner;
 mod problem;
@@ -19,6 +20,7 @@ mod state;
 pub(crate) use self::{
     connections::{ConnectionSettings, serve},
     metrics::Metrics,
+    metrics_server::serve_metrics,
     peer::Door,
     routes::router,
     share::{ShareDoors, share_router},

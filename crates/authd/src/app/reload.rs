@@ -109,7 +109,9 @@ impl Reload {
         self.logins.send_replace(Arc::new(login_settings(&config)));
         self.providers.send_replace(config.providers.clone());
         self.requests.send_replace(request_settings(&config));
-        info!("reloaded; provider, callback server, store, socket and hooks take effect at the next start");
+        info!(
+            "reloaded; provider, callback server, store, socket, metrics and hooks take effect at the next start"
+        );
         Ok(())
     }
 }

@@ -115,6 +115,7 @@ section!(
         store: StoreSection = StoreSection::default(),
         network: NetworkSection = NetworkSection::default(),
         socket: SocketSection = SocketSection::default(),
+        metrics: MetricsSection = MetricsSection::default(),
         hooks: HooksSection = HooksSection::default(),
         log: LogSection = LogSection::default(),
     }
@@ -177,6 +178,8 @@ section!(NetworkSection {
 
 section!(SocketSection { max_connections: usize = 4096, header_timeout: Time = Time::from("60s") });
 
+section!(MetricsSection { listen: Option<String> = None });
+
 section!(HooksSection {
     login_required: Vec<String> = Vec::new(),
     unsaved: Vec<String> = Vec::new(),
@@ -189,7 +192,7 @@ impl RawConfig {
     /// Every section, and every key as `section.key`. `NAME` stands for the name of a provider.
     pub(super) fn keys() -> Vec<String> {
         let providers: Vec<&str> = WrittenDefinition::KEYS.iter().map(|(key, _)| *key).collect();
-        let sections: [&[&str]; 11] = [
+        let sections: [&[&str]; 12] = [
             ProviderSection::KEYS,
             &providers,
             ClientSection::KEYS,
@@ -199,6 +202,7 @@ impl RawConfig {
             StoreSection::KEYS,
             NetworkSection::KEYS,
             SocketSection::KEYS,
+            MetricsSection::KEYS,
             HooksSection::KEYS,
             LogSection::KEYS,
         ];

@@ -1,7 +1,7 @@
 //! The validated configuration.
 
 use std::{
-    net::IpAddr,
+    net::{IpAddr, SocketAddr},
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
@@ -40,6 +40,8 @@ pub struct Config {
     pub(crate) network: Network,
     /// The socket.
     pub(crate) socket: SocketConfig,
+    /// The port of the metrics.
+    pub(crate) metrics: MetricsConfig,
     /// The hooks.
     pub(crate) hooks: HookConfig,
     /// The log.
@@ -95,6 +97,13 @@ pub(crate) struct SocketConfig {
     pub(crate) max_connections: usize,
     /// Longest idle time of a connection.
     pub(crate) header_timeout: Duration,
+}
+
+/// The port of the metrics.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct MetricsConfig {
+    /// The address, on loopback; `None` for no port.
+    pub(crate) listen: Option<SocketAddr>,
 }
 
 /// The log.

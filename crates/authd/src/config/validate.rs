@@ -1,7 +1,13 @@
 //! Validates the values of a configuration. A message names the key, the fault and the allowed
 //! values; a value that may contain a password, such as the proxy's, is not repeated.
 
-use std::{collections::BTreeSet, net::IpAddr, ops::RangeInclusive, path::PathBuf, time::Duration};
+use std::{
+    collections::BTreeSet,
+    net::{IpAddr, SocketAddr},
+    ops::RangeInclusive,
+    path::PathBuf,
+    time::Duration,
+};
 
 use authd_oauth::{ClientIdentity, Network, Provider};
 use jiff::SignedDuration;
@@ -11,11 +17,12 @@ use super::{
     environment::Environment,
     problem::InvalidValue,
     raw::{
-        CallbackSection, ClientSection, HooksSection, LogSection, LoginSection, NetworkSection,
-        ProviderSection, RawConfig, RefreshSection, SocketSection, StoreSection, Time,
+        CallbackSection, ClientSection, HooksSection, LogSection, LoginSection, MetricsSection,
+        NetworkSection, ProviderSection, RawConfig, RefreshSection, SocketSection, StoreSection, Time,
     },
     settings::{
-        CallbackConfig, Config, HookConfig, LogConfig, LoginConfig, RefreshConfig, SocketConfig, StoreConfig,
+        CallbackConfig, Config, HookConfig, LogConfig, LoginConfig, MetricsConfig, RefreshConfig,
+        SocketConfig, StoreConfig,
     },
 };
 
@@ -39,6 +46,7 @@ impl RawConfig {
             store,
             network,
             socket,
+            metrics,
             hooks,
             log,
         } = self;
@@ -59,6 +67,7 @@ impl RawConfig {
             store: store.validate()?,
             network: network.validate()?,
             socket: socket.validate()?,
+            metrics: metrics.validate()?,
             hooks: hooks.validate()?,
             log: log.validate()?,
         })
@@ -213,6 +222,19 @@ impl SocketSection {
             max_connections: self.max_connections,
             header_timeout: duration("socket.header_timeout", &self.header_timeout, SECOND..=HOUR)?,
         })
+    }
+}
+
+impl MetricsSection {
+    fn validate(self) -> Result<MetricsConfig, InvalidValue> {
+        let Some(text) = non_empty(self.listen) else { return Ok(MetricsConfig::default()) };
+        match text.parse::<SocketAddr>() {
+            Ok(address) if address.ip().is_loopback() => Ok(MetricsConfig { listen: Some(address) }),
+            Ok(_) | Err(_) => invalid(
+                "metrics.listen",
+                "must be an address of this machine and a port, like \"127.0.0.1:9464\"",
+            ),
+        }
     }
 }
 

@@ -66,6 +66,10 @@ pub(super) async fn diagnose(state: &AppState) -> Diagnosis {
         Ok(open) => findings.extend(shares(&open, |id| state.doors.error(id))),
         Err(error) => findings.push(problem_of("shares", &problem::share(&error))),
     }
+    findings.extend(state.metrics_error.borrow().as_ref().map(|error| {
+        failed("metrics", error.clone(), ErrorCode::Conflict)
+            .remedy("free the port, or choose another one: [metrics] listen in authd.toml")
+    }));
     match state.broker.providers.added().await {
         Ok(added) => findings.extend(providers(&added)),
         Err(error) => findings.push(problem_of("providers", &problem::definition(&error))),

@@ -18,7 +18,7 @@ pub(crate) enum Door {
     Own,
     /// The socket of this share.
     ShareSocket(Share),
-    /// The loopback listener on this port, for the shares that have a key.
+    /// A loopback listener on this port: for the shares that have a key, or for the metrics.
     Loopback(u16),
 }
 

@@ -25,6 +25,7 @@ use super::{access, event_stream, respond::ApiError, state::AppState};
 pub(super) use self::{
     credentials::{HeadersQuery, headers_response},
     relay::relay_to,
+    status::metrics,
 };
 
 /// The relay of the base URL, as a client of a base URL with a slash at its end names it.

@@ -43,6 +43,8 @@ pub(crate) struct AppState {
     pub(crate) callback: watch::Receiver<CallbackServerState>,
     pub(crate) store: watch::Receiver<authd_store::Status>,
     pub(crate) settings: watch::Receiver<RequestSettings>,
+    /// Why the metrics are not served on their port, if they should be.
+    pub(crate) metrics_error: watch::Receiver<Option<String>>,
     /// Limits the open event streams and holds of shares of each process.
     pub(crate) streams: ProcessLimiter,
     pub(crate) started_at: Timestamp,

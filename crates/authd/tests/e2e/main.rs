@@ -30,6 +30,7 @@ mod helpers;
 mod lifecycle;
 mod login;
 mod metrics;
+mod metrics_port;
 mod providers;
 mod refusals;
 mod relay;

@@ -57,7 +57,7 @@ pub(super) async fn diagnosis(State(state): SharedState) -> Response {
         example = "# HELP authd_pending_logins Pending logins.\n\
             # TYPE authd_pending_logins gauge\nauthd_pending_logins 0\n# EOF\n")),
 ))]
-pub(super) async fn metrics(State(state): SharedState) -> Result<Response, ApiError> {
+pub(in crate::http) async fn metrics(State(state): SharedState) -> Result<Response, ApiError> {
     let broker = &state.broker;
     let text = state.metrics.render(broker, now());
     let text = text.map_err(|error| Problem::new(ErrorCode::Internal, format!("no metrics: {error}")))?;
