@@ -41,6 +41,27 @@ struct DeviceRequest {
     account: Option<String>,
 }
 
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct KeyRequest {
+    account: String,
+    /// Whether the key may not list the models.
+    #[serde(default)]
+    restricted: bool,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct TokenRequest {
+    account: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RevocationRequest {
+    token: String,
+}
+
 /// The routes below `/_sandbox`.
 pub(crate) fn routes() -> Router<Arc<Shared>> {
     Router::new()
@@ -51,6 +72,8 @@ pub(crate) fn routes() -> Router<Arc<Shared>> {
         .route("/_sandbox/expire-refresh-tokens", post(expire_refresh_tokens))
         .route("/_sandbox/next-account", post(next_account))
         .route("/_sandbox/device", post(device))
+        .route("/_sandbox/api-key", post(api_key))
+        .route("/_sandbox/personal-access-token", post(issue_token).delete(revoke_token))
         .layer(middleware::from_fn(reject_web_page))
 }
 
@@ -111,6 +134,35 @@ async fn device(State(shared): State<Arc<Shared>>, Json(request): Json<DeviceReq
     } else {
         response::detail(StatusCode::NOT_FOUND, "The code is not pending or the account is unknown")
     }
+}
+
+async fn api_key(State(shared): State<Arc<Shared>>, Json(request): Json<KeyRequest>) -> Response {
+    let mut ledger = shared.ledger();
+    if ledger.account(&request.account).is_none() {
+        return unknown_account();
+    }
+    let key = ledger.issue_api_key(&request.account, request.restricted);
+    Json(json!({"api_key": key})).into_response()
+}
+
+async fn issue_token(State(shared): State<Arc<Shared>>, Json(request): Json<TokenRequest>) -> Response {
+    let mut ledger = shared.ledger();
+    if ledger.account(&request.account).is_none() {
+        return unknown_account();
+    }
+    Json(json!({"token": ledger.issue_personal_access_token(&request.account)})).into_response()
+}
+
+async fn revoke_token(
+    State(shared): State<Arc<Shared>>,
+    Json(request): Json<RevocationRequest>,
+) -> StatusCode {
+    shared.ledger().revoke_personal_access_token(&request.token);
+    StatusCode::NO_CONTENT
+}
+
+fn unknown_account() -> Response {
+    response::detail(StatusCode::NOT_FOUND, "The account is unknown")
 }
 
 fn once() -> usize {

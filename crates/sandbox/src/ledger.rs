@@ -25,7 +25,8 @@ pub(crate) struct Ledger {
     rotations: usize,
     access_tokens: HashMap<String, Access>,
     id_tokens: HashMap<String, IdToken>,
-    api_keys: HashMap<String, String>,
+    api_keys: HashMap<String, Key>,
+    personal_access_tokens: HashMap<String, PersonalAccessToken>,
     issued: Vec<String>,
 }
 
@@ -121,6 +122,21 @@ struct Access {
     expires_at: SystemTime,
 }
 
+/// An API key.
+#[derive(Clone)]
+struct Key {
+    account: String,
+    /// Whether it may not list the models.
+    restricted: bool,
+}
+
+/// A token that a user has created on the provider's website. It does not expire.
+#[derive(Clone)]
+struct PersonalAccessToken {
+    account: String,
+    revoked: bool,
+}
+
 #[derive(Clone)]
 struct IdToken {
     account: String,
@@ -140,6 +156,7 @@ impl Ledger {
             access_tokens: HashMap::new(),
             id_tokens: HashMap::new(),
             api_keys: HashMap::new(),
+            personal_access_tokens: HashMap::new(),
             issued: Vec::new(),
         }
     }
@@ -226,6 +243,10 @@ impl Ledger {
 
     /// The account of a valid access token.
     pub(crate) fn access(&self, token: &str, now: SystemTime) -> Result<Arc<Account>, AccessTokenError> {
+        if let Some(PersonalAccessToken { account, revoked }) = self.personal_access_tokens.get(token) {
+            let account = self.account(account).ok_or(AccessTokenError::Unknown)?;
+            return if *revoked { Err(AccessTokenError::Revoked) } else { Ok(account) };
+        }
         let access = self.access_tokens.get(token).ok_or(AccessTokenError::Unknown)?;
         let family = &self.families[access.family];
         if family.end == Some(FamilyEnd::Revoked) {
@@ -254,7 +275,26 @@ impl Ledger {
     }
 
     pub(crate) fn is_access_token(&self, token: &str) -> bool {
-        self.access_tokens.contains_key(token)
+        self.access_tokens.contains_key(token) || self.is_personal_access_token(token)
+    }
+
+    pub(crate) fn is_personal_access_token(&self, token: &str) -> bool {
+        self.personal_access_tokens.contains_key(token)
+    }
+
+    /// Creates a personal access token.
+    pub(crate) fn issue_personal_access_token(&mut self, account: &str) -> String {
+        let token = self.record_secret(tokens::secret("at-", 64));
+        let account = account.to_owned();
+        self.personal_access_tokens.insert(token.clone(), PersonalAccessToken { account, revoked: false });
+        token
+    }
+
+    /// Revokes a personal access token. An unknown one is ignored.
+    pub(crate) fn revoke_personal_access_token(&mut self, token: &str) {
+        if let Some(token) = self.personal_access_tokens.get_mut(token) {
+            token.revoked = true;
+        }
     }
 
     pub(crate) fn exchange(&mut self, id_token: &str, now: SystemTime) -> Result<String, ExchangeError> {
@@ -266,18 +306,20 @@ impl Ledger {
         if !token.organizations || account.organization_id.is_none() {
             return Err(ExchangeError::NoOrganization);
         }
-        Ok(self.issue_api_key(&account.name))
+        Ok(self.issue_api_key(&account.name, false))
     }
 
-    pub(crate) fn issue_api_key(&mut self, account: &str) -> String {
+    /// Creates an API key. A restricted one may not list the models.
+    pub(crate) fn issue_api_key(&mut self, account: &str, restricted: bool) -> String {
         let key = self.record_secret(tokens::secret("sk-proj-", 64));
-        self.api_keys.insert(key.clone(), account.to_owned());
+        self.api_keys.insert(key.clone(), Key { account: account.to_owned(), restricted });
         key
     }
 
-    /// The account of an API key.
-    pub(crate) fn api_key(&self, key: &str) -> Option<Arc<Account>> {
-        self.account(self.api_keys.get(key)?)
+    /// The account of an API key, and whether the key is restricted.
+    pub(crate) fn api_key(&self, key: &str) -> Option<(Arc<Account>, bool)> {
+        let Key { account, restricted } = self.api_keys.get(key)?;
+        Some((self.account(account)?, *restricted))
     }
 
     /// Revokes the user of a refresh or access token, as the provider does. An unknown token is

@@ -44,6 +44,7 @@ mod tls;
 mod token;
 mod tokens;
 mod websocket;
+mod whoami;
 
 use std::{
     io,
@@ -289,7 +290,22 @@ impl Sandbox {
 
     /// Creates an API key, as a user does on the provider's website.
     pub fn issue_api_key(&self, account: &str) -> String {
-        self.shared.ledger().issue_api_key(account)
+        self.shared.ledger().issue_api_key(account, false)
+    }
+
+    /// Creates an API key that may not list the models.
+    pub fn issue_restricted_api_key(&self, account: &str) -> String {
+        self.shared.ledger().issue_api_key(account, true)
+    }
+
+    /// Creates a personal access token, as a user does on the provider's website.
+    pub fn issue_personal_access_token(&self, account: &str) -> String {
+        self.shared.ledger().issue_personal_access_token(account)
+    }
+
+    /// Revokes a personal access token, as its user does.
+    pub fn revoke_personal_access_token(&self, token: &str) {
+        self.shared.ledger().revoke_personal_access_token(token);
     }
 
     /// Expires every access token issued so far.

@@ -18,6 +18,9 @@ use crate::{
     tokens,
 };
 
+/// The scope of the list of models.
+const MODEL_READ: &str = "api.model.read";
+
 /// `POST /v1/responses`, streamed or not; the input is a string or a list
 pub(crate) async fn responses(
     State(shared): State<Arc<Shared>>,
@@ -45,7 +48,7 @@ pub(crate) async fn responses(
 
 /// `GET /v1/models`
 pub(crate) async fn models(State(shared): State<Arc<Shared>>, headers: HeaderMap) -> HandlerResult {
-    let account = authenticate_key(&shared, &headers, "api.model.read")?;
+    let account = authenticate_key(&shared, &headers, MODEL_READ)?;
     let model =
         |id: &String| json!({"id": id, "object": "model", "created": 1_750_000_000, "owned_by": "openai"});
     let data: Vec<Value> = shared.models.iter().map(model).collect();
@@ -79,13 +82,14 @@ pub(crate) fn authenticate_key(
     };
     let bearer = backend::bearer(headers);
     let ledger = shared.ledger();
+    let missing = format!("You have insufficient permissions for this operation. Missing scopes: {scope}.");
     if ledger.is_access_token(bearer) {
-        let message =
-            format!("You have insufficient permissions for this operation. Missing scopes: {scope}.");
-        return Err(unauthorized("missing_scope", &message));
+        return Err(unauthorized("missing_scope", &missing));
     }
-    let Some(account) = ledger.api_key(bearer) else {
-        return Err(unauthorized("invalid_api_key", "Incorrect API key provided."));
+    let account = match ledger.api_key(bearer) {
+        None => return Err(unauthorized("invalid_api_key", "Incorrect API key provided.")),
+        Some((_, true)) if scope == MODEL_READ => return Err(unauthorized("missing_scope", &missing)),
+        Some((account, _)) => account,
     };
     let mismatches = |name: &str, own: Option<&str>| {
         let sent = headers.get(name).map(HeaderValue::as_bytes);

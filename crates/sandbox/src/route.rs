@@ -23,6 +23,8 @@ pub enum Route {
     DevicePoll,
     /// `/codex/device`, the page where the user enters a device code
     DevicePage,
+    /// `GET /api/accounts/v1/user-auth-credential/whoami`
+    Whoami,
     /// `POST /backend-api/codex/responses`
     ChatGptResponses,
     /// `GET /backend-api/codex/responses`, which upgrades to a WebSocket
@@ -63,6 +65,7 @@ impl Route {
             "/api/accounts/deviceauth/usercode" => Self::DeviceCode,
             "/api/accounts/deviceauth/token" => Self::DevicePoll,
             "/codex/device" => Self::DevicePage,
+            "/api/accounts/v1/user-auth-credential/whoami" => Self::Whoami,
             "/backend-api/codex/responses" if is_get => Self::ChatGptWebSocket,
             "/backend-api/codex/responses" => Self::ChatGptResponses,
             "/backend-api/codex/models" => Self::ChatGptModels,
@@ -90,7 +93,8 @@ impl Route {
             | Self::Revoke
             | Self::DeviceCode
             | Self::DevicePoll
-            | Self::DevicePage => Some("auth.openai.com"),
+            | Self::DevicePage
+            | Self::Whoami => Some("auth.openai.com"),
             Self::ChatGptResponses
             | Self::ChatGptWebSocket
             | Self::ChatGptModels

@@ -11,7 +11,9 @@ use axum::{
 };
 use http::StatusCode;
 
-use crate::{Shared, authorize, backend, control, device, middleware, platform, response, token, websocket};
+use crate::{
+    Shared, authorize, backend, control, device, middleware, platform, response, token, websocket, whoami,
+};
 
 /// The router of the sandbox.
 pub(crate) fn router(shared: Arc<Shared>) -> Router {
@@ -39,6 +41,7 @@ fn auth() -> Router<Arc<Shared>> {
         .route("/oauth/revoke", post(token::revoke))
         .route("/api/accounts/deviceauth/usercode", post(device::user_code))
         .route("/api/accounts/deviceauth/token", post(device::poll))
+        .route("/api/accounts/v1/user-auth-credential/whoami", get(whoami::whoami))
         .route("/codex/device", get(device::page).post(device::decide))
 }
 
