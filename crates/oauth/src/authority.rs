@@ -89,10 +89,17 @@ pub struct BearerGrant {
 }
 
 impl Authority {
-    /// Where a user id is unique: the provider and its issuer. Users of two realms are two users,
-    /// even if neither has an id.
+    /// Where a user id is unique: the provider and its issuer, or what else is known of its server.
+    /// Users of two realms are two users, even if neither has an id.
     pub fn realm(&self) -> Box<str> {
-        format!("{} {}", self.provider, self.issuer.as_deref().unwrap_or(&self.token_url)).into()
+        let places = [self.issuer.as_deref(), Some(&self.token_url), self.base_url.as_deref()];
+        let place = places.into_iter().flatten().find(|place| !place.is_empty());
+        format!("{} {}", self.provider, place.unwrap_or_default()).into()
+    }
+
+    /// Whether the token came from the user: it was issued to no client.
+    pub fn is_of_own_token(&self) -> bool {
+        self.client.id.is_empty()
     }
 
     /// The resource indicator as a field of a request, if there is one.

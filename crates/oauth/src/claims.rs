@@ -67,11 +67,6 @@ pub fn identity(token: &IdToken) -> Result<Identity, InvalidIdToken> {
     let claims: Claims = claims_of(token)?;
     let auth = claims.auth.unwrap_or_default();
     let profile = claims.profile.unwrap_or_default();
-    // Claims are shown on terminals and sent in headers, where a control character is an injection.
-    let printable = |claim: Option<String>| {
-        let is_printable = |text: &String| !text.trim().is_empty() && !text.contains(char::is_control);
-        claim.filter(is_printable).map(String::into_boxed_str)
-    };
     Ok(Identity {
         email: printable(claims.email).or(printable(profile.email)),
         plan: printable(auth.chatgpt_plan_type).map(Plan::new),
@@ -82,6 +77,13 @@ pub fn identity(token: &IdToken) -> Result<Identity, InvalidIdToken> {
         project_id: printable(auth.project_id),
         realm: None,
     })
+}
+
+/// A claim that can be used. Claims are shown on terminals and sent in headers, where a control
+/// character is an injection.
+pub(crate) fn printable(claim: Option<String>) -> Option<Box<str>> {
+    let is_printable = |text: &String| !text.trim().is_empty() && !text.contains(char::is_control);
+    claim.filter(is_printable).map(String::into_boxed_str)
 }
 
 /// The times that a token states (RFC 7519, sections 4.1.4 and 4.1.6), by the provider's clock.

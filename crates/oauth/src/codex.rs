@@ -144,12 +144,14 @@ pub enum External<'a> {
         /// The workspace. Codex needs one in this form.
         account_id: &'a str,
     },
+    /// A personal access token, which Codex asks the provider about by itself.
+    PersonalAccessToken(&'a str),
     /// An API key.
     ApiKey(&'a str),
 }
 
 /// A login file, its fields in the order that Codex writes.
-#[derive(Serialize, Deserialize)]
+#[derive(Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct WrittenFile<'a> {
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -160,6 +162,8 @@ struct WrittenFile<'a> {
     tokens: Option<WrittenTokens<'a>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     last_refresh: Option<Cow<'a, str>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    personal_access_token: Option<Cow<'a, str>>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -186,7 +190,9 @@ pub fn external(content: &External<'_>, last_refresh: Timestamp) -> SecretString
                 account_id: Some((*account_id).into()),
             }),
             last_refresh: Some(last_refresh.to_string().into()),
+            personal_access_token: None,
         },
+        External::PersonalAccessToken(token) => token_file(token),
         External::ApiKey(key) => key_file(key),
     })
 }
@@ -197,6 +203,7 @@ pub fn is_external(written: &str) -> bool {
     serde_json::from_str::<WrittenFile<'_>>(written).is_ok_and(|file| {
         file.auth_mode.as_deref() == Some(EXTERNAL)
             && file.api_key.is_none()
+            && file.personal_access_token.is_none()
             && file.tokens.as_ref().is_some_and(|tokens| tokens.refresh_token.is_empty())
             && text(&file).expose_secret() == written
     })
@@ -207,6 +214,9 @@ pub fn is_external(written: &str) -> bool {
 pub fn login(grant: &Grant) -> Option<SecretString> {
     let key = match &grant.secrets {
         GrantSecrets::ApiKey(key, _) => Some(key.expose()),
+        GrantSecrets::ChatGpt(tokens, _) if grant.secrets.is_personal_access_token() => {
+            return Some(text(&token_file(tokens.access_token.expose())));
+        }
         GrantSecrets::ChatGpt(..) => None,
         // Codex has no use for another provider's tokens.
         GrantSecrets::Bearer(_) => return None,
@@ -223,16 +233,17 @@ pub fn login(grant: &Grant) -> Option<SecretString> {
             account_id: grant.identity.account_id.as_deref().map(Cow::from),
         }),
         last_refresh: Some(grant.issued_at.to_string().into()),
+        personal_access_token: None,
     }))
 }
 
 fn key_file(key: &str) -> WrittenFile<'_> {
-    WrittenFile {
-        auth_mode: Some("apikey".into()),
-        api_key: Some(key.into()),
-        tokens: None,
-        last_refresh: None,
-    }
+    WrittenFile { auth_mode: Some("apikey".into()), api_key: Some(key.into()), ..WrittenFile::default() }
+}
+
+/// Codex writes no mode into this file.
+fn token_file(token: &str) -> WrittenFile<'_> {
+    WrittenFile { personal_access_token: Some(token.into()), ..WrittenFile::default() }
 }
 
 fn text(file: &WrittenFile<'_>) -> SecretString {

@@ -43,6 +43,8 @@ pub struct ProviderDefinition {
     pub redirect_uri: String,
     /// The base URL of relayed requests.
     pub base_url: Option<String>,
+    /// The URL that tells whether a token of the user's own is valid.
+    pub check_url: Option<String>,
     /// The hosts that git may get the token for.
     pub git_hosts: Vec<String>,
     /// How a user registers a client, as text.
@@ -118,6 +120,7 @@ impl ProviderDefinition {
             authorize_params: BTreeMap::new(),
             redirect_uri: DEFAULT_REDIRECT_URI.to_owned(),
             base_url: None,
+            check_url: None,
             git_hosts: Vec::new(),
             registration_help: None,
         }

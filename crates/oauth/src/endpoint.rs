@@ -25,6 +25,7 @@ use crate::{
 };
 
 mod defined;
+mod own_credential;
 mod sign_in;
 
 /// The longest response that is read, in bytes. Real ones have ten thousand.

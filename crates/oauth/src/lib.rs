@@ -40,6 +40,7 @@ mod memory;
 mod mode;
 pub mod mode_decision;
 mod network;
+pub mod own_credential;
 mod pkce;
 mod provider;
 mod record;

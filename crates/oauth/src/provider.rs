@@ -32,6 +32,8 @@ pub struct Provider {
     pub device_verification_url: String,
     /// Device login: the redirect URI of its code exchange.
     pub device_redirect_uri: String,
+    /// The endpoint that names the user of a personal access token.
+    pub whoami_url: String,
     /// The base URL of ChatGPT mode.
     pub chatgpt_base_url: String,
     /// The ChatGPT backend.
@@ -73,6 +75,7 @@ impl Provider {
             device_token_url: at("/api/accounts/deviceauth/token"),
             device_verification_url: at("/codex/device"),
             device_redirect_uri: at("/deviceauth/callback"),
+            whoami_url: at("/api/accounts/v1/user-auth-credential/whoami"),
             chatgpt_base_url: "https://chatgpt.com/backend-api/codex".to_owned(),
             chatgpt_backend_url: "https://chatgpt.com/backend-api/".to_owned(),
             api_base_url: "https://api.openai.com/v1".to_owned(),
@@ -96,6 +99,7 @@ impl Provider {
             ("device_usercode_url", &self.device_usercode_url),
             ("device_token_url", &self.device_token_url),
             ("device_verification_url", &self.device_verification_url),
+            ("whoami_url", &self.whoami_url),
             ("chatgpt_base_url", &self.chatgpt_base_url),
             ("chatgpt_backend_url", &self.chatgpt_backend_url),
             ("api_base_url", &self.api_base_url),

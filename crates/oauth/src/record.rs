@@ -12,8 +12,8 @@ use serde::{Deserialize, Serialize};
 pub use self::intent::Intent;
 pub(crate) use self::policy::RenewalPolicy;
 use crate::{
-    ApiKey, Authority, BearerGrant, ErrorCode, IdToken, Identity, Mode, RefreshResponse, RefreshToken,
-    Routing, Tokens, digest,
+    AccessToken, ApiKey, Authority, BearerGrant, ErrorCode, IdToken, Identity, Mode, RefreshResponse,
+    RefreshToken, Routing, Tokens, digest, own_credential::CheckedToken,
 };
 
 mod intent;
@@ -21,7 +21,7 @@ mod policy;
 mod text;
 
 /// The newest version that this program reads.
-const VERSION: u32 = 3;
+const VERSION: u32 = 4;
 
 /// The state that survives a restart.
 #[derive(Clone, Debug)]
@@ -70,6 +70,33 @@ pub struct Grant {
 }
 
 impl Grant {
+    /// A grant of a personal access token of OpenAI, which acts for this user. Nothing renews it.
+    pub fn personal_access_token(token: AccessToken, identity: Identity, now: Timestamp) -> Self {
+        let tokens = Tokens { access_token: token, refresh_token: None, expires_at: None };
+        Self {
+            identity: identity.into(),
+            secrets: GrantSecrets::ChatGpt(tokens, None),
+            mode_reason: "it is a personal access token".into(),
+            issued_at: now,
+        }
+    }
+
+    /// A grant of a defined provider's token, which the user supplied. It has no client: nothing
+    /// renews it, and no endpoint of OAuth revokes it.
+    pub fn own_token(
+        token: AccessToken,
+        authority: Authority,
+        checked: CheckedToken,
+        now: Timestamp,
+    ) -> Self {
+        let CheckedToken { identity, expires_at } = checked;
+        let mode_reason = format!("provider {}, with a token of your own", authority.provider).into();
+        let tokens = Tokens { access_token: token, refresh_token: None, expires_at };
+        let grant = BearerGrant { tokens, client_secret: None, authority: authority.into() };
+        let secrets = GrantSecrets::Bearer(Box::new(grant));
+        Self { identity: identity.into(), secrets, mode_reason, issued_at: now }
+    }
+
     /// A grant of the user's own API key: it has no identity, and nothing renews it.
     pub fn own_key(key: ApiKey, reason: &str, now: Timestamp) -> Self {
         Self {
@@ -102,6 +129,12 @@ impl GrantSecrets {
             Self::ApiKey(..) => Mode::ApiKey,
             Self::Bearer(_) => Mode::Bearer,
         }
+    }
+
+    /// Whether these are a personal access token of OpenAI: the only access token of ChatGPT mode
+    /// without a refresh token.
+    pub fn is_personal_access_token(&self) -> bool {
+        matches!(self, Self::ChatGpt(tokens, _) if tokens.refresh_token.is_none())
     }
 
     /// The grant of a defined provider, in bearer mode.
@@ -219,7 +252,8 @@ impl Record {
     /// Whether the id token is in memory, or not needed. If not, it is in the stored record only,
     /// and has to be copied from there before this record replaces it.
     pub fn is_complete(&self) -> bool {
-        !matches!(self.grant.secrets, GrantSecrets::ChatGpt(_, None))
+        let secrets = &self.grant.secrets;
+        secrets.is_personal_access_token() || !matches!(secrets, GrantSecrets::ChatGpt(_, None))
     }
 
     /// This record with the id token of the stored one, if it lacks one. If the stored record
@@ -227,7 +261,9 @@ impl Record {
     /// refresh.
     #[must_use]
     pub fn with_id_token_from(mut self, stored: Option<&SecretString>) -> Self {
-        if let GrantSecrets::ChatGpt(_, id_token @ None) = &mut self.grant.secrets {
+        if !self.is_complete()
+            && let GrantSecrets::ChatGpt(_, id_token) = &mut self.grant.secrets
+        {
             let stored = stored.and_then(|text| Self::from_text(text).ok());
             let same_user = stored.filter(|stored| stored.grant.identity.is_same(&self.grant.identity));
             *id_token = same_user.and_then(|stored| stored.grant.secrets.id_token().cloned());
@@ -237,7 +273,9 @@ impl Record {
 
     /// Puts an id token back into memory: the store may have lost it.
     pub(crate) fn restore_id_token(&mut self, stored: Option<IdToken>) {
-        if let GrantSecrets::ChatGpt(_, id_token @ None) = &mut self.grant.secrets {
+        if !self.is_complete()
+            && let GrantSecrets::ChatGpt(_, id_token) = &mut self.grant.secrets
+        {
             *id_token = stored;
         }
     }

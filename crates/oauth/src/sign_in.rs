@@ -209,6 +209,11 @@ impl<'d> Target<'d> {
         self.server.device_authorization_url.is_some()
     }
 
+    /// The userinfo endpoint (`OpenID` Connect Core, section 5.3).
+    pub fn userinfo_url(self) -> Option<String> {
+        self.server.userinfo_url
+    }
+
     /// Whether no private address may be connected to.
     pub fn is_public_only(&self) -> bool {
         self.public_only

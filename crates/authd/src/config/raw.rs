@@ -130,6 +130,7 @@ section!(ProviderSection {
     chatgpt_backend_url: String = Provider::openai().chatgpt_backend_url,
     api_base_url: String = Provider::openai().api_base_url,
     workspace_hosts: Vec<String> = Vec::new(),
+    whoami_url: Option<String> = None,
     authorize_url: Option<String> = None,
     token_url: Option<String> = None,
     revoke_url: Option<String> = None,

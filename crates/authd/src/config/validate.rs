@@ -91,6 +91,7 @@ impl ProviderSection {
             scopes: self.scopes,
             originator: originator.to_owned(),
             redirect_host: self.redirect_host,
+            whoami_url: self.whoami_url.unwrap_or(derived.whoami_url),
             authorize_url: self.authorize_url.unwrap_or(derived.authorize_url),
             token_url: self.token_url.unwrap_or(derived.token_url),
             revoke_url: self.revoke_url.unwrap_or(derived.revoke_url),

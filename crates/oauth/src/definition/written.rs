@@ -69,6 +69,8 @@ keys! {
     redirect_uri: String = "a text in quotes",
     /// The base URL of relayed requests.
     base_url: String = "a text in quotes",
+    /// The URL that tells whether a token of the user's own is valid.
+    check_url: String = "a text in quotes",
     /// The hosts for git.
     git_hosts: Vec<String> = "a list of texts such as [\"a\", \"b\"]",
     /// How a user registers a client.
@@ -94,16 +96,20 @@ impl WrittenDefinition {
                 device_authorization_url: None,
                 revocation_url: None,
                 registration_url: None,
+                // A token must not go to the template's server.
+                check_url: None,
                 ..template
             };
         }
         Ok(self.or(&template))
     }
 
-    /// Validates a definition that a user wrote: it must say how to get a client id.
+    /// Validates a definition that a user wrote: it must say how to get a client id, or how to
+    /// check a token of the user's own, which needs none.
     pub fn validate(self) -> Result<ProviderDefinition, InvalidDefinition> {
         let definition = self.validate_template()?;
-        if definition.client.is_none() && definition.registration == Registration::Never {
+        let has_client = definition.client.is_some() || definition.registration == Registration::Auto;
+        if !has_client && definition.check_url.is_none() {
             let help = definition.registration_help.map(|help| format!(" ({help})")).unwrap_or_default();
             return invalid(
                 "",
@@ -136,6 +142,9 @@ impl WrittenDefinition {
         if let Some(url) = &self.base_url {
             check::url("base_url", url)?;
         }
+        if let Some(url) = &self.check_url {
+            check::url("check_url", url)?;
+        }
         check::scopes(self.scopes.as_deref())?;
         check::authorize_params(self.authorize_params.as_ref())?;
         check::git_hosts(self.git_hosts.as_deref())?;
@@ -152,6 +161,7 @@ impl WrittenDefinition {
             authorize_params: self.authorize_params.unwrap_or_default(),
             redirect_uri,
             base_url: self.base_url.map(|url| url.trim_end_matches('/').to_owned()),
+            check_url: self.check_url,
             git_hosts: self.git_hosts.unwrap_or_default(),
             registration_help: self.registration_help,
         })

@@ -26,7 +26,8 @@ impl RenewalPolicy {
             ends_by_rejections: false,
         };
         match secrets {
-            GrantSecrets::ChatGpt(..) => built_in,
+            // Only a personal access token has no refresh token.
+            GrantSecrets::ChatGpt(..) => Self { ends_by_rejections: true, ..built_in },
             GrantSecrets::ApiKey(..) => Self { token_is_credential: false, ..built_in },
             GrantSecrets::Bearer(_) => Self {
                 token_is_credential: true,

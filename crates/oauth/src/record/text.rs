@@ -21,6 +21,14 @@ const VERSION_WITHOUT_INTENT: u32 = 1;
 /// during a move.
 const VERSION_WITH_INTENT: u32 = 2;
 
+/// The version of a record of a defined provider: a program that does not know them would send the
+/// tokens to OpenAI.
+const VERSION_OF_BEARER: u32 = 3;
+
+/// The version of a record of a personal access token: it has no expiry, which older programs call
+/// damaged.
+const VERSION_OF_PERSONAL_ACCESS_TOKEN: u32 = 4;
+
 const SERIALIZABLE: &str = "a struct of strings and numbers has a JSON form";
 
 impl Record {
@@ -33,7 +41,8 @@ impl Record {
             GrantSecrets::ApiKey(key, _) => Some(key.expose()),
         };
         let (version, client_secret) = match secrets {
-            GrantSecrets::Bearer(grant) => (VERSION, grant.client_secret.as_ref()),
+            GrantSecrets::Bearer(grant) => (VERSION_OF_BEARER, grant.client_secret.as_ref()),
+            _ if secrets.is_personal_access_token() => (VERSION_OF_PERSONAL_ACCESS_TOKEN, None),
             _ if self.intent.is_some() => (VERSION_WITH_INTENT, None),
             _ => (VERSION_WITHOUT_INTENT, None),
         };
@@ -81,8 +90,10 @@ impl Record {
         if is_of_bearer && !is_bearer || fields.token_type.as_deref().is_some_and(|it| !is_token_type(it)) {
             return incomplete;
         }
+        let may_lack_expiry =
+            is_bearer || fields.version >= VERSION_OF_PERSONAL_ACCESS_TOKEN && fields.refresh_token.is_none();
         let tokens = match (fields.access_token, fields.expires_at) {
-            (Some(access_token), expires_at) if expires_at.is_some() || is_bearer => {
+            (Some(access_token), expires_at) if expires_at.is_some() || may_lack_expiry => {
                 let access_token = AccessToken::new(access_token);
                 let access_token = match fields.token_type.as_deref() {
                     Some(scheme) => access_token.with_scheme(scheme),

@@ -7,6 +7,7 @@ mod codex;
 mod device;
 mod error_responses;
 mod modes;
+mod own_credentials;
 mod pkce;
 mod provider;
 mod records;

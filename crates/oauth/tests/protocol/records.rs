@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use authd_oauth::{
-    AccessToken, ApiKey, Authority, BearerGrant, ClientSecret, Grant, GrantSecrets, Intent, Mode, Record,
-    RecordError, RefreshToken, Tokens, new_grant_id,
+    AccessToken, ApiKey, Authority, BearerGrant, ClientSecret, Grant, GrantSecrets, Identity, Intent, Mode,
+    Record, RecordError, RefreshToken, Tokens, new_grant_id, own_credential::CheckedToken,
 };
 use jiff::Timestamp;
 use secrecy::{ExposeSecret, SecretString};
@@ -78,13 +78,13 @@ fn unknown_intent_makes_the_record_unreadable() {
         json!("rename_to"),
     ] {
         text["intent"] = intent;
-        for version in [1, 2, 3] {
+        for version in [1, 2, 3, 4] {
             text["version"] = json!(version);
             assert_eq!(read(&text.to_string()).unwrap_err(), RecordError::UnknownIntent, "{text}");
         }
     }
-    text["version"] = json!(4);
-    assert_eq!(read(&text.to_string()).unwrap_err(), RecordError::TooNew(4));
+    text["version"] = json!(5);
+    assert_eq!(read(&text.to_string()).unwrap_err(), RecordError::TooNew(5));
     assert!(RecordError::UnknownIntent.to_string().ends_with("upgrade authd"));
 }
 
@@ -134,9 +134,63 @@ fn older_programs_refuse_a_record_of_a_defined_provider() {
         assert_eq!(text[field], Value::Null, "a record of the built-in provider is as before");
     }
     assert_eq!(
-        RecordError::TooNew(4).to_string(),
-        "the record has version 4, and this authd reads up to 3: upgrade authd"
+        RecordError::TooNew(5).to_string(),
+        "the record has version 5, and this authd reads up to 4: upgrade authd"
     );
+}
+
+fn personal_access_token_record() -> Record {
+    let identity =
+        Identity { user_id: Some("user-1".into()), account_id: Some("acc-1".into()), ..Identity::default() };
+    let token = AccessToken::new("at-1");
+    Record::new(Grant::personal_access_token(token, identity, Timestamp::UNIX_EPOCH), "grant".into(), 1)
+}
+
+/// A program that does not know these tokens would call the record damaged.
+#[test]
+fn older_programs_refuse_a_record_of_a_personal_access_token() {
+    let mut record = personal_access_token_record();
+    assert_eq!(json_of(&record)["version"], json!(4));
+    record.intent = Some(Intent::DiscardCopy { name: "work".to_owned() });
+    assert_eq!(json_of(&record)["version"], json!(4));
+    let again = Record::from_text(&record.to_text()).unwrap();
+    assert!(again.grant.secrets.is_personal_access_token());
+    assert_eq!(json_of(&again), json_of(&record));
+    // The same fields in a record of an older version are one that lost its refresh token.
+    for version in [1, 2, 3] {
+        let mut text = json_of(&record);
+        text["version"] = json!(version);
+        assert!(matches!(read(&text.to_string()), Err(RecordError::Damaged { .. })), "{version}");
+    }
+    // With a refresh token, an expiry is due in every version.
+    let mut text = json_of(&record);
+    text["refresh_token"] = json!("rt");
+    assert!(matches!(read(&text.to_string()), Err(RecordError::Damaged { .. })));
+}
+
+/// The login of the same user that the token replaced has an id token.
+#[test]
+fn personal_access_token_takes_over_no_id_token() {
+    let record = personal_access_token_record();
+    assert!(record.is_complete());
+    let stored = SecretString::from(OLD);
+    assert!(read(OLD).unwrap().grant.identity.is_same(&record.grant.identity));
+    assert!(record.with_id_token_from(Some(&stored)).grant.secrets.id_token().is_none());
+}
+
+#[test]
+fn token_of_the_users_own_is_a_grant_without_a_client() {
+    let authority = Authority {
+        provider: "lab".to_owned(),
+        issuer: Some("https://lab".to_owned()),
+        ..Authority::default()
+    };
+    let grant =
+        Grant::own_token(AccessToken::new("t"), authority, CheckedToken::default(), Timestamp::UNIX_EPOCH);
+    let record = Record::from_text(&Record::new(grant, "grant".into(), 1).to_text()).unwrap();
+    assert_eq!(json_of(&record)["version"], json!(3), "programs that know defined providers serve it");
+    assert!(record.grant.secrets.authority().unwrap().is_of_own_token());
+    assert!(record.grant.secrets.refresh_token().is_none());
 }
 
 #[test]

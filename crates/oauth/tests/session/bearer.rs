@@ -51,6 +51,26 @@ fn second_rejection_of_a_token_without_refresh_token_ends_its_use() {
     }
 }
 
+/// A personal access token of OpenAI has no refresh token either.
+#[test]
+fn second_rejection_of_a_personal_access_token_ends_its_use() {
+    let identity = authd_oauth::Identity::default();
+    let token = authd_oauth::AccessToken::new("at-1");
+    let mut record = record(Mode::ChatGpt, HOUR);
+    record.grant = authd_oauth::Grant::personal_access_token(token, identity, at(0));
+    let session = follow(
+        record,
+        &[
+            (0, Tick, "wait", Ready),
+            (60, RequestRefresh(None), "wait", Ready),
+            (61, RequestRefresh(Some(5)), "wait", Ready),
+            (62, RequestRefresh(Some(5)), "wait", Ready),
+            (61 + PAUSE, RequestRefresh(Some(5)), "wait", LoginRequired),
+        ],
+    );
+    assert!(session.flags().rejected && session.flags().spent && session.refresh_at().is_none());
+}
+
 #[test]
 fn acceptance_makes_the_next_rejection_a_first_one() {
     let rows = [(60, RequestRefresh(Some(5)), "wait", Ready)];
