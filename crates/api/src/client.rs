@@ -14,14 +14,15 @@ use serde::{Serialize, de::DeserializeOwned};
 use tokio::net::UnixStream;
 
 use crate::{
-    ApiKeyBody, CodexBody, CodexHomes, CreatedShare, Diagnosis, ErrorCode, ExportBody, Headers, ImportBody,
-    Login, LoginBody, LoginFile, Logins, MigrateBody, Migrated, Problem, Profile, ProfileName, ProfilePatch,
+    CodexBody, CodexHomes, CreatedShare, Diagnosis, ErrorCode, ExportBody, Headers, ImportBody, Login,
+    LoginBody, LoginFile, Logins, MigrateBody, Migrated, Problem, Profile, ProfileName, ProfilePatch,
     Profiles, RefreshBody, ShareBody, Shares, Status, StoreKind, StoreStatus, VERSION_HEADER, route,
 };
 
 pub use self::error::ClientError;
 
 mod error;
+mod own_credential;
 mod peer;
 mod provider;
 
@@ -142,11 +143,6 @@ impl Client {
     pub async fn delete_profile(&self, name: Option<&ProfileName>, revoke: bool) -> Result<(), ClientError> {
         let query = if revoke { "?revoke=true" } else { "" };
         self.send(Method::DELETE, &format!("{}{query}", route::profile(name)), NO_BODY).await.map(drop)
-    }
-
-    /// Creates a profile with the user's own API key, or replaces that key.
-    pub async fn put_api_key(&self, name: &ProfileName, body: &ApiKeyBody) -> Result<Profile, ClientError> {
-        self.request(Method::PUT, &route::below_profile(Some(name), "api-key"), Some(body)).await
     }
 
     /// Shares a profile. The key of a loopback share is in this response only.

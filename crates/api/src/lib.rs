@@ -65,7 +65,7 @@ pub use message::{
     Profile, ProfilePatch, ProfileState, Profiles, Program, Provider, ProviderAspect, ProviderAspectState,
     ProviderBody, ProviderCheck, ProviderCheckBody, ProviderDefinedIn, Providers, Quota, QuotaCredits,
     QuotaWindow, RefreshBody, Share, ShareAccess, ShareBody, ShareCompat, ShareDoor, Shares, Status,
-    StoreKind, StoreState, StoreStatus,
+    StoreKind, StoreState, StoreStatus, StoredCredential, TokenBody,
 };
 pub use name::{NameError, ProfileName};
 pub use paths::{PathError, Paths, UsedPaths, session_runtime_dir};

@@ -11,7 +11,7 @@ pub use self::admin::{
     ImportBody, LoginFile, LoginFileOutcome, MigrateBody, Migrated, Program,
 };
 pub use self::audit::{AuditAction, AuditEntry, AuditStatus, AuditTarget, Process};
-pub use self::credential::{ApiKeyBody, Headers, RefreshBody};
+pub use self::credential::{ApiKeyBody, Headers, RefreshBody, StoredCredential, TokenBody};
 pub use self::login::{CallbackBody, Flow, Login, LoginBody, LoginState, Logins, ModePreference};
 pub use self::provider::{
     DiscoveryRequest, Provider, ProviderAspect, ProviderAspectState, ProviderBody, ProviderCheck,
@@ -213,6 +213,10 @@ pub struct Profile {
     /// The last error, while it still applies.
     #[cfg_attr(feature = "openapi", schema(required))]
     pub last_error: Option<Problem>,
+    /// Whether the user supplied the credential: nothing renews it, and its user replaces it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    #[cfg_attr(feature = "openapi", schema(default = false))]
+    pub own_credential: bool,
     /// The name of the provider, unless it is the built-in one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub provider: Option<String>,

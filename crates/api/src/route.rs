@@ -22,6 +22,8 @@ pub const PROFILES: &str = "/v1/profiles";
 pub const PROFILE: &str = "/v1/profiles/{profile}";
 /// `PUT`: stores an API key of the user.
 pub const API_KEY: &str = "/v1/profiles/{profile}/api-key";
+/// `PUT`: stores a token of the user.
+pub const TOKEN: &str = "/v1/profiles/{profile}/token";
 /// `GET`: the headers of a request to the provider.
 pub const HEADERS: &str = "/v1/profiles/{profile}/headers";
 /// `POST`: refreshes the profile now.
@@ -71,7 +73,7 @@ pub const METRICS: &str = "/v1/metrics";
 pub const OPENAPI: &str = "/v1/openapi.json";
 
 /// All routes.
-pub const ALL: [&str; 28] = [
+pub const ALL: [&str; 29] = [
     STATUS,
     LOGINS,
     LOGIN,
@@ -79,6 +81,7 @@ pub const ALL: [&str; 28] = [
     PROFILES,
     PROFILE,
     API_KEY,
+    TOKEN,
     HEADERS,
     REFRESH,
     RELAY_BASE,

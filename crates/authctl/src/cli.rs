@@ -2,12 +2,13 @@
 
 use std::{ffi::OsString, path::PathBuf};
 
-use authd_api::{ModePreference, ProfileName, Program};
+use authd_api::{ProfileName, Program};
 use clap::{Args, Parser, Subcommand, ValueEnum, error::ErrorKind};
 
 pub(crate) mod fast_path;
 mod git_credential;
 mod help_text;
+mod login;
 pub(crate) mod mcp;
 mod profile_args;
 pub(crate) mod profile_option;
@@ -18,6 +19,7 @@ mod time_arg;
 
 pub(crate) use self::{
     git_credential::GitCredentialArgs,
+    login::LoginArgs,
     profile_args::{FormatArg, StatusArgs, UseArgs},
     provider::{ProvidersArgs, ProvidersCommand},
     share::{ExecArgs, ShareArgs, UnshareArgs},
@@ -240,63 +242,6 @@ pub(crate) struct ProfileArg {
     pub(crate) name: Option<ProfileName>,
 }
 
-#[derive(Args, Debug, Default)]
-pub(crate) struct LoginArgs {
-    #[command(flatten)]
-    pub(crate) profile: ProfileArg,
-    /// Sign in on any device, with a code
-    #[arg(long, conflicts_with_all = ["paste", "no_browser"])]
-    pub(crate) device: bool,
-    /// Read the redirect URL from stdin
-    #[arg(long)]
-    pub(crate) paste: bool,
-    /// Print the URL instead of opening it
-    #[arg(long)]
-    pub(crate) no_browser: bool,
-    /// Sign in at this provider (authctl providers lists them) [default: that of the profile, else
-    /// OpenAI]
-    #[arg(long, value_name = "NAME", conflicts_with_all = ["mode", "workspace", "with_api_key"])]
-    pub(crate) provider: Option<String>,
-    /// Request this scope, too; can be repeated
-    #[arg(long, value_name = "SCOPE")]
-    pub(crate) scope: Vec<String>,
-    /// The credential to use
-    #[arg(long, value_enum, default_value_t = ModeArg::Auto)]
-    pub(crate) mode: ModeArg,
-    /// Accept this workspace (account id) only
-    #[arg(long, value_name = "ID")]
-    pub(crate) workspace: Option<String>,
-    /// Replace the login of another account in this profile
-    #[arg(long)]
-    pub(crate) replace: bool,
-    /// Print the URL and the login id, and return
-    #[arg(long)]
-    pub(crate) no_wait: bool,
-    /// Read an API key of your own from stdin
-    #[arg(long)]
-    #[arg(conflicts_with_all = ["device", "paste", "no_browser", "mode", "workspace", "replace", "no_wait"])]
-    pub(crate) with_api_key: bool,
-    /// Wait for a login that was started with --no-wait
-    #[arg(long, value_name = "ID", value_parser = parse_login_id)]
-    #[arg(conflicts_with_all = ["name", "device", "provider", "scope", "workspace", "replace", "no_wait", "with_api_key"])]
-    pub(crate) resume: Option<String>,
-    /// Cancel a login that is pending; authctl logins lists them
-    #[arg(long, value_name = "ID", value_parser = parse_login_id)]
-    #[arg(conflicts_with_all = ["name", "device", "paste", "no_browser", "provider", "scope", "workspace", "replace", "no_wait", "with_api_key", "resume"])]
-    pub(crate) cancel: Option<String>,
-}
-
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-pub(crate) enum ModeArg {
-    /// Chosen by the plan
-    #[default]
-    Auto,
-    /// The access token, for the ChatGPT backend
-    Chatgpt,
-    /// An API key, for the public API
-    ApiKey,
-}
-
 #[derive(Args, Debug)]
 pub(crate) struct CredentialArgs {
     #[command(flatten)]
@@ -358,11 +303,6 @@ fn suggest_after_help(error: clap::Error, args: impl Iterator<Item = OsString>) 
     error
 }
 
-/// Checks that a login id is safe in a URL path.
-fn parse_login_id(text: &str) -> Result<String, &'static str> {
-    if is_id(text) { Ok(text.to_owned()) } else { Err("not a login id, which looks like lg_4fJ...") }
-}
-
 /// Whether an id is safe in a URL path.
 fn is_id(text: &str) -> bool {
     let is_safe = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-');
@@ -373,16 +313,6 @@ impl From<ProgramArg> for Program {
     fn from(program: ProgramArg) -> Self {
         match program {
             ProgramArg::Codex => Self::Codex,
-        }
-    }
-}
-
-impl From<ModeArg> for ModePreference {
-    fn from(mode: ModeArg) -> Self {
-        match mode {
-            ModeArg::Auto => Self::Auto,
-            ModeArg::Chatgpt => Self::ChatGpt,
-            ModeArg::ApiKey => Self::ApiKey,
         }
     }
 }

@@ -2,6 +2,7 @@
 
 mod codex;
 mod grant;
+mod own_credential;
 mod provider;
 mod share;
 
@@ -12,6 +13,7 @@ use authd_api::{
 
 pub(crate) use self::{
     codex::{codex_homes, codex_warnings},
+    own_credential::own_credential,
     provider::{discovery_requests, mcp_servers, mcp_usage, provider_check, providers},
     share::shares,
 };
@@ -98,12 +100,16 @@ pub(crate) fn profiles(all: &[Profile], screen: &Screen) -> String {
         text += &format!("\n{grants}");
     }
     for profile in all {
+        let warning = own_credential::expires_soon(profile, screen);
         let (detail, hint) = match profile.last_error.as_ref().or(profile.routing_error.as_ref()) {
             Some(problem) => (line(&problem.detail), problem.hint.as_deref()),
             None if profile.state == ProfileState::Unread => {
                 (format!("profile \"{}\" has not been read from the store yet", profile.name).into(), None)
             }
-            None => continue,
+            None => match &warning {
+                Some((detail, hint)) => (line(detail), Some(hint.as_str())),
+                None => continue,
+            },
         };
         text += &format!("\n{} {detail}\n", style.yellow("!"));
         text += &hint.map(|hint| format!("  {}\n", line(hint))).unwrap_or_default();

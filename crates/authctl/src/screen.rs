@@ -22,6 +22,11 @@ impl Screen {
         Self { now: time::now(), zone: TimeZone::system(), width: out.width(), style: out.stdout_style }
     }
 
+    /// Standard error, now.
+    pub(crate) fn stderr(out: Output) -> Self {
+        Self { style: out.stderr_style, ..Self::stdout(out) }
+    }
+
     /// A point in time, relative to now and as the local clock shows it.
     pub(crate) fn time(&self, at: Timestamp) -> String {
         format!("{} ({})", time::relative(at, self.now), time::clock_time(at, self.now, &self.zone))

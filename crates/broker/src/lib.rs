@@ -33,8 +33,8 @@ pub use self::{
     codex::{CodexHome, CodexHomeError, CodexManager, Observed, codex_homes},
     events::{ChangeEvent, EventBus},
     login::{
-        CallbackServerState, LINK_PATH, LinkTarget, ListenRequest, LoginError, LoginOrder, LoginSettings,
-        LoginSnapshot, Logins, SignedInProfile,
+        CallbackServerState, CredentialKind, LINK_PATH, LinkTarget, ListenRequest, LoginError, LoginOrder,
+        LoginSettings, LoginSnapshot, Logins, OwnCredentialError, SignedInProfile,
     },
     metrics::RefreshCounters,
     profile::{ActorStopped, ProfileHandle, SignOutError},

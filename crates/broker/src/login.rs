@@ -11,6 +11,7 @@ mod defined_exchange;
 mod device;
 mod error;
 mod manager;
+mod own_credential;
 mod pending;
 mod redirect;
 mod restore;
@@ -20,7 +21,7 @@ mod stored;
 
 pub use self::{
     callback_server::{CallbackServerState, LINK_PATH, ListenRequest},
-    error::LoginError,
+    error::{CredentialKind, LoginError, OwnCredentialError},
     manager::Logins,
     pending::{LinkTarget, LoginOrder},
     settings::LoginSettings,

@@ -163,6 +163,14 @@ impl ProfileSnapshot {
         self.credential.bearer.mode()
     }
 
+    /// Whether the user supplied the credential, so that nothing renews it.
+    pub fn is_own_credential(&self) -> bool {
+        match &self.credential.authority {
+            Some(authority) => authority.is_of_own_token(),
+            None => !self.renewable,
+        }
+    }
+
     /// The base URL that accepts the credential.
     pub fn base_url(&self) -> String {
         self.context().base_url()

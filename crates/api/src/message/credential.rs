@@ -5,7 +5,7 @@ use std::fmt;
 use jiff::Timestamp;
 use serde::{Deserialize, Deserializer, Serialize, de::Error};
 
-use super::Mode;
+use super::{Mode, Profile};
 use crate::ProfileName;
 
 /// The body of `PUT /v1/profiles/{profile}/api-key`.
@@ -16,6 +16,53 @@ pub struct ApiKeyBody {
     /// The key: printable ASCII without spaces. Surrounding whitespace is removed.
     #[cfg_attr(feature = "openapi", schema(pattern = r"^\s*[!-~]+\s*$"))]
     pub api_key: String,
+    /// Whether the daemon lists the models with the key before it stores it. Without this, any key
+    /// is stored: for an API that has no list of models, or that cannot be reached yet.
+    #[serde(default = "yes", skip_serializing_if = "is_true")]
+    #[cfg_attr(feature = "openapi", schema(default = true))]
+    pub check: bool,
+    /// Whether the key replaces the credential of another account or provider.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    #[cfg_attr(feature = "openapi", schema(default = false))]
+    pub replace: bool,
+}
+
+fn yes() -> bool {
+    true
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature that serde wants")]
+fn is_true(flag: &bool) -> bool {
+    *flag
+}
+
+/// The body of `PUT /v1/profiles/{profile}/token`.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
+pub struct TokenBody {
+    /// The token: printable ASCII without spaces. Surrounding whitespace is removed.
+    #[cfg_attr(feature = "openapi", schema(pattern = r"^\s*[!-~]+\s*$"))]
+    pub token: String,
+    /// The provider of the token; by default that of the profile, else OpenAI.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub provider: Option<String>,
+    /// Whether the token replaces the credential of another account or provider.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    #[cfg_attr(feature = "openapi", schema(default = false))]
+    pub replace: bool,
+}
+
+/// The profile of a credential that the user supplied, and what the check of it showed.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct StoredCredential {
+    /// The profile.
+    #[serde(flatten)]
+    pub profile: Profile,
+    /// What the user should know about the credential, if it is not fully usable now.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub note: Option<String>,
 }
 
 /// The body of `POST /v1/profiles/{profile}/refresh`.
@@ -111,6 +158,13 @@ impl Headers {
 impl fmt::Debug for ApiKeyBody {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("ApiKeyBody { [redacted] }")
+    }
+}
+
+/// Contains no secret.
+impl fmt::Debug for TokenBody {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("TokenBody { [redacted] }")
     }
 }
 

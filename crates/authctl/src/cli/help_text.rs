@@ -20,6 +20,7 @@ Examples:
   authctl login --device              without a browser: enter a code on another device
   authctl login --paste               paste the address of the last page in the browser
   authctl login --with-api-key < FILE use an API key of your own
+  authctl login --with-token < FILE   use a personal access token of your own, for example in CI
 In two steps, with the sign-in on another machine:
   authctl login --no-wait             prints the URL and the login id (device: URL, code, id)
   authctl login --resume lg_4fJ...    waits for it

@@ -13,8 +13,9 @@ pub(super) fn grant(profile: &Profile, screen: &Screen) -> String {
     let list = |name: &str, scopes: &[String]| {
         if scopes.is_empty() { String::new() } else { format!("; {name}: {}", scopes.join(" ")) }
     };
+    let how = if profile.own_credential { "a token of your own, at" } else { "signed in at" };
     let text = format!(
-        "{}: signed in at {place}{resource}{}{}",
+        "{}: {how} {place}{resource}{}{}",
         profile.name,
         list("scopes", &profile.scopes),
         list("missing scopes", &profile.missing_scopes),

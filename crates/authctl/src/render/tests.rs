@@ -31,6 +31,7 @@ fn profile(name: &str) -> Profile {
         refresh_at: None,
         last_refresh: None,
         last_error: None,
+        own_credential: false,
         provider: None,
         issuer: None,
         resource: None,

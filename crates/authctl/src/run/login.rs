@@ -1,7 +1,7 @@
 //! `authctl login`: starts a login, shows its page to the user, and waits for the end: by the
 //! callback, a pasted address or a device code.
 
-mod api_key;
+mod own_credential;
 
 use std::{
     io::{self, BufRead, IsTerminal},
@@ -47,8 +47,8 @@ const LINES_BESIDE_QR_CODE: usize = 12;
 const MAX_LINE: usize = 64 << 10;
 
 pub(super) async fn login(ctx: &Context, args: LoginArgs) -> CliResult {
-    if args.with_api_key {
-        return api_key::login(ctx, args.profile).await;
+    if args.with_api_key || args.with_token {
+        return own_credential::login(ctx, args).await;
     }
     if let Some(id) = &args.cancel {
         return cancel_pending(ctx, id).await;

@@ -8,7 +8,7 @@ use authd_sandbox::{
 };
 use serde_json::json;
 
-use crate::{InteractiveClient, command, run, start_daemon};
+use crate::{command, run, start_daemon};
 
 #[tokio::test]
 async fn token_command_fails_in_time_while_the_refresh_goes_on() {
@@ -88,27 +88,4 @@ async fn socket_is_printed_without_a_daemon() {
     assert_eq!(run(&daemon, &["socket"]).await.ok().stdout, format!("{socket}\n"));
     assert_eq!(run(&daemon, &["socket", "--json"]).await.ok().json(), json!({"socket": socket}));
     assert_eq!(run(&daemon, &["socket", "--socket", "/elsewhere/s"]).await.ok().stdout, "/elsewhere/s\n");
-}
-
-#[tokio::test]
-async fn api_key_is_read_from_stdin() {
-    let (_sandbox, daemon) = start_daemon().await;
-    daemon.sign_in("default", "plus").await;
-    let login = async |args: &[&str], key: &str| {
-        let mut client = InteractiveClient::start(&daemon, args);
-        client.send_line(key).await;
-        client.end().await
-    };
-    let outcome = login(&["login", "mine", "--with-api-key"], "sk-of-my-own").await.ok();
-    assert!(outcome.stderr.contains("profile \"mine\" has your API key"), "{outcome}");
-    assert_eq!(run(&daemon, &["token", "mine"]).await.ok().stdout, "sk-of-my-own\n");
-    assert_eq!(
-        login(&["login", "mine", "--with-api-key", "--json"], "sk-2").await.ok().json()["mode"],
-        "api-key"
-    );
-    assert_eq!(run(&daemon, &["token", "mine"]).await.ok().stdout, "sk-2\n");
-    // The profile of another account stays.
-    login(&["login", "--with-api-key"], "sk-3").await.failed(2, "default");
-    login(&["login", "mine", "--with-api-key"], "").await.failed(2, "no API key");
-    run(&daemon, &["login", "--with-api-key", "--device"]).await.failed(2, "cannot be used with");
 }

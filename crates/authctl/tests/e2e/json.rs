@@ -68,8 +68,11 @@ async fn every_command_prints_the_documented_fields() {
     sandbox.browser().sign_in(&url, "business").await.unwrap();
     check(&mut left, "login", &client.end().await.ok().json());
     let mut client = InteractiveClient::start(&daemon, &["login", "mine", "--with-api-key", "--json"]);
-    client.send_line("sk-of-my-own").await;
+    client.send_line(&sandbox.issue_api_key("business")).await;
     check(&mut left, "login --with-api-key", &client.end().await.ok().json());
+    let mut client = InteractiveClient::start(&daemon, &["login", "ci", "--with-token", "--json"]);
+    client.send_line(&sandbox.issue_personal_access_token("business")).await;
+    check(&mut left, "login --with-token", &client.end().await.ok().json());
 
     let server = McpServer::start();
     let args = ["mcp", "add", "lab", &server.url(), "--no-browser", "--json"];

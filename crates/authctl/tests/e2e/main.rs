@@ -13,6 +13,7 @@ mod login;
 mod mcp;
 mod mcp_server;
 mod other_provider;
+mod own_credentials;
 // These tests read /proc.
 #[cfg(target_os = "linux")]
 mod process;

@@ -38,6 +38,7 @@ pub(crate) fn profile(name: &ProfileName, view: &ProfileView, default: bool, now
         refresh_at: None,
         last_refresh: None,
         last_error: None,
+        own_credential: false,
         provider: None,
         issuer: None,
         resource: None,
@@ -95,6 +96,7 @@ fn loaded(snapshot: &ProfileSnapshot, blank: Profile, now: Timestamp) -> Profile
         refresh_at: snapshot.refresh_at,
         last_refresh: Some(*issued_at),
         last_error: problem::last_error(snapshot, now),
+        own_credential: snapshot.is_own_credential(),
         routing_error: problem::routing(snapshot, now),
         ..blank
     }

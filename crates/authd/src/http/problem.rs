@@ -1,7 +1,9 @@
 //! Maps every error to a problem with its code, its detail and its hint.
 
 mod codex;
+mod command;
 mod login;
+mod own_credential;
 mod provider;
 mod refusal;
 mod relay;
@@ -21,6 +23,7 @@ use authd_oauth::{
 use authd_store::StoreError;
 use jiff::Timestamp;
 
+use self::command::{forget_command, login_command, sign_in_command};
 pub(crate) use self::login::login;
 pub(super) use self::{
     codex::codex_home,
@@ -65,7 +68,8 @@ pub(super) fn refresh(
     let name = &after.name;
     if !after.renewable {
         let detail = format!("nothing to refresh: profile \"{name}\" has no refresh token");
-        let problem = Problem::new(ErrorCode::Conflict, detail).hint(login_command(name)).about(name);
+        let hint = sign_in_command(after);
+        let problem = Problem::new(ErrorCode::Conflict, detail).hint(hint).about(name);
         let rejected = after.flags.rejected.then(|| last_error(after, now)).flatten();
         return Some(rejected.unwrap_or(problem));
     }
@@ -99,16 +103,17 @@ pub(crate) fn no_credential(snapshot: &ProfileSnapshot, now: Timestamp) -> Probl
     match last_error(snapshot, now) {
         Some(problem) => problem,
         None if snapshot.renewable => not_in_time(name),
-        None => expired(name),
+        None => expired(snapshot),
     }
 }
 
 /// A token that has expired, or expires before the client is done, and that cannot be renewed.
-fn expired(name: &ProfileName) -> Problem {
+fn expired(snapshot: &ProfileSnapshot) -> Problem {
+    let name = &snapshot.name;
     let detail = format!(
         "the token of profile \"{name}\" has expired or expires too soon, and there is no refresh token"
     );
-    Problem::new(ErrorCode::LoginRequired, detail).hint(login_command(name)).about(name)
+    Problem::new(ErrorCode::LoginRequired, detail).hint(sign_in_command(snapshot)).about(name)
 }
 
 fn not_in_time(name: &ProfileName) -> Problem {
@@ -174,24 +179,26 @@ fn lacking_scopes(snapshot: &ProfileSnapshot) -> Option<Problem> {
         "a server asks for scopes that profile \"{name}\" lacks: {}",
         authority.missing_scopes.join(" ")
     );
-    Some(Problem::new(ErrorCode::LoginRequired, detail).hint(login_command(name)).about(name))
+    let hint = sign_in_command(snapshot);
+    Some(Problem::new(ErrorCode::LoginRequired, detail).hint(hint).about(name))
 }
 
 /// Why a token that cannot be renewed does not work, or may not.
 fn unrenewable(snapshot: &ProfileSnapshot, now: Timestamp) -> Option<Problem> {
     let name = &snapshot.name;
     if !snapshot.renewable && snapshot.credential.remaining(now).is_zero() {
-        return Some(expired(name));
+        return Some(expired(snapshot));
     }
     if !snapshot.flags.rejected {
         return None;
     }
     let detail =
         format!("a server rejected the token of profile \"{name}\" (401), and there is no refresh token");
+    let command = sign_in_command(snapshot);
     let (code, hint) = if snapshot.flags.spent {
-        (ErrorCode::LoginRequired, login_command(name))
+        (ErrorCode::LoginRequired, command)
     } else {
-        (ErrorCode::Conflict, format!("if it happens again, {}", login_command(name)))
+        (ErrorCode::Conflict, format!("if it happens again, {command}"))
     };
     Some(Problem::new(code, detail).hint(hint).about(name))
 }
@@ -375,12 +382,4 @@ pub(super) fn stopping() -> Problem {
 /// At least 1, because something that is due may still take a moment.
 fn seconds_until(then: Timestamp, now: Timestamp) -> u64 {
     u64::try_from(then.duration_since(now).as_secs()).unwrap_or(0).max(1)
-}
-
-fn login_command(name: &ProfileName) -> String {
-    format!("run: authctl login {name}")
-}
-
-fn forget_command(name: &ProfileName) -> String {
-    format!("to delete it only on this machine: authctl logout {name}")
 }

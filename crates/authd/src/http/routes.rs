@@ -5,6 +5,7 @@ mod credentials;
 mod logins;
 #[cfg(test)]
 mod openapi;
+mod own_credentials;
 mod profiles;
 mod providers;
 mod relay;
@@ -44,7 +45,8 @@ pub(crate) fn router(state: Arc<AppState>) -> Router {
         .route(route::LOGIN_CALLBACK, post(logins::callback))
         .route(route::PROFILES, get(profiles::list))
         .route(route::PROFILE, get(profiles::get).patch(profiles::patch).delete(profiles::delete))
-        .route(route::API_KEY, put(credentials::put_api_key))
+        .route(route::API_KEY, put(own_credentials::put_api_key))
+        .route(route::TOKEN, put(own_credentials::put_token))
         .route(route::HEADERS, get(credentials::headers))
         .route(route::REFRESH, post(credentials::refresh))
         .route(route::SHARES, get(shares::list).post(shares::create))

@@ -227,7 +227,9 @@ impl Request {
             Self::Rename(from, to) => send(daemon, "PATCH", from, json!({"name": to})).await,
             Self::Default(name) => send(daemon, "PATCH", name, json!({"default": true})).await,
             Self::Logout(name) => send(daemon, "DELETE", name, Value::Null).await,
-            Self::ApiKey => send(daemon, "PUT", "own/api-key", json!({"api_key": "sk-of-my-own"})).await,
+            Self::ApiKey => {
+                send(daemon, "PUT", "own/api-key", json!({"api_key": "sk-of-my-own", "check": false})).await
+            }
             Self::Export(name) => {
                 send(daemon, "POST", &format!("{name}/export"), json!({"target": "codex", "path": file}))
                     .await

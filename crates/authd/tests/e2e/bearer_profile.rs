@@ -94,7 +94,10 @@ pub(crate) fn grant(authority: Authority) -> Grant {
         refresh_token: None,
         expires_at: Some(now + jiff::SignedDuration::from_hours(1)),
     };
-    let authority = Authority { provider: "lab".to_owned(), ..authority };
+    let mut authority = Authority { provider: "lab".to_owned(), ..authority };
+    if authority.client.id.is_empty() {
+        "client-1".clone_into(&mut authority.client.id);
+    }
     let grant = BearerGrant { tokens, client_secret: None, authority: Arc::new(authority) };
     Grant {
         identity: Arc::default(),

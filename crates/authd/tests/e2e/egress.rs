@@ -29,7 +29,7 @@ fn proxy_for(sandbox: &Sandbox, user: &str) -> String {
 /// A test daemon with an API key: it sends no request to the provider before the relay does.
 async fn api_key_daemon(config: TestDaemonConfig<'_>) -> TestDaemon {
     let daemon = TestDaemon::start(config).await;
-    let key = json!({"api_key": "sk-own"}).to_string();
+    let key = json!({"api_key": "sk-own", "check": false}).to_string();
     assert!(daemon.request("PUT", "/v1/profiles/own/api-key", &[], key).await.status.is_success());
     daemon
 }

@@ -138,7 +138,7 @@ async fn the_daemon_exits_when_its_store_thread_panics() {
     let mut daemon = TestDaemon::start(TestDaemonConfig::new(AUTHD, &sandbox).toml(&control)).await;
     daemon.sign_in("default", "plus").await;
     fs::write(&control_file, "panic").unwrap();
-    let body = json!({"api_key": "sk-own-key"}).to_string();
+    let body = json!({"api_key": "sk-own-key", "check": false}).to_string();
     drop(daemon.try_request("PUT", "/v1/profiles/own/api-key", &[], body).await);
     assert_eq!(daemon.wait().await.code(), Some(70), "{}", daemon.log());
     assert!(daemon.log().contains("store thread ended"), "{}", daemon.log());

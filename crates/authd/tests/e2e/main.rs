@@ -31,6 +31,8 @@ mod lifecycle;
 mod login;
 mod metrics;
 mod metrics_port;
+mod own_credentials;
+mod own_tokens;
 mod providers;
 mod refusals;
 mod relay;

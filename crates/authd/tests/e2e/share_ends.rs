@@ -118,7 +118,7 @@ impl End {
 async fn check(end: End) {
     let (sandbox, upstream) = (sandbox().await, Upstream::start().await);
     let mut daemon = upstream.daemon(&sandbox).await;
-    let key = json!({"api_key": "sk-other"}).to_string();
+    let key = json!({"api_key": "sk-other", "check": false}).to_string();
     daemon.request("PUT", "/v1/profiles/other/api-key", &[], key).await;
     let other = Door::Share(Holder::new(&daemon, json!({"profile": "other", "door": "loopback"})).await);
     let others = Connections::open(&other, &upstream).await;

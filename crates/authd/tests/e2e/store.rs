@@ -48,7 +48,7 @@ async fn a_store_fault_is_reported_and_cached_credentials_are_served() {
         ("hang", "unavailable", "store_unavailable"),
     ] {
         inject(fault);
-        let body = json!({"api_key": "sk-own-key"}).to_string();
+        let body = json!({"api_key": "sk-own-key", "check": false}).to_string();
         let response = daemon.request("PUT", &format!("/v1/profiles/{fault}/api-key"), &[], body).await;
         // The credential is served from memory, and reported as unsaved.
         assert_eq!(response.json()["state"], "unsaved", "{fault}: {}", response.text());
@@ -135,7 +135,9 @@ async fn a_rekey_and_a_failed_migration_lose_no_login() {
 /// Waits until the record of a completed login is deleted. The daemon deletes it in the background,
 /// and the store keeps the order of its calls.
 async fn wait_until_login_is_deleted(daemon: &TestDaemon) {
-    daemon.request("PUT", "/v1/profiles/spare/api-key", &[], r#"{"api_key": "sk-spare"}"#).await;
+    daemon
+        .request("PUT", "/v1/profiles/spare/api-key", &[], r#"{"api_key": "sk-spare", "check": false}"#)
+        .await;
     daemon.request("DELETE", "/v1/profiles/spare", &[], "").await;
 }
 

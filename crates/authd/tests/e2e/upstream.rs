@@ -45,7 +45,7 @@ impl Upstream {
     pub(crate) async fn daemon(&self, sandbox: &Sandbox) -> TestDaemon {
         let mut daemon = crate::helpers::daemon(sandbox).await;
         self.replace_endpoint(&mut daemon, &sandbox.endpoints().api_base_url).await;
-        let key = json!({"api_key": "sk-own"}).to_string();
+        let key = json!({"api_key": "sk-own", "check": false}).to_string();
         assert!(daemon.request("PUT", "/v1/profiles/own/api-key", &[], key).await.status.is_success());
         daemon
     }

@@ -139,7 +139,13 @@ impl Operation {
             Self::MakeDefault => send(daemon, "PATCH", "/v1/profiles/work", json!({"default": true})).await,
             Self::Logout => send(daemon, "DELETE", "/v1/profiles/default", Value::Null).await,
             Self::ApiKey => {
-                send(daemon, "PUT", "/v1/profiles/own/api-key", json!({"api_key": "sk-of-my-own"})).await
+                send(
+                    daemon,
+                    "PUT",
+                    "/v1/profiles/own/api-key",
+                    json!({"api_key": "sk-of-my-own", "check": false}),
+                )
+                .await
             }
             Self::Rekey => send(daemon, "POST", "/v1/store/rekey", Value::Null).await,
             Self::Migrate => send(daemon, "POST", "/v1/store/migrate", json!({"to": "keychain"})).await,

@@ -238,6 +238,7 @@ pub(super) fn external_login(snapshot: &ProfileSnapshot) -> Result<SecretString,
     let content = match (snapshot.mode(), snapshot.credential.identity.account_id.as_deref()) {
         (Mode::Bearer, _) => return Err(CodexHomeError::OtherProvider(snapshot.name.clone())),
         (Mode::ApiKey, _) => External::ApiKey(secret),
+        (Mode::ChatGpt, _) if snapshot.is_own_credential() => External::PersonalAccessToken(secret),
         (Mode::ChatGpt, Some(account_id)) => External::ChatGpt { access_token: secret, account_id },
         (Mode::ChatGpt, None) => return Err(CodexHomeError::NoWorkspace(snapshot.name.clone())),
     };

@@ -68,7 +68,8 @@ async fn api_key(endpoint: &Endpoint, id_token: &IdToken) -> Result<ApiKey, Prov
     }
 }
 
-fn accept_workspace(account: Option<&str>, allowed: &[String]) -> Result<(), LoginFailure> {
+/// Whether the account of a sign-in is among the accepted workspaces; empty accepts any.
+pub(super) fn accept_workspace(account: Option<&str>, allowed: &[String]) -> Result<(), LoginFailure> {
     if allowed.is_empty() || account.is_some_and(|account| allowed.iter().any(|id| id == account)) {
         return Ok(());
     }

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use authd_api::ProfileName;
-use authd_oauth::{CallbackError, LoginFailure, ProviderError, discovery::DiscoveryFault};
+use authd_oauth::{
+    CallbackError, LoginFailure, ProviderError, discovery::DiscoveryFault, own_credential::CheckError,
+};
 use authd_store::StoreError;
 use jiff::Timestamp;
 
@@ -89,7 +91,57 @@ pub enum LoginError {
     /// The provider or a rule rejected the login for this profile.
     #[error("{1}")]
     Rejected(ProfileName, LoginFailure),
+    /// A credential that the user supplied is not stored.
+    #[error("{0}")]
+    OwnCredential(OwnCredentialError),
     /// The registry did not accept the sign-in for this profile.
     #[error("sign-in not added: {1:?}")]
     Registry(ProfileName, Arc<RegistryError>),
+}
+
+/// Why a credential that the user supplied is not stored.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum OwnCredentialError {
+    /// The check did not show that the provider accepts it, for this profile.
+    #[error("{kind:?} not accepted: {error}")]
+    NotAccepted {
+        /// The profile.
+        profile: ProfileName,
+        /// The kind of credential.
+        kind: CredentialKind,
+        /// What the check showed.
+        error: CheckError,
+    },
+    /// Another user has this profile.
+    #[error("profile {0} is of another user")]
+    Taken(ProfileName),
+    /// The profile is of this defined provider, and the credential is of another one.
+    #[error("profile {0} is of provider {1}")]
+    OtherProvider(ProfileName, String),
+    /// The token is no personal access token of OpenAI.
+    #[error("not a personal access token")]
+    NotPersonalAccessToken,
+    /// The key is a personal access token of OpenAI.
+    #[error("not an API key")]
+    NotApiKey,
+    /// The definition of this provider names no URL that a token can be checked with.
+    #[error("no way to check a token of provider {0}")]
+    Uncheckable(String),
+}
+
+impl From<OwnCredentialError> for LoginError {
+    fn from(error: OwnCredentialError) -> Self {
+        Self::OwnCredential(error)
+    }
+}
+
+/// The kind of a credential that the user supplied.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CredentialKind {
+    /// An API key of OpenAI.
+    ApiKey,
+    /// A personal access token of OpenAI.
+    PersonalAccessToken,
+    /// The token of a defined provider.
+    Token,
 }

@@ -109,6 +109,7 @@ impl ProfileActor {
                 (None, Some(token)) => {
                     self.deps.endpoint.revoke(token).await.map_err(SignOutError::Provider)?;
                 }
+                (None, None) if secrets.is_personal_access_token() => return Err(SignOutError::NoRevocation),
                 (None, None) => {}
             }
         }

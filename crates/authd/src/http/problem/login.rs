@@ -2,11 +2,11 @@
 
 use authd_api::{ErrorCode, Problem, ProfileName};
 use authd_broker::LoginError;
-use authd_oauth::{LoginFailure, OauthRequest, ProviderError};
+use authd_oauth::{LoginFailure, OauthRequest, ProviderError, discovery::DiscoveryFault};
 use authd_store::StoreError;
 use jiff::Timestamp;
 
-use super::{answer, definition, login_command, provider, registry, seconds_until, store};
+use super::{answer, definition, login_command, own_credential, provider, registry, seconds_until, store};
 
 /// A login, or a command about one, that failed.
 pub(crate) fn login(error: &LoginError, now: Timestamp) -> Problem {
@@ -50,14 +50,7 @@ pub(crate) fn login(error: &LoginError, now: Timestamp) -> Problem {
             Problem::new(ErrorCode::BadRequest, "a scope has no spaces, quotes and backslashes")
                 .hint("give each scope by itself: --scope ONE --scope TWO")
         }
-        LoginError::Discovery(fault) => {
-            let code = if fault.is_transient() {
-                ErrorCode::ProviderUnreachable
-            } else {
-                ErrorCode::ProviderRefused
-            };
-            Problem::new(code, fault.to_string()).hint(fault.remedy())
-        }
+        LoginError::Discovery(fault) => discovery(fault),
         LoginError::NoClient(provider, help) => {
             let detail = format!(
                 "provider \"{provider}\" has no client id here, and it registers no client automatically"
@@ -108,8 +101,16 @@ pub(crate) fn login(error: &LoginError, now: Timestamp) -> Problem {
             .hint(failure.remedy())
             .about(profile)
             .provider_code(failure.code()),
+        LoginError::OwnCredential(error) => own_credential::problem(error),
         LoginError::Registry(profile, error) => registry(error, profile),
     }
+}
+
+/// Metadata of a provider that cannot be used.
+fn discovery(fault: &DiscoveryFault) -> Problem {
+    let is_transient = fault.is_transient();
+    let code = if is_transient { ErrorCode::ProviderUnreachable } else { ErrorCode::ProviderRefused };
+    Problem::new(code, fault.to_string()).hint(fault.remedy())
 }
 
 /// A failed request before the user is asked.

@@ -1,10 +1,10 @@
-//! Credentials: ready headers, refreshes, and a user's own API key.
+//! Credentials: ready headers and refreshes.
 
 use std::time::Duration;
 
-use authd_api::{ApiKeyBody, ErrorCode, Problem, ProfileName, RefreshBody};
-use authd_broker::{NamePolicy, ProfileHandle, ProfileSnapshot, ProfileView, SignIn, now};
-use authd_oauth::{ApiKey, Grant, Rejected, new_grant_id};
+use authd_api::RefreshBody;
+use authd_broker::{ProfileSnapshot, now};
+use authd_oauth::Rejected;
 use axum::{
     body::Body,
     extract::State,
@@ -19,7 +19,7 @@ use super::openapi::{
     responses::{BodyErrors, ChangedProfile, CredentialErrors, ProfileErrors, StoreErrors},
 };
 use crate::http::{
-    extract::{IfNoneMatch, Json, PathParam, QueryParams, profile_name},
+    extract::{IfNoneMatch, Json, PathParam, QueryParams},
     problem,
     respond::{ApiError, JSON, SegmentedBody, json, no_store},
     state::SharedState,
@@ -121,41 +121,4 @@ pub(super) async fn refresh(
         Some(problem) => Err(problem.into()),
         None => Ok(json(StatusCode::OK, &state.profile_message(&profile.name)?)),
     }
-}
-
-/// Set a profile's API key
-///
-/// Creates the profile if it does not exist.
-#[cfg_attr(test, utoipa::path(
-    put, path = authd_api::route::API_KEY, operation_id = "own_key", tag = "profiles",
-    request_body = ApiKeyBody,
-    responses(ChangedProfile, BodyErrors, StoreErrors),
-))]
-pub(super) async fn put_api_key(
-    State(state): SharedState,
-    PathParam(param): PathParam<String>,
-    Json(ApiKeyBody { api_key }): Json<ApiKeyBody>,
-) -> Result<Response, ApiError> {
-    let wanted = match profile_name(&param)? {
-        Some(name) => name,
-        None => state.registry().await?.default.clone().unwrap_or_else(ProfileName::first),
-    };
-    let key = api_key.trim().to_owned();
-    if key.is_empty() || !key.bytes().all(|b| b.is_ascii_graphic()) {
-        let detail = "an API key is one word of printable ASCII characters";
-        return Err(Problem::new(ErrorCode::BadRequest, detail).about(&wanted).into());
-    }
-    let existing = state.registry().await?.profiles.get(&wanted).map(ProfileHandle::view);
-    let snapshot = existing.as_ref().and_then(ProfileView::snapshot);
-    if let Some(authority) = snapshot.and_then(|snapshot| snapshot.credential.authority.as_ref()) {
-        let detail = format!("profile \"{wanted}\" is a sign-in at provider \"{}\"", authority.provider);
-        let problem = Problem::new(ErrorCode::Conflict, detail).about(&wanted);
-        return Err(problem.hint("choose another name for a key of OpenAI").into());
-    }
-    let grant = Grant::own_key(ApiKey::new(key), "a key of your own", now());
-    let (placement, grant_id) = (NamePolicy::Own, new_grant_id());
-    let sign_in = SignIn { requested: wanted.clone(), placement, grant, grant_id, intent: None };
-    let name = state.broker.registry.sign_in(sign_in).await;
-    let name = name.map_err(|error| problem::registry(&error, &wanted))?;
-    Ok(json(StatusCode::OK, &state.profile_message(&name)?))
 }

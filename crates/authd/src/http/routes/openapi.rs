@@ -17,7 +17,7 @@ use serde_json::{Map, Value, json};
 use utoipa::OpenApi;
 
 use self::examples::example;
-use super::{codex, credentials, logins, profiles, providers, relay, shares, status, store};
+use super::{codex, credentials, logins, own_credentials, profiles, providers, relay, shares, status, store};
 use crate::http::event_stream;
 
 mod examples;
@@ -56,7 +56,7 @@ does not have gets 405 with `Allow`, an unknown path gets 404, both with a Probl
         status::status, status::diagnosis, status::metrics, status::openapi, event_stream::events,
         logins::list, logins::start, logins::get, logins::callback, logins::cancel,
         profiles::list, profiles::get, profiles::patch, profiles::delete,
-        credentials::headers, credentials::refresh, credentials::put_api_key,
+        credentials::headers, credentials::refresh, own_credentials::put_api_key, own_credentials::put_token,
         codex::import, codex::export, codex::list, codex::install, codex::uninstall,
         shares::list, shares::create, shares::end, shares::hold, providers::list, providers::put,
         providers::delete, providers::check, store::migrate, store::rekey,

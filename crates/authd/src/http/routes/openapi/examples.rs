@@ -4,7 +4,7 @@ use authd_api::{
     ApiKeyBody, CallbackBody, CodexBody, CodexHomes, CreatedShare, Diagnosis, ExportBody, Headers,
     ImportBody, Login, LoginBody, LoginFile, Logins, MigrateBody, Migrated, Profile, ProfilePatch, Profiles,
     Provider, ProviderBody, ProviderCheck, ProviderCheckBody, Providers, RefreshBody, ShareBody, Shares,
-    Status, StoreStatus,
+    Status, StoreStatus, StoredCredential, TokenBody,
 };
 use serde_json::{Value, json};
 
@@ -46,6 +46,10 @@ pub(super) fn example(name: &str) -> Value {
             "last_refresh": "2026-11-23T14:00:00Z"};
         ProfilePatch: {"default": true};
         ApiKeyBody: {"api_key": "a-key-of-your-own"};
+        TokenBody: {"token": "a-token-of-your-own", "provider": "gitlab"};
+        StoredCredential: {"name": "ci", "default": true, "state": "ready", "mode": "api-key",
+            "mode_reason": "a key of your own", "generation": 1, "last_refresh": "2026-11-23T14:00:00Z",
+            "own_credential": true, "note": "it is a restricted key, which may not list the models"};
         Headers: {"profile": "work", "mode": "chatgpt",
             "base_url": "https://chatgpt.com/backend-api/codex",
             "responses_url": "https://chatgpt.com/backend-api/codex/responses",

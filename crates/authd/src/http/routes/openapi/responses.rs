@@ -33,6 +33,7 @@ error_groups! {
     StoreErrors: Conflict StoreLocked StoreUnavailable ShuttingDown;
     CredentialErrors: LoginRequired ProviderUnreachable ProviderRefused Timeout;
     ProviderErrors: ProviderUnreachable ProviderRefused;
+    OwnCredentialErrors: LoginDenied ProviderUnknown ProviderUnreachable ProviderRefused;
     StartErrors: CallbackUnavailable LoginDenied ProviderUnknown ProviderUnreachable ProviderRefused;
     LoginRequiredErrors: LoginRequired;
     ConflictErrors: Conflict;
