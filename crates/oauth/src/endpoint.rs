@@ -7,7 +7,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{HeaderMap, Method, StatusCode, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use jiff::Timestamp;
 use reqwest::{RequestBuilder, Response};
 use serde::Serializer;
@@ -33,6 +33,9 @@ const MAX_RESPONSE: usize = 1 << 20;
 
 /// Longest time for a revocation: the user waits for it, and nothing else depends on it.
 const REVOKE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Longest time for the usage limits: a program waits for them, and nothing depends on them.
+const USAGE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Longest time for the provider's host to respond to a probe.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -169,6 +172,17 @@ impl Endpoint {
             None if !routing::is_account_list(&body) => Err(ProviderError::invalid("no list of accounts")),
             routing => Ok(routing),
         }
+    }
+
+    /// Fetches the usage limits of an account, with the headers of its profile. It spends nothing.
+    pub async fn usage(
+        &self,
+        backend_url: &str,
+        headers: impl Iterator<Item = (HeaderName, HeaderValue)>,
+    ) -> Result<Bytes, ProviderError> {
+        let url = format!("{}/wham/usage", backend_url.trim_end_matches('/'));
+        let request = self.http.request(Method::GET, &url)?.headers(headers.collect());
+        self.call(Call::Other, request.timeout(USAGE_TIMEOUT)).await
     }
 
     /// The issuer.

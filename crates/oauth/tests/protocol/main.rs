@@ -10,6 +10,7 @@ mod modes;
 mod own_credentials;
 mod pkce;
 mod provider;
+mod quota;
 mod records;
 mod refusals;
 mod routing;
