@@ -25,6 +25,7 @@ mod error;
 mod own_credential;
 mod peer;
 mod provider;
+mod quota;
 
 /// A client of the daemon that listens on one socket.
 #[derive(Clone, Debug)]

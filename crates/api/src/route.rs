@@ -35,6 +35,9 @@ pub const RELAY: &str = "/v1/profiles/{profile}/relay/{*path}";
 /// Any method: forwarded to the ChatGPT backend.
 pub const RELAY_BACKEND: &str = "/v1/profiles/{profile}/relay-backend/{*path}";
 
+/// `GET`: how much of the usage limits is used.
+pub const QUOTA: &str = "/v1/profiles/{profile}/quota";
+
 /// `GET`, `POST`: the shares.
 pub const SHARES: &str = "/v1/shares";
 /// `DELETE`: one share.
@@ -73,7 +76,7 @@ pub const METRICS: &str = "/v1/metrics";
 pub const OPENAPI: &str = "/v1/openapi.json";
 
 /// All routes.
-pub const ALL: [&str; 29] = [
+pub const ALL: [&str; 30] = [
     STATUS,
     LOGINS,
     LOGIN,
@@ -87,6 +90,7 @@ pub const ALL: [&str; 29] = [
     RELAY_BASE,
     RELAY,
     RELAY_BACKEND,
+    QUOTA,
     SHARES,
     SHARE,
     SHARE_HOLD,

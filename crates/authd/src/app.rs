@@ -27,7 +27,7 @@ use self::{
 use crate::{
     callback::{self, CallbackServer},
     config::{CallbackConfig, Config, ConfigError, Source},
-    hooks,
+    hooks::{self, Describe},
     http::{self, AppState, ConnectionSettings, Door, Metrics, ShareDoors, convert},
     platform::{
         ConnectionLimiter, Health, InheritedSockets, LockError, ProcessLimiter, Socket, SocketError,
@@ -159,6 +159,7 @@ impl App {
             render_context: settings.render_context,
             login_settings: settings.logins,
             providers: settings.providers,
+            quota_low: settings.quota_low,
             callback: callback.clone(),
             listeners,
             stopping: stopping.clone(),
@@ -210,7 +211,10 @@ impl App {
             let limiter = ConnectionLimiter::new(socket_connections(open_file_limit()));
             http::serve(&socket.listener, Door::Own, router, connection_settings, limiter, stop).await;
         });
-        let describe = |snapshot: &_, name: &_| convert::profile_of(snapshot, name, now());
+        let describe = Describe {
+            profile: |snapshot, name| convert::profile_of(snapshot, name, now()),
+            low_quota: |name, low| convert::quota(name, Some(low), now()),
+        };
         tasks.spawn(hooks::watch(config.hooks, broker.events, broker.registry, describe, stopping.clone()));
         callback::wait_until_tried(callback.clone()).await;
         info!(socket = %paths.socket.display(), "listening");

@@ -19,6 +19,7 @@ use crate::{
     login::{CallbackServerState, ListenRequest, LoginSettings, Logins},
     metrics::RefreshCounters,
     provider::{self, ProviderDefinitions, ProviderDirectory},
+    quota::Quotas,
     registry::{ProfileRegistry, registry},
     share::{self, Shares},
     snapshot::RenderContext,
@@ -38,6 +39,8 @@ pub struct BrokerConfig {
     pub login_settings: watch::Receiver<Arc<LoginSettings>>,
     /// The provider definitions of the configuration; a reload replaces them.
     pub providers: watch::Receiver<Arc<ProviderDefinitions>>,
+    /// How much is left of a window, in percent, when it counts as low; a reload replaces it.
+    pub quota_low: watch::Receiver<u8>,
     /// The state of the callback server.
     pub callback: watch::Receiver<CallbackServerState>,
     /// Opens the ports of redirect URIs that the callback server does not listen on.
@@ -57,6 +60,8 @@ pub struct Broker {
     pub codex: CodexManager,
     /// The shares.
     pub shares: Shares,
+    /// The quotas.
+    pub quotas: Quotas,
     /// The provider definitions.
     pub providers: ProviderDirectory,
     /// The change events.
@@ -91,6 +96,7 @@ impl Broker {
             stopping: config.stopping,
             closing: CancellationToken::new(),
         });
+        let quotas = Quotas::new(deps.endpoint.clone(), deps.events.clone(), config.quota_low);
         let homes = ManagedHomes::new(config.state_dir.clone());
         let shares = Shares::new(config.state_dir.clone(), deps.events.clone());
         let providers = ProviderDirectory::new(config.state_dir.clone(), config.providers);
@@ -109,7 +115,8 @@ impl Broker {
         tasks.spawn(restore_logins(logins.clone(), deps.stopping.clone()));
         let (events, refreshes, closing) =
             (deps.events.clone(), deps.refreshes.clone(), deps.closing.clone());
-        let broker = Self { registry, logins: logins.clone(), codex, shares, providers, events, refreshes };
+        let broker =
+            Self { registry, logins: logins.clone(), codex, shares, quotas, providers, events, refreshes };
         (broker, BrokerTasks { tasks, timer, logins, closing })
     }
 }

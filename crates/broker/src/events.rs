@@ -1,10 +1,11 @@
 //! Announces changes to event streams, hooks and Codex homes. An event names what changed and
-//! carries no state: each subscriber reads the current snapshot, so no event is stale and none
-//! holds a secret.
+//! carries no state (one exception is explained below): each subscriber reads the current snapshot,
+//! so no event is stale and none holds a secret.
 
 use std::{path::PathBuf, sync::Arc};
 
 use authd_api::ProfileName;
+use authd_oauth::QuotaReading;
 use tokio::sync::broadcast;
 
 /// Events kept for a slow subscriber. One that falls further behind gets `RecvError::Lagged`.
@@ -21,6 +22,11 @@ pub enum ChangeEvent {
     CodexHome(PathBuf),
     /// The share with this id was made, renamed with its profile, or has ended.
     Share(Arc<str>),
+    /// A figure of the quota of a profile changed.
+    Quota(ProfileName),
+    /// Windows of the quota of a profile have become low: the only ones in this reading. Each is
+    /// announced once, so this event carries what it announces.
+    QuotaLow(ProfileName, Arc<QuotaReading>),
 }
 
 /// Publishes change events to any number of subscribers.

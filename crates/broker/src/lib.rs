@@ -22,6 +22,7 @@ mod login;
 mod metrics;
 mod profile;
 mod provider;
+mod quota;
 mod registry;
 mod share;
 mod snapshot;
@@ -39,6 +40,7 @@ pub use self::{
     metrics::RefreshCounters,
     profile::{ActorStopped, ProfileHandle, SignOutError},
     provider::{AddedDefinitions, DefinitionError, ProviderDefinitions, ProviderDirectory, StoredDefinition},
+    quota::{QuotaFailure, QuotaView, Quotas},
     registry::{NamePolicy, Names, ProfileRegistry, RegistryError, RegistrySnapshot, SignIn},
     share::{PathError, Share, ShareError, ShareHold, ShareKey, ShareSnapshot, ShareTerms, Shares},
     snapshot::{

@@ -68,6 +68,7 @@ async fn start() -> BrokerFixture {
         render_context,
         login_settings: watch::channel(Arc::new(login_settings)).1,
         providers: watch::channel(Arc::default()).1,
+        quota_low: tokio::sync::watch::channel(10).1,
         callback: watch::channel(CallbackServerState::default()).1,
         listeners: mpsc::channel(1).0,
         stopping: stopping.clone(),

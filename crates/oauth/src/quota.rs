@@ -3,10 +3,7 @@
 //!
 //! A value that is absent, out of range or of another type is unknown. It never becomes zero.
 
-use http::HeaderMap;
 use jiff::{SignedDuration, Timestamp};
-
-use crate::ProviderError;
 
 mod headers;
 mod usage;
@@ -127,16 +124,6 @@ pub struct Credits {
 }
 
 impl QuotaReading {
-    /// Reads a response of `wham/usage`. Fails if it states no limit in a known form.
-    pub fn from_usage(body: &[u8], now: Timestamp) -> Result<Self, ProviderError> {
-        usage::parse(body, now).ok_or_else(|| ProviderError::invalid("no usage limits in a known form"))
-    }
-
-    /// Reads the headers of a model's response. `None` if they state no limit.
-    pub fn from_headers(headers: &HeaderMap, now: Timestamp) -> Option<Self> {
-        headers::parse(headers, now)
-    }
-
     /// Adds a newer reading of headers, which state only the limits of one request: other limits
     /// keep what was known.
     #[must_use]

@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::Usage;
+
 /// A user in one workspace.
 #[derive(Clone, Debug)]
 pub struct Account {
@@ -33,6 +35,8 @@ pub struct Account {
     pub access_token_lifetime: Duration,
     /// The home region of this workspace in `wham/accounts/check`.
     pub routing: Option<Routing>,
+    /// How much of the usage limits is used.
+    pub usage: Usage,
 }
 
 /// The home region of a workspace in `wham/accounts/check`.
@@ -60,6 +64,7 @@ impl Account {
             deactivated: false,
             access_token_lifetime: Duration::from_secs(864_000),
             routing: None,
+            usage: Usage::default(),
         }
     }
 

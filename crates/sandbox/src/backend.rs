@@ -59,7 +59,10 @@ pub(crate) async fn codex_responses(
             None if !client_version::may_use(&shared, model(&body), version(&headers)) => {
                 response::detail(StatusCode::BAD_REQUEST, &client_version::too_old(model(&body)))
             }
-            None => responses_api::stream(&turn(&body)),
+            None => {
+                let refusal = account.usage.refusal(account.plan.as_deref());
+                refusal.unwrap_or_else(|| responses_api::stream(&turn(&body)))
+            }
         },
         _ => response::detail(StatusCode::BAD_REQUEST, "Request body must be a JSON object"),
     };
@@ -135,15 +138,7 @@ pub(crate) async fn wham_accounts_check(
 
 /// `GET /wham/usage`
 pub(crate) async fn wham_usage(State(shared): State<Arc<Shared>>, headers: HeaderMap) -> HandlerResult {
-    let now = tokens::unix(SystemTime::now());
-    let window = |percent: u64, seconds: u64| json!({"used_percent": percent, "limit_window_seconds": seconds, "reset_after_seconds": seconds / 2, "reset_at": now + seconds / 2});
-    account_response(&shared, &headers, |account| {
-        json!({
-            "plan_type": account.plan,
-            "rate_limit": {"allowed": true, "limit_reached": false, "primary_window": window(12, 18_000), "secondary_window": window(34, 604_800)},
-            "credits": {"has_credits": false, "unlimited": false, "balance": null}, "additional_rate_limits": [], "rate_limit_reached_type": null,
-        })
-    })
+    account_response(&shared, &headers, |account| account.usage.to_json(account.plan.as_deref()))
 }
 
 /// The requested page of conversations.
@@ -201,7 +196,7 @@ fn account_response(
     body: impl FnOnce(&Account) -> Value,
 ) -> HandlerResult {
     let account = authenticate(shared, headers)?;
-    Ok(with_rate_limits(Json(body(&account)).into_response(), &account))
+    Ok(with_request_id(Json(body(&account)).into_response()))
 }
 
 /// The account of a request with a valid access token. A workspace in a header must be that of the
@@ -317,21 +312,21 @@ fn is_developer_message(item: &Value) -> bool {
     item["type"] == "message" && item["role"] == "developer" && has_text
 }
 
-/// Adds the rate-limit headers and a request id.
-pub(crate) fn with_rate_limits(mut response: Response, account: &Account) -> Response {
-    let now = tokens::unix(SystemTime::now());
-    let mut insert = |name: &'static str, value: String| {
-        if let Ok(value) = HeaderValue::try_from(value) {
-            response.headers_mut().insert(name, value);
-        }
-    };
-    insert("x-request-id", tokens::secret("req_", 24));
-    insert("x-codex-plan-type", account.plan.clone().unwrap_or_default());
-    insert("x-codex-primary-used-percent", "12.0".into());
-    insert("x-codex-primary-window-minutes", "300".into());
-    insert("x-codex-primary-reset-at", (now + 9_000).to_string());
-    insert("x-codex-secondary-used-percent", "34.0".into());
-    insert("x-codex-secondary-window-minutes", "10080".into());
-    insert("x-codex-secondary-reset-at", (now + 302_400).to_string());
+/// Adds the headers about the usage limits, and a request id.
+pub(crate) fn with_rate_limits(response: Response, account: &Account) -> Response {
+    let mut response = with_request_id(response);
+    let headers = response.headers_mut();
+    headers.extend(account.usage.headers());
+    if let Some(plan) = account.plan.as_deref().and_then(|plan| HeaderValue::from_str(plan).ok()) {
+        headers.insert("x-codex-plan-type", plan);
+    }
+    response
+}
+
+/// Adds a request id.
+pub(crate) fn with_request_id(mut response: Response) -> Response {
+    if let Ok(id) = HeaderValue::try_from(tokens::secret("req_", 24)) {
+        response.headers_mut().insert("x-request-id", id);
+    }
     response
 }

@@ -14,7 +14,7 @@ use http::{StatusCode, header};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::{Fault, Recorded, Route, Shared, response};
+use crate::{Fault, Recorded, Route, Shared, Usage, response};
 
 /// A new fault: `{"route": "refresh", "times": 2, "fault": "delay", "milliseconds": 100}`.
 #[derive(Deserialize)]
@@ -62,6 +62,15 @@ struct RevocationRequest {
     token: String,
 }
 
+/// The usage of an account:
+/// `{"account": "plus", "windows": [{"used_percent": 95, "seconds": 604800}]}`.
+#[derive(Deserialize)]
+struct UsageRequest {
+    account: String,
+    #[serde(flatten)]
+    usage: Usage,
+}
+
 /// The routes below `/_sandbox`.
 pub(crate) fn routes() -> Router<Arc<Shared>> {
     Router::new()
@@ -74,6 +83,7 @@ pub(crate) fn routes() -> Router<Arc<Shared>> {
         .route("/_sandbox/device", post(device))
         .route("/_sandbox/api-key", post(api_key))
         .route("/_sandbox/personal-access-token", post(issue_token).delete(revoke_token))
+        .route("/_sandbox/usage", post(usage))
         .layer(middleware::from_fn(reject_web_page))
 }
 
@@ -163,6 +173,14 @@ async fn revoke_token(
 
 fn unknown_account() -> Response {
     response::detail(StatusCode::NOT_FOUND, "The account is unknown")
+}
+
+async fn usage(State(shared): State<Arc<Shared>>, Json(request): Json<UsageRequest>) -> Response {
+    if shared.set_usage(&request.account, request.usage) {
+        StatusCode::NO_CONTENT.into_response()
+    } else {
+        unknown_account()
+    }
 }
 
 fn once() -> usize {

@@ -43,6 +43,7 @@ pub mod test_daemon;
 mod tls;
 mod token;
 mod tokens;
+mod usage;
 mod websocket;
 mod whoami;
 
@@ -64,6 +65,7 @@ pub use crate::{
     record::Recorded,
     route::Route,
     tls::{HOSTS, Tls, TlsError},
+    usage::{NamedUsage, Usage, UsageWindow},
 };
 
 /// The settings of a sandbox.
@@ -286,6 +288,11 @@ impl Sandbox {
     /// Adds an account, or replaces the one of that name. Issued tokens keep their claims.
     pub fn put_account(&self, account: Account) {
         self.shared.ledger().put_account(account);
+    }
+
+    /// Sets how much of its usage limits an account has used. False if the account is unknown.
+    pub fn set_usage(&self, account: &str, usage: Usage) -> bool {
+        self.shared.set_usage(account, usage)
     }
 
     /// Creates an API key, as a user does on the provider's website.

@@ -6,7 +6,9 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use crate::{Config, Faults, device::DeviceLogins, ledger::Ledger, lock, record::RequestLog};
+use crate::{
+    Account, Config, Faults, Usage, device::DeviceLogins, ledger::Ledger, lock, record::RequestLog, tokens,
+};
 
 /// The shared state. Lock order: the ledger first.
 pub(crate) struct Shared {
@@ -62,6 +64,15 @@ impl Shared {
 
     pub(crate) fn expire_access_tokens(&self) {
         self.ledger().expire_access_tokens(SystemTime::now());
+    }
+
+    /// False if the account is unknown.
+    pub(crate) fn set_usage(&self, account: &str, usage: Usage) -> bool {
+        let usage = usage.with_resets(tokens::unix(SystemTime::now()));
+        let mut ledger = self.ledger();
+        let Some(account) = ledger.account(account) else { return false };
+        ledger.put_account(Account { usage, ..Account::clone(&account) });
+        true
     }
 
     /// Approves a device login with an account, or denies it with none.

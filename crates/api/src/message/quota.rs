@@ -11,19 +11,26 @@ use crate::{Problem, ProfileName};
 pub struct Quota {
     /// The profile.
     pub profile: ProfileName,
-    /// The windows, the binding one first: the one with the least left. Empty if nothing is known.
+    /// The windows: first those of the account itself, then those of single models and features. Of
+    /// both, the one with the least left is first; the very first one is the binding one. Empty if
+    /// nothing is known.
     pub windows: Vec<QuotaWindow>,
     /// The credits beside the windows, if the provider names them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub credits: Option<QuotaCredits>,
-    /// Whether a limit is reached, so that the provider refuses requests; `null` if unknown.
+    /// Whether a limit of the account itself is reached. Then the provider refuses requests, unless
+    /// there are credits. `null` if unknown.
     #[cfg_attr(feature = "openapi", schema(required))]
     pub limit_reached: Option<bool>,
-    /// When the provider said so; `null` if nothing is known.
+    /// The provider's word for the limit that is reached, for example
+    /// `workspace_owner_credits_depleted`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reached_type: Option<String>,
+    /// When the provider stated the limits of the account itself; `null` if they are not known.
     #[cfg_attr(feature = "openapi", schema(value_type = Option<String>, format = DateTime, required))]
     pub as_of: Option<Timestamp>,
-    /// Whether these figures are older than the request allows, because newer ones could not be
-    /// obtained.
+    /// Whether these figures are older than the request allows, or a window has started again
+    /// since, and newer ones could not be obtained.
     pub stale: bool,
     /// Why newer figures could not be obtained, or why nothing is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -34,19 +41,25 @@ pub struct Quota {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct QuotaWindow {
-    /// The name by length: `5h`, `7d`; `unknown` without a length.
+    /// The name by length, rounded: `5h`, `7d`. `spending` for a limit of what a user may spend in
+    /// a workspace; `unknown` without a length.
     pub window: String,
     /// The length in seconds.
     #[cfg_attr(feature = "openapi", schema(required))]
     pub seconds: Option<u64>,
-    /// The limit, if it is not the account's general one: that of a model or a feature.
+    /// The limit, if it is not of the account itself: that of a model or a feature.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limit: Option<String>,
-    /// The used part, in percent: 0 to 100.
-    pub used_percent: f64,
-    /// When the window starts again.
+    /// The used part, in percent: 0 to 100. `null` if it is not known any more, because the window
+    /// has started again since `as_of`.
+    #[cfg_attr(feature = "openapi", schema(required, minimum = 0, maximum = 100))]
+    pub used_percent: Option<f64>,
+    /// When the window starts again, or has started again.
     #[cfg_attr(feature = "openapi", schema(value_type = Option<String>, format = DateTime, required))]
     pub resets_at: Option<Timestamp>,
+    /// When the provider stated this window.
+    #[cfg_attr(feature = "openapi", schema(value_type = String, format = DateTime))]
+    pub as_of: Timestamp,
 }
 
 /// Credits that are used once a window is used up.
@@ -60,4 +73,23 @@ pub struct QuotaCredits {
     /// The balance, as the provider writes it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub balance: Option<String>,
+}
+
+impl Quota {
+    /// The age, in seconds, from which on the daemon requests newer figures, unless a client says
+    /// otherwise.
+    pub const DEFAULT_MAX_AGE: u64 = 300;
+
+    /// The part that is left of the account's binding limit, in percent; `None` if it is not known
+    /// now.
+    pub fn left_percent(&self) -> Option<f64> {
+        if self.stale {
+            return None;
+        }
+        if self.limit_reached == Some(true) {
+            return Some(0.0);
+        }
+        let binding = self.windows.first().filter(|window| window.limit.is_none())?;
+        Some(100.0 - binding.used_percent?)
+    }
 }

@@ -29,6 +29,7 @@ pub(super) struct Reload {
     logins: watch::Sender<Arc<LoginSettings>>,
     providers: watch::Sender<Arc<ProviderDefinitions>>,
     requests: watch::Sender<RequestSettings>,
+    quota_low: watch::Sender<u8>,
 }
 
 /// The receivers of the reloadable settings.
@@ -37,6 +38,7 @@ pub(super) struct Settings {
     pub(super) logins: watch::Receiver<Arc<LoginSettings>>,
     pub(super) providers: watch::Receiver<Arc<ProviderDefinitions>>,
     pub(super) requests: watch::Receiver<RequestSettings>,
+    pub(super) quota_low: watch::Receiver<u8>,
 }
 
 impl Reload {
@@ -50,11 +52,13 @@ impl Reload {
         let (logins, logins_receiver) = watch::channel(Arc::new(login_settings(config)));
         let (providers, providers_receiver) = watch::channel(config.providers.clone());
         let (requests, requests_receiver) = watch::channel(request_settings(config));
+        let (quota_low, quota_low_receiver) = watch::channel(config.quota.low);
         let settings = Settings {
             render_context: render_context_receiver,
             logins: logins_receiver,
             providers: providers_receiver,
             requests: requests_receiver,
+            quota_low: quota_low_receiver,
         };
         let (provider, callback) = (config.provider.clone(), config.callback.clone());
         let reload = Self {
@@ -68,6 +72,7 @@ impl Reload {
             logins,
             providers,
             requests,
+            quota_low,
         };
         (reload, settings)
     }
@@ -109,6 +114,7 @@ impl Reload {
         self.logins.send_replace(Arc::new(login_settings(&config)));
         self.providers.send_replace(config.providers.clone());
         self.requests.send_replace(request_settings(&config));
+        self.quota_low.send_replace(config.quota.low);
         info!(
             "reloaded; provider, callback server, store, socket, metrics and hooks take effect at the next start"
         );

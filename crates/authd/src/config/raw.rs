@@ -52,6 +52,7 @@ expected! {
     Time => "a time such as \"15s\"",
     Vec<u16> => "a list of ports from 0 to 65535, such as [1455, 1457]",
     usize => "a number such as 4096, without quotes",
+    u8 => "a number such as 10, without quotes",
     bool => "true or false, without quotes",
     ModePreference => "\"auto\", \"chatgpt\" or \"api-key\"",
     StorePreference => "\"auto\", \"keychain\", \"file\" or \"memory\"",
@@ -116,6 +117,7 @@ section!(
         network: NetworkSection = NetworkSection::default(),
         socket: SocketSection = SocketSection::default(),
         metrics: MetricsSection = MetricsSection::default(),
+        quota: QuotaSection = QuotaSection::default(),
         hooks: HooksSection = HooksSection::default(),
         log: LogSection = LogSection::default(),
     }
@@ -181,9 +183,12 @@ section!(SocketSection { max_connections: usize = 4096, header_timeout: Time = T
 
 section!(MetricsSection { listen: Option<String> = None });
 
+section!(QuotaSection { low: u8 = 10 });
+
 section!(HooksSection {
     login_required: Vec<String> = Vec::new(),
     unsaved: Vec<String> = Vec::new(),
+    quota_low: Vec<String> = Vec::new(),
     notify: bool = true,
 });
 
@@ -193,7 +198,7 @@ impl RawConfig {
     /// Every section, and every key as `section.key`. `NAME` stands for the name of a provider.
     pub(super) fn keys() -> Vec<String> {
         let providers: Vec<&str> = WrittenDefinition::KEYS.iter().map(|(key, _)| *key).collect();
-        let sections: [&[&str]; 12] = [
+        let sections: [&[&str]; 13] = [
             ProviderSection::KEYS,
             &providers,
             ClientSection::KEYS,
@@ -204,6 +209,7 @@ impl RawConfig {
             NetworkSection::KEYS,
             SocketSection::KEYS,
             MetricsSection::KEYS,
+            QuotaSection::KEYS,
             HooksSection::KEYS,
             LogSection::KEYS,
         ];

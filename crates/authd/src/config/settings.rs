@@ -42,6 +42,8 @@ pub struct Config {
     pub(crate) socket: SocketConfig,
     /// The port of the metrics.
     pub(crate) metrics: MetricsConfig,
+    /// The quotas.
+    pub(crate) quota: QuotaConfig,
     /// The hooks.
     pub(crate) hooks: HookConfig,
     /// The log.
@@ -106,6 +108,13 @@ pub(crate) struct MetricsConfig {
     pub(crate) listen: Option<SocketAddr>,
 }
 
+/// The quotas.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct QuotaConfig {
+    /// How much is left of a window, in percent, when it counts as low; 0 for never.
+    pub(crate) low: u8,
+}
+
 /// The log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LogConfig {
@@ -135,6 +144,8 @@ pub(crate) struct HookConfig {
     pub(crate) login_required: Vec<String>,
     /// The command for a profile whose newest credential cannot be saved; empty for none.
     pub(crate) unsaved: Vec<String>,
+    /// The command for windows of a quota that have become low; empty for none.
+    pub(crate) quota_low: Vec<String>,
     /// Whether to show desktop notifications.
     pub(crate) notify: bool,
 }

@@ -18,11 +18,12 @@ use super::{
     problem::InvalidValue,
     raw::{
         CallbackSection, ClientSection, HooksSection, LogSection, LoginSection, MetricsSection,
-        NetworkSection, ProviderSection, RawConfig, RefreshSection, SocketSection, StoreSection, Time,
+        NetworkSection, ProviderSection, QuotaSection, RawConfig, RefreshSection, SocketSection,
+        StoreSection, Time,
     },
     settings::{
-        CallbackConfig, Config, HookConfig, LogConfig, LoginConfig, MetricsConfig, RefreshConfig,
-        SocketConfig, StoreConfig,
+        CallbackConfig, Config, HookConfig, LogConfig, LoginConfig, MetricsConfig, QuotaConfig,
+        RefreshConfig, SocketConfig, StoreConfig,
     },
 };
 
@@ -47,6 +48,7 @@ impl RawConfig {
             network,
             socket,
             metrics,
+            quota,
             hooks,
             log,
         } = self;
@@ -68,6 +70,7 @@ impl RawConfig {
             network: network.validate()?,
             socket: socket.validate()?,
             metrics: metrics.validate()?,
+            quota: quota.validate()?,
             hooks: hooks.validate()?,
             log: log.validate()?,
         })
@@ -239,10 +242,23 @@ impl MetricsSection {
     }
 }
 
+impl QuotaSection {
+    fn validate(self) -> Result<QuotaConfig, InvalidValue> {
+        match self.low {
+            low @ 0..=100 => Ok(QuotaConfig { low }),
+            _ => invalid("quota.low", "must be a percentage from 0 (off) to 100"),
+        }
+    }
+}
+
 impl HooksSection {
     fn validate(self) -> Result<HookConfig, InvalidValue> {
-        let Self { login_required, unsaved, notify } = self;
-        for (key, command) in [("hooks.login_required", &login_required), ("hooks.unsaved", &unsaved)] {
+        let Self { login_required, unsaved, quota_low, notify } = self;
+        for (key, command) in [
+            ("hooks.login_required", &login_required),
+            ("hooks.unsaved", &unsaved),
+            ("hooks.quota_low", &quota_low),
+        ] {
             if command.first().is_some_and(|program| program.trim().is_empty()) {
                 return invalid(
                     key,
@@ -250,7 +266,7 @@ impl HooksSection {
                 );
             }
         }
-        Ok(HookConfig { login_required, unsaved, notify })
+        Ok(HookConfig { login_required, unsaved, quota_low, notify })
     }
 }
 

@@ -12,7 +12,10 @@ use authd_oauth::{Credential, Plan, ProfileStatus};
 use authd_store::{Kind, State};
 use jiff::Timestamp;
 
+pub(crate) use self::quota::{known_quota, quota, requested_quota};
 use super::{problem, share::ShareDoorsHandle};
+
+mod quota;
 
 /// The profile of that name, if it exists.
 pub(crate) fn profile_of(snapshot: &RegistrySnapshot, name: &ProfileName, now: Timestamp) -> Option<Profile> {

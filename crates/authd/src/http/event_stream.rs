@@ -5,6 +5,7 @@ use std::{convert::Infallible, ops::Bound, path::Path, sync::Arc, vec::IntoIter}
 
 use authd_api::{Login, ProfileName};
 use authd_broker::{CallbackServerState, ChangeEvent, CodexHome, LoginOrder, LoginSnapshot, now};
+use authd_oauth::QuotaReading;
 use axum::{
     Extension,
     body::{Body, Bytes},
@@ -43,6 +44,8 @@ enum Next {
     Callback,
     /// The first profile after this one, by name.
     Profile(Bound<ProfileName>),
+    /// The first profile after this one whose quota is known, by name.
+    Quota(Bound<ProfileName>),
     /// The first login that started after this one.
     Login(Option<LoginOrder>),
     /// The rest of the Codex homes.
@@ -55,9 +58,10 @@ enum Next {
 ///
 /// The stream starts with the current state, including recently ended logins. It then sends every
 /// change until the client disconnects or the daemon stops. The events are `store`, `callback`,
-/// `profile`, `login`, `codex_home` and `share`, each with the message of that name as its data (a
-/// login without its URLs and its code), `profile_gone` with `{"name"}`, `codex_home_gone` with
-/// `{"home"}` and `share_gone` with `{"id"}`.
+/// `profile`, `quota`, `login`, `codex_home` and `share`, each with the message of that name as its
+/// data (a login without its URLs and its code), `profile_gone` with `{"name"}`, `codex_home_gone`
+/// with `{"home"}` and `share_gone` with `{"id"}`. `quota_low` has a quota with the windows that
+/// have become low; it is sent once for each, and is no part of the current state.
 #[cfg_attr(test, utoipa::path(
     get, path = authd_api::route::EVENTS, operation_id = "events", tag = "daemon",
     responses((status = 200, description = "Server-sent events; never a secret.", headers(("cache-control")),
@@ -103,6 +107,10 @@ impl EventStream {
                         return Some(event);
                     },
                     Ok(ChangeEvent::Share(id)) => return Some(self.share(&id)),
+                    Ok(ChangeEvent::Quota(name)) => if let Some(event) = self.quota(&name) {
+                        return Some(event);
+                    },
+                    Ok(ChangeEvent::QuotaLow(name, low)) => return Some(event_of_low_quota(&name, &low)),
                     // A client that fell behind gets the current state again.
                     Err(RecvError::Lagged(_)) => self.next = Some(Next::Store),
                     Err(RecvError::Closed) => return None,
@@ -132,6 +140,15 @@ impl EventStream {
                     if let Some(name) = names.next() {
                         self.next = Some(Next::Profile(Bound::Excluded(name.clone())));
                         return Some(self.profile(name));
+                    }
+                    self.next = Some(Next::Quota(Bound::Unbounded));
+                }
+                Next::Quota(after) => {
+                    let registry = self.state.broker.registry.snapshot();
+                    let mut names = registry.profiles.range((after, Bound::Unbounded)).map(|(name, _)| name);
+                    if let Some((name, event)) = names.find_map(|name| Some((name, self.quota(name)?))) {
+                        self.next = Some(Next::Quota(Bound::Excluded(name.clone())));
+                        return Some(event);
                     }
                     self.next = Some(Next::Login(None));
                 }
@@ -186,12 +203,23 @@ impl EventStream {
         })
     }
 
+    /// `None` while nothing is known.
+    fn quota(&self, name: &ProfileName) -> Option<Bytes> {
+        let quota = convert::known_quota(&self.state.broker.registry.snapshot(), name, now())?;
+        let is_known = quota.as_of.is_some() || !quota.windows.is_empty();
+        is_known.then(|| event("quota", &quota))
+    }
+
     fn profile(&self, name: &ProfileName) -> Bytes {
         match convert::profile_of(&self.state.broker.registry.snapshot(), name, now()) {
             Some(profile) => event("profile", &profile),
             None => event("profile_gone", &serde_json::json!({"name": name})),
         }
     }
+}
+
+fn event_of_low_quota(name: &ProfileName, low: &QuotaReading) -> Bytes {
+    event("quota_low", &convert::quota(name, Some(low), now()))
 }
 
 /// A login without its URLs and its code. They act for a user, and only the client that started the

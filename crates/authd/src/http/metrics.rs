@@ -1,6 +1,7 @@
 //! The daemon's metrics in OpenMetrics 1.0. No label names a user, a profile or a workspace.
 
 use std::{
+    collections::BTreeMap,
     fmt,
     sync::{
         Arc,
@@ -11,7 +12,7 @@ use std::{
 
 use authd_api::{ShareDoor, route};
 use authd_broker::{Broker, ProfileHandle};
-use authd_oauth::ProfileStatus;
+use authd_oauth::{ProfileStatus, quota::QuotaWindow};
 use authd_store::{Call, Store, StoreError};
 use http::{Method, StatusCode};
 use jiff::Timestamp;
@@ -46,6 +47,7 @@ struct Families {
     profiles: Family<[Label; 1], Gauge>,
     shares: Family<[Label; 1], Gauge>,
     age: Family<[Label; 1], Gauge>,
+    quota: Family<[(&'static str, String); 2], Gauge<f64, AtomicU64>>,
     pending: Gauge,
     numbers: AtomicU64,
 }
@@ -86,6 +88,7 @@ impl Metrics {
             profiles: Family::default(),
             shares: Family::default(),
             age: Family::default(),
+            quota: Family::default(),
             pending: Gauge::default(),
             numbers: AtomicU64::new(0),
         };
@@ -99,6 +102,7 @@ impl Metrics {
             profiles,
             shares,
             age,
+            quota,
             pending,
             ..
         } = &mut metrics;
@@ -116,6 +120,12 @@ impl Metrics {
         registry.register("profiles", "Profiles, by state", profiles.clone());
         registry.register("shares", "Shares, by door", shares.clone());
         registry.register_with_unit("token_age", "Age of the served credentials", Unit::Seconds, age.clone());
+        registry.register_with_unit(
+            "quota_used",
+            "Used part of the accounts' usage limits, by the length of their window",
+            Unit::Other("ratio".to_owned()),
+            quota.clone(),
+        );
         registry.register("pending_logins", "Pending logins", pending.clone());
         registry.register_with_unit(
             "start_time",
@@ -195,6 +205,7 @@ impl Metrics {
 
     fn set_gauges(&self, broker: &Broker, now: Timestamp) {
         let Families { profiles, shares, age, pending, .. } = &*self.0;
+        self.set_quota_gauges(broker, now);
         pending.set(i64::try_from(broker.logins.pending()).unwrap_or(i64::MAX));
         shares.clear();
         for share in broker.shares.snapshot().unwrap_or_default().values() {
@@ -214,6 +225,29 @@ impl Metrics {
         for (which, seconds) in [("newest", ages.iter().min()), ("oldest", ages.iter().max())] {
             if let Some(seconds) = seconds {
                 age.get_or_create(&[("which", which)]).set(*seconds);
+            }
+        }
+    }
+
+    /// The highest and the lowest used part of each window, over all accounts whose figures are
+    /// valid now.
+    fn set_quota_gauges(&self, broker: &Broker, now: Timestamp) {
+        let mut used: BTreeMap<String, (f64, f64)> = BTreeMap::new();
+        for handle in broker.registry.snapshot().profiles.values() {
+            let Some(reading) = handle.known_quota(Duration::MAX, now).reading else { continue };
+            let valid = |window: &&QuotaWindow| window.limit.is_of_account() && !window.is_over(now);
+            for window in reading.windows.iter().filter(valid) {
+                let ratio = window.used.get() / 100.0;
+                let (lowest, highest) = used.entry(window.name()).or_insert((ratio, ratio));
+                (*lowest, *highest) = (lowest.min(ratio), highest.max(ratio));
+            }
+        }
+        let gauges = &self.0.quota;
+        gauges.clear();
+        for (window, (lowest, highest)) in used {
+            for (which, ratio) in [("lowest", lowest), ("highest", highest)] {
+                let labels = [("which", which.to_owned()), ("window", window.clone())];
+                gauges.get_or_create(&labels).set(ratio);
             }
         }
     }

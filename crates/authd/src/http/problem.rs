@@ -5,6 +5,7 @@ mod command;
 mod login;
 mod own_credential;
 mod provider;
+mod quota;
 mod refusal;
 mod relay;
 mod scopes;
@@ -28,6 +29,7 @@ pub(crate) use self::login::login;
 pub(super) use self::{
     codex::codex_home,
     provider::{definition, provider_in_use},
+    quota::quota,
     relay::{no_oauth_metadata, relay},
     scopes::{invalid_scopes, missing_scopes},
     share::share,

@@ -49,6 +49,7 @@ pub(crate) fn router(state: Arc<AppState>) -> Router {
         .route(route::TOKEN, put(own_credentials::put_token))
         .route(route::HEADERS, get(credentials::headers))
         .route(route::REFRESH, post(credentials::refresh))
+        .route(route::QUOTA, get(profiles::quota))
         .route(route::SHARES, get(shares::list).post(shares::create))
         .route(route::SHARE, delete(shares::end))
         .route(route::SHARE_HOLD, get(shares::hold))

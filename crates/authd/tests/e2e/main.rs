@@ -34,6 +34,7 @@ mod metrics_port;
 mod own_credentials;
 mod own_tokens;
 mod providers;
+mod quota;
 mod refusals;
 mod relay;
 mod relay_stream;

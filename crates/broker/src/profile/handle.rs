@@ -19,6 +19,7 @@ use super::command::{
 };
 use crate::{
     clock,
+    quota::state::{QuotaCell, QuotaFailure, QuotaView},
     snapshot::{ProfileSnapshot, ProfileView},
 };
 
@@ -36,6 +37,7 @@ struct Shared {
     view: watch::Sender<ProfileView>,
     used_at: AtomicI64,
     reminder: Notify,
+    quota: QuotaCell,
 }
 
 /// The actor has ended: the daemon stops, or the profile was removed.
@@ -47,7 +49,13 @@ impl ProfileHandle {
     pub(crate) fn new(view: ProfileView) -> (Self, Mailbox) {
         let (commands, mailbox) = mpsc::channel(COMMANDS);
         let used_at = AtomicI64::new(clock::now().as_second());
-        let shared = Shared { commands, view: watch::Sender::new(view), used_at, reminder: Notify::new() };
+        let shared = Shared {
+            commands,
+            view: watch::Sender::new(view),
+            used_at,
+            reminder: Notify::new(),
+            quota: QuotaCell::default(),
+        };
         (Self(Arc::new(shared)), mailbox)
     }
 
@@ -81,6 +89,19 @@ impl ProfileHandle {
 
     pub(super) fn last_used(&self) -> Timestamp {
         Timestamp::from_second(self.0.used_at.load(Ordering::Relaxed)).unwrap_or(Timestamp::UNIX_EPOCH)
+    }
+
+    /// What is known about the quota, without a request.
+    pub fn known_quota(&self, max_age: Duration, now: Timestamp) -> QuotaView {
+        match self.view().snapshot() {
+            Some(snapshot) => self.0.quota.lock().view(snapshot, max_age, now),
+            None => QuotaView { reading: None, stale: false, failure: Some(QuotaFailure::NotRequested) },
+        }
+    }
+
+    /// What is known about the quota. It follows the handle, and so the profile.
+    pub(crate) fn quota(&self) -> &QuotaCell {
+        &self.0.quota
     }
 
     /// Wakes the actor because a refresh is due. Many reminders count as one.

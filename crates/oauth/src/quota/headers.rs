@@ -21,7 +21,14 @@ const OF_ACCOUNT: [&str; 2] = ["codex", "premium"];
 /// Names the limit that is reached.
 const REACHED_TYPE: &str = "x-codex-rate-limit-reached-type";
 
-pub(super) fn parse(headers: &HeaderMap, now: Timestamp) -> Option<QuotaReading> {
+impl QuotaReading {
+    /// Reads the headers of a model's response. `None` if they state no limit.
+    pub fn from_headers(headers: &HeaderMap, now: Timestamp) -> Option<Self> {
+        parse(headers, now)
+    }
+}
+
+fn parse(headers: &HeaderMap, now: Timestamp) -> Option<QuotaReading> {
     let source = Source { headers, now };
     let mut families: BTreeSet<&str> = headers.keys().filter_map(|name| family(name.as_str())).collect();
     let credits = source.credits();

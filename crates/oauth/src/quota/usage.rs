@@ -4,8 +4,16 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use super::{Credits, Limit, MAX_NAMED_LIMITS, Percent, QuotaReading, QuotaWindow, id, reset_time, text};
+use crate::ProviderError;
 
-pub(super) fn parse(body: &[u8], now: Timestamp) -> Option<QuotaReading> {
+impl QuotaReading {
+    /// Reads a response of `wham/usage`. Fails if it states no limit in a known form.
+    pub fn from_usage(body: &[u8], now: Timestamp) -> Result<Self, ProviderError> {
+        parse(body, now).ok_or_else(|| ProviderError::invalid("no usage limits in a known form"))
+    }
+}
+
+fn parse(body: &[u8], now: Timestamp) -> Option<QuotaReading> {
     let body: Value = serde_json::from_slice(body).ok()?;
     let account = &body["rate_limit"];
     let spending = &body["spend_control"];

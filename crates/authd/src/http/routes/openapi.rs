@@ -55,7 +55,7 @@ does not have gets 405 with `Allow`, an unknown path gets 404, both with a Probl
     paths(
         status::status, status::diagnosis, status::metrics, status::openapi, event_stream::events,
         logins::list, logins::start, logins::get, logins::callback, logins::cancel,
-        profiles::list, profiles::get, profiles::patch, profiles::delete,
+        profiles::list, profiles::get, profiles::quota, profiles::patch, profiles::delete,
         credentials::headers, credentials::refresh, own_credentials::put_api_key, own_credentials::put_token,
         codex::import, codex::export, codex::list, codex::install, codex::uninstall,
         shares::list, shares::create, shares::end, shares::hold, providers::list, providers::put,

@@ -1,6 +1,8 @@
 //! Profiles.
 
-use authd_api::{ErrorCode, Problem, ProfileName, ProfilePatch, Profiles};
+use std::time::Duration;
+
+use authd_api::{ErrorCode, Problem, ProfileName, ProfilePatch, Profiles, Quota};
 use authd_broker::{RegistryError, now};
 use axum::{extract::State, response::Response};
 use http::StatusCode;
@@ -42,6 +44,42 @@ pub(super) async fn get(
 ) -> Result<Response, ApiError> {
     let ResolvedProfile { name, .. } = state.resolve(&param).await?;
     Ok(json(StatusCode::OK, &state.profile_message(&name)?))
+}
+
+#[derive(Deserialize)]
+#[cfg_attr(test, derive(utoipa::IntoParams), into_params(parameter_in = Query))]
+#[serde(deny_unknown_fields)]
+pub(super) struct QuotaQuery {
+    /// How old the figures may be, in seconds. The daemon asks the provider only if it knows
+    /// nothing as new: at most every 30 seconds, and after a failure later. Figures that are
+    /// younger than 30 seconds are never stale.
+    #[cfg_attr(test, param(default = 300, example = 300))]
+    max_age: Option<u64>,
+}
+
+/// How much of the usage limits is used
+///
+/// From what the provider said in responses that passed through the relay, else from its usage
+/// endpoint. It never causes a refresh. If newer figures cannot be obtained, the response has the
+/// last ones, marked as stale, and the reason. Without any, it has no windows, and the reason.
+#[cfg_attr(test, utoipa::path(
+    get, path = authd_api::route::QUOTA, operation_id = "quota", tag = "profiles",
+    params(QuotaQuery),
+    responses(
+        (status = 200, description = "What is known.", body = authd_api::Quota), ProfileErrors, StoreErrors,
+    ),
+))]
+pub(super) async fn quota(
+    State(state): SharedState,
+    PathParam(param): PathParam<String>,
+    QueryParams(QuotaQuery { max_age }): QueryParams<QuotaQuery>,
+) -> Result<Response, ApiError> {
+    let profile = state.resolve(&param).await?;
+    state.loaded(&profile).await?;
+    let max_age = Duration::from_secs(max_age.unwrap_or(Quota::DEFAULT_MAX_AGE));
+    let view = state.broker.quotas.get(&profile.handle, max_age).await;
+    let snapshot = state.loaded(&profile).await?;
+    Ok(json(StatusCode::OK, &convert::requested_quota(&snapshot.name, &snapshot, &view, now())))
 }
 
 /// Rename a profile, or make it the default

@@ -124,6 +124,7 @@ pub(in crate::http) async fn relay_to(
     let response = state.relay.forward(target, path, request, snapshot.clone(), refresh).await;
     let mut response = response.map_err(|error| problem::relay(&error, &profile.name, now()))?;
     let used = refreshed.get().unwrap_or(&snapshot);
+    state.broker.quotas.observe(&profile.handle, used, response.headers());
     if is_unconfirmed(profile) && (response.status().is_success() || response.status().is_informational()) {
         profile.handle.report_accepted(used.credential.generation);
     }

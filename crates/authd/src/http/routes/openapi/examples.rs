@@ -3,8 +3,8 @@
 use authd_api::{
     ApiKeyBody, CallbackBody, CodexBody, CodexHomes, CreatedShare, Diagnosis, ExportBody, Headers,
     ImportBody, Login, LoginBody, LoginFile, Logins, MigrateBody, Migrated, Profile, ProfilePatch, Profiles,
-    Provider, ProviderBody, ProviderCheck, ProviderCheckBody, Providers, RefreshBody, ShareBody, Shares,
-    Status, StoreStatus, StoredCredential, TokenBody,
+    Provider, ProviderBody, ProviderCheck, ProviderCheckBody, Providers, Quota, RefreshBody, ShareBody,
+    Shares, Status, StoreStatus, StoredCredential, TokenBody,
 };
 use serde_json::{Value, json};
 
@@ -45,6 +45,13 @@ pub(super) fn example(name: &str) -> Value {
             "expires_at": "2026-11-23T15:00:00Z", "refresh_at": "2026-11-23T14:55:00Z",
             "last_refresh": "2026-11-23T14:00:00Z"};
         ProfilePatch: {"default": true};
+        Quota: {"profile": "work", "windows": [
+                {"window": "7d", "seconds": 604_800, "used_percent": 62.0, "resets_at": "2026-11-27T09:00:00Z",
+                    "as_of": "2026-11-23T14:00:00Z"},
+                {"window": "5h", "seconds": 18_000, "used_percent": 12.5, "resets_at": "2026-11-23T16:30:00Z",
+                    "as_of": "2026-11-23T14:00:00Z"}],
+            "credits": {"available": false, "unlimited": false}, "limit_reached": false,
+            "as_of": "2026-11-23T14:00:00Z", "stale": false};
         ApiKeyBody: {"api_key": "a-key-of-your-own"};
         TokenBody: {"token": "a-token-of-your-own", "provider": "gitlab"};
         StoredCredential: {"name": "ci", "default": true, "state": "ready", "mode": "api-key",
