@@ -334,6 +334,10 @@ pub(super) fn registry(error: &RegistryError, name: &ProfileName) -> Problem {
             let detail = "the provider has no revocation endpoint";
             not_revoked(Problem::new(ErrorCode::Conflict, detail), name)
         }
+        RegistryError::SignOut(SignOutError::OwnCredential) => {
+            let detail = "authd cannot revoke a credential of your own; revoke it at the provider";
+            not_revoked(Problem::new(ErrorCode::Conflict, detail), name)
+        }
         RegistryError::SignOut(SignOutError::Unread(view)) => {
             let problem = not_loaded(name, view);
             let detail = format!("\"{name}\" cannot be revoked and is unchanged: {}", problem.detail);

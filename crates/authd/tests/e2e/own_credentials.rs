@@ -73,6 +73,7 @@ async fn personal_access_token_is_a_chatgpt_profile_that_is_never_refreshed() {
     assert_eq!(refused["hint"], "run: authctl login default --with-token < FILE");
     let revoked = daemon.request("DELETE", "/v1/profiles/default?revoke=true", &[], "").await.json();
     assert_eq!(revoked["code"], "conflict", "{revoked}");
+    assert!(revoked["detail"].as_str().unwrap().contains("revoke it at the provider"), "{revoked}");
     let count = |route| sandbox.count(route);
     assert_eq!((count(Route::Whoami), count(Route::Refresh), count(Route::Revoke)), (1, 0, 0));
     assert_eq!(daemon.request("DELETE", "/v1/profiles/default", &[], "").await.status, 204);

@@ -65,10 +65,15 @@ async fn check_url_states_the_user_and_the_expiry() {
     server.answer((JSON, json!({"user_id": 25}).to_string()));
     let (status, problem) = put_token(&daemon, "lab", json!({"token": "glpat-3"})).await;
     assert_eq!((status, problem["code"].as_str()), (409, Some("conflict")), "{problem}");
-    // And no credential of OpenAI.
+    // And no credential of OpenAI, which is not sent to the other provider either.
+    server.requests();
+    let (status, problem) = put_token(&daemon, "lab", json!({"token": "at-1"})).await;
+    assert_eq!((status, problem["code"].as_str()), (409, Some("conflict")), "{problem}");
     let (status, problem) = put_token(&daemon, "lab", json!({"token": "at-1", "provider": "openai"})).await;
     assert_eq!((status, problem["code"].as_str()), (409, Some("conflict")), "{problem}");
-    assert_eq!(daemon.get("/v1/profiles").await, before);
+    assert_eq!((daemon.get("/v1/profiles").await, server.requests()), (before, vec![]));
+    let revoked = daemon.request("DELETE", "/v1/profiles/lab?revoke=true", &[], "").await.json();
+    assert!(revoked["detail"].as_str().unwrap().contains("revoke it at the provider"), "{revoked}");
 }
 
 #[tokio::test]
@@ -89,7 +94,7 @@ async fn answer_decides_whether_the_token_is_stored() {
     let (_sandbox, daemon) =
         daemon_with(&format!("issuer = '{0}'\ncheck_url = '{0}/self'", server.url)).await;
     for (status, code, hint) in [
-        (401, "login_denied", "--with-token"),
+        (401, "login_denied", "create another token"),
         (404, "conflict", "check_url"),
         (302, "conflict", "check_url"),
         (429, "provider_unreachable", "try again"),

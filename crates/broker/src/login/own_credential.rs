@@ -58,7 +58,10 @@ impl Logins {
         replace: bool,
     ) -> Result<ProfileName, LoginError> {
         let existing = self.provider_of(&profile);
-        let provider = provider.or_else(|| existing.clone()).filter(|provider| provider != BUILT_IN);
+        // A token of OpenAI goes to another provider only if the caller names that.
+        let is_of_openai = token.expose().starts_with(PERSONAL_ACCESS_TOKEN);
+        let implied = existing.clone().filter(|_| !is_of_openai);
+        let provider = provider.or(implied).filter(|provider| provider != BUILT_IN);
         if let (Some(existing), false) = (existing, replace)
             && Some(&existing) != provider.as_ref()
         {

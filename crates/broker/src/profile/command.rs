@@ -62,6 +62,8 @@ pub enum SignOutError {
     DefinedProvider(ProviderError),
     /// The defined provider has no revocation endpoint.
     NoRevocation,
+    /// The user supplied the credential, and revokes it at the provider.
+    OwnCredential,
     /// The store did not delete the record.
     Store(StoreError),
     /// The record could not be read, so there is no token to revoke.

@@ -100,6 +100,9 @@ impl ProfileActor {
         let secrets = &self.session.record().grant.secrets;
         if revoke {
             match (secrets.bearer_grant(), secrets.refresh_token()) {
+                (Some(grant), _) if grant.authority.is_of_own_token() => {
+                    return Err(SignOutError::OwnCredential);
+                }
                 (Some(grant), _) => {
                     let revoked = self.deps.endpoint.revoke_bearer(grant).await;
                     if !revoked.map_err(SignOutError::DefinedProvider)? {
@@ -109,8 +112,7 @@ impl ProfileActor {
                 (None, Some(token)) => {
                     self.deps.endpoint.revoke(token).await.map_err(SignOutError::Provider)?;
                 }
-                (None, None) if secrets.is_personal_access_token() => return Err(SignOutError::NoRevocation),
-                (None, None) => {}
+                (None, None) => return Err(SignOutError::OwnCredential),
             }
         }
         // A record that cannot be read can be deleted.

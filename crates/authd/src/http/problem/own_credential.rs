@@ -45,13 +45,17 @@ pub(super) fn problem(error: &OwnCredentialError) -> Problem {
 
 fn not_accepted(profile: &ProfileName, kind: CredentialKind, error: &CheckError) -> Problem {
     let (credential, remedy) = match kind {
-        CredentialKind::ApiKey => (
-            "API key",
-            "create another one at the provider, and try again: authctl login --with-api-key < FILE",
-        ),
-        CredentialKind::PersonalAccessToken | CredentialKind::Token => {
-            ("token", "create another one at the provider, and try again: authctl login --with-token < FILE")
+        CredentialKind::ApiKey => {
+            ("API key", "create another key at the provider, and run the command with it")
         }
+        CredentialKind::PersonalAccessToken => {
+            ("token", "create another token at the provider, and run the command with it")
+        }
+        CredentialKind::Token => (
+            "token",
+            "create another token at the provider, and run the command with it; if the token works elsewhere, set \
+             check_url in the provider's definition",
+        ),
     };
     let problem = match error {
         CheckError::Rejected(code) => {
