@@ -219,6 +219,10 @@ async fn codex_gets_the_token_in_the_form_that_it_writes_itself() {
     let exported = daemon.request("POST", "/v1/profiles/ci/export", &[], body).await;
     assert_eq!((exported.status.as_u16(), read(&file)), (200, form), "{}", exported.text());
     assert_eq!(daemon.get("/v1/profiles").await["profiles"], json!([]), "Codex has it now");
+    let body = json!({"source": "codex", "path": file}).to_string();
+    let imported = daemon.request("POST", "/v1/import", &[], body).await.json();
+    assert_eq!(imported["code"], "conflict", "{imported}");
+    assert!(imported["hint"].as_str().unwrap().contains("--with-token"), "{imported}");
 }
 
 #[tokio::test]

@@ -4,6 +4,7 @@ use std::{io, path::Path};
 
 use authd_api::{ErrorCode, Problem};
 use authd_broker::{CodexHomeError, now};
+use authd_oauth::CodexError;
 
 use super::{no_credential, registry, stopping, store};
 
@@ -56,7 +57,15 @@ pub(in crate::http) fn codex_home(error: &CodexHomeError) -> Problem {
             conflict(format!("an earlier change of {} is not finished", home.display()))
                 .hint("try again in a moment; authd's log names the cause")
         }
-        CodexHomeError::Login(path, error) => conflict(format!("{}: {error}", path.display())),
+        CodexHomeError::Login(path, error) => {
+            let problem = conflict(format!("{}: {error}", path.display()));
+            match error {
+                CodexError::Unknown(kind) if kind == "personalAccessToken" => {
+                    problem.hint("give the token itself to authd: authctl login --with-token < FILE")
+                }
+                _ => problem,
+            }
+        }
         CodexHomeError::NotSignedIn(path) => {
             conflict(format!("{} holds no Codex login", path.display())).hint("run: authctl login")
         }
