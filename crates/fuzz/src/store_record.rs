@@ -28,7 +28,7 @@ pub fn check(data: &[u8]) {
                 assert_eq!(format!("{record:?}"), format!("{others:?}"), "a secret is visible");
             }
         }
-        Err(RecordError::TooNew(version)) => assert!(version > 3),
+        Err(RecordError::TooNew(version)) => assert!(version > 4),
         // An intent of a newer version.
         Err(RecordError::UnknownIntent) => assert!(text.contains("intent") || text.contains('\\')),
         Err(error @ RecordError::Damaged { .. }) => {

@@ -43,8 +43,9 @@ const ROUNDS: [(&str, &[&str]); 3] = [
 ];
 
 /// Operations that no generated request can complete: `paste` needs the redirect URL of an approved
-/// login, and the response of `hold_share` does not end while the share lasts.
-const UNREACHABLE: [&str; 2] = ["paste", "hold_share"];
+/// login, `own_token` a token that the provider knows, and the response of `hold_share` does not
+/// end while the share lasts.
+const UNREACHABLE: [&str; 3] = ["paste", "own_token", "hold_share"];
 
 /// Checks the contract, if Schemathesis can be installed.
 pub(crate) fn check() -> anyhow::Result<()> {

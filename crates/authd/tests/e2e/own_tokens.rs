@@ -89,6 +89,22 @@ async fn header_of_github_states_the_expiry() {
 }
 
 #[tokio::test]
+async fn expired_token_needs_another_one() {
+    let server = Server::start().await;
+    let (_sandbox, daemon) =
+        daemon_with(&format!("issuer = '{0}'\ncheck_url = '{0}/self'", server.url)).await;
+    let expires_at = authd_broker::now() + jiff::SignedDuration::from_millis(700);
+    server.answer((JSON, json!({"expires_at": expires_at}).to_string()));
+    assert_eq!(put(&daemon).await.0, 200);
+    while daemon.get("/v1/profiles/lab").await["state"] != "login_required" {
+        tokio::task::yield_now().await;
+    }
+    let problem = daemon.request("GET", "/v1/profiles/lab/headers", &[], "").await.json();
+    assert_eq!(problem["code"], "login_required", "{problem}");
+    assert_eq!(problem["hint"], "run: authctl login lab --with-token < FILE");
+}
+
+#[tokio::test]
 async fn answer_decides_whether_the_token_is_stored() {
     let server = Server::start().await;
     let (_sandbox, daemon) =

@@ -90,8 +90,10 @@ impl Record {
         if is_of_bearer && !is_bearer || fields.token_type.as_deref().is_some_and(|it| !is_token_type(it)) {
             return incomplete;
         }
-        let may_lack_expiry =
-            is_bearer || fields.version >= VERSION_OF_PERSONAL_ACCESS_TOKEN && fields.refresh_token.is_none();
+        let is_personal_access_token = fields.version >= VERSION_OF_PERSONAL_ACCESS_TOKEN
+            && fields.mode == Mode::ChatGpt
+            && fields.refresh_token.is_none();
+        let may_lack_expiry = is_bearer || is_personal_access_token;
         let tokens = match (fields.access_token, fields.expires_at) {
             (Some(access_token), expires_at) if expires_at.is_some() || may_lack_expiry => {
                 let access_token = AccessToken::new(access_token);

@@ -162,6 +162,12 @@ fn older_programs_refuse_a_record_of_a_personal_access_token() {
         text["version"] = json!(version);
         assert!(matches!(read(&text.to_string()), Err(RecordError::Damaged { .. })), "{version}");
     }
+    // So is a key whose tokens lack one.
+    let mut text = json_of(&record);
+    for (field, value) in [("mode", "api-key"), ("api_key", "sk"), ("id_token", "id")] {
+        text[field] = json!(value);
+    }
+    assert!(matches!(read(&text.to_string()), Err(RecordError::Damaged { .. })));
     // With a refresh token, an expiry is due in every version.
     let mut text = json_of(&record);
     text["refresh_token"] = json!("rt");

@@ -243,3 +243,28 @@ async fn revocation_ends_all_sessions_of_the_user_only() {
     }
     assert_eq!(refresh(&sandbox, &other["refresh_token"]).await.status, 200);
 }
+
+#[tokio::test]
+async fn personal_access_token_is_one_of_an_account_until_it_is_revoked() {
+    const WHOAMI: &str = "/api/accounts/v1/user-auth-credential/whoami";
+    let sandbox = Sandbox::start(Config::default()).await.unwrap();
+    let account = Account::business();
+    let token = sandbox.issue_personal_access_token("business");
+    assert!(token.starts_with("at-") && sandbox.issued_secrets().contains(&token));
+    let authorization = format!("Bearer {token}");
+    let headers = [("authorization", authorization.as_str()), ("chatgpt-account-id", &account.account_id)];
+    let user = get(&sandbox, WHOAMI, &headers).await.json();
+    assert_eq!((&user["email"], &user["chatgpt_user_id"]), (&json!(account.email), &json!(account.user_id)));
+    assert_eq!(user["chatgpt_account_is_fedramp"], false);
+    let models = "/backend-api/codex/models?client_version=1.0.0";
+    assert_eq!(get(&sandbox, models, &headers).await.status, 200);
+    assert_eq!(get(&sandbox, "/v1/models", &headers).await.error_code(), "missing_scope");
+    sandbox.revoke_personal_access_token(&token);
+    for path in [WHOAMI, models] {
+        assert_eq!(get(&sandbox, path, &headers).await.status, 401, "{path}");
+    }
+    // The access token of a sign-in is none.
+    let tokens = sign_in(&sandbox, "business").await;
+    let authorization = format!("Bearer {}", tokens["access_token"].as_str().unwrap());
+    assert_eq!(get(&sandbox, WHOAMI, &[("authorization", &authorization)]).await.status, 401);
+}

@@ -50,6 +50,26 @@ fn a_provider_is_defined_by_one_source_and_a_way_to_a_client_id() {
     assert_eq!(*providers["linear"], ProviderDefinition::of_mcp("https://mcp.linear.app/mcp"));
 }
 
+#[test]
+fn token_of_the_users_own_needs_a_check_url_and_no_client() {
+    let config = Config::parse(
+        "[providers.github]\ntemplate = 'github'\n\
+         [providers.own]\ntemplate = 'gitlab'\nissuer = 'https://gitlab.example.com'\nclient_id = 'me'\n\
+         [providers.rest]\nissuer = 'https://api.example'\ncheck_url = 'https://api.example/me'\n",
+    );
+    let providers = config.unwrap().providers;
+    assert_eq!(providers["github"].check_url.as_deref(), Some("https://api.github.com/user"));
+    assert_eq!(providers["github"].client, None);
+    assert_eq!(providers["rest"].check_url.as_deref(), Some("https://api.example/me"));
+    // A token for a server of one's own must not go to that of the template.
+    assert_eq!(providers["own"].check_url, None);
+    let insecure = "[providers.p]\nissuer = 'https://api.example'\ncheck_url = 'http://api.example/me'\n";
+    assert_eq!(
+        Config::parse(insecure).expect_err(insecure).to_string(),
+        "line 3: providers.p.check_url must be an https URL, or http on loopback, without a user name and a fragment"
+    );
+}
+
 /// Checks the message about each definition of a provider `p`.
 #[track_caller]
 fn check(definitions: &[(&str, &str)]) {
