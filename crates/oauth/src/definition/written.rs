@@ -79,7 +79,7 @@ keys! {
 
 impl WrittenDefinition {
     /// Takes the missing keys from the named template. A definition that says itself where its
-    /// endpoints come from takes none of the template's.
+    /// endpoints come from takes none of the template's servers: its token must not go to them.
     pub fn with_template(mut self, templates: &BTreeMap<String, Self>) -> Result<Self, InvalidDefinition> {
         let Some(name) = self.template.take() else { return Ok(self) };
         let Some(template) = templates.get(&name) else {
@@ -96,8 +96,9 @@ impl WrittenDefinition {
                 device_authorization_url: None,
                 revocation_url: None,
                 registration_url: None,
-                // A token must not go to the template's server.
+                base_url: None,
                 check_url: None,
+                git_hosts: None,
                 ..template
             };
         }
