@@ -6,7 +6,7 @@ use authd_api::{
     Client, ClientError, ErrorCode, Headers, Mode, Paths, Problem, ProfileName, Profiles, Response, route,
 };
 use bytes::Bytes;
-use http::{HeaderMap, Method};
+use http::{HeaderMap, Method, StatusCode};
 
 use crate::{
     cli::{Common, CredentialArgs, ProfileArg, TimeArg},
@@ -14,7 +14,9 @@ use crate::{
     error::{CliError, CliResult},
     launch,
     output::Output,
+    render,
     selection::Selection,
+    upstream_error,
 };
 
 /// How long the daemon may take to respond. It has its own, shorter deadlines and reports them;
@@ -62,6 +64,21 @@ impl Context {
             self.client.stream(Method::GET, &path, &HeaderMap::new(), Bytes::new()).await?.collect().await
         })
         .await
+    }
+
+    /// The error of a relayed request that failed. If the provider rejects a credential that the
+    /// user supplied, only another one helps.
+    pub(crate) async fn relay_error(&self, response: &Response) -> CliError {
+        let problem = upstream_error::problem(response);
+        if response.status != StatusCode::UNAUTHORIZED {
+            return problem.into();
+        }
+        // The socket of a share describes no profile.
+        let profile = with_timeout(self.client.profile(self.profile())).await.ok();
+        match profile.and_then(|profile| render::own_credential_remedy(&profile)) {
+            Some(remedy) => problem.hint(remedy).into(),
+            None => problem.into(),
+        }
     }
 
     /// Sends a request. If no daemon runs, starts it and sends the request again.

@@ -13,7 +13,7 @@ use authd_api::{
 
 pub(crate) use self::{
     codex::{codex_homes, codex_warnings},
-    own_credential::own_credential,
+    own_credential::{own_credential, own_credential_remedy},
     provider::{discovery_requests, mcp_servers, mcp_usage, provider_check, providers},
     share::shares,
 };

@@ -31,6 +31,14 @@ pub(crate) fn own_credential(profile: &Profile, note: Option<&str>, screen: &Scr
     format!("profile \"{name}\" has your {credential}{account}; try: {example}{note}{expiry}")
 }
 
+/// What to do about a credential of the user that does not work; `None` for a sign-in.
+pub(crate) fn own_credential_remedy(profile: &Profile) -> Option<String> {
+    let option = if profile.mode == Some(Mode::ApiKey) { "--with-api-key" } else { "--with-token" };
+    let name = &profile.name;
+    let remedy = format!("create another one at the provider, and run: authctl login {name} {option} < FILE");
+    profile.own_credential.then_some(remedy)
+}
+
 /// A warning about a credential that expires soon, and what to do.
 pub(super) fn expires_soon(profile: &Profile, screen: &Screen) -> Option<(String, String)> {
     let at = profile.expires_at.filter(|_| profile.own_credential)?;
@@ -41,9 +49,7 @@ pub(super) fn expires_soon(profile: &Profile, screen: &Screen) -> Option<(String
     let name = &profile.name;
     let detail =
         format!("the token of profile \"{name}\" expires {}, and nothing renews it", screen.time(at));
-    let hint =
-        format!("create another one at the provider, and run: authctl login {name} --with-token < FILE");
-    Some((detail, hint))
+    Some((detail, own_credential_remedy(profile)?))
 }
 
 #[cfg(test)]

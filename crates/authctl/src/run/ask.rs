@@ -106,7 +106,7 @@ async fn post(ctx: &Context, body: &Value) -> CliResult<StreamingResponse> {
         return Ok(stream);
     }
     let response = with_timeout(stream.collect()).await?;
-    Err(upstream_error::problem(&response).into())
+    Err(ctx.relay_error(&response).await)
 }
 
 #[derive(Default)]

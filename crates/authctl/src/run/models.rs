@@ -83,7 +83,7 @@ pub(super) async fn not_offered(ctx: &Context, headers: Option<&Headers>, model:
 async fn list(ctx: &Context, headers: Option<&Headers>) -> CliResult<Value> {
     let response = ctx.get(ctx.profile(), &models_path(headers)).await?;
     if !response.status.is_success() {
-        return Err(upstream_error::problem(&response).into());
+        return Err(ctx.relay_error(&response).await);
     }
     Ok(serde_json::from_slice(&response.body).unwrap_or(Value::Null))
 }

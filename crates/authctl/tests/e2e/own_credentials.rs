@@ -86,6 +86,9 @@ async fn token_is_read_from_stdin_and_checked_first() {
     sandbox.faults().push(Route::Whoami, Fault::status(503, ""));
     let outcome = login(&daemon, &["login", "ci", "--with-token"], &token).await.failed(5, "unavailable");
     assert!(!outcome.to_string().contains(&token), "{outcome}");
+    sandbox.revoke_personal_access_token(&others);
+    let outcome = run(&daemon, &["ask", "-p", "ci", "hi"]).await.failed(4, "does not accept the credential");
+    assert!(outcome.stderr.contains("and run: authctl login ci --with-token < FILE"), "{outcome}");
     let headers = run(&daemon, &["token", "ci"]).await.ok().stdout;
     assert_eq!(headers, format!("{others}\n"), "the stored token is unchanged");
 }

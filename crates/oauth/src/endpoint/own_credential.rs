@@ -93,7 +93,11 @@ impl Endpoint {
     }
 
     async fn respond(&self, request: RequestBuilder) -> Result<Response, ProviderError> {
-        request.timeout(CHECK_TIMEOUT).send().await.map_err(|error| self.http.failure(error))
+        request
+            .timeout(CHECK_TIMEOUT.min(self.http.timeout()))
+            .send()
+            .await
+            .map_err(|error| self.http.failure(error))
     }
 
     async fn answer(&self, request: RequestBuilder) -> Result<Answer, ProviderError> {
