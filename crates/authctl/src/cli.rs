@@ -13,6 +13,7 @@ pub(crate) mod mcp;
 mod profile_args;
 pub(crate) mod profile_option;
 mod provider;
+mod quota;
 mod share;
 mod store;
 mod time_arg;
@@ -22,6 +23,7 @@ pub(crate) use self::{
     login::LoginArgs,
     profile_args::{FormatArg, StatusArgs, UseArgs},
     provider::{ProvidersArgs, ProvidersCommand},
+    quota::QuotaArgs,
     share::{ExecArgs, ShareArgs, UnshareArgs},
     store::StoreCommand,
     time_arg::TimeArg,
@@ -125,6 +127,9 @@ pub(crate) enum Command {
     /// Let the Codex CLI use a profile
     #[command(subcommand, after_help = help_text::CODEX_EXAMPLES)]
     Codex(CodexCommand),
+    /// Show how much of the account's usage limits is left
+    #[command(after_help = help_text::QUOTA_EXAMPLES)]
+    Quota(QuotaArgs),
     /// Call the endpoints of the account, and print each result
     #[command(after_help = help_text::CHECK_EXIT_CODES)]
     Check(ProfileArg),

@@ -78,6 +78,8 @@ impl Output {
             '✗' => 'x',
             '→' => '>',
             '…' => '~',
+            '█' => '#',
+            '░' => '-',
             sanitize::REPLACEMENT => '?',
             other => other,
         };

@@ -4,6 +4,7 @@ mod codex;
 mod grant;
 mod own_credential;
 mod provider;
+mod quota;
 mod share;
 
 use authd_api::{
@@ -15,6 +16,7 @@ pub(crate) use self::{
     codex::{codex_homes, codex_warnings},
     own_credential::{own_credential, own_credential_remedy},
     provider::{discovery_requests, mcp_servers, mcp_usage, provider_check, providers},
+    quota::{left as quota_left, quotas},
     share::shares,
 };
 use crate::{

@@ -10,10 +10,12 @@ mod login;
 mod mcp;
 mod models;
 mod providers;
+mod quota;
 mod service;
 mod share;
 mod status;
 mod store;
+mod watch;
 
 use std::{path::Path, pin::Pin, time::Duration};
 
@@ -81,6 +83,7 @@ fn execute(cli: Cli, selection: Selection, out: Output) -> CliResult {
         Command::Unshare(args) => block_on(Box::pin(share::unshare(&ctx()?, args))),
         Command::Store(command) => block_on(Box::pin(store::store(&ctx()?, command))),
         Command::Service(command) => block_on(Box::pin(service::service(socket_from_args, command, out))),
+        Command::Quota(args) => block_on(Box::pin(quota::quota(&ctx()?, args))),
         Command::Check(profile) => block_on(Box::pin(check::check(&ctx()?, profile))),
         Command::Completions { shell } => out.write(completions::script(shell).as_bytes()),
         Command::Man { directory } => man(directory.as_deref(), out),

@@ -127,6 +127,20 @@ The service uses the default paths. Variables of your shell (AUTHD_CONFIG, HTTPS
 Exit codes:
   0 success, or with status: it runs; 9 no service manager, or the service does not run";
 
+pub(super) const QUOTA_EXAMPLES: &str = "\
+The first window is the binding one: that of the account with the least left. Windows of single models come
+after those of the account. authd takes the figures from responses that pass through it, and asks the provider
+only if they are too old. It never refreshes a token for them, and never switches accounts by itself.
+
+Examples:
+  authctl quota                       the default profile
+  authctl quota --all --watch         every profile, again whenever something changes
+  authctl quota -q                    only the percentage that is left of the binding limit
+  authctl ask -p \"$(authctl quota --best)\" \"What is 2+2?\"
+
+Exit codes:
+  0 shown, even if the figures are old; 2 the profile has no usage limits; 5 they are not known now";
+
 pub(super) const CHECK_EXIT_CODES: &str = "\
 Exit codes:
   0 every endpoint answered 2xx; 4 one answered 401 or 403; 5 another error";

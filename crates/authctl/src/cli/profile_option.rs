@@ -52,6 +52,7 @@ fn profile_use(command: &Command) -> ProfileUse<'_> {
     match command {
         Command::Login(args) if args.resume.is_some() || args.cancel.is_some() => ProfileUse::None,
         Command::Logout(args) if args.all => ProfileUse::None,
+        Command::Quota(args) if args.all || args.best => ProfileUse::None,
         Command::Login(args) => ProfileUse::Argument(args.profile.name.as_ref()),
         Command::Logout(args) => ProfileUse::Argument(args.profile.name.as_ref()),
         Command::Headers(args) | Command::Token(args) => ProfileUse::Argument(args.profile.name.as_ref()),
@@ -60,6 +61,7 @@ fn profile_use(command: &Command) -> ProfileUse<'_> {
         Command::Url(profile) | Command::Check(profile) | Command::Env { profile, .. } => {
             ProfileUse::Argument(profile.name.as_ref())
         }
+        Command::Quota(args) => ProfileUse::Argument(args.profile.name.as_ref()),
         Command::Share(args) => ProfileUse::Argument(args.profile.name.as_ref()),
         Command::Ask(_)
         | Command::Import { .. }
@@ -102,6 +104,9 @@ mod tests {
             ("ask -p work What?", false),
             ("codex install -p work", false),
             ("logout -p work --all", true),
+            ("quota -p work", false),
+            ("quota --best -p work", true),
+            ("quota --all -p work", true),
             ("login --resume lg_1 -p work", true),
             ("doctor -p work", true),
             ("profiles -p work", true),

@@ -1,9 +1,9 @@
-//! `authctl check`: calls the endpoints of the account through the relay. It changes nothing and
+//! `authctl check`: calls the endpoints of the account through the daemon. It changes nothing and
 //! uses no tokens.
 
 use std::time::{Duration, Instant};
 
-use authd_api::{ErrorCode, Headers, Mode, Problem, Response};
+use authd_api::{ErrorCode, Headers, Mode, Problem, Quota, QuotaWindow, Response};
 use http::StatusCode;
 use serde_json::{Value, json};
 
@@ -21,6 +21,9 @@ type Endpoint = (&'static str, String, fn(&Value) -> Option<String>);
 
 /// The name of the list of models.
 const MODELS: &str = "models";
+
+/// The name of the usage limits.
+const USAGE: &str = "usage";
 
 struct EndpointResult {
     name: &'static str,
@@ -73,7 +76,8 @@ fn endpoints(headers: &Headers) -> Vec<Endpoint> {
         ("accounts", backend("accounts/check"), accounts),
         ("me", backend("me"), me),
         ("conversations", backend("conversations?offset=0&limit=1"), conversations),
-        ("usage", backend("wham/usage"), usage),
+        // The daemon asks for it, unless it did so just now.
+        (USAGE, "quota?max_age=0".to_owned(), usage),
     ]
 }
 
@@ -84,9 +88,14 @@ async fn call(ctx: &Context, headers: &Headers, endpoint: Endpoint) -> CliResult
     let duration = started.elapsed();
     let (status, problem) = match response {
         Ok(Response { status, body, .. }) if status.is_success() => {
-            let body = serde_json::from_slice(&body).unwrap_or_default();
+            let body: Value = serde_json::from_slice(&body).unwrap_or_default();
             let summary = summarize(&body).unwrap_or_else(|| "answered in an unknown form".to_owned());
-            match no_models(&body, headers).filter(|_| name == MODELS) {
+            let problem = match name {
+                MODELS => no_models(&body, headers),
+                USAGE => serde_json::from_value(body["error"].clone()).ok(),
+                _ => None,
+            };
+            match problem {
                 Some(problem) => (Some(status), problem),
                 None => {
                     return Ok(EndpointResult {
@@ -153,20 +162,16 @@ fn conversations(body: &Value) -> Option<String> {
 }
 
 fn usage(body: &Value) -> Option<String> {
-    let limits = body.get("rate_limit")?;
-    let remaining = |window: &str| {
-        let window = limits.get(window)?;
-        let used = window.get("used_percent")?.as_f64()?;
-        let hours = window.get("limit_window_seconds")?.as_u64()? / 3600;
-        let span = if hours >= 48 { format!("{} d", hours / 24) } else { format!("{hours} h") };
-        Some(format!("{:.0} % left of {span}", (100.0 - used).clamp(0.0, 100.0)))
+    let quota: Quota = serde_json::from_value(body.clone()).ok()?;
+    let left = |window: &QuotaWindow| {
+        let limit = window.limit.as_ref().map(|limit| format!(" of {limit}")).unwrap_or_default();
+        Some(format!("{:.0} % left of {}{limit}", 100.0 - window.used_percent?, window.window))
     };
-    let windows: Vec<String> =
-        ["primary_window", "secondary_window"].into_iter().filter_map(remaining).collect();
-    match (windows.is_empty(), limits.get("limit_reached").and_then(Value::as_bool)) {
-        (_, Some(true)) => Some("the limit is reached".to_owned()),
-        (true, _) => None,
-        (false, _) => Some(windows.join(", ")),
+    let windows: Vec<String> = quota.windows.iter().filter_map(left).collect();
+    match (quota.limit_reached, windows.is_empty()) {
+        (Some(true), _) => Some("the limit is reached".to_owned()),
+        (_, true) => None,
+        (_, false) => Some(windows.join(", ")),
     }
 }
 
@@ -183,11 +188,15 @@ mod tests {
         assert_eq!(accounts(&json!({"accounts": []})), some("0 accounts"));
         assert_eq!(me(&json!({"email": "a@b"})), some("a@b"));
         assert_eq!(conversations(&json!({"items": [1], "total": 3})), some("3 conversations"));
-        let window = |used: f64, seconds: u64| json!({"used_percent": used, "limit_window_seconds": seconds});
-        let limits = json!({"rate_limit": {"primary_window": window(12.0, 18_000),
-            "secondary_window": window(34.0, 604_800)}});
-        assert_eq!(usage(&limits), some("88 % left of 5 h, 66 % left of 7 d"));
-        assert_eq!(usage(&json!({"rate_limit": {"limit_reached": true}})), some("the limit is reached"));
+        let window = |name: &str, used: f64| {
+            json!({"window": name, "seconds": null, "used_percent": used, "resets_at": null,
+                "as_of": "2026-11-27T10:00:00Z"})
+        };
+        let mut quota = json!({"profile": "work", "windows": [window("5h", 12.0), window("7d", 34.0)],
+            "limit_reached": false, "as_of": null, "stale": false});
+        assert_eq!(usage(&quota), some("88 % left of 5h, 66 % left of 7d"));
+        quota["limit_reached"] = true.into();
+        assert_eq!(usage(&quota), some("the limit is reached"));
     }
 
     #[test]

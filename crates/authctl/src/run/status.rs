@@ -1,7 +1,6 @@
 //! `authctl status`.
 
 mod changes;
-mod watch;
 mod waybar;
 
 use std::io::IsTerminal;
@@ -10,10 +9,8 @@ use authd_api::ProfileName;
 use jiff::{Timestamp, tz::TimeZone};
 use serde::Serialize;
 
-use self::{
-    changes::Snapshot,
-    watch::{Changes, PAUSE, Wake},
-};
+use self::changes::Snapshot;
+use super::watch::{CLEAR_SCREEN, Changes, PAUSE, Wake};
 use crate::context::{Context, with_timeout};
 use crate::{
     cli::{FormatArg, StatusArgs},
@@ -22,9 +19,6 @@ use crate::{
     screen::Screen,
     time,
 };
-
-/// Clears the screen and moves to its top.
-const CLEAR_SCREEN: &[u8] = b"\x1b[2J\x1b[H";
 
 /// One line of `--watch --json`.
 #[derive(Serialize)]

@@ -84,7 +84,7 @@ async fn check_prints_the_result_of_each_endpoint() {
     daemon.sign_in("default", "plus").await;
     daemon.sign_in("work", "business").await;
     let outcome = run(&daemon, &["check"]).await.ok();
-    for text in ["3 models", "1 account", "user@example.com", "3 conversations", "88 % left of 5 h"] {
+    for text in ["3 models", "1 account", "user@example.com", "3 conversations", "88 % left of 5h"] {
         assert!(outcome.stdout.contains(text), "no {text:?} in {outcome}");
     }
     let outcome = run(&daemon, &["check", "work", "--json"]).await.ok().json();

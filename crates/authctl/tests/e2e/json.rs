@@ -92,6 +92,8 @@ async fn every_command_prints_the_documented_fields() {
         ("refresh", &[]),
         ("ask", &["What is 2+2?"]),
         ("check", &[]),
+        ("quota", &[]),
+        ("quota --best", &[]),
         ("doctor", &[]),
         ("providers", &[]),
         ("mcp list", &[]),

@@ -17,6 +17,7 @@ mod own_credentials;
 // These tests read /proc.
 #[cfg(target_os = "linux")]
 mod process;
+mod quota;
 mod security;
 mod service;
 mod share;

@@ -6,8 +6,8 @@ use authd_api::{Profile, ProfileName, ProfileState};
 use serde::Serialize;
 
 use super::{
+    super::watch::{Changes, PAUSE, Wake},
     changes::Snapshot,
-    watch::{Changes, PAUSE, Wake},
 };
 use crate::{
     context::Context,

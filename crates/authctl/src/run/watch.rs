@@ -8,6 +8,9 @@ use http::{HeaderMap, Method};
 
 use crate::context::{Context, with_timeout};
 
+/// Clears the screen and moves to its top.
+pub(super) const CLEAR_SCREEN: &[u8] = b"\x1b[2J\x1b[H";
+
 /// Events within this time cause one update.
 const DEBOUNCE: Duration = Duration::from_millis(100);
 
