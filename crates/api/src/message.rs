@@ -56,6 +56,9 @@ pub struct Status {
     /// The default profile.
     #[cfg_attr(feature = "openapi", schema(required))]
     pub default_profile: Option<ProfileName>,
+    /// The audit log.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub audit: Option<AuditStatus>,
     /// The model that the configuration selects for questions. Clients use it if the user selects
     /// none.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -59,6 +59,8 @@ pub const STORE_REKEY: &str = "/v1/store/rekey";
 
 /// `GET`: the findings of the daemon's checks, with remedies.
 pub const DIAGNOSIS: &str = "/v1/diagnosis";
+/// `GET`: the audit log.
+pub const AUDIT: &str = "/v1/audit";
 /// `GET`: a server-sent event for every change.
 pub const EVENTS: &str = "/v1/events";
 /// `POST`: imports another program's login.
@@ -76,7 +78,7 @@ pub const METRICS: &str = "/v1/metrics";
 pub const OPENAPI: &str = "/v1/openapi.json";
 
 /// All routes.
-pub const ALL: [&str; 30] = [
+pub const ALL: [&str; 31] = [
     STATUS,
     LOGINS,
     LOGIN,
@@ -100,6 +102,7 @@ pub const ALL: [&str; 30] = [
     STORE_MIGRATE,
     STORE_REKEY,
     DIAGNOSIS,
+    AUDIT,
     EVENTS,
     IMPORT,
     EXPORT,

@@ -5,7 +5,12 @@ mod reload;
 mod signals;
 mod used_paths;
 
-use std::{path::Path, process::ExitCode, sync::Arc, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    process::ExitCode,
+    sync::Arc,
+    time::Duration,
+};
 
 use authd_api::Paths;
 use authd_broker::{Broker, BrokerConfig, BrokerTasks, CallbackServerState, now};
@@ -25,6 +30,7 @@ use self::{
     signals::{SignalAction, Signals},
 };
 use crate::{
+    audit::{self, AuditWriter},
     callback::{self, CallbackServer},
     config::{CallbackConfig, Config, ConfigError, Source},
     hooks::{self, Describe},
@@ -166,6 +172,7 @@ impl App {
         })
         .await;
         config.store.warn_if_other(store.remembered());
+        let (audit, audit_writer) = AuditWriter::new(settings.audit, state_dir.clone());
         let streams_per_process = MOST_STREAMS.min(socket_connections(open_file_limit()) / STREAM_SHARE);
         let metrics_error = watch::Sender::new(None);
         let (doors, doors_handle) = ShareDoors::new(&paths.socket);
@@ -176,6 +183,7 @@ impl App {
             metrics,
             stopping: stopping.clone(),
             endpoint,
+            audit: audit.clone(),
             callback: callback.clone(),
             store: store.watch(),
             settings: settings.requests,
@@ -185,6 +193,10 @@ impl App {
         });
 
         let (mut servers, mut tasks) = (JoinSet::new(), JoinSet::new());
+        let (recorded, processes) = (CancellationToken::new(), audit.processes());
+        let logins =
+            audit::record_logins(audit, broker.events.subscribe(), broker.logins.clone(), recorded.clone());
+        tasks.spawn(audit_writer.run(logins));
         let CallbackConfig { addresses, ports, yield_for, .. } = config.callback;
         let callback_server = CallbackServer::new(addresses, ports, yield_for);
         let handler = LoginCallbacks(broker.logins.clone());
@@ -197,7 +209,7 @@ impl App {
         let connection_settings = ConnectionSettings {
             per_process: config.socket.max_connections,
             head_deadline: config.socket.header_timeout,
-            processes: Arc::default(),
+            processes,
         };
         let share_router = http::share_router(state.clone());
         let settings = connection_settings.clone();
@@ -219,23 +231,34 @@ impl App {
         callback::wait_until_tried(callback.clone()).await;
         info!(socket = %paths.socket.display(), "listening");
         announce(&paths.socket);
-        let health = Health { callback, store: store.watch() };
-        notify_ready(&paths.socket, &health);
-        let (socket_path, stop) = (paths.socket.clone(), stopping.clone());
-        tasks.spawn(async move { update_status(&socket_path, health, stop).await });
-        if let Some(timeout) = watchdog_timeout() {
-            tasks.spawn(feed_watchdog(timeout, store.clone(), stopping.clone()));
-        }
+        report_to_manager(&mut tasks, paths.socket, callback, store, stopping.clone());
 
         let exit = wait_for_exit(&mut servers, &mut tasks, &mut broker_tasks, &mut signals, &reload).await;
         notify_stopping();
         stopping.cancel();
-        drain(servers, broker_tasks, tasks, &mut signals).await;
+        drain(servers, broker_tasks, recorded, tasks, &mut signals).await;
         // Released only after the last save, and in this order: a daemon that gets the lock of the
         // socket also gets the state directory.
         drop(state_dir);
         drop(socket_lock);
         Ok(exit)
+    }
+}
+
+/// Tells the service manager that the daemon is ready, and then how it is.
+fn report_to_manager(
+    tasks: &mut JoinSet<()>,
+    socket: PathBuf,
+    callback: watch::Receiver<CallbackServerState>,
+    store: Store,
+    stopping: CancellationToken,
+) {
+    let health = Health { callback, store: store.watch() };
+    notify_ready(&socket, &health);
+    let stop = stopping.clone();
+    tasks.spawn(async move { update_status(&socket, health, stop).await });
+    if let Some(timeout) = watchdog_timeout() {
+        tasks.spawn(feed_watchdog(timeout, store, stopping));
     }
 }
 
@@ -265,16 +288,19 @@ async fn wait_for_exit(
     }
 }
 
-/// Finishes the responses in progress, then the broker's work.
+/// Finishes the responses in progress, then the broker's work. After both, nothing more is recorded
+/// in the audit log.
 async fn drain(
     mut servers: JoinSet<()>,
     broker_tasks: BrokerTasks,
+    recorded: CancellationToken,
     mut tasks: JoinSet<()>,
     signals: &mut Signals,
 ) {
     let drained = async {
         while servers.join_next().await.is_some() {}
         broker_tasks.drain().await;
+        recorded.cancel();
         while tasks.join_next().await.is_some() {}
     };
     tokio::select! {

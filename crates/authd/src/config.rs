@@ -19,5 +19,5 @@ pub use self::{
 };
 pub(crate) use self::{
     providers::templates,
-    settings::{CallbackConfig, HookConfig, LogFormat},
+    settings::{AuditConfig, CallbackConfig, HookConfig, LogFormat},
 };

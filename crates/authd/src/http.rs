@@ -12,6 +12,7 @@ mod metrics_server;
 mod peer;
 mod port_owner;
 mod problem;
+mod recording;
 mod respond;
 mod routes;
 mod share;

@@ -3,10 +3,11 @@
 //! configuration and a process.
 //!
 //! ```text
-//! app ─► http, callback, relay, hooks ─► platform, config, telemetry
+//! app ─► http, callback, relay, hooks ─► audit ─► platform, config, telemetry
 //! ```
 
 mod app;
+mod audit;
 mod callback;
 mod cli;
 mod config;

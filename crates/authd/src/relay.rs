@@ -13,7 +13,7 @@ mod url;
 
 pub(crate) use self::{
     error::RelayError,
-    forward::{Relay, Target},
+    forward::{Destination, Relay, Target},
     mcp::{is_oauth_metadata, missing_scopes},
     observed_body::{BodyEvent, BodyObserver, ObservedBody},
     upgrade::UpgradeSlot,

@@ -77,7 +77,7 @@ pub enum AuditAction {
 }
 
 /// A process, as the kernel described it when it connected.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Process {
     /// The process id, as the daemon sees it. 0 for a process outside of the daemon's container.

@@ -8,7 +8,7 @@ use tokio::sync::watch;
 use tracing::{error, info};
 
 use crate::{
-    config::{CallbackConfig, Config, Source},
+    config::{AuditConfig, CallbackConfig, Config, Source},
     http::RequestSettings,
     platform::{notify_reloaded, notify_reloading},
     relay::Relay,
@@ -30,6 +30,7 @@ pub(super) struct Reload {
     providers: watch::Sender<Arc<ProviderDefinitions>>,
     requests: watch::Sender<RequestSettings>,
     quota_low: watch::Sender<u8>,
+    audit: watch::Sender<AuditConfig>,
 }
 
 /// The receivers of the reloadable settings.
@@ -39,6 +40,7 @@ pub(super) struct Settings {
     pub(super) providers: watch::Receiver<Arc<ProviderDefinitions>>,
     pub(super) requests: watch::Receiver<RequestSettings>,
     pub(super) quota_low: watch::Receiver<u8>,
+    pub(super) audit: watch::Receiver<AuditConfig>,
 }
 
 impl Reload {
@@ -53,12 +55,14 @@ impl Reload {
         let (providers, providers_receiver) = watch::channel(config.providers.clone());
         let (requests, requests_receiver) = watch::channel(request_settings(config));
         let (quota_low, quota_low_receiver) = watch::channel(config.quota.low);
+        let (audit, audit_receiver) = watch::channel(config.audit.clone());
         let settings = Settings {
             render_context: render_context_receiver,
             logins: logins_receiver,
             providers: providers_receiver,
             requests: requests_receiver,
             quota_low: quota_low_receiver,
+            audit: audit_receiver,
         };
         let (provider, callback) = (config.provider.clone(), config.callback.clone());
         let reload = Self {
@@ -73,6 +77,7 @@ impl Reload {
             providers,
             requests,
             quota_low,
+            audit,
         };
         (reload, settings)
     }
@@ -115,6 +120,7 @@ impl Reload {
         self.providers.send_replace(config.providers.clone());
         self.requests.send_replace(request_settings(&config));
         self.quota_low.send_replace(config.quota.low);
+        self.audit.send_replace(config.audit.clone());
         info!(
             "reloaded; provider, callback server, store, socket, metrics and hooks take effect at the next start"
         );

@@ -7,7 +7,7 @@ use authd_oauth::{CODEX_VERSION, ModePreference, Provider, definition::WrittenDe
 use authd_store::StorePreference;
 use serde::Deserialize;
 
-use super::settings::LogFormat;
+use super::settings::{AuditDestination, LogFormat};
 
 /// The name that stands for any provider in the keys of the reference.
 pub(super) const ANY_NAME: &str = "NAME";
@@ -57,6 +57,8 @@ expected! {
     ModePreference => "\"auto\", \"chatgpt\" or \"api-key\"",
     StorePreference => "\"auto\", \"keychain\", \"file\" or \"memory\"",
     LogFormat => "\"auto\", \"plain\" or \"json\"",
+    AuditDestination => "\"off\", \"file\" or \"journal\"",
+    u64 => "a number such as 10, without quotes",
 }
 
 impl Expected for WrittenProviders {
@@ -119,6 +121,7 @@ section!(
         metrics: MetricsSection = MetricsSection::default(),
         quota: QuotaSection = QuotaSection::default(),
         hooks: HooksSection = HooksSection::default(),
+        audit: AuditSection = AuditSection::default(),
         log: LogSection = LogSection::default(),
     }
 );
@@ -192,13 +195,15 @@ section!(HooksSection {
     notify: bool = true,
 });
 
+section!(AuditSection { to: AuditDestination = AuditDestination::Off, size: u64 = 10, files: usize = 5 });
+
 section!(LogSection { filter: String = "info".to_owned(), format: LogFormat = LogFormat::Auto });
 
 impl RawConfig {
     /// Every section, and every key as `section.key`. `NAME` stands for the name of a provider.
     pub(super) fn keys() -> Vec<String> {
         let providers: Vec<&str> = WrittenDefinition::KEYS.iter().map(|(key, _)| *key).collect();
-        let sections: [&[&str]; 13] = [
+        let sections: [&[&str]; 14] = [
             ProviderSection::KEYS,
             &providers,
             ClientSection::KEYS,
@@ -211,6 +216,7 @@ impl RawConfig {
             MetricsSection::KEYS,
             QuotaSection::KEYS,
             HooksSection::KEYS,
+            AuditSection::KEYS,
             LogSection::KEYS,
         ];
         let mut all = Vec::new();

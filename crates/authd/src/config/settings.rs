@@ -7,6 +7,7 @@ use std::{
     time::Duration,
 };
 
+use authd_api::AuditTarget;
 use authd_broker::ProviderDefinitions;
 use authd_oauth::{ClientIdentity, ModePreference, Network, Provider};
 use serde::Deserialize;
@@ -46,6 +47,8 @@ pub struct Config {
     pub(crate) quota: QuotaConfig,
     /// The hooks.
     pub(crate) hooks: HookConfig,
+    /// The audit log.
+    pub(crate) audit: AuditConfig,
     /// The log.
     pub log: LogConfig,
 }
@@ -113,6 +116,34 @@ pub(crate) struct MetricsConfig {
 pub(crate) struct QuotaConfig {
     /// How much is left of a window, in percent, when it counts as low; 0 for never.
     pub(crate) low: u8,
+}
+
+/// The audit log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct AuditConfig {
+    /// Where the entries go.
+    pub(crate) to: AuditTarget,
+    /// Longest file, in bytes.
+    pub(crate) size: u64,
+    /// How many files are kept.
+    pub(crate) files: usize,
+}
+
+impl AuditConfig {
+    /// Most files that can be kept.
+    pub(crate) const MOST_FILES: usize = 50;
+}
+
+/// Where the configuration sends audit entries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum AuditDestination {
+    /// Nowhere.
+    Off,
+    /// To a file in the state directory.
+    File,
+    /// To the journal of systemd.
+    Journal,
 }
 
 /// The log.

@@ -107,7 +107,7 @@ fn an_error_names_the_line_and_the_key() {
         (
             "[zzz]\n",
             "line 1: zzz is not a key of authd; the sections are provider, providers, client, callback, login, refresh, \
-             store, network, socket, metrics, quota, hooks, log",
+             store, network, socket, metrics, quota, hooks, audit, log",
         ),
         ("[log]\nwhere = 'x'", "line 2: log.where is not a key of authd; [log] takes filter, format"),
         (

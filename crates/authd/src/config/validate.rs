@@ -9,6 +9,7 @@ use std::{
     time::Duration,
 };
 
+use authd_api::AuditTarget;
 use authd_oauth::{ClientIdentity, Network, Provider};
 use jiff::SignedDuration;
 use tracing_subscriber::filter::Targets;
@@ -17,13 +18,13 @@ use super::{
     environment::Environment,
     problem::InvalidValue,
     raw::{
-        CallbackSection, ClientSection, HooksSection, LogSection, LoginSection, MetricsSection,
+        AuditSection, CallbackSection, ClientSection, HooksSection, LogSection, LoginSection, MetricsSection,
         NetworkSection, ProviderSection, QuotaSection, RawConfig, RefreshSection, SocketSection,
         StoreSection, Time,
     },
     settings::{
-        CallbackConfig, Config, HookConfig, LogConfig, LoginConfig, MetricsConfig, QuotaConfig,
-        RefreshConfig, SocketConfig, StoreConfig,
+        AuditConfig, AuditDestination, CallbackConfig, Config, HookConfig, LogConfig, LoginConfig,
+        MetricsConfig, QuotaConfig, RefreshConfig, SocketConfig, StoreConfig,
     },
 };
 
@@ -50,6 +51,7 @@ impl RawConfig {
             metrics,
             quota,
             hooks,
+            audit,
             log,
         } = self;
         Ok(Config {
@@ -72,6 +74,7 @@ impl RawConfig {
             metrics: metrics.validate()?,
             quota: quota.validate()?,
             hooks: hooks.validate()?,
+            audit: audit.validate()?,
             log: log.validate()?,
         })
     }
@@ -267,6 +270,25 @@ impl HooksSection {
             }
         }
         Ok(HookConfig { login_required, unsaved, quota_low, notify })
+    }
+}
+
+impl AuditSection {
+    fn validate(self) -> Result<AuditConfig, InvalidValue> {
+        if !(1..=1024).contains(&self.size) {
+            return invalid("audit.size", "must be between 1 and 1024, in MiB");
+        }
+        let most = AuditConfig::MOST_FILES;
+        if !(1..=most).contains(&self.files) {
+            return invalid("audit.files", &format!("must be between 1 and {most}"));
+        }
+        let to = match self.to {
+            AuditDestination::Off => AuditTarget::Off,
+            AuditDestination::File => AuditTarget::File,
+            AuditDestination::Journal if cfg!(target_os = "linux") => AuditTarget::Journal,
+            AuditDestination::Journal => return invalid("audit.to", "must be off or file on this system"),
+        };
+        Ok(AuditConfig { to, size: self.size << 20, files: self.files })
     }
 }
 

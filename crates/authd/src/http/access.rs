@@ -27,8 +27,8 @@ const REQUEST_ID: HeaderName = HeaderName::from_static(REQUEST_HEADER);
 
 /// Routes whose responses a shutdown may interrupt: they can last long, and the daemon saves
 /// nothing for them.
-const INTERRUPTIBLE: [&str; 5] =
-    [route::RELAY_BASE, route::RELAY, route::RELAY_BACKEND, route::DIAGNOSIS, route::EVENTS];
+const INTERRUPTIBLE: [&str; 6] =
+    [route::RELAY_BASE, route::RELAY, route::RELAY_BACKEND, route::DIAGNOSIS, route::AUDIT, route::EVENTS];
 
 /// Runs the handler of an allowed request.
 pub(super) async fn check(State(state): State<Arc<AppState>>, request: Request, next: Next) -> Response {
@@ -41,6 +41,7 @@ pub(super) async fn check(State(state): State<Arc<AppState>>, request: Request, 
     let problem = forbidden(peer, &request);
     let method = request.method().clone();
     let id = state.metrics.next_request();
+    peer.set_request(id);
     // The rest of a relayed path belongs to the client.
     let span =
         tracing::debug_span!("request", id, %method, path = request.uri().path().split("/relay").next());

@@ -10,8 +10,8 @@ use std::{
 };
 
 use authd_api::{
-    CallbackState, CodexHome, CodexHomeState, Diagnosis, ErrorCode, Finding, FindingState, Problem, Profile,
-    StoreState,
+    AuditStatus, AuditTarget, CallbackState, CodexHome, CodexHomeState, Diagnosis, ErrorCode, Finding,
+    FindingState, Problem, Profile, StoreState,
 };
 use authd_broker::{
     AddedDefinitions, CallbackServerState, Names, ProfileHandle, RegistrySnapshot, Share, now,
@@ -70,6 +70,7 @@ pub(super) async fn diagnose(state: &AppState) -> Diagnosis {
         failed("metrics", error.clone(), ErrorCode::Conflict)
             .remedy("free the port, or choose another one: [metrics] listen in authd.toml")
     }));
+    findings.extend(audit(&state.audit.status()));
     match state.broker.providers.added().await {
         Ok(added) => findings.extend(providers(&added)),
         Err(error) => findings.push(problem_of("providers", &problem::definition(&error))),
@@ -258,6 +259,26 @@ fn shares(all: &[Share], error: impl Fn(&str) -> Option<String>) -> Vec<Finding>
         Some(finding.remedy(&format!("{remedy}authctl unshare {}", share.id)))
     });
     iter::once(ok("shares", summary)).chain(closed).collect()
+}
+
+/// The audit log, unless it is off.
+fn audit(status: &AuditStatus) -> Option<Finding> {
+    let place = match status.to {
+        AuditTarget::File => status.path.clone().unwrap_or_default(),
+        AuditTarget::Journal => "journal".to_owned(),
+        AuditTarget::Off | AuditTarget::Unknown => return None,
+    };
+    let lost = match status.lost {
+        0 => String::new(),
+        lost => format!("; {lost} uses since the start of authd are not in it"),
+    };
+    Some(match &status.error {
+        None if status.lost == 0 => ok("audit log", place),
+        None => warning("audit log", format!("{place}{lost}"))
+            .remedy("no action needed; the log of authd names the cause"),
+        Some(error) => warning("audit log", format!("cannot be written: {error}{lost}"))
+            .remedy("fix the named cause, and authd writes what waits; credentials are served meanwhile"),
+    })
 }
 
 /// The added providers that cannot be used.

@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use authd_api::{ShareDoor, route};
+use authd_api::{AuditStatus, ShareDoor, route};
 use authd_broker::{Broker, ProfileHandle};
 use authd_oauth::{ProfileStatus, quota::QuotaWindow};
 use authd_store::{Call, Store, StoreError};
@@ -49,6 +49,7 @@ struct Families {
     age: Family<[Label; 1], Gauge>,
     quota: Family<[(&'static str, String); 2], Gauge<f64, AtomicU64>>,
     pending: Gauge,
+    audit_lost: Counter,
     numbers: AtomicU64,
 }
 
@@ -90,6 +91,7 @@ impl Metrics {
             age: Family::default(),
             quota: Family::default(),
             pending: Gauge::default(),
+            audit_lost: Counter::default(),
             numbers: AtomicU64::new(0),
         };
         let Families {
@@ -104,6 +106,7 @@ impl Metrics {
             age,
             quota,
             pending,
+            audit_lost,
             ..
         } = &mut metrics;
         let started: Gauge = Gauge::default();
@@ -127,6 +130,7 @@ impl Metrics {
             quota.clone(),
         );
         registry.register("pending_logins", "Pending logins", pending.clone());
+        registry.register("audit_lost", "Uses that the audit log misses", audit_lost.clone());
         registry.register_with_unit(
             "start_time",
             "Start of the daemon, in seconds since 1970",
@@ -192,11 +196,17 @@ impl Metrics {
     }
 
     /// The metrics as OpenMetrics text, with the current gauges.
-    pub(super) fn render(&self, broker: &Broker, now: Timestamp) -> Result<String, fmt::Error> {
+    pub(super) fn render(
+        &self,
+        broker: &Broker,
+        audit: &AuditStatus,
+        now: Timestamp,
+    ) -> Result<String, fmt::Error> {
         for (result, count) in broker.refreshes.counts().filter(|(_, count)| *count > 0) {
             let counter = self.0.refreshes.get_or_create(&[("result", result)]);
             counter.inner().store(count, Ordering::Relaxed);
         }
+        self.0.audit_lost.inner().store(audit.lost, Ordering::Relaxed);
         self.set_gauges(broker, now);
         let mut text = String::new();
         text::encode(&mut text, &self.0.registry)?;

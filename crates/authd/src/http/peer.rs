@@ -2,7 +2,7 @@
 
 use std::sync::{
     Arc, OnceLock,
-    atomic::{AtomicBool, Ordering},
+    atomic::{AtomicBool, AtomicU64, Ordering},
 };
 
 use authd_api::Process;
@@ -34,6 +34,8 @@ pub(super) struct Peer {
     permit: Permit,
     /// The connection's slot in the limiter.
     pub(super) slot: Slot,
+    /// The number of the current request; 0 if it has none.
+    request: AtomicU64,
     /// Whether the body of the current request is still arriving and may be read.
     uploading: AtomicBool,
     /// Whether a shutdown may interrupt the current response.
@@ -62,6 +64,7 @@ impl Peer {
             process: OnceLock::new(),
             permit: limiter.permit(pid),
             slot,
+            request: AtomicU64::new(0),
             uploading: AtomicBool::new(false),
             interruptible: AtomicBool::new(false),
             share,
@@ -84,7 +87,6 @@ impl Peer {
 
     /// The process, if the kernel names it. Only its ids are known if it ended before the daemon
     /// could read the rest, or if the audit log was off then.
-    #[expect(dead_code, reason = "for the audit log")]
     pub(super) fn process(&self) -> Option<Arc<Process>> {
         let ids = self.ids()?;
         Some(self.process.get_or_init(|| Arc::new(ids)).clone())
@@ -117,6 +119,11 @@ impl Peer {
         });
     }
 
+    /// The id of the share that the current request uses.
+    pub(super) fn share_id(&self) -> Option<Arc<str>> {
+        Some(self.share.as_ref()?.borrow().as_ref()?.id.clone())
+    }
+
     /// Returns when the share of the connection has ended.
     pub(super) async fn share_ended(&self) {
         let Some(share) = &self.share else { return std::future::pending().await };
@@ -129,6 +136,16 @@ impl Peer {
                 Ok(()) = current.changed() => {}
             }
         }
+    }
+
+    /// Sets the number of the current request.
+    pub(super) fn set_request(&self, number: u64) {
+        self.request.store(number, Ordering::Relaxed);
+    }
+
+    /// The number of the current request, if it has one.
+    pub(super) fn request(&self) -> Option<u64> {
+        Some(self.request.load(Ordering::Relaxed)).filter(|number| *number > 0)
     }
 
     /// Records whether the current request's body is still arriving.

@@ -1,5 +1,6 @@
 //! The routes. Handlers read a snapshot or send a command and wait; none touches the store.
 
+mod audit;
 mod codex;
 mod credentials;
 mod logins;
@@ -39,6 +40,7 @@ pub(crate) fn router(state: Arc<AppState>) -> Router {
         .route(route::DIAGNOSIS, get(status::diagnosis))
         .route(route::METRICS, get(status::metrics))
         .route(route::OPENAPI, get(status::openapi))
+        .route(route::AUDIT, get(audit::read))
         .route(route::EVENTS, get(event_stream::events))
         .route(route::LOGINS, get(logins::list).post(logins::start))
         .route(route::LOGIN, get(logins::get).delete(logins::cancel))

@@ -23,6 +23,7 @@ use super::{
     share::ShareDoorsHandle,
 };
 use crate::{
+    audit::AuditLog,
     platform::{Permit, ProcessLimiter},
     relay::Relay,
 };
@@ -40,6 +41,7 @@ pub(crate) struct AppState {
     pub(crate) stopping: CancellationToken,
     /// For the diagnosis, which spends no token.
     pub(crate) endpoint: Endpoint,
+    pub(crate) audit: AuditLog,
     pub(crate) callback: watch::Receiver<CallbackServerState>,
     pub(crate) store: watch::Receiver<authd_store::Status>,
     pub(crate) settings: watch::Receiver<RequestSettings>,

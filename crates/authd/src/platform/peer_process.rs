@@ -33,7 +33,6 @@ pub(crate) struct ProcessReader {
 
 impl ProcessReader {
     /// Starts or stops reading.
-    #[cfg_attr(not(all(test, target_os = "linux")), expect(dead_code, reason = "for the audit log"))]
     pub(crate) fn set_on(&self, is_on: bool) {
         self.is_on.store(is_on, Ordering::Relaxed);
     }

@@ -28,6 +28,31 @@ pub(crate) enum Target {
     Backend,
 }
 
+/// A path below a target; the target itself if the path is empty.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Destination<'d> {
+    pub(crate) target: Target,
+    pub(crate) path: &'d str,
+}
+
+impl Destination<'_> {
+    /// The URL for a credential.
+    fn url(&self, snapshot: &ProfileSnapshot, query: Option<&str>) -> Result<String, RelayError> {
+        let base = match (self.target, snapshot.mode()) {
+            (Target::Model, _) => snapshot.base_url(),
+            (Target::Backend, Mode::ChatGpt) => snapshot.backend_url(),
+            (Target::Backend, mode @ (Mode::ApiKey | Mode::Bearer)) => {
+                return Err(RelayError::NoBackend(mode));
+            }
+        };
+        if base.is_empty() {
+            let provider = snapshot.credential.authority.as_ref().map(|authority| authority.provider.clone());
+            return Err(RelayError::NoBaseUrl(provider.unwrap_or_default()));
+        }
+        url::join(&base, self.path, query)
+    }
+}
+
 /// A cheap handle of the relay.
 #[derive(Clone)]
 pub(crate) struct Relay {
@@ -50,19 +75,20 @@ impl Relay {
         self.upstream.is_outdated()
     }
 
-    /// Forwards a request to the path `tail` below the target, and returns the response. If the
-    /// upstream accepts a WebSocket that the client requests, the connection becomes a tunnel.
-    /// After a 401, `refresh` replaces the credential.
+    /// Forwards a request to its destination, and returns the response. If the upstream accepts a
+    /// WebSocket that the client requests, the connection becomes a tunnel. `before_send` is called
+    /// before the request is sent. After a 401, `refresh` replaces the credential.
     pub(crate) async fn forward(
         &self,
-        target: Target,
-        tail: &str,
+        to: Destination<'_>,
         mut request: Request,
         snapshot: Arc<ProfileSnapshot>,
+        before_send: impl FnOnce(),
         refresh: impl AsyncFnOnce(Rejected) -> Option<Arc<ProfileSnapshot>>,
     ) -> Result<Response, RelayError> {
         let upgrade = UpgradeRequest::take(&mut request);
-        let response = self.exchange(target, tail, request, upgrade.is_some(), &snapshot, refresh).await?;
+        let is_upgrade = upgrade.is_some();
+        let response = self.exchange(to, request, is_upgrade, &snapshot, before_send, refresh).await?;
         match (response.status(), upgrade) {
             (StatusCode::SWITCHING_PROTOCOLS, Some(upgrade))
                 if headers::is_websocket_upgrade(response.headers()) =>
@@ -79,16 +105,16 @@ impl Relay {
     /// sent once more if its whole body was recorded.
     async fn exchange(
         &self,
-        target: Target,
-        tail: &str,
+        to: Destination<'_>,
         request: Request,
         websocket: bool,
         snapshot: &Arc<ProfileSnapshot>,
+        before_send: impl FnOnce(),
         refresh: impl AsyncFnOnce(Rejected) -> Option<Arc<ProfileSnapshot>>,
     ) -> Result<http::Response<Incoming>, RelayError> {
         let (parts, body) = request.into_parts();
         let query = parts.uri.query();
-        let url = Self::url(target, snapshot, tail, query)?;
+        let url = to.url(snapshot, query)?;
         let mut headers = headers::forwarded(parts.headers, websocket);
         let has_length = headers.contains_key(header::CONTENT_LENGTH);
         let has_body = has_length || !http_body::Body::is_end_stream(&body);
@@ -98,6 +124,7 @@ impl Relay {
             headers.insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
         }
         let recording = Recording::new(&headers);
+        before_send();
         let sent = self.send(&parts.method, url, headers.clone(), snapshot, recording.record(body)).await;
         let mut response = match sent {
             Err(_) if recording.failed() => return Err(RelayError::BrokenBody),
@@ -124,28 +151,8 @@ impl Relay {
             return Ok(response);
         };
         debug!("request sent again with the refreshed credential");
-        let url = Self::url(target, &refreshed, tail, query)?;
+        let url = to.url(&refreshed, query)?;
         self.send(&parts.method, url, headers, &refreshed, recording.record(body)).await
-    }
-
-    fn url(
-        target: Target,
-        snapshot: &ProfileSnapshot,
-        tail: &str,
-        query: Option<&str>,
-    ) -> Result<String, RelayError> {
-        let base = match (target, snapshot.mode()) {
-            (Target::Model, _) => snapshot.base_url(),
-            (Target::Backend, Mode::ChatGpt) => snapshot.backend_url(),
-            (Target::Backend, mode @ (Mode::ApiKey | Mode::Bearer)) => {
-                return Err(RelayError::NoBackend(mode));
-            }
-        };
-        if base.is_empty() {
-            let provider = snapshot.credential.authority.as_ref().map(|authority| authority.provider.clone());
-            return Err(RelayError::NoBaseUrl(provider.unwrap_or_default()));
-        }
-        url::join(&base, tail, query)
     }
 
     async fn send(

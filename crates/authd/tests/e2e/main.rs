@@ -3,6 +3,8 @@
 
 mod access;
 mod added_providers;
+mod audit;
+mod audit_actions;
 #[expect(dead_code, reason = "each target uses a part of it")]
 #[path = "../authorization_server/mod.rs"]
 mod authorization_server;

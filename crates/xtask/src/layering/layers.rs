@@ -18,6 +18,7 @@ pub(super) const LAYERS: &[&[&str]] = &[
     &["cli"],
     &["app"],
     &["http", "callback", "relay", "hooks"],
+    &["audit"],
     &["platform", "config", "telemetry"],
 ];
 

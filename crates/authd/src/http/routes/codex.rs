@@ -1,8 +1,12 @@
 //! Logins shared with the Codex CLI.
 
-use authd_api::{CodexBody, CodexHomes, ExportBody, ImportBody, LoginFile, ProfileName, Program};
+use std::sync::Arc;
+
+use authd_api::{
+    AuditAction, CodexBody, CodexHomes, ExportBody, ImportBody, LoginFile, ProfileName, Program,
+};
 use authd_broker::CodexHomeError;
-use axum::{extract::State, response::Response};
+use axum::{Extension, extract::State, response::Response};
 use http::StatusCode;
 
 #[cfg(test)]
@@ -10,12 +14,16 @@ use super::openapi::responses::{
     BodyErrors, ChangedProfile, CodexHomesResponse, CredentialErrors, LoginFileResponse, ProfileErrors,
     StoreErrors,
 };
-use crate::http::{
-    convert,
-    extract::{Json, PathParam, profile_name},
-    problem,
-    respond::{ApiError, json},
-    state::{ResolvedProfile, SharedState},
+use crate::{
+    audit::Usage,
+    http::{
+        convert,
+        extract::{Json, PathParam, profile_name},
+        peer::Peer,
+        problem,
+        respond::{ApiError, json},
+        state::{ResolvedProfile, SharedState},
+    },
 };
 
 /// Import another program's login
@@ -26,10 +34,13 @@ use crate::http::{
 ))]
 pub(super) async fn import(
     State(state): SharedState,
+    Extension(peer): Extension<Arc<Peer>>,
     Json(ImportBody { source: Program::Codex, path, profile }): Json<ImportBody>,
 ) -> Result<Response, ApiError> {
     let wanted = profile.unwrap_or_else(ProfileName::first);
-    let name = state.broker.codex.import(path, wanted).await.map_err(failed)?;
+    let usage = Usage::new(AuditAction::Import).of(&wanted);
+    let import = state.broker.codex.import(path, wanted);
+    let name = state.recorded(&peer, usage, import, Usage::of).await.map_err(failed)?;
     Ok(json(StatusCode::OK, &state.profile_message(&name)?))
 }
 
@@ -43,11 +54,14 @@ pub(super) async fn import(
 ))]
 pub(super) async fn export(
     State(state): SharedState,
+    Extension(peer): Extension<Arc<Peer>>,
     PathParam(param): PathParam<String>,
     Json(ExportBody { target: Program::Codex, path }): Json<ExportBody>,
 ) -> Result<Response, ApiError> {
     let ResolvedProfile { name, .. } = state.resolve(&param).await?;
-    let path = state.broker.codex.export(path, name.clone()).await.map_err(failed)?;
+    let usage = Usage::new(AuditAction::Export).of(&name);
+    let export = state.broker.codex.export(path, name.clone());
+    let path = state.recorded(&peer, usage, export, |usage, _| usage).await.map_err(failed)?;
     Ok(json(StatusCode::OK, &LoginFile { profile: name, path, outcome: None }))
 }
 
@@ -73,11 +87,14 @@ pub(super) async fn list(State(state): SharedState) -> Result<Response, ApiError
 ))]
 pub(super) async fn install(
     State(state): SharedState,
+    Extension(peer): Extension<Arc<Peer>>,
     PathParam(param): PathParam<String>,
     Json(CodexBody { home }): Json<CodexBody>,
 ) -> Result<Response, ApiError> {
     let ResolvedProfile { name, .. } = state.resolve(&param).await?;
-    let path = state.broker.codex.install(home, name.clone()).await.map_err(failed)?;
+    let usage = Usage::new(AuditAction::CodexInstalled).of(&name);
+    let install = state.broker.codex.install(home, name.clone());
+    let path = state.recorded(&peer, usage, install, |usage, _| usage).await.map_err(failed)?;
     Ok(json(StatusCode::OK, &LoginFile { profile: name, path, outcome: None }))
 }
 
@@ -92,11 +109,15 @@ pub(super) async fn install(
 ))]
 pub(super) async fn uninstall(
     State(state): SharedState,
+    Extension(peer): Extension<Arc<Peer>>,
     PathParam(param): PathParam<String>,
     Json(CodexBody { home }): Json<CodexBody>,
 ) -> Result<Response, ApiError> {
     profile_name(&param)?;
-    Ok(json(StatusCode::OK, &state.broker.codex.uninstall(home).await.map_err(failed)?))
+    let usage = Usage::new(AuditAction::CodexUninstalled);
+    let uninstall = state.broker.codex.uninstall(home);
+    let restored = state.recorded(&peer, usage, uninstall, |usage, file| usage.of(&file.profile)).await;
+    Ok(json(StatusCode::OK, &restored.map_err(failed)?))
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "the signature that `map_err` needs")]

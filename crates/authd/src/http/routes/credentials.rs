@@ -1,11 +1,12 @@
 //! Credentials: ready headers and refreshes.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
-use authd_api::RefreshBody;
+use authd_api::{AuditAction, RefreshBody};
 use authd_broker::{ProfileSnapshot, now};
 use authd_oauth::Rejected;
 use axum::{
+    Extension,
     body::Body,
     extract::State,
     response::{IntoResponse, Response},
@@ -18,11 +19,15 @@ use super::openapi::{
     ETAG,
     responses::{BodyErrors, ChangedProfile, CredentialErrors, ProfileErrors, StoreErrors},
 };
-use crate::http::{
-    extract::{IfNoneMatch, Json, PathParam, QueryParams},
-    problem,
-    respond::{ApiError, JSON, SegmentedBody, json, no_store},
-    state::SharedState,
+use crate::{
+    audit::Usage,
+    http::{
+        extract::{IfNoneMatch, Json, PathParam, QueryParams},
+        peer::Peer,
+        problem,
+        respond::{ApiError, JSON, SegmentedBody, json, no_store},
+        state::{AppState, ResolvedProfile, SharedState},
+    },
 };
 
 #[derive(Deserialize)]
@@ -59,17 +64,21 @@ impl HeadersQuery {
 ))]
 pub(super) async fn headers(
     State(state): SharedState,
+    Extension(peer): Extension<Arc<Peer>>,
     PathParam(param): PathParam<String>,
     QueryParams(query): QueryParams<HeadersQuery>,
     IfNoneMatch(known_etag): IfNoneMatch,
 ) -> Result<Response, ApiError> {
     let profile = state.resolve(&param).await?;
     let snapshot = state.get_or_refresh(&profile, query.min_ttl()).await?;
-    Ok(headers_response(&snapshot, known_etag.as_ref()))
+    Ok(headers_response(&state, &peer, &profile, &snapshot, known_etag.as_ref()))
 }
 
-/// The headers message, or 304 if the client has it.
+/// The headers message, or 304 if the client has it. A message is recorded in the audit log.
 pub(in crate::http) fn headers_response(
+    state: &AppState,
+    peer: &Peer,
+    profile: &ResolvedProfile,
     snapshot: &ProfileSnapshot,
     known_etag: Option<&HeaderValue>,
 ) -> Response {
@@ -77,6 +86,8 @@ pub(in crate::http) fn headers_response(
     let mut response = if known_etag.is_some_and(|known| known == etag) {
         StatusCode::NOT_MODIFIED.into_response()
     } else {
+        let generation = Some(snapshot.credential.generation);
+        state.record(peer, || Usage { generation, ..Usage::new(AuditAction::Headers).of(&profile.name) });
         let mut response = Response::new(Body::new(SegmentedBody::from(snapshot.headers_json())));
         response.headers_mut().insert(header::CONTENT_TYPE, JSON);
         response
@@ -98,10 +109,12 @@ pub(in crate::http) fn headers_response(
 ))]
 pub(super) async fn refresh(
     State(state): SharedState,
+    Extension(peer): Extension<Arc<Peer>>,
     PathParam(param): PathParam<String>,
     Json(RefreshBody { rejected_generation, grant_id, missing_scopes }): Json<RefreshBody>,
 ) -> Result<Response, ApiError> {
     let profile = state.resolve(&param).await?;
+    state.record(&peer, || Usage::new(AuditAction::Refresh).of(&profile.name));
     let grant_id = grant_id.map(String::into_boxed_str);
     if !missing_scopes.is_empty() {
         if let Some(problem) = problem::invalid_scopes(&missing_scopes) {

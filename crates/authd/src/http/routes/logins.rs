@@ -1,21 +1,25 @@
 //! Logins.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
-use authd_api::{CallbackBody, LoginBody, Logins, route};
+use authd_api::{AuditAction, CallbackBody, LoginBody, Logins, route};
 use authd_broker::{LoginError, LoginSnapshot, now};
-use axum::{extract::State, response::Response};
+use axum::{Extension, extract::State, response::Response};
 use http::{HeaderValue, StatusCode, header};
 use serde::Deserialize;
 
 #[cfg(test)]
 use super::openapi::responses::{BodyErrors, ConflictErrors, LoginErrors, LoginResponse, StartErrors};
-use crate::http::{
-    convert,
-    extract::{Json, PathParam, QueryParams},
-    problem,
-    respond::{ApiError, json, no_store},
-    state::SharedState,
+use crate::{
+    audit::Usage,
+    http::{
+        convert,
+        extract::{Json, PathParam, QueryParams},
+        peer::Peer,
+        problem,
+        respond::{ApiError, json, no_store},
+        state::SharedState,
+    },
 };
 
 /// Longest long poll, in seconds.
@@ -37,10 +41,16 @@ const LONGEST_WAIT: u64 = 60;
 ))]
 pub(super) async fn start(
     State(state): SharedState,
+    Extension(peer): Extension<Arc<Peer>>,
     Json(body): Json<LoginBody>,
 ) -> Result<Response, ApiError> {
-    state.check_sign_in(&authd_broker::Logins::profile_of(&body)).await?;
-    let login = state.broker.logins.start(body).await.map_err(failed)?;
+    let profile = authd_broker::Logins::profile_of(&body);
+    state.check_sign_in(&profile).await?;
+    let usage = Usage::new(AuditAction::LoginStarted).of(&profile);
+    let with_id = |usage, login: &LoginSnapshot| Usage { login: Some(login.id.as_str().into()), ..usage };
+    let login =
+        state.recorded(&peer, usage, state.broker.logins.start(body), with_id).await.map_err(failed)?;
+    state.remember_login(&peer, &login.id);
     let location = HeaderValue::from_str(&route::login(&login.id));
     let mut response = no_store(json(StatusCode::CREATED, &convert::login(login, now())));
     if let Ok(location) = location {

@@ -17,7 +17,9 @@ use serde_json::{Map, Value, json};
 use utoipa::OpenApi;
 
 use self::examples::example;
-use super::{codex, credentials, logins, own_credentials, profiles, providers, relay, shares, status, store};
+use super::{
+    audit, codex, credentials, logins, own_credentials, profiles, providers, relay, shares, status, store,
+};
 use crate::http::event_stream;
 
 mod examples;
@@ -53,7 +55,8 @@ does not have gets 405 with `Allow`, an unknown path gets 404, both with a Probl
         (name = "store", description = "The credential store."),
     ),
     paths(
-        status::status, status::diagnosis, status::metrics, status::openapi, event_stream::events,
+        status::status, status::diagnosis, status::metrics, status::openapi, audit::read,
+        event_stream::events,
         logins::list, logins::start, logins::get, logins::callback, logins::cancel,
         profiles::list, profiles::get, profiles::quota, profiles::patch, profiles::delete,
         credentials::headers, credentials::refresh, own_credentials::put_api_key, own_credentials::put_token,

@@ -1,18 +1,24 @@
 //! Credentials that a user supplies. Each is checked at its provider before it is stored.
 
-use authd_api::{ApiKeyBody, ErrorCode, Problem, ProfileName, StoredCredential, TokenBody};
+use std::sync::Arc;
+
+use authd_api::{ApiKeyBody, AuditAction, ErrorCode, Problem, ProfileName, StoredCredential, TokenBody};
 use authd_broker::now;
 use authd_oauth::{AccessToken, ApiKey, own_credential::KeyState};
-use axum::{extract::State, response::Response};
+use axum::{Extension, extract::State, response::Response};
 use http::StatusCode;
 
 #[cfg(test)]
 use super::openapi::responses::{BodyErrors, OwnCredentialErrors, StoreErrors};
-use crate::http::{
-    extract::{Json, PathParam, profile_name},
-    problem,
-    respond::{ApiError, json},
-    state::{AppState, SharedState},
+use crate::{
+    audit::Usage,
+    http::{
+        extract::{Json, PathParam, profile_name},
+        peer::Peer,
+        problem,
+        respond::{ApiError, json},
+        state::{AppState, SharedState},
+    },
 };
 
 /// Set a profile's API key
@@ -36,12 +42,15 @@ use crate::http::{
 ))]
 pub(super) async fn put_api_key(
     State(state): SharedState,
+    Extension(peer): Extension<Arc<Peer>>,
     PathParam(param): PathParam<String>,
     Json(ApiKeyBody { api_key, check, replace }): Json<ApiKeyBody>,
 ) -> Result<Response, ApiError> {
     let name = target(&state, &param).await?;
     let key = ApiKey::new(one_word(&api_key, "an API key").map_err(|problem| problem.about(&name))?);
-    let stored = state.broker.logins.store_api_key(name, key, replace, check).await;
+    let usage = Usage::new(AuditAction::TokenStored).of(&name);
+    let stored = state.broker.logins.store_api_key(name, key, replace, check);
+    let stored = state.recorded(&peer, usage, stored, |usage, (name, _)| usage.of(name)).await;
     let (name, key_state) = stored.map_err(|error| problem::login(&error, now()))?;
     let note = match key_state {
         None | Some(KeyState::Ready) => None,
@@ -70,12 +79,15 @@ pub(super) async fn put_api_key(
 ))]
 pub(super) async fn put_token(
     State(state): SharedState,
+    Extension(peer): Extension<Arc<Peer>>,
     PathParam(param): PathParam<String>,
     Json(TokenBody { token, provider, replace }): Json<TokenBody>,
 ) -> Result<Response, ApiError> {
     let name = target(&state, &param).await?;
     let token = AccessToken::new(one_word(&token, "a token").map_err(|problem| problem.about(&name))?);
-    let stored = state.broker.logins.store_token(name, provider, token, replace).await;
+    let usage = Usage::new(AuditAction::TokenStored).of(&name);
+    let stored = state.broker.logins.store_token(name, provider, token, replace);
+    let stored = state.recorded(&peer, usage, stored, Usage::of).await;
     let name = stored.map_err(|error| problem::login(&error, now()))?;
     respond(&state, &name, None)
 }

@@ -1,10 +1,10 @@
 //! Profiles.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
-use authd_api::{ErrorCode, Problem, ProfileName, ProfilePatch, Profiles, Quota};
+use authd_api::{AuditAction, ErrorCode, Problem, ProfileName, ProfilePatch, Profiles, Quota};
 use authd_broker::{RegistryError, now};
-use axum::{extract::State, response::Response};
+use axum::{Extension, extract::State, response::Response};
 use http::StatusCode;
 use serde::Deserialize;
 
@@ -12,12 +12,16 @@ use serde::Deserialize;
 use super::openapi::responses::{
     BodyErrors, ChangedProfile, LoginRequiredErrors, ProfileErrors, ProviderErrors, StoreErrors,
 };
-use crate::http::{
-    convert,
-    extract::{Json, PathParam, QueryParams},
-    problem,
-    respond::{ApiError, json},
-    state::{ResolvedProfile, SharedState},
+use crate::{
+    audit::Usage,
+    http::{
+        convert,
+        extract::{Json, PathParam, QueryParams},
+        peer::Peer,
+        problem,
+        respond::{ApiError, json},
+        state::{ResolvedProfile, SharedState},
+    },
 };
 
 /// All profiles
@@ -140,11 +144,14 @@ pub(super) struct DeleteQuery {
 ))]
 pub(super) async fn delete(
     State(state): SharedState,
+    Extension(peer): Extension<Arc<Peer>>,
     PathParam(param): PathParam<String>,
     QueryParams(DeleteQuery { revoke }): QueryParams<DeleteQuery>,
 ) -> Result<StatusCode, ApiError> {
     let ResolvedProfile { name, .. } = state.resolve(&param).await?;
-    let signed_out = state.broker.registry.sign_out(name.clone(), revoke).await;
+    let usage = Usage::new(AuditAction::SignOut).of(&name);
+    let sign_out = state.broker.registry.sign_out(name.clone(), revoke);
+    let signed_out = state.recorded(&peer, usage, sign_out, |usage, ()| usage).await;
     signed_out.map_err(|error| problem::registry(&error, &name))?;
     Ok(StatusCode::NO_CONTENT)
 }

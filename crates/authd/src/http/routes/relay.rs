@@ -1,8 +1,8 @@
 //! The relay.
 
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
-use authd_api::{ErrorCode, Problem};
+use authd_api::{AuditAction, ErrorCode, Problem};
 use authd_broker::{ProfileSnapshot, now};
 use authd_oauth::Mode;
 use axum::{
@@ -13,13 +13,17 @@ use http::{HeaderValue, Method, header};
 
 #[cfg(test)]
 use super::openapi::responses::{CredentialErrors, ProfileErrors, StoreErrors, UpstreamResponse};
-use crate::http::{
-    extract::PathParam,
-    problem,
-    respond::ApiError,
-    state::{AppState, ResolvedProfile, SharedState},
+use crate::{
+    audit::{Usage, path_segment},
+    http::{
+        extract::PathParam,
+        peer::Peer,
+        problem,
+        respond::ApiError,
+        state::{AppState, ResolvedProfile, SharedState},
+    },
+    relay::{Destination, Target, is_oauth_metadata, missing_scopes},
 };
-use crate::relay::{Target, is_oauth_metadata, missing_scopes};
 
 /// Refuses CONNECT, which asks for a tunnel to another host, and TRACE, whose response would
 /// contain the credential (RFC 9110, sections 9.3.6 and 9.3.8).
@@ -121,7 +125,17 @@ pub(in crate::http) async fn relay_to(
             None
         }
     };
-    let response = state.relay.forward(target, path, request, snapshot.clone(), refresh).await;
+    let peer = request.extensions().get::<Arc<Peer>>().cloned();
+    let peer = peer.expect("every request has the peer of its connection");
+    let record = || {
+        state.record(&peer, || Usage {
+            generation: Some(snapshot.credential.generation),
+            path: path_segment(path).map(Into::into),
+            ..Usage::new(AuditAction::Relay).of(&profile.name)
+        });
+    };
+    let to = Destination { target, path };
+    let response = state.relay.forward(to, request, snapshot.clone(), record, refresh).await;
     let mut response = response.map_err(|error| problem::relay(&error, &profile.name, now()))?;
     let used = refreshed.get().unwrap_or(&snapshot);
     state.broker.quotas.observe(&profile.handle, used, response.headers());

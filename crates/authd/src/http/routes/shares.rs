@@ -2,8 +2,8 @@
 
 use std::{convert::Infallible, sync::Arc, time::Duration};
 
-use authd_api::{CreatedShare, ErrorCode, Problem, ShareBody, ShareDoor, Shares};
-use authd_broker::{Freshness, ShareKey, now};
+use authd_api::{AuditAction, CreatedShare, ErrorCode, Problem, ShareBody, ShareDoor, Shares};
+use authd_broker::{Freshness, Share, ShareKey, now};
 use authd_oauth::Mode;
 use axum::{
     Extension,
@@ -16,13 +16,16 @@ use http::{HeaderValue, StatusCode, header};
 
 #[cfg(test)]
 use super::openapi::responses::{BodyErrors, ConflictErrors, ProfileErrors, ShareErrors, StoreErrors};
-use crate::http::{
-    convert,
-    extract::{Json, PathParam},
-    peer::Peer,
-    problem,
-    respond::{ApiError, json, no_store},
-    state::{AppState, SharedState},
+use crate::{
+    audit::Usage,
+    http::{
+        convert,
+        extract::{Json, PathParam},
+        peer::Peer,
+        problem,
+        respond::{ApiError, json, no_store},
+        state::{AppState, SharedState},
+    },
 };
 
 /// All shares
@@ -51,6 +54,7 @@ pub(super) async fn list(State(state): SharedState) -> Result<Response, ApiError
 ))]
 pub(super) async fn create(
     State(state): SharedState,
+    Extension(peer): Extension<Arc<Peer>>,
     Json(body): Json<ShareBody>,
 ) -> Result<Response, ApiError> {
     let profile = match &body.profile {
@@ -73,7 +77,10 @@ pub(super) async fn create(
         ShareDoor::Socket => None,
     };
     let shares = &state.broker.shares;
-    let created = shares.create(&body, profile.name, &snapshot.credential.identity, port).await;
+    let usage = Usage::new(AuditAction::Share).of(&profile.name);
+    let create = shares.create(&body, profile.name, &snapshot.credential.identity, port);
+    let with_id = |usage, (share, _): &(Share, _)| Usage { share: Some(share.id.clone()), ..usage };
+    let created = state.recorded(&peer, usage, create, with_id).await;
     let (share, key) = created.map_err(|error| problem::share(&error))?;
     if !has_profile(&state, &share.id) {
         shares.end(&share.id).await.ok();
@@ -105,9 +112,14 @@ pub(super) async fn create(
 ))]
 pub(super) async fn end(
     State(state): SharedState,
+    Extension(peer): Extension<Arc<Peer>>,
     PathParam(id): PathParam<String>,
 ) -> Result<StatusCode, ApiError> {
-    state.broker.shares.end(&id).await.map_err(|error| problem::share(&error))?;
+    let shares = &state.broker.shares;
+    let profile = shares.get(&id).map(|share| share.terms.profile.clone());
+    let usage = Usage { profile, share: Some((&*id).into()), ..Usage::new(AuditAction::Unshare) };
+    let ended = state.recorded(&peer, usage, shares.end(&id), |usage, ()| usage).await;
+    ended.map_err(|error| problem::share(&error))?;
     Ok(StatusCode::NO_CONTENT)
 }
 

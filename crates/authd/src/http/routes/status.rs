@@ -33,6 +33,7 @@ pub(super) async fn status(State(state): SharedState) -> Response {
         pending_logins: state.broker.logins.pending(),
         shares: state.broker.shares.snapshot().map(|shares| shares.len()),
         default_profile: registry.default.clone(),
+        audit: Some(state.audit.status()),
         model: state.settings.borrow().model.clone(),
     };
     json(StatusCode::OK, &message)
@@ -59,7 +60,7 @@ pub(super) async fn diagnosis(State(state): SharedState) -> Response {
 ))]
 pub(in crate::http) async fn metrics(State(state): SharedState) -> Result<Response, ApiError> {
     let broker = &state.broker;
-    let text = state.metrics.render(broker, now());
+    let text = state.metrics.render(broker, &state.audit.status(), now());
     let text = text.map_err(|error| Problem::new(ErrorCode::Internal, format!("no metrics: {error}")))?;
     Ok(([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], text).into_response())
 }

@@ -55,6 +55,7 @@ pub(crate) fn share_router(state: Arc<AppState>) -> Router {
 async fn headers(
     State(state): SharedState,
     Extension(share): Extension<Share>,
+    Extension(peer): Extension<Arc<Peer>>,
     QueryParams(query): QueryParams<HeadersQuery>,
     IfNoneMatch(known_etag): IfNoneMatch,
 ) -> Result<Response, ApiError> {
@@ -65,7 +66,7 @@ async fn headers(
     let profile = resolve(&state, &share).await?;
     let snapshot = state.get_or_refresh(&profile, query.min_ttl()).await?;
     check_account(&share, &snapshot)?;
-    Ok(routes::headers_response(&snapshot, known_etag.as_ref()))
+    Ok(routes::headers_response(&state, &peer, &profile, &snapshot, known_etag.as_ref()))
 }
 
 async fn relay(

@@ -24,7 +24,8 @@ pub(super) fn example(name: &str) -> Value {
     examples! {
         Status: {"version": "0.1.0", "pid": 4711, "started_at": "2026-11-23T14:00:00Z",
             "callback": {"state": "listening", "addresses": ["127.0.0.1:1455", "[::1]:1455"]},
-            "profiles": 1, "pending_logins": 0, "shares": 0, "default_profile": "work", "store": example("StoreStatus")};
+            "profiles": 1, "pending_logins": 0, "shares": 0, "default_profile": "work",
+            "audit": {"to": "file", "path": "/home/user/.local/state/authd/audit.jsonl", "lost": 0}, "store": example("StoreStatus")};
         Diagnosis: {"findings": [
             {"check": "store", "state": "ok", "detail": "keychain"},
             {"check": "callback", "state": "failed", "detail": "port 1455 is used by codex (process 4242)",

@@ -24,6 +24,7 @@ macro_rules! error_groups {
 }
 
 error_groups! {
+    QueryErrors: BadRequest;
     BodyErrors: BadRequest TooLarge Timeout;
     ProfileErrors: BadRequest LoginRequired ProfileUnknown;
     LoginErrors: BadRequest LoginUnknown;
