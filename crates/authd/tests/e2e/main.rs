@@ -5,6 +5,8 @@ mod access;
 mod added_providers;
 mod audit;
 mod audit_actions;
+#[cfg(target_os = "linux")]
+mod audit_process;
 #[expect(dead_code, reason = "each target uses a part of it")]
 #[path = "../authorization_server/mod.rs"]
 mod authorization_server;

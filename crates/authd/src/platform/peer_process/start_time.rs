@@ -11,6 +11,9 @@ use rustix::{
 /// A second in nanoseconds.
 const SECOND: i128 = 1_000_000_000;
 
+/// A millisecond in nanoseconds.
+const MILLISECOND: i128 = 1_000_000;
+
 /// How far two measurements of one boot time may be apart, in nanoseconds: one clock tick on most
 /// machines.
 const TOLERANCE: u64 = 10_000_000;
@@ -24,11 +27,11 @@ pub(super) struct BootClock {
 }
 
 impl BootClock {
-    /// The time so many clock ticks after the boot.
+    /// The time so many clock ticks after the boot, in milliseconds.
     pub(super) fn time_of(&self, ticks: u64) -> Option<Timestamp> {
-        let boot = self.steady(measure());
+        let boot = i128::from(self.steady(measure()));
         let after = i128::from(ticks) * SECOND / i128::from(clock_ticks_per_second());
-        Timestamp::from_nanosecond(i128::from(boot) + after).ok()
+        Timestamp::from_millisecond(((boot + after) / MILLISECOND).try_into().ok()?).ok()
     }
 
     /// The boot time of an earlier measurement, unless the clock was set since then.

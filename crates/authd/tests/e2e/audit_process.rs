@@ -1,0 +1,236 @@
+//! The process in the entries of the audit log: clients that end, that execute another program, and
+//! that get the process id of an earlier one.
+
+use std::{
+    env, fs,
+    path::Path,
+    process::{Command as StdCommand, Stdio},
+};
+
+use authd_sandbox::test_daemon::TestDaemon;
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, waitid};
+use serde_json::{Value, json};
+use tokio::{
+    io::{AsyncBufReadExt as _, BufReader},
+    process::{Child, Command},
+};
+
+use crate::{
+    audit::{audited, entries},
+    helpers::sandbox,
+};
+
+/// Sends a request on a connection `s` to the socket of the first argument.
+const CONNECT: &str = "
+import os, socket, sys
+s = socket.socket(socket.AF_UNIX)
+s.connect(sys.argv[1])
+REQUEST = b'GET /v1/profiles/me/headers HTTP/1.1\\r\\nHost: authd\\r\\n\\r\\n'
+";
+
+/// Prints a line after the response, and stays until stdin ends.
+const STAY: &str = "
+s.sendall(REQUEST); s.recv(1)
+print('received', flush=True); sys.stdin.read()
+";
+
+/// Ends, and leaves the connection to a new process, which does what `STAY` does.
+const LEAVE: &str = "
+if os.fork(): os._exit(0)
+";
+
+/// Executes a shell that sends a request on the same connection, prints a line after the response,
+/// and stays until stdin ends.
+const EXECUTE: &str = r#"
+os.dup2(s.fileno(), 7)
+os.execv("/bin/sh", ["sh", "-c", f"printf '{REQUEST.decode()}' >&7; head -c 1 <&7 >/dev/null; echo received; cat"])
+"#;
+
+/// A running client.
+struct Client(Child);
+
+impl Client {
+    /// Starts a Python program with the socket of the daemon.
+    fn start(daemon: &TestDaemon, program: &[&str]) -> Self {
+        let mut command = Command::new("python3");
+        command.args(["-c", &[&[CONNECT], program].concat().concat()]).arg(daemon.socket());
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).kill_on_drop(true);
+        Self(command.spawn().expect("python3 is installed"))
+    }
+
+    fn pid(&self) -> u32 {
+        self.0.id().unwrap()
+    }
+
+    /// Returns when the client has received its response.
+    async fn received(&mut self) {
+        let line = BufReader::new(self.0.stdout.as_mut().unwrap()).lines().next_line().await;
+        assert_eq!(line.unwrap().as_deref(), Some("received"));
+    }
+
+    /// Returns when the process that has connected has ended.
+    async fn ended(&mut self) {
+        assert!(self.0.wait().await.unwrap().success());
+    }
+}
+
+/// Stops a process, and returns when all its threads have stopped.
+fn stop(daemon: &TestDaemon) {
+    daemon.signal(Signal::STOP);
+    let pid = Pid::from_raw(daemon.pid().unwrap().cast_signed()).unwrap();
+    waitid(WaitId::Pid(pid), WaitIdOptions::STOPPED | WaitIdOptions::NOWAIT).unwrap();
+}
+
+/// The entries about the headers that a process has taken.
+async fn headers_of(daemon: &TestDaemon, pid: u32) -> Vec<Value> {
+    let mut entries = entries(daemon, "").await;
+    entries.retain(|entry| entry["action"] == "headers" && entry["process"]["pid"] == pid);
+    entries
+}
+
+/// A process of which only the ids are known.
+fn ids(pid: u32) -> Value {
+    json!({"pid": pid, "uid": rustix::process::getuid().as_raw()})
+}
+
+/// The start of a process, in seconds since 1970, as ps(1) computes it.
+fn started(pid: u32) -> u64 {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+    let ticks: u64 = stat.rsplit_once(") ").unwrap().1.split(' ').nth(19).unwrap().parse().unwrap();
+    let system = fs::read_to_string("/proc/stat").unwrap();
+    let boot = system.lines().find_map(|line| line.strip_prefix("btime ")).unwrap();
+    boot.parse::<u64>().unwrap() + ticks / rustix::param::clock_ticks_per_second()
+}
+
+#[tokio::test]
+async fn running_client_is_described_and_no_descriptor_is_held() {
+    let sandbox = sandbox().await;
+    let daemon = audited(&sandbox).await;
+    daemon.sign_in("me", "plus").await;
+    let mut client = Client::start(&daemon, &[STAY]);
+    client.received().await;
+    let pid = client.pid();
+    let found = headers_of(&daemon, pid).await;
+    let [entry] = &found[..] else { panic!("{found:?}") };
+    let process = &entry["process"];
+    let executable = fs::read_link(format!("/proc/{pid}/exe")).unwrap();
+    assert_eq!(process["executable"], executable.to_str().unwrap());
+    assert_eq!(process["command"], "python3");
+    assert_eq!(process["uid"], ids(pid)["uid"]);
+    let time: jiff::Timestamp = process["started_at"].as_str().unwrap().parse().unwrap();
+    let difference = time.as_second() - started(pid).cast_signed();
+    assert!((-1..=1).contains(&difference), "{time}: {difference} s");
+    // Another connection of the process would be the same process to the last digit.
+    let own = headers_of(&daemon, std::process::id()).await;
+    assert!(own.is_empty());
+    for _ in 0..3 {
+        daemon.get("/v1/profiles/me/headers").await;
+    }
+    let own = headers_of(&daemon, std::process::id()).await;
+    assert!(own.iter().all(|entry| entry["process"] == own[0]["process"]), "{own:?}");
+    // Only root may look at the descriptors of the daemon, which is not dumpable.
+    if rustix::process::geteuid().is_root() {
+        let descriptors = fs::read_dir(format!("/proc/{}/fd", daemon.pid().unwrap())).unwrap();
+        let links: Vec<_> = descriptors.map(|fd| fs::read_link(fd.unwrap().path()).unwrap()).collect();
+        let is_handle = |link: &Path| link.to_string_lossy().contains("pidfd") || link.starts_with("/proc");
+        assert!(!links.is_empty() && !links.iter().any(|link| is_handle(link)), "{links:?}");
+    }
+}
+
+#[tokio::test]
+async fn client_that_has_ended_is_named_by_its_ids() {
+    let sandbox = sandbox().await;
+    let daemon = audited(&sandbox).await;
+    daemon.sign_in("me", "plus").await;
+    stop(&daemon);
+    let mut gone = Client::start(&daemon, &["s.sendall(REQUEST)"]);
+    let mut left = Client::start(&daemon, &[LEAVE, STAY]);
+    let pids = [gone.pid(), left.pid()];
+    gone.ended().await;
+    left.ended().await;
+    daemon.signal(Signal::CONT);
+    left.received().await;
+    // A connection that its client has closed gets no headers.
+    assert_eq!(headers_of(&daemon, pids[0]).await, Vec::<Value>::new());
+    let found = headers_of(&daemon, pids[1]).await;
+    assert_eq!((found.len(), &found[0]["count"], &found[0]["process"]), (1, &json!(1), &ids(pids[1])));
+}
+
+#[tokio::test]
+async fn program_is_the_one_that_runs_when_the_daemon_accepts_the_connection() {
+    let sandbox = sandbox().await;
+    let daemon = audited(&sandbox).await;
+    daemon.sign_in("me", "plus").await;
+    // The second request of the connection comes from another program of the same process.
+    let mut client = Client::start(&daemon, &["s.sendall(REQUEST); s.recv(65536)", EXECUTE]);
+    client.received().await;
+    let found = headers_of(&daemon, client.pid()).await;
+    assert_eq!(found.iter().map(|entry| entry["count"].as_u64().unwrap()).sum::<u64>(), 2);
+    assert!(found.iter().all(|entry| entry["process"]["command"] == "python3"), "{found:?}");
+    // This process has executed the other program before the daemon accepts its connection.
+    stop(&daemon);
+    let mut client = Client::start(&daemon, &[EXECUTE]);
+    let shell = fs::canonicalize("/bin/sh").unwrap();
+    while fs::read_link(format!("/proc/{}/exe", client.pid())).unwrap() != shell {
+        tokio::task::yield_now().await;
+    }
+    daemon.signal(Signal::CONT);
+    client.received().await;
+    let found = headers_of(&daemon, client.pid()).await;
+    let programs: Vec<_> = found.iter().map(|entry| entry["process"]["command"].as_str()).collect();
+    assert_eq!(programs, [Some("sh")]);
+    assert_eq!(found[0]["process"]["executable"], shell.to_str().unwrap());
+}
+
+#[test]
+fn later_process_with_the_same_id_is_not_named() {
+    in_process_namespace("audit_process::later_process_with_the_same_id_is_not_named", async || {
+        let sandbox = sandbox().await;
+        let daemon = audited(&sandbox).await;
+        daemon.sign_in("me", "plus").await;
+        stop(&daemon);
+        let mut first = Client::start(&daemon, &[LEAVE, STAY]);
+        let pid = first.pid();
+        first.ended().await;
+        fs::write("/proc/sys/kernel/ns_last_pid", (pid - 1).to_string()).unwrap();
+        let mut second = Client::start(&daemon, &[STAY]);
+        assert_eq!(second.pid(), pid, "the id is given again");
+        daemon.signal(Signal::CONT);
+        first.received().await;
+        second.received().await;
+        let found = headers_of(&daemon, pid).await;
+        let (unnamed, named): (Vec<_>, Vec<_>) =
+            found.iter().map(|entry| &entry["process"]).partition(|process| **process == ids(pid));
+        assert_eq!((unnamed.len(), named.len()), (1, 1), "{found:?}");
+        assert_eq!(named[0]["command"], "python3");
+    });
+}
+
+/// Set in the process namespace.
+const INSIDE: &str = "AUTHD_PROCESS_NAMESPACE_TEST";
+
+/// Runs the body of a test in a process namespace of its own, by running this program again: there
+/// a test may choose the next process id. Where the system allows no such namespace, the test is
+/// skipped, except in CI.
+fn in_process_namespace<F: Future<Output = ()>>(test: &str, body: impl FnOnce() -> F) {
+    if env::var_os(INSIDE).is_some() {
+        tokio::runtime::Runtime::new().unwrap().block_on(body());
+        println!("passed in its namespace");
+        return;
+    }
+    let unshare = || {
+        let mut command = StdCommand::new("unshare");
+        command.args(["--user", "--map-root-user", "--pid", "--mount-proc", "--fork", "--kill-child"]);
+        command
+    };
+    if !unshare().arg("true").status().is_ok_and(|status| status.success()) {
+        assert!(env::var_os("CI").is_none(), "the system allows no process namespace");
+        return println!("skipped: the system allows no process namespace");
+    }
+    let mut command = unshare();
+    command.arg(env::current_exe().unwrap()).args(["--exact", test, "--nocapture"]).env(INSIDE, "1");
+    let output = command.output().unwrap();
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{text}{}", String::from_utf8_lossy(&output.stderr));
+    assert!(text.contains("passed in its namespace"), "no test is named {test}");
+}
