@@ -92,6 +92,7 @@ fn daemon() -> Status {
         profiles: Some(4),
         pending_logins: 1,
         shares: Some(2),
+        audit: None,
         default_profile: Some(ProfileName::first()),
         model: None,
     }

@@ -17,7 +17,7 @@ use crate::{
 
 /// The operations that record an action. An operation that uses a credential, or changes which
 /// programs can, belongs here.
-const RECORDED: [(&str, &str, &str); 14] = [
+const RECORDED: [(&str, &str, &str); 15] = [
     ("GET", "/v1/profiles/{profile}/headers", "headers"),
     ("*", "/v1/profiles/{profile}/relay", "relay"),
     ("*", "/v1/profiles/{profile}/relay/{path}", "relay"),
@@ -25,6 +25,7 @@ const RECORDED: [(&str, &str, &str); 14] = [
     ("POST", "/v1/profiles/{profile}/refresh", "refresh"),
     ("POST", "/v1/logins", "login_started"),
     ("PUT", "/v1/profiles/{profile}/api-key", "token_stored"),
+    ("PUT", "/v1/profiles/{profile}/token", "token_stored"),
     ("DELETE", "/v1/profiles/{profile}", "sign_out"),
     ("POST", "/v1/import", "import"),
     ("POST", "/v1/profiles/{profile}/export", "export"),
@@ -36,7 +37,7 @@ const RECORDED: [(&str, &str, &str); 14] = [
 
 /// The operations that hand out no credential and change no access to one. The end of a login is
 /// recorded by its event, whichever way it ends.
-const NOT_RECORDED: [(&str, &str); 22] = [
+const NOT_RECORDED: [(&str, &str); 23] = [
     ("GET", "/v1/status"),
     ("GET", "/v1/diagnosis"),
     ("GET", "/v1/audit"),
@@ -49,6 +50,7 @@ const NOT_RECORDED: [(&str, &str); 22] = [
     ("POST", "/v1/logins/{id}/callback"),
     ("GET", "/v1/profiles"),
     ("GET", "/v1/profiles/{profile}"),
+    ("GET", "/v1/profiles/{profile}/quota"),
     ("PATCH", "/v1/profiles/{profile}"),
     ("GET", "/v1/shares"),
     ("GET", "/v1/shares/{id}/hold"),
@@ -87,7 +89,7 @@ async fn every_operation_is_recorded_or_listed_as_not_recorded() {
 
 /// Performs each recorded operation once, and returns what the client has received. `method` is
 /// that of the relay.
-async fn perform_all(daemon: &TestDaemon, method: &str) -> String {
+async fn perform_all(sandbox: &Sandbox, daemon: &TestDaemon, method: &str) -> String {
     let home = daemon.dir().join("codex");
     fs::create_dir_all(&home).unwrap();
     let home = json!({"home": home}).to_string();
@@ -108,7 +110,10 @@ async fn perform_all(daemon: &TestDaemon, method: &str) -> String {
         request(method, &format!("/v1/profiles/me/{path}"), &body, false).await;
     }
     request("POST", "/v1/profiles/me/refresh", "{}", true).await;
-    request("PUT", "/v1/profiles/own/api-key", r#"{"api_key":"sk-of-the-user"}"#, true).await;
+    let key = json!({"api_key": sandbox.issue_api_key("plus")}).to_string();
+    request("PUT", "/v1/profiles/own/api-key", &key, true).await;
+    let token = json!({"token": sandbox.issue_personal_access_token("business")}).to_string();
+    request("PUT", "/v1/profiles/ci/token", &token, true).await;
     request("PUT", "/v1/profiles/me/codex", &home, true).await;
     request("DELETE", "/v1/profiles/me/codex", &home, true).await;
     let share = request("POST", "/v1/shares", r#"{"profile":"me"}"#, true).await.json();
@@ -119,6 +124,7 @@ async fn perform_all(daemon: &TestDaemon, method: &str) -> String {
     request("POST", "/v1/import", &imported, true).await;
     request("DELETE", "/v1/profiles/me", "", true).await;
     request("DELETE", "/v1/profiles/own", "", true).await;
+    request("DELETE", "/v1/profiles/ci", "", true).await;
     received
 }
 
@@ -128,22 +134,22 @@ async fn every_action_is_recorded() {
     let daemon = audited(&sandbox).await;
     for method in ["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "HEAD"] {
         let before = entries(&daemon, "").await;
-        perform_all(&daemon, method).await;
+        perform_all(&sandbox, &daemon, method).await;
         let found = entries(&daemon, "").await;
         let count = |entries: &[Value], action: &str| -> u64 {
             let of_action = entries.iter().filter(|entry| entry["action"] == action);
             of_action.map(|entry| entry["count"].as_u64().unwrap()).sum()
         };
         let mut expected: Vec<&str> = RECORDED.iter().map(|(.., action)| *action).collect();
-        // One more of the sign-outs is that of the API key.
-        expected.extend(["login", "sign_out"]);
+        // The other two sign-outs are those of the API key and of the token.
+        expected.extend(["login", "sign_out", "sign_out"]);
         for action in &expected {
             let times = expected.iter().filter(|other| *other == action).count() as u64;
             assert_eq!(count(&found, action) - count(&before, action), times, "{method} {action}");
         }
         for entry in &found {
             assert!(expected.iter().any(|action| entry["action"] == *action), "{entry}");
-            assert!(entry["profile"] == "me" || entry["profile"] == "own", "{entry}");
+            assert!(["me", "own", "ci"].iter().any(|name| entry["profile"] == *name), "{entry}");
             assert_eq!(entry["process"]["pid"], std::process::id(), "{entry}");
         }
     }
@@ -154,7 +160,7 @@ async fn every_action_is_recorded() {
 fn secrets(sandbox: &Sandbox, shares: &[Holder]) -> Vec<String> {
     let mut secrets = sandbox.issued_secrets();
     secrets.extend(shares.iter().map(|share| share.key().to_owned()).filter(|key| !key.is_empty()));
-    secrets.extend(["sk-of-the-user", "secret-query", "secret-body"].map(str::to_owned));
+    secrets.extend(["secret-query", "secret-body"].map(str::to_owned));
     secrets
 }
 
@@ -163,7 +169,7 @@ async fn no_secret_is_in_the_audit_log() {
     let sandbox = sandbox().await;
     let config = TestDaemonConfig::new(AUTHD, &sandbox).toml("[audit]\nto = 'file'");
     let mut daemon = TestDaemon::start(config.env("RUST_LOG", "trace")).await;
-    perform_all(&daemon, "POST").await;
+    perform_all(&sandbox, &daemon, "POST").await;
     daemon.sign_in("me", "plus").await;
     daemon.sign_in("work", "business").await;
     let mut shares = Vec::new();

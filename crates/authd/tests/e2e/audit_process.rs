@@ -212,6 +212,7 @@ const INSIDE: &str = "AUTHD_PROCESS_NAMESPACE_TEST";
 /// Runs the body of a test in a process namespace of its own, by running this program again: there
 /// a test may choose the next process id. Where the system allows no such namespace, the test is
 /// skipped, except in CI.
+#[expect(clippy::print_stdout, reason = "the outer test reads it")]
 fn in_process_namespace<F: Future<Output = ()>>(test: &str, body: impl FnOnce() -> F) {
     if env::var_os(INSIDE).is_some() {
         tokio::runtime::Runtime::new().unwrap().block_on(body());
@@ -230,7 +231,7 @@ fn in_process_namespace<F: Future<Output = ()>>(test: &str, body: impl FnOnce() 
     let mut command = unshare();
     command.arg(env::current_exe().unwrap()).args(["--exact", test, "--nocapture"]).env(INSIDE, "1");
     let output = command.output().unwrap();
-    let text = String::from_utf8_lossy(&output.stdout);
-    assert!(output.status.success(), "{text}{}", String::from_utf8_lossy(&output.stderr));
-    assert!(text.contains("passed in its namespace"), "no test is named {test}");
+    let stdout = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{stdout}{}", String::from_utf8_lossy(&output.stderr));
+    assert!(stdout.contains("passed in its namespace"), "no test is named {test}");
 }
