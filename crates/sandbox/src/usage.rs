@@ -154,11 +154,17 @@ fn rate_limit(windows: &[UsageWindow], reached: bool, credits: bool) -> Value {
     let window = |index: usize| {
         let UsageWindow { used_percent, seconds, resets_at } = windows.get(index)?;
         let wait = resets_at.map(|at| at.saturating_sub(now));
+        // Codex accepts whole numbers only. The headers have fractions.
         Some(
-            json!({"used_percent": used_percent, "limit_window_seconds": seconds, "reset_after_seconds": wait, "reset_at": resets_at}),
+            json!({"used_percent": whole(*used_percent), "limit_window_seconds": seconds, "reset_after_seconds": wait, "reset_at": resets_at}),
         )
     };
     json!({"allowed": !reached || credits, "limit_reached": reached, "primary_window": window(0), "secondary_window": window(1)})
+}
+
+/// The nearest whole number, at most 100.
+fn whole(percent: f64) -> u8 {
+    (0..100).find(|whole| percent < f64::from(*whole) + 0.5).unwrap_or(100)
 }
 
 /// The provider sends zeros for a window that does not exist.

@@ -113,6 +113,10 @@ async fn best(ctx: &Context, max_age: Option<u64>) -> CliResult {
         };
         return Err(Problem::new(code, detail).hint(hint).into());
     };
+    if best.left_percent() == Some(0.0) {
+        ctx.out
+            .info("nothing is left of the limits of any profile; when they start again: authctl quota --all");
+    }
     let best = best.profile.clone();
     let line = format!("{best}\n");
     ctx.out.result(&Quotas { quotas, best: Some(best) }, || line)

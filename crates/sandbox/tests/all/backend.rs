@@ -301,3 +301,38 @@ async fn api_requires_a_key() {
     assert_eq!(get(&client.sandbox, "/v1/models", &foreign).await.error_code(), "mismatched_organization");
     assert_eq!(get(&client.sandbox, "/v1/models", &[]).await.error_code(), "invalid_api_key");
 }
+
+#[tokio::test]
+async fn usage_is_the_same_in_both_places_and_refuses_when_it_is_used_up() {
+    let client = Client::of(Account::plus()).await;
+    let used = |percent: f64| {
+        json!({"account": "plus", "windows": [{"used_percent": percent, "seconds": 604_800, "resets_at": 1_900_000_000}],
+            "named": [{"name": "Spark", "id": "codex_bengalfox", "windows": [{"used_percent": 7, "seconds": 18_000}]}]})
+    };
+    let set = async |usage: &Value| post_json(&client.sandbox, "/_sandbox/usage", &[], usage).await.status;
+    assert_eq!(set(&json!({"account": "nobody"})).await, 404);
+    assert_eq!(set(&used(33.5)).await, 204);
+    let usage = client.get("/backend-api/wham/usage").await.json();
+    // Codex reads whole numbers only.
+    let window = &usage["rate_limit"]["primary_window"];
+    assert_eq!((window["used_percent"].as_i64(), &window["reset_at"]), (Some(34), &json!(1_900_000_000)));
+    assert_eq!(usage["rate_limit"]["secondary_window"], Value::Null);
+    assert_eq!(usage["additional_rate_limits"][0]["metered_feature"], "codex_bengalfox");
+    let answer = post_json(&client.sandbox, RESPONSES, &client.headers(), &question("1+1")).await;
+    let header = |name: &str| answer.headers[name].to_str().unwrap().to_owned();
+    assert_eq!(header("x-codex-primary-used-percent"), "33.5");
+    assert_eq!(
+        (header("x-codex-primary-window-minutes"), header("x-codex-secondary-reset-at")),
+        ("10080".into(), String::new())
+    );
+    assert_eq!(header("x-codex-bengalfox-limit-name"), "Spark");
+    set(&used(100.0)).await;
+    let answer = post_json(&client.sandbox, RESPONSES, &client.headers(), &question("1+1")).await;
+    assert_eq!((answer.status, &answer.json()["error"]["type"]), (429, &json!("usage_limit_reached")));
+    assert_eq!(answer.headers["x-codex-rate-limit-reached-type"], "rate_limit_reached");
+    let usage = client.get("/backend-api/wham/usage").await.json();
+    assert_eq!(
+        (&usage["rate_limit"]["allowed"], &usage["rate_limit"]["limit_reached"]),
+        (&json!(false), &json!(true))
+    );
+}

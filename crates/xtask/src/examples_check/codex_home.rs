@@ -2,6 +2,8 @@
 //! symbolic link, export and import. Codex accepts a workspace only on an HTTPS host, so the
 //! sandbox has the provider's real host names behind its proxy.
 
+mod usage;
+
 use std::{fs, os::unix::fs::symlink, path::PathBuf, process::Stdio};
 
 use anyhow::{Context, ensure};
@@ -28,6 +30,7 @@ pub(super) async fn check(workspace: &Workspace) -> anyhow::Result<()> {
     let codex = CodexHome::start(workspace).await?;
     codex.authctl(&["codex", "install"]).await?;
     codex.asks("after the installation").await?;
+    codex.shows_the_same_usage().await?;
     codex.authctl(&["refresh"]).await?;
     codex.asks("after a refresh").await?;
 
