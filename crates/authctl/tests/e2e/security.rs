@@ -150,10 +150,15 @@ fn hostile_daemon(final_state: &str) -> FakeDaemon {
         "headers": [["Authorization", "Bearer t"], ["x", HOSTILE]], "generation": 7, "expires_at": null});
     let finding =
         json!({"check": HOSTILE, "state": "ok", "detail": HOSTILE, "remedy": HOSTILE, "code": null});
+    let window = json!({"window": HOSTILE, "seconds": null, "limit": HOSTILE, "used_percent": 1.0,
+        "resets_at": null, "as_of": "2026-11-23T14:00:00Z"});
+    let quota = json!({"profile": "work", "windows": [window], "limit_reached": true, "reached_type": HOSTILE,
+        "as_of": null, "stale": false, "error": problem()});
     FakeDaemon::start(vec![
         ("GET /v1/status", status),
         ("GET /v1/diagnosis", json!({"findings": [finding]})),
         ("GET /v1/profiles/-/headers", headers),
+        ("GET /v1/profiles/-/quota", quota),
         ("GET /v1/profiles/work/relay", json!({"email": HOSTILE, "models": [], "accounts": []})),
         ("GET /v1/profiles ", json!({"default": "work", "profiles": [profile()]})),
         ("POST /v1/import", profile()),
@@ -173,6 +178,7 @@ async fn no_foreign_control_character_reaches_a_terminal() {
             &["store", "status"],
             &["url"],
             &["check"],
+            &["quota"],
             &["import", "codex"],
             &["login", "--no-browser"],
             &["login", "--paste"],
