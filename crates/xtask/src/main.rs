@@ -10,6 +10,7 @@ mod dist;
 mod examples_check;
 mod layering;
 mod macos;
+mod prometheus;
 mod release;
 mod sandbox;
 mod shell;

@@ -7,7 +7,7 @@ use crate::shell::{cargo, is_installed, print_note, print_title, run};
 /// The name of a step, and its function.
 type Step = (&'static str, fn() -> anyhow::Result<()>);
 
-const STEPS: [Step; 14] = [
+const STEPS: [Step; 15] = [
     ("fmt", format),
     ("layering", crate::layering::check),
     ("clippy", clippy),
@@ -19,6 +19,7 @@ const STEPS: [Step; 14] = [
     ("doctests", doctests),
     ("examples", crate::examples_check::check),
     ("providers", crate::examples_check::check_providers),
+    ("prometheus", crate::prometheus::check),
     ("contract", crate::contract::check),
     ("demo", crate::demo::run),
     ("sandbox", crate::sandbox::check),

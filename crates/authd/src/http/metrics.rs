@@ -11,7 +11,7 @@ use std::{
 };
 
 use authd_api::{AuditStatus, ShareDoor, route};
-use authd_broker::{Broker, ProfileHandle};
+use authd_broker::{Broker, ProfileHandle, ProfileSnapshot};
 use authd_oauth::{ProfileStatus, quota::QuotaWindow};
 use authd_store::{Call, Store, StoreError};
 use http::{Method, StatusCode};
@@ -49,6 +49,7 @@ struct Families {
     age: Family<[Label; 1], Gauge>,
     quota: Family<[(&'static str, String); 2], Gauge<f64, AtomicU64>>,
     pending: Gauge,
+    sign_ins_required: Gauge,
     audit_lost: Counter,
     numbers: AtomicU64,
 }
@@ -91,6 +92,7 @@ impl Metrics {
             age: Family::default(),
             quota: Family::default(),
             pending: Gauge::default(),
+            sign_ins_required: Gauge::default(),
             audit_lost: Counter::default(),
             numbers: AtomicU64::new(0),
         };
@@ -106,6 +108,7 @@ impl Metrics {
             age,
             quota,
             pending,
+            sign_ins_required,
             audit_lost,
             ..
         } = &mut metrics;
@@ -130,6 +133,11 @@ impl Metrics {
             quota.clone(),
         );
         registry.register("pending_logins", "Pending logins", pending.clone());
+        registry.register(
+            "sign_ins_required",
+            "Profiles that need a sign-in; the token of some may still be valid",
+            sign_ins_required.clone(),
+        );
         registry.register("audit_lost", "Uses that the audit log misses", audit_lost.clone());
         registry.register_with_unit(
             "start_time",
@@ -214,7 +222,7 @@ impl Metrics {
     }
 
     fn set_gauges(&self, broker: &Broker, now: Timestamp) {
-        let Families { profiles, shares, age, pending, .. } = &*self.0;
+        let Families { profiles, shares, age, pending, sign_ins_required, .. } = &*self.0;
         self.set_quota_gauges(broker, now);
         pending.set(i64::try_from(broker.logins.pending()).unwrap_or(i64::MAX));
         shares.clear();
@@ -228,8 +236,13 @@ impl Metrics {
             let status = view.snapshot().map(|snapshot| snapshot.status(now));
             profiles.get_or_create(&[("state", status_label(status))]).inc();
         }
-        let snapshots = views.iter().filter_map(|view| view.snapshot());
-        let ages = snapshots.map(|snapshot| now.duration_since(snapshot.credential.issued_at).as_secs());
+        let snapshots = || views.iter().filter_map(|view| view.snapshot());
+        let needs_sign_in = |snapshot: &&Arc<ProfileSnapshot>| {
+            snapshot.ended.is_some() || snapshot.status(now) == ProfileStatus::LoginRequired
+        };
+        let needed = snapshots().filter(needs_sign_in).count();
+        sign_ins_required.set(i64::try_from(needed).unwrap_or(i64::MAX));
+        let ages = snapshots().map(|snapshot| now.duration_since(snapshot.credential.issued_at).as_secs());
         let ages: Vec<_> = ages.collect();
         age.clear();
         for (which, seconds) in [("newest", ages.iter().min()), ("oldest", ages.iter().max())] {
