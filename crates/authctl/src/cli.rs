@@ -5,6 +5,7 @@ use std::{ffi::OsString, path::PathBuf};
 use authd_api::{ProfileName, Program};
 use clap::{Args, Parser, Subcommand, ValueEnum, error::ErrorKind};
 
+mod audit;
 pub(crate) mod fast_path;
 mod git_credential;
 mod help_text;
@@ -19,6 +20,7 @@ mod store;
 mod time_arg;
 
 pub(crate) use self::{
+    audit::AuditArgs,
     git_credential::GitCredentialArgs,
     login::LoginArgs,
     profile_args::{FormatArg, StatusArgs, UseArgs},
@@ -133,6 +135,9 @@ pub(crate) enum Command {
     /// Call the endpoints of the account, and print each result
     #[command(after_help = help_text::CHECK_EXIT_CODES)]
     Check(ProfileArg),
+    /// Show which process used which profile, from the audit log
+    #[command(after_help = help_text::AUDIT_EXAMPLES)]
+    Audit(AuditArgs),
     /// Find problems of the daemon and its environment, and print a remedy for each
     Doctor,
     /// Run the daemon as a service: started when you sign in to this machine, and kept running

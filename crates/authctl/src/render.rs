@@ -1,5 +1,6 @@
 //! Renders the state of the daemon as text: a table that fits the terminal, and messages.
 
+mod audit;
 mod codex;
 mod grant;
 mod own_credential;
@@ -13,6 +14,7 @@ use authd_api::{
 };
 
 pub(crate) use self::{
+    audit::{audit_entry, audit_heading},
     codex::{codex_homes, codex_warnings},
     own_credential::{own_credential, own_credential_remedy},
     provider::{discovery_requests, mcp_servers, mcp_usage, provider_check, providers},

@@ -1,6 +1,7 @@
 //! Executes the commands. Those with more code have a file each.
 
 mod ask;
+mod audit;
 mod check;
 mod codex;
 mod doctor;
@@ -74,6 +75,7 @@ fn execute(cli: Cli, selection: Selection, out: Output) -> CliResult {
         Command::Import { source, path } => block_on(Box::pin(codex::import(&ctx()?, source, path))),
         Command::Export { target, path } => block_on(Box::pin(codex::export(&ctx()?, target, path))),
         Command::Codex(command) => block_on(Box::pin(codex::codex(&ctx()?, command))),
+        Command::Audit(args) => block_on(Box::pin(audit::audit(&ctx()?, &args))),
         Command::Doctor => block_on(Box::pin(doctor::doctor(&ctx()?))),
         Command::Share(args) => block_on(Box::pin(share::share(&ctx()?, args))),
         Command::Providers(args) => block_on(Box::pin(providers::providers(&ctx()?, args))),

@@ -55,6 +55,13 @@ pub(crate) fn clock_time_with_seconds(time: Timestamp, zone: &TimeZone) -> Strin
     format!("{:02}:{:02}:{:02}", local.hour(), local.minute(), local.second())
 }
 
+/// The day and the time in a zone: ` 4 Nov 09:05:30`. Always 15 columns.
+pub(crate) fn date_time(time: Timestamp, zone: &TimeZone) -> String {
+    let local = time.to_zoned_datetime(zone.clone());
+    let month = MONTHS[usize::from(local.month().unsigned_abs()) - 1];
+    format!("{:>2} {month} {}", local.day(), clock_time_with_seconds(time, zone))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -231,3 +231,15 @@ pub(super) const COMPLETIONS_EXAMPLES: &str = "\
 Examples:
   authctl completions bash > ~/.local/share/bash-completion/completions/authctl
   authctl completions fish > ~/.config/fish/completions/authctl.fish";
+
+pub(super) const AUDIT_EXAMPLES: &str = "\
+The audit log is off until authd.toml has [audit] to = \"file\" or \"journal\". Equal uses within a minute are
+one line at the first of them, and one more with the number of the others.
+
+Examples:
+  authctl audit --since 1h            the last hour
+  authctl audit -f -p work            one profile, and new entries as they arrive
+  authctl audit --json | jq -c 'select(.action == \"headers\") | [.process.executable, .profile]'
+
+Exit codes:
+  0 shown; 2 the audit log is off";

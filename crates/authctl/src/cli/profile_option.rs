@@ -64,6 +64,7 @@ fn profile_use(command: &Command) -> ProfileUse<'_> {
         Command::Quota(args) => ProfileUse::Argument(args.profile.name.as_ref()),
         Command::Share(args) => ProfileUse::Argument(args.profile.name.as_ref()),
         Command::Ask(_)
+        | Command::Audit(_)
         | Command::Import { .. }
         | Command::Export { .. }
         | Command::Codex(_)
@@ -108,6 +109,7 @@ mod tests {
             ("quota --best -p work", true),
             ("quota --all -p work", true),
             ("login --resume lg_1 -p work", true),
+            ("audit -p work", false),
             ("doctor -p work", true),
             ("profiles -p work", true),
             ("logins -p work", true),

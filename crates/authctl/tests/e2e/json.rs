@@ -49,7 +49,7 @@ fn check(left: &mut BTreeMap<&str, BTreeMap<&str, bool>>, command: &str, object:
 #[tokio::test]
 async fn every_command_prints_the_documented_fields() {
     let sandbox = Sandbox::start(Config::with_accounts(Account::presets())).await.unwrap();
-    let config = TestDaemonConfig::new(crate::authd(), &sandbox).store("file");
+    let config = TestDaemonConfig::new(crate::authd(), &sandbox).store("file").toml("[audit]\nto = 'file'");
     let daemon = TestDaemon::start(config).await;
     let mut left = documented();
     left.get_mut("status").unwrap().extend([("at", true), ("changes", true)]);
@@ -120,6 +120,12 @@ async fn every_command_prints_the_documented_fields() {
         let outcome: Outcome = run(&daemon, &line).await.ok();
         check(&mut left, command, &outcome.json());
     }
+    let entries = run(&daemon, &["audit", "--json"]).await.ok().stdout;
+    for entry in entries.lines() {
+        let entry = serde_json::from_str(entry).unwrap();
+        check(&mut left.clone(), "audit", &entry);
+    }
+    assert!(entries.lines().count() > 10 && left.remove("audit").is_some());
     assert!(left.is_empty(), "documented, but not tested: {:?}", left.keys());
 }
 
