@@ -17,6 +17,8 @@ mod journal;
 mod log;
 mod logins;
 mod reader;
+#[cfg(test)]
+mod tests;
 mod usage;
 mod writer;
 

@@ -44,7 +44,7 @@ impl AuditWriter {
         Self::with_journal(config, state_dir, journal::SOCKET.into())
     }
 
-    fn with_journal(
+    pub(super) fn with_journal(
         mut config: watch::Receiver<AuditConfig>,
         state_dir: StateDir,
         journal: PathBuf,
