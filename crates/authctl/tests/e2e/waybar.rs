@@ -9,7 +9,7 @@ use crate::{command, run, start_daemon};
 
 #[tokio::test]
 async fn module_follows_the_state_of_the_profile() {
-    let (_sandbox, mut daemon) = start_daemon().await;
+    let (sandbox, mut daemon) = start_daemon().await;
     let args = ["status", "--format", "waybar", "--watch"];
     let mut watching = command(&daemon, &args).stdout(Stdio::piped()).spawn().unwrap();
     let mut lines = BufReader::new(watching.stdout.take().unwrap()).lines();
@@ -25,6 +25,11 @@ async fn module_follows_the_state_of_the_profile() {
     }
     assert_eq!(module["text"], "default");
     assert!(module["tooltip"].as_str().unwrap().contains("expires in"), "{module}");
+    sandbox.revoke_account("plus");
+    daemon.request("POST", "/v1/profiles/-/refresh", &[], "{}").await;
+    while module["class"] != "login_required" {
+        module = next().await;
+    }
     daemon.sigterm_and_wait().await;
     while module["class"] != "no_daemon" {
         module = next().await;

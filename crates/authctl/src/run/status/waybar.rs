@@ -2,7 +2,7 @@
 //! (waybar-custom(5), `return-type: json`). The profile that commands use here is the text, and its
 //! state the class.
 
-use authd_api::{Profile, ProfileName, ProfileState};
+use authd_api::{ErrorCode, Profile, ProfileName, ProfileState};
 use serde::Serialize;
 
 use super::{
@@ -56,7 +56,7 @@ impl Module {
         let shown = all.iter().find(|profile| wanted.map_or(profile.default, |name| profile.name == *name));
         let tooltip: Vec<String> = all.iter().map(|profile| tooltip(profile, screen)).collect();
         let (text, class) = match (shown, wanted) {
-            (Some(profile), _) => (text(profile), class(profile.state)),
+            (Some(profile), _) => (text(profile), class(state(profile))),
             (None, Some(name)) => (format!("{name}?"), "signed_out".to_owned()),
             (None, None) => ("signed out".to_owned(), "signed_out".to_owned()),
         };
@@ -71,8 +71,16 @@ impl Module {
     }
 }
 
+/// The state, with what the user has to do: after the end of a grant, its last token can still be
+/// valid for days.
+fn state(profile: &Profile) -> ProfileState {
+    let is_ended =
+        profile.last_error.as_ref().is_some_and(|problem| problem.code == ErrorCode::LoginRequired);
+    if is_ended { ProfileState::LoginRequired } else { profile.state }
+}
+
 fn text(profile: &Profile) -> String {
-    match profile.state {
+    match state(profile) {
         ProfileState::Ready | ProfileState::Refreshing => profile.name.to_string(),
         state => format!("{}: {}", profile.name, render::state(state).0),
     }
@@ -81,7 +89,7 @@ fn text(profile: &Profile) -> String {
 fn tooltip(profile: &Profile, screen: &Screen) -> String {
     let account = profile.email.as_deref().or(profile.provider.as_deref()).map(line).unwrap_or_default();
     let expiry = profile.expires_at.map(|at| format!(", expires {}", screen.time(at))).unwrap_or_default();
-    format!("{}  {account}  {}{expiry}", profile.name, render::state(profile.state).0)
+    format!("{}  {account}  {}{expiry}", profile.name, render::state(state(profile)).0)
 }
 
 /// The state as the API names it.
