@@ -36,7 +36,7 @@ const JSON_LINES: HeaderValue = HeaderValue::from_static("application/jsonl");
 #[serde(deny_unknown_fields)]
 pub(super) struct AuditQuery {
     /// Entries from this time on; without it, all that are kept.
-    #[cfg_attr(test, param(value_type = Option<String>, example = "2026-11-23T14:00:00Z"))]
+    #[cfg_attr(test, param(value_type = Option<String>, format = DateTime, example = "2026-11-23T14:00:00Z"))]
     since: Option<Timestamp>,
     /// Entries about this profile. It need not exist any more.
     #[cfg_attr(test, param(example = "work"))]
