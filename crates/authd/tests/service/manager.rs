@@ -61,7 +61,7 @@ impl Manager {
     /// Prepares the directory and the cgroups, and starts the manager.
     pub(crate) fn start() -> Result<Self, Missing> {
         let systemd = find_systemd()?;
-        let name = format!("authd-service-{}", std::process::id());
+        let name = format!("authd-service-{}.slice", std::process::id());
         let cgroups: Vec<_> = hierarchies().into_iter().map(|root| root.join(&name)).collect();
         if cgroups.is_empty() {
             return Err(Missing("there is no cgroup hierarchy in /sys/fs/cgroup".to_owned()));
@@ -85,7 +85,7 @@ impl Manager {
         }
         manager.prepare_home();
         for cgroup in &manager.cgroups {
-            for part in ["manager", "client"] {
+            for part in [&*manager_cgroup(), "client"] {
                 let part = cgroup.join(part);
                 fs::create_dir(&part).unwrap();
                 chown(&part);
@@ -99,7 +99,7 @@ impl Manager {
             }
         }
         let log = fs::File::create(manager.log_path()).unwrap();
-        let mut command = manager.command("manager", &systemd);
+        let mut command = manager.command(&manager_cgroup(), &systemd);
         command.arg("--user").stdout(log.try_clone().unwrap()).stderr(log);
         manager.process = Some(command.spawn().unwrap());
         manager.wait();
@@ -198,6 +198,12 @@ impl Drop for Manager {
             drop(process.wait());
         }
     }
+}
+
+/// The cgroup of the manager. It has the name of a booted system, where this is the service that
+/// runs the manager: it tells a unit of the user from one of the system.
+fn manager_cgroup() -> String {
+    format!("user@{USER}.service")
 }
 
 /// The path of systemd, if this machine has everything that the test needs.

@@ -22,6 +22,7 @@ macro_rules! scenario {
     };
 }
 
+mod audit;
 mod installation;
 
 scenario!(a_ready_daemon_serves_requests, fixture, {
