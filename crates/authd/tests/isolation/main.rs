@@ -1,8 +1,9 @@
-//! The sockets of shares from inside real isolation: rootless containers, a sandbox, a user
-//! namespace, and a remote shell. The same requests are sent in each of them (`requests`).
+//! The sockets of shares from inside real isolation: containers, a sandbox, a user namespace, and a
+//! remote shell. The same requests are sent in each of them (`requests`), and the audit log names
+//! the client (`identity`).
 //!
 //! The tests need root. Each runs again as an ordinary user that exists only for it (`user`), and
-//! that user starts the daemon and the isolated shell (`surroundings`).
+//! that user starts the daemon and the isolated shell (`surroundings`). One runs again as root.
 #![cfg(target_os = "linux")]
 #![expect(
     clippy::unwrap_used,
@@ -10,15 +11,17 @@
     reason = "a test panics where it cannot continue, and prints why it is skipped"
 )]
 
+mod identity;
 mod requests;
 mod shell;
 mod surroundings;
 mod user;
 
 use self::{
+    identity::{check_bubblewrap, check_podman},
     requests::check,
     surroundings::{bubblewrap, podman, ssh, user_namespace},
-    user::as_ordinary_user,
+    user::{as_ordinary_user, as_root},
 };
 
 #[test]
@@ -59,4 +62,23 @@ fn remote_shell_with_a_forwarded_socket() {
     as_ordinary_user("remote_shell_with_a_forwarded_socket", &["ssh", "ssh-keygen", "sshd", "bwrap"], || {
         check(ssh, true)
     });
+}
+
+#[test]
+fn audit_log_names_a_client_in_rootless_podman() {
+    let test = "audit_log_names_a_client_in_rootless_podman";
+    as_ordinary_user(test, &["podman", "runc", "newuidmap", "python3"], || check_podman(&[]));
+}
+
+#[test]
+fn audit_log_names_a_client_in_a_container_of_root() {
+    // Root of a container may not raise limits.
+    const LIMITS: [&str; 2] = ["--ulimit=nofile=1024:1024", "--ulimit=nproc=1024:1024"];
+    let test = "audit_log_names_a_client_in_a_container_of_root";
+    as_root(test, &["podman", "runc", "python3"], || check_podman(&LIMITS));
+}
+
+#[test]
+fn audit_log_names_a_client_in_bubblewrap() {
+    as_ordinary_user("audit_log_names_a_client_in_bubblewrap", &["bwrap", "python3"], check_bubblewrap);
 }

@@ -32,6 +32,15 @@ mount -t overlay -o "lowerdir=$1/etc:/etc" overlay /etc && mount --bind "$2" "$1
 /// Runs the body of a test as the user, by running this program again. Without root the test is
 /// skipped; without one of the tools, too, except in CI.
 pub(crate) fn as_ordinary_user<F: Future<Output = ()>>(test: &str, tools: &[&str], body: impl FnOnce() -> F) {
+    run_as(USER, test, tools, body);
+}
+
+/// The same as root, with a home and a store of containers that exist only in the test.
+pub(crate) fn as_root<F: Future<Output = ()>>(test: &str, tools: &[&str], body: impl FnOnce() -> F) {
+    run_as(0, test, tools, body);
+}
+
+fn run_as<F: Future<Output = ()>>(user: u32, test: &str, tools: &[&str], body: impl FnOnce() -> F) {
     if env::var_os(INSIDE).is_some() {
         tokio::runtime::Runtime::new().unwrap().block_on(body());
         return fs::write(home().join(PASSED), "").unwrap();
@@ -43,20 +52,20 @@ pub(crate) fn as_ordinary_user<F: Future<Output = ()>>(test: &str, tools: &[&str
     if !rustix::process::geteuid().is_root() {
         return println!("skipped: only root can add a user with subordinate ids");
     }
-    let directory = prepare_directory();
+    let directory = prepare_directory(user);
     let (program, binaries) = (env::current_exe().unwrap(), binaries());
     let program = directory.path().join("bin").join(program.strip_prefix(&binaries).unwrap());
     let mut command = Command::new("unshare");
     // The end of the process namespace ends all processes that the test has started.
     command.args(["--mount", "--pid", "--mount-proc", "--fork", "--kill-child", "sh", "-c", PREPARE, "sh"]);
     command.arg(directory.path()).arg(&binaries);
-    command.args(["setpriv", &format!("--reuid={USER}"), &format!("--regid={USER}"), "--clear-groups"]);
+    command.args(["setpriv", &format!("--reuid={user}"), &format!("--regid={user}"), "--clear-groups"]);
     command.arg(program).args(["--exact", test, "--nocapture"]);
     command.env_clear().env("PATH", PATH).env(INSIDE, "1").current_dir("/");
     for (name, directory_name) in [("HOME", "home"), ("XDG_RUNTIME_DIR", "run"), ("TMPDIR", "tmp")] {
         command.env(name, directory.path().join(directory_name));
     }
-    assert!(command.status().unwrap().success(), "{test} failed as an ordinary user");
+    assert!(command.status().unwrap().success(), "{test} failed as the user {user}");
     assert!(directory.path().join("home").join(PASSED).exists(), "no test is named {test}");
 }
 
@@ -72,7 +81,7 @@ pub(crate) fn home() -> PathBuf {
 
 /// Creates the directory of a test: the user's files, its private directories, and the place of the
 /// binaries.
-fn prepare_directory() -> tempfile::TempDir {
+fn prepare_directory(user: u32) -> tempfile::TempDir {
     let directory = tempfile::Builder::new().prefix("authd-isolation-").tempdir().unwrap();
     let path = |name: &str| directory.path().join(name);
     set_mode(directory.path(), 0o755);
@@ -81,7 +90,7 @@ fn prepare_directory() -> tempfile::TempDir {
     }
     for name in ["home", "run", "tmp"] {
         set_mode(&path(name), 0o700);
-        chown(path(name), Some(USER), Some(USER)).unwrap();
+        chown(path(name), Some(user), Some(user)).unwrap();
     }
     let home = path("home");
     for (file, line) in [
@@ -92,6 +101,13 @@ fn prepare_directory() -> tempfile::TempDir {
     ] {
         let known = fs::read_to_string(Path::new("/etc").join(file)).unwrap_or_default();
         fs::write(path("etc").join(file), format!("{}\n{line}\n", known.trim_end())).unwrap();
+    }
+    if user == 0 {
+        let (store, run) = (home.display(), path("run").display().to_string());
+        let config =
+            format!("[storage]\ndriver = \"vfs\"\ngraphroot = '{store}/store'\nrunroot = '{run}/store'\n");
+        fs::create_dir(path("etc").join("containers")).unwrap();
+        fs::write(path("etc").join("containers/storage.conf"), config).unwrap();
     }
     directory
 }
