@@ -85,3 +85,30 @@ async fn entries_of_the_journal_are_shown_in_the_same_table() {
     let error = String::from_utf8(output.stderr).unwrap();
     assert!(!output.status.success() && error.contains("cannot read the journal: "), "{error}");
 }
+
+#[tokio::test]
+async fn program_with_a_misleading_name_changes_no_other_line() {
+    let (_sandbox, daemon) = audited().await;
+    daemon.sign_in("me", "plus").await;
+    let path = std::env::var_os("PATH").unwrap();
+    let mut programs = std::env::split_paths(&path).map(|directory| directory.join("curl"));
+    let curl = programs.find(|path| path.is_file()).expect("curl is installed");
+    // Clears the screen, ends the line and the JSON string, and turns the text.
+    let name = "\u{1b}[2J\",\"\n\u{202e}x";
+    let program = daemon.dir().join(name);
+    std::fs::copy(curl, &program).unwrap();
+    let mut client = tokio::process::Command::new(&program);
+    client.args(["-s", "--unix-socket"]).arg(daemon.socket()).arg("http://authd/v1/profiles/me/headers");
+    assert!(client.output().await.unwrap().status.success());
+    let json = run(&daemon, &["audit", "--json"]).await.ok().stdout;
+    let entries: Vec<serde_json::Value> =
+        json.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(entries.len(), 3);
+    let escaped = r#"\u{1b}[2J","\n\u{202e}x"#;
+    let process = &entries[2]["process"];
+    assert_eq!(process["command"], escaped);
+    assert!(process["executable"].as_str().unwrap().ends_with(&format!("/{escaped}")), "{process}");
+    let table = run(&daemon, &["audit"]).await.ok().stdout;
+    assert_eq!(table.lines().count(), 4, "{table}");
+    assert!(table.chars().all(|c| c == '\n' || !c.is_control() && c != '\u{202e}'), "{table:?}");
+}

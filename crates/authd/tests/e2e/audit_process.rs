@@ -206,6 +206,51 @@ fn later_process_with_the_same_id_is_not_named() {
     });
 }
 
+/// The resident memory of the daemon, in KiB.
+fn resident(daemon: &TestDaemon) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{}/status", daemon.pid().unwrap())).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+    line.trim().trim_end_matches(" kB").parse().unwrap()
+}
+
+#[tokio::test]
+async fn thousands_of_different_uses_take_bounded_memory_and_are_all_counted() {
+    const USES: usize = 6_000;
+    let sandbox = sandbox().await;
+    let daemon = audited(&sandbox).await;
+    daemon.sign_in("me", "plus").await;
+    let file = daemon.state().join("audit.jsonl");
+    let counted =
+        |entries: Vec<Value>| entries.iter().map(|entry| entry["count"].as_u64().unwrap()).sum::<u64>();
+    assert_eq!(counted(entries(&daemon, "").await), 2);
+    // No file can be made, so the lines wait.
+    fs::rename(&file, file.with_extension("before")).unwrap();
+    fs::create_dir(&file).unwrap();
+    let before = resident(&daemon);
+    for first in (0..USES).step_by(16) {
+        let send = |number| {
+            let path = format!("/v1/profiles/me/relay/use-{number}");
+            let daemon = &daemon;
+            async move { daemon.request("GET", &path, &[], "").await.status.as_u16() }
+        };
+        let statuses = futures_util::future::join_all((first..(first + 16).min(USES)).map(send)).await;
+        assert!(statuses.iter().all(|status| *status == 404), "{statuses:?}");
+    }
+    let growth = resident(&daemon).saturating_sub(before);
+    assert!(growth < 32 << 10, "the daemon has grown by {growth} KiB");
+    let lost = daemon.get("/v1/status").await["audit"]["lost"].as_u64().unwrap();
+    assert!(lost > 0);
+    fs::remove_dir(&file).unwrap();
+    let found = loop {
+        let found = counted(entries(&daemon, "").await);
+        if found > 0 {
+            break found;
+        }
+    };
+    let lost = daemon.get("/v1/status").await["audit"]["lost"].as_u64().unwrap();
+    assert_eq!(found + lost, USES as u64);
+}
+
 /// Set in the process namespace.
 const INSIDE: &str = "AUTHD_PROCESS_NAMESPACE_TEST";
 
