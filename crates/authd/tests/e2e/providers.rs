@@ -128,7 +128,7 @@ async fn a_check_of_a_silent_provider_does_not_delay_the_shutdown() {
 async fn a_failed_check_gives_a_reason_and_changes_nothing() {
     let sandbox = sandbox().await;
     let daemon = TestDaemon::start(TestDaemonConfig::new(AUTHD, &sandbox)).await;
-    // The daemon answers once it has the list of profiles. Without it the status can change by itself.
+    // The daemon answers once it has the list of profiles. Before, the status changes by itself.
     daemon.get("/v1/profiles").await;
     for (changes, reason) in [
         (json!({"issuer": "https://other.example"}), "belongs to https://other.example, and"),
