@@ -35,8 +35,10 @@ const JSON_LINES: HeaderValue = HeaderValue::from_static("application/jsonl");
 #[cfg_attr(test, derive(utoipa::IntoParams), into_params(parameter_in = Query))]
 #[serde(deny_unknown_fields)]
 pub(super) struct AuditQuery {
-    /// Entries from this time on; without it, all that are kept.
-    #[cfg_attr(test, param(value_type = Option<String>, format = DateTime, example = "2026-11-23T14:00:00Z"))]
+    /// Entries from this time on (RFC 3339); without it, all that are kept. Other forms of RFC 3339
+    /// than the pattern are accepted, too.
+    #[cfg_attr(test, param(value_type = Option<String>, example = "2026-11-23T14:00:00Z",
+        pattern = r"^[0-9]{4}-(0[1-9]|1[0-2])-(0[1-9]|1[0-9]|2[0-8])T([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9]Z$"))]
     since: Option<Timestamp>,
     /// Entries about this profile. It need not exist any more.
     #[cfg_attr(test, param(example = "work"))]
