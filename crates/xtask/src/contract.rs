@@ -63,8 +63,8 @@ async fn run_rounds(tools: &ToolDir) -> anyhow::Result<()> {
     let (mut contract, mut metrics) = (Value::Null, String::new());
     for (name, ids) in ROUNDS {
         print_title(name);
-        let daemon =
-            TestDaemon::start(TestDaemonConfig::new(shell::binary("authd")?, &sandbox).store("file")).await;
+        let config = TestDaemonConfig::new(shell::binary("authd")?, &sandbox).store("file");
+        let daemon = TestDaemon::start(config.toml("[audit]\nto = \"file\"\n")).await;
         for (profile, account) in PROFILES {
             daemon.sign_in(profile, account).await;
         }
