@@ -2,6 +2,7 @@
 //! the same run, in turns. A missed target is shown in the table. It is not an error, because
 //! machines differ.
 
+mod audit;
 mod build;
 mod connection;
 mod herd;
@@ -32,7 +33,7 @@ use crate::{
 /// The arguments of `cargo xtask bench`.
 #[derive(Args)]
 pub(crate) struct BenchArgs {
-    /// Run only these benchmarks: reads, processes, herd, hung, many, relay, shares, sizes, idle
+    /// Run only these: reads, audit, processes, herd, hung, many, relay, shares, sizes, idle
     benchmarks: Vec<String>,
     /// Print JSON instead of a table
     #[arg(long)]
@@ -57,8 +58,9 @@ pub(crate) struct Binaries {
 type Benchmark = (&'static str, for<'b> fn(&'b Binaries) -> BenchmarkFuture<'b>);
 type BenchmarkFuture<'b> = Pin<Box<dyn Future<Output = anyhow::Result<Vec<Metric>>> + 'b>>;
 
-const BENCHMARKS: [Benchmark; 9] = [
+const BENCHMARKS: [Benchmark; 10] = [
     ("reads", |binaries| Box::pin(reads::measure(binaries))),
+    ("audit", |binaries| Box::pin(audit::measure(binaries))),
     ("processes", |binaries| Box::pin(processes::measure(binaries))),
     ("herd", |binaries| Box::pin(herd::measure(binaries))),
     ("hung", |binaries| Box::pin(hung::measure(binaries))),
