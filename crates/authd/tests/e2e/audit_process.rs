@@ -150,8 +150,12 @@ async fn client_that_has_ended_is_named_by_its_ids() {
     left.ended().await;
     daemon.signal(Signal::CONT);
     left.received().await;
-    // A connection that its client has closed gets no headers.
-    assert_eq!(headers_of(&daemon, pids[0]).await, Vec::<Value>::new());
+    // The request of a client that has closed its connection may be dropped before it is handled.
+    let of_gone = headers_of(&daemon, pids[0]).await;
+    assert!(
+        of_gone.len() <= 1 && of_gone.iter().all(|entry| entry["process"] == ids(pids[0])),
+        "{of_gone:?}"
+    );
     let found = headers_of(&daemon, pids[1]).await;
     assert_eq!((found.len(), &found[0]["count"], &found[0]["process"]), (1, &json!(1), &ids(pids[1])));
 }
