@@ -218,6 +218,8 @@ async fn follower_gets_new_entries_across_a_rotation_and_a_torn_line() {
     let toml = "[audit]\nto = 'file'\nsize = 1\nfiles = 2";
     let mut daemon = TestDaemon::start(TestDaemonConfig::new(AUTHD, &sandbox).toml(toml)).await;
     daemon.sign_in("me", "plus").await;
+    // The end of a login is recorded after the client may have seen it.
+    while entries(&daemon, "").await.len() < 2 {}
     daemon.kill9().await;
     // A crash has torn the last line, and the file is almost full.
     let whole = fs::read_to_string(log_file(&daemon)).unwrap();
@@ -228,6 +230,7 @@ async fn follower_gets_new_entries_across_a_rotation_and_a_torn_line() {
     let (mut stream, mut text) = (response.into_body(), String::new());
     read_until(&mut stream, &mut text, "login_started").await;
     daemon.sign_in("work", "business").await;
+    read_until(&mut stream, &mut text, r#""action":"login","count":1,"profile":"work""#).await;
     daemon.get("/v1/profiles/work/headers").await;
     read_until(&mut stream, &mut text, "headers").await;
     let found = lines(&text);
