@@ -85,11 +85,16 @@ fn check_regular(metadata: &fs::Metadata) -> io::Result<()> {
     if metadata.is_file() { Ok(()) } else { Err(io::Error::other("it is not a regular file")) }
 }
 
+/// Whether this user owns a file.
+pub(crate) fn is_own(metadata: &fs::Metadata) -> bool {
+    metadata.uid() == rustix::process::geteuid().as_raw()
+}
+
 fn check_owner(metadata: &fs::Metadata) -> io::Result<()> {
-    match metadata.uid() {
-        uid if uid == rustix::process::geteuid().as_raw() => Ok(()),
-        uid => Err(io::Error::other(format!("belongs to another user (uid {uid})"))),
+    if is_own(metadata) {
+        return Ok(());
     }
+    Err(io::Error::other(format!("belongs to another user (uid {})", metadata.uid())))
 }
 
 /// Replaces the system's message about a link that was not followed, "too many levels of symbolic

@@ -4,7 +4,7 @@
 use std::{
     fs, io,
     io::{Read, Write},
-    os::unix::fs::{MetadataExt, OpenOptionsExt},
+    os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
 };
 
@@ -14,7 +14,7 @@ use rustix::fs::OFlags;
 use crate::{
     error::{CliError, CliResult},
     output::Output,
-    owned_file,
+    owned_file::{self, is_own},
 };
 
 /// The name of the file.
@@ -95,10 +95,6 @@ fn searched<'a>(directory: &'a Path, home: Option<&Path>) -> impl Iterator<Item 
     directory.ancestors().take_while(move |directory| {
         home.as_ref().is_none_or(|home| home == directory || !home.starts_with(directory))
     })
-}
-
-fn is_own(metadata: &fs::Metadata) -> bool {
-    metadata.uid() == rustix::process::geteuid().as_raw()
 }
 
 /// The profile that a file names; `None` if the file belongs to another user.
