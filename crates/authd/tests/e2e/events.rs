@@ -9,9 +9,9 @@ use authd_sandbox::{
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use serde_json::{Value, json};
-use tokio::io::AsyncBufReadExt;
 
 use crate::{
+    desktop_session::DesktopSession,
     helpers::{AUTHD, daemon, sandbox, start},
     upstream::send_head,
 };
@@ -157,38 +157,20 @@ async fn a_hook_runs_once_when_a_sign_in_is_required() {
     assert_eq!(hook_output().lines().map(name).collect::<Vec<_>>(), ["default", "work"]);
 }
 
-/// Set in the process that runs the test inside a D-Bus session.
-const INSIDE: &str = "AUTHD_TEST_INSIDE_A_SESSION";
-
 #[tokio::test]
 async fn a_required_sign_in_sends_a_desktop_notification() {
-    if std::env::var_os(INSIDE).is_none() {
-        let mut session = std::process::Command::new("dbus-run-session");
-        session.arg("--").arg(std::env::current_exe().unwrap()).env(INSIDE, "1");
-        session.args(["--exact", "events::a_required_sign_in_sends_a_desktop_notification", "--nocapture"]);
-        // Skipped where no session bus can be started.
-        let Ok(output) = session.output() else { return };
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let Some(mut session) =
+        DesktopSession::enter("events::a_required_sign_in_sends_a_desktop_notification").await
+    else {
         return;
-    }
-    // The monitor sees the call even if no program receives it.
-    let mut monitor = tokio::process::Command::new("dbus-monitor");
-    monitor
-        .args(["--session", "interface=org.freedesktop.Notifications"])
-        .stdout(std::process::Stdio::piped());
-    let mut monitor = monitor.kill_on_drop(true).spawn().unwrap();
-    let mut lines = tokio::io::BufReader::new(monitor.stdout.take().unwrap()).lines();
-    lines.next_line().await.unwrap();
+    };
     let sandbox = sandbox().await;
-    let bus = std::env::var("DBUS_SESSION_BUS_ADDRESS").unwrap();
+    let bus = DesktopSession::address();
     let config = TestDaemonConfig::new(AUTHD, &sandbox).env("DBUS_SESSION_BUS_ADDRESS", &bus);
     let daemon = TestDaemon::start(config).await;
     daemon.sign_in("default", "plus").await;
     sandbox.expire_refresh_tokens();
     daemon.request("POST", "/v1/profiles/-/refresh", &[], "{}").await;
-    let mut shown = String::new();
-    while !shown.contains("authctl login") {
-        shown += &tokio::time::timeout(TIMEOUT, lines.next_line()).await.expect(&shown).unwrap().unwrap();
-    }
+    let shown = session.read_until("authctl login").await;
     assert!(shown.contains("Sign-in required") && shown.contains("member=Notify"), "{shown}");
 }

@@ -23,6 +23,7 @@ mod defined_clients;
 mod defined_device;
 mod defined_login;
 mod defined_secrets;
+mod desktop_session;
 mod device;
 mod doors;
 mod egress;

@@ -9,9 +9,10 @@ use authd_sandbox::{
 };
 use http_body_util::BodyExt;
 use serde_json::{Value, json};
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::{
+    desktop_session::DesktopSession,
     doors::doors,
     events::Stream,
     helpers::{AUTHD, daemon, finished, responses_request, sandbox, start},
@@ -304,39 +305,20 @@ async fn low_window_is_an_event_and_a_hook_once() {
     assert_eq!(windows(&event), [("7d".to_owned(), 95.0)]);
 }
 
-/// Set in the process that runs the test inside a D-Bus session.
-const INSIDE: &str = "AUTHD_TEST_INSIDE_A_SESSION";
-
 #[tokio::test]
 async fn low_window_sends_a_desktop_notification() {
-    if std::env::var_os(INSIDE).is_none() {
-        let mut session = std::process::Command::new("dbus-run-session");
-        session.arg("--").arg(std::env::current_exe().unwrap()).env(INSIDE, "1");
-        session.args(["--exact", "quota::low_window_sends_a_desktop_notification", "--nocapture"]);
-        // Skipped where no session bus can be started.
-        let Ok(output) = session.output() else { return };
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let Some(mut session) = DesktopSession::enter("quota::low_window_sends_a_desktop_notification").await
+    else {
         return;
-    }
-    // The monitor sees the call even if no program receives it.
-    let mut monitor = tokio::process::Command::new("dbus-monitor");
-    monitor
-        .args(["--session", "interface=org.freedesktop.Notifications"])
-        .stdout(std::process::Stdio::piped());
-    let mut monitor = monitor.kill_on_drop(true).spawn().unwrap();
-    let mut lines = tokio::io::BufReader::new(monitor.stdout.take().unwrap()).lines();
-    lines.next_line().await.unwrap();
+    };
     let sandbox = sandbox().await;
-    let bus = std::env::var("DBUS_SESSION_BUS_ADDRESS").unwrap();
+    let bus = DesktopSession::address();
     let config = TestDaemonConfig::new(AUTHD, &sandbox).env("DBUS_SESSION_BUS_ADDRESS", &bus);
     let daemon = TestDaemon::start(config).await;
     daemon.sign_in("default", "plus").await;
     sandbox.set_usage("plus", Usage { windows: vec![week(92.0, 0)], ..Usage::default() });
     ask(&daemon, "default").await;
-    let mut shown = String::new();
-    while !shown.contains("authctl quota default") {
-        shown += &lines.next_line().await.unwrap().unwrap();
-    }
+    let shown = session.read_until("authctl quota default").await;
     assert!(
         shown.contains("Usage limit nearly reached") && shown.contains("8 % left of 7d, resets in"),
         "{shown}"
