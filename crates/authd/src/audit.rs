@@ -10,7 +10,6 @@
 //! The first use in a minute is a line at once. Equal uses in the same minute are one more line
 //! with their count.
 
-mod blocking;
 mod coalescer;
 mod files;
 mod journal;

@@ -2,7 +2,8 @@
 
 use std::{io, panic};
 
-pub(crate) async fn blocking<T: Send + 'static>(
+/// Runs file work, and waits for it. A panic of the work is an error.
+pub async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> io::Result<T> + Send + 'static,
 ) -> io::Result<T> {
     tokio::task::spawn_blocking(work).await.unwrap_or_else(|panicked| Err(io::Error::other(panicked)))

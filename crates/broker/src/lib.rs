@@ -29,6 +29,7 @@ mod snapshot;
 mod store_error;
 
 pub use self::{
+    blocking::blocking,
     broker::{Broker, BrokerConfig, BrokerTasks},
     clock::now,
     codex::{CodexHome, CodexHomeError, CodexManager, Observed, codex_homes},

@@ -9,7 +9,7 @@ use std::{
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
-use authd_store::StateDir;
+use authd_store::{StateDir, private};
 use rustix::fs::OFlags;
 
 use crate::config::AuditConfig;
@@ -80,7 +80,7 @@ impl LogFiles {
     fn rotate(&self, files: usize) -> io::Result<()> {
         // Left by a configuration that kept more files.
         for number in files..=MOST_FILES {
-            remove(&self.numbered(number))?;
+            private::remove(&self.numbered(number))?;
         }
         // After an interrupted rotation, only the files before the gap have their old numbers.
         let mut gap = files - 1;
@@ -89,7 +89,7 @@ impl LogFiles {
                 gap = number;
             }
         }
-        remove(&self.numbered(gap))?;
+        private::remove(&self.numbered(gap))?;
         for number in (0..gap).rev() {
             fs::rename(self.numbered(number), self.numbered(number + 1))?;
         }
@@ -198,13 +198,6 @@ fn exists(path: &Path) -> io::Result<bool> {
         Ok(_) => Ok(true),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
         Err(error) => Err(error),
-    }
-}
-
-fn remove(path: &Path) -> io::Result<()> {
-    match fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-        Ok(()) | Err(_) => Ok(()),
     }
 }
 

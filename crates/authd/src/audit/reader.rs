@@ -8,9 +8,10 @@ use std::{
 };
 
 use authd_api::{AuditEntry, ProfileName};
+use authd_broker::blocking;
 use jiff::Timestamp;
 
-use super::{blocking::blocking, files::LogFiles};
+use super::files::LogFiles;
 
 /// Longest line, in bytes. The daemon writes no longer one.
 const LONGEST_LINE: usize = 64 << 10;

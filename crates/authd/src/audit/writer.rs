@@ -4,7 +4,7 @@
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use authd_api::AuditTarget;
-use authd_broker::now;
+use authd_broker::{blocking, now};
 use authd_store::StateDir;
 use tokio::{
     sync::{mpsc, oneshot, watch},
@@ -13,7 +13,6 @@ use tokio::{
 use tracing::{info, warn};
 
 use super::{
-    blocking::blocking,
     files::{Limits, LogFiles},
     journal,
     log::AuditLog,
