@@ -53,7 +53,8 @@ async fn read_files(
     printer: &mut Printer<'_>,
 ) -> CliResult {
     let since = since.map(|since| format!("&since={since}")).unwrap_or_default();
-    let path = format!("{}?follow={follow}{since}", route::AUDIT);
+    let profile = printer.profile.map(|profile| format!("&profile={profile}")).unwrap_or_default();
+    let path = format!("{}?follow={follow}{since}{profile}", route::AUDIT);
     let headers = HeaderMap::new();
     let mut response = with_timeout(ctx.client.stream(Method::GET, &path, &headers, Bytes::new())).await?;
     if response.status.as_u16() >= 400 {
