@@ -9,7 +9,7 @@ use bytes::Bytes;
 use http::{HeaderMap, Method, StatusCode};
 
 use crate::{
-    cli::{Common, CredentialArgs, ProfileArg, TimeArg},
+    cli::{Common, CredentialArgs, LoginArgs, ProfileArg, TimeArg},
     env,
     error::{CliError, CliResult},
     launch,
@@ -55,6 +55,12 @@ impl Context {
     /// The argument of the command, else the profile of the context.
     pub(crate) fn profile_name(&self, arg: ProfileArg) -> Option<ProfileName> {
         arg.name.or_else(|| self.profile().cloned())
+    }
+
+    /// The profile that a login names. That of the directory is not meant if a provider is named.
+    pub(crate) fn login_profile(&self, args: &LoginArgs) -> Option<ProfileName> {
+        let selected = if args.provider.is_some() { self.selection.explicit() } else { self.profile() };
+        args.profile.name.as_ref().or(selected).cloned()
     }
 
     /// Sends a GET to a path below a profile, and returns the response whatever its status.

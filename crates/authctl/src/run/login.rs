@@ -91,10 +91,8 @@ pub(super) async fn login(ctx: &Context, args: LoginArgs) -> CliResult {
 
 /// Starts the login, and the daemon if it does not run.
 async fn start(ctx: &Context, args: &LoginArgs) -> CliResult<Login> {
-    // A sign-in at a named provider is not for the profile of the directory.
-    let profile = if args.provider.is_some() { ctx.selection.explicit() } else { ctx.profile() };
     let body = LoginBody {
-        profile: args.profile.name.as_ref().or(profile).cloned(),
+        profile: ctx.login_profile(args),
         flow: if args.device { Flow::Device } else { Flow::Browser },
         mode: args.mode.into(),
         workspace: args.workspace.clone(),

@@ -17,12 +17,10 @@ use crate::{
 const MAX_LENGTH: u64 = 16 << 10;
 
 pub(super) async fn login(ctx: &Context, args: LoginArgs) -> CliResult {
+    let name = ctx.login_profile(&args);
     let (provider, replace) = (args.provider, args.replace);
     // A profile of another provider has the name of the provider, as after any other login.
     let of_provider = || provider.as_ref()?.parse().ok().filter(|_| provider.as_deref() != Some("openai"));
-    // As for a sign-in, the profile of the directory is not meant if a provider is named.
-    let selected = if provider.is_some() { ctx.selection.explicit() } else { ctx.profile() };
-    let name = args.profile.name.or_else(|| selected.cloned());
     let name = name.or_else(of_provider).unwrap_or_else(ProfileName::first);
     let stored = if args.with_api_key {
         let body = ApiKeyBody { api_key: read("API key", "--with-api-key")?, check: true, replace };
