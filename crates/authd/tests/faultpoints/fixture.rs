@@ -239,8 +239,10 @@ impl Fixture {
         let saving = result.hit.as_ref().is_some_and(|hit| hit.contains("store") || hit.ends_with(" bus"));
         self.may_be_lost = kills && saving && self.rotations() > rotations;
         self.disarm();
-        if let Some(keyring) = self.keyring.as_mut().filter(|_| point.fault.is_of_service()) {
-            keyring.start_service().await;
+        match &mut self.keyring {
+            Some(keyring) if point.fault.is_of_service() => keyring.start_service().await,
+            Some(keyring) => keyring.restart_if_crashed().await,
+            None => {}
         }
         if self.daemon.pid().is_none()
             && let Err(error) = self.daemon.try_start_again().await

@@ -80,23 +80,40 @@ impl Keyring {
         let mut service = service.spawn().unwrap();
         service.stdin.take().unwrap().write_all(b"password").await.unwrap();
         self.service = Some(service);
-        let mut locked = self.tool("dbus-send");
-        locked.args(["--session", "--print-reply=literal", "--dest=org.freedesktop.secrets"]);
-        locked.args(["/org/freedesktop/secrets/aliases/default", "org.freedesktop.DBus.Properties.Get"]);
-        locked.args(["string:org.freedesktop.Secret.Collection", "string:Locked"]);
         for _ in 0..2_000 {
-            if String::from_utf8_lossy(&locked.output().unwrap().stdout).contains("false") {
+            if self.is_unlocked().is_ok() {
                 return;
             }
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
         let log = fs::read_to_string(self.dir.path().join("keyring.log"));
         let status = self.service.as_mut().map(Child::try_wait);
-        let reply = locked.output();
+        let reply = self.is_unlocked();
         panic!(
             "the keyring does not start: {status:?} {log:?} {reply:?}\n{:#?}",
             self.control.calls().iter().rev().take(20).collect::<Vec<_>>()
         );
+    }
+
+    /// Starts the service again if it has ended by itself. The service rarely crashes when its client
+    /// disappears. The request comes after the bus has told the service about that.
+    pub(crate) async fn restart_if_crashed(&mut self) {
+        let Err(reply) = self.is_unlocked() else { return };
+        println!("the keyring has ended: {:?} {reply}", self.service.as_mut().map(Child::try_wait));
+        self.kill().await;
+        self.start_service().await;
+    }
+
+    /// Whether the service responds and its default collection is unlocked; else the response.
+    fn is_unlocked(&self) -> Result<(), String> {
+        let mut locked = self.tool("dbus-send");
+        locked.args(["--session", "--print-reply=literal", "--dest=org.freedesktop.secrets"]);
+        locked.args(["/org/freedesktop/secrets/aliases/default", "org.freedesktop.DBus.Properties.Get"]);
+        locked.args(["string:org.freedesktop.Secret.Collection", "string:Locked"]);
+        let output = locked.output().unwrap();
+        let (reply, error) =
+            (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        if reply.contains("false") { Ok(()) } else { Err(format!("{reply}{error}")) }
     }
 
     /// Whether the service is dead, or dies within this time.
