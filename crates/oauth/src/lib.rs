@@ -23,6 +23,7 @@
 //! (resource). `docs/protocol.md` describes OpenAI's additions and their sources.
 
 mod authority;
+pub mod claim;
 pub mod claims;
 mod client;
 pub mod codex;
