@@ -29,9 +29,10 @@ const WITHOUT_EXPIRY: Duration = Duration::from_secs(600);
 /// A process that may hold a claim.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Holder {
-    /// The node's name, unique in the fleet.
+    /// The node's name.
     pub node: Arc<str>,
-    /// The process, by a random id. A node runs one at a time.
+    /// The random id of the process. Claims of an earlier process of the node are another's: two
+    /// nodes may have one name by mistake.
     pub run: Arc<str>,
 }
 
@@ -113,12 +114,11 @@ pub fn claim(row: &Row, request: &ClaimRequest, lease: Duration, now: Timestamp)
     ClaimDecision::Granted { row, lost_since }
 }
 
-/// When a token that is claimed may be claimed again; `None` at once. The holder itself, and a later
-/// process of its node, know that no call is in flight. Another node waits for the holder's late
-/// commit as long as the access token can be used: a token that was spent must not be sent again
-/// while its successor may still arrive.
+/// When a token that is claimed may be claimed again; `None` at once: the holder knows that its call
+/// has ended. Another process waits for the holder's late commit as long as the access token can be
+/// used: a token that was spent must not be sent again while its successor may still arrive.
 fn takeover_at(held: &Claim, request: &ClaimRequest, expires_at: Option<Timestamp>) -> Option<Timestamp> {
-    if held.holder.node == request.holder.node {
+    if held.holder == request.holder {
         return None;
     }
     let given_up_at = match expires_at {
