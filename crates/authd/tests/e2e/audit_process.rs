@@ -1,11 +1,7 @@
 //! The process in the entries of the audit log: clients that end, that execute another program, and
 //! that get the process id of an earlier one.
 
-use std::{
-    env, fs,
-    path::Path,
-    process::{Command as StdCommand, Stdio},
-};
+use std::{fs, path::Path, process::Stdio};
 
 use authd_sandbox::test_daemon::TestDaemon;
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, waitid};
@@ -16,8 +12,9 @@ use tokio::{
 };
 
 use crate::{
-    audit::{audited, entries},
+    audit::{audited, entries, relay_different_uses},
     helpers::sandbox,
+    namespaces::in_own_namespaces,
 };
 
 /// Sends a request on a connection `s` to the socket of the first argument.
@@ -189,7 +186,7 @@ async fn program_is_the_one_that_runs_when_the_daemon_accepts_the_connection() {
 
 #[test]
 fn later_process_with_the_same_id_is_not_named() {
-    in_process_namespace("audit_process::later_process_with_the_same_id_is_not_named", async || {
+    in_own_namespaces("audit_process::later_process_with_the_same_id_is_not_named", async || {
         let sandbox = sandbox().await;
         let daemon = audited(&sandbox).await;
         daemon.sign_in("me", "plus").await;
@@ -232,15 +229,7 @@ async fn thousands_of_different_uses_take_bounded_memory_and_are_all_counted() {
     fs::rename(&file, file.with_extension("before")).unwrap();
     fs::create_dir(&file).unwrap();
     let before = resident(&daemon);
-    for first in (0..USES).step_by(16) {
-        let send = |number| {
-            let path = format!("/v1/profiles/me/relay/use-{number}");
-            let daemon = &daemon;
-            async move { daemon.request("GET", &path, &[], "").await.status.as_u16() }
-        };
-        let statuses = futures_util::future::join_all((first..(first + 16).min(USES)).map(send)).await;
-        assert!(statuses.iter().all(|status| *status == 404), "{statuses:?}");
-    }
+    relay_different_uses(&daemon, USES).await;
     let growth = resident(&daemon).saturating_sub(before);
     assert!(growth < 32 << 10, "the daemon has grown by {growth} KiB");
     let lost = daemon.get("/v1/status").await["audit"]["lost"].as_u64().unwrap();
@@ -254,34 +243,4 @@ async fn thousands_of_different_uses_take_bounded_memory_and_are_all_counted() {
     };
     let lost = daemon.get("/v1/status").await["audit"]["lost"].as_u64().unwrap();
     assert_eq!(found + lost, USES as u64);
-}
-
-/// Set in the process namespace.
-const INSIDE: &str = "AUTHD_PROCESS_NAMESPACE_TEST";
-
-/// Runs the body of a test in a process namespace of its own, by running this program again: there
-/// a test may choose the next process id. Where the system allows no such namespace, the test is
-/// skipped, except in CI.
-#[expect(clippy::print_stdout, reason = "the outer test reads it")]
-fn in_process_namespace<F: Future<Output = ()>>(test: &str, body: impl FnOnce() -> F) {
-    if env::var_os(INSIDE).is_some() {
-        tokio::runtime::Runtime::new().unwrap().block_on(body());
-        println!("passed in its namespace");
-        return;
-    }
-    let unshare = || {
-        let mut command = StdCommand::new("unshare");
-        command.args(["--user", "--map-root-user", "--pid", "--mount-proc", "--fork", "--kill-child"]);
-        command
-    };
-    if !unshare().arg("true").status().is_ok_and(|status| status.success()) {
-        assert!(env::var_os("CI").is_none(), "the system allows no process namespace");
-        return println!("skipped: the system allows no process namespace");
-    }
-    let mut command = unshare();
-    command.arg(env::current_exe().unwrap()).args(["--exact", test, "--nocapture"]).env(INSIDE, "1");
-    let output = command.output().unwrap();
-    let stdout = String::from_utf8_lossy(&output.stdout);
-    assert!(output.status.success(), "{stdout}{}", String::from_utf8_lossy(&output.stderr));
-    assert!(stdout.contains("passed in its namespace"), "no test is named {test}");
 }

@@ -6,6 +6,8 @@ mod added_providers;
 mod audit;
 mod audit_actions;
 #[cfg(target_os = "linux")]
+mod audit_disk;
+#[cfg(target_os = "linux")]
 mod audit_process;
 #[expect(dead_code, reason = "each target uses a part of it")]
 #[path = "../authorization_server/mod.rs"]
@@ -36,6 +38,8 @@ mod lifecycle;
 mod login;
 mod metrics;
 mod metrics_port;
+#[cfg(target_os = "linux")]
+mod namespaces;
 mod own_credentials;
 mod own_tokens;
 mod providers;
