@@ -28,11 +28,11 @@ pub(super) async fn audit(ctx: &Context, args: &AuditArgs) -> CliResult {
     let since = args.since.map(|since| since.timestamp(time::now()));
     // A profile of the environment or the directory would hide entries without a word.
     let profile = ctx.selection.profile.as_ref().filter(|_| ctx.selection.source == Source::CommandLine);
-    let mut printer = Printer { ctx, screen: Screen::stdout(ctx.out), profile, line: Vec::new() };
+    let mut printer = Printer { ctx, screen: Screen::stdout(ctx.out), profile, since, line: Vec::new() };
     if status.is_some_and(|status| status.to == AuditTarget::Journal) {
-        return read_journal(args.follow, since, &mut printer);
+        return read_journal(args.follow, &mut printer);
     }
-    read_files(ctx, args.follow, since, &mut printer).await
+    read_files(ctx, args.follow, &mut printer).await
 }
 
 /// Says that entries are missing.
@@ -46,13 +46,8 @@ fn warn(ctx: &Context, status: &AuditStatus) {
     }
 }
 
-async fn read_files(
-    ctx: &Context,
-    follow: bool,
-    since: Option<Timestamp>,
-    printer: &mut Printer<'_>,
-) -> CliResult {
-    let since = since.map(|since| format!("&since={since}")).unwrap_or_default();
+async fn read_files(ctx: &Context, follow: bool, printer: &mut Printer<'_>) -> CliResult {
+    let since = printer.since.map(|since| format!("&since={since}")).unwrap_or_default();
     let profile = printer.profile.map(|profile| format!("&profile={profile}")).unwrap_or_default();
     let path = format!("{}?follow={follow}{since}{profile}", route::AUDIT);
     let headers = HeaderMap::new();
@@ -72,11 +67,13 @@ async fn read_files(
 }
 
 /// Reads the entries from the journal of systemd.
-fn read_journal(follow: bool, since: Option<Timestamp>, printer: &mut Printer<'_>) -> CliResult {
-    let command = journalctl(follow, since, rustix::process::getuid().as_raw());
+fn read_journal(follow: bool, printer: &mut Printer<'_>) -> CliResult {
+    let command = journalctl(follow, printer.since, rustix::process::getuid().as_raw());
+    let problem = |error: &dyn std::fmt::Display| {
+        Problem::new(ErrorCode::NotFound, format!("cannot read the journal: {error}"))
+    };
     let failed = |error: &dyn std::fmt::Display| {
-        let problem = Problem::new(ErrorCode::NotFound, format!("cannot read the journal: {error}"));
-        problem.hint("run it yourself: journalctl -t authd-audit -o cat")
+        problem(error).hint("run it yourself: journalctl -t authd-audit -o cat")
     };
     let mut child = Command::new(&command[0]);
     let child = child.args(&command[1..]).stdin(Stdio::null()).stdout(Stdio::piped());
@@ -92,7 +89,12 @@ fn read_journal(follow: bool, since: Option<Timestamp>, printer: &mut Printer<'_
         }
     }
     let status = child.wait().map_err(|error| failed(&error))?;
-    if status.success() { Ok(()) } else { Err(failed(&format!("journalctl: {status}")).into()) }
+    if status.success() {
+        return Ok(());
+    }
+    // journalctl has printed its own message.
+    let hint = "without the group systemd-journal, a user can read only a journal in /var/log/journal";
+    Err(problem(&format!("journalctl: {status}")).hint(hint).into())
 }
 
 fn journalctl(follow: bool, since: Option<Timestamp>, uid: u32) -> Vec<String> {
@@ -112,6 +114,9 @@ struct Printer<'a> {
     screen: Screen,
     /// Only entries about this profile.
     profile: Option<&'a ProfileName>,
+    /// Only entries from this time on. journalctl compares whole seconds, and the time at which the
+    /// journal got an entry.
+    since: Option<Timestamp>,
     /// The beginning of a line.
     line: Vec<u8>,
 }
@@ -136,7 +141,8 @@ impl Printer<'_> {
     fn print(&self, line: &[u8]) -> CliResult {
         // Other programs of the user can write to the journal under this name.
         let Ok(entry) = serde_json::from_slice::<AuditEntry>(line) else { return Ok(()) };
-        if self.profile.is_some() && self.profile != entry.profile.as_ref() {
+        let is_other = self.profile.is_some() && self.profile != entry.profile.as_ref();
+        if is_other || self.since.is_some_and(|since| entry.time < since) {
             return Ok(());
         }
         let out = self.ctx.out;

@@ -1,6 +1,6 @@
 //! The sockets of shares from inside real isolation: containers, a sandbox, a user namespace, and a
 //! remote shell. The same requests are sent in each of them (`requests`), and the audit log names
-//! the client (`identity`).
+//! the client (`identity`). It can also be in a real journal, which is the test's own (`journal`).
 //!
 //! The tests need root. Each runs again as an ordinary user that exists only for it (`user`), and
 //! that user starts the daemon and the isolated shell (`surroundings`). One runs again as root.
@@ -12,6 +12,7 @@
 )]
 
 mod identity;
+mod journal;
 mod requests;
 mod shell;
 mod surroundings;
@@ -19,9 +20,10 @@ mod user;
 
 use self::{
     identity::{check_bubblewrap, check_podman},
+    journal::{check_entries, check_interruptions, check_volatile_journal},
     requests::check,
     surroundings::{bubblewrap, podman, ssh, user_namespace},
-    user::{as_ordinary_user, as_root},
+    user::{as_ordinary_user, as_ordinary_user_after, as_root},
 };
 
 #[test]
@@ -81,4 +83,23 @@ fn audit_log_names_a_client_in_a_container_of_root() {
 #[test]
 fn audit_log_names_a_client_in_bubblewrap() {
     as_ordinary_user("audit_log_names_a_client_in_bubblewrap", &["bwrap", "python3"], check_bubblewrap);
+}
+
+#[test]
+fn audit_log_is_read_from_a_real_journal() {
+    with_journal("audit_log_is_read_from_a_real_journal", check_entries);
+}
+
+#[test]
+fn audit_log_waits_for_a_journal_that_stops() {
+    with_journal("audit_log_waits_for_a_journal_that_stops", check_interruptions);
+}
+
+#[test]
+fn audit_log_in_a_volatile_journal_is_not_readable_for_the_user() {
+    with_journal("audit_log_in_a_volatile_journal_is_not_readable_for_the_user", check_volatile_journal);
+}
+
+fn with_journal<F: Future<Output = ()>>(test: &str, body: impl FnOnce() -> F) {
+    as_ordinary_user_after(journal::PREPARE, test, &[journal::PROGRAM, "journalctl", "systemd-cat"], body);
 }

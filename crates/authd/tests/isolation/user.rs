@@ -22,25 +22,44 @@ const PASSED: &str = "passed";
 /// The directories of programs.
 const PATH: &str = "/usr/local/bin:/usr/bin:/bin:/usr/local/sbin:/usr/sbin:/sbin";
 
-/// Adds the user to `/etc`, makes the binaries accessible, and runs the program that follows. The
-/// arguments are the directory of the test and that of the binaries. It changes only its own mount
+/// Adds the user to `/etc`, and makes the binaries accessible. The arguments are the directory of
+/// the test, that of the binaries, and the program of the test. It changes only its own mount
 /// namespace.
 const PREPARE: &str = r#"
-mount -t overlay -o "lowerdir=$1/etc:/etc" overlay /etc && mount --bind "$2" "$1/bin" && shift 2 && exec "$@"
+mount -t overlay -o "lowerdir=$1/etc:/etc" overlay /etc && mount --bind "$2" "$1/bin" && shift 2 || exit
 "#;
+
+/// Runs the program of the test.
+const RUN: &str = r#"exec "$@""#;
 
 /// Runs the body of a test as the user, by running this program again. Without root the test is
 /// skipped; without one of the tools, too, except in CI.
 pub(crate) fn as_ordinary_user<F: Future<Output = ()>>(test: &str, tools: &[&str], body: impl FnOnce() -> F) {
-    run_as(USER, test, tools, body);
+    run_as(USER, test, tools, "", body);
+}
+
+/// The same after a shell script of root, in the mount namespace of the test.
+pub(crate) fn as_ordinary_user_after<F: Future<Output = ()>>(
+    script: &str,
+    test: &str,
+    tools: &[&str],
+    body: impl FnOnce() -> F,
+) {
+    run_as(USER, test, tools, script, body);
 }
 
 /// The same as root, with a home and a store of containers that exist only in the test.
 pub(crate) fn as_root<F: Future<Output = ()>>(test: &str, tools: &[&str], body: impl FnOnce() -> F) {
-    run_as(0, test, tools, body);
+    run_as(0, test, tools, "", body);
 }
 
-fn run_as<F: Future<Output = ()>>(user: u32, test: &str, tools: &[&str], body: impl FnOnce() -> F) {
+fn run_as<F: Future<Output = ()>>(
+    user: u32,
+    test: &str,
+    tools: &[&str],
+    script: &str,
+    body: impl FnOnce() -> F,
+) {
     if env::var_os(INSIDE).is_some() {
         tokio::runtime::Runtime::new().unwrap().block_on(body());
         return fs::write(home().join(PASSED), "").unwrap();
@@ -57,8 +76,8 @@ fn run_as<F: Future<Output = ()>>(user: u32, test: &str, tools: &[&str], body: i
     let program = directory.path().join("bin").join(program.strip_prefix(&binaries).unwrap());
     let mut command = Command::new("unshare");
     // The end of the process namespace ends all processes that the test has started.
-    command.args(["--mount", "--pid", "--mount-proc", "--fork", "--kill-child", "sh", "-c", PREPARE, "sh"]);
-    command.arg(directory.path()).arg(&binaries);
+    command.args(["--mount", "--pid", "--mount-proc", "--fork", "--kill-child", "sh", "-c"]);
+    command.arg([PREPARE, script, RUN].concat()).arg("sh").arg(directory.path()).arg(&binaries);
     command.args(["setpriv", &format!("--reuid={user}"), &format!("--regid={user}"), "--clear-groups"]);
     command.arg(program).args(["--exact", test, "--nocapture"]);
     command.env_clear().env("PATH", PATH).env(INSIDE, "1").current_dir("/");
@@ -116,6 +135,7 @@ fn set_mode(path: &Path, mode: u32) {
     fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
 }
 
+/// Whether a program exists, by its name or its whole path.
 fn is_installed(program: &str) -> bool {
     env::split_paths(PATH).any(|directory| directory.join(program).is_file())
 }
