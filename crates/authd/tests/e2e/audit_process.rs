@@ -38,10 +38,16 @@ if os.fork(): os._exit(0)
 
 /// Executes a shell that sends a request on the same connection, prints a line after the response,
 /// and stays until stdin ends.
-const EXECUTE: &str = r#"
+pub(crate) const EXECUTE: &str = r#"
 os.dup2(s.fileno(), 7)
 os.execv("/bin/sh", ["sh", "-c", f"printf '{REQUEST.decode()}' >&7; head -c 1 <&7 >/dev/null; echo received; cat"])
 "#;
+
+/// The arguments of python3 for a program with a connection to the daemon.
+pub(crate) fn python_args(daemon: &TestDaemon, program: &[&str]) -> [String; 3] {
+    let program = [&[CONNECT], program].concat().concat();
+    ["-c".to_owned(), program, daemon.socket().display().to_string()]
+}
 
 /// A running client.
 struct Client(Child);
@@ -50,7 +56,7 @@ impl Client {
     /// Starts a Python program with the socket of the daemon.
     fn start(daemon: &TestDaemon, program: &[&str]) -> Self {
         let mut command = Command::new("python3");
-        command.args(["-c", &[&[CONNECT], program].concat().concat()]).arg(daemon.socket());
+        command.args(python_args(daemon, program));
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).kill_on_drop(true);
         Self(command.spawn().expect("python3 is installed"))
     }

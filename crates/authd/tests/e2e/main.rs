@@ -9,6 +9,8 @@ mod audit_actions;
 mod audit_disk;
 #[cfg(target_os = "linux")]
 mod audit_process;
+#[cfg(target_os = "linux")]
+mod audit_strace;
 #[expect(dead_code, reason = "each target uses a part of it")]
 #[path = "../authorization_server/mod.rs"]
 mod authorization_server;
