@@ -52,7 +52,7 @@ struct State {
     to: AuditTarget,
     coalescer: Coalescer,
     /// The lines that are not written yet, the oldest first.
-    waiting: VecDeque<AuditEntry>,
+    waiting: VecDeque<Arc<AuditEntry>>,
     /// How many uses were not recorded.
     lost: u64,
     /// Why the last write failed.
@@ -173,9 +173,10 @@ impl AuditLog {
 
     /// The next lines to write, at most this many.
     pub(super) fn next_lines(&self, most: usize) -> Vec<String> {
-        let state = self.state();
-        let line = |entry| serde_json::to_string(entry).expect("an entry has a JSON form");
-        state.waiting.iter().take(most).map(line).collect()
+        // Every use takes the lock, so it is not held during the formatting.
+        let entries: Vec<_> = self.state().waiting.iter().take(most).cloned().collect();
+        let line = |entry: Arc<AuditEntry>| serde_json::to_string(&*entry).expect("an entry has a JSON form");
+        entries.into_iter().map(line).collect()
     }
 
     /// Records the result of a write of so many lines. Returns whether the error is a new one.
@@ -203,7 +204,7 @@ impl AuditLog {
         }
         for line in lines {
             if state.waiting.len() < MOST_WAITING {
-                state.waiting.push_back(line);
+                state.waiting.push_back(Arc::new(line));
             } else {
                 state.lost += line.count;
             }
