@@ -31,6 +31,7 @@ mod middleware;
 mod network;
 mod params;
 mod platform;
+pub mod postgres;
 mod proxy;
 mod record;
 mod response;

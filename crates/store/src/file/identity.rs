@@ -2,16 +2,18 @@
 //! encrypts. The others only decrypt, so that a rekey may be interrupted at any moment.
 
 use std::{
-    io::Read as _,
     iter,
     path::{Path, PathBuf},
 };
 
-use age::{DecryptError, Decryptor, scrypt, x25519};
+use age::{DecryptError, scrypt, x25519};
 use secrecy::{ExposeSecret, SecretString};
 
 use super::directory::{directory, has_records};
-use crate::{KeySource, StoreError, private};
+use crate::{
+    KeySource, StoreError, private,
+    sealing::{decrypt, parse_identities},
+};
 
 /// The longest file that is read, in bytes. A record has about 10,000.
 pub(super) const MAX_FILE: u64 = 1 << 20;
@@ -214,24 +216,6 @@ impl IdentityFile {
         }
         Ok(())
     }
-}
-
-/// Decrypts a text with one of these identities.
-fn decrypt<'a>(
-    encrypted: &[u8],
-    identities: impl Iterator<Item = &'a dyn age::Identity>,
-) -> Result<Vec<u8>, DecryptError> {
-    // The buffer never grows: growing would leave copies of secrets in the heap. It is allocated
-    // before age's buffers, which are twenty times as large, so that freeing those leaves no gap in
-    // the heap.
-    let mut text = Vec::with_capacity(encrypted.len());
-    Decryptor::new_buffered(encrypted)?.decrypt(identities)?.read_to_end(&mut text)?;
-    Ok(text)
-}
-
-/// The identities in a text. Other lines are ignored.
-fn parse_identities(text: &SecretString) -> Vec<x25519::Identity> {
-    text.expose_secret().lines().filter_map(|line| line.trim().parse().ok()).collect()
 }
 
 /// Reads a text file. Returns `None` if it does not exist.

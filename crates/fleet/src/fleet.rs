@@ -1,0 +1,82 @@
+//! The handle of a fleet.
+
+use std::{pin::Pin, sync::Arc, time::Duration};
+
+use authd_oauth::claim::Holder;
+use authd_store::StoreError;
+use tokio::sync::watch;
+
+use crate::{
+    changes::Changes,
+    config::{FleetConfig, Settings},
+    connection::Tables,
+    inner::Inner,
+    listener, schema,
+    status::FleetStatus,
+};
+
+/// The records of a fleet. A clone is cheap.
+#[derive(Clone)]
+pub struct Fleet(pub(crate) Arc<Inner>);
+
+/// The future that listens for changes.
+pub type Task = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+impl Fleet {
+    /// A handle, and the task that receives changes. Makes no connection. The error names a setting
+    /// that cannot be used.
+    pub fn start(config: FleetConfig) -> Result<(Self, Task), StoreError> {
+        let settings = Settings::parse(config)?;
+        let run = format!("{:032x}", rand::random::<u128>());
+        let holder = Holder { node: settings.node.clone(), run: run.into() };
+        let inner = Arc::new(Inner::new(settings, holder));
+        Ok((Self(inner.clone()), Box::pin(listener::run(inner))))
+    }
+
+    /// The changes from now on, also those of this node.
+    pub fn changes(&self) -> Changes {
+        self.0.announcer.subscribe()
+    }
+
+    /// The state of the engine as this node sees it.
+    pub fn watch(&self) -> watch::Receiver<FleetStatus> {
+        self.0.status.subscribe()
+    }
+
+    /// This process, as its claims name it.
+    pub fn holder(&self) -> &Holder {
+        &self.0.holder
+    }
+
+    /// The settings for a claim: how long it is held.
+    pub fn lease(&self) -> Duration {
+        self.0.settings.lease
+    }
+
+    /// Creates the tables, or brings them to the current version.
+    pub async fn migrate_schema(&self) -> Result<(), StoreError> {
+        let inner = &*self.0;
+        inner
+            .call(async {
+                let session = inner.session(Tables::Unchecked).await?;
+                schema::migrate(&inner.settings, session.client()).await?;
+                // The next call checks the new tables.
+                drop(session);
+                Ok(())
+            })
+            .await
+    }
+
+    /// Checks the connection, the server, the tables, the key and the write access.
+    pub async fn check(&self) -> Result<(), StoreError> {
+        let inner = &*self.0;
+        inner
+            .call(async {
+                let session = inner.session(Tables::Ready).await?;
+                schema::check_write_access(&inner.settings, session.client()).await?;
+                session.keep();
+                Ok(())
+            })
+            .await
+    }
+}

@@ -1,0 +1,89 @@
+//! What the handles and the task of a fleet share, and how a call gets the connection.
+
+use std::time::Instant;
+
+use authd_oauth::claim::Holder;
+use authd_store::StoreError;
+use tokio::sync::{Mutex, MutexGuard, Notify};
+use tokio_postgres::Client;
+
+use crate::{
+    changes::Announcer,
+    config::Settings,
+    connection::{Connection, Tables},
+    error::timed_out,
+    status::StatusSender,
+};
+
+/// What the handles and the task share.
+pub(crate) struct Inner {
+    pub(crate) settings: Settings,
+    pub(crate) holder: Holder,
+    pub(crate) status: StatusSender,
+    pub(crate) announcer: Announcer,
+    /// Woken when the engine is available again.
+    pub(crate) available: Notify,
+    connection: Mutex<Option<Connection>>,
+}
+
+impl Inner {
+    pub(crate) fn new(settings: Settings, holder: Holder) -> Self {
+        Self {
+            settings,
+            holder,
+            status: StatusSender::new(),
+            announcer: Announcer::new(),
+            available: Notify::new(),
+            connection: Mutex::new(None),
+        }
+    }
+
+    /// Runs a call within the deadline, and records how it went.
+    pub(crate) async fn call<T>(
+        &self,
+        call: impl Future<Output = Result<T, StoreError>>,
+    ) -> Result<T, StoreError> {
+        let started = Instant::now();
+        let deadline = self.settings.deadline;
+        let result = tokio::time::timeout(deadline, call).await;
+        let result = result.unwrap_or_else(|_| Err(timed_out(&self.settings, deadline)));
+        match &result {
+            Ok(_) => {
+                self.status.succeeded(started.elapsed());
+                self.available.notify_waiters();
+            }
+            Err(StoreError::Damaged { .. }) => {}
+            Err(error) => self.status.failed(error),
+        }
+        result
+    }
+
+    /// Waits for the connection, and makes it if there is none.
+    pub(crate) async fn session(&self, tables: Tables) -> Result<Session<'_>, StoreError> {
+        let mut slot = self.connection.lock().await;
+        let kept = slot.take().filter(|connection| connection.fits(tables));
+        let connection = match kept {
+            Some(connection) => connection,
+            None => Connection::open(&self.settings, &self.status, tables, None).await?,
+        };
+        Ok(Session { connection, slot })
+    }
+}
+
+/// The use of the connection by one call. A call that fails or is cancelled closes the connection,
+/// because the state of its transaction is unknown.
+pub(crate) struct Session<'a> {
+    connection: Connection,
+    slot: MutexGuard<'a, Option<Connection>>,
+}
+
+impl Session<'_> {
+    pub(crate) fn client(&self) -> &Client {
+        &self.connection.client
+    }
+
+    /// Keeps the connection for the next call.
+    pub(crate) fn keep(mut self) {
+        *self.slot = Some(self.connection);
+    }
+}

@@ -1,0 +1,5 @@
+//! The fleet against a real PostgreSQL server.
+#![expect(clippy::unwrap_used, reason = "a test panics where it cannot continue")]
+
+mod fixture;
+mod records;
