@@ -2,6 +2,7 @@
 
 use std::{fmt, net::IpAddr, path::PathBuf, sync::Arc, time::Duration};
 
+use authd_oauth::Network;
 use authd_store::{SealingKey, StoreError};
 use secrecy::{ExposeSecret as _, SecretString};
 use tokio_postgres::config::{Host, SslMode};
@@ -47,7 +48,8 @@ pub enum Tls {
 /// The parsed settings.
 pub(crate) struct Settings {
     pub(crate) postgres: tokio_postgres::Config,
-    pub(crate) ca_file: Option<PathBuf>,
+    /// The CA certificates that are trusted.
+    pub(crate) network: Network,
     pub(crate) key: SealingKey,
     pub(crate) schema: Schema,
     pub(crate) node: Arc<str>,
@@ -66,7 +68,7 @@ impl Settings {
         })?;
         Ok(Self {
             postgres: parse_url(&config.url, config.tls, config.deadline)?,
-            ca_file: config.ca_file,
+            network: Network { ca_file: config.ca_file, ..Network::default() },
             key,
             schema: Schema::parse(config.schema)?,
             node: config.node,

@@ -62,7 +62,7 @@ impl Connection {
     ) -> Result<Self, StoreError> {
         let failed = |error: &tokio_postgres::Error| describe(settings, error);
         let (client, driver) = if settings.is_encrypted() {
-            let tls = authd_oauth::tls_client_config(settings.ca_file.as_deref()).map_err(unavailable)?;
+            let tls = settings.network.tls().map_err(unavailable)?;
             let connector = MakeRustlsConnect::new(tls);
             let (client, connection) = settings.postgres.connect(connector).await.map_err(|e| failed(&e))?;
             (client, tokio::spawn(drive(connection, notifications)))

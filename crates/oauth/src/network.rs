@@ -16,6 +16,5 @@ pub(crate) use self::{current::Current, discovery::discover, provider_client::Pr
 pub use self::{
     discovery::{DiscoveryRun, Visit},
     settings::{Network, NetworkError},
-    tls::tls_client_config,
     upstream::Upstream,
 };

@@ -60,6 +60,15 @@ impl Default for Network {
 }
 
 impl Network {
+    /// The TLS policy for a protocol other than HTTP: trusts the system's certificates and those of
+    /// the CA file, as they are on disk now. The error says why it cannot be used.
+    pub fn tls(&self) -> Result<ClientConfig, String> {
+        let network = ResolvedNetwork::new(self.clone()).map_err(|error| error.to_string())?;
+        let mut config = network.tls().map_err(|error| error.to_string())?;
+        config.alpn_protocols.clear();
+        Ok(config)
+    }
+
     /// The proxy and the CA in use. Most network errors are due to one of them.
     pub(super) fn summary(&self) -> String {
         let proxy = proxy::describe(self.proxy.as_deref());

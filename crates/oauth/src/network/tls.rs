@@ -34,16 +34,3 @@ pub(super) fn config(extra_roots: &[CertificateDer<'static>]) -> Result<ClientCo
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     Ok(config)
 }
-
-/// The TLS policy for a protocol other than HTTP: trusts the system's certificates and those of the
-/// CA file (PEM), as they are on disk now. The error says why it cannot be used.
-pub fn tls_client_config(ca_file: Option<&Path>) -> Result<ClientConfig, String> {
-    let extra_roots = match ca_file {
-        Some(path) => extra_roots(path)
-            .map_err(|detail| format!("the CA file {} cannot be used: {detail}", path.display()))?,
-        None => Vec::new(),
-    };
-    let mut config = config(&extra_roots).map_err(|error| error.to_string())?;
-    config.alpn_protocols.clear();
-    Ok(config)
-}
