@@ -5,7 +5,7 @@ use std::{fmt, net::IpAddr, path::PathBuf, sync::Arc, time::Duration};
 use authd_oauth::Network;
 use authd_store::{SealingKey, StoreError};
 use secrecy::{ExposeSecret as _, SecretString};
-use tokio_postgres::config::{Host, SslMode};
+use tokio_postgres::config::{Host, SslMode, TargetSessionAttrs};
 
 /// The longest identifier of PostgreSQL, in bytes. The server would cut a longer one.
 const MAX_IDENTIFIER: usize = 63;
@@ -111,9 +111,14 @@ fn parse_url(url: &SecretString, tls: Tls, deadline: Duration) -> Result<tokio_p
     if postgres.get_application_name().is_none() {
         postgres.application_name("authd");
     }
+    let hosts = postgres.get_hosts().len().max(postgres.get_hostaddrs().len());
+    if hosts > 1 {
+        // The primary, whichever it is now.
+        postgres.target_session_attrs(TargetSessionAttrs::ReadWrite);
+    }
     postgres
         .ssl_mode(mode)
-        .connect_timeout(deadline)
+        .connect_timeout(deadline / u32::try_from(hosts).unwrap_or(u32::MAX))
         .tcp_user_timeout(deadline)
         .keepalives_idle(deadline)
         .keepalives_interval(Duration::from_secs(2))
@@ -243,7 +248,7 @@ mod tests {
     #[test]
     fn settings_hide_password_and_key() {
         let config = FleetConfig {
-            url: SecretString::from("postgresql://me:secret@db.example,db2.example:5433/authd"),
+            url: SecretString::from("postgresql://me:secret@db.example:5432,db2.example:5433/authd"),
             key: SecretString::from("AGE-SECRET-KEY-1SECRET"),
             schema: "authd".to_owned(),
             node: "a".into(),
@@ -258,6 +263,7 @@ mod tests {
         let postgres = parse(config.url.expose_secret(), Tls::Auto).unwrap();
         let server = Server(&postgres).to_string();
         assert_eq!(server, "PostgreSQL at db.example:5432, db2.example:5433 (database authd)");
+        assert_eq!(postgres.get_target_session_attrs(), TargetSessionAttrs::ReadWrite);
         assert!(!format!("{postgres:?}").contains("secret"));
     }
 

@@ -9,12 +9,12 @@ use authd_store::StoreError;
 use futures_util::future::join3;
 use jiff::SignedDuration;
 use tokio::{io::AsyncRead, io::AsyncWrite, sync::mpsc, task::JoinHandle};
-use tokio_postgres::{AsyncMessage, Client, NoTls, Notification, error::SqlState};
+use tokio_postgres::{AsyncMessage, Client, NoTls, Notification, error::SqlState, types::Type};
 use tokio_postgres_rustls_improved::MakeRustlsConnect;
 
 use crate::{
     config::Settings,
-    error::{describe, missing_schema, unavailable},
+    error::{describe, grants_hint, missing_schema, unavailable},
     row::time,
     schema,
     status::StatusSender,
@@ -27,7 +27,8 @@ const OLDEST_SERVER: i32 = 100_000;
 const MAX_CLOCK_DIFFERENCE: SignedDuration = SignedDuration::from_secs(300);
 
 const SERVER: &str = "SELECT current_setting('server_version_num')::int4, \
-                      current_setting('server_version'), clock_timestamp()";
+                      current_setting('server_version'), clock_timestamp(), \
+                      (SELECT has_schema_privilege(oid, 'USAGE') FROM pg_namespace WHERE nspname = $1)";
 const META: &str = "SELECT version, recipient FROM meta";
 
 /// What a connection expects of the tables.
@@ -85,7 +86,7 @@ impl Connection {
         let started = Instant::now();
         let (configured, server, meta) = join3(
             self.client.batch_execute(&session_settings(settings)),
-            self.client.query_typed_one(SERVER, &[]),
+            self.client.query_typed_one(SERVER, &[(&settings.schema.name(), Type::TEXT)]),
             self.client.query_typed_opt(META, &[]),
         )
         .await;
@@ -101,6 +102,10 @@ impl Connection {
         let is_first = !status.was_connected();
         if is_first {
             check_clock(ahead).map_err(|detail| unavailable(format!("{}: {detail}", settings.server())))?;
+        }
+        if server.try_get::<_, Option<bool>>(3).map_err(failed)? == Some(false) {
+            let (server, schema, hint) = (settings.server(), settings.schema.quoted(), grants_hint(settings));
+            return Err(unavailable(format!("{server}: permission denied for schema {schema}; {hint}")));
         }
         if self.tables == Tables::Ready {
             let meta = meta.map_err(failed)?.ok_or_else(|| missing_schema(settings))?;
@@ -119,13 +124,15 @@ impl Connection {
 
 /// The settings of a session. The time limits on the server end what a lost client left.
 fn session_settings(settings: &Settings) -> String {
-    let limit = settings.deadline.as_millis().max(1);
+    let limit = settings.deadline.as_millis().max(2);
     format!(
         "SET search_path TO {schema}; SET statement_timeout TO {limit}; SET lock_timeout TO {limit}; \
-         SET idle_in_transaction_session_timeout TO {limit}; \
+         SET idle_in_transaction_session_timeout TO {idle}; \
          SELECT set_config('synchronous_commit', 'on', false) \
          WHERE current_setting('synchronous_commit') = 'off'",
         schema = settings.schema.quoted(),
+        // A node that stops in a transaction holds a row's lock for less than a call waits for it.
+        idle = limit / 2,
     )
 }
 

@@ -70,13 +70,18 @@ pub(crate) fn unavailable(detail: String) -> StoreError {
 /// The commands that give a role what a node needs.
 pub(crate) fn grants_hint(settings: &Settings) -> String {
     let schema = settings.schema.quoted();
-    let role = settings.postgres.get_user().map_or_else(|| "ROLE".to_owned(), quote);
+    let role = role(settings);
     format!(
         "as the owner of the tables: GRANT USAGE ON SCHEMA {schema} TO {role}; \
          GRANT SELECT ON {schema}.meta TO {role}; \
          GRANT SELECT, INSERT, UPDATE, DELETE ON {schema}.record TO {role}; \
          GRANT USAGE ON SEQUENCE {schema}.revision TO {role}"
     )
+}
+
+/// The role of the connection, as an SQL identifier.
+pub(crate) fn role(settings: &Settings) -> String {
+    settings.postgres.get_user().map_or_else(|| "CURRENT_USER".to_owned(), quote)
 }
 
 /// An error and its causes.

@@ -10,7 +10,7 @@ use authd_oauth::schedule::Jitter;
 use authd_store::StoreError;
 use tokio::{
     sync::mpsc,
-    time::{Interval, MissedTickBehavior, interval, timeout},
+    time::{Interval, MissedTickBehavior, interval, sleep, timeout},
 };
 use tokio_postgres::Notification;
 
@@ -45,6 +45,7 @@ pub(crate) async fn run(inner: std::sync::Arc<Inner>) {
         }
         failures += 1;
         let pause = Jitter::of(seed, failures).spread(wait);
+        sleep(BACK_OFF.0).await;
         // The success of a call ends the wait early.
         timeout(pause, inner.available.notified()).await.ok();
         wait = (wait * 2).min(BACK_OFF.1);

@@ -1,11 +1,11 @@
 //! The tables: their versions, and their checks.
 
 use authd_store::StoreError;
-use tokio_postgres::{Client, types::Type};
+use tokio_postgres::{Client, error::SqlState, types::Type};
 
 use crate::{
     config::Settings,
-    error::{describe, grants_hint, unavailable},
+    error::{describe, grants_hint, role, unavailable},
 };
 
 /// The lock that makes nodes migrate one after the other. The number is the word `authd`.
@@ -92,7 +92,7 @@ pub(crate) async fn migrate(settings: &Settings, client: &Client) -> Result<(), 
         (found.try_get::<_, bool>(0).map_err(failed)?, found.try_get::<_, bool>(1).map_err(failed)?);
     if !has_schema {
         let create = format!("CREATE SCHEMA {}", settings.schema.quoted());
-        client.batch_execute(&create).await.map_err(failed)?;
+        client.batch_execute(&create).await.map_err(|error| may_not_create(settings, &error))?;
     }
     let mut from = 0;
     if has_meta {
@@ -106,7 +106,7 @@ pub(crate) async fn migrate(settings: &Settings, client: &Client) -> Result<(), 
         }
     }
     for step in STEPS.iter().skip(usize::try_from(from).unwrap_or_default()) {
-        client.batch_execute(step).await.map_err(failed)?;
+        client.batch_execute(step).await.map_err(|error| may_not_create(settings, &error))?;
     }
     let recipient = settings.key.public_keys().next().unwrap_or_default();
     let set = if has_meta {
@@ -119,6 +119,19 @@ pub(crate) async fn migrate(settings: &Settings, client: &Client) -> Result<(), 
     let used = if has_meta { &parameters[..1] } else { &parameters[..] };
     client.execute_typed(set, used).await.map_err(failed)?;
     client.batch_execute("COMMIT").await.map_err(failed)
+}
+
+/// The error of a statement that creates the schema or a table.
+fn may_not_create(settings: &Settings, error: &tokio_postgres::Error) -> StoreError {
+    if error.code() != Some(&SqlState::INSUFFICIENT_PRIVILEGE) {
+        return describe(settings, error);
+    }
+    let (schema, role) = (settings.schema.quoted(), role(settings));
+    unavailable(format!(
+        "{}: the role {role} may not create the tables; as a superuser: CREATE SCHEMA {schema} AUTHORIZATION \
+         {role}, or for an existing schema: ALTER SCHEMA {schema} OWNER TO {role}",
+        settings.server()
+    ))
 }
 
 /// Checks that this role may write.

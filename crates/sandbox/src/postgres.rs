@@ -3,8 +3,9 @@
 
 use std::{
     env, fs,
-    io::{self, BufRead as _, BufReader},
+    io::{self, BufRead as _, BufReader, Write as _},
     net::TcpListener,
+    os::unix::fs::OpenOptionsExt as _,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     thread,
@@ -142,6 +143,19 @@ impl TestPostgres {
     /// Lets the processes of the server continue (SIGCONT).
     pub fn resume(&self) -> anyhow::Result<()> {
         self.signal_all(Signal::CONT)
+    }
+
+    /// Writes a file of the server's configuration, which only the server can read. It is used from
+    /// the next start on.
+    pub fn configure(&self, name: &str, contents: &str) -> anyhow::Result<()> {
+        let path = self.data().join(name);
+        let mut file =
+            fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&path)?;
+        file.write_all(contents.as_bytes())?;
+        if is_root() {
+            run(Command::new("chown").arg(SYSTEM_USER).arg(&path))?;
+        }
+        Ok(())
     }
 
     fn create(&self) -> anyhow::Result<()> {

@@ -1,5 +1,6 @@
 //! The fleet against a real PostgreSQL server.
 #![expect(clippy::unwrap_used, reason = "a test panics where it cannot continue")]
 
+mod errors;
 mod fixture;
 mod records;
