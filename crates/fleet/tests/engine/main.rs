@@ -3,4 +3,6 @@
 
 mod errors;
 mod fixture;
+mod outages;
+mod proxy;
 mod records;
