@@ -13,10 +13,12 @@ pub(crate) fn describe(settings: &Settings, error: &Error) -> StoreError {
     let server = settings.server();
     let Some(db) = error.as_db_error() else {
         let detail = with_causes(error);
-        let hint = if !settings.is_encrypted() {
+        let hint = if detail.starts_with("error connecting to server") {
+            "; check the network and the server, for example with pg_isready"
+        } else if !settings.is_encrypted() {
             ""
         } else if detail.contains("does not support TLS") {
-            "; set ssl = on in postgresql.conf, or sslmode=disable in the connection string"
+            "; set ssl = on in postgresql.conf, or store.postgres.tls = \"disable\" for a network that is safe"
         } else if detail.contains("TLS handshake") {
             "; check the server's certificate, and store.postgres.ca_file"
         } else {

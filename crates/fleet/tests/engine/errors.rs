@@ -188,7 +188,7 @@ async fn unreachable_server_is_named() {
     let url = format!("postgresql://postgres:hunter2@{free}/authd");
     let error = detail(&postgres, config(&url, "a")).await;
     assert!(error.starts_with(&format!("PostgreSQL at {free} (database authd): ")), "{error}");
-    assert!(error.contains("Connection refused"), "{error}");
+    assert!(error.contains("Connection refused") && error.ends_with("with pg_isready"), "{error}");
     let socket = node_with(config(&postgres.socket_url(), "a"));
     socket.check().await.unwrap();
 }
