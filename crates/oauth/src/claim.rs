@@ -1,6 +1,6 @@
-//! The order in which the nodes of a fleet renew one grant. All of it is pure: the engine's row goes
-//! in, the changed row comes out. The engine runs each function inside one short transaction, with
-//! its own clock, so that two nodes never decide on the same row at once.
+//! The order in which the nodes of a fleet renew one grant. All of it is pure: the engine's row
+//! goes in, the changed row comes out. The engine runs each function inside one short transaction,
+//! with its own clock, so that two nodes never decide on the same row at once.
 //!
 //! ```text
 //!            claim                  the provider answers            commit
@@ -70,7 +70,8 @@ pub struct ClaimRequest {
     pub holder: Holder,
     /// The number of the token that it knows.
     pub token: u64,
-    /// An upstream rejected the access token, so that there is nothing to wait for until it expires.
+    /// An upstream rejected the access token, so that there is nothing to wait for until it
+    /// expires.
     pub rejected: bool,
 }
 
@@ -114,9 +115,9 @@ pub fn claim(row: &Row, request: &ClaimRequest, lease: Duration, now: Timestamp)
     ClaimDecision::Granted { row, lost_since }
 }
 
-/// When a token that is claimed may be claimed again; `None` at once: the holder knows that its call
-/// has ended. Another process waits for the holder's late commit as long as the access token can be
-/// used: a token that was spent must not be sent again while its successor may still arrive.
+/// When a token that is claimed may be claimed again; `None` at once: the holder knows that its
+/// call has ended. Another process waits for the holder's late commit as long as the access token
+/// can be used: a token that was spent must not be sent again while its successor may still arrive.
 fn takeover_at(held: &Claim, request: &ClaimRequest, expires_at: Option<Timestamp>) -> Option<Timestamp> {
     if held.holder == request.holder {
         return None;

@@ -43,7 +43,6 @@ async fn detail(postgres: &TestPostgres, config: FleetConfig) -> String {
         let password = rest.split('@').next().unwrap();
         assert!(!detail.contains(password), "{detail}");
     }
-    println!("{detail}");
     detail
 }
 
@@ -121,7 +120,6 @@ async fn read_only_server_serves_records_and_changes_nothing() {
     ];
     for error in errors {
         let error = error.to_string();
-        println!("{error}");
         assert!(error.contains("read-only") && error.contains("connect to the primary"), "{error}");
     }
     assert_eq!(postgres.psql(CONTENTS).unwrap(), before);
@@ -154,7 +152,6 @@ async fn missing_grants_are_named_as_commands() {
     let mut commands = String::new();
     for error in errors {
         let error = error.to_string();
-        println!("{error}");
         assert!(error.contains("permission denied") || error.contains("may not write"), "{error}");
         commands = error.split_once("as the owner of the tables: ").unwrap().1.to_owned();
     }

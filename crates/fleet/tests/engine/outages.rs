@@ -56,7 +56,7 @@ async fn killed_server_loses_no_acknowledged_write() {
     let first = create(&a, "work", "0").await;
     let acknowledged = Arc::new(Mutex::new(Vec::new()));
     let fleet = a.fleet.clone();
-    let writes = acknowledged.clone();
+    let successes = acknowledged.clone();
     // Writes until one fails. Returns its number.
     let writer = tokio::spawn(async move {
         let mut token = first;
@@ -64,7 +64,7 @@ async fn killed_server_loses_no_acknowledged_write() {
             let written = fleet.write("work", Write::Commit { token }, text(&number.to_string()), None).await;
             let Ok(written) = written else { return (number, token) };
             token = done(written).1;
-            writes.lock().await.push(number);
+            successes.lock().await.push(number);
         }
         pending().await
     });
