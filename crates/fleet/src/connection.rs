@@ -99,8 +99,7 @@ impl Connection {
         configured.map_err(failed)?;
         let clock = time(server.try_get::<_, SystemTime>(2).map_err(failed)?)?;
         let ahead = clock.duration_since(local);
-        let is_first = !status.was_connected();
-        if is_first {
+        if !status.was_connected() {
             check_clock(ahead).map_err(|detail| unavailable(format!("{}: {detail}", settings.server())))?;
         }
         if server.try_get::<_, Option<bool>>(3).map_err(failed)? == Some(false) {
@@ -117,7 +116,7 @@ impl Connection {
         {
             return Err(failed(error));
         }
-        status.connected(&version, ahead, is_first);
+        status.connected(&version, ahead);
         Ok(())
     }
 }

@@ -1,6 +1,6 @@
 //! The handle of a fleet.
 
-use std::{pin::Pin, sync::Arc, time::Duration};
+use std::{fmt, pin::Pin, sync::Arc, time::Duration};
 
 use authd_oauth::claim::Holder;
 use authd_store::StoreError;
@@ -21,6 +21,12 @@ pub struct Fleet(pub(crate) Arc<Inner>);
 
 /// The future that listens for changes.
 pub type Task = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+impl fmt::Debug for Fleet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Fleet ({})", self.0.settings.server())
+    }
+}
 
 impl Fleet {
     /// A handle, and the task that receives changes. Makes no connection. The error names a setting
@@ -48,7 +54,7 @@ impl Fleet {
         &self.0.holder
     }
 
-    /// The settings for a claim: how long it is held.
+    /// How long a claim is held for its holder.
     pub fn lease(&self) -> Duration {
         self.0.settings.lease
     }

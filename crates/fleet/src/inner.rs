@@ -23,7 +23,15 @@ pub(crate) struct Inner {
     pub(crate) announcer: Announcer,
     /// Woken when the engine is available again.
     pub(crate) available: Notify,
-    connection: Mutex<Option<Connection>>,
+    connection: Mutex<Slot>,
+}
+
+/// The place of the connection for statements.
+#[derive(Default)]
+struct Slot {
+    connection: Option<Connection>,
+    /// Whether a call has succeeded.
+    was_used: bool,
 }
 
 impl Inner {
@@ -34,7 +42,7 @@ impl Inner {
             status: StatusSender::new(),
             announcer: Announcer::new(),
             available: Notify::new(),
-            connection: Mutex::new(None),
+            connection: Mutex::new(Slot::default()),
         }
     }
 
@@ -61,11 +69,12 @@ impl Inner {
     /// Waits for the connection, and makes it if there is none.
     pub(crate) async fn session(&self, tables: Tables) -> Result<Session<'_>, StoreError> {
         let mut slot = self.connection.lock().await;
-        let kept = slot.take().filter(|connection| connection.fits(tables));
-        let connection = match kept {
-            Some(connection) => connection,
-            None => Connection::open(&self.settings, &self.status, tables, None).await?,
-        };
+        let kept = slot.connection.take().filter(|connection| connection.fits(tables));
+        if let Some(connection) = kept {
+            return Ok(Session { connection, slot });
+        }
+        let connection = Connection::open(&self.settings, &self.status, tables, None).await?;
+        self.status.count(|counters| counters.reconnections += u64::from(slot.was_used));
         Ok(Session { connection, slot })
     }
 }
@@ -74,7 +83,7 @@ impl Inner {
 /// because the state of its transaction is unknown.
 pub(crate) struct Session<'a> {
     connection: Connection,
-    slot: MutexGuard<'a, Option<Connection>>,
+    slot: MutexGuard<'a, Slot>,
 }
 
 impl Session<'_> {
@@ -84,6 +93,6 @@ impl Session<'_> {
 
     /// Keeps the connection for the next call.
     pub(crate) fn keep(mut self) {
-        *self.slot = Some(self.connection);
+        *self.slot = Slot { connection: Some(self.connection), was_used: true };
     }
 }

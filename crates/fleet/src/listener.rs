@@ -3,6 +3,7 @@
 use std::{
     collections::BTreeMap,
     hash::{BuildHasher as _, RandomState},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -28,14 +29,15 @@ const BACK_OFF: (Duration, Duration) = (Duration::from_millis(250), Duration::fr
 /// The revision of every record.
 type Revisions = BTreeMap<String, u64>;
 
-/// Announces changes until the last handle is dropped or the future is.
-pub(crate) async fn run(inner: std::sync::Arc<Inner>) {
+/// Announces changes until it is dropped.
+pub(crate) async fn run(inner: Arc<Inner>) {
     let seed = RandomState::new().hash_one(&*inner.holder.run);
-    let (mut wait, mut failures) = (BACK_OFF.0, 0);
+    let (mut wait, mut failures, mut was_connected) = (BACK_OFF.0, 0, false);
     loop {
         match connect(&inner).await {
             Ok(mut listener) => {
-                wait = BACK_OFF.0;
+                inner.status.count(|counters| counters.reconnections += u64::from(was_connected));
+                (wait, was_connected) = (BACK_OFF.0, true);
                 inner.announcer.announce(Change::Everything);
                 let error = listener.listen(&inner).await;
                 tracing::warn!(%error, "notifications interrupted");

@@ -31,7 +31,7 @@ pub struct Counters {
     pub takeovers: u64,
     /// Writes that were based on an outdated state.
     pub conflicts: u64,
-    /// Connections after the first of their kind.
+    /// Connections that replaced a lost one.
     pub reconnections: u64,
 }
 
@@ -91,11 +91,10 @@ impl StatusSender {
     }
 
     /// A connection was made.
-    pub(crate) fn connected(&self, version: &str, clock_ahead: SignedDuration, is_first: bool) {
+    pub(crate) fn connected(&self, version: &str, clock_ahead: SignedDuration) {
         self.0.send_modify(|status| {
             status.server_version = Some(version.to_owned());
             status.clock_ahead = Some(clock_ahead);
-            status.counters.reconnections += u64::from(!is_first);
         });
     }
 

@@ -5,6 +5,7 @@ use std::{future::pending, sync::Arc, time::Duration};
 use authd_fleet::{Change, Claimed, EngineState, FleetConfig, FleetStatus};
 use authd_oauth::claim::Write;
 use authd_store::StoreError;
+use futures_util::FutureExt as _;
 use tokio::sync::Mutex;
 
 use crate::{
@@ -32,7 +33,7 @@ async fn node_works_again_after_the_server_was_stopped() {
     postgres.restart().unwrap();
     assert_eq!(content(a.load("work").await.unwrap()).as_deref(), Some("record"));
     a.wait_for(&Change::Everything).await;
-    let status = wait_for_status(&a, |status| status.counters.reconnections >= 2).await;
+    let status = wait_for_status(&a, |status| status.counters.reconnections == 2).await;
     assert_eq!(status.state, EngineState::Connected);
     assert!(is_granted(&a.claim("work", token, false).await.unwrap()));
 }
@@ -140,6 +141,17 @@ async fn lost_acknowledgement_of_a_write_is_recognised() {
     proxy.dropped().await;
     a.delete("job").await.unwrap();
     assert!(b.list().await.unwrap().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn cancelled_call_leaves_no_lock_behind() {
+    let Some(postgres) = migrated().await else { return };
+    let (a, b) = (node(&postgres, "a"), node(&postgres, "b"));
+    let token = create(&a, "work", "record").await;
+    // The transaction has begun, or not.
+    assert!(a.write("work", Write::Commit { token }, text("x"), None).now_or_never().is_none());
+    done(b.write("work", Write::Commit { token }, text("successor"), None).await.unwrap());
+    assert_eq!(content(a.load("work").await.unwrap()).as_deref(), Some("successor"));
 }
 
 #[tokio::test(flavor = "multi_thread")]
