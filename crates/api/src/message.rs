@@ -181,6 +181,11 @@ pub struct Profile {
     pub default: bool,
     /// Whether the profile can be used.
     pub state: ProfileState,
+    /// Whether the user has to sign in. The token may still be valid, so the state can be another
+    /// one than `login_required`. Daemons before this field omit it.
+    #[serde(default)]
+    #[cfg_attr(feature = "openapi", schema(required))]
+    pub sign_in_required: bool,
     /// The kind of credential that the profile uses.
     #[cfg_attr(feature = "openapi", schema(required))]
     pub mode: Option<Mode>,

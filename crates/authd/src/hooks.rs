@@ -4,7 +4,7 @@
 
 use std::{collections::HashMap, process::Stdio, time::Duration};
 
-use authd_api::{ErrorCode, Profile, ProfileName, ProfileState, Quota, QuotaWindow};
+use authd_api::{Profile, ProfileName, ProfileState, Quota, QuotaWindow};
 use authd_broker::{ChangeEvent, EventBus, ProfileRegistry, RegistrySnapshot};
 use authd_oauth::QuotaReading;
 use jiff::SignedDuration;
@@ -84,15 +84,13 @@ enum UserAction {
 
 impl UserAction {
     fn of(profile: &Profile) -> Self {
-        let refused =
-            profile.last_error.as_ref().is_some_and(|problem| problem.code == ErrorCode::LoginRequired);
         match profile.state {
-            ProfileState::LoginRequired => Self::SignIn,
-            _ if refused => Self::SignIn,
+            _ if profile.sign_in_required => Self::SignIn,
             ProfileState::Unsaved => Self::Save,
             ProfileState::Ready
             | ProfileState::Refreshing
             | ProfileState::Expired
+            | ProfileState::LoginRequired
             | ProfileState::Unread
             | ProfileState::Unknown => Self::Nothing,
         }

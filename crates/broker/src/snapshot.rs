@@ -38,6 +38,19 @@ impl ProfileView {
         }
     }
 
+    /// Whether the user has to sign in, even if the credential is still valid.
+    pub fn sign_in_required(&self, now: Timestamp) -> bool {
+        match self {
+            Self::Loaded(snapshot) => sign_in_required(
+                snapshot.status(now),
+                snapshot.ended.is_some(),
+                snapshot.last_error.as_deref(),
+            ),
+            Self::Unreadable(_) => true,
+            Self::StoreUnavailable(_) => false,
+        }
+    }
+
     /// Why the record has not been read, if a later read may succeed.
     pub fn unread(&self) -> Option<&StoreError> {
         match self {
@@ -54,6 +67,13 @@ impl ProfileView {
             Self::Loaded(_) => false,
         }
     }
+}
+
+/// Whether the user has to sign in: the profile cannot be used without it, or its grant has ended,
+/// or the provider seems to have ended it. In the last two cases the credential can still be valid
+/// for days.
+fn sign_in_required(status: ProfileStatus, has_ended: bool, last_error: Option<&LastError>) -> bool {
+    status == ProfileStatus::LoginRequired || has_ended || last_error.is_some_and(LastError::suggests_sign_in)
 }
 
 impl From<StoreError> for ProfileView {
@@ -264,5 +284,55 @@ impl PartialEq for ProfileSnapshot {
             && self.ended == other.ended
             && self.last_error == other.last_error
             && self.routing_failure == other.routing_failure
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use authd_oauth::{ErrorCode, SaveError};
+
+    use super::*;
+
+    fn rejected_for_now(code: &str, refusals: u32) -> LastError {
+        let error =
+            ProviderError::RejectedForNow { status: 400, code: ErrorCode::new(code), retry_after: None };
+        LastError::Provider { error, next_attempt: Timestamp::UNIX_EPOCH, refusals }
+    }
+
+    #[test]
+    fn sign_in_is_required_in_these_states() {
+        use ProfileStatus::{Expired, LoginRequired, Ready, Refreshing, Unsaved};
+        let store = LastError::Store(SaveError { locked: true, message: String::new() });
+        let early = LastError::EarlyRefusal(ErrorCode::new("invalid_grant"));
+        let (short, lasting) = (rejected_for_now("token_expired", 5), rejected_for_now("token_expired", 6));
+        let other = rejected_for_now("invalid_client", 6);
+        for (last_error, has_ended, usable, unusable) in [
+            (None, false, false, true),
+            (Some(&store), false, false, true),
+            (Some(&early), false, false, true),
+            (Some(&short), false, false, true),
+            (Some(&other), false, false, true),
+            (Some(&lasting), false, true, true),
+            (None, true, true, true),
+            (Some(&store), true, true, true),
+            (Some(&early), true, true, true),
+            (Some(&short), true, true, true),
+            (Some(&other), true, true, true),
+            (Some(&lasting), true, true, true),
+        ] {
+            for status in [Ready, Refreshing, Unsaved, Expired, LoginRequired] {
+                let expected = if status == LoginRequired { unusable } else { usable };
+                let found = sign_in_required(status, has_ended, last_error);
+                assert_eq!(found, expected, "{status:?}, ended: {has_ended}, {last_error:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn record_that_was_not_read_requires_no_sign_in_and_an_unusable_one_does() {
+        let now = Timestamp::UNIX_EPOCH;
+        let unread = ProfileView::from(StoreError::Locked { detail: String::new() });
+        let unusable = ProfileView::Unreadable(Arc::new(RecordError::TooNew(99)));
+        assert_eq!((unread.sign_in_required(now), unusable.sign_in_required(now)), (false, true));
     }
 }

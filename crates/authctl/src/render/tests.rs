@@ -19,6 +19,7 @@ fn profile(name: &str) -> Profile {
         name: name.parse().unwrap(),
         default: false,
         state: ProfileState::Ready,
+        sign_in_required: false,
         mode: Some(Mode::ChatGpt),
         mode_reason: Some("plan plus is personal".into()),
         email: Some("user@example.com".into()),

@@ -28,7 +28,8 @@ pub(crate) fn profile(name: &ProfileName, view: &ProfileView, default: bool, now
     let blank = Profile {
         name: name.clone(),
         default,
-        state: ProfileState::Expired,
+        state: state(view, now),
+        sign_in_required: view.sign_in_required(now),
         mode: None,
         mode_reason: None,
         email: None,
@@ -50,17 +51,25 @@ pub(crate) fn profile(name: &ProfileName, view: &ProfileView, default: bool, now
         routing_error: None,
     };
     match view {
-        ProfileView::StoreUnavailable(error) => Profile {
-            state: ProfileState::Unread,
-            last_error: Some(problem::store(error).about(name)),
-            ..blank
-        },
-        ProfileView::Unreadable(_) => Profile {
-            state: ProfileState::LoginRequired,
-            last_error: Some(problem::not_loaded(name, view)),
-            ..blank
-        },
+        ProfileView::StoreUnavailable(_) | ProfileView::Unreadable(_) => {
+            Profile { last_error: Some(problem::not_loaded(name, view)), ..blank }
+        }
         ProfileView::Loaded(snapshot) => loaded(snapshot, blank, now),
+    }
+}
+
+/// The state of a profile.
+pub(crate) fn state(view: &ProfileView, now: Timestamp) -> ProfileState {
+    match view {
+        ProfileView::StoreUnavailable(_) => ProfileState::Unread,
+        ProfileView::Unreadable(_) => ProfileState::LoginRequired,
+        ProfileView::Loaded(snapshot) => match snapshot.status(now) {
+            ProfileStatus::Ready => ProfileState::Ready,
+            ProfileStatus::Refreshing => ProfileState::Refreshing,
+            ProfileStatus::Unsaved => ProfileState::Unsaved,
+            ProfileStatus::Expired => ProfileState::Expired,
+            ProfileStatus::LoginRequired => ProfileState::LoginRequired,
+        },
     }
 }
 
@@ -80,13 +89,6 @@ fn loaded(snapshot: &ProfileSnapshot, blank: Profile, now: Timestamp) -> Profile
         None => blank,
     };
     Profile {
-        state: match snapshot.status(now) {
-            ProfileStatus::Ready => ProfileState::Ready,
-            ProfileStatus::Refreshing => ProfileState::Refreshing,
-            ProfileStatus::Unsaved => ProfileState::Unsaved,
-            ProfileStatus::Expired => ProfileState::Expired,
-            ProfileStatus::LoginRequired => ProfileState::LoginRequired,
-        },
         mode: Some(mode_message(snapshot.mode())),
         mode_reason: Some(mode_reason.to_string()),
         email: text(&identity.email),

@@ -10,9 +10,9 @@ use std::{
     time::Duration,
 };
 
-use authd_api::{AuditStatus, ShareDoor, route};
-use authd_broker::{Broker, ProfileHandle, ProfileSnapshot};
-use authd_oauth::{ProfileStatus, quota::QuotaWindow};
+use authd_api::{AuditStatus, ProfileState, ShareDoor, route};
+use authd_broker::{Broker, ProfileHandle};
+use authd_oauth::quota::QuotaWindow;
 use authd_store::{Call, Store, StoreError};
 use http::{Method, StatusCode};
 use jiff::Timestamp;
@@ -22,7 +22,7 @@ use prometheus_client::{
     registry::{Registry, Unit},
 };
 
-use super::peer::Door;
+use super::{convert, peer::Door};
 
 /// Bucket bounds of the store's latencies, in seconds: from a file's latency to the longest wait of
 /// a client.
@@ -233,16 +233,12 @@ impl Metrics {
         let views: Vec<_> = registry.profiles.values().map(ProfileHandle::view).collect();
         profiles.clear();
         for view in &views {
-            let status = view.snapshot().map(|snapshot| snapshot.status(now));
-            profiles.get_or_create(&[("state", status_label(status))]).inc();
+            profiles.get_or_create(&[("state", state_label(convert::state(view, now)))]).inc();
         }
-        let snapshots = || views.iter().filter_map(|view| view.snapshot());
-        let needs_sign_in = |snapshot: &&Arc<ProfileSnapshot>| {
-            snapshot.ended.is_some() || snapshot.status(now) == ProfileStatus::LoginRequired
-        };
-        let needed = snapshots().filter(needs_sign_in).count();
-        sign_ins_required.set(i64::try_from(needed).unwrap_or(i64::MAX));
-        let ages = snapshots().map(|snapshot| now.duration_since(snapshot.credential.issued_at).as_secs());
+        let required = views.iter().filter(|view| view.sign_in_required(now)).count();
+        sign_ins_required.set(i64::try_from(required).unwrap_or(i64::MAX));
+        let snapshots = views.iter().filter_map(|view| view.snapshot());
+        let ages = snapshots.map(|snapshot| now.duration_since(snapshot.credential.issued_at).as_secs());
         let ages: Vec<_> = ages.collect();
         age.clear();
         for (which, seconds) in [("newest", ages.iter().min()), ("oldest", ages.iter().max())] {
@@ -276,15 +272,16 @@ impl Metrics {
     }
 }
 
-/// The label of a profile's status; `None` before its record was read.
-fn status_label(status: Option<ProfileStatus>) -> &'static str {
-    match status {
-        None => "unread",
-        Some(ProfileStatus::Ready) => "ready",
-        Some(ProfileStatus::Refreshing) => "refreshing",
-        Some(ProfileStatus::Unsaved) => "unsaved",
-        Some(ProfileStatus::Expired) => "expired",
-        Some(ProfileStatus::LoginRequired) => "login_required",
+/// The label of a profile's state: the API's name of it.
+fn state_label(state: ProfileState) -> &'static str {
+    match state {
+        ProfileState::Ready => "ready",
+        ProfileState::Refreshing => "refreshing",
+        ProfileState::Unsaved => "unsaved",
+        ProfileState::Expired => "expired",
+        ProfileState::LoginRequired => "login_required",
+        ProfileState::Unread => "unread",
+        ProfileState::Unknown => "unknown",
     }
 }
 

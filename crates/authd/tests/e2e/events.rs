@@ -72,6 +72,8 @@ async fn every_change_of_state_is_an_event_without_secrets() {
     daemon.request("POST", "/v1/profiles/home/refresh", &[], "{}").await;
     let event = stream.wait_for("profile", |event| !event["last_error"].is_null()).await;
     assert_eq!(event["last_error"]["code"], "login_required");
+    let (state, required) = (&event["state"], &event["sign_in_required"]);
+    assert_eq!((state, required), (&json!("ready"), &json!(true)), "the token is still valid");
     // The shutdown ends the stream and does not wait for it.
     daemon.signal(rustix::process::Signal::TERM);
     let rest = stream.body.collect().await.unwrap().to_bytes();

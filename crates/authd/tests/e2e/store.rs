@@ -346,6 +346,13 @@ async fn a_record_of_a_newer_version_is_refused_without_damage() {
     let refused = daemon.request("GET", "/v1/profiles/-/headers", &[], "").await;
     assert!(refused.status.is_client_error() || refused.status.is_server_error());
     assert!(refused.text().contains("upgrade authd"), "{}", refused.text());
+    let profile = profile(&daemon).await;
+    let (state, required) = (&profile["state"], &profile["sign_in_required"]);
+    assert_eq!((state, required), (&json!("login_required"), &json!(true)), "{profile}");
+    let metrics = daemon.request("GET", "/v1/metrics", &[], "").await.text();
+    for line in [r#"authd_profiles{state="login_required"} 1"#, "authd_sign_ins_required 1"] {
+        assert!(metrics.lines().any(|found| found == line), "{line}\n{metrics}");
+    }
     daemon.sigterm_and_wait().await;
     assert_eq!(fs::read(&record).unwrap(), before);
 }

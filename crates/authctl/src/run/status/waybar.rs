@@ -2,7 +2,7 @@
 //! (waybar-custom(5), `return-type: json`). The profile that commands use here is the text, and its
 //! state the class.
 
-use authd_api::{ErrorCode, Profile, ProfileName, ProfileState};
+use authd_api::{Profile, ProfileName, ProfileState};
 use serde::Serialize;
 
 use super::{
@@ -71,12 +71,9 @@ impl Module {
     }
 }
 
-/// The state, with what the user has to do: after the end of a grant, its last token can still be
-/// valid for days.
+/// The state, or that a sign-in is required while the token is still valid.
 fn state(profile: &Profile) -> ProfileState {
-    let is_ended =
-        profile.last_error.as_ref().is_some_and(|problem| problem.code == ErrorCode::LoginRequired);
-    if is_ended { ProfileState::LoginRequired } else { profile.state }
+    if profile.sign_in_required { ProfileState::LoginRequired } else { profile.state }
 }
 
 fn text(profile: &Profile) -> String {
@@ -115,5 +112,17 @@ mod tests {
     #[test]
     fn class_is_the_state_of_the_api() {
         assert_eq!(class(ProfileState::LoginRequired), "login_required");
+    }
+
+    #[test]
+    fn required_sign_in_is_shown_while_the_token_is_valid() {
+        let mut message = serde_json::json!({"name": "work", "default": true, "state": "ready",
+            "mode": null, "mode_reason": null, "email": null, "plan": null, "account_id": null,
+            "organization_id": null, "project_id": null, "generation": 1, "expires_at": null,
+            "refresh_at": null, "last_refresh": null, "last_error": null});
+        let shown = |message: &serde_json::Value| state(&serde_json::from_value(message.clone()).unwrap());
+        assert_eq!(shown(&message), ProfileState::Ready, "an older daemon omits the field");
+        message["sign_in_required"] = true.into();
+        assert_eq!(shown(&message), ProfileState::LoginRequired);
     }
 }

@@ -40,8 +40,8 @@ pub(super) fn example(name: &str) -> Value {
         Logins: {"logins": [example("Login")]};
         CallbackBody: {"url": "http://localhost:1455/auth/callback?code=abc&state=xyz"};
         Profiles: {"default": "work", "profiles": [example("Profile")]};
-        Profile: {"name": "work", "default": true, "state": "ready", "mode": "chatgpt",
-            "mode_reason": "plan plus is personal", "email": "user@example.com", "plan": "plus",
+        Profile: {"name": "work", "default": true, "state": "ready", "sign_in_required": false,
+            "mode": "chatgpt", "mode_reason": "plan plus is personal", "email": "user@example.com", "plan": "plus",
             "account_id": "bc3618e3-489d-4d49-9362-1561dc53ba53", "generation": 7,
             "expires_at": "2026-11-23T15:00:00Z", "refresh_at": "2026-11-23T14:55:00Z",
             "last_refresh": "2026-11-23T14:00:00Z"};
@@ -55,8 +55,8 @@ pub(super) fn example(name: &str) -> Value {
             "as_of": "2026-11-23T14:00:00Z", "stale": false};
         ApiKeyBody: {"api_key": "a-key-of-your-own"};
         TokenBody: {"token": "a-token-of-your-own", "provider": "gitlab"};
-        StoredCredential: {"name": "ci", "default": true, "state": "ready", "mode": "api-key",
-            "mode_reason": "a key of your own", "generation": 1, "last_refresh": "2026-11-23T14:00:00Z",
+        StoredCredential: {"name": "ci", "default": true, "state": "ready", "sign_in_required": false,
+            "mode": "api-key", "mode_reason": "a key of your own", "generation": 1, "last_refresh": "2026-11-23T14:00:00Z",
             "own_credential": true, "note": "it is a restricted key, which may not list the models"};
         Headers: {"profile": "work", "mode": "chatgpt",
             "base_url": "https://chatgpt.com/backend-api/codex",
