@@ -99,8 +99,6 @@ pub struct ProfileSnapshot {
     pub last_error: Option<Arc<LastError>>,
     /// Why the current routing of the workspace is unknown.
     pub routing_failure: Option<RoutingFailure>,
-    /// Whether there is a refresh token.
-    pub renewable: bool,
     /// Whether an unfinished rename or export forbids the use of the refresh token.
     pub has_open_move: bool,
     /// Whether the credential replaced a rejected one, and no upstream has accepted it yet.
@@ -156,7 +154,6 @@ impl ProfileSnapshot {
             ended: session.record().ended.clone(),
             last_error: session.last_error().cloned(),
             routing_failure: None,
-            renewable: session.record().grant.secrets.refresh_token().is_some(),
             has_open_move: session.has_open_move(),
             is_unconfirmed: session.is_unconfirmed(),
             renewals: session.renewals(),
@@ -187,7 +184,7 @@ impl ProfileSnapshot {
     pub fn is_own_credential(&self) -> bool {
         match &self.credential.authority {
             Some(authority) => authority.is_of_own_token(),
-            None => !self.renewable,
+            None => !self.flags.renewable,
         }
     }
 
@@ -246,14 +243,11 @@ impl ProfileSnapshot {
 
     /// Whether the credential may be handed out to a client that needs it for `span`.
     pub fn freshness(&self, span: Duration, now: Timestamp) -> Freshness {
-        if self.credential.expires_at.is_none() {
-            let is_unusable = self.flags.spent || self.flags.lacks_scopes;
-            return if is_unusable { Freshness::LoginRequired } else { Freshness::Fresh };
-        }
         // A credential without a refresh token is good until it expires.
         let enough = self.refresh_at.is_none() || self.lasts(span, now);
         match self.status(now) {
             ProfileStatus::LoginRequired => Freshness::LoginRequired,
+            _ if self.credential.expires_at.is_none() => Freshness::Fresh,
             ProfileStatus::Expired => Freshness::Expired,
             ProfileStatus::Ready | ProfileStatus::Refreshing | ProfileStatus::Unsaved if !enough => {
                 Freshness::Expired

@@ -68,7 +68,7 @@ pub(super) fn refresh(
     now: Timestamp,
 ) -> Option<Problem> {
     let name = &after.name;
-    if !after.renewable {
+    if !after.flags.renewable {
         let detail = format!("nothing to refresh: profile \"{name}\" has no refresh token");
         let hint = sign_in_command(after);
         let problem = Problem::new(ErrorCode::Conflict, detail).hint(hint).about(name);
@@ -104,7 +104,7 @@ pub(crate) fn no_credential(snapshot: &ProfileSnapshot, now: Timestamp) -> Probl
     let name = &snapshot.name;
     match last_error(snapshot, now) {
         Some(problem) => problem,
-        None if snapshot.renewable => not_in_time(name),
+        None if snapshot.flags.renewable => not_in_time(name),
         None => expired(snapshot),
     }
 }
@@ -188,7 +188,7 @@ fn lacking_scopes(snapshot: &ProfileSnapshot) -> Option<Problem> {
 /// Why a token that cannot be renewed does not work, or may not.
 fn unrenewable(snapshot: &ProfileSnapshot, now: Timestamp) -> Option<Problem> {
     let name = &snapshot.name;
-    if !snapshot.renewable && snapshot.credential.remaining(now).is_zero() {
+    if !snapshot.flags.renewable && snapshot.credential.remaining(now).is_zero() {
         return Some(expired(snapshot));
     }
     if !snapshot.flags.rejected {
