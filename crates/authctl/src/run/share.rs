@@ -80,6 +80,11 @@ pub(super) async fn unshare(ctx: &Context, args: UnshareArgs) -> CliResult {
     match failed {
         Some(error) => Err(error),
         None if ctx.out.json => ctx.out.print_json(&json!({"ended": ended})),
-        None => Ok(()),
+        None => {
+            if ended.is_empty() {
+                ctx.out.info("nothing is shared");
+            }
+            Ok(())
+        }
     }
 }

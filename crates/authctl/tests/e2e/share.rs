@@ -102,6 +102,8 @@ async fn shares_are_listed_and_ended() {
     let id = run(&daemon, &["share", "--json"]).await.ok().json()["id"].clone();
     run(&daemon, &["unshare", "unknown", id.as_str().unwrap()]).await.failed(3, "there is no share unknown");
     assert_eq!(run(&daemon, &["shares"]).await.ok().stdout, "nothing is shared\n");
+    let none = run(&daemon, &["unshare", "--all"]).await.ok();
+    assert_eq!((none.stdout.as_str(), none.stderr.as_str()), ("", "nothing is shared\n"));
     run(&daemon, &["share", "--compat", "responses"]).await.failed(2, "--loopback");
     run(&daemon, &["share", "--rate", "0"]).await.failed(2, "60/min");
 }
