@@ -36,7 +36,9 @@ pub enum RegistryError {
     SignOut(SignOutError),
     /// The target of an export did not take the grant.
     ExportTarget(io::Error),
-    /// The daemon stops, or the profile was removed during the command.
+    /// The actor of the registry or of the profile ended before it answered: the daemon stops, or
+    /// the profile was removed during the command. The caller cannot tell the two apart, and the
+    /// remedy is the same: a repeated command gets the reason.
     Stopping,
 }
 
