@@ -98,12 +98,12 @@ impl Fleet {
             .and_then(|found| inner.open(found))
     }
 
-    /// Requests the permission to send the refresh token with this number. `rejected`: an upstream
+    /// Requests the permission to send the refresh token of this revision. `rejected`: an upstream
     /// rejected the access token. Measure the time since this call for
     /// [`may_send`](authd_oauth::claim::may_send).
-    pub async fn claim(&self, name: &str, token: u64, rejected: bool) -> Result<Claimed, StoreError> {
+    pub async fn claim(&self, name: &str, revision: u64, rejected: bool) -> Result<Claimed, StoreError> {
         let inner = &*self.0;
-        let request = ClaimRequest { holder: inner.holder.clone(), token, rejected };
+        let request = ClaimRequest { holder: inner.holder.clone(), revision, rejected };
         let (found, claimed) = inner
             .call(async {
                 let session = inner.session(Tables::Ready).await?;

@@ -68,8 +68,9 @@ pub struct Row {
 pub struct ClaimRequest {
     /// The process that asks.
     pub holder: Holder,
-    /// The number of the token that it knows.
-    pub token: u64,
+    /// The revision of the record that it knows. A claim is granted on the newest record only: the
+    /// provider may have rejected the token for good, or a user may have signed in again.
+    pub revision: u64,
     /// An upstream rejected the access token, so that there is nothing to wait for until it
     /// expires.
     pub rejected: bool,
@@ -82,7 +83,8 @@ pub enum ClaimDecision {
     Granted {
         /// The row to store.
         row: Row,
-        /// When the token was claimed before without a known result: its answer may be lost.
+        /// When another process claimed the token. That claim ended without a known result, so
+        /// its answer may be lost.
         lost_since: Option<Timestamp>,
     },
     /// Not before this time.
@@ -92,13 +94,13 @@ pub enum ClaimDecision {
         /// The node that holds the claim, if any.
         holder: Option<Arc<str>>,
     },
-    /// There is a newer token: read the record.
+    /// There is a newer record: read it.
     Superseded,
 }
 
 /// Decides on a request. The lease is how long the claim is held for its holder.
 pub fn claim(row: &Row, request: &ClaimRequest, lease: Duration, now: Timestamp) -> ClaimDecision {
-    if row.token != request.token {
+    if row.revision != request.revision {
         return ClaimDecision::Superseded;
     }
     let wait = row.claim.as_ref().and_then(|held| {
@@ -110,7 +112,8 @@ pub fn claim(row: &Row, request: &ClaimRequest, lease: Duration, now: Timestamp)
         return ClaimDecision::Wait { until, holder };
     }
     let claim = Claim { holder: request.holder.clone(), since: now, until: later(now, lease) };
-    let lost_since = row.claim.as_ref().map(|held| held.since);
+    let lost = row.claim.as_ref().filter(|held| held.holder != request.holder);
+    let lost_since = lost.map(|held| held.since);
     let row = Row { claim: Some(claim), retry_at: None, ..row.clone() };
     ClaimDecision::Granted { row, lost_since }
 }

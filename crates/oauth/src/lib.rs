@@ -77,8 +77,8 @@ pub use secret::{
     AccessToken, ApiKey, AuthorizationCode, Bearer, ClientSecret, DeviceCode, IdToken, RefreshToken,
 };
 pub use session::{
-    Annotation, Credential, Effect, Event, LastError, PROBE_PAUSE, ProfileStatus, REJECTION_PAUSE, Rejected,
-    SaveError, Session, StatusFlags,
+    Annotation, ClaimResult, Credential, Effect, Event, LastError, PROBE_PAUSE, ProfileStatus,
+    REJECTION_PAUSE, Rejected, SaveError, Session, SharedRecord, StatusFlags, Version, WriteResult,
 };
 pub use sign_in::{
     ClientSource, DefinedDevicePoll, DefinedDeviceStart, IdTokenError, RegisteredClient, SignInClient,

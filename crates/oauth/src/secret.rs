@@ -103,6 +103,11 @@ impl Bearer {
         }
     }
 
+    /// Whether both are the same secret.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        self.expose() == other.expose()
+    }
+
     /// The secret itself. A comment at the call says where it goes.
     pub fn expose(&self) -> &str {
         self.header().expose()

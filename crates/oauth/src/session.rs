@@ -17,13 +17,18 @@
 //!
 //! [`Operation`] is a single slot, so two calls at once cannot be expressed. Every effect carries a
 //! ticket. A result with another ticket is dropped: it belongs to a grant that has been replaced.
+//! If other nodes use the record, too, a claim replaces the journal entry (`shared.rs`).
 
 use std::{sync::Arc, time::Duration};
 
 use jiff::Timestamp;
 
-pub use self::types::{
-    Annotation, Credential, Effect, Event, LastError, ProfileStatus, Rejected, SaveError, StatusFlags,
+use self::shared_record::Shared;
+pub use self::{
+    shared_record::{ClaimResult, SharedRecord, Version, WriteResult},
+    types::{
+        Annotation, Credential, Effect, Event, LastError, ProfileStatus, Rejected, SaveError, StatusFlags,
+    },
 };
 use crate::{Intent, Record, Routing, schedule::later};
 
@@ -31,6 +36,8 @@ mod clock;
 mod constructors;
 mod plan;
 mod requests;
+mod shared;
+mod shared_record;
 mod transitions;
 mod types;
 
@@ -71,6 +78,7 @@ enum Operation {
     Idle,
     Probing,
     Journalling,
+    Claiming,
     Refreshing,
     Saving,
     Exchanging,
@@ -144,6 +152,8 @@ pub struct Session {
     pending_routing: Option<Box<(Box<str>, Routing)>>,
     stopping: bool,
     seed: u64,
+    /// Set if other nodes write the record, too.
+    shared: Option<Box<Shared>>,
 }
 
 impl Session {
@@ -177,6 +187,13 @@ impl Session {
             Event::Saved(ticket, result) if self.completes(ticket, Operation::Saving) => {
                 self.saved(result, now);
             }
+            Event::Claimed(ticket, result) if self.completes(ticket, Operation::Claiming) => {
+                self.claimed(result, now);
+            }
+            Event::Written(ticket, result) if self.completes(ticket, Operation::Saving) => {
+                self.written(result, now);
+            }
+            Event::ChangedElsewhere(stored) => self.changed_elsewhere(stored),
             Event::Refreshed(ticket, result) if self.completes(ticket, Operation::Refreshing) => {
                 self.refreshed(result, now);
             }
@@ -187,6 +204,8 @@ impl Session {
             Event::Ticked
             | Event::Probed(..)
             | Event::Saved(..)
+            | Event::Claimed(..)
+            | Event::Written(..)
             | Event::Refreshed(..)
             | Event::Exchanged(..) => {}
         }
@@ -221,7 +240,7 @@ impl Session {
             unsaved: self.credential_unsaved,
             renewing: matches!(
                 self.operation,
-                Operation::Journalling | Operation::Refreshing | Operation::Exchanging
+                Operation::Journalling | Operation::Claiming | Operation::Refreshing | Operation::Exchanging
             ),
         }
     }
@@ -301,7 +320,9 @@ impl Session {
 
     /// Whether a call is in flight or will begin within this time.
     pub fn is_pending_within(&self, now: Timestamp, limit: Duration) -> bool {
-        !self.is_idle() || self.next_wakeup(now).is_some_and(|next| next <= later(now, limit))
+        !self.is_idle()
+            || self.awaits_other_node(now)
+            || self.next_wakeup(now).is_some_and(|next| next <= later(now, limit))
     }
 
     fn doubt_network(&mut self, now: Timestamp, after_failure: bool) {
@@ -316,7 +337,10 @@ impl Session {
         }
         if self.pending_save.as_ref().is_some_and(|save| save.next_attempt <= now) {
             let record = Box::new(self.record.clone());
-            return Effect::Save(self.begin(Operation::Saving), record);
+            return match self.write() {
+                Some(write) => Effect::Write(self.begin(Operation::Saving), record, write),
+                None => Effect::Save(self.begin(Operation::Saving), record),
+            };
         }
         if self.renewal_at(now).is_none_or(|due| due > now) {
             return Effect::Wait;
@@ -329,6 +353,10 @@ impl Session {
     }
 
     fn renew(&mut self, now: Timestamp) -> Effect {
+        if let Some(version) = self.version().filter(|_| !self.journal_saved) {
+            let rejected = self.credential_rejected;
+            return Effect::Claim(self.begin(Operation::Claiming), version.revision, rejected);
+        }
         let secrets = &self.record.grant.secrets;
         if self.exchange_requested
             && !self.renewal_requested

@@ -95,8 +95,8 @@ impl Keyring {
         );
     }
 
-    /// Starts the service again if it has ended by itself. The service rarely crashes when its client
-    /// disappears. The request comes after the bus has told the service about that.
+    /// Starts the service again if it has ended by itself. The service rarely crashes when its
+    /// client disappears. The request comes after the bus has told the service about that.
     pub(crate) async fn restart_if_crashed(&mut self) {
         let Err(reply) = self.is_unlocked() else { return };
         println!("the keyring has ended: {:?} {reply}", self.service.as_mut().map(Child::try_wait));

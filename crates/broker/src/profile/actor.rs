@@ -231,6 +231,7 @@ impl ProfileActor {
             Effect::Refresh(ticket, token) => self.refresh(ticket, token),
             Effect::Exchange(ticket, id_token) => self.exchange(ticket, id_token),
             Effect::Save(ticket, record) => self.save(ticket, *record),
+            Effect::Claim(..) | Effect::Write(..) => unreachable!("no session here is shared"),
         }
     }
 

@@ -1,6 +1,6 @@
 //! Logs the events of a session.
 
-use authd_oauth::{Event, SaveError, Session};
+use authd_oauth::{Event, SaveError, Session, WriteResult};
 use tracing::{debug, error, info, warn};
 
 pub(super) fn log(event: &Event) {
@@ -11,14 +11,21 @@ pub(super) fn log(event: &Event) {
         Event::Refreshed(_, Err(error)) => warn!(%error, "refresh failed; retrying"),
         Event::Exchanged(_, Ok(_)) => info!("API key renewed"),
         Event::Exchanged(_, Err(error)) => warn!(%error, "API key not renewed"),
-        Event::Saved(_, Err(SaveError { message, .. })) => {
+        Event::Saved(_, Err(SaveError { message, .. }))
+        | Event::Written(_, Err(SaveError { message, .. })) => {
             error!(error = %message, "newest credential not saved; kept in memory and retried");
         }
         Event::SignedIn(..) => info!("signed in"),
         Event::RecordMayBeLost(_) => warn!("record may be lost in the store; saving again"),
         Event::Resumed => info!("machine suspended or clock set; probing before the next refresh"),
         Event::ClockSet(by) => warn!(seconds = by.as_secs(), "clock set"),
-        Event::Saved(_, Ok(())) => debug!("saved"),
+        Event::Saved(_, Ok(())) | Event::Written(_, Ok(WriteResult::Done(_))) => debug!("saved"),
+        Event::Written(_, Ok(WriteResult::Conflict(_))) => info!("another node changed the record"),
+        Event::Claimed(_, Err(SaveError { message, .. })) => {
+            warn!(error = %message, "no claim on the refresh token; retrying");
+        }
+        Event::Claimed(_, Ok(result)) => debug!(?result, "claim answered"),
+        Event::ChangedElsewhere(_) => debug!("another node changed the record"),
         Event::Probed(_, reached) => debug!(reached, "probed"),
         Event::ScopesMissing(_, scopes) => info!(?scopes, "a server asks for scopes that the grant lacks"),
         Event::RoutingReceived(_, routing) => debug!(?routing, "workspace routing"),

@@ -24,7 +24,7 @@ impl Session {
         session
     }
 
-    fn new(record: Record, seed: u64, now: Timestamp) -> Self {
+    pub(super) fn new(record: Record, seed: u64, now: Timestamp) -> Self {
         Self {
             credential: Credential::of(&record).into(),
             operation: Operation::Idle,
@@ -51,6 +51,7 @@ impl Session {
             pending_routing: None,
             stopping: false,
             seed,
+            shared: None,
             record,
         }
     }
@@ -60,6 +61,8 @@ impl Session {
     pub(super) fn replace_grant(&mut self, grant: Grant, grant_id: Arc<str>, now: Timestamp) {
         let mut record = Record::new(grant, grant_id, self.record.generation + 1);
         record.default_rank = self.record.default_rank;
+        let replaced = self.record.grant_id.clone();
+        let shared = self.shared.take().map(|shared| Box::new(shared.with_sign_in(replaced)));
         *self = Self {
             credential: self.credential.clone(),
             credential_unsaved: self.credential_unsaved,
@@ -67,6 +70,7 @@ impl Session {
             stopping: self.stopping,
             renewals: self.renewals,
             pending_save: Some(PendingSave::due(now)),
+            shared,
             ..Self::new(record, self.seed, now)
         };
     }

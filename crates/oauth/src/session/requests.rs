@@ -167,6 +167,7 @@ impl Session {
         if std::mem::take(&mut self.changed_during_call) {
             self.pending_save = Some(PendingSave::due(now));
         }
+        self.take_over(now);
         if let Some(pending) = self.pending_routing.take() {
             let (workspace, routing) = *pending;
             self.set_routing(workspace, routing, now);

@@ -59,8 +59,11 @@ impl Session {
     }
 
     pub(super) fn refreshed(&mut self, result: Result<RefreshResponse, ProviderError>, now: Timestamp) {
+        // A claim permits one call.
+        self.journal_saved &= self.shared.is_none();
         match result {
             Ok(response) => {
+                self.mark_successor();
                 // The token that was sent is spent, and its successor is known.
                 self.journal_saved = false;
                 self.record.journal = None;
@@ -95,8 +98,10 @@ impl Session {
     }
 
     pub(super) fn exchanged(&mut self, result: Result<ApiKey, ProviderError>, now: Timestamp) {
+        self.journal_saved &= self.shared.is_none();
         match result {
             Ok(new_key) => {
+                self.mark_successor();
                 self.clear_failures();
                 (self.exchange_requested, self.credential_rejected) = (false, false);
                 self.paused_since = Some(now);
@@ -213,7 +218,7 @@ impl Session {
         self.last_error = Some(Arc::new(LastError::Provider { error, next_attempt, refusals }));
     }
 
-    fn back_off(&mut self, retry_after: Option<Duration>, now: Timestamp) {
+    pub(super) fn back_off(&mut self, retry_after: Option<Duration>, now: Timestamp) {
         self.failures += 1;
         self.journal_failed_at = None;
         let pause = schedule::back_off(self.failures, retry_after, self.jitter(self.failures));

@@ -4,9 +4,10 @@ use std::{sync::Arc, time::Duration};
 
 use jiff::{SignedDuration, Timestamp};
 
+use super::shared_record::{ClaimResult, SharedRecord, WriteResult};
 use crate::{
     ApiKey, Authority, Bearer, ErrorCode, Grant, GrantSecrets, IdToken, Identity, Intent, ProviderError,
-    Record, RefreshResponse, RefreshToken, Routing, schedule,
+    Record, RefreshResponse, RefreshToken, Routing, claim::Write, schedule,
 };
 
 /// An input of the state machine.
@@ -47,6 +48,12 @@ pub enum Event {
     Probed(u64, bool),
     /// Result of [`Effect::Save`].
     Saved(u64, Result<(), SaveError>),
+    /// Result of [`Effect::Claim`].
+    Claimed(u64, Result<ClaimResult, SaveError>),
+    /// Result of [`Effect::Write`].
+    Written(u64, Result<WriteResult, SaveError>),
+    /// Another node has stored this record.
+    ChangedElsewhere(SharedRecord),
     /// Result of [`Effect::Refresh`].
     Refreshed(u64, Result<RefreshResponse, ProviderError>),
     /// Result of [`Effect::Exchange`].
@@ -81,6 +88,12 @@ pub enum Effect {
     /// Save this record. An id token that it lacks is kept from the stored record
     /// ([`Record::with_id_token_from`]).
     Save(u64, Box<Record>),
+    /// Ask for the permission to send the refresh token of the stored record with this revision,
+    /// and say whether an upstream rejected the access token. Only if other nodes use the record,
+    /// too.
+    Claim(u64, u64, bool),
+    /// Store this record like [`Effect::Save`], in this way. Only if other nodes use it, too.
+    Write(u64, Box<Record>, Write),
     /// Spend this refresh token.
     Refresh(u64, RefreshToken),
     /// Exchange this id token for an API key.

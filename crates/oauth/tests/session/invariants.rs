@@ -178,6 +178,7 @@ impl Invariants {
     fn check_effect(&mut self, effect: &Effect, observed: &Observed<'_>) -> CheckResult {
         let (ticket, operation) = match effect {
             Effect::Wait => return Ok(()),
+            Effect::Claim(..) | Effect::Write(..) => return Err("an effect of a fleet".to_owned()),
             Effect::Probe(ticket) => (*ticket, Operation::Probe),
             Effect::Save(ticket, record) => {
                 check!(refresh_token_of(record) == self.newest, "an old refresh token is saved");

@@ -344,6 +344,7 @@ impl Simulation {
             Effect::Save(ticket, record) => (ticket, CallKind::Save(record)),
             Effect::Refresh(ticket, token) => (ticket, CallKind::Refresh(token)),
             Effect::Exchange(ticket, _) => (ticket, CallKind::Exchange),
+            Effect::Claim(..) | Effect::Write(..) => return Err(format!("unexpected: {effect:?}")),
         };
         self.calls.push(PendingCall { ticket, kind, result: None });
         Ok(())

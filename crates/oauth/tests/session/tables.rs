@@ -103,6 +103,8 @@ fn effect_name(effect: &Effect) -> (&'static str, Option<u64>) {
         Effect::Save(ticket, _) => ("save", Some(*ticket)),
         Effect::Refresh(ticket, _) => ("refresh", Some(*ticket)),
         Effect::Exchange(ticket, _) => ("exchange", Some(*ticket)),
+        Effect::Claim(ticket, ..) => ("claim", Some(*ticket)),
+        Effect::Write(ticket, ..) => ("write", Some(*ticket)),
     }
 }
 

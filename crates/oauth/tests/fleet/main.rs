@@ -1,0 +1,15 @@
+//! Model tests of a fleet: real sessions and the real rules of `authd_oauth::claim`, with an
+//! engine, a provider and machines that fail.
+//!
+//! - `engine.rs`: the store, with planted faults. `provider.rs`: the provider and its ledger.
+//! - `node.rs`: a node and its call. `simulation.rs`: the steps.
+//! - `recovery.rs`: the end of each life.
+//! - `exhaustive.rs`: every order of a few steps. `props.rs`: long random lives.
+
+mod engine;
+mod exhaustive;
+mod node;
+mod props;
+mod provider;
+mod recovery;
+mod simulation;
