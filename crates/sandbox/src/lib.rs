@@ -31,6 +31,7 @@ mod middleware;
 mod network;
 mod params;
 mod platform;
+#[cfg(target_os = "linux")]
 pub mod postgres;
 mod proxy;
 mod record;

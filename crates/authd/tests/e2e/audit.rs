@@ -12,7 +12,6 @@ use authd_sandbox::{
     Fault, Route, Sandbox,
     test_daemon::{TestDaemon, TestDaemonConfig},
 };
-use futures_util::future::join_all;
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use serde_json::{Value, json};
@@ -36,13 +35,14 @@ pub(crate) async fn entries(daemon: &TestDaemon, query: &str) -> Vec<Value> {
 }
 
 /// Relays this many requests, each of which is a use of its own.
+#[cfg(target_os = "linux")]
 pub(crate) async fn relay_different_uses(daemon: &TestDaemon, uses: usize) {
     for first in (0..uses).step_by(16) {
         let send = async |number| {
             let path = format!("/v1/profiles/me/relay/use-{number}");
             daemon.request("GET", &path, &[], "").await.status.as_u16()
         };
-        let statuses = join_all((first..(first + 16).min(uses)).map(send)).await;
+        let statuses = futures_util::future::join_all((first..(first + 16).min(uses)).map(send)).await;
         assert!(statuses.iter().all(|status| *status == 404), "{statuses:?}");
     }
 }

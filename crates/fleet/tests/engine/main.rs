@@ -1,4 +1,5 @@
 //! The fleet against a real PostgreSQL server.
+#![cfg(target_os = "linux")]
 #![expect(clippy::unwrap_used, reason = "a test panics where it cannot continue")]
 
 mod errors;
