@@ -138,8 +138,8 @@ mod tests {
 
     #[test]
     fn import_of_a_higher_package_is_reported_with_its_line() {
-        let expected =
-            "4: authd-broker must not import authd; it may import: authd-api, authd-oauth, authd-store";
+        let expected = "4: authd-broker must not import authd; it may import: authd-api, authd-fleet, authd-oauth, \
+                        authd-store";
         assert_eq!(check("authd-broker", "authd", None), [expected]);
         assert_eq!(check("authd-api", "authd-oauth", None).len(), 1);
         assert_eq!(check("authctl", "authd-broker", None).len(), 1);
