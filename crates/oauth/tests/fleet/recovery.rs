@@ -61,15 +61,21 @@ impl Fleet {
         let revision = Some(row.revision);
         (0..self.nodes.len()).all(|n| {
             let version = self.nodes[n].session.version().map(|version| version.revision);
-            self.is_ready(n) && version == revision
+            self.is_ready(n) && (version == revision || self.missed_a_restore(n))
         })
+    }
+
+    /// Whether the node has an ended grant, and the store was restored from a backup. It claims
+    /// nothing any more, so it does not notice the older record.
+    fn missed_a_restore(&self, n: usize) -> bool {
+        !self.provider.knows_order && self.nodes[n].session.record().ended.is_some()
     }
 
     fn check_recovered(&self) -> Result<(), String> {
         let Some((_, stored)) = &self.engine.stored else { return Err("the record is gone".to_owned()) };
         let token = token_of(stored);
-        for node in &self.nodes {
-            if token_of(node.session.record()) != token {
+        for (n, node) in self.nodes.iter().enumerate() {
+            if !self.missed_a_restore(n) && token_of(node.session.record()) != token {
                 return Err(format!("{} has another token than the store", node.holder.node));
             }
         }

@@ -258,7 +258,8 @@ impl Fleet {
         let node = &mut self.nodes[n];
         let is_renewed = matches!(result, CallResult::Refreshed(Ok(_)));
         let spent = node.session.version().map(|version| version.token);
-        if let CallResult::Written(Ok(WriteResult::Done(_))) = result {
+        // It is stored, or spent for the next one.
+        if is_renewed || matches!(result, CallResult::Written(Ok(WriteResult::Done(_)))) {
             node.holds = None;
         }
         let mut drops = false;
