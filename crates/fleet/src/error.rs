@@ -1,7 +1,8 @@
 //! The errors of PostgreSQL, as messages that say what failed, why, and what to do.
 
-use std::{error::Error as _, time::Duration};
+use std::time::Duration;
 
+use authd_oauth::with_causes;
 use authd_store::StoreError;
 use tokio_postgres::{Error, error::SqlState};
 
@@ -84,18 +85,4 @@ pub(crate) fn grants_hint(settings: &Settings) -> String {
 /// The role of the connection, as an SQL identifier.
 pub(crate) fn role(settings: &Settings) -> String {
     settings.postgres.get_user().map_or_else(|| "CURRENT_USER".to_owned(), quote)
-}
-
-/// An error and its causes.
-fn with_causes(error: &Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let message = cause.to_string();
-        if !text.ends_with(&message) {
-            text = format!("{text}: {message}");
-        }
-        source = cause.source();
-    }
-    text
 }

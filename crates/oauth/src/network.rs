@@ -15,6 +15,6 @@ mod upstream;
 pub(crate) use self::{current::Current, discovery::discover, provider_client::ProviderClient};
 pub use self::{
     discovery::{DiscoveryRun, Visit},
-    settings::{Network, NetworkError},
+    settings::{Network, NetworkError, with_causes},
     upstream::Upstream,
 };

@@ -11,20 +11,21 @@ use crate::StoreError;
 /// only decrypt, so that a key can be replaced while older texts exist.
 #[derive(Clone)]
 pub struct SealingKey {
-    first: x25519::Identity,
-    older: Vec<x25519::Identity>,
+    pub(crate) first: x25519::Identity,
+    pub(crate) older: Vec<x25519::Identity>,
 }
 
 impl SealingKey {
     /// The identities in a text; `None` if there are none. Other lines are ignored.
     pub fn parse(text: &SecretString) -> Option<Self> {
-        let mut identities = parse_identities(text).into_iter();
+        let lines = text.expose_secret().lines();
+        let mut identities = lines.filter_map(|line| line.trim().parse().ok());
         Some(Self { first: identities.next()?, older: identities.collect() })
     }
 
     /// The public keys, that of the encrypting identity first.
     pub fn public_keys(&self) -> impl Iterator<Item = String> {
-        iter::once(&self.first).chain(&self.older).map(|identity| identity.to_public().to_string())
+        self.identities().map(|identity| identity.to_public().to_string())
     }
 
     /// Encrypts a text with the first identity.
@@ -35,9 +36,18 @@ impl SealingKey {
 
     /// Decrypts a text with whichever identity fits. The error says why that is not possible.
     pub fn open(&self, sealed: &[u8]) -> Result<SecretString, String> {
-        let identities = iter::once(&self.first).chain(&self.older);
-        let text = decrypt(sealed, identities.map(|identity| identity as _)).map_err(|e| e.to_string())?;
+        let text = self.decrypt(sealed).map_err(|error| error.to_string())?;
         String::from_utf8(text).map(SecretString::from).map_err(|_| "it is not UTF-8".to_owned())
+    }
+
+    /// Decrypts a text with whichever identity fits.
+    pub(crate) fn decrypt(&self, sealed: &[u8]) -> Result<Vec<u8>, DecryptError> {
+        decrypt(sealed, self.identities().map(|identity| identity as _))
+    }
+
+    /// All identities, the encrypting one first.
+    pub(crate) fn identities(&self) -> impl Iterator<Item = &x25519::Identity> {
+        iter::once(&self.first).chain(&self.older)
     }
 }
 
@@ -52,9 +62,4 @@ pub(crate) fn decrypt<'a>(
     let mut text = Vec::with_capacity(encrypted.len());
     Decryptor::new_buffered(encrypted)?.decrypt(identities)?.read_to_end(&mut text)?;
     Ok(text)
-}
-
-/// The identities in a text. Other lines are ignored.
-pub(crate) fn parse_identities(text: &SecretString) -> Vec<x25519::Identity> {
-    text.expose_secret().lines().filter_map(|line| line.trim().parse().ok()).collect()
 }

@@ -147,7 +147,7 @@ impl ResolvedNetwork {
 }
 
 /// An error and its causes. The last cause is the most specific.
-fn with_causes(error: &dyn Error) -> String {
+pub fn with_causes(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {

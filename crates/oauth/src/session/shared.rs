@@ -185,8 +185,7 @@ impl Session {
         let version = stored.version;
         let (journal, ended) = (self.record.journal, self.record.ended.take());
         self.record = Record { journal, ..by_own_clock(stored, now) };
-        self.raise_generation();
-        self.credential = Credential::of(&self.record).into();
+        self.serve_stored();
         // The provider's rejection, which only this node has seen, is not dropped.
         let is_unsaved = self.record.ended.is_none() && ended.is_some();
         self.record.ended = self.record.ended.take().or(ended);
@@ -214,18 +213,20 @@ impl Session {
             shared: Some(Box::new(shared)),
             ..Self::new(record, self.seed, now)
         };
-        self.raise_generation();
-        self.credential = Credential::of(&self.record).into();
+        self.serve_stored();
     }
 
-    /// Makes sure that two credentials of this session never have the same generation.
-    fn raise_generation(&mut self) {
-        let (new, old) = (Credential::of(&self.record), &self.credential);
+    /// Serves the credential of the record. Two credentials of a session never have the same
+    /// generation.
+    fn serve_stored(&mut self) {
+        let (mut new, old) = (Credential::of(&self.record), &self.credential);
         let is_same =
             new.bearer.is_same(&old.bearer) && new.routing == old.routing && new.grant_id == old.grant_id;
         if !is_same {
-            self.record.generation = self.record.generation.max(old.generation + 1);
+            new.generation = new.generation.max(old.generation + 1);
+            self.record.generation = new.generation;
         }
+        self.credential = new.into();
     }
 }
 

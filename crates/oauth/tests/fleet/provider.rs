@@ -22,8 +22,6 @@ pub(crate) struct Provider {
     families: Vec<Family>,
     issued: u32,
     sent: BTreeMap<String, Sent>,
-    /// How often a spent token was sent again.
-    pub(crate) reuses: u32,
     /// Whether the rules of order hold. A store that was restored from a backup does not know the
     /// claims and the tokens since.
     pub(crate) knows_order: bool,
@@ -59,7 +57,7 @@ pub(crate) struct Request {
 
 impl Provider {
     pub(crate) fn new() -> Self {
-        Self { families: Vec::new(), issued: 0, sent: BTreeMap::new(), reuses: 0, knows_order: true }
+        Self { families: Vec::new(), issued: 0, sent: BTreeMap::new(), knows_order: true }
     }
 
     /// Signs in at a node whose clock is ahead by this much.
@@ -102,7 +100,6 @@ impl Provider {
             return Ok(Err(rejected("refresh_token_invalidated")));
         }
         if newest != token {
-            self.reuses += 1;
             *alive = false;
             if before.is_some() && !request.rejected && now < given_up_at {
                 return Err(format!("{token} was sent again while its access token was valid"));

@@ -12,7 +12,7 @@ use secrecy::{ExposeSecret, SecretString};
 use super::directory::{directory, has_records};
 use crate::{
     KeySource, StoreError, private,
-    sealing::{decrypt, parse_identities},
+    sealing::{SealingKey, decrypt},
 };
 
 /// The longest file that is read, in bytes. A record has about 10,000.
@@ -28,8 +28,7 @@ const MAX_WORK_FACTOR: u8 = 22;
 
 /// Identities, and the file that holds them.
 pub(super) struct Identities {
-    first: x25519::Identity,
-    older: Vec<x25519::Identity>,
+    key: SealingKey,
     file: IdentityFile,
 }
 
@@ -81,14 +80,15 @@ impl Identities {
             )));
         }
         let first = x25519::Identity::generate();
-        file.write(&first, &[])?;
-        Ok(Self { first, older: Vec::new(), file })
+        let key = SealingKey { first, older: Vec::new() };
+        file.write(&key)?;
+        Ok(Self { key, file })
     }
 
     /// Uses a text that is an identity, or the passphrase of an identity file of ours. Deriving a
     /// key from a passphrase is slow on purpose, so it is done once.
     fn from_secret(source: PathBuf, text: &SecretString, state_dir: &Path) -> Result<Self, StoreError> {
-        if !parse_identities(text).is_empty() {
+        if SealingKey::parse(text).is_some() {
             return Self::parse(text, IdentityFile::External(source));
         }
         let passphrase = SecretString::from(text.expose_secret().trim());
@@ -108,9 +108,8 @@ impl Identities {
     }
 
     fn parse(text: &SecretString, file: IdentityFile) -> Result<Self, StoreError> {
-        let mut identities = parse_identities(text).into_iter();
-        match identities.next() {
-            Some(first) => Ok(Self { first, older: identities.collect(), file }),
+        match SealingKey::parse(text) {
+            Some(key) => Ok(Self { key, file }),
             None => Err(StoreError::unavailable(format!(
                 "{} holds no identity; restore it from a backup",
                 file.path().display()
@@ -121,31 +120,30 @@ impl Identities {
     /// Writes the identities again if their file was removed.
     pub(super) fn restore_if_removed(&self) -> Result<(), StoreError> {
         if !self.file.is_external() && matches!(private::is_absent(self.file.path()), Ok(true)) {
-            self.file.write(&self.first, &self.older)?;
+            self.file.write(&self.key)?;
         }
         Ok(())
     }
 
     /// Whether an interrupted rekey left an older identity in a file of ours.
     pub(super) fn is_unfinished(&self) -> bool {
-        !self.older.is_empty() && !self.file.is_external()
+        !self.key.older.is_empty() && !self.file.is_external()
     }
 
     /// Encrypts a text with the first identity.
     pub(super) fn encrypt(&self, text: &SecretString) -> Result<Vec<u8>, StoreError> {
-        age::encrypt(&self.first.to_public(), text.expose_secret().as_bytes())
-            .map_err(StoreError::unavailable)
+        self.key.seal(text)
     }
 
     /// Decrypts with whichever identity fits.
     pub(super) fn decrypt(&self, encrypted: &[u8]) -> Result<Vec<u8>, DecryptError> {
-        decrypt(encrypted, iter::once(&self.first).chain(&self.older).map(|identity| identity as _))
+        self.key.decrypt(encrypted)
     }
 
     /// Puts a new identity first, unless an interrupted rekey has done so. Encrypt all records
     /// again before [`Self::finish_rekey`].
     pub(super) fn begin_rekey(&mut self) -> Result<(), StoreError> {
-        if !self.older.is_empty() {
+        if !self.key.older.is_empty() {
             return Ok(());
         }
         if let IdentityFile::External(path) = &self.file {
@@ -154,19 +152,19 @@ impl Identities {
                 path.display()
             )));
         }
-        self.change(x25519::Identity::generate(), vec![self.first.clone()])
+        self.change(SealingKey { first: x25519::Identity::generate(), older: vec![self.key.first.clone()] })
     }
 
     /// Removes all identities but the first.
     pub(super) fn finish_rekey(&mut self) -> Result<(), StoreError> {
-        self.change(self.first.clone(), Vec::new())
+        self.change(SealingKey { first: self.key.first.clone(), older: Vec::new() })
     }
 
     /// Writes the identities before using them: a record that is encrypted with an identity that
     /// exists only in memory would be lost at the next start.
-    fn change(&mut self, first: x25519::Identity, older: Vec<x25519::Identity>) -> Result<(), StoreError> {
-        self.file.write(&first, &older)?;
-        (self.first, self.older) = (first, older);
+    fn change(&mut self, key: SealingKey) -> Result<(), StoreError> {
+        self.file.write(&key)?;
+        self.key = key;
         Ok(())
     }
 
@@ -193,12 +191,12 @@ impl IdentityFile {
     }
 
     /// Writes the identities unless the file is external.
-    fn write(&self, first: &x25519::Identity, older: &[x25519::Identity]) -> Result<(), StoreError> {
+    fn write(&self, key: &SealingKey) -> Result<(), StoreError> {
         let mut text = format!(
             "# The key of authd's encrypted files: a program that reads it can open them.\n# public key: {}\n",
-            first.to_public()
+            key.first.to_public()
         );
-        for identity in iter::once(first).chain(older) {
+        for identity in key.identities() {
             text += identity.to_string().expose_secret();
             text.push('\n');
         }
