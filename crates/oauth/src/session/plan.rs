@@ -11,7 +11,7 @@ use crate::{
 impl Session {
     /// When the next renewal is due, back-off aside.
     pub(super) fn renewal_at(&self, now: Timestamp) -> Option<Timestamp> {
-        if self.stopping || self.has_open_move() || !self.can_renew() {
+        if self.stopping || self.has_open_move() || self.holds_unstored_token() || !self.can_renew() {
             return None;
         }
         let is_due = self.renewal_requested || self.exchange_requested || self.journal_saved;

@@ -75,6 +75,12 @@ impl Session {
         })
     }
 
+    /// Whether the store of a fleet does not have the present refresh token yet. A claim is about
+    /// the stored token: after a lost answer, other nodes would send this one.
+    pub(super) fn holds_unstored_token(&self) -> bool {
+        self.shared.as_ref().is_some_and(|shared| shared.change != Change::Fields)
+    }
+
     /// Records that the present refresh token is not the stored one.
     pub(super) fn mark_successor(&mut self) {
         if let Some(shared) = &mut self.shared {

@@ -92,6 +92,26 @@ fn rules_hold_for_every_order_of_five_steps_from_outside() {
     holds(&OUTSIDE, 500, 5);
 }
 
+/// A random life found that the token of a sign-in was sent before it was stored. Its answer was
+/// lost, and another node sent it again as soon as the store had it.
+#[test]
+fn token_that_is_not_stored_is_not_sent() {
+    let steps = [
+        Step::SignIn(1),
+        Step::Wait(3_000),
+        Step::Fail(1),
+        Step::Deliver(1),
+        Step::Wake(0),
+        Step::Wait(1),
+        Step::Lose(1),
+    ];
+    for left in [0, 500, 3_599] {
+        let mut fleet = Fleet::new(2, left, 0, None);
+        steps.iter().try_for_each(|step| fleet.step(*step)).unwrap();
+        fleet.recover().unwrap();
+    }
+}
+
 #[test]
 fn each_planted_fault_is_found() {
     let faults = [

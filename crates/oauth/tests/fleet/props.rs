@@ -1,6 +1,6 @@
 //! Long random lives of fleets.
 
-use proptest::{collection::vec, prelude::*, test_runner::RngSeed};
+use proptest::{collection::vec, prelude::*};
 
 use crate::simulation::{Fleet, Step};
 
@@ -30,7 +30,6 @@ proptest! {
         cases: 500,
         max_shrink_iters: 20_000,
         failure_persistence: None,
-        rng_seed: RngSeed::Fixed(7),
         ..ProptestConfig::default()
     })]
 
