@@ -7,7 +7,7 @@ use tokio::sync::watch;
 use tracing::info;
 
 use crate::{
-    Config, Key, Kind, LegacyIndex, StateDir, StoreError, StorePreference, backend::Backend,
+    Config, Key, Kind, LegacyIndex, ProfilePlace, StateDir, StoreError, StorePreference, backend::Backend,
     deadline::WithDeadline, file::Files, keychain::Keychain, legacy_index, memory::Memory,
     placement::PlacementFile, private,
 };
@@ -132,6 +132,14 @@ impl Engine {
         legacy_index::remove(self.state_dir.path())?;
         self.legacy = None;
         Ok(())
+    }
+
+    pub(crate) fn profile_place(&mut self) -> Result<ProfilePlace, StoreError> {
+        Ok(self.placement()?.get().profiles)
+    }
+
+    pub(crate) fn set_profile_place(&mut self, place: ProfilePlace) -> Result<(), StoreError> {
+        self.placement()?.set_profiles(place)
     }
 
     fn placement(&mut self) -> Result<&mut PlacementFile, StoreError> {

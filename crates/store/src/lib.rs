@@ -38,6 +38,7 @@ pub use error::StoreError;
 pub use key::Key;
 pub use legacy_index::LegacyIndex;
 pub use listing::Listing;
+pub use placement::ProfilePlace;
 pub use sealing::SealingKey;
 pub use state_dir::{StateDir, StateDirError};
 pub use store::{State, Status, Store};

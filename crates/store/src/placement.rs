@@ -8,11 +8,39 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Kind, LegacyIndex, StateDir, StoreError, file, legacy_index, private};
 
-/// The version that this program reads and writes.
+/// The version of a file of one machine.
 const VERSION: u32 = 1;
+
+/// The version of a file that names a fleet. An authd that knows no fleet refuses it, instead of
+/// finding no profiles.
+const FLEET_VERSION: u32 = 2;
 
 /// The longest file that is read, in bytes.
 const MAX_FILE: u64 = 1 << 16;
+
+/// Where the records of the profiles are. All other records are always in the store of the machine.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ProfilePlace {
+    /// In the store of this machine.
+    #[default]
+    Local,
+    /// In the store of this machine, and perhaps copies in the database of the fleet: a move there
+    /// has begun.
+    ToFleet,
+    /// In the database of the fleet.
+    Fleet,
+    /// In the database of the fleet, and perhaps copies in the store of this machine: a move back
+    /// has begun.
+    ToLocal,
+}
+
+impl ProfilePlace {
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde requires this signature")]
+    fn is_local(&self) -> bool {
+        *self == Self::Local
+    }
+}
 
 /// Where the records are.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -26,14 +54,27 @@ pub(crate) struct Placement {
     /// Why files were chosen instead of the keychain.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) fallback: Option<String>,
+    /// Where the records of the profiles are.
+    #[serde(default, skip_serializing_if = "ProfilePlace::is_local")]
+    pub(crate) profiles: ProfilePlace,
 }
 
 impl Placement {
     /// The memory store is never remembered, and the store in use holds no copies.
-    pub(crate) fn new(kind: Option<Kind>, other: Option<Kind>) -> Self {
+    fn new(kind: Option<Kind>, other: Option<Kind>) -> Self {
         let lasting = |kind: Option<Kind>| kind.filter(|kind| *kind != Kind::Memory);
         let kind = lasting(kind);
-        Self { kind, other: lasting(other).filter(|other| Some(*other) != kind), fallback: None }
+        let other = lasting(other).filter(|other| Some(*other) != kind);
+        Self { kind, other, fallback: None, profiles: ProfilePlace::Local }
+    }
+
+    /// The records of this machine are in other stores; those of the profiles stay where they are.
+    pub(crate) fn with_stores(&self, kind: Kind, other: Kind) -> Self {
+        Self { profiles: self.profiles, ..Self::new(Some(kind), Some(other)) }
+    }
+
+    fn version(&self) -> u32 {
+        if self.profiles.is_local() { VERSION } else { FLEET_VERSION }
     }
 
     fn is_same_place(&self, other: &Self) -> bool {
@@ -76,7 +117,8 @@ impl PlacementFile {
             file.write(file.content.clone())?;
         }
         if file.content.kind.is_none() && file::has_records(file.state_dir.path())? {
-            file.content = Placement::new(Some(Kind::File), file.content.other);
+            let profiles = file.content.profiles;
+            file.content = Placement { profiles, ..Placement::new(Some(Kind::File), file.content.other) };
         }
         Ok((file, legacy))
     }
@@ -97,9 +139,21 @@ impl PlacementFile {
         self.write(Placement { kind: Some(kind), fallback, ..self.content.clone() })
     }
 
+    /// Records where the records of the profiles are.
+    pub(crate) fn set_profiles(&mut self, profiles: ProfilePlace) -> Result<(), StoreError> {
+        self.state_dir.ensure()?;
+        let is_absent = private::is_absent(&path(&self.state_dir))?;
+        // An absent file means local.
+        let is_written = if is_absent { profiles.is_local() } else { self.durable };
+        if is_written && self.content.profiles == profiles {
+            return Ok(());
+        }
+        self.write(Placement { profiles, ..self.content.clone() })
+    }
+
     /// Replaces the content durably.
     pub(crate) fn write(&mut self, placement: Placement) -> Result<(), StoreError> {
-        let document = Document { version: VERSION, placement };
+        let document = Document { version: placement.version(), placement };
         let text = serde_json::to_vec(&document).map_err(StoreError::unavailable)?;
         self.durable = false;
         self.state_dir.ensure()?;
@@ -115,12 +169,13 @@ fn path(state_dir: &StateDir) -> PathBuf {
 
 fn parse(path: &Path, text: &[u8]) -> Result<Placement, StoreError> {
     let problem = match serde_json::from_slice::<Document>(text) {
-        Ok(Document { version: VERSION, placement })
-            if Placement::new(placement.kind, placement.other).is_same_place(&placement) =>
+        Ok(Document { version, placement })
+            if version == placement.version()
+                && Placement::new(placement.kind, placement.other).is_same_place(&placement) =>
         {
             return Ok(placement);
         }
-        Ok(Document { version, .. }) if version > VERSION => {
+        Ok(Document { version, .. }) if version > FLEET_VERSION => {
             format!("was written by a newer authd (version {version}); install that one again")
         }
         Ok(_) => "is damaged".to_owned(),
@@ -128,7 +183,8 @@ fn parse(path: &Path, text: &[u8]) -> Result<Placement, StoreError> {
     };
     Err(StoreError::unavailable(format!(
         "{} {problem}. authd does not overwrite it, because it names the store that holds the logins; \
-         restore it, or write {{\"version\":1,\"kind\":\"file\"}} (or \"keychain\") into it",
+         restore it, or write {{\"version\":1,\"kind\":\"file\"}} (or \"keychain\") into it, or \
+         {{\"version\":2,\"profiles\":\"fleet\"}} if the logins are in PostgreSQL",
         path.display()
     )))
 }

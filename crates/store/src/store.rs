@@ -12,7 +12,8 @@ use tokio::sync::{oneshot, watch};
 use tracing::{info, warn};
 
 use crate::{
-    Call, Config, Key, Kind, LegacyIndex, Listing, MigrationReport, RekeyReport, StateDir, StoreError,
+    Call, Config, Key, Kind, LegacyIndex, Listing, MigrationReport, ProfilePlace, RekeyReport, StateDir,
+    StoreError,
     engine::{Engine, EngineSnapshot},
     worker::Worker,
 };
@@ -161,6 +162,19 @@ impl Store {
     /// Finishes an interrupted migration and an interrupted rekey.
     pub async fn recover(&self) -> Result<(), StoreError> {
         self.call(Call::Recover, Engine::recover).await
+    }
+
+    /// Where the records of the profiles are. An unreadable `store.json` is an error. The backend
+    /// is not used, so that the call does not change the status.
+    pub async fn profile_place(&self) -> Result<ProfilePlace, StoreError> {
+        self.run(Call::Load, Engine::profile_place).await
+    }
+
+    /// Writes durably to `store.json` where the records of the profiles are. Writes nothing if the
+    /// file already says so. After an error the file has the former place or this one, and
+    /// [`Self::profile_place`] returns the former one until a write succeeds.
+    pub async fn set_profile_place(&self, place: ProfilePlace) -> Result<(), StoreError> {
+        self.run(Call::Save, move |engine| engine.set_profile_place(place)).await
     }
 
     /// The kind that `store.json` names or that the encrypted records imply, once a call has read

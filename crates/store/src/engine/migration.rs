@@ -42,7 +42,8 @@ impl Engine {
         self.clear_other()?;
         self.check_target(to)?;
         let records = self.load_all()?;
-        self.placement()?.write(Placement::new(Some(from), Some(to)))?;
+        let placement = self.placement()?;
+        placement.write(placement.get().with_stores(from, to))?;
         if let Err(error) = self.copy_all(&records, from, to) {
             if let Err(error) = self.clear_other() {
                 warn!(%error, store = %to, "failed migration left copies");
@@ -74,7 +75,8 @@ impl Engine {
             };
             self.other_backend(to).save_verified(key, &label, record)?;
         }
-        self.placement()?.write(Placement::new(Some(to), Some(from)))
+        let placement = self.placement()?;
+        placement.write(placement.get().with_stores(to, from))
     }
 
     /// Finishes what an earlier run or call left unfinished: a migration, a rekey and a probe. If a

@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use authd_store::{Config, Key, Kind, State, Store, StoreError, StorePreference};
+use authd_store::{Config, Key, Kind, ProfilePlace, State, Store, StoreError, StorePreference};
 use rustix::process::Signal;
 use secrecy::ExposeSecret;
 
@@ -134,10 +134,13 @@ async fn migration_to_files_and_back_moves_all_records() {
         save(&store, &format!("p{n}"), &format!("text {n}")).await;
     }
     let in_keychain = store.of_another_program("authd-test");
+    store.set_profile_place(ProfilePlace::Fleet).await.unwrap();
     for to in [Kind::File, Kind::Keychain] {
         let report = store.migrate(to).await.unwrap();
         assert_eq!((report.records, report.left_behind), (7, None));
         assert_eq!((store.status().kind, store.remembered()), (Some(to), Some(to)));
+        let json = std::fs::read_to_string(fixture.path("store.json")).unwrap();
+        assert_eq!(json, format!(r#"{{"version":2,"kind":"{to}","profiles":"fleet"}}"#));
         for n in 0..7 {
             assert_eq!(text(&store, &format!("p{n}")).await.unwrap(), format!("text {n}"));
         }

@@ -10,4 +10,5 @@ mod files;
 #[cfg(target_os = "linux")]
 mod keyring;
 mod placement;
+mod profile_place;
 mod support;
