@@ -67,7 +67,7 @@ async fn unreadable_place_is_an_error_and_not_local() {
         ] {
             let error = result.unwrap_err().to_string();
             assert!(error.contains("store.json") && error.contains(FLEET), "{error}");
-            assert_eq!(error.contains("newer authd"), json.contains("3"), "{error}");
+            assert_eq!(error.contains("newer authd"), json.contains('3'), "{error}");
         }
         assert_eq!(store_json(&fixture), json, "the file is not changed");
         // The store reads the file again as soon as it is restored.
