@@ -1,6 +1,7 @@
 //! Builds the daemon, runs it, and shuts it down.
 
 mod callback_handler;
+mod fleet;
 mod reload;
 mod signals;
 mod used_paths;
@@ -52,6 +53,12 @@ const MOST_STREAMS: usize = 64;
 
 /// The event streams and holds of one process take at most this fraction of the connections.
 const STREAM_SHARE: usize = 4;
+
+/// What hooks get on stdin.
+const DESCRIBE: Describe = Describe {
+    profile: |snapshot, name| convert::profile_of(snapshot, name, now()),
+    low_quota: |name, low| convert::quota(name, Some(low), now()),
+};
 
 /// How the daemon ended, with the exit codes of sysexits.h.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -125,10 +132,9 @@ pub struct App {
 /// changes nothing.
 pub fn check(config: &Config) -> Result<(), StartError> {
     let Config { provider, client, network, .. } = config;
-    match Endpoint::new(provider.clone(), client.clone(), network.clone()) {
-        Ok(_) => Ok(()),
-        Err(error) => Err(StartError::Setting(error.to_string())),
-    }
+    Endpoint::new(provider.clone(), client.clone(), network.clone())
+        .map_err(|error| StartError::Setting(error.to_string()))?;
+    fleet::set_up(config).map(drop).map_err(StartError::Setting)
 }
 
 impl App {
@@ -152,12 +158,15 @@ impl App {
             .map_err(invalid)?;
         let relay = Relay::new(config.network.clone()).map_err(invalid)?;
 
+        // The broker does not use the fleet yet.
+        let fleet = fleet::set_up(&config).map_err(StartError::Setting)?;
         let store = Store::open(config.store.for_state_dir(&paths.state_dir), state_dir.clone());
         let metrics = Metrics::new(started_at, &store);
         let stopping = CancellationToken::new();
         let (callback_sender, callback) = watch::channel(CallbackServerState::default());
         let (listeners, listen_requests) = mpsc::channel(1);
-        let (reload, settings) = Reload::new(source, telemetry, (endpoint.clone(), relay.clone()), &config);
+        let (reload, settings) =
+            Reload::new(source, telemetry, (endpoint.clone(), relay.clone()), &config, fleet.is_some());
         let (broker, mut broker_tasks) = Broker::start(BrokerConfig {
             endpoint: endpoint.clone(),
             store: store.clone(),
@@ -223,11 +232,7 @@ impl App {
             let limiter = ConnectionLimiter::new(socket_connections(open_file_limit()));
             http::serve(&socket.listener, Door::Own, router, connection_settings, limiter, stop).await;
         });
-        let describe = Describe {
-            profile: |snapshot, name| convert::profile_of(snapshot, name, now()),
-            low_quota: |name, low| convert::quota(name, Some(low), now()),
-        };
-        tasks.spawn(hooks::watch(config.hooks, broker.events, broker.registry, describe, stopping.clone()));
+        tasks.spawn(hooks::watch(config.hooks, broker.events, broker.registry, DESCRIBE, stopping.clone()));
         callback::wait_until_tried(callback.clone()).await;
         info!(socket = %paths.socket.display(), "listening");
         announce(&paths.socket);

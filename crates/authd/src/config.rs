@@ -2,6 +2,7 @@
 //! validated before anything else happens. The reference is config/authd.toml.
 
 mod environment;
+mod fleet;
 mod load;
 mod problem;
 mod providers;

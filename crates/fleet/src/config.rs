@@ -5,6 +5,7 @@ use std::{fmt, net::IpAddr, path::PathBuf, sync::Arc, time::Duration};
 use authd_oauth::Network;
 use authd_store::{SealingKey, StoreError};
 use secrecy::{ExposeSecret as _, SecretString};
+use serde::Deserialize;
 use tokio_postgres::config::{Host, SslMode, TargetSessionAttrs};
 
 /// The longest identifier of PostgreSQL, in bytes. The server would cut a longer one.
@@ -34,7 +35,8 @@ pub struct FleetConfig {
 }
 
 /// Whether connections to the server are encrypted.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Tls {
     /// As `sslmode` in the connection string says. Without it: with TLS, except to this machine.
     #[default]

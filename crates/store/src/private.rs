@@ -11,6 +11,7 @@ use std::{
 };
 
 use rustix::fs::OFlags;
+use secrecy::SecretString;
 
 /// Permissions from a mode.
 pub fn mode(mode: u32) -> Permissions {
@@ -49,6 +50,36 @@ pub fn open_private(path: &Path) -> io::Result<File> {
 /// dangling symbolic link, a pipe, a directory and a longer file are errors. Never blocks on a
 /// pipe.
 pub fn read_bounded(path: &Path, max: u64) -> io::Result<Option<Vec<u8>>> {
+    read_checked(path, max, |_| Ok(()))
+}
+
+/// Reads a text that must be private, like [`read_bounded`]. A file that other users can read or
+/// change is an error that says what to do. A file of root may be readable for its group.
+pub fn read_private(path: &Path, max: u64) -> io::Result<Option<SecretString>> {
+    let Some(content) = read_checked(path, max, |found| check_private_file(path, found))? else {
+        return Ok(None);
+    };
+    let text = String::from_utf8(content).map_err(|_| at(path, &io::Error::other("it is not UTF-8")))?;
+    Ok(Some(SecretString::from(text)))
+}
+
+fn check_private_file(path: &Path, found: &Metadata) -> Result<(), String> {
+    let (owner, mode) = (found.uid(), found.mode() & 0o777);
+    if owner != 0 && owner != rustix::process::geteuid().as_raw() {
+        return Err(format!("it belongs to another user (uid {owner})"));
+    }
+    let (forbidden, right) = if owner == 0 { (0o037, "640") } else { (0o077, "600") };
+    if mode & forbidden == 0 {
+        return Ok(());
+    }
+    Err(format!("it is open to other users (mode {mode:03o}); run: chmod {right} {}", path.display()))
+}
+
+fn read_checked(
+    path: &Path,
+    max: u64,
+    check: impl FnOnce(&Metadata) -> Result<(), String>,
+) -> io::Result<Option<Vec<u8>>> {
     let nonblocking = OFlags::NONBLOCK.bits().cast_signed();
     let file = match OpenOptions::new().read(true).custom_flags(nonblocking).open(path) {
         Ok(file) => file,
@@ -59,6 +90,7 @@ pub fn read_bounded(path: &Path, max: u64) -> io::Result<Option<Vec<u8>>> {
     if !found.is_file() {
         return Err(at(path, &io::Error::other("it is not a regular file")));
     }
+    check(&found).map_err(|problem| at(path, &io::Error::other(problem)))?;
     // The buffer never grows: growing would leave copies of secrets in the heap.
     let mut content = Vec::with_capacity(usize::try_from(found.len().min(max)).unwrap_or_default() + 1);
     file.take(max + 1).read_to_end(&mut content).map_err(|error| at(path, &error))?;

@@ -1,11 +1,11 @@
 //! Reloads the configuration.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use authd_broker::{LoginSettings, ProviderDefinitions, RenderContext};
-use authd_oauth::{Endpoint, NetworkError, Provider};
+use authd_oauth::{Endpoint, Network, NetworkError, Provider};
 use tokio::sync::watch;
-use tracing::{error, info};
+use tracing::{error, info, warn};
 
 use crate::{
     config::{AuditConfig, CallbackConfig, Config, Source},
@@ -25,6 +25,8 @@ pub(super) struct Reload {
     provider: Provider,
     /// As of the start: the callback server was created with it.
     callback: CallbackConfig,
+    /// The longest time of a call to the provider, if claims of a fleet are held for it.
+    claimed_timeout: Option<Duration>,
     render_context: watch::Sender<Arc<RenderContext>>,
     logins: watch::Sender<Arc<LoginSettings>>,
     providers: watch::Sender<Arc<ProviderDefinitions>>,
@@ -49,6 +51,7 @@ impl Reload {
         telemetry: Telemetry,
         (endpoint, relay): (Endpoint, Relay),
         config: &Config,
+        has_fleet: bool,
     ) -> (Self, Settings) {
         let (render_context, render_context_receiver) = watch::channel(Arc::new(render_context(config, 0)));
         let (logins, logins_receiver) = watch::channel(Arc::new(login_settings(config)));
@@ -72,6 +75,7 @@ impl Reload {
             relay,
             provider,
             callback,
+            claimed_timeout: has_fleet.then_some(config.network.timeout),
             render_context,
             logins,
             providers,
@@ -102,7 +106,12 @@ impl Reload {
     /// Applies a configuration, unless its network settings cannot be used. The HTTP clients are
     /// made anew even if nothing has changed there: the CA certificates may have.
     fn apply(&self, read: Config) -> Result<(), NetworkError> {
-        self.endpoint.reload(read.client.clone(), read.network.clone())?;
+        let timeout = within_claim(read.network.timeout, self.claimed_timeout);
+        if timeout < read.network.timeout {
+            warn!(?timeout, "a longer network.timeout takes effect at the next start");
+        }
+        let network = Network { timeout, ..read.network.clone() };
+        self.endpoint.reload(read.client.clone(), network)?;
         self.relay.reload(read.network.clone())?;
         let CallbackConfig { login_lifetime, .. } = read.callback;
         let callback = CallbackConfig { login_lifetime, ..self.callback.clone() };
@@ -126,6 +135,12 @@ impl Reload {
         );
         Ok(())
     }
+}
+
+/// The time limit of a call to the provider. A claim of the fleet must outlive the call: another
+/// node may send the refresh token after the claim.
+fn within_claim(configured: Duration, claimed: Option<Duration>) -> Duration {
+    claimed.map_or(configured, |claimed| configured.min(claimed))
 }
 
 fn render_context(config: &Config, revision: u32) -> RenderContext {
@@ -154,5 +169,18 @@ fn request_settings(config: &Config) -> RequestSettings {
         min_ttl: config.refresh.min_ttl,
         wait: config.refresh.wait,
         model: config.model.clone(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn call_to_the_provider_ends_before_the_claim_of_its_token() {
+        let [short, long] = [10, 60].map(Duration::from_secs);
+        assert_eq!(within_claim(long, Some(short)), short);
+        assert_eq!(within_claim(short, Some(long)), short);
+        assert_eq!(within_claim(long, None), long);
     }
 }

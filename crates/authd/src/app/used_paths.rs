@@ -58,14 +58,22 @@ mod tests {
         let homes = serde_json::json!({"version": 1, "homes": {root.join("codex").to_str().unwrap(): home}});
         fs::write(root.join("state/codex.json"), homes.to_string()).unwrap();
         let config = Config::parse(&format!(
-            "[store]\nkey_file = {:?}\n[network]\nca_file = {:?}\n",
+            "[store]\nkey_file = {:?}\n[network]\nca_file = {:?}\n\
+             [store.postgres]\nurl_file = {:?}\nkey_file = {:?}\nca_file = {:?}\n",
             root.join("link/new/key"),
             root.join("link/ca.pem"),
+            root.join("link/url"),
+            root.join("link/fleet.key"),
+            root.join("link/database.pem"),
         ));
         let paths = Paths { socket: "/s".into(), config: "/c".into(), state_dir: root.join("state") };
         let used = used_paths(&config.unwrap(), &paths).unwrap();
         assert_eq!(used.writes, ["state", "codex", "disk/new", "other"].map(|name| root.join(name)));
-        assert_eq!(used.reads, ["disk/new/key", "disk/ca.pem"].map(|name| root.join(name)));
+        assert_eq!(
+            used.reads,
+            ["disk/new/key", "disk/url", "disk/fleet.key", "disk/database.pem", "disk/ca.pem"]
+                .map(|name| root.join(name))
+        );
         // A list that cannot be read is not an empty one, and stays.
         fs::write(root.join("state/codex.json"), "{").unwrap();
         used_paths(&Config::default(), &paths).unwrap_err();

@@ -1,5 +1,5 @@
-//! What the configuration takes from its environment: two variables, and the machine for the user
-//! agent.
+//! What the configuration takes from its environment: two variables, the machine for the user
+//! agent, and the machine's name.
 
 use std::env;
 
@@ -13,6 +13,8 @@ pub(super) struct Environment {
     pub(super) project: Option<String>,
     /// This machine.
     pub(super) machine: Machine,
+    /// The host name of this machine.
+    pub(super) host_name: String,
 }
 
 impl Environment {
@@ -23,6 +25,7 @@ impl Environment {
             organization: env::var("OPENAI_ORGANIZATION").ok(),
             project: env::var("OPENAI_PROJECT").ok(),
             machine: Machine { system, release, ..Self::default().machine },
+            host_name: rustix::system::uname().nodename().to_string_lossy().into_owned(),
         }
     }
 }
@@ -42,7 +45,7 @@ impl Default for Environment {
             // A daemon has no terminal. The provider's own client sends this word then.
             terminal: "unknown".to_owned(),
         };
-        Self { organization: None, project: None, machine }
+        Self { organization: None, project: None, machine, host_name: "localhost".to_owned() }
     }
 }
 

@@ -51,6 +51,13 @@ pub(super) fn not_config(spans: &Spans<'_>, error: &Error) -> ConfigProblem {
             "{path} is not a key of authd, because no secret stands in this file; put the secret into a file of \
              its own and name that with client_secret_file"
         ),
+        None if matches!(path, "store.postgres.url" | "store.postgres.password" | "store.postgres.key") => {
+            let file = if path == "store.postgres.key" { "key_file" } else { "url_file" };
+            format!(
+                "{path} is not a key of authd, because no secret stands in this file; put it into a file of its \
+                 own and name that with {file}"
+            )
+        }
         None => {
             let suggestion = suggestion(path, RawConfig::KEYS, &keys_near(path));
             format!("{path} is not a key of authd; {suggestion}")
@@ -86,7 +93,8 @@ fn suggestion(path: &str, sections: &[&str], keys: &[String]) -> String {
         (Some(key), _) => format!("did you mean {key}?"),
         (None, Some((section, _))) => {
             let inside = format!("{section}.");
-            let keys: Vec<_> = keys.iter().filter_map(|key| key.strip_prefix(&inside)).collect();
+            let keys = keys.iter().filter_map(|key| key.strip_prefix(&inside));
+            let keys: Vec<_> = keys.filter(|key| !key.contains('.')).collect();
             format!("[{section}] takes {}", keys.join(", "))
         }
         (None, None) => format!("the sections are {}", sections.join(", ")),

@@ -3,11 +3,12 @@
 
 use std::{collections::BTreeMap, path::PathBuf};
 
+use authd_fleet::Tls;
 use authd_oauth::{CODEX_VERSION, ModePreference, Provider, definition::WrittenDefinition};
 use authd_store::StorePreference;
 use serde::Deserialize;
 
-use super::settings::{AuditDestination, LogFormat};
+use super::settings::{AuditDestination, LogFormat, StoreChoice};
 
 /// The name that stands for any provider in the keys of the reference.
 pub(super) const ANY_NAME: &str = "NAME";
@@ -55,7 +56,9 @@ expected! {
     u8 => "a number such as 10, without quotes",
     bool => "true or false, without quotes",
     ModePreference => "\"auto\", \"chatgpt\" or \"api-key\"",
+    StoreChoice => "\"auto\", \"keychain\", \"file\", \"memory\" or \"postgres\"",
     StorePreference => "\"auto\", \"keychain\", \"file\" or \"memory\"",
+    Tls => "\"auto\", \"disable\" or \"require\"",
     LogFormat => "\"auto\", \"plain\" or \"json\"",
     AuditDestination => "\"off\", \"file\" or \"journal\"",
     u64 => "a number such as 10, without quotes",
@@ -167,12 +170,24 @@ section!(LoginSection { mode: ModePreference = ModePreference::Auto, workspaces:
 section!(RefreshSection { min_ttl: Time = Time::from("60s"), wait: Time = Time::from("15s") });
 
 section!(StoreSection {
-    kind: StorePreference = StorePreference::Auto,
+    kind: StoreChoice = StoreChoice::Auto,
     deadline: Time = Time::from("2s"),
     service: String = "authd".to_owned(),
     passphrase_file: Option<PathBuf> = None,
     key_file: Option<PathBuf> = None,
     memory_control: Option<PathBuf> = None,
+    postgres: PostgresSection = PostgresSection::default(),
+});
+
+section!(PostgresSection {
+    url_file: Option<PathBuf> = None,
+    key_file: Option<PathBuf> = None,
+    schema: String = "authd".to_owned(),
+    node: Option<String> = None,
+    tls: Tls = Tls::Auto,
+    ca_file: Option<PathBuf> = None,
+    local: StorePreference = StorePreference::Auto,
+    poll: Time = Time::from("15s"),
 });
 
 section!(NetworkSection {
@@ -226,6 +241,8 @@ impl RawConfig {
             all.push(section.clone());
             all.extend(keys.iter().map(|key| format!("{section}.{}", key.trim_start_matches("r#"))));
         }
+        // `store.postgres` is a key of `store`.
+        all.extend(PostgresSection::KEYS.iter().map(|key| format!("store.postgres.{key}")));
         all
     }
 }

@@ -87,12 +87,53 @@ pub(crate) struct RefreshConfig {
 /// The store.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct StoreConfig {
-    pub(super) kind: authd_store::StorePreference,
+    /// Whether a state directory without profiles uses the database of the fleet.
+    pub(super) is_fleet_preferred: bool,
+    /// The store of this machine.
+    pub(super) local: authd_store::StorePreference,
     pub(super) deadline: Duration,
     pub(super) service: String,
     pub(super) passphrase_file: Option<PathBuf>,
     pub(super) key_file: Option<PathBuf>,
     pub(super) memory_control: Option<PathBuf>,
+    pub(super) postgres: PostgresConfig,
+}
+
+/// The kind of store that `[store] kind` names.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum StoreChoice {
+    /// The keychain if it works, otherwise files.
+    #[default]
+    Auto,
+    /// The keychain.
+    Keychain,
+    /// age-encrypted files.
+    File,
+    /// Memory: records are lost when the daemon ends.
+    Memory,
+    /// The database of a fleet for the profiles, and the store that `[store.postgres] local` names
+    /// for everything else.
+    Postgres,
+}
+
+/// The database of a fleet. `fleet` reads the files.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct PostgresConfig {
+    /// The file with the connection string.
+    pub(super) url_file: Option<PathBuf>,
+    /// The file with the identity that seals the records.
+    pub(super) key_file: Option<PathBuf>,
+    /// The schema of the tables.
+    pub(super) schema: String,
+    /// The name of this node.
+    pub(super) node: Arc<str>,
+    /// Whether connections are encrypted.
+    pub(super) tls: authd_fleet::Tls,
+    /// A file of CA certificates; without it, that of the network.
+    pub(super) ca_file: Option<PathBuf>,
+    /// The time between two polls for changes whose notification was lost.
+    pub(super) poll: Duration,
 }
 
 /// The socket.
@@ -185,7 +226,7 @@ impl StoreConfig {
     /// Logs a warning if another store than the configured one holds the credentials. The first
     /// write chose it.
     pub(crate) fn warn_if_other(&self, remembered: Option<authd_store::Kind>) {
-        if let (Some(wanted), Some(held)) = (self.kind.kind(), remembered)
+        if let (Some(wanted), Some(held)) = (self.local.kind(), remembered)
             && wanted != held
         {
             tracing::warn!(%held, %wanted, "another store holds the credentials; to move them: authctl store migrate");
@@ -199,16 +240,18 @@ impl StoreConfig {
 
     /// The files that the store reads, as far as the configuration names them.
     pub(crate) fn files(&self) -> impl Iterator<Item = &Path> {
-        [&self.passphrase_file, &self.key_file].into_iter().flatten().map(PathBuf::as_path)
+        let PostgresConfig { url_file, key_file, ca_file, .. } = &self.postgres;
+        let files = [&self.passphrase_file, &self.key_file, url_file, key_file, ca_file];
+        files.into_iter().flatten().map(PathBuf::as_path)
     }
 
     /// The configuration of the store crate, with files below this state directory.
     pub(crate) fn for_state_dir(&self, state_dir: &Path) -> authd_store::Config {
         authd_store::Config {
-            kind: self.kind,
+            kind: self.local,
             service: self.service.clone(),
             key: authd_store::KeySource {
-                credentials_directory: std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from),
+                credentials_directory: credentials_directory(),
                 passphrase_file: self.passphrase_file.clone(),
                 key_file: self.key_file.clone().unwrap_or_else(|| state_dir.join("store.key")),
             },
@@ -216,4 +259,9 @@ impl StoreConfig {
             memory_control: self.memory_control.clone(),
         }
     }
+}
+
+/// The directory with the credentials that systemd passes to the service.
+pub(super) fn credentials_directory() -> Option<PathBuf> {
+    std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from)
 }

@@ -181,6 +181,69 @@ fn an_error_names_the_line_and_the_key() {
 }
 
 #[test]
+fn an_error_about_a_fleet_repeats_no_secret() {
+    for (text, message) in [
+        (
+            "store.kind = 'postgresql'",
+            "line 1: store.kind cannot be used: unknown variant `postgresql`, expected \"auto\", \"keychain\", \
+             \"file\", \"memory\" or \"postgres\"",
+        ),
+        (
+            "[store.postgres]\nlocal = 'postgres'",
+            "line 2: store.postgres.local cannot be used: unknown variant `postgres`, expected \"auto\", \
+             \"keychain\", \"file\" or \"memory\"",
+        ),
+        (
+            "[store.postgres]\ntls = 'on'",
+            "line 2: store.postgres.tls cannot be used: unknown variant `on`, expected \"auto\", \"disable\" \
+             or \"require\"",
+        ),
+        (
+            "[store.postgres]\nurlfile = '/x'",
+            "line 2: store.postgres.urlfile is not a key of authd; did you mean store.postgres.url_file?",
+        ),
+        (
+            "store.postgres = { url = 'postgresql://me:secret@db' }",
+            "line 1: store.postgres.url is not a key of authd, because no secret stands in this file; put it \
+             into a file of its own and name that with url_file",
+        ),
+        (
+            "[store.postgres]\nkey = 'AGE-SECRET-KEY-1'",
+            "line 2: store.postgres.key is not a key of authd, because no secret stands in this file; put it \
+             into a file of its own and name that with key_file",
+        ),
+        (
+            "[store]\nzzz = 1",
+            "line 2: store.zzz is not a key of authd; [store] takes kind, deadline, service, passphrase_file, \
+             key_file, memory_control, postgres",
+        ),
+        (
+            "[store.postgres]\nzzz = 1",
+            "line 2: store.postgres.zzz is not a key of authd; [store.postgres] takes url_file, key_file, schema, \
+             node, tls, ca_file, local, poll",
+        ),
+        (
+            "[store.postgres]\nurl_file = 'url'",
+            "line 2: store.postgres.url_file must be an absolute path (`~` is not expanded), and is url",
+        ),
+        (
+            "[store.postgres]\nschema = ''",
+            "line 2: store.postgres.schema must be a name of 1 to 63 bytes, without control characters",
+        ),
+        (
+            "[store.postgres]\nnode = \"a\\nb\"",
+            "line 2: store.postgres.node must be printable ASCII, not empty, and at most 512 characters",
+        ),
+        (
+            "[store.postgres]\npoll = '2h'",
+            "line 2: store.postgres.poll must be a time with its unit, from \"1s\" to \"1h\", and is \"2h\"",
+        ),
+    ] {
+        assert_eq!(Config::parse(text).expect_err(text).to_string(), message);
+    }
+}
+
+#[test]
 fn a_value_of_the_wrong_type_is_told_what_the_key_takes() {
     for (text, found, expected) in [
         ("refresh.wait = 15", "integer `15`", "a time such as \"15s\""),
@@ -204,7 +267,7 @@ fn a_value_of_the_wrong_type_is_told_what_the_key_takes() {
         assert_eq!(Config::parse(text).expect_err(text).to_string(), message);
     }
     for (text, expected) in [
-        ("store.kind = 1", "\"auto\", \"keychain\", \"file\" or \"memory\""),
+        ("store.kind = 1", "\"auto\", \"keychain\", \"file\", \"memory\" or \"postgres\""),
         ("log.format = true", "\"auto\", \"plain\" or \"json\""),
     ] {
         let message = Config::parse(text).expect_err(text).to_string();

@@ -19,14 +19,15 @@ use super::{
     problem::InvalidValue,
     raw::{
         AuditSection, CallbackSection, ClientSection, HooksSection, LogSection, LoginSection, MetricsSection,
-        NetworkSection, ProviderSection, QuotaSection, RawConfig, RefreshSection, SocketSection,
-        StoreSection, Time,
+        NetworkSection, ProviderSection, QuotaSection, RawConfig, RefreshSection, SocketSection, Time,
     },
     settings::{
         AuditConfig, AuditDestination, CallbackConfig, Config, HookConfig, LogConfig, LoginConfig,
-        MetricsConfig, QuotaConfig, RefreshConfig, SocketConfig, StoreConfig,
+        MetricsConfig, QuotaConfig, RefreshConfig, SocketConfig,
     },
 };
+
+mod store;
 
 /// Longest value of a header, in bytes.
 const MAX_HEADER: usize = 512;
@@ -68,7 +69,7 @@ impl RawConfig {
             callback: callback.validate()?,
             login: login.validate()?,
             refresh: refresh.validate()?,
-            store: store.validate()?,
+            store: store.validate(environment)?,
             network: network.validate()?,
             socket: socket.validate()?,
             metrics: metrics.validate()?,
@@ -177,22 +178,6 @@ impl RefreshSection {
         Ok(RefreshConfig {
             min_ttl: duration("refresh.min_ttl", &self.min_ttl, Duration::ZERO..=24 * HOUR)?,
             wait: duration("refresh.wait", &self.wait, SECOND..=2 * MINUTE)?,
-        })
-    }
-}
-
-impl StoreSection {
-    fn validate(self) -> Result<StoreConfig, InvalidValue> {
-        if self.service.trim().is_empty() {
-            return invalid("store.service", "must be the name of the keychain's items, not empty");
-        }
-        Ok(StoreConfig {
-            kind: self.kind,
-            deadline: duration("store.deadline", &self.deadline, SECOND / 10..=MINUTE)?,
-            service: self.service,
-            passphrase_file: file("store.passphrase_file", self.passphrase_file)?,
-            key_file: file("store.key_file", self.key_file)?,
-            memory_control: file("store.memory_control", self.memory_control)?,
         })
     }
 }

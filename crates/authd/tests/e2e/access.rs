@@ -25,7 +25,7 @@ use crate::{
 };
 
 /// Runs a daemon that must exit by itself. Returns its exit code and output.
-async fn run(daemon: &TestDaemon, args: &[&str], env: &[(&str, &str)]) -> (i32, String) {
+pub(crate) async fn run(daemon: &TestDaemon, args: &[&str], env: &[(&str, &str)]) -> (i32, String) {
     let mut command = Command::new(AUTHD);
     command.args(args).env_clear().envs(daemon.env().iter().cloned()).envs(env.iter().copied());
     let Output { status, stderr, stdout } = command.kill_on_drop(true).output().await.unwrap();
@@ -33,7 +33,7 @@ async fn run(daemon: &TestDaemon, args: &[&str], env: &[(&str, &str)]) -> (i32, 
     (status.code().unwrap_or(-1), String::from_utf8_lossy(&output).into_owned())
 }
 
-fn set_mode(path: &Path, mode: u32) {
+pub(crate) fn set_mode(path: &Path, mode: u32) {
     fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
 }
 
@@ -105,6 +105,7 @@ async fn an_invalid_configuration_is_explained_and_a_reload_of_it_changes_nothin
         ("[refresh]\nmin_ttl = 'soon'\n", "refresh.min_ttl must be a time"),
         ("[refresh\n", "this is not TOML"),
         ("[network]\nca_file = '/no/such.pem'\n", "/no/such.pem"),
+        ("[store.postgres]\nurl_file = '/no/such'\n", "store.postgres.url_file: /no/such does not exist"),
     ] {
         fs::write(daemon.config(), format!("{good}\n{bad}")).unwrap();
         let (code, output) = run(&daemon, &["--check-config"], &[]).await;

@@ -33,6 +33,7 @@ mod doors;
 mod egress;
 mod etag;
 mod events;
+mod fleet_settings;
 mod framing;
 mod headers;
 mod helpers;

@@ -5,6 +5,8 @@ use std::{fs, os::unix::fs::PermissionsExt, path::Path, time::Duration};
 
 use authd_store::{Key, Kind, State, StateDir, StateDirError, StoreError, StorePreference, private};
 
+use secrecy::ExposeSecret;
+
 use crate::support::{Fixture, names, private, save, text};
 
 /// Whether this process has no keychain.
@@ -107,6 +109,38 @@ fn read_distinguishes_absent_from_unreadable() {
     let pipe = directory.path().join("pipe");
     assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
     assert!(private::read_bounded(&pipe, 4).unwrap_err().to_string().contains("not a regular file"));
+}
+
+#[test]
+fn private_text_is_not_read_from_a_file_that_is_open_to_others() {
+    let directory = private();
+    let path = directory.path().join("secret");
+    assert!(private::read_private(&path, 9).unwrap().is_none());
+    fs::write(&path, "secret").unwrap();
+    // A file of root may be readable for its group.
+    let is_root = rustix::process::geteuid().is_root();
+    for (mode, is_accepted) in
+        [(0o600, true), (0o400, true), (0o640, is_root), (0o660, false), (0o604, false), (0o602, false)]
+    {
+        fs::set_permissions(&path, private::mode(mode)).unwrap();
+        match private::read_private(&path, 9) {
+            Ok(text) => assert!(is_accepted && text.unwrap().expose_secret() == "secret", "{mode:o}"),
+            Err(error) => {
+                let error = error.to_string();
+                let remedy = format!("run: chmod {} {}", if is_root { 640 } else { 600 }, path.display());
+                assert!(!is_accepted && error.contains(&remedy), "{mode:o} {error}");
+            }
+        }
+    }
+    fs::set_permissions(&path, private::mode(0o600)).unwrap();
+    assert!(private::read_private(&path, 5).unwrap_err().to_string().contains("longer than 5 bytes"));
+    fs::write(&path, [0xE4]).unwrap();
+    assert!(private::read_private(&path, 9).unwrap_err().to_string().contains("not UTF-8"));
+    if is_root {
+        std::os::unix::fs::chown(&path, Some(12_345), None).unwrap();
+        let error = private::read_private(&path, 9).unwrap_err().to_string();
+        assert!(error.contains("belongs to another user (uid 12345)"), "{error}");
+    }
 }
 
 #[tokio::test]
