@@ -158,7 +158,6 @@ impl App {
             .map_err(invalid)?;
         let relay = Relay::new(config.network.clone()).map_err(invalid)?;
 
-        // The broker does not use the fleet yet.
         let fleet = fleet::set_up(&config).map_err(StartError::Setting)?;
         let store = Store::open(config.store.for_state_dir(&paths.state_dir), state_dir.clone());
         let metrics = Metrics::new(started_at, &store);
@@ -170,6 +169,7 @@ impl App {
         let (broker, mut broker_tasks) = Broker::start(BrokerConfig {
             endpoint: endpoint.clone(),
             store: store.clone(),
+            fleet,
             state_dir: state_dir.clone(),
             render_context: settings.render_context,
             login_settings: settings.logins,

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use authd_fleet::{Fleet, Task};
 use authd_oauth::Endpoint;
 use authd_store::{StateDir, Store};
 use tokio::{
@@ -25,12 +26,24 @@ use crate::{
     snapshot::RenderContext,
 };
 
+/// The store of a fleet.
+pub struct FleetSetup {
+    /// The store.
+    pub fleet: Fleet,
+    /// The task that receives changes. The broker runs it.
+    pub task: Task,
+    /// Whether a node without profiles uses this store.
+    pub is_preferred: bool,
+}
+
 /// What a broker is made of.
 pub struct BrokerConfig {
     /// The provider's endpoints.
     pub endpoint: Endpoint,
     /// The store of the credentials.
     pub store: Store,
+    /// The store of the fleet, if it is configured.
+    pub fleet: Option<FleetSetup>,
     /// The state directory, which holds the lists of Codex homes, shares and added providers.
     pub state_dir: StateDir,
     /// The settings of rendered credentials; a reload replaces them.
@@ -68,6 +81,8 @@ pub struct Broker {
     pub events: EventBus,
     /// The refresh counters.
     pub refreshes: RefreshCounters,
+    /// The store of the fleet, if it is configured.
+    pub fleet: Option<Fleet>,
 }
 
 /// The broker's tasks.
@@ -87,9 +102,17 @@ impl Broker {
             warn!(%error, "store not available; retrying");
         }
         let timer = tokio::spawn(clock::run_timer());
+        let mut tasks = JoinSet::new();
+        let prefers_fleet = config.fleet.as_ref().is_some_and(|setup| setup.is_preferred);
+        let fleet = config.fleet.map(|FleetSetup { fleet, task, .. }| {
+            tasks.spawn(follow_fleet(task, config.stopping.clone()));
+            fleet
+        });
         let deps = Arc::new(BrokerDeps {
             endpoint: config.endpoint,
             store: config.store,
+            fleet: fleet.clone(),
+            prefers_fleet,
             render_context: config.render_context,
             refreshes: RefreshCounters::default(),
             events: EventBus::new(),
@@ -106,7 +129,6 @@ impl Broker {
         let callback = (config.callback, config.listeners);
         let logins =
             Logins::new(deps.clone(), registry.clone(), providers.clone(), config.login_settings, callback);
-        let mut tasks = JoinSet::new();
         tasks.spawn(registry_task);
         tasks.spawn(codex_task);
         tasks.spawn(share::run(shares.clone(), config.state_dir, deps.stopping.clone()));
@@ -115,8 +137,17 @@ impl Broker {
         tasks.spawn(restore_logins(logins.clone(), deps.stopping.clone()));
         let (events, refreshes, closing) =
             (deps.events.clone(), deps.refreshes.clone(), deps.closing.clone());
-        let broker =
-            Self { registry, logins: logins.clone(), codex, shares, quotas, providers, events, refreshes };
+        let broker = Self {
+            registry,
+            logins: logins.clone(),
+            codex,
+            shares,
+            quotas,
+            providers,
+            events,
+            refreshes,
+            fleet,
+        };
         (broker, BrokerTasks { tasks, timer, logins, closing })
     }
 }
@@ -136,6 +167,14 @@ impl BrokerTasks {
         self.closing.cancel();
         while self.tasks.join_next().await.is_some() {}
         self.timer.abort();
+    }
+}
+
+/// Receives the changes of a fleet.
+async fn follow_fleet(task: Task, stopping: CancellationToken) {
+    tokio::select! {
+        () = task => {}
+        () = stopping.cancelled() => {}
     }
 }
 

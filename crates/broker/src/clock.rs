@@ -8,4 +8,8 @@ mod wall_timer;
 
 pub(crate) use self::sleep::run_timer;
 pub use self::time::now;
-pub(crate) use self::{set_watch::SetWatch, sleep::sleep_until, time::Wake};
+pub(crate) use self::{
+    set_watch::SetWatch,
+    sleep::sleep_until,
+    time::{Wake, uptime},
+};

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use authd_fleet::Fleet;
 use authd_oauth::Endpoint;
 use authd_store::Store;
 use tokio::sync::watch;
@@ -11,7 +12,12 @@ use crate::{events::EventBus, metrics::RefreshCounters, snapshot::RenderContext}
 
 pub(crate) struct BrokerDeps {
     pub(crate) endpoint: Endpoint,
+    /// This node's store. It always holds pending logins, clients and Codex originals.
     pub(crate) store: Store,
+    /// The fleet's store, if it is configured.
+    pub(crate) fleet: Option<Fleet>,
+    /// Whether a node without profiles uses the fleet's store.
+    pub(crate) prefers_fleet: bool,
     /// Replaced by a reload.
     pub(crate) render_context: watch::Receiver<Arc<RenderContext>>,
     pub(crate) refreshes: RefreshCounters,

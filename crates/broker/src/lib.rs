@@ -27,10 +27,11 @@ mod registry;
 mod share;
 mod snapshot;
 mod store_error;
+mod store_watch;
 
 pub use self::{
     blocking::blocking,
-    broker::{Broker, BrokerConfig, BrokerTasks},
+    broker::{Broker, BrokerConfig, BrokerTasks, FleetSetup},
     clock::now,
     codex::{CodexHome, CodexHomeError, CodexManager, Observed, codex_homes},
     events::{ChangeEvent, EventBus},
@@ -42,7 +43,9 @@ pub use self::{
     profile::{ActorStopped, ProfileHandle, SignOutError},
     provider::{AddedDefinitions, DefinitionError, ProviderDefinitions, ProviderDirectory, StoredDefinition},
     quota::{QuotaFailure, QuotaView, Quotas},
-    registry::{NamePolicy, Names, ProfileRegistry, RegistryError, RegistrySnapshot, SignIn},
+    registry::{
+        MigrationTarget, NamePolicy, Names, ProfileRegistry, RegistryError, RegistrySnapshot, SignIn,
+    },
     share::{PathError, Share, ShareError, ShareHold, ShareKey, ShareSnapshot, ShareTerms, Shares},
     snapshot::{
         Freshness, ProfileSnapshot, ProfileView, RenderContext, RenderedHeaders, RoutingFailure, mode_message,

@@ -101,6 +101,8 @@ pub struct ProfileSnapshot {
     pub routing_failure: Option<RoutingFailure>,
     /// Whether an unfinished rename or export forbids the use of the refresh token.
     pub has_open_move: bool,
+    /// The node of the fleet that renews the grant, if this node waits for it.
+    pub claimed_by: Option<Arc<str>>,
     /// Whether the credential replaced a rejected one, and no upstream has accepted it yet.
     pub is_unconfirmed: bool,
     /// Number of successful renewals since the actor started.
@@ -155,6 +157,7 @@ impl ProfileSnapshot {
             last_error: session.last_error().cloned(),
             routing_failure: None,
             has_open_move: session.has_open_move(),
+            claimed_by: session.claimed_by().cloned(),
             is_unconfirmed: session.is_unconfirmed(),
             renewals: session.renewals(),
             headers,

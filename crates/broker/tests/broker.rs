@@ -64,6 +64,7 @@ async fn start() -> BrokerFixture {
     let (broker, tasks) = Broker::start(BrokerConfig {
         endpoint,
         store: Store::open(store, state_dir.clone()),
+        fleet: None,
         state_dir,
         render_context,
         login_settings: watch::channel(Arc::new(login_settings)).1,

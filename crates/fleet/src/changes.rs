@@ -9,7 +9,12 @@ const CAPACITY: usize = 1024;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Change {
     /// The record of this name was written, renamed or deleted, or its claim has ended.
-    Record(String),
+    Record {
+        /// The name.
+        name: String,
+        /// The revision; `None`: the name is free now.
+        revision: Option<u64>,
+    },
     /// Any record may have changed: changes could not be received for a while.
     Everything,
 }

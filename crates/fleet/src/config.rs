@@ -11,6 +11,10 @@ use tokio_postgres::config::{Host, SslMode, TargetSessionAttrs};
 /// The longest identifier of PostgreSQL, in bytes. The server would cut a longer one.
 const MAX_IDENTIFIER: usize = 63;
 
+/// How much longer a claim is held than a call may take: for the claim's own round trip before the
+/// call, and for the write after it.
+const LEASE_MARGIN: Duration = Duration::from_secs(15);
+
 /// The settings of a fleet.
 #[derive(Clone, Debug)]
 pub struct FleetConfig {
@@ -26,8 +30,8 @@ pub struct FleetConfig {
     pub tls: Tls,
     /// A file of CA certificates (PEM) that are trusted besides the system's.
     pub ca_file: Option<PathBuf>,
-    /// How long a claim is held for its holder.
-    pub lease: Duration,
+    /// The longest time that a call under a claim may take. A claim is held 15 s longer.
+    pub call_limit: Duration,
     /// The time limit of a call, with the connection that it may have to make.
     pub deadline: Duration,
     /// The time between two polls for changes whose notification was lost.
@@ -55,7 +59,7 @@ pub(crate) struct Settings {
     pub(crate) key: SealingKey,
     pub(crate) schema: Schema,
     pub(crate) node: Arc<str>,
-    pub(crate) lease: Duration,
+    pub(crate) call_limit: Duration,
     pub(crate) deadline: Duration,
     pub(crate) poll: Duration,
 }
@@ -74,10 +78,15 @@ impl Settings {
             key,
             schema: Schema::parse(config.schema)?,
             node: config.node,
-            lease: config.lease,
+            call_limit: config.call_limit,
             deadline: config.deadline,
             poll: config.poll,
         })
+    }
+
+    /// How long a claim is held for its holder.
+    pub(crate) fn lease(&self) -> Duration {
+        self.call_limit + LEASE_MARGIN
     }
 
     /// The server, as shown to the user.
@@ -256,7 +265,7 @@ mod tests {
             node: "a".into(),
             tls: Tls::Auto,
             ca_file: None,
-            lease: Duration::from_secs(60),
+            call_limit: Duration::from_secs(30),
             deadline: Duration::from_secs(5),
             poll: Duration::from_secs(15),
         };

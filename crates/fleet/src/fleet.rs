@@ -56,7 +56,12 @@ impl Fleet {
 
     /// How long a claim is held for its holder.
     pub fn lease(&self) -> Duration {
-        self.0.settings.lease
+        self.0.settings.lease()
+    }
+
+    /// The longest time that a call under a claim may take.
+    pub fn call_limit(&self) -> Duration {
+        self.0.settings.call_limit
     }
 
     /// Creates the tables, or brings them to the current version.

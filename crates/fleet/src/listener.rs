@@ -101,11 +101,12 @@ impl Listener {
     fn notified(&mut self, inner: &Inner, payload: &str) {
         let change = match payload.split_once(' ') {
             Some((revision, name)) => {
-                match revision.parse() {
-                    Ok(revision) => self.known.insert(name.to_owned(), revision),
-                    Err(_) => self.known.remove(name),
+                let (name, revision) = (name.to_owned(), revision.parse().ok());
+                match revision {
+                    Some(revision) => self.known.insert(name.clone(), revision),
+                    None => self.known.remove(&name),
                 };
-                Change::Record(name.to_owned())
+                Change::Record { name, revision }
             }
             None => Change::Everything,
         };
@@ -121,7 +122,8 @@ impl Listener {
         inner.status.succeeded(started.elapsed());
         // Notifications of these changes may still be waiting, and announce them again.
         for name in changed(&self.known, &found) {
-            inner.announcer.announce(Change::Record(name.to_owned()));
+            let revision = found.get(name).copied();
+            inner.announcer.announce(Change::Record { name: name.to_owned(), revision });
         }
         self.known = found;
         Ok(())

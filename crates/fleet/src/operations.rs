@@ -109,8 +109,9 @@ impl Fleet {
                 let session = inner.session(Tables::Ready).await?;
                 let client = session.client();
                 let (found, now, _) = inner.begin(client, name).await?;
-                let decision =
-                    found.as_ref().map(|found| claim::claim(&found.row, &request, inner.settings.lease, now));
+                let decision = found
+                    .as_ref()
+                    .map(|found| claim::claim(&found.row, &request, inner.settings.lease(), now));
                 let claimed = match decision {
                     Some(ClaimDecision::Granted { row, lost_since }) => {
                         inner.store_claim(client, name, &row, false).await?;
@@ -268,6 +269,28 @@ impl Fleet {
         Ok(Renamed::Conflict(found))
     }
 
+    /// Deletes a record of this revision that this process has claimed. Returns `false` if it has
+    /// changed, or if the claim has ended.
+    pub async fn delete_claimed(&self, name: &str, revision: u64) -> Result<bool, StoreError> {
+        let inner = &*self.0;
+        inner
+            .call(async {
+                let session = inner.session(Tables::Ready).await?;
+                let client = session.client();
+                let (found, ..) = inner.begin(client, name).await?;
+                let may_delete =
+                    found.is_some_and(|found| claim::may_take_out(&found.row, &inner.holder, revision));
+                if may_delete {
+                    inner.remove(client, name).await?;
+                } else {
+                    inner.roll_back(client).await?;
+                }
+                session.keep();
+                Ok(may_delete)
+            })
+            .await
+    }
+
     /// Deletes a record, whatever its state. Without a record it does nothing.
     pub async fn delete(&self, name: &str) -> Result<(), StoreError> {
         let inner = &*self.0;
@@ -275,6 +298,7 @@ impl Fleet {
             .call(async {
                 let session = inner.session(Tables::Ready).await?;
                 let client = session.client();
+                inner.begin(client, name).await?;
                 inner.remove(client, name).await?;
                 session.keep();
                 Ok(())

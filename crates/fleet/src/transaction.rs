@@ -182,9 +182,8 @@ impl Inner {
         Ok(self.ok(stored)? == 1)
     }
 
-    /// Deletes a row.
+    /// Deletes a row, and commits.
     pub(crate) async fn remove(&self, client: &Client, name: &str) -> Result<(), StoreError> {
-        self.ok(client.batch_execute(BEGIN).await)?;
         let parameters: [Parameter<'_>; 1] = [(&name, Type::TEXT)];
         let delete = "DELETE FROM record WHERE name = $1";
         let removed = self.finish(client, delete, &parameters, &[&deletion(name)]).await?;

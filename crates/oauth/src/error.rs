@@ -87,6 +87,18 @@ impl ProviderError {
         }
     }
 
+    /// The pause that the provider asked for.
+    pub fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Unavailable { retry_after, .. } | Self::RejectedForNow { retry_after, .. } => *retry_after,
+            Self::NotSent { .. }
+            | Self::NoClientSecret { .. }
+            | Self::NoResponse { .. }
+            | Self::InvalidResponse { .. }
+            | Self::Rejected { .. } => None,
+        }
+    }
+
     /// The error code of the response, if it has one.
     pub fn code(&self) -> Option<&ErrorCode> {
         match self {

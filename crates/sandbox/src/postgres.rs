@@ -182,7 +182,7 @@ impl TestPostgres {
             .arg(self.data())
             .arg("-k")
             .arg(self.directory.path())
-            .args(["-p", &self.port.to_string(), "-h", "127.0.0.1", "-F", "-c", "max_connections=200"])
+            .args(["-p", &self.port.to_string(), "-h", "127.0.0.1", "-F", "-c", "max_connections=300"])
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::piped())

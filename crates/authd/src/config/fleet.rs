@@ -1,6 +1,6 @@
 //! The settings of the fleet, with the content of the files that `[store.postgres]` names.
 
-use std::{fmt::Display, path::Path, time::Duration};
+use std::{fmt::Display, path::Path};
 
 use authd_fleet::FleetConfig;
 use authd_oauth::Network;
@@ -11,10 +11,6 @@ use super::settings::{Config, credentials_directory};
 
 #[cfg(test)]
 mod tests;
-
-/// How much longer a claim is held than a call to the provider may take: the answer has to be
-/// saved.
-const LEASE_MARGIN: Duration = Duration::from_secs(15);
 
 /// Longest file, in bytes.
 const MAX_SECRET: u64 = 1 << 16;
@@ -75,7 +71,7 @@ impl Config {
             node: postgres.node.clone(),
             tls: postgres.tls,
             ca_file: ca_file.or_else(|| self.network.ca_file.clone()),
-            lease: self.network.timeout + LEASE_MARGIN,
+            call_limit: self.network.timeout,
             deadline: self.store.deadline,
             poll: postgres.poll,
         }))

@@ -324,6 +324,13 @@ pub(super) fn registry(error: &RegistryError, name: &ProfileName) -> Problem {
             Problem::new(ErrorCode::Conflict, format!("another user is signed in as \"{name}\""))
                 .hint(format!("choose another name, or first: authctl logout {name}"))
         }
+        RegistryError::SignedInElsewhere => {
+            let detail = format!(
+                "another node of the fleet signed in as \"{name}\" at the same time; this sign-in was dropped"
+            );
+            Problem::new(ErrorCode::Conflict, detail)
+                .hint(format!("use it, or sign in under another name, or: authctl login {name} --replace"))
+        }
         RegistryError::Unread(view) => not_loaded(name, view),
         RegistryError::Store(error) | RegistryError::SignOut(SignOutError::Store(error)) => store(error),
         RegistryError::SignOut(SignOutError::Provider(error)) => not_revoked(provider(error), name),
@@ -364,6 +371,7 @@ pub(super) fn migration(error: &RegistryError) -> Problem {
         RegistryError::Store(error) => store(error),
         RegistryError::Unknown
         | RegistryError::Taken
+        | RegistryError::SignedInElsewhere
         | RegistryError::Unread(_)
         | RegistryError::SignOut(_)
         | RegistryError::ExportTarget(_)

@@ -19,7 +19,7 @@ pub fn now() -> Timestamp {
 }
 
 /// The time since boot, suspend included. This clock cannot be set.
-pub(super) fn uptime() -> SignedDuration {
+pub(crate) fn uptime() -> SignedDuration {
     #[cfg(target_os = "linux")]
     let clock = ClockId::CLOCK_BOOTTIME;
     // On macOS this clock continues during suspend.

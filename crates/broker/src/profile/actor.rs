@@ -13,13 +13,15 @@
 use std::{collections::VecDeque, panic, sync::Arc};
 
 use authd_api::ProfileName;
-use authd_oauth::{Effect, Event, IdToken, Record, RefreshToken, Session};
+use authd_fleet::Fleet;
+use authd_oauth::{Effect, Event, IdToken, Record, RefreshToken, Session, SharedRecord};
 use authd_store::State;
 use jiff::Timestamp;
 use tokio::{sync::oneshot, task::JoinSet};
 use tracing::{Instrument, error_span};
 
 use super::{
+    claim_guard::FleetAccess,
     command::{Command, ExclusiveCommand, Mailbox, ProfileReply},
     handle::ProfileHandle,
     log::{log, log_refusal},
@@ -32,6 +34,7 @@ use crate::{
     deps::BrokerDeps,
     events::ChangeEvent,
     snapshot::ProfileSnapshot,
+    store_watch::StoreWatch,
 };
 
 /// How a profile starts.
@@ -41,16 +44,23 @@ pub(crate) enum InitialState {
     Loaded(Box<Record>),
     /// With a new sign-in. The reply is sent when it is saved or known not to be.
     SignedIn(Box<Record>, oneshot::Sender<()>),
+    /// With the record from the fleet's store.
+    Shared(Box<SharedRecord>, Fleet),
+    /// With a record that the fleet's store does not have yet: of a new sign-in, or of this node's
+    /// store. The reply is sent when it is saved or known not to be.
+    SharedSignIn(Box<Record>, Fleet, Option<oneshot::Sender<()>>),
 }
 
 pub(super) struct ProfileActor {
     pub(super) name: ProfileName,
     pub(super) deps: Arc<BrokerDeps>,
     pub(super) session: Session,
+    /// Set if the record is in the fleet's store. Then the session is a shared one.
+    pub(super) fleet: Option<FleetAccess>,
     handle: ProfileHandle,
     mailbox: Mailbox,
     /// The calls in flight.
-    calls: JoinSet<Event>,
+    pub(super) calls: JoinSet<Event>,
     /// Commands that wait until no call is in flight.
     exclusive: VecDeque<ExclusiveCommand>,
     waiters: Waiters,
@@ -76,11 +86,20 @@ pub(crate) fn spawn(
 ) {
     let (seed, now) = (rand::random(), clock::now());
     let mut waiters = Waiters::default();
-    let session = match state {
-        InitialState::Loaded(record) => Session::restored(*record, seed, now),
+    let (session, fleet) = match state {
+        InitialState::Loaded(record) => (Session::restored(*record, seed, now), None),
         InitialState::SignedIn(record, saved) => {
             waiters.add(saved);
-            Session::signed_in(*record, seed, now)
+            (Session::signed_in(*record, seed, now), None)
+        }
+        InitialState::Shared(stored, fleet) => {
+            (Session::restored_shared(*stored, seed, now), Some(FleetAccess::new(fleet)))
+        }
+        InitialState::SharedSignIn(record, fleet, saved) => {
+            if let Some(saved) = saved {
+                waiters.add(saved);
+            }
+            (Session::signed_in_shared(*record, seed, now), Some(FleetAccess::new(fleet)))
         }
     };
     let actor = ProfileActor {
@@ -88,6 +107,7 @@ pub(crate) fn spawn(
         name,
         deps,
         session,
+        fleet,
         handle,
         mailbox,
         calls: JoinSet::new(),
@@ -112,7 +132,8 @@ impl ProfileActor {
     }
 
     async fn run_as_named(&mut self) -> ActorExit {
-        let (mut render_context, mut store) = (self.deps.render_context.clone(), self.deps.store.watch());
+        let mut render_context = self.deps.render_context.clone();
+        let mut store = self.store_watch();
         let (stop, closing) = (self.deps.stopping.clone(), self.deps.closing.clone());
         let handle = self.handle.clone();
         let mut stopping = stop.is_cancelled();
@@ -126,6 +147,8 @@ impl ProfileActor {
                 if let Some(exit) = Box::pin(self.run_exclusive(command)).await {
                     return exit;
                 }
+                // The command may have moved the record.
+                store = self.store_watch();
             }
             let next_wakeup = self.next_wakeup();
             let (waits_for_store, settled) = (self.session.waits_for_store(), self.session.is_settled());
@@ -148,7 +171,7 @@ impl ProfileActor {
                 },
                 Ok(()) = render_context.changed() => Event::Ticked,
                 // The store works again for some record, so perhaps for this one.
-                Ok(()) = store.changed(), if waits_for_store => match store.borrow_and_update().state {
+                Some(state) = store.changed(), if waits_for_store => match state {
                     State::Ready => Event::StoreReady,
                     State::Locked | State::Unavailable => Event::Ticked,
                 },
@@ -184,6 +207,11 @@ impl ProfileActor {
             Command::SaveAgain => Event::RecordMayBeLost(None),
             Command::Accepted(generation) => Event::Accepted(generation),
             Command::Annotate(annotation) => Event::Annotated(annotation),
+            Command::AwaitSave(done) => {
+                self.waiters.add(done);
+                Event::Ticked
+            }
+            Command::StoredElsewhere(stored) => Event::ChangedElsewhere(*stored),
             Command::Exclusive(command) => {
                 self.exclusive.push_back(command);
                 Event::Ticked
@@ -231,7 +259,8 @@ impl ProfileActor {
             Effect::Refresh(ticket, token) => self.refresh(ticket, token),
             Effect::Exchange(ticket, id_token) => self.exchange(ticket, id_token),
             Effect::Save(ticket, record) => self.save(ticket, *record),
-            Effect::Claim(..) | Effect::Write(..) => unreachable!("no session here is shared"),
+            Effect::Claim(ticket, revision, rejected) => self.claim(ticket, revision, rejected),
+            Effect::Write(ticket, record, kind) => self.write(ticket, *record, kind),
         }
     }
 
@@ -249,23 +278,28 @@ impl ProfileActor {
     }
 
     /// Spends the refresh token. The session has recorded in the store that it is about to be
-    /// spent.
+    /// spent, or has claimed the token.
     fn refresh(&mut self, ticket: u64, token: RefreshToken) {
         let endpoint = self.deps.endpoint.clone();
         let grant = self.session.record().grant.secrets.bearer_grant().cloned();
+        let guard = self.claim_guard();
         self.calls.spawn(async move {
-            let refreshed = match grant {
-                Some(grant) => endpoint.refresh_bearer(&grant, &token).await,
-                None => endpoint.refresh(&token).await,
+            let refresh = async {
+                match grant {
+                    Some(grant) => endpoint.refresh_bearer(&grant, &token).await,
+                    None => endpoint.refresh(&token).await,
+                }
             };
-            Event::Refreshed(ticket, refreshed)
+            Event::Refreshed(ticket, Box::pin(guard.run(refresh)).await)
         });
     }
 
     /// Gets a new API key for the id token.
     fn exchange(&mut self, ticket: u64, id_token: IdToken) {
-        let endpoint = self.deps.endpoint.clone();
-        self.calls.spawn(async move { Event::Exchanged(ticket, endpoint.exchange_api_key(&id_token).await) });
+        let (endpoint, guard) = (self.deps.endpoint.clone(), self.claim_guard());
+        self.calls.spawn(async move {
+            Event::Exchanged(ticket, guard.run(endpoint.exchange_api_key(&id_token)).await)
+        });
     }
 
     fn save(&mut self, ticket: u64, record: Record) {
@@ -274,6 +308,14 @@ impl ProfileActor {
             let saved = persist::save(&store, &name, record).await;
             Event::Saved(ticket, saved.map_err(|error| persist::save_error(&error)))
         });
+    }
+
+    /// The state of the store that holds the record.
+    fn store_watch(&self) -> StoreWatch {
+        match &self.fleet {
+            Some(access) => StoreWatch::of_fleet(&access.fleet),
+            None => StoreWatch::Local(self.deps.store.watch()),
+        }
     }
 
     /// When the session or the routing has something to do next.
@@ -290,6 +332,7 @@ impl ProfileActor {
             let snapshot = ProfileSnapshot::of(&self.name, &self.session, &render_context, previous);
             snapshot.with_routing_failure(self.routing.failure())
         };
+        self.handle.set_revision(self.session.version().map_or(0, |version| version.revision));
         if self.handle.publish(snapshot) {
             self.deps.events.publish(ChangeEvent::Profile(self.name.clone()));
         }
@@ -313,6 +356,20 @@ impl ProfileActor {
             }
             ExclusiveCommand::SignOut { revoke, done } => {
                 reply(done, self.sign_out(revoke).await, ActorExit::Finished)
+            }
+            ExclusiveCommand::EndIfDeleted(done) => {
+                let ends = self.is_deleted_elsewhere().await;
+                let exit = matches!(ends, Ok(true)).then_some(ActorExit::Finished);
+                done.send(ends).ok();
+                exit
+            }
+            ExclusiveCommand::MoveToFleet { fleet, keeps_rank, done } => {
+                done.send(self.move_to_fleet(fleet, keeps_rank).await).ok();
+                None
+            }
+            ExclusiveCommand::MoveToLocal(done) => {
+                done.send(self.move_to_local().await).ok();
+                None
             }
         }
     }

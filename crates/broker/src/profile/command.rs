@@ -3,7 +3,8 @@
 use std::{io, path::PathBuf, sync::Arc, time::Duration};
 
 use authd_api::ProfileName;
-use authd_oauth::{Annotation, Grant, ProviderError, Rejected};
+use authd_fleet::Fleet;
+use authd_oauth::{Annotation, Grant, ProviderError, Rejected, SharedRecord};
 use authd_store::StoreError;
 use futures_util::future::BoxFuture;
 use tokio::sync::{mpsc, oneshot};
@@ -32,6 +33,10 @@ pub(crate) enum Command {
     Accepted(u64),
     /// Changes the default rank or the intent of the record. The session saves it later.
     Annotate(Annotation),
+    /// A caller waits until the record is saved or known not to be.
+    AwaitSave(oneshot::Sender<()>),
+    /// Another node may have stored this record.
+    StoredElsewhere(Box<SharedRecord>),
     Exclusive(ExclusiveCommand),
 }
 
@@ -41,7 +46,20 @@ pub(crate) enum ExclusiveCommand {
     Annotate(Annotation, ProfileReply<StoreError>),
     Rename(ProfileName, ProfileReply<RenameError>),
     Export(ExportRequest, ProfileReply<ExportError>),
-    SignOut { revoke: bool, done: ProfileReply<SignOutError> },
+    SignOut {
+        revoke: bool,
+        done: ProfileReply<SignOutError>,
+    },
+    /// Ends the actor if another node has deleted the record. The reply says whether it ends.
+    EndIfDeleted(oneshot::Sender<Result<bool, StoreError>>),
+    /// Begins to move the record to the fleet's store.
+    MoveToFleet {
+        fleet: Fleet,
+        keeps_rank: bool,
+        done: ProfileReply<StoreError>,
+    },
+    /// Moves the record from the fleet's store to this node's store.
+    MoveToLocal(ProfileReply<StoreError>),
 }
 
 /// Why a profile was not renamed. It keeps its old name.
@@ -51,6 +69,8 @@ pub(crate) enum RenameError {
     NotCopied(StoreError),
     /// There may be a copy under the new name. The caller deletes it.
     CopyInDoubt(StoreError),
+    /// Another node has given the name to another record.
+    Taken,
 }
 
 /// Why a profile was not signed out. It still exists.

@@ -3,13 +3,14 @@
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicI64, Ordering},
+        atomic::{AtomicI64, AtomicU64, Ordering},
     },
     time::Duration,
 };
 
 use authd_api::ProfileName;
-use authd_oauth::{Annotation, Grant, Rejected};
+use authd_fleet::Fleet;
+use authd_oauth::{Annotation, Grant, Rejected, SharedRecord};
 use authd_store::StoreError;
 use jiff::Timestamp;
 use tokio::sync::{Notify, mpsc, oneshot, watch};
@@ -36,6 +37,8 @@ struct Shared {
     commands: mpsc::Sender<Command>,
     view: watch::Sender<ProfileView>,
     used_at: AtomicI64,
+    /// The revision in the fleet's store that the profile is based on; 0: none.
+    revision: AtomicU64,
     reminder: Notify,
     quota: QuotaCell,
 }
@@ -53,6 +56,7 @@ impl ProfileHandle {
             commands,
             view: watch::Sender::new(view),
             used_at,
+            revision: AtomicU64::new(0),
             reminder: Notify::new(),
             quota: QuotaCell::default(),
         };
@@ -148,6 +152,50 @@ impl ProfileHandle {
     pub fn report_accepted(&self, generation: u64) {
         // A stopped actor refreshes nothing any more.
         drop(self.0.commands.try_send(Command::Accepted(generation)));
+    }
+
+    /// Whether the profile has this or a later revision of the record in the fleet's store.
+    pub(crate) fn has_revision(&self, revision: u64) -> bool {
+        self.0.revision.load(Ordering::Relaxed) >= revision
+    }
+
+    /// Whether the record is in the fleet's store.
+    pub(crate) fn is_stored_in_fleet(&self) -> bool {
+        self.has_revision(1)
+    }
+
+    pub(super) fn set_revision(&self, revision: u64) {
+        self.0.revision.store(revision, Ordering::Relaxed);
+    }
+
+    /// Reports a record that another node may have stored.
+    pub(crate) fn report_stored(&self, stored: SharedRecord) {
+        // A stopped actor has no record any more.
+        drop(self.0.commands.try_send(Command::StoredElsewhere(Box::new(stored))));
+    }
+
+    /// Ends the actor if another node has deleted the record. Returns whether it ends.
+    pub(crate) async fn end_if_deleted(&self) -> Result<Result<bool, StoreError>, ActorStopped> {
+        self.send(|done| Command::Exclusive(ExclusiveCommand::EndIfDeleted(done))).await
+    }
+
+    /// Begins to move the record to the fleet's store, and waits until it is there or known not to
+    /// be. With `keeps_rank`, it stays the default profile.
+    pub(crate) async fn move_to_fleet(
+        &self,
+        fleet: Fleet,
+        keeps_rank: bool,
+    ) -> Result<Result<(), StoreError>, ActorStopped> {
+        let begun = self
+            .send(|done| Command::Exclusive(ExclusiveCommand::MoveToFleet { fleet, keeps_rank, done }))
+            .await?;
+        self.send(Command::AwaitSave).await?;
+        Ok(begun)
+    }
+
+    /// Moves the record from the fleet's store to this node's store.
+    pub(crate) async fn move_to_local(&self) -> Result<Result<(), StoreError>, ActorStopped> {
+        self.send(|done| Command::Exclusive(ExclusiveCommand::MoveToLocal(done))).await
     }
 
     /// Changes the default rank or the intent of the record. It is saved later.

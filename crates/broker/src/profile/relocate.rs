@@ -14,7 +14,10 @@ use super::{
     command::{ExportError, ExportRequest, RenameError, SignOutError, WriteError},
     persist,
 };
-use crate::{clock, store_error::unavailable};
+use crate::{
+    clock,
+    store_error::{refused, unavailable},
+};
 
 impl ProfileActor {
     /// Saves the record with an annotation. After a failed save the annotation is reverted.
@@ -39,6 +42,9 @@ impl ProfileActor {
     /// Copies the record to another name. Until the registry has deleted the old record, each of
     /// the two names the other in its intent.
     pub(super) async fn rename(&mut self, to: ProfileName) -> Result<(), RenameError> {
+        if self.fleet.is_some() {
+            return self.rename_shared(to).await;
+        }
         self.check_no_open_move().map_err(RenameError::NotCopied)?;
         let intent = Intent::RenameTo { name: to.to_string() };
         self.save_annotated(Annotation::Intent(Some(intent))).await.map_err(RenameError::NotCopied)?;
@@ -64,6 +70,11 @@ impl ProfileActor {
     /// Writes the grant to the target first, then deletes ours. If the delete fails, the target is
     /// rolled back: two owners would invalidate each other's refresh tokens.
     pub(super) async fn export(&mut self, request: ExportRequest) -> Result<(), ExportError> {
+        if self.fleet.is_some() {
+            return Err(ExportError::Store(refused(
+                "the login belongs to the fleet, and an exported one would sign out the other nodes; move the                  logins to this machine first, with authctl store migrate --to file",
+            )));
+        }
         self.check_no_open_move().map_err(ExportError::Store)?;
         let ExportRequest { home, path, item, prepare } = request;
         let record = self.complete_record().await.map_err(ExportError::Store)?;
@@ -114,6 +125,9 @@ impl ProfileActor {
                 }
                 (None, None) => return Err(SignOutError::OwnCredential),
             }
+        }
+        if self.fleet.is_some() {
+            return self.delete_shared().await;
         }
         // A record that cannot be read can be deleted.
         let record = self.complete_record().await.ok();

@@ -5,6 +5,7 @@
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use authd_api::ProfileName;
+use authd_fleet::{Change, Changes};
 use authd_store::{State, Store, StoreError};
 use tokio::{
     sync::{mpsc, watch},
@@ -25,6 +26,7 @@ use crate::{
     events::ChangeEvent,
     profile::{self, InitialState, Mailbox, ProfileHandle},
     share::{Share, Shares},
+    store_watch::StoreWatch,
 };
 
 /// Wait before the first retry of failed work on the store, and the longest wait.
@@ -54,6 +56,8 @@ pub(crate) fn registry(
         shares_checked: false,
         pending_changes: Vec::new(),
         last_generation: 0,
+        changes: None,
+        is_fleet_unread: false,
     };
     (ProfileRegistry { commands, published: receiver }, registry.run(mailbox))
 }
@@ -81,12 +85,17 @@ pub(super) struct RegistryActor {
     /// The highest generation of a profile that was removed in this run. A new profile continues
     /// from it.
     pub(super) last_generation: u64,
+    /// What other nodes change, once records are in the fleet's store.
+    pub(super) changes: Option<Changes>,
+    /// Whether the fleet may have changes that could not be read.
+    pub(super) is_fleet_unread: bool,
 }
 
 impl RegistryActor {
     async fn run(mut self, mut mailbox: mpsc::Receiver<Command>) {
         let closing = self.deps.closing.clone();
-        let mut store = self.deps.store.watch();
+        let mut store = StoreWatch::Local(self.deps.store.watch());
+        let mut fleet = self.deps.fleet.as_ref().map(StoreWatch::of_fleet);
         let mut recreated = self.homes.state_dir().recreated();
         let mut pause = RETRY.0;
         self.do_open_work().await;
@@ -110,15 +119,14 @@ impl RegistryActor {
                     pause = (pause * 2).min(RETRY.1);
                     self.do_open_work().await;
                     // This work caused the change of the store's state.
-                    store.mark_unchanged();
+                    [Some(&mut store), fleet.as_mut()].into_iter().flatten().for_each(StoreWatch::mark_unchanged);
                 }
-                Ok(()) = store.changed(), if open => {
-                    if store.borrow_and_update().state == State::Ready {
-                        pause = RETRY.0;
-                        self.do_open_work().await;
-                        store.mark_unchanged();
-                    }
+                Some(State::Ready) = next_state(&mut store, fleet.as_mut()), if open => {
+                    pause = RETRY.0;
+                    self.do_open_work().await;
+                    [Some(&mut store), fleet.as_mut()].into_iter().flatten().for_each(StoreWatch::mark_unchanged);
                 }
+                change = next_change(&mut self.changes) => self.follow(change).await,
             }
             if !self.has_open_work() {
                 pause = RETRY.0;
@@ -134,6 +142,8 @@ impl RegistryActor {
         !matches!(self.snapshot.names, Names::Known)
             || !self.unread.is_empty()
             || !self.pending_changes.is_empty()
+            || self.is_fleet_unread
+            || self.is_moving()
     }
 
     /// Does the work that waits for the store, as far as the store allows.
@@ -141,6 +151,13 @@ impl RegistryActor {
         if matches!(self.snapshot.names, Names::Known) {
             for name in self.unread.keys().cloned().collect::<Vec<_>>() {
                 self.retry_load(&name).await;
+            }
+            if self.is_fleet_unread {
+                self.read_fleet().await;
+            }
+            if self.is_moving() {
+                // A failure is logged, and this is tried again.
+                self.continue_move().await.ok();
             }
         } else {
             self.load_all().await;
@@ -175,9 +192,7 @@ impl RegistryActor {
             Command::SignOut { name, revoke, done } => drop(done.send(self.sign_out(&name, revoke).await)),
             Command::Export(name, request, done) => drop(done.send(self.export(&name, request).await)),
             Command::ClearIntent(name, done) => drop(done.send(self.clear_intent(&name).await)),
-            Command::Migrate(to, done) => {
-                drop(done.send(self.deps.store.migrate(to).await.map_err(RegistryError::Store)));
-            }
+            Command::Migrate(to, done) => drop(done.send(self.migrate(to).await)),
             Command::Rekey(done) => {
                 drop(done.send(self.deps.store.rekey().await.map_err(RegistryError::Store)));
             }
@@ -257,5 +272,24 @@ impl RegistryActor {
 
     pub(super) fn store(&self) -> Store {
         self.deps.store.clone()
+    }
+}
+
+/// The next state of one of the stores.
+async fn next_state(store: &mut StoreWatch, fleet: Option<&mut StoreWatch>) -> Option<State> {
+    match fleet {
+        Some(fleet) => tokio::select! {
+            state = store.changed() => state,
+            state = fleet.changed() => state,
+        },
+        None => store.changed().await,
+    }
+}
+
+/// The next change; waits for ever without a fleet.
+async fn next_change(changes: &mut Option<Changes>) -> Change {
+    match changes {
+        Some(changes) => changes.next().await.unwrap_or(Change::Everything),
+        None => std::future::pending().await,
     }
 }

@@ -10,6 +10,9 @@ impl RegistryActor {
     /// Saves the highest rank in the record of the new default, then clears the other ranks.
     pub(super) async fn make_default(&mut self, name: &ProfileName) -> Result<(), RegistryError> {
         let handle = self.loaded_handle(name).await?;
+        if let Some(fleet) = self.target_fleet() {
+            return self.make_fleet_default(&fleet, name).await;
+        }
         let rank = self.ranks.values().max().map_or(1, |highest| highest.saturating_add(1));
         handle.annotate(Annotation::DefaultRank(rank)).await??;
         let previous = self.snapshot.default.clone();
@@ -36,6 +39,7 @@ impl RegistryActor {
         match handle.rename(to.clone()).await? {
             Ok(()) => {}
             Err(RenameError::NotCopied(error)) => return Err(RegistryError::Store(error)),
+            Err(RenameError::Taken) => return Err(RegistryError::Taken),
             Err(RenameError::CopyInDoubt(error)) => {
                 self.add_pending_change(PendingChange::DiscardCopy { name: from.clone(), copy: to });
                 self.finish_changes().await;
@@ -68,7 +72,10 @@ impl RegistryActor {
             Err(RegistryError::Unread(view)) if revoke => {
                 return Err(RegistryError::SignOut(SignOutError::Unread(view)));
             }
-            Err(RegistryError::Unread(_)) => delete(&self.store(), name).await?,
+            Err(RegistryError::Unread(_)) => match self.fleet() {
+                Some(fleet) => fleet.delete(name.as_str()).await?,
+                None => delete(&self.store(), name).await?,
+            },
             Err(error) => return Err(error),
         }
         self.remove_and_publish(name).await;

@@ -3,7 +3,7 @@
 
 use authd_api::ProfileName;
 use authd_oauth::{Annotation, Record};
-use authd_store::StoreError;
+use authd_store::{ProfilePlace, StoreError};
 use tracing::{info, warn};
 
 use super::{actor::RegistryActor, pending_change::PendingChange};
@@ -76,6 +76,9 @@ impl RegistryActor {
             .map_err(|error| unavailable(format!("the list of Codex homes cannot be changed: {error}")))?;
         self.notify_codex(CodexNotice::HomesChanged);
         self.shares.rename_profile(from, to).await;
+        if self.snapshot.place == ProfilePlace::Fleet {
+            return Ok(());
+        }
         delete(&self.store(), from).await?;
         self.annotate_later(to, Annotation::Intent(None));
         Ok(())

@@ -28,6 +28,9 @@ pub enum RegistryError {
     Unknown,
     /// Another user is signed in under that name.
     Taken,
+    /// Another node of the fleet signed in under that name at the same time. The sign-in here was
+    /// not stored.
+    SignedInElsewhere,
     /// The profile's record has not been read, and the command needs it.
     Unread(ProfileView),
     /// The store failed.
@@ -85,6 +88,15 @@ pub enum NamePolicy {
     Free,
 }
 
+/// Where records can be moved.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MigrationTarget {
+    /// To this node's store, of this kind.
+    Local(Kind),
+    /// To the fleet's store.
+    Fleet,
+}
+
 pub(super) enum Command {
     SignIn(Box<SignIn>, RegistryReply<ProfileName>),
     Read(ProfileName, RegistryReply<()>),
@@ -93,7 +105,7 @@ pub(super) enum Command {
     SignOut { name: ProfileName, revoke: bool, done: RegistryReply<()> },
     Export(ProfileName, ExportRequest, RegistryReply<()>),
     ClearIntent(ProfileName, RegistryReply<()>),
-    Migrate(Kind, RegistryReply<MigrationReport>),
+    Migrate(MigrationTarget, RegistryReply<MigrationReport>),
     Rekey(RegistryReply<RekeyReport>),
 }
 
@@ -166,7 +178,7 @@ impl ProfileRegistry {
     }
 
     /// Moves every record to another store.
-    pub async fn migrate(&self, to: Kind) -> Result<MigrationReport, RegistryError> {
+    pub async fn migrate(&self, to: MigrationTarget) -> Result<MigrationReport, RegistryError> {
         self.send(|done| Command::Migrate(to, done)).await
     }
 

@@ -1,10 +1,14 @@
 //! Loads the profiles: lists the store, reads every record, and resolves what a crash interrupted
 //! before a record is used.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use authd_api::ProfileName;
 use authd_oauth::{Annotation, Intent, Record};
+use authd_store::{ProfilePlace, StoreError};
 use tracing::{info, warn};
 
 use super::{
@@ -23,18 +27,41 @@ use crate::{
 type LoadResult = Result<Record, ProfileView>;
 
 impl RegistryActor {
-    /// Lists the store and reads every record. If the store cannot be listed, no name is known, and
+    /// Lists the stores and reads every record. If a store cannot be listed, no name is known, and
     /// the registry tries again.
     pub(super) async fn load_all(&mut self) {
+        if let Err(error) = self.try_load_all().await {
+            warn!(%error, "store not listed; no profile is known; retrying");
+            Arc::make_mut(&mut self.snapshot).names = Names::Unavailable(Arc::new(error));
+            return self.publish();
+        }
+        Arc::make_mut(&mut self.snapshot).names = Names::Known;
+        self.publish();
+        info!(profiles = self.snapshot.profiles.len(), "profiles loaded");
+        for name in self.snapshot.profiles.keys() {
+            self.announce(name);
+        }
+    }
+
+    async fn try_load_all(&mut self) -> Result<(), StoreError> {
+        let place = self.find_place().await?;
+        Arc::make_mut(&mut self.snapshot).place = place;
+        let fleet = self.fleet();
+        if let Some(fleet) = &fleet {
+            // A change after the list is not missed.
+            self.changes.get_or_insert_with(|| fleet.changes());
+            let records = fleet.list().await?;
+            self.remember_fleet().await?;
+            // While both stores hold a record, the fleet's counts.
+            self.take_list(fleet, records);
+        }
+        if place == ProfilePlace::Fleet { Ok(()) } else { self.load_local().await }
+    }
+
+    /// Reads every record of this node's store.
+    async fn load_local(&mut self) -> Result<(), StoreError> {
         let store = self.store();
-        let listing = match store.list().await {
-            Ok(listing) => listing,
-            Err(error) => {
-                warn!(%error, "store not listed; no profile is known; retrying");
-                Arc::make_mut(&mut self.snapshot).names = Names::Unavailable(Arc::new(error));
-                return self.publish();
-            }
-        };
+        let listing = store.list().await?;
         for key in &listing.unknown {
             warn!(key, "unknown entry in the store left as it is");
         }
@@ -51,6 +78,7 @@ impl RegistryActor {
                 Err(view) => drop(records.insert(name, Err(view))),
             }
         }
+        self.set_moved_aside(&mut records);
         let legacy = store.legacy_index();
         for name in legacy.iter().flat_map(|legacy| &legacy.discarded).filter_map(|name| name.parse().ok()) {
             if records.remove(&name).is_some() {
@@ -80,12 +108,29 @@ impl RegistryActor {
             }
             self.add_pending_change(PendingChange::LegacyIndex { default });
         }
-        self.clear_lower_ranks();
-        Arc::make_mut(&mut self.snapshot).names = Names::Known;
-        self.publish();
-        info!(profiles = self.snapshot.profiles.len(), "profiles loaded");
-        for name in self.snapshot.profiles.keys() {
-            self.announce(name);
+        if self.snapshot.place == ProfilePlace::Local {
+            self.clear_lower_ranks();
+        }
+        Ok(())
+    }
+
+    /// Leaves out the records that the fleet's store has, too. A record of another grant whose name
+    /// the fleet has given away gets another name.
+    fn set_moved_aside(&self, records: &mut BTreeMap<ProfileName, LoadResult>) {
+        let grant_of = |handle: &ProfileHandle| Some(handle.view().snapshot()?.credential.grant_id.clone());
+        let moved: BTreeSet<_> = self.snapshot.profiles.values().filter_map(grant_of).collect();
+        records.retain(|_, record| record.as_ref().map_or(true, |record| !moved.contains(&record.grant_id)));
+        let taken: Vec<_> =
+            records.keys().filter(|name| self.snapshot.profiles.contains_key(*name)).cloned().collect();
+        for name in taken {
+            let most = records.len() + self.snapshot.profiles.len() + 2;
+            let other = (2..=most)
+                .map(|n| name.alternative(n))
+                .find(|other| !records.contains_key(other) && !self.snapshot.profiles.contains_key(other));
+            if let (Some(other), Some(record)) = (other, records.remove(&name)) {
+                warn!(profile = %name, %other, "the fleet has another profile of this name");
+                records.insert(other, record);
+            }
         }
     }
 
@@ -93,6 +138,9 @@ impl RegistryActor {
     pub(super) async fn retry_load(&mut self, name: &ProfileName) {
         if !self.unread.contains_key(name) {
             return;
+        }
+        if self.snapshot.place == ProfilePlace::Fleet {
+            return self.read_shared(name).await;
         }
         match load(&self.store(), name).await {
             Ok(None) => self.remove(name),
@@ -167,7 +215,13 @@ impl RegistryActor {
             }
         }
         let rank = record.default_rank;
-        self.start(&name, InitialState::Loaded(Box::new(record)));
+        let record = Box::new(record);
+        let state = match self.target_fleet() {
+            // Its move to the fleet was interrupted. It is not known whether it is there.
+            Some(fleet) => InitialState::SharedSignIn(record, fleet, None),
+            None => InitialState::Loaded(record),
+        };
+        self.start(&name, state);
         if clear_intent {
             self.annotate_later(&name, Annotation::Intent(None));
         }
@@ -180,7 +234,7 @@ impl RegistryActor {
     }
 
     /// Shows a profile whose record is not usable now.
-    fn show_unread(&mut self, name: &ProfileName, view: ProfileView) {
+    pub(super) fn show_unread(&mut self, name: &ProfileName, view: ProfileView) {
         if let Some(handle) = self.snapshot.profiles.get(name) {
             return handle.set_view(view);
         }

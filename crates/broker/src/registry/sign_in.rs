@@ -1,19 +1,32 @@
 //! Adds a sign-in: chooses its name, and starts or updates the profile.
 
 use authd_api::ProfileName;
+use authd_fleet::Fleet;
 use authd_oauth::{Annotation, Identity, Mode, Record};
 use authd_store::StoreError;
 use tokio::sync::oneshot;
+use tracing::warn;
 
 use super::{
     actor::RegistryActor,
     handle::{NamePolicy, RegistryError, SignIn},
 };
-use crate::{clock, profile::InitialState, snapshot::ProfileView};
+use crate::{clock, profile::InitialState, snapshot::ProfileView, store_error::refused};
 
 impl RegistryActor {
     pub(super) async fn sign_in(&mut self, sign_in: SignIn) -> Result<ProfileName, RegistryError> {
         self.require_names().await?;
+        let fleet = self.target_fleet();
+        if fleet.is_some() {
+            if sign_in.intent.is_some() {
+                return Err(RegistryError::Store(refused(
+                    "the logins of this machine are in a fleet, and Codex would still use the imported one; \
+                     sign in instead, with authctl login",
+                )));
+            }
+            // Another node may just have used the name.
+            self.read_shared(&sign_in.requested).await;
+        }
         self.retry_load(&sign_in.requested).await;
         let name = self.resolve_name(&sign_in)?;
         self.finish_changes_of(&name).await?;
@@ -24,9 +37,9 @@ impl RegistryActor {
         match self.snapshot.profiles.get(&name).map(|handle| (handle.clone(), handle.view())) {
             Some((handle, ProfileView::Loaded(_))) => {
                 let identity = grant.identity.clone();
-                handle.sign_in(grant, grant_id).await?;
+                handle.sign_in(grant, grant_id.clone()).await?;
                 self.shares.end_other_accounts(&name, &identity).await;
-                if may_be_default && self.snapshot.default.is_none() {
+                if may_be_default && self.snapshot.default.is_none() && fleet.is_none() {
                     let rank = Annotation::DefaultRank(1);
                     if handle.annotate(rank.clone()).await?.is_err() {
                         // The session saves it together with the record.
@@ -43,17 +56,47 @@ impl RegistryActor {
                 };
                 let rank = u64::from(may_be_default && self.ranks.is_empty());
                 let record =
-                    Record { default_rank: rank, intent, ..Record::new(grant, grant_id, generation) };
+                    Record { default_rank: rank, intent, ..Record::new(grant, grant_id.clone(), generation) };
                 let (done, saved) = oneshot::channel();
                 if rank > 0 {
                     self.ranks.insert(name.clone(), rank);
                 }
-                self.start(&name, InitialState::SignedIn(Box::new(record), done));
+                let record = Box::new(record);
+                let state = match &fleet {
+                    Some(fleet) => InitialState::SharedSignIn(record, fleet.clone(), Some(done)),
+                    None => InitialState::SignedIn(record, done),
+                };
+                self.start(&name, state);
                 saved.await.map_err(|_| RegistryError::Stopping)?;
             }
         }
         self.publish();
         self.announce(&name);
+        match fleet {
+            Some(fleet) => self.finish_shared_sign_in(&fleet, name, &grant_id, may_be_default).await,
+            None => Ok(name),
+        }
+    }
+
+    /// Fails if another node has signed in under the name at the same time.
+    async fn finish_shared_sign_in(
+        &mut self,
+        fleet: &Fleet,
+        name: ProfileName,
+        grant_id: &str,
+        may_be_default: bool,
+    ) -> Result<ProfileName, RegistryError> {
+        let view = self.view(&name);
+        let credential = view.as_ref().and_then(|view| view.snapshot()).map(|snapshot| &snapshot.credential);
+        if credential.is_some_and(|credential| *credential.grant_id != *grant_id) {
+            return Err(RegistryError::SignedInElsewhere);
+        }
+        if may_be_default
+            && self.snapshot.default.is_none()
+            && let Err(error) = self.make_fleet_default(fleet, &name).await
+        {
+            warn!(?error, profile = %name, "not made the default profile");
+        }
         Ok(name)
     }
 

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use authd_api::ProfileName;
-use authd_store::StoreError;
+use authd_store::{ProfilePlace, StoreError};
 
 use crate::{profile::ProfileHandle, store_error::unavailable};
 
@@ -12,6 +12,8 @@ use crate::{profile::ProfileHandle, store_error::unavailable};
 pub struct RegistrySnapshot {
     /// Whether the names are known.
     pub names: Names,
+    /// Where the records of the profiles are.
+    pub place: ProfilePlace,
     /// The profile of a request that names none.
     pub default: Option<ProfileName>,
     /// All profiles; empty until the names are known.

@@ -2,7 +2,7 @@
 
 use std::net::TcpListener;
 
-use authd_fleet::{Change, FleetConfig, Tls};
+use authd_fleet::{FleetConfig, Tls};
 use authd_oauth::claim::Write;
 use authd_sandbox::postgres::TestPostgres;
 use authd_store::StoreError;
@@ -96,7 +96,7 @@ async fn missing_tables_name_the_command_that_makes_them() {
         made.await.unwrap().unwrap();
     }
     nodes[0].check().await.unwrap();
-    nodes[0].wait_for(&Change::Everything).await;
+    nodes[0].wait_for_everything().await;
     assert_eq!(postgres.psql("SELECT count(*) FROM \"the \"\"fleet\"\"\".meta").unwrap(), "1");
 }
 
@@ -142,7 +142,7 @@ async fn missing_grants_are_named_as_commands() {
         .unwrap();
     let mut b = node_with(config(&url, "b"));
     assert!(b.load("work").await.unwrap().is_some());
-    b.wait_for(&Change::Everything).await;
+    b.wait_for_everything().await;
     let errors = [
         b.claim("work", token, false).await.unwrap_err(),
         b.write("new", Write::Create, text("x"), None).await.unwrap_err(),
@@ -226,7 +226,7 @@ async fn encrypted_connection_is_verified() {
     std::fs::write(&ca_file, ca.pem()).unwrap();
     let mut a = node_with(trusting(&postgres.url()));
     a.check().await.unwrap();
-    a.wait_for(&Change::Everything).await;
+    a.wait_for_everything().await;
     create(&a, "work", "record").await;
     // The certificate has another name.
     let error = detail(&postgres, trusting(&postgres.url().replace("127.0.0.1", "localhost"))).await;

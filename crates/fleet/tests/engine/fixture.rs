@@ -41,9 +41,14 @@ impl Drop for Node {
 }
 
 impl Node {
-    /// Waits for this change.
-    pub(crate) async fn wait_for(&mut self, change: &Change) {
-        while self.changes.next().await.unwrap() != *change {}
+    /// Waits until the listener has connected, so that any record may have changed.
+    pub(crate) async fn wait_for_everything(&mut self) {
+        while self.changes.next().await.unwrap() != Change::Everything {}
+    }
+
+    /// Waits for a change of this record.
+    pub(crate) async fn wait_for(&mut self, record: &str) {
+        while !matches!(self.changes.next().await.unwrap(), Change::Record { name, .. } if name == record) {}
     }
 }
 
@@ -56,7 +61,7 @@ pub(crate) fn config(url: &str, node: &str) -> FleetConfig {
         node: node.into(),
         tls: Tls::Auto,
         ca_file: None,
-        lease: Duration::from_secs(60),
+        call_limit: Duration::from_secs(30),
         deadline: DEADLINE,
         poll: Duration::from_secs(3600),
     }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use authd_fleet::{Change, Claimed, EngineState, Renamed};
+use authd_fleet::{Claimed, EngineState, Renamed};
 use authd_oauth::claim::Write;
 use authd_store::StoreError;
 
@@ -66,7 +66,7 @@ async fn successor_is_seen_by_the_other_node() {
     let Some(postgres) = migrated().await else { return };
     let (a, mut b) = (node(&postgres, "a"), node(&postgres, "b"));
     let token = create(&a, "work", "first").await;
-    b.wait_for(&Change::Everything).await;
+    b.wait_for_everything().await;
     assert!(is_granted(&a.claim("work", token, false).await.unwrap()));
     let Claimed::Wait { holder, .. } = b.claim("work", token, false).await.unwrap() else { panic!() };
     assert_eq!(holder.as_deref(), Some("a"));
@@ -74,7 +74,7 @@ async fn successor_is_seen_by_the_other_node() {
     let (revision, successor) =
         done(a.write("work", commit, text("second"), Some(Duration::from_secs(7200))).await.unwrap());
     assert!(successor > token && revision == successor);
-    b.wait_for(&Change::Record("work".to_owned())).await;
+    b.wait_for("work").await;
     let Claimed::Superseded(Some(found)) = b.claim("work", token, false).await.unwrap() else { panic!() };
     assert_eq!((found.revision, found.token), (revision, successor));
     let left = found.valid_for.unwrap();

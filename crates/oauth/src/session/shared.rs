@@ -56,6 +56,21 @@ impl Session {
         self.answer_lost_at.is_none()
     }
 
+    /// The node that renews the grant, if a claim here had to wait for it.
+    pub fn claimed_by(&self) -> Option<&Arc<str>> {
+        self.shared.as_ref()?.claimed_by.as_ref()
+    }
+
+    /// Whether the record is in a store that other nodes write, too.
+    pub fn is_shared(&self) -> bool {
+        self.shared.is_some()
+    }
+
+    /// Whether a sign-in here is not stored yet.
+    pub fn holds_unstored_sign_in(&self) -> bool {
+        self.shared.as_ref().is_some_and(|shared| shared.base.is_none() || shared.change == Change::SignIn)
+    }
+
     /// Whether another node renews the grant, so that waiting is worthwhile.
     pub(super) fn awaits_other_node(&self, now: Timestamp) -> bool {
         let awaits = self.shared.as_ref().is_some_and(|shared| shared.awaits_other);
@@ -90,7 +105,7 @@ impl Session {
 
     pub(super) fn claimed(&mut self, result: Result<ClaimResult, SaveError>, now: Timestamp) {
         let Some(shared) = &mut self.shared else { return };
-        shared.awaits_other = false;
+        (shared.awaits_other, shared.claimed_by) = (false, None);
         match result {
             Ok(ClaimResult::Granted(lost_since)) => {
                 self.journal_saved = true;
@@ -98,8 +113,8 @@ impl Session {
                 self.answer_lost_at = self.answer_lost_at.or(lost_since);
                 self.record.journal = Some(self.answer_lost_at.unwrap_or(now));
             }
-            Ok(ClaimResult::Wait(wait)) => {
-                shared.awaits_other = true;
+            Ok(ClaimResult::Wait { wait, holder }) => {
+                (shared.awaits_other, shared.claimed_by) = (true, holder);
                 self.not_before = later(now, wait);
             }
             Ok(ClaimResult::Superseded(Some(stored))) => self.contradicted(stored, now),

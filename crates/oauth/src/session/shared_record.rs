@@ -32,8 +32,13 @@ pub struct SharedRecord {
 pub enum ClaimResult {
     /// The token may be sent. An earlier claim on it has ended without a known result at this time.
     Granted(Option<Timestamp>),
-    /// Another node renews the grant, or the provider asked for a pause: try again after this time.
-    Wait(Duration),
+    /// Another node renews the grant, or the provider asked for a pause.
+    Wait {
+        /// Try again after this time.
+        wait: Duration,
+        /// The node that holds the claim, if any.
+        holder: Option<Arc<str>>,
+    },
     /// Another node has stored this record, or has deleted it.
     Superseded(Option<SharedRecord>),
 }
@@ -66,15 +71,25 @@ pub(super) struct Shared {
     pub(super) replaced: Option<Arc<str>>,
     /// A newer record, which waits for the end of the call in flight.
     pub(super) newer: Option<SharedRecord>,
-    /// Another node renews the grant.
+    /// The last claim had to wait.
     pub(super) awaits_other: bool,
+    /// The node that holds the claim, while a claim here waits for it.
+    pub(super) claimed_by: Option<Arc<str>>,
     /// Another node signed in under this name, and the sign-in here was not stored.
     pub(super) sign_in_lost: bool,
 }
 
 impl Shared {
     pub(super) fn new(base: Option<Version>, change: Change) -> Self {
-        Self { base, change, replaced: None, newer: None, awaits_other: false, sign_in_lost: false }
+        Self {
+            base,
+            change,
+            replaced: None,
+            newer: None,
+            awaits_other: false,
+            claimed_by: None,
+            sign_in_lost: false,
+        }
     }
 
     /// The state after a new sign-in instead of this grant.
@@ -84,6 +99,7 @@ impl Shared {
             self.replaced = Some(replaced);
         }
         (self.change, self.awaits_other, self.sign_in_lost) = (Change::SignIn, false, false);
+        self.claimed_by = None;
         self
     }
 }

@@ -70,7 +70,7 @@ impl Engine {
                 *row = Row { expires_at: row.expires_at, ..new };
                 ClaimResult::Granted(lost_since)
             }
-            ClaimDecision::Wait { until, .. } => ClaimResult::Wait(lifetime(now, until)),
+            ClaimDecision::Wait { until, holder } => ClaimResult::Wait { wait: lifetime(now, until), holder },
             ClaimDecision::Superseded => ClaimResult::Superseded(self.read(now)),
         }
     }

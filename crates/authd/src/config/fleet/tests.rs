@@ -1,6 +1,6 @@
 //! The settings of a fleet, and the files with its secrets.
 
-use std::{fs, path::PathBuf};
+use std::{fs, path::PathBuf, time::Duration};
 
 use age::x25519;
 use authd_fleet::Tls;
@@ -56,8 +56,8 @@ fn fleet_has_the_configured_settings() {
     assert!(fleet.key.expose_secret().starts_with("AGE-SECRET-KEY-1"));
     assert_eq!(&*fleet.node, rustix::system::uname().nodename().to_str().unwrap());
     assert_eq!((fleet.tls, fleet.ca_file), (Tls::Auto, None));
-    let [lease, deadline, poll] = [45, 2, 15].map(Duration::from_secs);
-    assert_eq!((fleet.lease, fleet.deadline, fleet.poll), (lease, deadline, poll));
+    let [call_limit, deadline, poll] = [30, 2, 15].map(Duration::from_secs);
+    assert_eq!((fleet.call_limit, fleet.deadline, fleet.poll), (call_limit, deadline, poll));
 
     let keys = "store.deadline = '3s'\nnetwork.timeout = '1m'\nnetwork.ca_file = '/ca.pem'\n\
                 store.postgres.node = 'ci-7'\nstore.postgres.tls = 'require'\nstore.postgres.poll = '5s'\n\
@@ -65,8 +65,8 @@ fn fleet_has_the_configured_settings() {
     let fleet = files.config(keys).fleet_with_credentials(None).unwrap().unwrap();
     assert_eq!((&*fleet.node, fleet.schema.as_str(), fleet.tls), ("ci-7", "other", Tls::Require));
     assert_eq!(fleet.ca_file, Some("/ca.pem".into()));
-    let [lease, deadline, poll] = [75, 3, 5].map(Duration::from_secs);
-    assert_eq!((fleet.lease, fleet.deadline, fleet.poll), (lease, deadline, poll));
+    let [call_limit, deadline, poll] = [60, 3, 5].map(Duration::from_secs);
+    assert_eq!((fleet.call_limit, fleet.deadline, fleet.poll), (call_limit, deadline, poll));
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! The store: migration to another kind, and a new key.
 
 use authd_api::{ErrorCode, MigrateBody, Migrated, Problem, StoreKind};
+use authd_broker::MigrationTarget;
 use axum::{extract::State, response::Response};
 use http::StatusCode;
 
@@ -27,8 +28,8 @@ pub(super) async fn migrate(
     Json(MigrateBody { to }): Json<MigrateBody>,
 ) -> Result<Response, ApiError> {
     let to = match to {
-        StoreKind::Keychain => authd_store::Kind::Keychain,
-        StoreKind::File => authd_store::Kind::File,
+        StoreKind::Keychain => MigrationTarget::Local(authd_store::Kind::Keychain),
+        StoreKind::File => MigrationTarget::Local(authd_store::Kind::File),
         StoreKind::Memory | StoreKind::Unknown => {
             let problem = Problem::new(ErrorCode::BadRequest, "credentials cannot be moved there");
             return Err(problem.hint("\"to\" is keychain or file").into());

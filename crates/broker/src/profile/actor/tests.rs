@@ -46,6 +46,8 @@ fn fixture() -> ActorFixture {
     };
     let (reload, render_context) = watch::channel(Arc::new(render_context));
     let deps = BrokerDeps {
+        fleet: None,
+        prefers_fleet: false,
         endpoint,
         store,
         render_context,

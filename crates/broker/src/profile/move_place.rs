@@ -1,0 +1,78 @@
+//! Moves a record between this node's store and the fleet's store. While both hold it, the fleet's
+//! store counts: other nodes may renew the grant there.
+
+use authd_fleet::{Claimed, Fleet};
+use authd_oauth::{Event, Record, Session};
+use authd_store::StoreError;
+use tracing::info;
+
+use super::{actor::ProfileActor, claim_guard::FleetAccess, persist, shared::parse};
+use crate::{clock, store_error::unavailable};
+
+impl ProfileActor {
+    /// Begins to write the record to the fleet's store. From now on the session sends its refresh
+    /// token only once the record is there. The registry deletes the local record then.
+    pub(super) async fn move_to_fleet(&mut self, fleet: Fleet, keeps_rank: bool) -> Result<(), StoreError> {
+        if self.fleet.is_some() {
+            return Ok(());
+        }
+        if !self.session.is_settled() {
+            return Err(unavailable("the newest credential is not saved yet"));
+        }
+        if self.session.record().intent.is_some() {
+            return Err(unavailable("an earlier rename, export or import of it is not finished yet"));
+        }
+        let mut record = persist::complete(&self.deps.store, &self.name, self.session.record()).await?;
+        if !keeps_rank {
+            record.default_rank = 0;
+        }
+        info!("moving the record to the fleet");
+        self.fleet = Some(FleetAccess::new(fleet));
+        self.session = Session::signed_in_shared(record, rand::random(), clock::now());
+        self.step(Event::Ticked);
+        Ok(())
+    }
+
+    /// Writes the record to this node's store, then deletes it in the fleet's store. A claim keeps
+    /// other nodes from renewing the grant meanwhile.
+    pub(super) async fn move_to_local(&mut self) -> Result<(), StoreError> {
+        let Some(access) = &self.fleet else { return Ok(()) };
+        let fleet = access.fleet.clone();
+        let name = self.name.to_string();
+        let name = name.as_str();
+        let Some(version) = self.session.version().filter(|_| self.session.is_settled()) else {
+            return Err(unavailable("the newest credential is not saved yet"));
+        };
+        let lost_since = match fleet.claim(name, version.revision, false).await? {
+            Claimed::Granted { lost_since } => lost_since,
+            Claimed::Wait { holder, wait } => {
+                let holder = holder.as_deref().unwrap_or("the provider");
+                let seconds = wait.as_secs();
+                return Err(unavailable(format!(
+                    "profile \"{name}\" waits for {holder}, which renews it; for {seconds} s at most"
+                )));
+            }
+            Claimed::Superseded(stored) => {
+                if let Some(Ok(stored)) = stored.as_ref().map(parse) {
+                    self.step(Event::ChangedElsewhere(stored));
+                }
+                return Err(unavailable(format!("another node has just changed profile \"{name}\"")));
+            }
+        };
+        let Some(stored) = fleet.load(name).await? else {
+            return Err(unavailable(format!("another node has just deleted profile \"{name}\"")));
+        };
+        let shared = parse(&stored);
+        let shared = shared.map_err(|error| unavailable(format!("profile \"{name}\": {error}")))?;
+        let record = Record { journal: lost_since, ..*shared.record };
+        persist::put(&self.deps.store, &self.name, &record).await?;
+        if !fleet.delete_claimed(name, stored.revision).await? {
+            return Err(unavailable(format!("another node has just changed profile \"{name}\"")));
+        }
+        info!("record moved from the fleet to this node");
+        self.fleet = None;
+        self.session = Session::restored(record, rand::random(), clock::now());
+        self.step(Event::Ticked);
+        Ok(())
+    }
+}

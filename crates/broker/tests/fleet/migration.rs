@@ -1,0 +1,70 @@
+//! Moves of all records between the store of a node and the fleet.
+
+use authd_broker::{MigrationTarget, RegistryError};
+use authd_sandbox::Config;
+use authd_store::{Kind, ProfilePlace};
+
+use crate::fixture::{World, name};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn records_move_to_the_fleet_and_back() {
+    let Some(world) = World::start(Config::default()).await else { return };
+    let a = world.start_node("a", tempfile::tempdir().unwrap(), false).await;
+    a.sign_in(&world, "work", "plus").await;
+    a.sign_in(&world, "home", "business").await;
+    a.broker.registry.make_default(name("home")).await.unwrap();
+    let secret = a.authorization("work");
+
+    let report = a.broker.registry.migrate(MigrationTarget::Fleet).await.unwrap();
+    assert_eq!((report.records, report.left_behind), (2, None));
+    assert_eq!(a.broker.registry.snapshot().place, ProfilePlace::Fleet);
+    assert_eq!(a.authorization("work"), secret);
+    let b = world.node("b").await;
+    b.wait_until("both", |b| b.has("work") && b.has("home")).await;
+    assert_eq!(b.broker.registry.snapshot().default, Some(name("home")));
+    assert_eq!(b.authorization("work"), secret);
+
+    // A restart finds them, whatever the configuration prefers.
+    let directory = a.shut_down().await;
+    assert!(!holds_record(directory.path(), "work"));
+    let a = world.start_node("a", directory, false).await;
+    a.wait_until("both", |a| a.has("work") && a.has("home")).await;
+    assert_eq!(a.broker.registry.snapshot().place, ProfilePlace::Fleet);
+
+    let report = b.broker.registry.migrate(MigrationTarget::Local(Kind::File)).await.unwrap();
+    assert_eq!(report.left_behind, None);
+    a.wait_until("the move", |a| !a.has("work") && !a.has("home")).await;
+    assert_eq!(b.authorization("work"), secret);
+    b.profile("work").refresh(None).await.unwrap();
+    assert_ne!(b.authorization("work"), secret);
+    let b = world.start_node("b", b.shut_down().await, false).await;
+    b.wait_until("both", |b| b.has("work") && b.has("home")).await;
+    assert_eq!(b.broker.registry.snapshot().place, ProfilePlace::Local);
+    assert_eq!(b.broker.registry.snapshot().default, Some(name("home")));
+    assert_eq!(world.sandbox.rotations(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn name_that_the_fleet_has_stops_a_move_before_it_begins() {
+    let Some(world) = World::start(Config::default()).await else { return };
+    let a = world.node("a").await;
+    a.sign_in(&world, "work", "plus").await;
+    let b = world.start_node("b", tempfile::tempdir().unwrap(), false).await;
+    b.sign_in(&world, "work", "business").await;
+    let refused = b.broker.registry.migrate(MigrationTarget::Fleet).await;
+    let Err(RegistryError::Store(error)) = refused else { panic!("{refused:?}") };
+    assert!(error.to_string().contains("already has a profile of the name work"), "{error}");
+    assert_eq!(b.broker.registry.snapshot().place, ProfilePlace::Local);
+    assert_ne!(a.authorization("work"), b.authorization("work"));
+    b.broker.registry.rename(name("work"), name("job")).await.unwrap();
+    b.broker.registry.migrate(MigrationTarget::Fleet).await.unwrap();
+    a.wait_for_profile("job").await;
+}
+
+/// Whether the state directory has a file of this profile.
+fn holds_record(state: &std::path::Path, profile: &str) -> bool {
+    let secrets = std::fs::read_dir(state.join("state/secrets"));
+    secrets.is_ok_and(|files| {
+        files.filter_map(Result::ok).any(|file| file.file_name().to_string_lossy().contains(profile))
+    })
+}
