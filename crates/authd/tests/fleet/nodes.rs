@@ -1,0 +1,134 @@
+//! Daemons, their database and their provider.
+
+use std::{
+    collections::BTreeMap,
+    fs::{self, Permissions},
+    os::unix::fs::PermissionsExt as _,
+    path::PathBuf,
+    time::Duration,
+};
+
+use authd_fleet::{Fleet, FleetConfig, Tls};
+use authd_sandbox::{
+    Config, Route, Sandbox,
+    postgres::TestPostgres,
+    test_daemon::{TestDaemon, TestDaemonConfig},
+};
+use secrecy::{ExposeSecret as _, SecretString};
+use tempfile::TempDir;
+
+use crate::proxy::Proxy;
+
+const AUTHD: &str = env!("CARGO_BIN_EXE_authd");
+
+/// The longest wait for a condition.
+pub(crate) const TIMEOUT: Duration = Duration::from_secs(90);
+
+/// A node of the fleet.
+pub(crate) struct Node {
+    pub(crate) daemon: TestDaemon,
+    pub(crate) proxy: Proxy,
+}
+
+/// A fleet of daemons.
+pub(crate) struct TestFleet {
+    pub(crate) nodes: Vec<Node>,
+    pub(crate) postgres: TestPostgres,
+    pub(crate) sandbox: Sandbox,
+    _files: TempDir,
+}
+
+impl TestFleet {
+    /// `None` if PostgreSQL is not installed.
+    pub(crate) async fn start(nodes: usize, config: Config) -> Option<Self> {
+        let postgres = TestPostgres::start().unwrap()?;
+        let sandbox = Sandbox::start(config).await.unwrap();
+        let files = tempfile::tempdir().unwrap();
+        let identity = age::x25519::Identity::generate().to_string();
+        let key = private(&files, "key", identity.expose_secret());
+        let (fleet, _) = Fleet::start(FleetConfig {
+            url: SecretString::from(postgres.url()),
+            key: SecretString::from(identity.expose_secret()),
+            schema: "authd".to_owned(),
+            node: "test".into(),
+            tls: Tls::Auto,
+            ca_file: None,
+            call_limit: Duration::from_secs(30),
+            deadline: Duration::from_secs(20),
+            poll: Duration::from_secs(15),
+        })
+        .unwrap();
+        fleet.migrate_schema().await.unwrap();
+        let mut started = Vec::new();
+        for number in 0..nodes {
+            let proxy = Proxy::start(postgres.port()).await;
+            let port = |port: u16| format!(":{port}/");
+            let url = postgres.url().replace(&port(postgres.port()), &port(proxy.port));
+            let url = private(&files, &format!("url-{number}"), &url);
+            let (url, key) = (url.display(), key.display());
+            let config = TestDaemonConfig::new(AUTHD, &sandbox).store("postgres").toml(&format!(
+                "[store.postgres]\nurl_file = '{url}'\nkey_file = '{key}'\nnode = 'node-{number}'\n\
+                 local = 'file'\npoll = '1s'\n\n[network]\ntimeout = '5s'\n"
+            ));
+            started.push(Node { daemon: TestDaemon::start(config).await, proxy });
+        }
+        Some(Self { nodes: started, postgres, sandbox, _files: files })
+    }
+
+    /// The access token that a node serves for a profile; `None` if it serves none.
+    pub(crate) async fn token(&self, node: usize, profile: &str) -> Option<String> {
+        let path = format!("/v1/profiles/{profile}/headers");
+        let reply = self.nodes[node].daemon.try_request("GET", &path, &[], "").await.ok()?;
+        if reply.status != 200 {
+            return None;
+        }
+        let headers = reply.json();
+        let pairs = headers["headers"].as_array().unwrap();
+        let pair =
+            pairs.iter().find(|pair| pair[0].as_str().unwrap().eq_ignore_ascii_case("authorization"))?;
+        pair[1].as_str().unwrap().strip_prefix("Bearer ").map(str::to_owned)
+    }
+
+    /// Waits until all nodes serve the same valid token, and returns it.
+    pub(crate) async fn agreed_token(&self, profile: &str) -> String {
+        let agreed = tokio::time::timeout(TIMEOUT, async {
+            loop {
+                let mut tokens = Vec::new();
+                for node in 0..self.nodes.len() {
+                    tokens.push(self.token(node, profile).await);
+                }
+                tokens.dedup();
+                if let [Some(token)] = &tokens[..] {
+                    return token.clone();
+                }
+            }
+        });
+        let token = agreed.await.unwrap_or_else(|_| panic!("the nodes do not agree on {profile}"));
+        assert!(self.sandbox.token_info(&token).is_some_and(|info| info.valid), "{profile}: invalid token");
+        token
+    }
+
+    /// How often each refresh token was sent.
+    pub(crate) fn sent(&self) -> BTreeMap<String, usize> {
+        let mut sent = BTreeMap::new();
+        for request in self.sandbox.requests_of(Route::Refresh) {
+            let token = refresh_token(&request.body).expect("a refresh names its token");
+            *sent.entry(token).or_default() += 1;
+        }
+        sent
+    }
+}
+
+/// The refresh token in the body of a request.
+fn refresh_token(body: &str) -> Option<String> {
+    let body: serde_json::Value = serde_json::from_str(body).ok()?;
+    body["refresh_token"].as_str().map(str::to_owned)
+}
+
+/// A file that only its owner can read.
+fn private(directory: &TempDir, name: &str, text: &str) -> PathBuf {
+    let path = directory.path().join(name);
+    fs::write(&path, text).unwrap();
+    fs::set_permissions(&path, Permissions::from_mode(0o600)).unwrap();
+    path
+}
