@@ -8,7 +8,10 @@ use rand::{RngExt as _, SeedableRng as _, rngs::StdRng, seq::SliceRandom as _};
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::time::sleep;
 
-use crate::{nodes::TestFleet, proxy::Link};
+use crate::{
+    nodes::{TIMEOUT, TestFleet},
+    proxy::Link,
+};
 
 const NODES: usize = 5;
 const PROFILES: usize = 20;
@@ -148,5 +151,8 @@ async fn run_round(
     let claims = format!("SELECT name FROM authd.record WHERE claim_node = 'node-{victim}' ORDER BY name");
     let lost = postgres.psql(&claims).unwrap();
     daemon.start_again().await;
+    // A node that starts has no token before it has read the records.
+    let started = tokio::time::timeout(TIMEOUT, async { while fleet.token(victim, "p0").await.is_none() {} });
+    started.await.expect("the node reads the records");
     lost.lines().map(str::to_owned).collect()
 }

@@ -15,7 +15,7 @@ fn own_key(profile: &str, secret: &str) -> SignIn {
 }
 
 /// Reports that an upstream rejected the credential.
-async fn reject(node: &Node, profile: &str) {
+pub(crate) async fn reject(node: &Node, profile: &str) {
     let handle = node.profile(profile);
     let credential = handle.view().snapshot().unwrap().credential.clone();
     let grant_id = Some((*credential.grant_id).into());
