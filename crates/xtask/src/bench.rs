@@ -5,6 +5,8 @@
 mod audit;
 mod build;
 mod connection;
+#[cfg(target_os = "linux")]
+mod fleet;
 mod herd;
 mod hung;
 mod idle;
@@ -33,7 +35,7 @@ use crate::{
 /// The arguments of `cargo xtask bench`.
 #[derive(Args)]
 pub(crate) struct BenchArgs {
-    /// Run only these: reads, audit, processes, herd, hung, many, relay, shares, sizes, idle
+    /// Run only these: reads, audit, processes, herd, hung, many, relay, shares, fleet, sizes, idle
     benchmarks: Vec<String>,
     /// Print JSON instead of a table
     #[arg(long)]
@@ -58,7 +60,7 @@ pub(crate) struct Binaries {
 type Benchmark = (&'static str, for<'b> fn(&'b Binaries) -> BenchmarkFuture<'b>);
 type BenchmarkFuture<'b> = Pin<Box<dyn Future<Output = anyhow::Result<Vec<Metric>>> + 'b>>;
 
-const BENCHMARKS: [Benchmark; 10] = [
+const BENCHMARKS: [Benchmark; 11] = [
     ("reads", |binaries| Box::pin(reads::measure(binaries))),
     ("audit", |binaries| Box::pin(audit::measure(binaries))),
     ("processes", |binaries| Box::pin(processes::measure(binaries))),
@@ -67,6 +69,7 @@ const BENCHMARKS: [Benchmark; 10] = [
     ("many", |binaries| Box::pin(many::measure(binaries))),
     ("relay", |binaries| Box::pin(relay::measure(binaries))),
     ("shares", |binaries| Box::pin(shares::measure(binaries))),
+    ("fleet", |binaries| Box::pin(fleet(binaries))),
     ("sizes", |binaries| Box::pin(sizes::measure(binaries))),
     ("idle", |binaries| Box::pin(idle::measure(binaries))),
 ];
@@ -74,6 +77,17 @@ const BENCHMARKS: [Benchmark; 10] = [
 /// The lines of docs/performance.md before and after the table.
 const BEGIN: &str = "<!-- cargo xtask bench --write: begin -->";
 const END: &str = "<!-- end -->";
+
+#[cfg(target_os = "linux")]
+async fn fleet(binaries: &Binaries) -> anyhow::Result<Vec<Metric>> {
+    fleet::measure(binaries).await
+}
+
+/// The test server of PostgreSQL runs on Linux only.
+#[cfg(not(target_os = "linux"))]
+async fn fleet(_: &Binaries) -> anyhow::Result<Vec<Metric>> {
+    Ok(Vec::new())
+}
 
 /// Runs the named benchmarks; without names, all.
 pub(crate) fn run(args: &BenchArgs) -> anyhow::Result<()> {
