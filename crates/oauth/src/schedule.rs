@@ -48,6 +48,19 @@ impl Jitter {
         Self(f64::from(top) / f64::from(u32::MAX) * 2.0 - 1.0)
     }
 
+    /// The jitter of a decision that all nodes of a fleet make alike: it depends on the text and
+    /// the number alone, and is the same in every version.
+    pub fn of_text(text: &str, number: u64) -> Self {
+        // FNV-1a (Fowler, Noll, Vo 1991).
+        let mix = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01B3);
+        Self::of(text.bytes().fold(0xCBF2_9CE4_8422_2325, mix), number)
+    }
+
+    /// A part of `span`: none of it to all of it.
+    pub fn part_of(self, span: Duration) -> Duration {
+        span.mul_f64(f64::midpoint(1.0, self.0))
+    }
+
     /// `span` lengthened or shortened by at most ten per cent.
     pub fn spread(self, span: Duration) -> Duration {
         span.mul_f64(1.0 + 0.1 * self.0)

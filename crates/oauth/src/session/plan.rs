@@ -40,12 +40,12 @@ impl Session {
         let grant = &self.record.grant;
         let keep_alive = later(grant.issued_at, schedule::KEEP_ALIVE);
         if !self.policy().token_is_credential {
-            return Some(keep_alive);
+            return Some(self.in_turn(keep_alive));
         }
         let expires_at = grant.secrets.tokens()?.expires_at?;
-        let due = schedule::refresh_at(grant.issued_at, expires_at, self.jitter(0));
+        let due = schedule::refresh_at(grant.issued_at, expires_at, self.shared_jitter());
         let is_unused = due > later(self.used_at, schedule::UNUSED_AFTER);
-        Some(if is_unused { due.max(keep_alive) } else { due })
+        Some(self.in_turn(if is_unused { due.max(keep_alive) } else { due }))
     }
 
     /// The jitter of the `n`th decision about this generation; number 0 is the schedule.

@@ -141,7 +141,7 @@ impl Session {
             *next_attempt = (*next_attempt).min(earliest(*last));
         }
         if let Some(failed_at) = self.journal_failed_at {
-            self.not_before = self.not_before.min(earliest(failed_at));
+            self.not_before = self.not_before.min(later(earliest(failed_at), self.recovery_pause()));
         }
     }
 

@@ -12,7 +12,7 @@ use super::{
 use crate::{
     Record,
     claim::Write,
-    schedule::{later, shifted},
+    schedule::{self, Jitter, later, lifetime, shifted},
 };
 
 /// Longest time that a client waits for a renewal by another node. A claim lasts less.
@@ -20,6 +20,18 @@ const LONGEST_AWAIT: Duration = Duration::from_secs(60);
 
 /// Pause before the next look at a record that another node has deleted. The session ends by then.
 const DELETED_PAUSE: Duration = Duration::from_secs(5);
+
+/// The turns of the nodes are spread over this fraction of the token's age: over 72 s if a token
+/// is renewed after 48 min.
+const TURNS: u32 = 40;
+
+/// Longest time over which the nodes that wait for the end of a claim are spread. The time of a
+/// call must be left before the access token expires.
+const LONGEST_SPREAD: Duration = Duration::from_secs(5);
+
+/// Longest time over which the grants, and the nodes of one grant, are spread when the store works
+/// again. After a short outage it is an eighth of the last pause.
+const LONGEST_RECOVERY_PAUSE: Duration = Duration::from_secs(5);
 
 /// A difference between two clocks that is not corrected.
 const CLOCK_TOLERANCE: Duration = Duration::from_secs(5);
@@ -77,6 +89,37 @@ impl Session {
         awaits && now < self.not_before && self.not_before <= later(now, LONGEST_AWAIT)
     }
 
+    /// The jitter of the schedule. In a fleet it is the same on all nodes: of many different ones
+    /// the earliest would count, so that grants that were issued together would be renewed
+    /// together.
+    pub(super) fn shared_jitter(&self) -> Jitter {
+        if self.shared.is_none() {
+            return self.jitter(0);
+        }
+        Jitter::of_text(&self.record.grant_id, self.record.generation)
+    }
+
+    /// When a renewal that is due at this time is this node's turn. The first node renews the
+    /// grant, and most of the others take its record over before their own turn.
+    pub(super) fn in_turn(&self, due: Timestamp) -> Timestamp {
+        if self.shared.is_none() {
+            return due;
+        }
+        let age = lifetime(self.record.grant.issued_at, due);
+        later(due, self.jitter(0).part_of(age / TURNS))
+    }
+
+    /// How long this node waits with a claim when the store works again. Otherwise all nodes would
+    /// claim all grants that became due meanwhile in the same second.
+    pub(super) fn recovery_pause(&self) -> Duration {
+        if self.shared.is_none() {
+            return Duration::ZERO;
+        }
+        let last_pause = schedule::back_off(self.failures, None, Jitter::NONE);
+        let longest = (last_pause / 8).min(LONGEST_RECOVERY_PAUSE);
+        self.shared_jitter().part_of(longest) + self.jitter(0).part_of(longest)
+    }
+
     /// The write that stores the present record.
     pub(super) fn write(&self) -> Option<Write> {
         let Shared { base, change, .. } = &**self.shared.as_ref()?;
@@ -115,7 +158,8 @@ impl Session {
             }
             Ok(ClaimResult::Wait { wait, holder }) => {
                 (shared.awaits_other, shared.claimed_by) = (true, holder);
-                self.not_before = later(now, wait);
+                let spread = self.jitter(0).part_of((wait / TURNS).min(LONGEST_SPREAD));
+                self.not_before = later(now, wait + spread);
             }
             Ok(ClaimResult::Superseded(Some(stored))) => self.contradicted(stored, now),
             Ok(ClaimResult::Superseded(None)) => self.not_before = later(now, DELETED_PAUSE),

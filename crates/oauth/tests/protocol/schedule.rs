@@ -35,6 +35,23 @@ fn jitter_moves_the_lead_by_a_tenth_at_most() {
     assert_eq!(Jitter::of(1, 1), Jitter::of(1, 1));
 }
 
+/// The nodes of a fleet may have different versions.
+#[test]
+fn jitter_of_a_text_is_the_same_in_every_version() {
+    let spread = |text, number| Jitter::of_text(text, number).spread(Duration::from_secs(1)).as_micros();
+    assert_eq!([spread("a", 1), spread("a", 2), spread("b", 1)], [974_346, 1_099_624, 967_940]);
+}
+
+#[test]
+fn part_of_a_span_is_between_none_and_all() {
+    let span = Duration::from_secs(100);
+    let parts: Vec<_> = (0..1_000).map(|n| Jitter::of(7, n).part_of(span)).collect();
+    assert!(parts.iter().all(|part| *part <= span));
+    let (least, most) = (parts.iter().min().unwrap(), parts.iter().max().unwrap());
+    assert!(*least < span / 20 && *most > span * 19 / 20, "{least:?} to {most:?}");
+    assert_eq!(Jitter::NONE.part_of(span), span / 2);
+}
+
 #[test]
 fn back_off_doubles_from_two_seconds_to_five_minutes() {
     let waits: Vec<u64> = (1..=10).map(|n| back_off(n, None, Jitter::NONE).as_secs()).collect();
