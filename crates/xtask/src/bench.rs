@@ -115,7 +115,10 @@ pub(crate) fn run(args: &BenchArgs) -> anyhow::Result<()> {
     } else {
         print(&format!("{machine}\n\n{table}"));
     }
-    if args.write { write_table(&format!("{machine}.\n\n{table}")) } else { Ok(()) }
+    if !args.write {
+        return Ok(());
+    }
+    shell::replace_between("docs/performance.md", (BEGIN, END), &format!("{machine}.\n\n{table}"))
 }
 
 fn build_all() -> anyhow::Result<Binaries> {
@@ -126,15 +129,6 @@ fn build_all() -> anyhow::Result<Binaries> {
         token_baseline: build("authd-baselines", static_target)?.join("baseline-token"),
         baselines: build("authd-baselines", None)?,
     })
-}
-
-fn write_table(text: &str) -> anyhow::Result<()> {
-    let path = shell::root().join("docs/performance.md");
-    let page = fs::read_to_string(&path).with_context(|| path.display().to_string())?;
-    let (head, rest) =
-        page.split_once(BEGIN).context("docs/performance.md has no marker before the table")?;
-    let (_, tail) = rest.split_once(END).context("docs/performance.md has no marker after the table")?;
-    Ok(fs::write(path, format!("{head}{BEGIN}\n{text}\n{END}{tail}"))?)
 }
 
 fn machine() -> String {

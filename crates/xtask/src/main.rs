@@ -14,6 +14,7 @@ mod prometheus;
 mod release;
 mod sandbox;
 mod shell;
+mod simulate;
 mod test;
 mod tools;
 
@@ -46,6 +47,12 @@ enum Command {
         #[arg(long)]
         check: bool,
     },
+    /// Simulate large fleets, and print the figures of docs/fleet.md. Takes a quarter of an hour.
+    Simulate {
+        /// Also write the table into docs/fleet.md
+        #[arg(long)]
+        write: bool,
+    },
     #[cfg(target_os = "linux")]
     /// Measure the release build, and compare it with minimal programs.
     Bench(bench::BenchArgs),
@@ -57,6 +64,7 @@ fn main() -> ExitCode {
         Command::Sandbox => sandbox::run(),
         Command::Test { steps } => test::run_all(&steps),
         Command::Dist { check } => dist::run(check),
+        Command::Simulate { write } => simulate::run(write),
         #[cfg(target_os = "linux")]
         Command::Bench(args) => bench::run(&args),
     };

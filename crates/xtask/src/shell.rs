@@ -2,6 +2,7 @@
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "xtask is a program for a terminal")]
 
 use std::{
+    fs,
     path::{Path, PathBuf},
     process::Command,
 };
@@ -40,6 +41,15 @@ pub(crate) fn binary(name: &str) -> anyhow::Result<PathBuf> {
     let own = std::env::current_exe()?;
     let path = own.parent().context("xtask lies in a directory")?.join(name);
     if path.is_file() { Ok(path) } else { bail!("{} is not built", path.display()) }
+}
+
+/// Replaces the text between two lines of a page.
+pub(crate) fn replace_between(page: &str, (begin, end): (&str, &str), text: &str) -> anyhow::Result<()> {
+    let path = root().join(page);
+    let old = fs::read_to_string(&path).with_context(|| path.display().to_string())?;
+    let (head, rest) = old.split_once(begin).with_context(|| format!("{page} has no line {begin}"))?;
+    let (_, tail) = rest.split_once(end).with_context(|| format!("{page} has no line {end} after it"))?;
+    Ok(fs::write(path, format!("{head}{begin}\n{text}\n{end}{tail}"))?)
 }
 
 /// Prints a line of the result to stdout.

@@ -5,11 +5,15 @@
 //! - `node.rs`: a node and its call. `simulation.rs`: the steps.
 //! - `recovery.rs`: the end of each life.
 //! - `exhaustive.rs`: every order of a few steps. `props.rs`: long random lives.
+//! - `large.rs`: a simulation of large fleets. `scale.rs`: small versions of it. `simulate.rs`: the
+//!   program that prints its figures.
 
 mod engine;
 mod exhaustive;
+mod large;
 mod node;
 mod props;
 mod provider;
 mod recovery;
+mod scale;
 mod simulation;

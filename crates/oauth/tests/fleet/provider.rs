@@ -11,7 +11,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::engine::LEASE;
 
-/// The lifetime of every access token.
+/// The lifetime of the access tokens in the model tests.
 pub(crate) const LIFETIME: Duration = Duration::from_secs(3_600);
 
 /// How long before the expiry of the access token a token whose answer is lost may be sent again.
@@ -19,6 +19,8 @@ const GIVEN_UP: Duration = Duration::from_secs(60);
 
 #[derive(Debug)]
 pub(crate) struct Provider {
+    /// The lifetime of every access token.
+    lifetime: Duration,
     families: Vec<Family>,
     issued: u32,
     sent: BTreeMap<String, Sent>,
@@ -56,14 +58,14 @@ pub(crate) struct Request {
 }
 
 impl Provider {
-    pub(crate) fn new() -> Self {
-        Self { families: Vec::new(), issued: 0, sent: BTreeMap::new(), knows_order: true }
+    pub(crate) fn new(lifetime: Duration) -> Self {
+        Self { lifetime, families: Vec::new(), issued: 0, sent: BTreeMap::new(), knows_order: true }
     }
 
     /// Signs in at a node whose clock is ahead by this much.
     pub(crate) fn sign_in(&mut self, now: Timestamp, ahead: SignedDuration) -> Grant {
         let refresh_token = self.next(&format!("rt-{}", self.families.len()));
-        let expires_at = later(now, LIFETIME);
+        let expires_at = later(now, self.lifetime);
         let issued_at = shifted(now, ahead);
         let tokens = Tokens {
             access_token: AccessToken::new(self.next("at")),
@@ -107,12 +109,12 @@ impl Provider {
             return Ok(Err(rejected("refresh_token_reused")));
         }
         let (next, access) = (self.next(&format!("rt-{family}")), self.next("at"));
-        let seconds = LIFETIME.as_secs();
+        let seconds = self.lifetime.as_secs();
         let body = format!(
             r#"{{"access_token":"{access}","refresh_token":"{next}","id_token":"id","expires_in":{seconds}}}"#
         );
         let family = &mut self.families[family];
-        (family.newest, family.expires_at) = (next, later(now, LIFETIME));
+        (family.newest, family.expires_at) = (next, later(now, self.lifetime));
         Ok(RefreshResponse::parse(body.as_bytes()))
     }
 

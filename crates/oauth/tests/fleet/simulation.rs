@@ -13,7 +13,7 @@ use jiff::{SignedDuration, Timestamp};
 use crate::{
     engine::{Engine, Fault, LEASE, TIMEOUT},
     node::{Call, CallKind, CallResult, Node, token_of},
-    provider::{Provider, Request},
+    provider::{LIFETIME, Provider, Request},
 };
 
 /// What happens next.
@@ -59,7 +59,7 @@ impl Fleet {
     /// Nodes that share a grant whose access token has this lifetime left.
     pub(crate) fn new(nodes: usize, left: u64, skew: i64, fault: Option<Fault>) -> Self {
         let now = Timestamp::from_second(1_800_000_000).expect("a valid time");
-        let mut provider = Provider::new();
+        let mut provider = Provider::new(LIFETIME);
         let issued_at = shifted(now, SignedDuration::from_secs(left.cast_signed() - 3_600));
         let record = Record::new(provider.sign_in(issued_at, SignedDuration::ZERO), "grant".into(), 3);
         let mut engine = Engine::default();
