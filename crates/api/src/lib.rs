@@ -60,12 +60,12 @@ pub use error::{ErrorCode, Problem, RelayProblem, SdkError};
 pub use message::{
     ApiKeyBody, AuditAction, AuditEntry, AuditStatus, AuditTarget, CallbackBody, CallbackState,
     CallbackStatus, CodexBody, CodexHome, CodexHomeState, CodexHomes, CreatedShare, Diagnosis,
-    DiscoveryRequest, ExportBody, Finding, FindingState, Flow, Headers, ImportBody, Login, LoginBody,
-    LoginFile, LoginFileOutcome, LoginState, Logins, MigrateBody, Migrated, Mode, ModePreference, Process,
-    Profile, ProfilePatch, ProfileState, Profiles, Program, Provider, ProviderAspect, ProviderAspectState,
-    ProviderBody, ProviderCheck, ProviderCheckBody, ProviderDefinedIn, Providers, Quota, QuotaCredits,
-    QuotaWindow, RefreshBody, Share, ShareAccess, ShareBody, ShareCompat, ShareDoor, Shares, Status,
-    StoreKind, StoreState, StoreStatus, StoredCredential, TokenBody,
+    DiscoveryRequest, ExportBody, Finding, FindingState, FleetState, FleetStatus, Flow, Headers, ImportBody,
+    LocalStore, Login, LoginBody, LoginFile, LoginFileOutcome, LoginState, Logins, MigrateBody, Migrated,
+    Mode, ModePreference, Process, Profile, ProfilePatch, ProfileState, Profiles, Program, Provider,
+    ProviderAspect, ProviderAspectState, ProviderBody, ProviderCheck, ProviderCheckBody, ProviderDefinedIn,
+    Providers, Quota, QuotaCredits, QuotaWindow, RefreshBody, Share, ShareAccess, ShareBody, ShareCompat,
+    ShareDoor, Shares, Status, StoreKind, StoreState, StoreStatus, StoredCredential, TokenBody,
 };
 pub use name::{NameError, ProfileName};
 pub use paths::{PathError, Paths, UsedPaths, session_runtime_dir};

@@ -12,6 +12,7 @@ pub use self::admin::{
 };
 pub use self::audit::{AuditAction, AuditEntry, AuditStatus, AuditTarget, Process};
 pub use self::credential::{ApiKeyBody, Headers, RefreshBody, StoredCredential, TokenBody};
+pub use self::fleet::{FleetState, FleetStatus, LocalStore};
 pub use self::login::{CallbackBody, Flow, Login, LoginBody, LoginState, Logins, ModePreference};
 pub use self::provider::{
     DiscoveryRequest, Provider, ProviderAspect, ProviderAspectState, ProviderBody, ProviderCheck,
@@ -24,6 +25,7 @@ use crate::{Problem, ProfileName};
 mod admin;
 mod audit;
 mod credential;
+mod fleet;
 mod login;
 mod provider;
 mod quota;
@@ -109,6 +111,13 @@ pub struct StoreStatus {
     /// The error of the keychain, if the daemon chose files because of it since its start.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fallback: Option<String>,
+    /// The store of this machine, if the profiles are in the database of a fleet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub local: Option<LocalStore>,
+    /// The database of the fleet, if one is configured. While `kind` is another one, the profiles
+    /// have not been moved there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fleet: Option<FleetStatus>,
 }
 
 /// The kinds of store.
@@ -122,6 +131,8 @@ pub enum StoreKind {
     File,
     /// Memory: credentials are lost when the daemon ends.
     Memory,
+    /// A PostgreSQL database that the nodes of a fleet share.
+    Postgres,
     /// A kind that this version of the client does not know.
     #[serde(other)]
     Unknown,
@@ -244,6 +255,9 @@ pub struct Profile {
     /// before; the daemon repeats its request. Absent without such an error.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub routing_error: Option<Problem>,
+    /// The node of the fleet that renews the grant, while this node waits for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub claimed_by: Option<String>,
 }
 
 /// Whether a profile can be used.

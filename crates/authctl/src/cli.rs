@@ -27,7 +27,7 @@ pub(crate) use self::{
     provider::{ProvidersArgs, ProvidersCommand},
     quota::QuotaArgs,
     share::{ExecArgs, ShareArgs, UnshareArgs},
-    store::StoreCommand,
+    store::{StoreArg, StoreCommand},
     time_arg::TimeArg,
 };
 

@@ -7,12 +7,11 @@ mod own_credential;
 mod provider;
 mod quota;
 mod share;
+mod store;
 
-use authd_api::{
-    CallbackState, Finding, FindingState, Mode, Profile, ProfileName, ProfileState, Status, StoreKind,
-    StoreState, StoreStatus,
-};
+use authd_api::{CallbackState, Finding, FindingState, Mode, Profile, ProfileName, ProfileState, Status};
 
+use self::store::{detail_suffix, in_status};
 pub(crate) use self::{
     audit::{audit_entry, audit_heading},
     codex::{codex_homes, codex_warnings},
@@ -20,6 +19,7 @@ pub(crate) use self::{
     provider::{discovery_requests, mcp_servers, mcp_usage, provider_check, providers},
     quota::{left as quota_left, quotas},
     share::shares,
+    store::{saved_in, store, store_in_full},
 };
 use crate::{
     output::Style,
@@ -53,7 +53,7 @@ pub(crate) fn status(daemon: &Status, all: &[Profile], selection: &Selection, sc
         daemon.pid,
         time::duration(uptime),
         time::clock_time(daemon.started_at, screen.now, &screen.zone),
-        store_in_status(&daemon.store, style),
+        in_status(&daemon.store, style),
         callback(daemon, style),
         selected(selection, all, style),
         profiles(all, screen)
@@ -99,7 +99,8 @@ pub(crate) fn profiles(all: &[Profile], screen: &Screen) -> String {
             );
         }
     }
-    let grants: String = all.iter().map(|profile| grant::grant(profile, screen)).collect();
+    let mut grants: String = all.iter().map(|profile| grant::grant(profile, screen)).collect();
+    grants.extend(all.iter().filter_map(grant::claim));
     if !grants.is_empty() {
         text += &format!("\n{grants}");
     }
@@ -191,53 +192,6 @@ pub(crate) fn mode(mode: Option<Mode>) -> &'static str {
     }
 }
 
-/// The store without the cause of a failure, which can be a whole D-Bus error.
-fn store_in_status(store: &StoreStatus, style: Style) -> String {
-    match (store.state, &store.fallback) {
-        (StoreState::Ready | StoreState::Unknown, None) => self::store(store, style),
-        (StoreState::Ready | StoreState::Unknown, Some(_)) => {
-            format!("{}\n          {MOVE_TO_KEYCHAIN}", self::store(store, style))
-        }
-        (StoreState::Locked | StoreState::Unavailable, _) => {
-            let text = self::store(&StoreStatus { detail: None, ..store.clone() }, style);
-            format!("{text}; for the cause and a remedy: authctl doctor")
-        }
-    }
-}
-
-/// What changes a store that the daemon chose because no keychain worked.
-const MOVE_TO_KEYCHAIN: &str = "instead of a keychain; to use one: authctl store migrate --to keychain";
-
-/// The store that took a login.
-pub(crate) fn saved_in(store: &StoreStatus) -> Option<String> {
-    let place = match store.kind? {
-        StoreKind::Keychain => "the keychain",
-        StoreKind::File => "encrypted files",
-        StoreKind::Memory => "memory: nothing survives authd",
-        StoreKind::Unknown => return None,
-    };
-    let why = store.fallback.as_ref().map(|_| format!("; {MOVE_TO_KEYCHAIN}")).unwrap_or_default();
-    Some(format!("  Saved in {place}{why}"))
-}
-
-/// The store in one line.
-pub(crate) fn store(store: &StoreStatus, style: Style) -> String {
-    let kind = match store.kind {
-        Some(StoreKind::Keychain) => "keychain",
-        Some(StoreKind::File) => "encrypted files",
-        Some(StoreKind::Memory) => "memory: nothing survives authd",
-        Some(StoreKind::Unknown) => "of a newer kind",
-        None => "none yet",
-    };
-    let state = match store.state {
-        StoreState::Ready => style.green("ready"),
-        StoreState::Locked => style.yellow("locked"),
-        StoreState::Unavailable => style.red("unavailable"),
-        StoreState::Unknown => "in an unknown state".to_owned(),
-    };
-    format!("{kind}, {state}{}", detail_suffix(store.detail.as_deref()))
-}
-
 /// The callback server in one line.
 pub(crate) fn callback(daemon: &Status, style: Style) -> String {
     let state = match daemon.callback.state {
@@ -249,10 +203,6 @@ pub(crate) fn callback(daemon: &Status, style: Style) -> String {
         CallbackState::Unknown => "in an unknown state".to_owned(),
     };
     format!("{state}{}", detail_suffix(daemon.callback.detail.as_deref()))
-}
-
-fn detail_suffix(detail: Option<&str>) -> String {
-    detail.map(|detail| format!(": {}", line(detail))).unwrap_or_default()
 }
 
 /// A state as text, and its colour.

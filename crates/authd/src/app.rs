@@ -42,6 +42,7 @@ use crate::{
         socket_connections, update_status, watchdog_timeout,
     },
     relay::Relay,
+    store_monitor::StoreMonitor,
     telemetry::Telemetry,
 };
 
@@ -160,7 +161,7 @@ impl App {
 
         let fleet = fleet::set_up(&config).map_err(StartError::Setting)?;
         let store = Store::open(config.store.for_state_dir(&paths.state_dir), state_dir.clone());
-        let metrics = Metrics::new(started_at, &store);
+        let metrics = Metrics::new(started_at, &store, fleet.as_ref().map(|setup| &setup.fleet));
         let stopping = CancellationToken::new();
         let (callback_sender, callback) = watch::channel(CallbackServerState::default());
         let (listeners, listen_requests) = mpsc::channel(1);
@@ -181,6 +182,7 @@ impl App {
         })
         .await;
         config.store.warn_if_other(store.remembered());
+        let stores = StoreMonitor::new(store.watch(), broker.fleet.clone(), broker.registry.watch());
         let (audit, audit_writer) = AuditWriter::new(settings.audit, state_dir.clone());
         let streams_per_process = MOST_STREAMS.min(socket_connections(open_file_limit()) / STREAM_SHARE);
         let metrics_error = watch::Sender::new(None);
@@ -194,7 +196,7 @@ impl App {
             endpoint,
             audit: audit.clone(),
             callback: callback.clone(),
-            store: store.watch(),
+            stores: stores.clone(),
             settings: settings.requests,
             metrics_error: metrics_error.subscribe(),
             streams: ProcessLimiter::new(streams_per_process),
@@ -236,7 +238,7 @@ impl App {
         callback::wait_until_tried(callback.clone()).await;
         info!(socket = %paths.socket.display(), "listening");
         announce(&paths.socket);
-        report_to_manager(&mut tasks, paths.socket, callback, store, stopping.clone());
+        report_to_manager(&mut tasks, paths.socket, Health { callback, stores }, store, stopping.clone());
 
         let exit = wait_for_exit(&mut servers, &mut tasks, &mut broker_tasks, &mut signals, &reload).await;
         notify_stopping();
@@ -254,11 +256,10 @@ impl App {
 fn report_to_manager(
     tasks: &mut JoinSet<()>,
     socket: PathBuf,
-    callback: watch::Receiver<CallbackServerState>,
+    health: Health,
     store: Store,
     stopping: CancellationToken,
 ) {
-    let health = Health { callback, store: store.watch() };
     notify_ready(&socket, &health);
     let stop = stopping.clone();
     tasks.spawn(async move { update_status(&socket, health, stop).await });

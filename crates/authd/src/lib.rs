@@ -3,7 +3,7 @@
 //! configuration and a process.
 //!
 //! ```text
-//! app ─► http, callback, relay, hooks ─► audit ─► platform, config, telemetry
+//! app ─► http, callback, relay, hooks ─► audit ─► platform, config, telemetry ─► store_monitor
 //! ```
 
 mod app;
@@ -15,6 +15,7 @@ mod hooks;
 mod http;
 mod platform;
 mod relay;
+mod store_monitor;
 mod telemetry;
 
 pub use app::{App, Exit, StartError, check, used_paths};

@@ -54,6 +54,21 @@ impl Fleet {
         &self.0.holder
     }
 
+    /// The server and its database, for users: without the password.
+    pub fn server(&self) -> String {
+        self.0.settings.server().to_string()
+    }
+
+    /// The schema of the tables.
+    pub fn schema(&self) -> &str {
+        self.0.settings.schema.name()
+    }
+
+    /// Reports the duration and the error of every call from now on. Later observers are ignored.
+    pub fn observe(&self, observer: impl Fn(Duration, Option<&StoreError>) + Send + Sync + 'static) {
+        self.0.observer.set(Box::new(observer)).ok();
+    }
+
     /// How long a claim is held for its holder.
     pub fn lease(&self) -> Duration {
         self.0.settings.lease()

@@ -1,6 +1,9 @@
 //! What the handles and the task of a fleet share, and how a call gets the connection.
 
-use std::time::Instant;
+use std::{
+    sync::OnceLock,
+    time::{Duration, Instant},
+};
 
 use authd_oauth::claim::Holder;
 use authd_store::StoreError;
@@ -15,6 +18,9 @@ use crate::{
     status::StatusSender,
 };
 
+/// Receives the duration and the error of every call.
+type Observer = dyn Fn(Duration, Option<&StoreError>) + Send + Sync;
+
 /// What the handles and the task share.
 pub(crate) struct Inner {
     pub(crate) settings: Settings,
@@ -23,6 +29,7 @@ pub(crate) struct Inner {
     pub(crate) announcer: Announcer,
     /// Woken when the engine is available again.
     pub(crate) available: Notify,
+    pub(crate) observer: OnceLock<Box<Observer>>,
     connection: Mutex<Slot>,
 }
 
@@ -42,6 +49,7 @@ impl Inner {
             status: StatusSender::new(),
             announcer: Announcer::new(),
             available: Notify::new(),
+            observer: OnceLock::new(),
             connection: Mutex::new(Slot::default()),
         }
     }
@@ -55,9 +63,13 @@ impl Inner {
         let deadline = self.settings.deadline;
         let result = tokio::time::timeout(deadline, call).await;
         let result = result.unwrap_or_else(|_| Err(timed_out(&self.settings, deadline)));
+        let taken = started.elapsed();
+        if let Some(observer) = self.observer.get() {
+            observer(taken, result.as_ref().err());
+        }
         match &result {
             Ok(_) => {
-                self.status.succeeded(started.elapsed());
+                self.status.succeeded(taken);
                 self.available.notify_waiters();
             }
             Err(StoreError::Damaged { .. }) => {}

@@ -25,6 +25,9 @@ const PASSWORD: &str = "correct horse";
 /// The user of the system that runs the server if the test runs as root, which PostgreSQL refuses.
 const SYSTEM_USER: &str = "postgres";
 
+/// The key of the fleet of [`TestPostgres::node_toml`].
+pub const FLEET_KEY: &str = "AGE-SECRET-KEY-1QYPQXPQ9QCRSSZG2PVXQ6RS0ZQG3YYC5Z5TPWXQERGD3C8G7RUSQGPQYEE";
+
 /// A running PostgreSQL server. It ends, and its data is deleted, when this is dropped.
 pub struct TestPostgres {
     programs: PathBuf,
@@ -80,8 +83,34 @@ impl TestPostgres {
 
     /// The connection string of the superuser, on the Unix socket.
     pub fn socket_url(&self) -> String {
+        self.socket_url_of(SUPERUSER)
+    }
+
+    fn socket_url_of(&self, database: &str) -> String {
         let directory = self.directory.path().display();
-        format!("host={directory} port={} user={SUPERUSER} dbname={SUPERUSER}", self.port)
+        format!("host={directory} port={} user={SUPERUSER} dbname={database}", self.port)
+    }
+
+    /// The settings of a node of a fleet whose database this is, with the files that they name.
+    /// They continue the table `[store]`. Calls have a long deadline, for busy machines.
+    pub fn node_toml(&self, node: &str) -> anyhow::Result<String> {
+        self.node_toml_of(node, SUPERUSER)
+    }
+
+    /// The same with a database of this name.
+    pub fn node_toml_of(&self, node: &str, database: &str) -> anyhow::Result<String> {
+        let [url, key] = ["url", "key"].map(|kind| self.directory.path().join(format!("{node}.{kind}")));
+        let connection = self.url_of(SUPERUSER, PASSWORD, database);
+        for (path, secret) in [(&url, connection.as_str()), (&key, FLEET_KEY)] {
+            let mut options = fs::OpenOptions::new();
+            options.write(true).create(true).truncate(true).mode(0o600);
+            options.open(path)?.write_all(secret.as_bytes())?;
+        }
+        Ok(format!(
+            "deadline = '20s'\n[store.postgres]\nurl_file = '{}'\nkey_file = '{}'\nnode = '{node}'\n",
+            url.display(),
+            key.display()
+        ))
     }
 
     /// The port on loopback.
@@ -96,9 +125,14 @@ impl TestPostgres {
 
     /// Runs statements as the superuser. Returns the rows, with `|` between columns.
     pub fn psql(&self, sql: &str) -> anyhow::Result<String> {
+        self.psql_in(SUPERUSER, sql)
+    }
+
+    /// The same in a database of this name.
+    pub fn psql_in(&self, database: &str, sql: &str) -> anyhow::Result<String> {
         let output = Command::new(self.programs.join("psql"))
             .args(["--no-psqlrc", "--tuples-only", "--no-align", "--set=ON_ERROR_STOP=1", "--command", sql])
-            .arg(self.socket_url())
+            .arg(self.socket_url_of(database))
             .output()?;
         let errors = String::from_utf8_lossy(&output.stderr);
         ensure!(output.status.success(), "psql: {errors}");

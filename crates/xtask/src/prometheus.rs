@@ -64,9 +64,14 @@ pub(crate) fn check() -> anyhow::Result<()> {
 async fn scrape(rules: &Path) -> anyhow::Result<()> {
     print_title("A daemon under Prometheus");
     let sandbox = Sandbox::start(Config::with_accounts(Account::presets())).await?;
+    let fleet = start_fleet()?;
+    let settings = fleet.as_ref().map(|(_, settings)| settings.clone()).unwrap_or_default();
     let toml = "[metrics]\nlisten = \"127.0.0.1:0\"\n\n[audit]\nto = \"file\"\n";
-    let config = TestDaemonConfig::new(shell::binary("authd")?, &sandbox).store("file").toml(toml);
-    let daemon = TestDaemon::start(config).await;
+    let config = TestDaemonConfig::new(shell::binary("authd")?, &sandbox).store("file");
+    let daemon = TestDaemon::start(config.toml(&settings).toml(toml)).await;
+    if fleet.is_some() {
+        daemon.post("/v1/store/migrate", json!({"to": "postgres"})).await;
+    }
     for (profile, account) in PROFILES {
         daemon.sign_in(profile, account).await;
     }
@@ -77,7 +82,8 @@ async fn scrape(rules: &Path) -> anyhow::Result<()> {
 
     sandbox.set_usage(PROFILES[0].1, Usage::of([(95.0, 5 * 3600)]));
     daemon.post("/v1/shares", json!({"door": "socket"})).await;
-    for (title, query) in queries()? {
+    let is_shown = |query: &str| fleet.is_some() || !query.contains("authd_fleet_");
+    for (title, query) in queries()?.into_iter().filter(|(_, query)| is_shown(query)) {
         let has_result = async || {
             use_daemon(&daemon).await?;
             Ok(!prometheus.query(&query)?.is_empty())
@@ -93,6 +99,21 @@ async fn scrape(rules: &Path) -> anyhow::Result<()> {
     let firing = prometheus.firing()?;
     ensure!(firing.len() == FIRING.len(), "other alerts fire, too: {firing:?}");
     Ok(())
+}
+
+/// A database, and the settings of a node; `None` if PostgreSQL is not installed.
+#[cfg(target_os = "linux")]
+fn start_fleet() -> anyhow::Result<Option<(authd_sandbox::postgres::TestPostgres, String)>> {
+    let Some(postgres) = authd_sandbox::postgres::TestPostgres::start()? else { return Ok(None) };
+    let settings = postgres.node_toml("here")?;
+    Ok(Some((postgres, settings)))
+}
+
+/// The database of the tests runs on Linux only.
+#[cfg(not(target_os = "linux"))]
+#[expect(clippy::unnecessary_wraps, reason = "the signature is that of Linux")]
+fn start_fleet() -> anyhow::Result<Option<((), String)>> {
+    Ok(None)
 }
 
 /// One round of the requests that the dashboard counts.

@@ -63,7 +63,7 @@ impl Finding {
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct MigrateBody {
-    /// The target store: `keychain` or `file`.
+    /// The target store: `keychain`, `file` or `postgres`.
     #[cfg_attr(feature = "openapi", schema(value_type = String))]
     pub to: StoreKind,
 }
@@ -74,7 +74,8 @@ pub struct MigrateBody {
 pub struct Migrated {
     /// The number of moved records: profiles and pending logins.
     pub records: usize,
-    /// Why the old store still holds its copies, if it does. The daemon deletes them later.
+    /// Why the old store still holds records, if it does. The daemon deletes copies, and moves the
+    /// rest between a machine and its fleet, later.
     #[cfg_attr(feature = "openapi", schema(required))]
     pub left_behind: Option<String>,
     /// The store in use now.

@@ -8,6 +8,10 @@ pub(crate) enum StoreCommand {
     /// Show which store is in use, and why
     Status,
     /// Move all credentials to another store; each copy is read back before the original is deleted
+    ///
+    /// To postgres, the logins of this machine join those of the fleet, and the tables are created
+    /// if they do not exist. From postgres, this machine takes all logins of the fleet: the other
+    /// nodes lose them.
     Migrate {
         /// The new store
         #[arg(long, value_enum)]
@@ -23,6 +27,8 @@ pub(crate) enum StoreArg {
     Keychain,
     /// age-encrypted files in the state directory
     File,
+    /// The database of the fleet, which [store.postgres] of authd.toml names
+    Postgres,
 }
 
 impl From<StoreArg> for StoreKind {
@@ -30,6 +36,7 @@ impl From<StoreArg> for StoreKind {
         match store {
             StoreArg::Keychain => Self::Keychain,
             StoreArg::File => Self::File,
+            StoreArg::Postgres => Self::Postgres,
         }
     }
 }

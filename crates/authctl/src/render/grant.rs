@@ -1,5 +1,5 @@
-//! What a profile of a defined provider may do: where it is signed in, for which resource, and with
-//! which scopes.
+//! The grant of a profile. For a defined provider: where it is signed in, for which resource, and
+//! with which scopes. In a fleet: the node that renews it.
 
 use authd_api::Profile;
 
@@ -21,6 +21,12 @@ pub(super) fn grant(profile: &Profile, screen: &Screen) -> String {
         list("missing scopes", &profile.missing_scopes),
     );
     wrapped(&line(&text), screen.width)
+}
+
+/// The node of the fleet that renews the grant.
+pub(super) fn claim(profile: &Profile) -> Option<String> {
+    let node = profile.claimed_by.as_deref()?;
+    Some(format!("  {}: node {} renews it\n", profile.name, line(node)))
 }
 
 /// The words in lines of this width, with an indentation. A longer word has a line of its own.

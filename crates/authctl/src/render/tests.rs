@@ -1,6 +1,6 @@
 //! Snapshots of the text that people read.
 
-use authd_api::{CallbackStatus, ErrorCode, Problem, StoreStatus};
+use authd_api::{CallbackStatus, ErrorCode, Problem, StoreKind, StoreState, StoreStatus};
 
 use jiff::tz::TimeZone;
 
@@ -39,6 +39,7 @@ fn profile(name: &str) -> Profile {
         scopes: Vec::new(),
         missing_scopes: Vec::new(),
         routing_error: None,
+        claimed_by: None,
     }
 }
 
@@ -89,6 +90,8 @@ fn daemon() -> Status {
             state: StoreState::Ready,
             detail: None,
             fallback: None,
+            local: None,
+            fleet: None,
         },
         profiles: Some(4),
         pending_logins: 1,
@@ -136,6 +139,8 @@ fn status_shows_what_is_unavailable() {
         state: StoreState::Locked,
         detail: Some("it needs its password".into()),
         fallback: None,
+        local: None,
+        fleet: None,
     };
     daemon.callback.state = CallbackState::Unavailable;
     daemon.callback.detail = Some("ports 1455 and 1457 are taken".into());
@@ -152,6 +157,14 @@ fn status_names_the_way_back_to_a_keychain_without_the_cause() {
     let hint = "instead of a keychain; to use one: authctl store migrate --to keychain";
     assert!(shown.contains(hint) && !shown.contains("freedesktop"), "{shown}");
     assert_eq!(saved_in(&daemon.store).unwrap(), format!("  Saved in encrypted files; {hint}"));
+}
+
+#[test]
+fn profile_that_another_node_renews_names_it() {
+    let waiting = Profile { claimed_by: Some("ci-7".to_owned()), ..profile("work") };
+    let text = profiles(&[waiting, profile("home")], &screen());
+    assert_eq!(text.matches("ci-7").count(), 1, "{text}");
+    assert!(text.contains("\n  work: node ci-7 renews it\n"), "{text}");
 }
 
 #[test]

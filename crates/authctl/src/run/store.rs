@@ -1,38 +1,56 @@
 //! `authctl store`.
 
-use authd_api::StoreState;
+use authd_api::{StoreKind, StoreState};
 use serde_json::json;
 
 use crate::context::{Context, with_timeout};
-use crate::{cli::StoreCommand, error::CliResult, render};
+use crate::{
+    cli::{StoreArg, StoreCommand},
+    error::CliResult,
+    render,
+};
 
 pub(super) async fn store(ctx: &Context, command: StoreCommand) -> CliResult {
     match command {
         StoreCommand::Status => {
             let status = with_timeout(ctx.client.status()).await?;
             ctx.out.result(&json!({"store": status.store, "profiles": status.profiles}), || {
-                render::store(&status.store, ctx.out.stdout_style) + "\n"
+                render::store_in_full(&status.store, ctx.out.stdout_style)
             })?;
             if status.store.state != StoreState::Ready && !ctx.out.json {
                 ctx.out.info("authd serves cached credentials and retries the store by itself");
             }
             Ok(())
         }
-        StoreCommand::Migrate { to } => {
-            let report = with_timeout(ctx.client.migrate_store(to.into())).await?;
-            if ctx.out.json {
-                return ctx.out.print_json(&report);
-            }
-            let store = render::store(&report.store, ctx.out.stderr_style);
-            ctx.out.info(&format!("moved {} records: {store}", report.records));
-            if let Some(reason) = report.left_behind {
-                ctx.out.always(&format!("the old store keeps its copies until authd restarts: {reason}"));
-            }
-            Ok(())
-        }
+        StoreCommand::Migrate { to } => migrate(ctx, to).await,
         StoreCommand::Rekey => {
             let store = with_timeout(ctx.client.rekey_store()).await?;
             ctx.out.done("all credentials are encrypted with a new key", &store)
         }
     }
+}
+
+async fn migrate(ctx: &Context, to: StoreArg) -> CliResult {
+    let was_fleet = with_timeout(ctx.client.status()).await?.store.kind == Some(StoreKind::Postgres);
+    let report = with_timeout(ctx.client.migrate_store(to.into())).await?;
+    if ctx.out.json {
+        return ctx.out.print_json(&report);
+    }
+    let store = render::store(&report.store, ctx.out.stderr_style);
+    let is_fleet = to == StoreArg::Postgres;
+    match report.left_behind {
+        Some(reason) if was_fleet || is_fleet => {
+            ctx.out.always(&format!("the move has begun, and authd finishes it by itself: {reason}"));
+            return Ok(());
+        }
+        Some(reason) => {
+            ctx.out.info(&format!("moved {} records: {store}", report.records));
+            ctx.out.always(&format!("the old store keeps its copies until authd restarts: {reason}"));
+        }
+        None => ctx.out.info(&format!("moved {} records: {store}", report.records)),
+    }
+    if was_fleet && !is_fleet {
+        ctx.out.always("this machine has all logins of the fleet now; the other nodes have lost them");
+    }
+    Ok(())
 }

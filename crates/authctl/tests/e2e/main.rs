@@ -8,6 +8,9 @@ mod completions;
 mod credentials;
 mod directory_profile;
 mod fake_daemon;
+// The server of the tests is started on Linux.
+#[cfg(target_os = "linux")]
+mod fleet;
 mod git_credential;
 mod json;
 mod login;

@@ -1,21 +1,21 @@
 //! Maps the broker's types to API messages.
 
-use authd_api::{
-    CallbackStatus, CodexHome, Login, Profile, ProfileName, ProfileState, Share, ShareDoor, StoreKind,
-    StoreState, StoreStatus,
-};
+use authd_api::{CallbackStatus, CodexHome, Login, Profile, ProfileName, ProfileState, Share, ShareDoor};
 use authd_broker::{
     CallbackServerState, LoginSnapshot, Observed, ProfileSnapshot, ProfileView, RegistrySnapshot,
     mode_message,
 };
 use authd_oauth::{Credential, Plan, ProfileStatus};
-use authd_store::{Kind, State};
 use jiff::Timestamp;
 
-pub(crate) use self::quota::{known_quota, quota, requested_quota};
+pub(crate) use self::{
+    quota::{known_quota, quota, requested_quota},
+    store::store,
+};
 use super::{problem, share::ShareDoorsHandle};
 
 mod quota;
+mod store;
 
 /// The profile of that name, if it exists.
 pub(crate) fn profile_of(snapshot: &RegistrySnapshot, name: &ProfileName, now: Timestamp) -> Option<Profile> {
@@ -49,6 +49,7 @@ pub(crate) fn profile(name: &ProfileName, view: &ProfileView, default: bool, now
         scopes: Vec::new(),
         missing_scopes: Vec::new(),
         routing_error: None,
+        claimed_by: None,
     };
     match view {
         ProfileView::StoreUnavailable(_) | ProfileView::Unreadable(_) => {
@@ -103,6 +104,7 @@ fn loaded(snapshot: &ProfileSnapshot, blank: Profile, now: Timestamp) -> Profile
         last_error: problem::last_error(snapshot, now),
         own_credential: snapshot.is_own_credential(),
         routing_error: problem::routing(snapshot, now),
+        claimed_by: snapshot.claimed_by.as_deref().map(str::to_owned),
         ..blank
     }
 }
@@ -150,24 +152,6 @@ pub(crate) fn callback(server: &CallbackServerState) -> CallbackStatus {
         state: server.state,
         addresses: server.addresses.iter().map(ToString::to_string).collect(),
         detail: server.detail.clone(),
-    }
-}
-
-/// The store.
-pub(crate) fn store(status: authd_store::Status) -> StoreStatus {
-    StoreStatus {
-        kind: status.kind.map(|kind| match kind {
-            Kind::Keychain => StoreKind::Keychain,
-            Kind::File => StoreKind::File,
-            Kind::Memory => StoreKind::Memory,
-        }),
-        state: match status.state {
-            State::Ready => StoreState::Ready,
-            State::Locked => StoreState::Locked,
-            State::Unavailable => StoreState::Unavailable,
-        },
-        detail: Some(status.detail).filter(|detail| !detail.is_empty()),
-        fallback: status.fallback,
     }
 }
 

@@ -11,16 +11,21 @@ use std::{
 
 use authd_api::{
     AuditStatus, AuditTarget, CallbackState, CodexHome, CodexHomeState, Diagnosis, ErrorCode, Finding,
-    FindingState, Problem, Profile, StoreState,
+    FindingState, Profile, StoreState,
 };
 use authd_broker::{
     AddedDefinitions, CallbackServerState, Names, ProfileHandle, RegistrySnapshot, Share, now,
 };
 use authd_oauth::{Authority, HostProbe, OauthClient};
+use authd_store::State;
 use futures_util::future::join_all;
 use jiff::{Timestamp, Unit};
 
+use self::finding::{failed, ok, problem_of, warning};
 use super::{convert, port_owner::port_owner, problem, state::AppState};
+
+mod finding;
+mod store;
 
 /// A clock that is off by more than this makes valid tokens look expired.
 const MAX_SKEW: Duration = Duration::from_secs(60);
@@ -37,7 +42,10 @@ pub(super) async fn diagnose(state: &AppState) -> Diagnosis {
         Some(port) => tokio::task::spawn_blocking(move || port_owner(port)).await.unwrap_or_default(),
         None => None,
     };
-    let mut findings = vec![store(state), callback(&server, |_| owner.clone())];
+    let stores = convert::store(&state.stores);
+    let is_elsewhere = stores.state != StoreState::Ready && state.stores.local().state == State::Ready;
+    let mut findings = store::findings(stores, is_elsewhere);
+    findings.push(callback(&server, |_| owner.clone()));
     findings.extend(exposed(&server));
     let is_outdated = endpoint.is_outdated() || state.relay.is_outdated();
     findings.push(network(endpoint.egress_summary(), is_outdated));
@@ -99,22 +107,6 @@ async fn client_secrets(state: &AppState, authorities: &[Arc<Authority>]) -> Vec
                 .remedy("let authd read the file, or correct client_secret_file in authd.toml")
         })
         .collect()
-}
-
-fn store(state: &AppState) -> Finding {
-    let status = convert::store(state.store.borrow().clone());
-    let detail = status.detail.unwrap_or_else(|| "not tried yet".to_owned());
-    match status.state {
-        StoreState::Ready => match status.fallback {
-            None => ok("store", detail),
-            Some(cause) => ok("store", format!("{detail}, instead of a keychain: {cause}"))
-                .remedy("to use a keychain once one works: authctl store migrate --to keychain"),
-        },
-        StoreState::Locked => failed("store", detail, ErrorCode::StoreLocked)
-            .remedy("unlock the keychain; authd continues by itself"),
-        StoreState::Unavailable | StoreState::Unknown => failed("store", detail, ErrorCode::StoreUnavailable)
-            .remedy("start the keychain; or for files: authctl store migrate --to file"),
-    }
 }
 
 /// The proxy and the CA certificates in use.
@@ -200,7 +192,10 @@ fn profile(profile: &Profile) -> Finding {
         (Some(problem), _) => problem_of(&name, problem),
         // The credential works.
         (None, Some(problem)) => Finding { state: FindingState::Warning, ..problem_of(&name, problem) },
-        (None, None) => ok(&name, account(profile)),
+        (None, None) => {
+            let claim = profile.claimed_by.as_ref().map(|node| format!("; node {node} renews it"));
+            ok(&name, account(profile) + &claim.unwrap_or_default())
+        }
     }
 }
 
@@ -287,27 +282,6 @@ fn providers(added: &AddedDefinitions) -> impl Iterator<Item = Finding> {
         let found = warning(&format!("provider {name}"), definition.err()?.to_owned());
         Some(found.remedy(&format!("upgrade authd, if it is newer; or remove it: authctl mcp remove {name}")))
     })
-}
-
-fn problem_of(check: &str, problem: &Problem) -> Finding {
-    let finding = failed(check, problem.detail.clone(), problem.code);
-    problem.hint.as_ref().map_or(finding.clone(), |hint| finding.remedy(hint))
-}
-
-fn finding(check: &str, state: FindingState, detail: String) -> Finding {
-    Finding { check: check.to_owned(), state, detail, remedy: None, code: None }
-}
-
-fn ok(check: &str, detail: String) -> Finding {
-    finding(check, FindingState::Ok, detail)
-}
-
-fn warning(check: &str, detail: String) -> Finding {
-    finding(check, FindingState::Warning, detail)
-}
-
-fn failed(check: &str, detail: String, code: ErrorCode) -> Finding {
-    Finding { code: Some(code), ..finding(check, FindingState::Failed, detail) }
 }
 
 #[cfg(test)]

@@ -26,12 +26,12 @@ use super::{
     respond::{ApiError, no_store},
     state::AppState,
 };
-use crate::platform::Permit;
+use crate::{platform::Permit, store_monitor::StoreMonitor};
 
 struct EventStream {
     state: Arc<AppState>,
     events: Receiver<ChangeEvent>,
-    store: watch::Receiver<authd_store::Status>,
+    stores: StoreMonitor,
     callback: watch::Receiver<CallbackServerState>,
     /// The next part of the current state, until all of it was sent.
     next: Option<Next>,
@@ -75,11 +75,11 @@ pub(super) async fn events(
 ) -> Result<Response, ApiError> {
     let permit = state.permit_stream(&peer)?;
     let events = state.broker.events.subscribe();
-    let (mut store, mut callback) = (state.store.clone(), state.callback.clone());
-    store.mark_unchanged();
+    let (mut stores, mut callback) = (state.stores.clone(), state.callback.clone());
+    stores.mark_seen();
     callback.mark_unchanged();
     let event_stream =
-        EventStream { state, events, store, callback, next: Some(Next::Store), _permit: permit };
+        EventStream { state, events, stores, callback, next: Some(Next::Store), _permit: permit };
     let stream = stream::unfold(event_stream, async |mut event_stream| {
         let event = event_stream.next().await?;
         Some((Ok::<_, Infallible>(event), event_stream))
@@ -115,7 +115,7 @@ impl EventStream {
                     Err(RecvError::Lagged(_)) => self.next = Some(Next::Store),
                     Err(RecvError::Closed) => return None,
                 },
-                Ok(()) = self.store.changed() => return Some(self.store()),
+                Some(()) = self.stores.changed() => return Some(self.store()),
                 Ok(()) = self.callback.changed() => return Some(self.callback()),
             }
         }
@@ -180,7 +180,8 @@ impl EventStream {
     }
 
     fn store(&mut self) -> Bytes {
-        event("store", &convert::store(self.store.borrow_and_update().clone()))
+        self.stores.mark_seen();
+        event("store", &convert::store(&self.stores))
     }
 
     fn callback(&mut self) -> Bytes {

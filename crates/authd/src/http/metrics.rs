@@ -12,6 +12,7 @@ use std::{
 
 use authd_api::{AuditStatus, ProfileState, ShareDoor, route};
 use authd_broker::{Broker, ProfileHandle};
+use authd_fleet::Fleet;
 use authd_oauth::quota::QuotaWindow;
 use authd_store::{Call, Store, StoreError};
 use http::{Method, StatusCode};
@@ -22,11 +23,14 @@ use prometheus_client::{
     registry::{Registry, Unit},
 };
 
+use self::{
+    fleet::FleetMetrics,
+    store_call::{Label, STORE_BUCKETS, result_label},
+};
 use super::{convert, peer::Door};
 
-/// Bucket bounds of the store's latencies, in seconds: from a file's latency to the longest wait of
-/// a client.
-const STORE_BUCKETS: [f64; 9] = [0.0001, 0.0004, 0.0016, 0.0064, 0.0256, 0.1024, 0.4096, 1.6384, 6.5536];
+mod fleet;
+mod store_call;
 
 /// The media type of the text.
 pub(super) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -51,10 +55,10 @@ struct Families {
     pending: Gauge,
     sign_ins_required: Gauge,
     audit_lost: Counter,
+    /// Absent without a fleet.
+    fleet: Option<FleetMetrics>,
     numbers: AtomicU64,
 }
-
-type Label = (&'static str, &'static str);
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct RequestLabels {
@@ -75,8 +79,8 @@ pub(super) enum CredentialSource {
 }
 
 impl Metrics {
-    /// Starts at zero and counts the calls of the store from now on.
-    pub(crate) fn new(started_at: Timestamp, store: &Store) -> Self {
+    /// Starts at zero and counts the calls of the stores from now on.
+    pub(crate) fn new(started_at: Timestamp, store: &Store, fleet: Option<&Fleet>) -> Self {
         let (requests, credentials) = (Family::default(), Family::default());
         let mut metrics = Families {
             registry: Registry::with_prefix("authd"),
@@ -94,6 +98,7 @@ impl Metrics {
             pending: Gauge::default(),
             sign_ins_required: Gauge::default(),
             audit_lost: Counter::default(),
+            fleet: None,
             numbers: AtomicU64::new(0),
         };
         let Families {
@@ -145,6 +150,7 @@ impl Metrics {
             Unit::Seconds,
             started,
         );
+        metrics.fleet = fleet.map(|fleet| FleetMetrics::new(fleet, &mut metrics.registry));
         // Present from the start, so that dashboards have a rate for the first read.
         let read = RequestLabels { route: route::HEADERS, method: "GET", code: 200 };
         drop(metrics.requests.get_or_create(&read));
@@ -192,14 +198,7 @@ impl Metrics {
 
     /// Records a call of the store.
     fn record_store_call(&self, call: Call, taken: Duration, error: Option<&StoreError>) {
-        let result = match error {
-            None => "ok",
-            Some(StoreError::Locked { .. }) => "locked",
-            Some(StoreError::Unavailable { .. }) => "unavailable",
-            Some(StoreError::Refused { .. }) => "refused",
-            Some(StoreError::Damaged { .. }) => "damaged",
-        };
-        let labels = [("call", call.name()), ("result", result)];
+        let labels = [("call", call.name()), ("result", result_label(error))];
         self.0.store.get_or_create(&labels).observe(taken.as_secs_f64());
     }
 
@@ -224,6 +223,9 @@ impl Metrics {
     fn set_gauges(&self, broker: &Broker, now: Timestamp) {
         let Families { profiles, shares, age, pending, sign_ins_required, .. } = &*self.0;
         self.set_quota_gauges(broker, now);
+        if let Some(fleet) = &self.0.fleet {
+            fleet.update();
+        }
         pending.set(i64::try_from(broker.logins.pending()).unwrap_or(i64::MAX));
         shares.clear();
         for share in broker.shares.snapshot().unwrap_or_default().values() {

@@ -26,6 +26,7 @@ use crate::{
     audit::AuditLog,
     platform::{Permit, ProcessLimiter},
     relay::Relay,
+    store_monitor::StoreMonitor,
 };
 
 /// Extracts the state in a handler.
@@ -43,7 +44,7 @@ pub(crate) struct AppState {
     pub(crate) endpoint: Endpoint,
     pub(crate) audit: AuditLog,
     pub(crate) callback: watch::Receiver<CallbackServerState>,
-    pub(crate) store: watch::Receiver<authd_store::Status>,
+    pub(crate) stores: StoreMonitor,
     pub(crate) settings: watch::Receiver<RequestSettings>,
     /// Why the metrics are not served on their port, if they should be.
     pub(crate) metrics_error: watch::Receiver<Option<String>>,

@@ -8,17 +8,19 @@ use std::{path::Path, time::Duration};
 
 use authd_api::CallbackState;
 use authd_broker::CallbackServerState;
-use authd_store::{State, Status as StoreStatus, Store};
+use authd_store::{State, Store};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
+
+use crate::store_monitor::{ProfileStore, StoreMonitor};
 
 /// The sources of the status line.
 #[derive(Clone, Debug)]
 pub(crate) struct Health {
     /// The callback server.
     pub(crate) callback: watch::Receiver<CallbackServerState>,
-    /// The store.
-    pub(crate) store: watch::Receiver<StoreStatus>,
+    /// The stores.
+    pub(crate) stores: StoreMonitor,
 }
 
 impl Health {
@@ -37,13 +39,19 @@ impl Health {
                 }
             }
         };
-        let StoreStatus { state, detail, .. } = &*self.store.borrow();
+        let ProfileStore { is_fleet, state, detail } = self.stores.profiles();
         let store = match state {
-            State::Ready => detail.clone(),
+            State::Ready => detail,
             State::Locked => format!("the store is locked: {detail}"),
             State::Unavailable => format!("the store does not answer: {detail}"),
         };
-        format!("listening on {}; {callback}; {store}", socket.display()).replace(['\n', '\r'], " ")
+        let local = self.stores.local();
+        let local = if is_fleet && local.state != State::Ready {
+            format!("; the store of this machine does not answer: {}", local.detail)
+        } else {
+            String::new()
+        };
+        format!("listening on {}; {callback}; {store}{local}", socket.display()).replace(['\n', '\r'], " ")
     }
 }
 
@@ -61,7 +69,7 @@ pub(crate) async fn update_status(socket: &Path, mut health: Health, stop: Cance
         tokio::select! {
             () = stop.cancelled() => return,
             Ok(()) = health.callback.changed() => {}
-            Ok(()) = health.store.changed() => {}
+            Some(()) = health.stores.changed() => {}
             // The publishers are gone during the shutdown.
             else => return stop.cancelled().await,
         }
@@ -129,19 +137,21 @@ fn notify(states: &[NotifyState<'_>]) {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use authd_store::Status;
+
     use super::*;
 
     #[test]
     fn status_line_names_what_is_not_available() {
-        let health = |callback: CallbackServerState, state, detail: &str| Health {
-            callback: watch::channel(callback).1,
-            store: watch::channel(StoreStatus {
-                kind: None,
-                state,
-                detail: detail.to_owned(),
-                fallback: None,
-            })
-            .1,
+        let health = |callback: CallbackServerState, state, detail: &str| {
+            let store = Status { kind: None, state, detail: detail.to_owned(), fallback: None };
+            let registry = watch::channel(Arc::default()).1;
+            Health {
+                callback: watch::channel(callback).1,
+                stores: StoreMonitor::new(watch::channel(store).1, None, registry),
+            }
         };
         let up = |detail: Option<&str>| CallbackServerState {
             state: CallbackState::Listening,

@@ -33,6 +33,8 @@ mod doors;
 mod egress;
 mod etag;
 mod events;
+#[cfg(target_os = "linux")]
+mod fleet;
 mod fleet_settings;
 mod framing;
 mod headers;

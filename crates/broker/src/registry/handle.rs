@@ -115,6 +115,11 @@ impl ProfileRegistry {
         self.published.borrow().clone()
     }
 
+    /// The profiles and their changes.
+    pub fn watch(&self) -> watch::Receiver<Arc<RegistrySnapshot>> {
+        self.published.clone()
+    }
+
     /// The profiles once their names are known; waits for that at most `timeout`. The error is the
     /// reason why the store cannot be listed.
     pub async fn known(&self, timeout: Duration) -> Result<Arc<RegistrySnapshot>, StoreError> {

@@ -85,12 +85,10 @@ impl RegistryActor {
         ))))
     }
 
+    /// First the store of this node becomes the one that gets the records. So nothing leaves the
+    /// fleet if that store or the database cannot be used.
     async fn migrate_to_local(&mut self, kind: Kind) -> Result<MigrationReport, RegistryError> {
-        let mut records = 0;
-        if self.deps.fleet.is_none() {
-            // This machine leaves the fleet. The other nodes keep its records.
-            self.set_place(ProfilePlace::Local).await?;
-        } else {
+        if let Some(fleet) = self.deps.fleet.clone() {
             self.require_names().await?;
             if self.snapshot.place != ProfilePlace::Local {
                 if let Some(name) = self.unread.keys().next() {
@@ -99,18 +97,24 @@ impl RegistryActor {
                          delete it, then migrate"
                     ))));
                 }
-                records = self.snapshot.profiles.len();
-                self.set_place(ProfilePlace::ToLocal).await?;
-                if let Err(error) = self.continue_move().await {
-                    return Ok(MigrationReport { records, left_behind: Some(error) });
-                }
+                fleet.check().await?;
+            }
+        } else {
+            // This machine leaves the fleet. The other nodes keep its records.
+            self.set_place(ProfilePlace::Local).await?;
+        }
+        let mut report = self.deps.store.migrate(kind).await?;
+        if self.snapshot.place != ProfilePlace::Local {
+            report.records += self.snapshot.profiles.len();
+            self.set_place(ProfilePlace::ToLocal).await?;
+            if let Err(error) = self.continue_move().await {
+                report.left_behind = Some(error);
             }
         }
-        let report = self.deps.store.migrate(kind).await?;
         if !matches!(self.snapshot.names, Names::Known) {
             self.load_all().await;
         }
-        Ok(MigrationReport { records: records.max(report.records), ..report })
+        Ok(report)
     }
 
     async fn set_place(&mut self, place: ProfilePlace) -> Result<(), StoreError> {

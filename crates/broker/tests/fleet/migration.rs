@@ -2,7 +2,7 @@
 
 use authd_broker::{MigrationTarget, RegistryError};
 use authd_sandbox::Config;
-use authd_store::{Kind, ProfilePlace};
+use authd_store::{Kind, ProfilePlace, StoreError};
 
 use crate::fixture::{World, name};
 
@@ -42,6 +42,28 @@ async fn records_move_to_the_fleet_and_back() {
     assert_eq!(b.broker.registry.snapshot().place, ProfilePlace::Local);
     assert_eq!(b.broker.registry.snapshot().default, Some(name("home")));
     assert_eq!(world.sandbox.rotations(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_leaves_the_fleet_while_the_database_or_the_target_is_not_available() {
+    let Some(mut world) = World::start(Config::default()).await else { return };
+    let (a, b) = (world.node("a").await, world.node("b").await);
+    a.sign_in(&world, "work", "plus").await;
+    b.wait_for_profile("work").await;
+    let to_files = || a.broker.registry.migrate(MigrationTarget::Local(Kind::File));
+    world.postgres.stop().unwrap();
+    let refused = to_files().await;
+    assert!(matches!(refused, Err(RegistryError::Store(StoreError::Unavailable { .. }))), "{refused:?}");
+    assert_eq!(a.broker.registry.snapshot().place, ProfilePlace::Fleet);
+    world.postgres.restart().unwrap();
+    // The memory store is no target.
+    let refused = a.broker.registry.migrate(MigrationTarget::Local(Kind::Memory)).await;
+    assert!(matches!(refused, Err(RegistryError::Store(StoreError::Refused { .. }))), "{refused:?}");
+    assert_eq!(a.broker.registry.snapshot().place, ProfilePlace::Fleet);
+    assert!(b.has("work"));
+    let report = to_files().await.unwrap();
+    assert_eq!((report.records, report.left_behind), (1, None));
+    b.wait_until("the move", |b| !b.has("work")).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

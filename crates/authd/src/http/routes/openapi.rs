@@ -83,7 +83,7 @@ fn document() -> Value {
     document["info"]["summary"] = "ready-to-use headers for every local program".into();
     let mut schemas = document["components"]["schemas"].take();
     complete_schema(&mut schemas);
-    schemas["MigrateBody"]["properties"]["to"]["enum"] = json!(["keychain", "file"]);
+    schemas["MigrateBody"]["properties"]["to"]["enum"] = json!(["keychain", "file", "postgres"]);
     schemas["ProfilePatch"]["properties"]["default"]["enum"] = json!([true, null]);
     schemas["ProfilePatch"]["anyOf"] = ["default", "name"]
         .map(|name| json!({"required": [name], "properties": {name: {"not": {"type": "null"}}}}))

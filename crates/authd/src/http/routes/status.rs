@@ -28,7 +28,7 @@ pub(super) async fn status(State(state): SharedState) -> Response {
         pid: std::process::id(),
         started_at: state.started_at,
         callback: convert::callback(&state.callback.borrow()),
-        store: convert::store(state.store.borrow().clone()),
+        store: convert::store(&state.stores),
         profiles: matches!(registry.names, Names::Known).then_some(registry.profiles.len()),
         pending_logins: state.broker.logins.pending(),
         shares: state.broker.shares.snapshot().map(|shares| shares.len()),

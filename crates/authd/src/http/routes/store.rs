@@ -17,7 +17,9 @@ use crate::http::{
 
 /// Move everything to another store
 ///
-/// Nothing is deleted before its copy was read back.
+/// Nothing is deleted before its copy was read back. `postgres` moves the profiles into the
+/// database of the fleet, and creates its tables. From there, `keychain` and `file` move the
+/// profiles of the whole fleet to this machine: the other nodes lose them.
 #[cfg_attr(test, utoipa::path(
     post, path = authd_api::route::STORE_MIGRATE, operation_id = "migrate_store", tag = "store",
     request_body = MigrateBody,
@@ -30,9 +32,10 @@ pub(super) async fn migrate(
     let to = match to {
         StoreKind::Keychain => MigrationTarget::Local(authd_store::Kind::Keychain),
         StoreKind::File => MigrationTarget::Local(authd_store::Kind::File),
+        StoreKind::Postgres => MigrationTarget::Fleet,
         StoreKind::Memory | StoreKind::Unknown => {
             let problem = Problem::new(ErrorCode::BadRequest, "credentials cannot be moved there");
-            return Err(problem.hint("\"to\" is keychain or file").into());
+            return Err(problem.hint("\"to\" is keychain, file or postgres").into());
         }
     };
     let migrated = state.broker.registry.migrate(to).await;
@@ -40,7 +43,7 @@ pub(super) async fn migrate(
     let message = Migrated {
         records: migrated.records,
         left_behind: migrated.left_behind.map(|error| error.to_string()),
-        store: convert::store(state.store.borrow().clone()),
+        store: convert::store(&state.stores),
     };
     Ok(json(StatusCode::OK, &message))
 }
@@ -52,5 +55,5 @@ pub(super) async fn migrate(
 ))]
 pub(super) async fn rekey(State(state): SharedState) -> Result<Response, ApiError> {
     state.broker.registry.rekey().await.map_err(|error| problem::migration(&error))?;
-    Ok(json(StatusCode::OK, &convert::store(state.store.borrow().clone())))
+    Ok(json(StatusCode::OK, &convert::store(&state.stores)))
 }
