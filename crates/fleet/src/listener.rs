@@ -34,9 +34,8 @@ pub(crate) async fn run(inner: Arc<Inner>) {
     let seed = RandomState::new().hash_one(&*inner.holder.run);
     let (mut wait, mut failures, mut was_connected) = (BACK_OFF.0, 0, false);
     loop {
-        match connect(&inner).await {
+        match connect(&inner, was_connected).await {
             Ok(mut listener) => {
-                inner.status.count(|counters| counters.reconnections += u64::from(was_connected));
                 (wait, was_connected) = (BACK_OFF.0, true);
                 inner.announcer.announce(Change::Everything);
                 let error = listener.listen(&inner).await;
@@ -60,7 +59,8 @@ struct Listener {
     known: Revisions,
 }
 
-async fn connect(inner: &Inner) -> Result<Listener, StoreError> {
+/// Connects. A new connection is counted before the state says that the engine can be used.
+async fn connect(inner: &Inner, was_connected: bool) -> Result<Listener, StoreError> {
     let started = Instant::now();
     let settings = &inner.settings;
     let connect = async {
@@ -73,6 +73,7 @@ async fn connect(inner: &Inner) -> Result<Listener, StoreError> {
     };
     let result = timeout(settings.deadline, connect).await;
     let listener = result.unwrap_or_else(|_| Err(timed_out(settings, settings.deadline)))?;
+    inner.status.count(|counters| counters.reconnections += u64::from(was_connected));
     inner.status.succeeded(started.elapsed());
     Ok(listener)
 }

@@ -188,6 +188,8 @@ async fn a_node_without_the_settings_of_its_fleet_says_so_and_can_leave_it() {
     let without = configured.split("[store.postgres]").next().unwrap();
     fs::write(daemon.config(), without).unwrap();
     daemon.restart().await;
+    // The daemon serves requests before it has read where the profiles are.
+    Stream::open(&daemon).await.wait_for("store", |store| store["state"] == "unavailable").await;
     let status = daemon.get("/v1/status").await;
     assert_eq!((&status["profiles"], &status["store"]["state"]), (&Value::Null, &json!("unavailable")));
     let detail = status["store"]["detail"].as_str().unwrap();
