@@ -145,9 +145,7 @@ fn cause(error: &StoreError) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
-    use authd_fleet::{FleetConfig, Tls};
+    use authd_fleet::FleetConfig;
 
     use super::*;
 
@@ -157,18 +155,7 @@ mod tests {
 
     fn fleet() -> Fleet {
         let key = age::x25519::Identity::generate().to_string();
-        let config = FleetConfig {
-            url: "postgresql://me:secret@127.0.0.1:9/authd".into(),
-            key,
-            schema: "authd".to_owned(),
-            node: "a".into(),
-            tls: Tls::Auto,
-            ca_file: None,
-            call_limit: Duration::from_secs(30),
-            deadline: Duration::from_secs(5),
-            poll: Duration::from_secs(15),
-        };
-        Fleet::start(config).unwrap().0
+        Fleet::start(FleetConfig::new("postgresql://me:secret@127.0.0.1:9/authd", key, "a")).unwrap().0
     }
 
     #[test]

@@ -13,6 +13,10 @@ pub(crate) enum StoreWatch {
 }
 
 impl StoreWatch {
+    pub(crate) fn is_of_fleet(&self) -> bool {
+        matches!(self, Self::Fleet(..))
+    }
+
     pub(crate) fn of_fleet(fleet: &Fleet) -> Self {
         let watch = fleet.watch();
         let worked = works(&watch);

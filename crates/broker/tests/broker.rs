@@ -2,16 +2,18 @@
 
 #![expect(clippy::unwrap_used, reason = "a failed test panics")]
 
+mod support;
+
 use std::{sync::Arc, time::Duration};
 
 use authd_api::{LoginBody, LoginState, ProfileName};
 use authd_broker::{
-    Broker, BrokerConfig, BrokerTasks, CallbackServerState, ChangeEvent, Freshness, LoginError,
-    LoginSettings, NamePolicy, RegistryError, RegistrySnapshot, RenderContext, SignIn, now,
+    Broker, BrokerTasks, ChangeEvent, Freshness, LoginError, NamePolicy, RegistryError, RegistrySnapshot,
+    RenderContext, SignIn, now,
 };
-use authd_oauth::{ApiKey, ClientIdentity, Endpoint, Grant, ModePreference, Network, Provider, new_grant_id};
-use authd_store::{Config, KeySource, StateDir, Store, StorePreference};
-use tokio::sync::{broadcast::Receiver, mpsc, watch};
+use authd_oauth::{ApiKey, Grant, new_grant_id};
+use authd_store::{StateDir, StorePreference};
+use tokio::sync::{broadcast::Receiver, watch};
 use tokio_util::sync::CancellationToken;
 
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -28,53 +30,12 @@ struct BrokerFixture {
 /// A broker that knows its profiles: none.
 async fn start() -> BrokerFixture {
     let directory = tempfile::tempdir().unwrap();
-    let provider = Provider::with_issuer("http://127.0.0.1:9");
-    let client = ClientIdentity {
-        originator: "codex_cli_rs".into(),
-        version: "0.34.0".into(),
-        user_agent: "codex_cli_rs/0.34.0".into(),
-    };
-    let key_file = directory.path().join("store.key");
-    let store = Config {
-        kind: StorePreference::Memory,
-        service: "authd".to_owned(),
-        key: KeySource { credentials_directory: None, passphrase_file: None, key_file },
-        deadline: Duration::from_secs(5),
-        memory_control: None,
-    };
     let state_dir = StateDir::open(directory.path().join("state")).unwrap();
-    let login_settings = LoginSettings {
-        lifetime: Duration::from_secs(600),
-        mode: ModePreference::Auto,
-        workspaces: vec!["acc-1".to_owned()],
-        ports: vec![1455],
-        provider: provider.clone(),
-    };
-    let endpoint = Endpoint::new(provider.clone(), client.clone(), Network::default()).unwrap();
-    let render_context = RenderContext {
-        revision: 0,
-        provider,
-        client,
-        override_client: false,
-        organization: None,
-        project: None,
-    };
-    let (reload, render_context) = watch::channel(Arc::new(render_context));
-    let stopping = CancellationToken::new();
-    let (broker, tasks) = Broker::start(BrokerConfig {
-        endpoint,
-        store: Store::open(store, state_dir.clone()),
-        fleet: None,
-        state_dir,
-        render_context,
-        login_settings: watch::channel(Arc::new(login_settings)).1,
-        providers: watch::channel(Arc::default()).1,
-        quota_low: tokio::sync::watch::channel(10).1,
-        callback: watch::channel(CallbackServerState::default()).1,
-        listeners: mpsc::channel(1).0,
-        stopping: stopping.clone(),
-    })
-    .await;
+    let store = support::store(StorePreference::Memory, directory.path(), &state_dir);
+    let workspaces = vec!["acc-1".to_owned()];
+    let (config, reload) = support::broker_config("http://127.0.0.1:9", workspaces, (store, state_dir), None);
+    let stopping = config.stopping.clone();
+    let (broker, tasks) = Broker::start(config).await;
     broker.registry.known(TIMEOUT).await.unwrap();
     let events = broker.events.subscribe();
     BrokerFixture { broker, tasks, events, reload, stopping, _directory: directory }

@@ -38,6 +38,24 @@ pub struct FleetConfig {
     pub poll: Duration,
 }
 
+impl FleetConfig {
+    /// The settings of a node with the defaults of the daemon: the schema `authd`, calls to the
+    /// provider of at most 30 s, 2 s for a call, and a poll every 15 s.
+    pub fn new(url: impl Into<SecretString>, key: impl Into<SecretString>, node: &str) -> Self {
+        Self {
+            url: url.into(),
+            key: key.into(),
+            schema: "authd".to_owned(),
+            node: node.into(),
+            tls: Tls::Auto,
+            ca_file: None,
+            call_limit: Duration::from_secs(30),
+            deadline: Duration::from_secs(2),
+            poll: Duration::from_secs(15),
+        }
+    }
+}
+
 /// Whether connections to the server are encrypted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -258,17 +276,8 @@ mod tests {
 
     #[test]
     fn settings_hide_password_and_key() {
-        let config = FleetConfig {
-            url: SecretString::from("postgresql://me:secret@db.example:5432,db2.example:5433/authd"),
-            key: SecretString::from("AGE-SECRET-KEY-1SECRET"),
-            schema: "authd".to_owned(),
-            node: "a".into(),
-            tls: Tls::Auto,
-            ca_file: None,
-            call_limit: Duration::from_secs(30),
-            deadline: Duration::from_secs(5),
-            poll: Duration::from_secs(15),
-        };
+        let url = "postgresql://me:secret@db.example:5432,db2.example:5433/authd";
+        let config = FleetConfig::new(url, "AGE-SECRET-KEY-1SECRET", "a");
         let text = format!("{config:?}").to_lowercase();
         assert!(!text.contains("secret-key") && !text.contains("me:secret"), "{text}");
         let postgres = parse(config.url.expose_secret(), Tls::Auto).unwrap();

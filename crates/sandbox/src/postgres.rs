@@ -25,7 +25,7 @@ const PASSWORD: &str = "correct horse";
 /// The user of the system that runs the server if the test runs as root, which PostgreSQL refuses.
 const SYSTEM_USER: &str = "postgres";
 
-/// The key of the fleet of [`TestPostgres::node_toml`].
+/// The key of the fleet of [`TestPostgres::node_table`].
 pub const FLEET_KEY: &str = "AGE-SECRET-KEY-1QYPQXPQ9QCRSSZG2PVXQ6RS0ZQG3YYC5Z5TPWXQERGD3C8G7RUSQGPQYEE";
 
 /// A running PostgreSQL server. It ends, and its data is deleted, when this is dropped.
@@ -99,17 +99,24 @@ impl TestPostgres {
 
     /// The same with a database of this name.
     pub fn node_toml_of(&self, node: &str, database: &str) -> anyhow::Result<String> {
-        let [url, key] = ["url", "key"].map(|kind| self.directory.path().join(format!("{node}.{kind}")));
-        let connection = self.url_of(SUPERUSER, PASSWORD, database);
-        for (path, secret) in [(&url, connection.as_str()), (&key, FLEET_KEY)] {
+        let table = self.node_table(node, &self.url_of(SUPERUSER, PASSWORD, database))?;
+        Ok(format!("deadline = '20s'\n{table}"))
+    }
+
+    /// The table `[store.postgres]` of a node with this connection string, with the files that it
+    /// names.
+    pub fn node_table(&self, node: &str, url: &str) -> anyhow::Result<String> {
+        let [url_file, key_file] =
+            ["url", "key"].map(|kind| self.directory.path().join(format!("{node}.{kind}")));
+        for (path, secret) in [(&url_file, url), (&key_file, FLEET_KEY)] {
             let mut options = fs::OpenOptions::new();
             options.write(true).create(true).truncate(true).mode(0o600);
             options.open(path)?.write_all(secret.as_bytes())?;
         }
         Ok(format!(
-            "deadline = '20s'\n[store.postgres]\nurl_file = '{}'\nkey_file = '{}'\nnode = '{node}'\n",
-            url.display(),
-            key.display()
+            "[store.postgres]\nurl_file = '{}'\nkey_file = '{}'\nnode = '{node}'\n",
+            url_file.display(),
+            key_file.display()
         ))
     }
 

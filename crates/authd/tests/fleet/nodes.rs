@@ -1,21 +1,13 @@
 //! Daemons, their database and their provider.
 
-use std::{
-    collections::BTreeMap,
-    fs::{self, Permissions},
-    os::unix::fs::PermissionsExt as _,
-    path::PathBuf,
-    time::Duration,
-};
+use std::{collections::BTreeMap, time::Duration};
 
-use authd_fleet::{Fleet, FleetConfig, Tls};
+use authd_fleet::{Fleet, FleetConfig};
 use authd_sandbox::{
     Config, Route, Sandbox,
-    postgres::TestPostgres,
+    postgres::{FLEET_KEY, TestPostgres},
     test_daemon::{TestDaemon, TestDaemonConfig},
 };
-use secrecy::{ExposeSecret as _, SecretString};
-use tempfile::TempDir;
 
 use crate::proxy::Proxy;
 
@@ -35,7 +27,6 @@ pub(crate) struct TestFleet {
     pub(crate) nodes: Vec<Node>,
     pub(crate) postgres: TestPostgres,
     pub(crate) sandbox: Sandbox,
-    _files: TempDir,
 }
 
 impl TestFleet {
@@ -43,19 +34,9 @@ impl TestFleet {
     pub(crate) async fn start(nodes: usize, config: Config) -> Option<Self> {
         let postgres = TestPostgres::start().unwrap()?;
         let sandbox = Sandbox::start(config).await.unwrap();
-        let files = tempfile::tempdir().unwrap();
-        let identity = age::x25519::Identity::generate().to_string();
-        let key = private(&files, "key", identity.expose_secret());
         let (fleet, _) = Fleet::start(FleetConfig {
-            url: SecretString::from(postgres.url()),
-            key: SecretString::from(identity.expose_secret()),
-            schema: "authd".to_owned(),
-            node: "test".into(),
-            tls: Tls::Auto,
-            ca_file: None,
-            call_limit: Duration::from_secs(30),
             deadline: Duration::from_secs(20),
-            poll: Duration::from_secs(15),
+            ..FleetConfig::new(postgres.url(), FLEET_KEY, "test")
         })
         .unwrap();
         fleet.migrate_schema().await.unwrap();
@@ -64,15 +45,13 @@ impl TestFleet {
             let proxy = Proxy::start(postgres.port()).await;
             let port = |port: u16| format!(":{port}/");
             let url = postgres.url().replace(&port(postgres.port()), &port(proxy.port));
-            let url = private(&files, &format!("url-{number}"), &url);
-            let (url, key) = (url.display(), key.display());
-            let config = TestDaemonConfig::new(AUTHD, &sandbox).store("postgres").toml(&format!(
-                "[store.postgres]\nurl_file = '{url}'\nkey_file = '{key}'\nnode = 'node-{number}'\n\
-                 local = 'file'\npoll = '1s'\n\n[network]\ntimeout = '5s'\n"
-            ));
+            let table = postgres.node_table(&format!("node-{number}"), &url).unwrap();
+            let config = TestDaemonConfig::new(AUTHD, &sandbox)
+                .store("postgres")
+                .toml(&format!("{table}local = 'file'\npoll = '1s'\n\n[network]\ntimeout = '5s'\n"));
             started.push(Node { daemon: TestDaemon::start(config).await, proxy });
         }
-        Some(Self { nodes: started, postgres, sandbox, _files: files })
+        Some(Self { nodes: started, postgres, sandbox })
     }
 
     /// The access token that a node serves for a profile; `None` if it serves none.
@@ -123,12 +102,4 @@ impl TestFleet {
 fn refresh_token(body: &str) -> Option<String> {
     let body: serde_json::Value = serde_json::from_str(body).ok()?;
     body["refresh_token"].as_str().map(str::to_owned)
-}
-
-/// A file that only its owner can read.
-fn private(directory: &TempDir, name: &str, text: &str) -> PathBuf {
-    let path = directory.path().join(name);
-    fs::write(&path, text).unwrap();
-    fs::set_permissions(&path, Permissions::from_mode(0o600)).unwrap();
-    path
 }

@@ -21,7 +21,7 @@ use tokio::{sync::oneshot, task::JoinSet};
 use tracing::{Instrument, error_span};
 
 use super::{
-    claim_guard::FleetAccess,
+    claim_guard::{FleetAccess, guarded},
     command::{Command, ExclusiveCommand, Mailbox, ProfileReply},
     handle::ProfileHandle,
     log::{log, log_refusal},
@@ -147,8 +147,10 @@ impl ProfileActor {
                 if let Some(exit) = Box::pin(self.run_exclusive(command)).await {
                     return exit;
                 }
-                // The command may have moved the record.
-                store = self.store_watch();
+                // The command may have moved the record. A change of the same store is not missed.
+                if store.is_of_fleet() != self.fleet.is_some() {
+                    store = self.store_watch();
+                }
             }
             let next_wakeup = self.next_wakeup();
             let (waits_for_store, settled) = (self.session.waits_for_store(), self.session.is_settled());
@@ -282,7 +284,7 @@ impl ProfileActor {
     fn refresh(&mut self, ticket: u64, token: RefreshToken) {
         let endpoint = self.deps.endpoint.clone();
         let grant = self.session.record().grant.secrets.bearer_grant().cloned();
-        let guard = self.claim_guard();
+        let claim = self.held_claim();
         self.calls.spawn(async move {
             let refresh = async {
                 match grant {
@@ -290,15 +292,15 @@ impl ProfileActor {
                     None => endpoint.refresh(&token).await,
                 }
             };
-            Event::Refreshed(ticket, Box::pin(guard.run(refresh)).await)
+            Event::Refreshed(ticket, Box::pin(guarded(claim, refresh)).await)
         });
     }
 
     /// Gets a new API key for the id token.
     fn exchange(&mut self, ticket: u64, id_token: IdToken) {
-        let (endpoint, guard) = (self.deps.endpoint.clone(), self.claim_guard());
+        let (endpoint, claim) = (self.deps.endpoint.clone(), self.held_claim());
         self.calls.spawn(async move {
-            Event::Exchanged(ticket, guard.run(endpoint.exchange_api_key(&id_token)).await)
+            Event::Exchanged(ticket, guarded(claim, endpoint.exchange_api_key(&id_token)).await)
         });
     }
 

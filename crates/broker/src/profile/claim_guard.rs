@@ -34,9 +34,6 @@ impl FleetAccess {
     }
 }
 
-/// Guards one call. Without a fleet there is no claim, and the call runs as it is.
-pub(super) struct ClaimGuard(pub(super) Option<HeldClaim>);
-
 /// A claim of this node.
 pub(super) struct HeldClaim {
     fleet: Fleet,
@@ -47,16 +44,15 @@ pub(super) struct HeldClaim {
     may_release: bool,
 }
 
-impl ClaimGuard {
-    /// Runs the call.
-    pub(super) async fn run<T>(
-        self,
-        call: impl Future<Output = Result<T, ProviderError>>,
-    ) -> Result<T, ProviderError> {
-        match self.0 {
-            Some(claim) => claim.run(call).await,
-            None => call.await,
-        }
+/// Runs a call that may spend a refresh token. Without a fleet there is no claim, and the call runs
+/// as it is.
+pub(super) async fn guarded<T>(
+    claim: Option<HeldClaim>,
+    call: impl Future<Output = Result<T, ProviderError>>,
+) -> Result<T, ProviderError> {
+    match claim {
+        Some(claim) => claim.run(call).await,
+        None => call.await,
     }
 }
 

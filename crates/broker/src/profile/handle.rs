@@ -22,6 +22,7 @@ use crate::{
     clock,
     quota::state::{QuotaCell, QuotaFailure, QuotaView},
     snapshot::{ProfileSnapshot, ProfileView},
+    store_error::unavailable,
 };
 
 /// Commands that can wait for one profile: as many as the socket can have connections. The channel
@@ -46,6 +47,12 @@ struct Shared {
 /// The actor has ended: the daemon stops, or the profile was removed.
 #[derive(Debug)]
 pub struct ActorStopped;
+
+impl From<ActorStopped> for StoreError {
+    fn from(ActorStopped: ActorStopped) -> Self {
+        unavailable("the daemon is stopping")
+    }
+}
 
 impl ProfileHandle {
     /// A handle, and the mailbox for its actor.

@@ -11,7 +11,7 @@ use tracing::{error, info, warn};
 
 use super::{
     actor::ProfileActor,
-    claim_guard::ClaimGuard,
+    claim_guard::HeldClaim,
     command::{RenameError, SignOutError},
     persist::save_error,
 };
@@ -96,9 +96,9 @@ impl ProfileActor {
         self.calls.spawn(async move { Event::Written(ticket, write(&fleet, &name, record, kind).await) });
     }
 
-    /// The guard of the next call that may spend the refresh token.
-    pub(super) fn claim_guard(&self) -> ClaimGuard {
-        ClaimGuard(self.fleet.as_ref().map(|access| access.held(&self.name, self.session.may_release())))
+    /// The claim for the next call that may spend the refresh token.
+    pub(super) fn held_claim(&self) -> Option<HeldClaim> {
+        self.fleet.as_ref().map(|access| access.held(&self.name, self.session.may_release()))
     }
 
     /// Renames the record for the whole fleet.

@@ -117,14 +117,11 @@ impl RegistryActor {
                 }
                 () = tokio::time::sleep_until(retry_at), if open => {
                     pause = (pause * 2).min(RETRY.1);
-                    self.do_open_work().await;
-                    // This work caused the change of the store's state.
-                    [Some(&mut store), fleet.as_mut()].into_iter().flatten().for_each(StoreWatch::mark_unchanged);
+                    self.retry_open_work(&mut store, fleet.as_mut()).await;
                 }
                 Some(State::Ready) = next_state(&mut store, fleet.as_mut()), if open => {
                     pause = RETRY.0;
-                    self.do_open_work().await;
-                    [Some(&mut store), fleet.as_mut()].into_iter().flatten().for_each(StoreWatch::mark_unchanged);
+                    self.retry_open_work(&mut store, fleet.as_mut()).await;
                 }
                 change = next_change(&mut self.changes) => self.follow(change).await,
             }
@@ -144,6 +141,15 @@ impl RegistryActor {
             || !self.pending_changes.is_empty()
             || self.is_fleet_unread
             || self.is_moving()
+    }
+
+    /// Does the open work. It changes the stores' state, which is no reason to repeat it.
+    async fn retry_open_work(&mut self, store: &mut StoreWatch, fleet: Option<&mut StoreWatch>) {
+        self.do_open_work().await;
+        store.mark_unchanged();
+        if let Some(fleet) = fleet {
+            fleet.mark_unchanged();
+        }
     }
 
     /// Does the work that waits for the store, as far as the store allows.

@@ -140,8 +140,7 @@ impl RegistryActor {
             }
             // A record that cannot be used has no actor and gets no rank.
             if let (Some(_), Some(rank)) = (view.snapshot(), self.ranks.get(name)) {
-                let annotated = handle.annotate(Annotation::DefaultRank(*rank)).await;
-                annotated.map_err(|_| unavailable("the daemon is stopping"))??;
+                handle.annotate(Annotation::DefaultRank(*rank)).await??;
             }
         }
         self.store().remove_legacy_index().await

@@ -7,7 +7,7 @@ use authd_fleet::{Change, Fleet, StoredRecord};
 use authd_store::{ProfilePlace, StoreError};
 use tracing::{debug, error, info, warn};
 
-use super::{actor::RegistryActor, handle::RegistryError};
+use super::{actor::RegistryActor, handle::RegistryError, load::parse_name};
 use crate::{
     codex::CodexNotice,
     profile::{self, InitialState, ProfileHandle},
@@ -30,9 +30,7 @@ impl RegistryActor {
     pub(super) async fn follow(&mut self, change: Change) {
         match change {
             Change::Record { name, revision } => {
-                let Ok(name) = name.parse::<ProfileName>() else {
-                    return warn!(name, "record with an invalid profile name left as it is");
-                };
+                let Some(name) = parse_name(&name) else { return };
                 let known = self.snapshot.profiles.get(&name);
                 let is_known = known.zip(revision).is_some_and(|(known, new)| known.has_revision(new));
                 if !is_known {
@@ -53,8 +51,8 @@ impl RegistryActor {
                 let is_gone = |(name, handle): &(&ProfileName, &ProfileHandle)| {
                     !listed.contains(*name) && handle.is_stored_in_fleet()
                 };
-                let gone: Vec<_> = self.snapshot.profiles.iter().filter(is_gone).collect();
-                for name in gone.into_iter().map(|(name, _)| name.clone()).collect::<Vec<_>>() {
+                let gone = self.snapshot.profiles.iter().filter(is_gone).map(|(name, _)| name.clone());
+                for name in gone.collect::<Vec<_>>() {
                     self.end_deleted(&name).await;
                 }
             }
@@ -70,10 +68,7 @@ impl RegistryActor {
     ) -> BTreeSet<ProfileName> {
         let mut listed = BTreeSet::new();
         for (name, record) in records {
-            let Ok(name) = name.parse::<ProfileName>() else {
-                warn!(name, "record with an invalid profile name left as it is");
-                continue;
-            };
+            let Some(name) = parse_name(&name) else { continue };
             match record {
                 Ok(stored) => self.take_stored(fleet, &name, &stored),
                 Err(error) => self.show_unread_shared(&name, error.into()),
@@ -174,8 +169,8 @@ impl RegistryActor {
     /// The other name that has the grant of this profile.
     async fn renamed_to(&mut self, name: &ProfileName, handle: &ProfileHandle) -> Option<ProfileName> {
         let grant_id = handle.view().snapshot()?.credential.grant_id.clone();
-        let records = self.fleet()?.list().await.ok()?;
         let fleet = self.fleet()?;
+        let records = fleet.list().await.ok()?;
         self.take_list(&fleet, records);
         let other = self.snapshot.profiles.iter().find(|(other, handle)| {
             let view = handle.view();

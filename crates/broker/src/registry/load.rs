@@ -51,7 +51,10 @@ impl RegistryActor {
             // A change after the list is not missed.
             self.changes.get_or_insert_with(|| fleet.changes());
             let records = fleet.list().await?;
-            self.remember_fleet().await?;
+            // So that another configuration does not hide its records.
+            if place == ProfilePlace::Fleet {
+                self.deps.store.set_profile_place(place).await?;
+            }
             // While both stores hold a record, the fleet's counts.
             self.take_list(fleet, records);
         }
@@ -67,10 +70,7 @@ impl RegistryActor {
         }
         let mut records: BTreeMap<ProfileName, LoadResult> = BTreeMap::new();
         for name in &listing.profiles {
-            let Ok(name) = name.parse::<ProfileName>() else {
-                warn!(name, "record with an invalid profile name left as it is");
-                continue;
-            };
+            let Some(name) = parse_name(name) else { continue };
             match load(&store, &name).await {
                 // It was deleted after the store was listed.
                 Ok(None) => {}
@@ -78,7 +78,7 @@ impl RegistryActor {
                 Err(view) => drop(records.insert(name, Err(view))),
             }
         }
-        self.set_moved_aside(&mut records);
+        self.leave_out_moved(&mut records);
         let legacy = store.legacy_index();
         for name in legacy.iter().flat_map(|legacy| &legacy.discarded).filter_map(|name| name.parse().ok()) {
             if records.remove(&name).is_some() {
@@ -116,7 +116,7 @@ impl RegistryActor {
 
     /// Leaves out the records that the fleet's store has, too. A record of another grant whose name
     /// the fleet has given away gets another name.
-    fn set_moved_aside(&self, records: &mut BTreeMap<ProfileName, LoadResult>) {
+    fn leave_out_moved(&self, records: &mut BTreeMap<ProfileName, LoadResult>) {
         let grant_of = |handle: &ProfileHandle| Some(handle.view().snapshot()?.credential.grant_id.clone());
         let moved: BTreeSet<_> = self.snapshot.profiles.values().filter_map(grant_of).collect();
         records.retain(|_, record| record.as_ref().map_or(true, |record| !moved.contains(&record.grant_id)));
@@ -261,6 +261,15 @@ impl RegistryActor {
             Some(view) => other_record(Some(&Err(view))),
         }
     }
+}
+
+/// The name of a record. One that no profile can have is logged.
+pub(super) fn parse_name(name: &str) -> Option<ProfileName> {
+    let parsed = name.parse().ok();
+    if parsed.is_none() {
+        warn!(name, "record with an invalid profile name left as it is");
+    }
+    parsed
 }
 
 fn other_record(loaded: Option<&LoadResult>) -> OtherRecord {

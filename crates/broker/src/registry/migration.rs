@@ -10,6 +10,8 @@
 //! | delete the records here | on the way | |
 //! | done | the new place | done |
 
+use std::sync::Arc;
+
 use authd_api::ProfileName;
 use authd_fleet::Fleet;
 use authd_store::{Key, Kind, MigrationReport, ProfilePlace, StoreError};
@@ -21,7 +23,7 @@ use super::{
     snapshot::Names,
 };
 use crate::{
-    profile::{InitialState, ProfileHandle, load},
+    profile::{InitialState, load},
     store_error::{refused, unavailable},
 };
 
@@ -63,18 +65,9 @@ impl RegistryActor {
         if !self.pending_changes.is_empty() {
             return Err(RegistryError::Store(unavailable("an interrupted change is not finished yet")));
         }
-        if let Some(name) = self.unread.keys().next() {
-            return Err(RegistryError::Store(refused(format!(
-                "the record of profile \"{name}\" cannot be read; nothing was moved. Sign in again or delete \
-                 it, then migrate"
-            ))));
-        }
-        let taken: Vec<String> = fleet.list().await?.into_iter().map(|(name, _)| name).collect();
-        let taken: Vec<&str> = taken
-            .iter()
-            .map(String::as_str)
-            .filter(|name| self.snapshot.profiles.keys().any(|own| own.as_str() == *name))
-            .collect();
+        self.check_readable()?;
+        let mut taken: Vec<String> = fleet.list().await?.into_iter().map(|(name, _)| name).collect();
+        taken.retain(|name| self.snapshot.profiles.keys().any(|own| own.as_str() == name));
         if taken.is_empty() {
             return Ok(());
         }
@@ -85,18 +78,22 @@ impl RegistryActor {
         ))))
     }
 
+    /// Fails unless every record has been read.
+    fn check_readable(&self) -> Result<(), StoreError> {
+        let Some(name) = self.unread.keys().next() else { return Ok(()) };
+        Err(refused(format!(
+            "the record of profile \"{name}\" cannot be read; nothing was moved. Sign in again or delete it, \
+             then migrate"
+        )))
+    }
+
     /// First the store of this node becomes the one that gets the records. So nothing leaves the
     /// fleet if that store or the database cannot be used.
     async fn migrate_to_local(&mut self, kind: Kind) -> Result<MigrationReport, RegistryError> {
         if let Some(fleet) = self.deps.fleet.clone() {
             self.require_names().await?;
             if self.snapshot.place != ProfilePlace::Local {
-                if let Some(name) = self.unread.keys().next() {
-                    return Err(RegistryError::Store(refused(format!(
-                        "the record of profile \"{name}\" cannot be read; nothing was moved. Sign in again or \
-                         delete it, then migrate"
-                    ))));
-                }
+                self.check_readable()?;
                 fleet.check().await?;
             }
         } else {
@@ -119,7 +116,7 @@ impl RegistryActor {
 
     async fn set_place(&mut self, place: ProfilePlace) -> Result<(), StoreError> {
         self.deps.store.set_profile_place(place).await?;
-        std::sync::Arc::make_mut(&mut self.snapshot).place = place;
+        Arc::make_mut(&mut self.snapshot).place = place;
         self.publish();
         Ok(())
     }
@@ -157,8 +154,7 @@ impl RegistryActor {
         for (name, handle) in self.snapshot.profiles.clone() {
             if !handle.is_stored_in_fleet() {
                 let keeps_rank = !fleet_has_default && self.snapshot.default.as_ref() == Some(&name);
-                let moved = handle.move_to_fleet(fleet.clone(), keeps_rank).await;
-                moved.map_err(|_| unavailable("the daemon is stopping"))??;
+                handle.move_to_fleet(fleet.clone(), keeps_rank).await??;
             }
         }
         let mut left = None;
@@ -192,16 +188,13 @@ impl RegistryActor {
 
     async fn move_all_to_local(&mut self) -> Result<(), StoreError> {
         let mut left = None;
-        let profiles: Vec<(ProfileName, ProfileHandle)> =
-            self.snapshot.profiles.clone().into_iter().collect();
-        for (name, handle) in profiles {
+        for (name, handle) in self.snapshot.profiles.clone() {
             if self.unread.contains_key(&name) {
                 left = Some(unavailable(format!("the record of profile \"{name}\" cannot be read")));
-            } else if handle.is_stored_in_fleet() {
-                let moved = handle.move_to_local().await;
-                if let Err(error) = moved.map_err(|_| unavailable("the daemon is stopping"))? {
-                    left = Some(error);
-                }
+            } else if handle.is_stored_in_fleet()
+                && let Err(error) = handle.move_to_local().await?
+            {
+                left = Some(error);
             }
         }
         left.map_or(Ok(()), Err)

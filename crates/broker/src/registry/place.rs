@@ -36,16 +36,6 @@ impl RegistryActor {
         }
     }
 
-    /// Remembers that the fleet's store was read, so that another configuration does not hide its
-    /// records.
-    pub(super) async fn remember_fleet(&self) -> Result<(), StoreError> {
-        let store = &self.deps.store;
-        if store.profile_place().await? == ProfilePlace::Local {
-            store.set_profile_place(ProfilePlace::Fleet).await?;
-        }
-        Ok(())
-    }
-
     /// Whether records move from one store to the other.
     pub(super) fn is_moving(&self) -> bool {
         matches!(self.snapshot.place, ProfilePlace::ToFleet | ProfilePlace::ToLocal)

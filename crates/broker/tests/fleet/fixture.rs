@@ -1,21 +1,18 @@
 //! Nodes of a fleet in one process: brokers over one PostgreSQL server and one provider.
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{path::PathBuf, time::Duration};
 
 use age::x25519;
 use authd_api::{LoginBody, LoginState, ProfileName};
-use authd_broker::{
-    Broker, BrokerConfig, BrokerTasks, CallbackServerState, FleetSetup, LoginSettings, Names, ProfileHandle,
-    RenderContext, now,
-};
-use authd_fleet::{Fleet, FleetConfig, Tls};
-use authd_oauth::{ClientIdentity, Endpoint, ModePreference, Network, Provider};
+use authd_broker::{Broker, BrokerTasks, FleetSetup, Names, ProfileHandle, now};
+use authd_fleet::{Fleet, FleetConfig};
 use authd_sandbox::{Sandbox, postgres::TestPostgres};
-use authd_store::{Config, KeySource, StateDir, StateDirError, Store, StorePreference};
+use authd_store::{StateDir, StateDirError, StorePreference};
 use secrecy::{ExposeSecret as _, SecretString};
 use tempfile::TempDir;
-use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
+
+use crate::support;
 
 /// The longest wait for a condition.
 pub(crate) const TIMEOUT: Duration = Duration::from_secs(60);
@@ -41,15 +38,9 @@ impl World {
 
     pub(crate) fn fleet(&self, node: &str) -> (Fleet, authd_fleet::Task) {
         Fleet::start(FleetConfig {
-            url: SecretString::from(self.postgres.url()),
-            key: self.key.clone(),
-            schema: "authd".to_owned(),
-            node: node.into(),
-            tls: Tls::Auto,
-            ca_file: None,
-            call_limit: Duration::from_secs(30),
             deadline: Duration::from_secs(20),
             poll: Duration::from_secs(1),
+            ..FleetConfig::new(self.postgres.url(), self.key.clone(), node)
         })
         .unwrap()
     }
@@ -62,53 +53,14 @@ impl World {
 
     /// A node with this state directory. Its logins are files.
     pub(crate) async fn start_node(&self, name: &str, directory: TempDir, is_preferred: bool) -> Node {
-        let provider = Provider::with_issuer(&self.sandbox.url());
-        let client = ClientIdentity {
-            originator: "codex_cli_rs".into(),
-            version: "0.34.0".into(),
-            user_agent: "codex_cli_rs/0.34.0".into(),
-        };
-        let key_file = directory.path().join("store.key");
-        let store = Config {
-            kind: StorePreference::File,
-            service: "authd".to_owned(),
-            key: KeySource { credentials_directory: None, passphrase_file: None, key_file },
-            deadline: Duration::from_secs(20),
-            memory_control: None,
-        };
         let state_dir = open_state_dir(directory.path().join("state")).await;
-        let logins = LoginSettings {
-            lifetime: Duration::from_secs(600),
-            mode: ModePreference::Auto,
-            workspaces: Vec::new(),
-            ports: vec![1455],
-            provider: provider.clone(),
-        };
-        let endpoint = Endpoint::new(provider.clone(), client.clone(), Network::default()).unwrap();
-        let render_context = RenderContext {
-            revision: 0,
-            provider,
-            client,
-            override_client: false,
-            organization: None,
-            project: None,
-        };
+        let store = support::store(StorePreference::File, directory.path(), &state_dir);
         let (fleet, task) = self.fleet(name);
-        let stopping = CancellationToken::new();
-        let (broker, tasks) = Broker::start(BrokerConfig {
-            endpoint,
-            store: Store::open(store, state_dir.clone()),
-            fleet: Some(FleetSetup { fleet, task, is_preferred }),
-            state_dir,
-            render_context: watch::channel(Arc::new(render_context)).1,
-            login_settings: watch::channel(Arc::new(logins)).1,
-            providers: watch::channel(Arc::default()).1,
-            quota_low: watch::channel(10).1,
-            callback: watch::channel(CallbackServerState::default()).1,
-            listeners: mpsc::channel(1).0,
-            stopping: stopping.clone(),
-        })
-        .await;
+        let setup = FleetSetup { fleet, task, is_preferred };
+        let issuer = self.sandbox.url();
+        let (config, _) = support::broker_config(&issuer, Vec::new(), (store, state_dir), Some(setup));
+        let stopping = config.stopping.clone();
+        let (broker, tasks) = Broker::start(config).await;
         Node { broker, tasks, stopping, directory }
     }
 }

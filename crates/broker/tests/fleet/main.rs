@@ -8,3 +8,5 @@ mod failures;
 mod fixture;
 mod migration;
 mod nodes;
+#[path = "../support/mod.rs"]
+mod support;

@@ -3,7 +3,7 @@
 use std::{sync::LazyLock, time::Duration};
 
 use age::x25519;
-use authd_fleet::{Change, Changes, Claimed, Fleet, FleetConfig, StoredRecord, Tls, Written};
+use authd_fleet::{Change, Changes, Claimed, Fleet, FleetConfig, StoredRecord, Written};
 use authd_oauth::claim::Write;
 use authd_sandbox::postgres::TestPostgres;
 use secrecy::{ExposeSecret as _, SecretString};
@@ -55,15 +55,10 @@ impl Node {
 /// The settings of a node.
 pub(crate) fn config(url: &str, node: &str) -> FleetConfig {
     FleetConfig {
-        url: SecretString::from(url),
-        key: KEY.clone(),
         schema: "the \"fleet\"".to_owned(),
-        node: node.into(),
-        tls: Tls::Auto,
-        ca_file: None,
-        call_limit: Duration::from_secs(30),
         deadline: DEADLINE,
         poll: Duration::from_secs(3600),
+        ..FleetConfig::new(url, KEY.clone(), node)
     }
 }
 

@@ -56,12 +56,6 @@ impl Session {
         self.shared.as_ref()?.base
     }
 
-    /// Whether another node signed in under this name at the same time, so that the last sign-in
-    /// here was dropped.
-    pub fn has_lost_sign_in(&self) -> bool {
-        self.shared.as_ref().is_some_and(|shared| shared.sign_in_lost)
-    }
-
     /// Whether the claim may end after a call that has not spent the token. After a lost answer it
     /// stays: it keeps other nodes from sending a token that may be spent.
     pub fn may_release(&self) -> bool {
@@ -71,11 +65,6 @@ impl Session {
     /// The node that renews the grant, if a claim here had to wait for it.
     pub fn claimed_by(&self) -> Option<&Arc<str>> {
         self.shared.as_ref()?.claimed_by.as_ref()
-    }
-
-    /// Whether the record is in a store that other nodes write, too.
-    pub fn is_shared(&self) -> bool {
-        self.shared.is_some()
     }
 
     /// Whether a sign-in here is not stored yet.
@@ -264,9 +253,7 @@ impl Session {
 
     /// Takes over a record with another refresh token: of a renewal or a sign-in elsewhere.
     fn take_over_grant(&mut self, stored: SharedRecord, now: Timestamp) {
-        let has_lost = self.shared.as_ref().is_some_and(|shared| shared.change == Change::SignIn);
-        let mut shared = Shared::new(Some(stored.version), Change::Fields);
-        shared.sign_in_lost = has_lost;
+        let shared = Shared::new(Some(stored.version), Change::Fields);
         let record = by_own_clock(stored, now);
         *self = Self {
             credential: self.credential.clone(),

@@ -75,21 +75,11 @@ pub(super) struct Shared {
     pub(super) awaits_other: bool,
     /// The node that holds the claim, while a claim here waits for it.
     pub(super) claimed_by: Option<Arc<str>>,
-    /// Another node signed in under this name, and the sign-in here was not stored.
-    pub(super) sign_in_lost: bool,
 }
 
 impl Shared {
     pub(super) fn new(base: Option<Version>, change: Change) -> Self {
-        Self {
-            base,
-            change,
-            replaced: None,
-            newer: None,
-            awaits_other: false,
-            claimed_by: None,
-            sign_in_lost: false,
-        }
+        Self { base, change, replaced: None, newer: None, awaits_other: false, claimed_by: None }
     }
 
     /// The state after a new sign-in instead of this grant.
@@ -98,8 +88,7 @@ impl Shared {
         if self.change != Change::SignIn {
             self.replaced = Some(replaced);
         }
-        (self.change, self.awaits_other, self.sign_in_lost) = (Change::SignIn, false, false);
-        self.claimed_by = None;
+        (self.change, self.awaits_other, self.claimed_by) = (Change::SignIn, false, None);
         self
     }
 }

@@ -1,12 +1,7 @@
 //! A fleet on PostgreSQL: what the database adds to a refresh, whether reads need it, how soon
 //! another node has a new token, and how soon it takes over from a node that died.
 
-use std::{
-    fs::{self, Permissions},
-    os::unix::fs::PermissionsExt as _,
-    path::PathBuf,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 use authd_sandbox::{
     Config, Fault, Route, Sandbox,
@@ -14,7 +9,6 @@ use authd_sandbox::{
     test_daemon::{TestDaemon, TestDaemonConfig},
 };
 use serde_json::{Value, json};
-use tempfile::TempDir;
 
 use super::{
     Binaries,
@@ -31,47 +25,31 @@ const REFRESHES: usize = 20;
 const TIMEOUT: u64 = 5;
 const LEASE: u64 = TIMEOUT + 15;
 
-/// The key of this benchmark. It protects nothing.
-const KEY: &str = "AGE-SECRET-KEY-1W7TR76TAHZ4PN5G4VR4XS63CNM9FSQDDKMLERRL4Q3RFVUGVMXMQ46M24R";
-
 pub(crate) async fn measure(binaries: &Binaries) -> anyhow::Result<Vec<Metric>> {
     let Some(postgres) = TestPostgres::start()? else { return Ok(Vec::new()) };
-    let files = tempfile::tempdir()?;
-    let settings = settings(&files, &postgres)?;
-    let mut metrics = refreshes_and_reads(binaries, &settings).await?;
-    metrics.push(takeover(binaries, &settings).await?);
+    let mut metrics = refreshes_and_reads(binaries, &postgres).await?;
+    metrics.push(takeover(binaries, &postgres).await?);
     Ok(metrics)
 }
 
-/// The settings of a node without its name.
-fn settings(files: &TempDir, postgres: &TestPostgres) -> anyhow::Result<String> {
-    let private = |name: &str, text: &str| -> anyhow::Result<PathBuf> {
-        let path = files.path().join(name);
-        fs::write(&path, text)?;
-        fs::set_permissions(&path, Permissions::from_mode(0o600))?;
-        Ok(path)
-    };
-    let (url, key) = (private("url", &postgres.url())?, private("key", KEY)?);
-    Ok(format!(
-        "[network]\ntimeout = '{TIMEOUT}s'\n\n[store.postgres]\nurl_file = '{}'\nkey_file = '{}'\n\
-         local = 'file'\n",
-        url.display(),
-        key.display()
-    ))
-}
-
-async fn node(binaries: &Binaries, sandbox: &Sandbox, settings: &str, name: &str) -> TestDaemon {
-    let settings = format!("{settings}node = '{name}'\n");
+async fn node(
+    binaries: &Binaries,
+    sandbox: &Sandbox,
+    postgres: &TestPostgres,
+    name: &str,
+) -> anyhow::Result<TestDaemon> {
+    let table = postgres.node_table(name, &postgres.url())?;
+    let settings = format!("{table}local = 'file'\n\n[network]\ntimeout = '{TIMEOUT}s'\n");
     let config = TestDaemonConfig::new(&binaries.authd, sandbox).store("postgres").toml(&settings);
-    TestDaemon::start(config).await
+    Ok(TestDaemon::start(config).await)
 }
 
-async fn refreshes_and_reads(binaries: &Binaries, settings: &str) -> anyhow::Result<Vec<Metric>> {
+async fn refreshes_and_reads(binaries: &Binaries, postgres: &TestPostgres) -> anyhow::Result<Vec<Metric>> {
     let sandbox = Sandbox::start(Config::default()).await?;
     let file = TestDaemon::start(TestDaemonConfig::new(&binaries.authd, &sandbox).store("file")).await;
-    let first = node(binaries, &sandbox, settings, "first").await;
+    let first = node(binaries, &sandbox, postgres, "first").await?;
     first.post("/v1/store/migrate", json!({"to": "postgres"})).await;
-    let second = node(binaries, &sandbox, settings, "second").await;
+    let second = node(binaries, &sandbox, postgres, "second").await?;
     for daemon in [&file, &first] {
         daemon.sign_in("default", "plus").await;
     }
@@ -122,10 +100,10 @@ async fn refreshes_and_reads(binaries: &Binaries, settings: &str) -> anyhow::Res
 }
 
 /// A node dies with the answer to its refresh; the access token expires within the lease.
-async fn takeover(binaries: &Binaries, settings: &str) -> anyhow::Result<Metric> {
+async fn takeover(binaries: &Binaries, postgres: &TestPostgres) -> anyhow::Result<Metric> {
     let sandbox = Sandbox::start(Config::default().with_lifetime(Duration::from_secs(70))).await?;
-    let mut first = node(binaries, &sandbox, settings, "first").await;
-    let second = node(binaries, &sandbox, settings, "second").await;
+    let mut first = node(binaries, &sandbox, postgres, "first").await?;
+    let second = node(binaries, &sandbox, postgres, "second").await?;
     first.sign_in("other", "plus").await;
     let path = "/v1/profiles/other/refresh";
     sandbox.faults().push(Route::Refresh, Fault::Stall);

@@ -107,7 +107,7 @@ fn credentials_of_systemd_replace_missing_files() {
     credentials.write("authd-postgres-url", "postgresql://credential");
     assert!(fleet(&Config::default()).unwrap_err().contains("authd-fleet-key"));
     credentials.write("authd-fleet-key", "a key");
-    // The service manager chose who can read it.
+    // The service manager sets its permissions.
     fs::set_permissions(credentials.path("authd-fleet-key"), private::mode(0o444)).unwrap();
     let from_credentials = fleet(&Config::default()).unwrap().unwrap();
     assert_eq!(from_credentials.url.expose_secret(), "postgresql://credential");
