@@ -31,10 +31,7 @@ impl Failure {
             Self::Stopped => world.postgres.stop().unwrap(),
             Self::Killed => world.postgres.kill().unwrap(),
             Self::Hangs => world.postgres.pause().unwrap(),
-            Self::ReadOnly => {
-                sql(world, "ALTER SYSTEM SET default_transaction_read_only = on");
-                sql(world, "SELECT pg_reload_conf()");
-            }
+            Self::ReadOnly => set_read_only(world, true),
             Self::NoTables => sql(world, "ALTER TABLE authd.record RENAME TO hidden"),
         }
     }
@@ -43,10 +40,7 @@ impl Failure {
         match self {
             Self::Stopped | Self::Killed => world.postgres.restart().unwrap(),
             Self::Hangs => world.postgres.resume().unwrap(),
-            Self::ReadOnly => {
-                sql(world, "ALTER SYSTEM RESET default_transaction_read_only");
-                sql(world, "SELECT pg_reload_conf()");
-            }
+            Self::ReadOnly => set_read_only(world, false),
             Self::NoTables => sql(world, "ALTER TABLE authd.hidden RENAME TO record"),
         }
     }
@@ -54,6 +48,15 @@ impl Failure {
 
 fn sql(world: &World, sql: &str) {
     world.postgres.psql(sql).unwrap();
+}
+
+/// The server reads its settings some time after the call. It has signalled the older connections
+/// when a new one has them.
+fn set_read_only(world: &World, is_read_only: bool) {
+    let value = if is_read_only { "on" } else { "off" };
+    sql(world, &format!("ALTER SYSTEM SET default_transaction_read_only = {value}"));
+    sql(world, "SELECT pg_reload_conf()");
+    while world.postgres.psql("SHOW default_transaction_read_only").unwrap() != value {}
 }
 
 /// Whether the valid token is served, whether a refresh succeeds, and whether a user has to sign in
