@@ -28,6 +28,6 @@ mod transaction;
 pub use changes::{Change, Changes};
 pub use config::{FleetConfig, Tls};
 pub use fleet::{Fleet, Task};
-pub use operations::{Claimed, Renamed, Written};
+pub use operations::{Claimed, Renamed, TakenOut, Written};
 pub use row::StoredRecord;
 pub use status::{Counters, EngineState, FleetStatus};

@@ -67,6 +67,28 @@ pub enum Renamed {
     Conflict(Option<StoredRecord>),
 }
 
+/// The result of taking a record out of the store.
+#[derive(Clone, Debug)]
+pub enum TakenOut {
+    /// The record is deleted.
+    Done,
+    /// Nothing is deleted: another process may have sent the token at this time, and its answer may
+    /// be lost. Note that in the copy, and repeat the call with it.
+    Lost {
+        /// The time of the claim.
+        since: Timestamp,
+    },
+    /// Not before this time has passed.
+    Wait {
+        /// The time on the engine's clock.
+        wait: Duration,
+        /// The node that holds the claim, if any.
+        holder: Option<Arc<str>>,
+    },
+    /// The record has changed; `None`: it was deleted.
+    Superseded(Option<StoredRecord>),
+}
+
 impl Fleet {
     /// All records, by name. One that cannot be opened does not hide the others.
     pub async fn list(&self) -> Result<Vec<(String, Result<StoredRecord, StoreError>)>, StoreError> {
@@ -269,26 +291,48 @@ impl Fleet {
         Ok(Renamed::Conflict(found))
     }
 
-    /// Deletes a record of this revision that this process has claimed. Returns `false` if it has
-    /// changed, or if the claim has ended.
-    pub async fn delete_claimed(&self, name: &str, revision: u64) -> Result<bool, StoreError> {
+    /// Deletes a record of this revision, which this process has copied to a store of its own. The
+    /// copy has the refresh token from then on, so a process that may not send the token may not
+    /// take it out. No claim is stored: a process that dies after the copy blocks no other one.
+    /// `lost_since` is what the copy says of a lost answer.
+    pub async fn take_out(
+        &self,
+        name: &str,
+        revision: u64,
+        lost_since: Option<Timestamp>,
+    ) -> Result<TakenOut, StoreError> {
         let inner = &*self.0;
-        inner
+        let request = ClaimRequest { holder: inner.holder.clone(), revision, rejected: false };
+        let (found, taken) = inner
             .call(async {
                 let session = inner.session(Tables::Ready).await?;
                 let client = session.client();
-                let (found, ..) = inner.begin(client, name).await?;
-                let may_delete =
-                    found.is_some_and(|found| claim::may_take_out(&found.row, &inner.holder, revision));
-                if may_delete {
-                    inner.remove(client, name).await?;
-                } else {
-                    inner.roll_back(client).await?;
+                let (found, now, _) = inner.begin(client, name).await?;
+                let decision = found
+                    .as_ref()
+                    .map(|found| claim::claim(&found.row, &request, inner.settings.lease(), now));
+                let taken = match decision {
+                    Some(ClaimDecision::Granted { lost_since: Some(since), .. }) if lost_since.is_none() => {
+                        Some(TakenOut::Lost { since })
+                    }
+                    Some(ClaimDecision::Granted { .. }) => Some(TakenOut::Done),
+                    Some(ClaimDecision::Wait { until, holder }) => {
+                        Some(TakenOut::Wait { wait: between(now, until), holder })
+                    }
+                    Some(ClaimDecision::Superseded) | None => None,
+                };
+                match taken {
+                    Some(TakenOut::Done) => inner.remove(client, name).await?,
+                    _ => inner.roll_back(client).await?,
                 }
                 session.keep();
-                Ok(may_delete)
+                Ok((found.map(|found| (found, now)), taken))
             })
-            .await
+            .await?;
+        match taken {
+            Some(taken) => Ok(taken),
+            None => Ok(TakenOut::Superseded(inner.open(found)?)),
+        }
     }
 
     /// Deletes a record, whatever its state. Without a record it does nothing.

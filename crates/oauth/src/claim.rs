@@ -187,12 +187,6 @@ pub fn write(
     }
 }
 
-/// Whether this process may delete the row after it has copied the record of this revision: its
-/// claim keeps other nodes from sending the refresh token.
-pub fn may_take_out(row: &Row, holder: &Holder, revision: u64) -> bool {
-    row.revision == revision && row.claim.as_ref().is_some_and(|claim| claim.holder == *holder)
-}
-
 /// The row after its holder reports that the token was not spent. Another holder's claim stays.
 pub fn release(row: &Row, holder: &Holder, retry_at: Option<Timestamp>) -> Row {
     match &row.claim {

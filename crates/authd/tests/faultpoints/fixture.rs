@@ -15,6 +15,7 @@ use crate::{
     authorization_server::{AuthorizationServer, callback_ports, grants::Grants},
     control::{Call, Fault, FaultControl, Point},
     copy,
+    fleet::FleetDatabase,
     invariants::{
         CheckContext, Keychain, Outcome, Reply, Snapshot, codex_home, verify, wait_until_consistent,
     },
@@ -40,6 +41,7 @@ pub(crate) struct Fixture {
     pub(crate) daemon: TestDaemon,
     pub(crate) control: FaultControl,
     pub(crate) keyring: Option<Keyring>,
+    fleet: Option<FleetDatabase>,
     prepared: PathBuf,
     checkpoint: Checkpoint,
     grants: Grants,
@@ -73,13 +75,20 @@ pub(crate) struct PointResult {
 
 impl Fixture {
     /// Prepares the state, and runs the operation once without a fault to learn its calls.
-    pub(crate) async fn new(operation: Operation, keyring: Option<Keyring>) -> (Self, Calls) {
+    pub(crate) async fn new(
+        operation: Operation,
+        keyring: Option<Keyring>,
+        fleet: Option<FleetDatabase>,
+    ) -> (Self, Calls) {
         let sandbox = Sandbox::start(Config::with_accounts(Account::presets())).await.unwrap();
         let mut config = TestDaemonConfig::new(env!("CARGO_BIN_EXE_authd"), &sandbox);
         config = config.store(if keyring.is_some() { "auto" } else { "file" });
         let server = AuthorizationServer::start(json!({})).await;
         if operation.is_at_defined_provider() {
             config = config.toml(&server.definition()).callback(&callback_ports());
+        }
+        if let Some(fleet) = &fleet {
+            config = config.toml(&fleet.toml());
         }
         let bus = keyring.as_ref().map(Keyring::bus_address);
         // Before a migration the records are in files: the daemon starts without a bus.
@@ -89,6 +98,7 @@ impl Fixture {
         let mut daemon = TestDaemon::start(config).await;
         operation.prepare(&daemon, &sandbox).await;
         daemon.sigterm_and_wait().await;
+        fleet.iter().for_each(FleetDatabase::save);
         if let Some(bus) = &bus {
             daemon.set_env("DBUS_SESSION_BUS_ADDRESS", bus);
         }
@@ -107,6 +117,7 @@ impl Fixture {
             daemon,
             control,
             keyring,
+            fleet,
             prepared,
             checkpoint,
             grants,
@@ -184,6 +195,7 @@ impl Fixture {
         if let Some(keyring) = &mut self.keyring {
             keyring.restore(&self.prepared.join("items")).await;
         }
+        self.fleet.iter().for_each(FleetDatabase::restore);
         self.sandbox.rewind(&self.checkpoint);
         self.server.rewind(&self.grants);
         self.after = self.expected.clone();
@@ -303,6 +315,7 @@ impl Fixture {
 
     fn context(&self) -> CheckContext<'_> {
         let keychain = self.keyring.as_ref().map(|keyring| keyring as &dyn Keychain);
+        let keychain = keychain.or(self.fleet.as_ref().map(|fleet| fleet as &dyn Keychain));
         let Self { daemon, sandbox, server, before, after, may_be_lost, .. } = self;
         CheckContext { daemon, sandbox, server, keychain, before, after, may_be_lost: *may_be_lost }
     }

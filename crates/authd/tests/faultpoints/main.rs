@@ -26,6 +26,7 @@ mod authorization_server;
 mod clock;
 mod control;
 mod fixture;
+mod fleet;
 #[path = "../invariants/mod.rs"]
 mod invariants;
 mod keyring;
@@ -39,9 +40,12 @@ use std::{
     sync::{Arc, Mutex},
 };
 
+use authd_sandbox::postgres::TestPostgres;
+
 use crate::{
     control::{Errno, Fault, Point},
     fixture::{Calls, Fixture},
+    fleet::FleetDatabase,
     keyring::Keyring,
     operations::Operation,
 };
@@ -114,6 +118,8 @@ operations! {
     logout => Logout,
     api_key => ApiKey,
     rekey => Rekey,
+    migrate_to_fleet => MigrateToFleet,
+    migrate_from_fleet => MigrateFromFleet,
     export => Export,
     import => Import,
     install => Install,
@@ -174,10 +180,15 @@ fn runs_everything() -> bool {
     std::env::var_os("AUTHD_FAULTPOINTS").is_some_and(|wanted| wanted == "all")
 }
 
-async fn fixture(operation: Operation, faults: &[Fault]) -> Option<(Fixture, Calls)> {
+async fn fixture(
+    operation: Operation,
+    faults: &[Fault],
+    server: Option<&Arc<TestPostgres>>,
+) -> Option<(Fixture, Calls)> {
     let on_a_keychain = faults.iter().any(|fault| fault.is_of_service());
     let keyring = if on_a_keychain { Some(Keyring::start().await?) } else { None };
-    Some(Fixture::new(operation, keyring).await)
+    let fleet = server.map(FleetDatabase::create);
+    Some(Fixture::new(operation, keyring, fleet).await)
 }
 
 /// Runs an operation at all of its fault points, and reports the results.
@@ -194,16 +205,20 @@ async fn run_all_points(operation: Operation, faults: &'static [Fault]) {
         println!("skipped: AUTHD_FAULTPOINTS=all is not set");
         return;
     }
-    let Some((first, calls)) = fixture(operation, faults).await else { return };
+    let server = if operation.is_in_fleet() { TestPostgres::start().unwrap().map(Arc::new) } else { None };
+    if operation.is_in_fleet() && server.is_none() {
+        return;
+    }
+    let Some((first, calls)) = fixture(operation, faults, server.as_ref()).await else { return };
     let queue = Arc::new(Mutex::new(points(operation, &calls, faults)));
     let mut first = Some(first);
     let workers: Vec<_> = (0..DAEMONS)
         .map(|_| {
-            let (queue, first) = (Arc::clone(&queue), first.take());
+            let (queue, server, first) = (Arc::clone(&queue), server.clone(), first.take());
             tokio::spawn(async move {
                 let mut fixture = match first {
                     Some(fixture) => fixture,
-                    None => fixture(operation, faults).await.unwrap().0,
+                    None => fixture(operation, faults, server.as_ref()).await.unwrap().0,
                 };
                 let mut results = Vec::new();
                 loop {

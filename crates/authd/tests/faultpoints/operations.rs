@@ -21,6 +21,8 @@ pub(crate) enum Operation {
     ApiKey,
     Rekey,
     Migrate,
+    MigrateToFleet,
+    MigrateFromFleet,
     Export,
     Import,
     Install,
@@ -36,7 +38,7 @@ pub(crate) enum Operation {
 
 impl Operation {
     /// All operations, in the order of the table.
-    pub(crate) const ALL: [Self; 22] = [
+    pub(crate) const ALL: [Self; 24] = [
         Self::Start,
         Self::LoginNew,
         Self::LoginAgain,
@@ -48,6 +50,8 @@ impl Operation {
         Self::ApiKey,
         Self::Rekey,
         Self::Migrate,
+        Self::MigrateToFleet,
+        Self::MigrateFromFleet,
         Self::Export,
         Self::Import,
         Self::Install,
@@ -75,6 +79,8 @@ impl Operation {
             Self::ApiKey => "own API key",
             Self::Rekey => "store rekey",
             Self::Migrate => "store migrate, to the keychain",
+            Self::MigrateToFleet => "store migrate, to PostgreSQL",
+            Self::MigrateFromFleet => "store migrate, from PostgreSQL",
             Self::Export => "export to Codex",
             Self::Import => "import from Codex",
             Self::Install => "codex install",
@@ -92,6 +98,11 @@ impl Operation {
     /// Whether it concerns the defined provider.
     pub(crate) fn is_at_defined_provider(self) -> bool {
         matches!(self, Self::DefinedLogin | Self::DefinedLoginAgain | Self::DefinedRefresh)
+    }
+
+    /// Whether it concerns the database of a fleet.
+    pub(crate) fn is_in_fleet(self) -> bool {
+        matches!(self, Self::MigrateToFleet | Self::MigrateFromFleet)
     }
 
     /// Prepares a new daemon: two logins, and what the operation needs in Codex's home or at the
@@ -118,6 +129,9 @@ impl Operation {
         if matches!(self, Self::Start | Self::AddProvider | Self::RemoveProvider) {
             let added = daemon.request("PUT", "/v1/providers/old", &[], definition("old").to_string()).await;
             assert!(added.status.is_success(), "{}", added.text());
+        }
+        if self == Self::MigrateFromFleet {
+            daemon.post("/v1/store/migrate", json!({"to": "postgres"})).await;
         }
         if matches!(self, Self::DefinedLoginAgain | Self::DefinedRefresh) {
             let signed_in = Self::DefinedLogin.run(daemon, sandbox).await;
@@ -149,6 +163,10 @@ impl Operation {
             }
             Self::Rekey => send(daemon, "POST", "/v1/store/rekey", Value::Null).await,
             Self::Migrate => send(daemon, "POST", "/v1/store/migrate", json!({"to": "keychain"})).await,
+            Self::MigrateToFleet => {
+                send(daemon, "POST", "/v1/store/migrate", json!({"to": "postgres"})).await
+            }
+            Self::MigrateFromFleet => send(daemon, "POST", "/v1/store/migrate", json!({"to": "file"})).await,
             Self::Export => {
                 send(daemon, "POST", "/v1/profiles/default/export", codex_file(daemon, "target")).await
             }

@@ -1,7 +1,7 @@
 //! Moves a record between this node's store and the fleet's store. While both hold it, the fleet's
 //! store counts: other nodes may renew the grant there.
 
-use authd_fleet::{Claimed, Fleet};
+use authd_fleet::{Fleet, TakenOut};
 use authd_oauth::{Event, Record, Session};
 use authd_store::StoreError;
 use tracing::info;
@@ -33,41 +33,44 @@ impl ProfileActor {
         Ok(())
     }
 
-    /// Writes the record to this node's store, then deletes it in the fleet's store. A claim keeps
-    /// other nodes from renewing the grant meanwhile.
+    /// Writes the record to this node's store, then deletes it in the fleet's store. If another node
+    /// renews the grant or has changed the record, the copy is deleted instead.
     pub(super) async fn move_to_local(&mut self) -> Result<(), StoreError> {
         let Some(access) = &self.fleet else { return Ok(()) };
         let fleet = access.fleet.clone();
         let name = self.name.to_string();
         let name = name.as_str();
-        let Some(version) = self.session.version().filter(|_| self.session.is_settled()) else {
+        if self.session.version().is_none() || !self.session.is_settled() {
             return Err(unavailable("the newest credential is not saved yet"));
-        };
-        let lost_since = match fleet.claim(name, version.revision, false).await? {
-            Claimed::Granted { lost_since } => lost_since,
-            Claimed::Wait { holder, wait } => {
-                let holder = holder.as_deref().unwrap_or("the provider");
-                let seconds = wait.as_secs();
-                return Err(unavailable(format!(
-                    "profile \"{name}\" waits for {holder}, which renews it; for {seconds} s at most"
-                )));
-            }
-            Claimed::Superseded(stored) => {
-                if let Some(Ok(stored)) = stored.as_ref().map(parse) {
-                    self.step(Event::ChangedElsewhere(stored));
-                }
-                return Err(unavailable(format!("another node has just changed profile \"{name}\"")));
-            }
-        };
+        }
         let Some(stored) = fleet.load(name).await? else {
             return Err(unavailable(format!("another node has just deleted profile \"{name}\"")));
         };
         let shared = parse(&stored);
         let shared = shared.map_err(|error| unavailable(format!("profile \"{name}\": {error}")))?;
-        let record = Record { journal: lost_since, ..*shared.record };
-        persist::put(&self.deps.store, &self.name, &record).await?;
-        if !fleet.delete_claimed(name, stored.revision).await? {
-            return Err(unavailable(format!("another node has just changed profile \"{name}\"")));
+        let mut record = Record { journal: None, ..*shared.record };
+        let refusal = loop {
+            persist::put(&self.deps.store, &self.name, &record).await?;
+            match fleet.take_out(name, stored.revision, record.journal).await? {
+                // A record that is gone may have been deleted by an earlier attempt whose answer was
+                // lost. Then this copy is the only one.
+                TakenOut::Done | TakenOut::Superseded(None) => break None,
+                TakenOut::Lost { since } => record.journal = Some(since),
+                TakenOut::Wait { holder, wait } => {
+                    let holder = holder.as_deref().unwrap_or("the provider");
+                    let seconds = wait.as_secs();
+                    break Some(format!(
+                        "profile \"{name}\" waits for {holder}, which renews it; for {seconds} s at most"
+                    ));
+                }
+                TakenOut::Superseded(Some(_)) => {
+                    break Some(format!("another node has just changed profile \"{name}\""));
+                }
+            }
+        };
+        if let Some(refusal) = refusal {
+            persist::delete(&self.deps.store, &self.name).await?;
+            return Err(unavailable(refusal));
         }
         info!("record moved from the fleet to this node");
         self.fleet = None;

@@ -6,7 +6,7 @@
 //! | step to the fleet | `store.json` | step to this node |
 //! |---|---|---|
 //! | check the fleet's store and its names | the old place | check that the records can be read |
-//! | each actor writes its record there | on the way | each actor claims its grant, writes the record here, and deletes it there |
+//! | each actor writes its record there | on the way | each actor writes its record here, and deletes it there if no other node renews the grant |
 //! | delete the records here | on the way | |
 //! | done | the new place | done |
 

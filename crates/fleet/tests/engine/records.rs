@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use authd_fleet::{Claimed, EngineState, Renamed};
+use authd_fleet::{Claimed, EngineState, Renamed, TakenOut};
 use authd_oauth::claim::Write;
 use authd_store::StoreError;
 
@@ -217,4 +217,33 @@ async fn swapped_rows_are_refused() {
     assert_eq!(opened, [("home".to_owned(), false), ("third".to_owned(), true), ("work".to_owned(), false)]);
     // A row that cannot be opened is not overwritten by a write that is based on another state.
     a.write("home", Write::Create, text("x"), None).await.unwrap_err();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn record_is_taken_out_only_by_a_process_that_may_send_its_token() {
+    let Some(postgres) = migrated().await else { return };
+    let (a, b) = (node(&postgres, "a"), node(&postgres, "b"));
+    let token = create(&a, "work", "record").await;
+    let revision = b.load("work").await.unwrap().unwrap().revision;
+    // Another process may be sending it.
+    assert!(is_granted(&a.claim("work", token, false).await.unwrap()));
+    let refused = b.take_out("work", revision, None).await.unwrap();
+    assert!(matches!(&refused, TakenOut::Wait { holder: Some(node), .. } if **node == *"a"), "{refused:?}");
+    let stale = a.take_out("work", revision - 1, None).await.unwrap();
+    assert!(matches!(stale, TakenOut::Superseded(Some(_))), "{stale:?}");
+    // That process is lost: the copy must say so.
+    let over = "UPDATE \"the \"\"fleet\"\"\".record SET claim_until = now() - interval '1 year', \
+                claim_since = now() - interval '1 year', expires_at = now()";
+    postgres.psql(over).unwrap();
+    let TakenOut::Lost { since } = b.take_out("work", revision, None).await.unwrap() else { panic!() };
+    assert!(b.load("work").await.unwrap().is_some());
+    let done = b.take_out("work", revision, Some(since)).await.unwrap();
+    assert!(matches!(done, TakenOut::Done), "{done:?}");
+    assert!(b.load("work").await.unwrap().is_none());
+    let gone = b.take_out("work", revision, None).await.unwrap();
+    assert!(matches!(gone, TakenOut::Superseded(None)), "{gone:?}");
+    // Without a claim of another process it is taken out at once.
+    create(&a, "home", "record").await;
+    let stored = b.load("home").await.unwrap().unwrap();
+    assert!(matches!(b.take_out("home", stored.revision, None).await.unwrap(), TakenOut::Done));
 }
