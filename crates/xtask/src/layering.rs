@@ -24,7 +24,7 @@ mod layers;
 mod packages;
 mod source;
 mod text;
-mod tokens;
+pub(crate) mod tokens;
 
 /// A broken rule. It is printed as `file:line: message`.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -77,7 +77,7 @@ fn read_sources(directory: &Path) -> anyhow::Result<BTreeMap<String, String>> {
 }
 
 /// The files with this extension below a directory, sorted, without those of `target`.
-fn files_below(directory: &Path, extension: &str) -> anyhow::Result<Vec<PathBuf>> {
+pub(crate) fn files_below(directory: &Path, extension: &str) -> anyhow::Result<Vec<PathBuf>> {
     let mut files = Vec::new();
     let mut directories = vec![directory.to_owned()];
     while let Some(directory) = directories.pop() {

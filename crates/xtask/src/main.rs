@@ -4,15 +4,19 @@
 // Reads /proc and sets the CPU affinity of processes, so it needs Linux.
 #[cfg(target_os = "linux")]
 mod bench;
+mod book;
 mod contract;
 mod demo;
 mod dist;
 mod examples_check;
 mod layering;
 mod macos;
+mod picture;
 mod prometheus;
+mod recipes;
 mod release;
 mod sandbox;
+mod session;
 mod shell;
 mod simulate;
 mod test;
@@ -36,6 +40,10 @@ enum Command {
     Demo,
     /// Run the stand-in for OpenAI and a daemon until Ctrl-C, to try authd by hand.
     Sandbox,
+    /// Build the documentation as a book with search.
+    Book,
+    /// Record the terminal session that the README shows.
+    Picture,
     /// Run all checks and tests of CI.
     Test {
         /// Run only these steps, by name.
@@ -62,6 +70,8 @@ fn main() -> ExitCode {
     let result = match Args::parse().command {
         Command::Demo => demo::run(),
         Command::Sandbox => sandbox::run(),
+        Command::Book => book::run(),
+        Command::Picture => picture::run(),
         Command::Test { steps } => test::run_all(&steps),
         Command::Dist { check } => dist::run(check),
         Command::Simulate { write } => simulate::run(write),

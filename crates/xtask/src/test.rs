@@ -7,13 +7,14 @@ use crate::shell::{cargo, is_installed, print_note, print_title, run};
 /// The name of a step, and its function.
 type Step = (&'static str, fn() -> anyhow::Result<()>);
 
-const STEPS: [Step; 15] = [
+const STEPS: [Step; 18] = [
     ("fmt", format),
     ("layering", crate::layering::check),
     ("clippy", clippy),
     ("fuzz", fuzz),
     ("macos", crate::macos::check),
     ("doc", documentation),
+    ("book", crate::book::check),
     ("tests", tests),
     ("service", service),
     ("doctests", doctests),
@@ -23,6 +24,8 @@ const STEPS: [Step; 15] = [
     ("contract", crate::contract::check),
     ("demo", crate::demo::run),
     ("sandbox", crate::sandbox::check),
+    ("picture", crate::picture::check),
+    ("recipes", crate::recipes::check),
 ];
 
 /// The steps that are too long for CI, and run only by name.

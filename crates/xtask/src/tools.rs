@@ -64,9 +64,23 @@ impl ToolDir {
 
     /// Installs a program from crates.io, and returns its path.
     pub(crate) fn install_cargo(&self, name: &str, version: &str) -> anyhow::Result<PathBuf> {
+        self.install_cargo_with(name, version, &[])
+    }
+
+    /// The same without optimization and with only these features, which takes less time.
+    pub(crate) fn install_cargo_debug(
+        &self,
+        name: &str,
+        version: &str,
+        features: &str,
+    ) -> anyhow::Result<PathBuf> {
+        self.install_cargo_with(name, version, &["--debug", "--no-default-features", "--features", features])
+    }
+
+    fn install_cargo_with(&self, name: &str, version: &str, options: &[&str]) -> anyhow::Result<PathBuf> {
         self.install_once("bin", &format!("{name}@{version}"), || {
             let install = ["install", name, "--version", version, "--locked", "--force", "--root"];
-            run_quiet(shell::cargo(&install).arg(&self.path))
+            run_quiet(shell::cargo(&install).arg(&self.path).args(options))
         })?;
         Ok(self.path.join("bin").join(name))
     }

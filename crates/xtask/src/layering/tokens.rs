@@ -14,7 +14,7 @@ pub(super) fn path_length(tokens: &[TokenTree]) -> usize {
 }
 
 /// Removes attributes, except before `mod`, and the items under `#[cfg(test)]`, at every depth.
-pub(super) fn without_tests(tokens: TokenStream) -> Vec<TokenTree> {
+pub(crate) fn without_tests(tokens: TokenStream) -> Vec<TokenTree> {
     let tokens: Vec<TokenTree> = tokens.into_iter().collect();
     let (mut kept, mut at) = (Vec::new(), 0);
     while at < tokens.len() {
@@ -113,6 +113,6 @@ pub(super) fn is_group(token: Option<&TokenTree>) -> bool {
     matches!(token, Some(TokenTree::Group(_)))
 }
 
-pub(super) fn is_punct(token: Option<&TokenTree>, character: char) -> bool {
+pub(crate) fn is_punct(token: Option<&TokenTree>, character: char) -> bool {
     matches!(token, Some(TokenTree::Punct(punct)) if punct.as_char() == character)
 }

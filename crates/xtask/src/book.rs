@@ -1,0 +1,73 @@
+//! `cargo xtask book`: the pages of the repository as an mdBook with search, in `target/book/html`.
+//! `cargo xtask test book` also checks the links of the pages and of the book, and that the page of
+//! symptoms quotes messages that exist.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use anyhow::{Context, bail};
+
+use crate::{
+    shell::{print, print_note, root},
+    tools::{ToolDir, run_quiet, skip},
+};
+
+mod html;
+mod links;
+mod page;
+mod stage;
+mod symptoms;
+
+/// The program that builds the book.
+const MDBOOK: (&str, &str) = ("mdbook", "0.5.4");
+
+/// Builds the book, and prints the path of its first page.
+pub(crate) fn run() -> anyhow::Result<()> {
+    let book = build(&page::read_all()?, &install()?)?;
+    print(&format!("{}", book.join("index.html").display()));
+    Ok(())
+}
+
+/// Checks the pages, builds the book, and checks it.
+pub(crate) fn check() -> anyhow::Result<()> {
+    let pages = page::read_all()?;
+    let mut problems = links::check(&pages, root());
+    problems.extend(symptoms::check_page()?);
+    report(&problems, "of the pages")?;
+    print(&format!("The links and the quoted messages of {} pages are right.", pages.len()));
+    match install() {
+        Ok(mdbook) => {
+            let book = build(&pages, &mdbook)?;
+            report(&html::check(&book)?, "of the book")?;
+            print(&format!("The links of the book are right: {}", book.join("index.html").display()));
+            Ok(())
+        }
+        Err(reason) => skip("the book", &reason),
+    }
+}
+
+fn report(problems: &[String], place: &str) -> anyhow::Result<()> {
+    for problem in problems {
+        print_note(problem);
+    }
+    if problems.is_empty() { Ok(()) } else { bail!("{} problems {place}", problems.len()) }
+}
+
+fn install() -> anyhow::Result<PathBuf> {
+    ToolDir::open("tools")?.install_cargo_debug(MDBOOK.0, MDBOOK.1, "search")
+}
+
+/// Builds the book, and returns its directory.
+fn build(pages: &page::Pages, mdbook: &Path) -> anyhow::Result<PathBuf> {
+    let directory = root().join("target/book");
+    if directory.exists() {
+        fs::remove_dir_all(&directory)?;
+    }
+    stage::write(pages, &directory.join("src"))?;
+    fs::copy(root().join("docs/book.toml"), directory.join("book.toml")).context("docs/book.toml")?;
+    run_quiet(Command::new(mdbook).arg("build").arg(&directory)).context("mdbook")?;
+    Ok(directory.join("html"))
+}
