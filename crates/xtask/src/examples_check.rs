@@ -123,8 +123,8 @@ const EXAMPLES: [Example; 21] = [
     example(AnswerAfterExpiry, &[NODE[0], NODE[1], NODE[2], "examples/undici.mjs"], &[UNDICI]),
     example(Answer, &[NODE[0], NODE[1], NODE[2], "examples/openai-token.mjs"], &[OPENAI_NPM]),
     example(AnswerOrReason, &[NODE[0], NODE[1], NODE[2], "examples/openai-relay.mjs"], &[OPENAI_NPM, UNDICI]),
-    // The Python lines of the README, without the variable that not every session has.
-    example(Succeed, &["env", "--unset", "XDG_RUNTIME_DIR", "python", "-c", README_PYTHON], &[Python]),
+    // The Python lines of docs/programs.md, without the variable that not every session has.
+    example(Succeed, &["env", "--unset", "XDG_RUNTIME_DIR", "python", "-c", DOCS_PYTHON], &[Python]),
     example(Answer, &["authctl", "exec", "--raw", "--", "python", "examples/exec_openai.py"], &[OPENAI_PIP]),
     example(
         AnswerAfterExpiry,
@@ -149,9 +149,9 @@ const EXAMPLES: [Example; 21] = [
     example(Answer, &["bash", "examples/codex/codex.sh"], &[Program("bash"), CODEX]),
 ];
 
-const README_PYTHON: &str = r#"
+const DOCS_PYTHON: &str = r#"
 import pathlib, re
-exec(re.search("```python\n(.*?)```", pathlib.Path("README.md").read_text(), re.S)[1])
+exec(re.search("```python\n(.*?)```", pathlib.Path("docs/programs.md").read_text(), re.S)[1])
 assert url.startswith("http") and headers["Authorization"], answer
 "#;
 
@@ -326,7 +326,7 @@ impl Workspace {
             fs::write(project, "{\"private\": true}\n")?;
         }
         // Links in this directory let Node find node_modules beside them.
-        for name in ["README.md", "clients", "examples"] {
+        for name in ["clients", "docs", "examples"] {
             let link = tools.path().join(name);
             if fs::symlink_metadata(&link).is_err() {
                 symlink(shell::root().join(name), &link)?;
