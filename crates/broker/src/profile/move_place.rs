@@ -33,8 +33,8 @@ impl ProfileActor {
         Ok(())
     }
 
-    /// Writes the record to this node's store, then deletes it in the fleet's store. If another node
-    /// renews the grant or has changed the record, the copy is deleted instead.
+    /// Writes the record to this node's store, then deletes it in the fleet's store. If another
+    /// node renews the grant or has changed the record, the copy is deleted instead.
     pub(super) async fn move_to_local(&mut self) -> Result<(), StoreError> {
         let Some(access) = &self.fleet else { return Ok(()) };
         let fleet = access.fleet.clone();
@@ -52,8 +52,8 @@ impl ProfileActor {
         let refusal = loop {
             persist::put(&self.deps.store, &self.name, &record).await?;
             match fleet.take_out(name, stored.revision, record.journal).await? {
-                // A record that is gone may have been deleted by an earlier attempt whose answer was
-                // lost. Then this copy is the only one.
+                // A record that is gone may have been deleted by an earlier attempt whose answer
+                // was lost. Then this copy is the only one.
                 TakenOut::Done | TakenOut::Superseded(None) => break None,
                 TakenOut::Lost { since } => record.journal = Some(since),
                 TakenOut::Wait { holder, wait } => {
