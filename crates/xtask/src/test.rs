@@ -7,12 +7,16 @@ use crate::shell::{cargo, is_installed, print_note, print_title, run};
 /// The name of a step, and its function.
 type Step = (&'static str, fn() -> anyhow::Result<()>);
 
-const STEPS: [Step; 18] = [
+const STEPS: &[Step] = &[
     ("fmt", format),
     ("layering", crate::layering::check),
+    ("typos", crate::spelling::check),
+    ("dependencies", crate::dependencies::check),
     ("clippy", clippy),
+    ("msrv", crate::msrv::check),
     ("fuzz", fuzz),
     ("macos", crate::macos::check),
+    ("openapi", crate::openapi::check),
     ("doc", documentation),
     ("book", crate::book::check),
     ("tests", tests),
@@ -28,12 +32,16 @@ const STEPS: [Step; 18] = [
     ("recipes", crate::recipes::check),
 ];
 
-/// The steps that are too long for CI, and run only by name.
-const LONG_STEPS: [Step; 1] = [("many-grants", crate::examples_check::check_many_grants)];
+/// The steps that are too long for CI, or need more than the package registries. They run only by
+/// name.
+const NAMED_STEPS: &[Step] = &[
+    ("advisories", crate::dependencies::check_advisories),
+    ("many-grants", crate::examples_check::check_many_grants),
+];
 
 /// Runs the named steps; without names, all of CI.
 pub(crate) fn run_all(named: &[String]) -> anyhow::Result<()> {
-    let all = || STEPS.iter().chain(&LONG_STEPS);
+    let all = || STEPS.iter().chain(NAMED_STEPS);
     if let Some(unknown) = named.iter().find(|name| !all().any(|(step, _)| step == name)) {
         let known: Vec<_> = all().map(|(step, _)| *step).collect();
         bail!("unknown step {unknown}; the steps are: {}", known.join(", "));

@@ -13,14 +13,17 @@ const MAX_LINES: usize = 400;
 /// Most columns of a line of prose.
 const MAX_COLUMNS: usize = 100;
 
-/// Checks the Rust files of all packages, the pages of `docs` and the README.
+/// The pages in the root directory.
+const ROOT_PAGES: [&str; 4] = ["CHANGELOG.md", "CONTRIBUTING.md", "README.md", "SECURITY.md"];
+
+/// Checks the Rust files of all packages, the pages of `docs` and those of the root directory.
 pub(super) fn check_workspace() -> anyhow::Result<Vec<Violation>> {
     let mut violations = Vec::new();
     for path in files_below(&root().join("crates"), "rs")? {
         violations.extend(check_source(relative(&path)?, &fs::read_to_string(&path)?));
     }
     let mut pages = files_below(&root().join("docs"), "md")?;
-    pages.push(root().join("README.md"));
+    pages.extend(ROOT_PAGES.map(|page| root().join(page)));
     for path in pages {
         violations.extend(check_page(relative(&path)?, &fs::read_to_string(&path)?));
     }
