@@ -328,4 +328,6 @@ impl From<ProgramArg> for Program {
 }
 
 #[cfg(test)]
+mod docs_tests;
+#[cfg(test)]
 mod tests;

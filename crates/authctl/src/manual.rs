@@ -195,4 +195,49 @@ mod tests {
         let text = format!(".SH NAME\n{} .dot 'quote\n", "x".repeat(WIDTH - 1));
         assert_eq!(wrapped(&text), format!(".SH NAME\n{}\n\\&.dot 'quote\n", "x".repeat(WIDTH - 1)));
     }
+
+    /// The words of a text, without the markup of a manual page.
+    fn words(text: &str) -> String {
+        let characters = [("\\*(Aq", "'"), ("\\(aq", "'"), ("\\(dq", "\""), ("\\&", ""), ("\\-", "-")];
+        let mut text = text.to_owned();
+        for (markup, character) in characters {
+            text = text.replace(markup, character);
+        }
+        for font in ["\\fB", "\\fI", "\\fR"] {
+            text = text.replace(font, "");
+        }
+        text.replace("\\e", "\\").split_whitespace().collect::<Vec<_>>().join(" ")
+    }
+
+    /// Each option, description, example and remark of a command's `--help` is in its page.
+    fn compare(command: &Command) {
+        let page = words(&String::from_utf8(page(command).unwrap()).unwrap());
+        let mut texts: Vec<String> = command.get_about().map(ToString::to_string).into_iter().collect();
+        for argument in command.get_arguments().filter(|argument| !argument.is_hide_set()) {
+            texts.extend(argument.get_long().map(|long| format!("--{long}")));
+            if argument.get_id() != "help" {
+                let help = argument.get_long_help().or_else(|| argument.get_help());
+                texts.extend(help.map(ToString::to_string));
+            }
+        }
+        let after = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+        for line in after.lines().filter(|line| !line.ends_with(':')) {
+            texts.extend(line.trim().split("  ").flat_map(|part| part.split("; ")).map(str::to_owned));
+        }
+        for text in texts.iter().map(|text| words(text)) {
+            assert!(
+                page.contains(&text),
+                "{}: the page does not contain: {text}\n{page}",
+                command.get_name()
+            );
+        }
+        command.get_subcommands().for_each(compare);
+    }
+
+    #[test]
+    fn pages_say_what_the_help_says() {
+        let mut command = Cli::command().disable_help_subcommand(true);
+        command.build();
+        compare(&command);
+    }
 }

@@ -4,7 +4,8 @@ use std::{ffi::OsString, path::PathBuf};
 
 use lexopt::Arg::{Long, Short};
 
-/// The text of `--help`. The manual page, `authd.1`, has the same content.
+/// The text of `--help`. The manual page, `authd.1`, has the same options and exit codes: a test
+/// compares them.
 pub const HELP: &str = "\
 The local daemon that owns OAuth logins: like ssh-agent for OAuth.
 
@@ -111,11 +112,19 @@ mod tests {
         }
     }
 
+    /// The text of the manual page, without marks for fonts.
+    fn page() -> String {
+        let page = include_str!("../authd.1").replace("\\-", "-");
+        page.replace("\\fB", "").replace("\\fI", "").replace("\\fR", "")
+    }
+
+    fn normalize(text: &str) -> String {
+        text.split_whitespace().collect::<Vec<_>>().join(" ")
+    }
+
     #[test]
     fn the_manual_page_contains_the_help_text() {
-        let page = include_str!("../authd.1").replace("\\-", "-");
-        let normalize = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
-        let page = normalize(&page.replace("\\fB", "").replace("\\fI", "").replace("\\fR", ""));
+        let page = normalize(&page());
         for paragraph in HELP.split("\n\n").filter(|paragraph| !paragraph.starts_with("Usage")) {
             for text in paragraph.split("\n  ").map(normalize) {
                 let text = text.trim_start_matches("Options:").trim_start_matches("Exit codes:").trim();
@@ -123,5 +132,16 @@ mod tests {
             }
         }
         assert!(page.contains(env!("CARGO_PKG_VERSION")));
+    }
+
+    #[test]
+    fn the_manual_page_has_no_other_options_and_exit_codes() {
+        for (section, title) in [("OPTIONS", "Options:"), ("EXIT STATUS", "Exit codes:")] {
+            let page = page().replace(".TP\n", "");
+            let (_, text) = page.split_once(&format!(".SH {section}\n")).unwrap();
+            let (_, help) = HELP.split_once(title).unwrap();
+            let text = text.split("\n.SH").next().unwrap();
+            assert_eq!(normalize(text), normalize(help.split("\n\n").next().unwrap()), "{section}");
+        }
     }
 }
