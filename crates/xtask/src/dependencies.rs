@@ -16,8 +16,8 @@ use crate::{
     tools::{run_quiet, skip, stdout_of},
 };
 
-/// The version of cargo-deny. `.github/workflows/ci.yml` installs the same one.
-const VERSION: &str = "0.20.2";
+/// The version of cargo-deny. The workflows install the same one.
+pub(crate) const VERSION: &str = "0.20.2";
 /// Each check of cargo-deny, and its bit in the exit code.
 const CHECKS: [(&str, i32); 4] = [("advisories", 1), ("bans", 2), ("licenses", 4), ("sources", 8)];
 /// The variable in `deny.toml` for the directory of the databases.

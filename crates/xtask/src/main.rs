@@ -25,6 +25,7 @@ mod simulate;
 mod spelling;
 mod test;
 mod tools;
+mod workflows;
 
 use std::process::ExitCode;
 

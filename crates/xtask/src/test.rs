@@ -12,6 +12,7 @@ const STEPS: &[Step] = &[
     ("layering", crate::layering::check),
     ("typos", crate::spelling::check),
     ("dependencies", crate::dependencies::check),
+    ("workflows", crate::workflows::check),
     ("clippy", clippy),
     ("msrv", crate::msrv::check),
     ("fuzz", fuzz),
@@ -42,8 +43,8 @@ const NAMED_STEPS: &[Step] = &[
 /// Runs the named steps; without names, all of CI.
 pub(crate) fn run_all(named: &[String]) -> anyhow::Result<()> {
     let all = || STEPS.iter().chain(NAMED_STEPS);
-    if let Some(unknown) = named.iter().find(|name| !all().any(|(step, _)| step == name)) {
-        let known: Vec<_> = all().map(|(step, _)| *step).collect();
+    let known = step_names();
+    if let Some(unknown) = named.iter().find(|name| !known.contains(&name.as_str())) {
         bail!("unknown step {unknown}; the steps are: {}", known.join(", "));
     }
     let is_named = |step: &&Step| named.iter().any(|name| name == step.0);
@@ -55,6 +56,11 @@ pub(crate) fn run_all(named: &[String]) -> anyhow::Result<()> {
     }
     print_title("all steps passed");
     Ok(())
+}
+
+/// The names of all steps.
+pub(crate) fn step_names() -> Vec<&'static str> {
+    STEPS.iter().chain(NAMED_STEPS).map(|(name, _)| *name).collect()
 }
 
 fn format() -> anyhow::Result<()> {
