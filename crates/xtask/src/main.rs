@@ -5,6 +5,7 @@
 #[cfg(target_os = "linux")]
 mod bench;
 mod book;
+mod changelog;
 mod contract;
 mod demo;
 mod dependencies;

@@ -11,6 +11,7 @@ const STEPS: &[Step] = &[
     ("fmt", format),
     ("layering", crate::layering::check),
     ("typos", crate::spelling::check),
+    ("changelog", crate::changelog::check),
     ("dependencies", crate::dependencies::check),
     ("workflows", crate::workflows::check),
     ("clippy", clippy),
