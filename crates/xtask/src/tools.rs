@@ -67,7 +67,8 @@ impl ToolDir {
         self.install_cargo_with(name, version, &[])
     }
 
-    /// The same without optimization and with only these features, which takes less time.
+    /// The same without optimization and debug information, and with only these features, which
+    /// takes less time.
     pub(crate) fn install_cargo_debug(
         &self,
         name: &str,
@@ -80,7 +81,8 @@ impl ToolDir {
     fn install_cargo_with(&self, name: &str, version: &str, options: &[&str]) -> anyhow::Result<PathBuf> {
         self.install_once("bin", &format!("{name}@{version}"), || {
             let install = ["install", name, "--version", version, "--locked", "--force", "--root"];
-            run_quiet(shell::cargo(&install).arg(&self.path).args(options))
+            let mut install = shell::cargo(&install);
+            run_quiet(install.arg(&self.path).args(options).env("CARGO_PROFILE_DEV_DEBUG", "0"))
         })?;
         Ok(self.path.join("bin").join(name))
     }
