@@ -38,7 +38,8 @@ fn install(toolchain: &str) -> anyhow::Result<()> {
     }
     shell::print_title(&format!("Installing Rust {toolchain}"));
     let install = ["toolchain", "install", toolchain, "--profile", "minimal", "--no-self-update"];
-    run_quiet(Command::new("rustup").args(install)).map_err(|error| {
+    // A backtrace would hide the reason.
+    run_quiet(Command::new("rustup").args(install).env_remove("RUST_BACKTRACE")).map_err(|error| {
         error.context(format!("no toolchain {toolchain}; `rustup {}` failed", install.join(" ")))
     })
 }
