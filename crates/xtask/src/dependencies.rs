@@ -55,7 +55,9 @@ pub(crate) fn check() -> anyhow::Result<()> {
 
 /// Compares the dependencies with the `RustSec` database.
 pub(crate) fn check_advisories() -> anyhow::Result<()> {
-    judge(deny(&install()?).args(["check", "advisories"]))
+    // A failed download has the exit code of a vulnerability.
+    let hint = "a vulnerable dependency, or no access to the database on GitHub: see the output above";
+    judge(deny(&install()?).args(["check", "advisories"])).context(hint)
 }
 
 /// Checks for yanked versions. cargo-deny reads what cargo knows of each crate, which
