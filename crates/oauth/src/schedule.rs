@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 
-/// No refresh is planned sooner than this after the last one. A token with a shorter lifetime is
-/// renewed on demand.
+/// No refresh is planned sooner than this after the last one; in a fleet, an eightieth sooner. A
+/// token with a shorter lifetime is renewed on demand.
 pub const FLOOR: Duration = Duration::from_secs(30);
 
 /// Shortest time between a planned refresh and the expiry; the Codex CLI's value.

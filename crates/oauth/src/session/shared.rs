@@ -12,7 +12,7 @@ use super::{
 use crate::{
     Record,
     claim::Write,
-    schedule::{self, Jitter, later, lifetime, shifted},
+    schedule::{self, Jitter, earlier, later, lifetime, shifted},
 };
 
 /// Longest time that a client waits for a renewal by another node. A claim lasts less.
@@ -88,14 +88,14 @@ impl Session {
         Jitter::of_text(&self.record.grant_id, self.record.generation)
     }
 
-    /// When a renewal that is due at this time is this node's turn. The first node renews the
-    /// grant, and most of the others take its record over before their own turn.
+    /// When a renewal that is due at this time is this node's turn: a little earlier or later. The
+    /// first node renews the grant, and most of the others take its record over before their turn.
     pub(super) fn in_turn(&self, due: Timestamp) -> Timestamp {
         if self.shared.is_none() {
             return due;
         }
-        let age = lifetime(self.record.grant.issued_at, due);
-        later(due, self.jitter(0).part_of(age / TURNS))
+        let turns = lifetime(self.record.grant.issued_at, due) / TURNS;
+        later(earlier(due, turns / 2), self.jitter(0).part_of(turns))
     }
 
     /// How long this node waits with a claim when the store works again. Otherwise all nodes would

@@ -85,6 +85,14 @@ fn claim_of_a_dead_process_is_not_taken_over_by_all_nodes_at_once() {
 }
 
 #[test]
+fn outage_of_ten_minutes_expires_no_token_of_an_hour() {
+    let outage = Some((20 * MINUTE, 30 * MINUTE));
+    for (nodes, grants) in [(1, 20_000), (20, 1_000)] {
+        run(&Scenario { outage, span: 45 * MINUTE, ..Scenario::new(nodes, grants) });
+    }
+}
+
+#[test]
 fn fleet_recovers_from_an_outage_of_the_engine() {
     let figures = run(&outage());
     assert!(figures.failed_calls > 0, "the engine was down");

@@ -19,13 +19,13 @@ const DAY: Duration = Duration::from_secs(24 * 3_600);
 /// The time between two polls of a node.
 const POLL: u64 = 15;
 
+const HEAD: &str = "\
+| fleet | statements in a second, mean | in the busiest one | refreshes in the busiest second | claims in vain, \
+for each refresh | sends of each refresh token | longest time with an older access token | expired access tokens |
+|---|---|---|---|---|---|---|---|";
+
 fn main() -> ExitCode {
-    println!(
-        "| fleet | statements/s: mean | in the busiest second | refreshes in the busiest second | \
-              calls that asked for a claim in vain, for each refresh | sends of each refresh token | \
-              longest time with an older token | expired tokens |"
-    );
-    println!("|---|---|---|---|---|---|---|---|");
+    println!("{HEAD}");
     for (name, scenario) in scenarios() {
         eprintln!("… {name}");
         match scenario.run() {
@@ -85,7 +85,7 @@ fn row(name: &str, scenario: &Scenario, figures: &Figures) -> String {
     let in_vain = ratio(figures.calls(Kind::ClaimRefused), figures.refreshes);
     let sends = ratio(figures.refreshes, figures.tokens);
     format!(
-        "| {name} | {mean} | {} | {} | {in_vain:.1} | {sends:.2} | {:.1} s | {} |",
+        "| {name} | {mean} | {} | {} | {in_vain:.1} | {sends:.2} | {:.2} s | {} |",
         busiest + polls,
         figures.most_refreshes(),
         Duration::from_micros(figures.longest_older).as_secs_f64(),

@@ -28,7 +28,7 @@ const NOTIFICATION: Micros = 40;
 const POLL: Micros = 15 * SECOND;
 
 /// The time limit of a call to the engine.
-const DEADLINE: Micros = 5 * SECOND;
+const DEADLINE: Micros = 2 * SECOND;
 
 /// A call of a node.
 pub(super) struct Call {
