@@ -17,6 +17,9 @@ use crate::{clock, snapshot::RoutingFailure};
 /// Time between two requests for a workspace's routing.
 const INTERVAL: Duration = Duration::from_secs(24 * 3600);
 
+/// The time over which the nodes of a fleet are spread.
+const TURNS: Duration = Duration::from_secs(3600);
+
 pub(super) struct RoutingSchedule {
     due: Timestamp,
     /// The request in flight, at most one.
@@ -40,6 +43,15 @@ impl RoutingSchedule {
     /// Forgets the old grant, and plans the next request for now, because of a new sign-in.
     pub(super) fn reset(&mut self, now: Timestamp) {
         *self = Self { due: now, request: JoinSet::new(), failures: 0, error: None, seed: self.seed };
+    }
+
+    /// When the next request is due. In a fleet another node may have sent one since: the nodes are
+    /// spread, so that one sends it and most of the others take over what it has stored.
+    fn due(&self, session: &Session) -> Timestamp {
+        let turns = if session.is_shared() { TURNS } else { Duration::ZERO };
+        let turn = Jitter::of(self.seed, 0).part_of(turns);
+        let since_stored = session.record().routed_at.map(|at| later(at, INTERVAL + turn));
+        since_stored.map_or(self.due, |due| due.max(self.due))
     }
 
     /// Plans the retry of a failed request for now: the credential has been replaced.
@@ -69,12 +81,12 @@ impl RoutingSchedule {
         now: Timestamp,
     ) -> Option<Timestamp> {
         let is_used = last_used > earlier(now, INTERVAL);
-        (is_used && self.request.is_empty() && routable(session, now).is_some()).then_some(self.due)
+        (is_used && self.request.is_empty() && routable(session, now).is_some()).then(|| self.due(session))
     }
 
     /// Sends a request, if one is due.
     pub(super) fn request_if_due(&mut self, session: &Session, endpoint: &Endpoint, now: Timestamp) {
-        if now < self.due || !self.request.is_empty() {
+        if now < self.due(session) || !self.request.is_empty() {
             return;
         }
         let Some((token, account)) = routable(session, now) else { return };
@@ -134,4 +146,49 @@ fn routable(session: &Session, now: Timestamp) -> Option<(&AccessToken, &str)> {
         && credential.generation == record.generation
         && !credential.remaining(now).is_zero();
     is_current.then_some((token, account))
+}
+
+#[cfg(test)]
+mod tests {
+    use authd_oauth::{
+        Grant, GrantSecrets, IdToken, Identity, Record, RefreshToken, SharedRecord, Tokens, Version,
+    };
+
+    use super::*;
+
+    /// The record of a fleet whose routing was stored at this time.
+    fn stored(revision: u64, routed_at: Timestamp) -> SharedRecord {
+        let tokens = Tokens {
+            access_token: AccessToken::new("access"),
+            refresh_token: Some(RefreshToken::new("refresh")),
+            expires_at: None,
+        };
+        let grant = Grant {
+            identity: Identity { account_id: Some("account".into()), ..Identity::default() }.into(),
+            secrets: GrantSecrets::ChatGpt(tokens, Some(IdToken::new("id"))),
+            mode_reason: "".into(),
+            issued_at: routed_at,
+        };
+        let record = Record { routed_at: Some(routed_at), ..Record::new(grant, "grant".into(), 1) };
+        let version = Version { revision, token: 1 };
+        SharedRecord { record: Box::new(record), version, valid_for: None }
+    }
+
+    #[test]
+    fn nodes_of_a_fleet_request_the_routing_once_a_day_together() {
+        let start = Timestamp::from_second(1_800_000_000).unwrap();
+        let day = |days: u32| later(start, INTERVAL * days);
+        let mut session = Session::restored_shared(stored(1, start), 1, start);
+        let nodes: Vec<_> = (0..100).map(|seed| RoutingSchedule::new(&session, seed, start)).collect();
+        let turns = |session: &Session, now| -> Vec<Timestamp> {
+            nodes.iter().map(|node| node.next_wakeup(session, now, now).unwrap()).collect()
+        };
+        let first = turns(&session, start);
+        let (least, most) = (*first.iter().min().unwrap(), *first.iter().max().unwrap());
+        assert!(day(1) <= least && least < later(day(1), TURNS / 20), "{least}");
+        assert!(later(day(1), TURNS / 2) < most && most <= later(day(1), TURNS), "{most}");
+        // Another node has sent the request.
+        session.apply(Event::ChangedElsewhere(stored(2, day(1))), day(1));
+        assert!(turns(&session, day(1)).into_iter().all(|turn| turn >= day(2)));
+    }
 }

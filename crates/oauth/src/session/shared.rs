@@ -51,6 +51,11 @@ impl Session {
         Self { shared, ..Self::signed_in(record, seed, now) }
     }
 
+    /// Whether the record is in the store of a fleet.
+    pub fn is_shared(&self) -> bool {
+        self.shared.is_some()
+    }
+
     /// The version of the stored record that this one is based on.
     pub fn version(&self) -> Option<Version> {
         self.shared.as_ref()?.base
@@ -82,7 +87,7 @@ impl Session {
     /// the earliest would count, so that grants that were issued together would be renewed
     /// together.
     pub(super) fn shared_jitter(&self) -> Jitter {
-        if self.shared.is_none() {
+        if !self.is_shared() {
             return self.jitter(0);
         }
         Jitter::of_text(&self.record.grant_id, self.record.generation)
@@ -91,7 +96,7 @@ impl Session {
     /// When a renewal that is due at this time is this node's turn: a little earlier or later. The
     /// first node renews the grant, and most of the others take its record over before their turn.
     pub(super) fn in_turn(&self, due: Timestamp) -> Timestamp {
-        if self.shared.is_none() {
+        if !self.is_shared() {
             return due;
         }
         let turns = lifetime(self.record.grant.issued_at, due) / TURNS;
@@ -101,7 +106,7 @@ impl Session {
     /// How long this node waits with a claim when the store works again. Otherwise all nodes would
     /// claim all grants that became due meanwhile in the same second.
     pub(super) fn recovery_pause(&self) -> Duration {
-        if self.shared.is_none() {
+        if !self.is_shared() {
             return Duration::ZERO;
         }
         let last_pause = schedule::back_off(self.failures, None, Jitter::NONE);
