@@ -61,8 +61,11 @@ enum Command {
         #[arg(long)]
         check: bool,
     },
-    /// Simulate large fleets, and print the figures of docs/fleet.md. Takes a quarter of an hour.
+    /// Simulate large fleets, and print the figures of docs/fleet.md. Takes some minutes.
     Simulate {
+        /// Simulate one of so many of the 100,000 grants, and multiply
+        #[arg(long, default_value_t = 10)]
+        sample: u32,
         /// Also write the table into docs/fleet.md
         #[arg(long)]
         write: bool,
@@ -80,7 +83,7 @@ fn main() -> ExitCode {
         Command::Picture => picture::run(),
         Command::Test { steps } => test::run_all(&steps),
         Command::Dist { check } => dist::run(check),
-        Command::Simulate { write } => simulate::run(write),
+        Command::Simulate { sample, write } => simulate::run(sample, write),
         #[cfg(target_os = "linux")]
         Command::Bench(args) => bench::run(&args),
     };

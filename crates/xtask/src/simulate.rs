@@ -11,8 +11,9 @@ const PAGE: &str = "docs/fleet.md";
 const MARKS: (&str, &str) = ("<!-- cargo xtask simulate --write: begin -->", "<!-- end -->");
 
 /// Runs the simulation, prints its table, and writes it into the documentation.
-pub(crate) fn run(write: bool) -> anyhow::Result<()> {
+pub(crate) fn run(sample: u32, write: bool) -> anyhow::Result<()> {
     let mut command = cargo(&["bench", "--quiet", "--package", "authd-oauth", "--bench", "simulate"]);
+    command.args(["--", &sample.to_string()]);
     let output = command.stderr(Stdio::inherit()).output().context("cargo cannot be started")?;
     ensure!(output.status.success(), "the simulation failed");
     let table = String::from_utf8(output.stdout)?;

@@ -32,6 +32,8 @@ pub(crate) struct Scenario {
     /// Grants that share the connections of the nodes and the engine. The others are simulated
     /// apart, which is exact only while connections and engine are mostly idle.
     pub(crate) group: usize,
+    /// One of so many grants is simulated, and counts as so many: they do not affect each other.
+    pub(crate) sample: usize,
     /// The lifetime of an access token.
     pub(crate) lifetime: Duration,
     /// The ages of the access tokens at the start lie between these.
@@ -58,6 +60,7 @@ impl Scenario {
             nodes,
             grants,
             group: 1,
+            sample: 1,
             lifetime,
             ages: (Duration::ZERO, lifetime * 3 / 4),
             provider: Duration::from_millis(300),
@@ -72,12 +75,13 @@ impl Scenario {
     /// Runs the scenario. The error is a broken rule: a refresh token that is sent twice, or that
     /// the provider rejects.
     pub(crate) fn run(&self) -> Result<Figures, String> {
-        let groups = self.grants.div_ceil(self.group);
+        let simulated = self.grants / self.sample;
+        let groups = simulated.div_ceil(self.group);
         let threads = thread::available_parallelism().map_or(1, usize::from).min(groups);
         let worker = |first: usize| {
             let mut figures = Figures::new(self);
             for number in (first..groups).step_by(threads) {
-                let grants = self.group.min(self.grants - number * self.group);
+                let grants = self.group.min(simulated - number * self.group);
                 figures.counts_nodes = number == 0;
                 World::new(self, number * self.group, grants, &mut figures).run()?;
             }

@@ -1,4 +1,5 @@
-//! `cargo xtask simulate`: prints the figures of large fleets as a Markdown table.
+//! `cargo xtask simulate`: prints the figures of large fleets as a Markdown table. An argument N
+//! simulates one of N of the 100,000 grants, and multiplies.
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "it is a program for a terminal")]
 
 #[expect(dead_code, reason = "the model tests also break the rules")]
@@ -9,7 +10,7 @@ mod node;
 #[expect(dead_code, reason = "the model tests also read the ledger")]
 mod provider;
 
-use std::{process::ExitCode, time::Duration};
+use std::{env, process::ExitCode, time::Duration};
 
 use large::{Figures, Kind, Scenario};
 
@@ -26,7 +27,9 @@ for each refresh | sends of each refresh token | longest time with an older acce
 
 fn main() -> ExitCode {
     println!("{HEAD}");
-    for (name, scenario) in scenarios() {
+    // `cargo bench` adds an argument of its own.
+    let sample = env::args().find_map(|argument| argument.parse().ok()).unwrap_or(1);
+    for (name, scenario) in scenarios(sample) {
         eprintln!("… {name}");
         match scenario.run() {
             Ok(figures) => println!("{}", row(name, &scenario, &figures)),
@@ -39,8 +42,8 @@ fn main() -> ExitCode {
     ExitCode::SUCCESS
 }
 
-fn scenarios() -> Vec<(&'static str, Scenario)> {
-    let large = Scenario { span: 60 * MINUTE, ..Scenario::new(1_000, 100_000) };
+fn scenarios(sample: usize) -> Vec<(&'static str, Scenario)> {
+    let large = Scenario { sample, span: 60 * MINUTE, ..Scenario::new(1_000, 100_000) };
     let ten_days = Scenario {
         lifetime: 10 * DAY,
         ages: (Duration::ZERO, 15 * DAY / 2),

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Micros, SECOND, Scenario};
+use super::{Micros, SECOND, Scenario, micros};
 
 /// The calls of a node to the engine. The statements are those of `crates/fleet`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,6 +67,8 @@ struct Second {
 #[derive(Clone, Debug)]
 pub(crate) struct Figures {
     seconds: Vec<Second>,
+    /// How many grants each simulated one stands for.
+    weight: u64,
     /// Whether what happens to a node, whatever its grants, is counted.
     pub(super) counts_nodes: bool,
     /// Requests to the provider.
@@ -87,6 +89,7 @@ impl Figures {
         let seconds = usize::try_from(scenario.span.as_secs()).expect("a short span") + 1;
         Self {
             seconds: vec![Second::default(); seconds],
+            weight: u64::try_from(scenario.sample).expect("a small number"),
             counts_nodes: true,
             refreshes: 0,
             tokens: 0,
@@ -99,13 +102,20 @@ impl Figures {
 
     pub(super) fn count(&mut self, kind: Kind, at: Micros) {
         let is_of_node = matches!(kind, Kind::Connect | Kind::Listen);
-        self.second(at).calls[kind as usize] += u64::from(!is_of_node || self.counts_nodes);
+        let weight = if is_of_node { u64::from(self.counts_nodes) } else { self.weight };
+        self.second(at).calls[kind as usize] += weight;
     }
 
     pub(super) fn count_refresh(&mut self, at: Micros, is_first: bool) {
-        self.second(at).refreshes += 1;
-        self.refreshes += 1;
-        self.tokens += u64::from(is_first);
+        let weight = self.weight;
+        self.second(at).refreshes += weight;
+        self.refreshes += weight;
+        self.tokens += if is_first { weight } else { 0 };
+    }
+
+    pub(super) fn count_expired(&mut self, expired: Duration) {
+        self.expired += self.weight;
+        self.longest_expired = self.longest_expired.max(micros(expired));
     }
 
     fn second(&mut self, at: Micros) -> &mut Second {

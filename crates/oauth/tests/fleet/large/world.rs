@@ -277,8 +277,7 @@ impl<'a> World<'a> {
         let member = self.member(place);
         let expired = lifetime(member.expires_at, now);
         if !expired.is_zero() && !member.is_dead {
-            self.figures.expired += 1;
-            self.figures.longest_expired = self.figures.longest_expired.max(micros(expired));
+            self.figures.count_expired(expired);
         }
     }
 
