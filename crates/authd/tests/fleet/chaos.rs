@@ -26,18 +26,20 @@ enum Trouble {
     None,
     NodeKilled,
     NodePaused(Duration),
+    NetworkDown,
     LinkCut(Link),
     EngineKilled,
     EnginePaused,
 }
 
-const TROUBLES: [Trouble; 8] = [
+const TROUBLES: [Trouble; 9] = [
     Trouble::None,
     Trouble::NodeKilled,
     Trouble::NodePaused(Duration::from_secs(1)),
     Trouble::LinkCut(Link::Closed),
     Trouble::NodeKilled,
     Trouble::LinkCut(Link::Silent),
+    Trouble::NetworkDown,
     Trouble::EngineKilled,
     Trouble::EnginePaused,
 ];
@@ -49,16 +51,17 @@ async fn no_refresh_token_is_sent_twice_whatever_breaks() {
     let seed = rand::random::<u64>();
     let mut random = StdRng::seed_from_u64(seed);
     let profiles: Vec<String> = (0..PROFILES).map(|number| format!("p{number}")).collect();
-    for (number, profile) in profiles.iter().enumerate() {
-        fleet.nodes[number % NODES].daemon.sign_in(profile, "plus").await;
+    for profile in &profiles {
+        fleet.nodes[0].daemon.sign_in(profile, "plus").await;
     }
     for profile in &profiles {
         fleet.agreed_token(profile).await;
     }
+    fleet.check_clocks().await;
     let (mut lost, mut kills, mut round) = (0, 0, 0);
     while fleet.sandbox.rotations() < refreshes {
-        let trouble = match round % 40 {
-            39 => Trouble::NodePaused(BEYOND_LEASE),
+        let trouble = match round % 20 {
+            19 => Trouble::NodePaused(BEYOND_LEASE),
             _ => TROUBLES[round % TROUBLES.len()],
         };
         let victim = random.random_range(0..NODES);
@@ -82,7 +85,7 @@ async fn no_refresh_token_is_sent_twice_whatever_breaks() {
         // The answer may be lost with a killed node. Its user signs in again.
         lost += lost_here.len();
         for profile in lost_here {
-            fleet.nodes[victim].daemon.sign_in(&profile, "plus").await;
+            fleet.nodes[0].daemon.sign_in(&profile, "plus").await;
         }
     }
     for profile in &profiles {
@@ -124,6 +127,11 @@ async fn run_round(
                 kill_process(pid, Signal::STOP).unwrap();
                 sleep(pause).await;
                 kill_process(pid, Signal::CONT).unwrap();
+            }
+            Trouble::NetworkDown => {
+                nodes[victim].set_network(false);
+                sleep(Duration::from_secs(1)).await;
+                nodes[victim].set_network(true);
             }
             Trouble::LinkCut(link) => {
                 nodes[victim].proxy.set(link);

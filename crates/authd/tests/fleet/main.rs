@@ -1,6 +1,7 @@
 //! Five daemons share their logins in a PostgreSQL server, while daemons are killed and paused, the
-//! server is killed and paused, and connections are cut. The provider's ledger is the judge: no
-//! refresh token may be sent twice while its successor may still arrive.
+//! server is killed and paused, and connections are cut. Four of them run in network namespaces, if
+//! root runs the test, and two have a wrong clock. The provider's ledger is the judge: no refresh
+//! token may be sent twice while its successor may still arrive.
 //!
 //! `AUTHD_FLEET_REFRESHES` sets the number of refreshes.
 
@@ -8,6 +9,7 @@
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test panics where it cannot continue")]
 
 mod chaos;
+mod namespace;
 mod nodes;
 mod proxy;
 mod takeover;

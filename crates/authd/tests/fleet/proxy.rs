@@ -1,4 +1,6 @@
-//! A TCP proxy between a daemon and its database, which can be cut.
+//! A TCP proxy between a daemon and a server, which can be cut.
+
+use std::net;
 
 use tokio::{
     net::{TcpListener, TcpStream},
@@ -21,9 +23,10 @@ pub(crate) struct Proxy {
 }
 
 impl Proxy {
-    /// Listens on loopback, in front of a server there.
-    pub(crate) async fn start(server: u16) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    /// Serves connections with those to a server on loopback.
+    pub(crate) fn start(listener: net::TcpListener, server: u16) -> Self {
+        listener.set_nonblocking(true).unwrap();
+        let listener = TcpListener::from_std(listener).unwrap();
         let port = listener.local_addr().unwrap().port();
         let (link, receiver) = watch::channel(Link::Works);
         tokio::spawn(async move {

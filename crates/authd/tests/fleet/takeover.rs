@@ -42,7 +42,7 @@ async fn lost_answer_costs_the_login_only_when_the_token_has_expired() {
     let text = profile.to_string();
     assert!(text.contains("refresh_token_reused"), "{text}");
     // A new sign-in on one node helps the other.
-    fleet.nodes[1].daemon.sign_in("work", "plus").await;
     fleet.nodes[0].daemon.start_again().await;
+    fleet.nodes[0].daemon.sign_in("work", "plus").await;
     fleet.agreed_token("work").await;
 }
