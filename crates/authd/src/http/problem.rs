@@ -10,6 +10,7 @@ mod refusal;
 mod relay;
 mod scopes;
 mod share;
+mod store;
 mod unknown;
 
 use std::time::Duration;
@@ -18,14 +19,10 @@ use authd_api::{ErrorCode, Problem, ProfileName};
 use authd_broker::{ProfileSnapshot, ProfileView, RegistryError, SignOutError};
 use authd_oauth::{
     ErrorCode as ProviderCode, GrantEnd, LastError, OauthRequest, ProviderError, RecordError, Rejected,
-    SaveError,
     schedule::{self, Jitter},
 };
-use authd_store::StoreError;
 use jiff::Timestamp;
 
-use self::command::{forget_command, login_command, sign_in_command};
-pub(crate) use self::login::login;
 pub(super) use self::{
     codex::codex_home,
     provider::{definition, provider_in_use},
@@ -35,9 +32,11 @@ pub(super) use self::{
     share::share,
     unknown::profile_unknown,
 };
-
-const UNLOCK: &str = "unlock the keychain; authd continues by itself";
-const DOCTOR: &str = "run: authctl doctor";
+use self::{
+    command::{DOCTOR, forget_command, login_command, sign_in_command},
+    store::not_stored,
+};
+pub(crate) use self::{login::login, store::store};
 
 /// A profile whose record has not been read or cannot be used.
 pub(crate) fn not_loaded(name: &ProfileName, view: &ProfileView) -> Problem {
@@ -138,14 +137,7 @@ pub(crate) fn last_error(snapshot: &ProfileSnapshot, now: Timestamp) -> Option<P
     }
     let Some(last) = snapshot.last_error.as_deref() else { return unrenewable(snapshot, now) };
     let problem = match last {
-        LastError::Store(SaveError { locked, message }) => {
-            let detail = format!("the newest credential is not saved: {message}");
-            if *locked {
-                Problem::new(ErrorCode::StoreLocked, detail).hint(UNLOCK)
-            } else {
-                Problem::new(ErrorCode::StoreUnavailable, detail).hint(DOCTOR)
-            }
-        }
+        LastError::Store(error) => not_stored(error, snapshot.flags.unsaved),
         LastError::EarlyRefusal(code) => early_refusal(snapshot, code),
         LastError::Provider { error, next_attempt, refusals } => {
             let problem = refusal::explain_refresh(provider(error), snapshot, error);
@@ -301,19 +293,6 @@ fn answer(request: OauthRequest, error: &ProviderError) -> Problem {
 /// A wait for a user.
 fn in_words(seconds: u64) -> String {
     if seconds <= 120 { format!("{seconds} s") } else { format!("{} min", seconds.div_ceil(60)) }
-}
-
-/// A failed call to the store.
-pub(crate) fn store(error: &StoreError) -> Problem {
-    let detail = error.to_string();
-    match error {
-        StoreError::Locked { .. } => Problem::new(ErrorCode::StoreLocked, detail).hint(UNLOCK),
-        StoreError::Unavailable { .. } => Problem::new(ErrorCode::StoreUnavailable, detail).hint(DOCTOR),
-        StoreError::Refused { .. } => Problem::new(ErrorCode::Conflict, detail),
-        StoreError::Damaged { .. } => {
-            Problem::new(ErrorCode::StoreUnavailable, detail).hint("sign in again: authctl login --replace")
-        }
-    }
 }
 
 /// A failed change of a profile.

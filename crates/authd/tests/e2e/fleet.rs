@@ -166,6 +166,10 @@ async fn an_outage_of_the_database_is_shown_and_ends_by_itself() {
     assert_eq!((&down["kind"], &down["local"]["state"]), (&json!("postgres"), &json!("ready")), "{down}");
     assert!(down["detail"].as_str().unwrap().starts_with("PostgreSQL at 127.0.0.1:"), "{down}");
     daemon.get("/v1/profiles/work/headers").await;
+    let refused = daemon.request("POST", "/v1/profiles/work/refresh", &[], "{}").await;
+    assert_eq!(refused.status, 503, "{}", refused.text());
+    let detail = refused.json()["detail"].as_str().unwrap().to_owned();
+    assert!(detail.starts_with("not renewed: the credential store is unavailable: PostgreSQL"), "{detail}");
     let (state, detail) = finding(&daemon, "store").await;
     assert!(state == "failed" && detail.contains("; it last answered "), "{detail}");
     let metrics = daemon.request("GET", "/v1/metrics", &[], "").await.text();

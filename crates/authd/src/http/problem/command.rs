@@ -4,6 +4,9 @@ use authd_api::ProfileName;
 use authd_broker::ProfileSnapshot;
 use authd_oauth::Mode;
 
+/// The hint if the cause is not known.
+pub(super) const DOCTOR: &str = "run: authctl doctor";
+
 /// The command that signs in to a profile.
 pub(super) fn login_command(name: &ProfileName) -> String {
     format!("run: authctl login {name}")
