@@ -52,8 +52,11 @@ impl ProfileActor {
         let refusal = loop {
             persist::put(&self.deps.store, &self.name, &record).await?;
             match fleet.take_out(name, stored.revision, record.journal).await? {
-                // A record that is gone may have been deleted by an earlier attempt whose answer
-                // was lost. Then this copy is the only one.
+                TakenOut::Superseded(None) if is_elsewhere(&fleet, &record).await? => {
+                    break Some(format!("another node has just renamed profile \"{name}\""));
+                }
+                // If it is gone, an earlier attempt may have deleted it, whose answer was lost.
+                // Then this copy is the only one.
                 TakenOut::Done | TakenOut::Superseded(None) => break None,
                 TakenOut::Lost { since } => record.journal = Some(since),
                 TakenOut::Wait { holder, wait } => {
@@ -78,4 +81,15 @@ impl ProfileActor {
         self.step(Event::Ticked);
         Ok(())
     }
+}
+
+/// Whether the fleet's store has the grant of this record, under any name.
+async fn is_elsewhere(fleet: &Fleet, record: &Record) -> Result<bool, StoreError> {
+    for (name, stored) in fleet.list().await? {
+        let found = parse(&stored?).map_err(|error| unavailable(format!("profile \"{name}\": {error}")))?;
+        if found.record.grant_id == record.grant_id {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }

@@ -149,10 +149,11 @@ impl RegistryActor {
                 Ok(Err(error)) => return self.fleet_not_read(&error),
             }
         }
-        if let Some(to) = self.renamed_to(name, &handle).await {
+        let renamed = self.renamed_to(name, &handle).await;
+        if let Some(to) = &renamed {
             info!(profile = %name, %to, "another node renamed the profile");
-            self.shares.rename_profile(name, &to).await;
-            if let Err(error) = self.homes.rename_profile(name, &to).await {
+            self.shares.rename_profile(name, to).await;
+            if let Err(error) = self.homes.rename_profile(name, to).await {
                 warn!(%error, profile = %name, "Codex homes still use the old name");
             }
             self.notify_codex(CodexNotice::HomesChanged);
@@ -160,8 +161,9 @@ impl RegistryActor {
             info!(profile = %name, "another node signed out");
         }
         self.remove_and_publish(name).await;
-        // The move of the record to this node's store has just deleted it in the fleet's store.
-        if self.snapshot.place == ProfilePlace::ToLocal {
+        // The move of the record to this node has just deleted it in the fleet. After a rename, a
+        // copy of an unfinished move is no login: the fleet has it.
+        if self.snapshot.place == ProfilePlace::ToLocal && renamed.is_none() {
             self.load_moved(name).await;
         }
     }

@@ -1,5 +1,7 @@
 //! Moves of all records between the store of a node and the fleet.
 
+use std::path::{Path, PathBuf};
+
 use authd_broker::{MigrationTarget, RegistryError};
 use authd_sandbox::Config;
 use authd_store::{Kind, ProfilePlace, StoreError};
@@ -26,7 +28,7 @@ async fn records_move_to_the_fleet_and_back() {
 
     // A restart finds them, whatever the configuration prefers.
     let directory = a.shut_down().await;
-    assert!(!holds_record(directory.path(), "work"));
+    assert!(!record_file(directory.path(), "work").exists());
     let a = world.start_node("a", directory, false).await;
     a.wait_until("both", |a| a.has("work") && a.has("home")).await;
     assert_eq!(a.broker.registry.snapshot().place, ProfilePlace::Fleet);
@@ -83,10 +85,44 @@ async fn name_that_the_fleet_has_stops_a_move_before_it_begins() {
     a.wait_for_profile("job").await;
 }
 
-/// Whether the state directory has a file of this profile.
-fn holds_record(state: &std::path::Path, profile: &str) -> bool {
-    let secrets = std::fs::read_dir(state.join("state/secrets"));
-    secrets.is_ok_and(|files| {
-        files.filter_map(Result::ok).any(|file| file.file_name().to_string_lossy().contains(profile))
-    })
+#[tokio::test(flavor = "multi_thread")]
+async fn copy_of_an_unfinished_move_is_no_login_after_a_rename_elsewhere() {
+    let Some(world) = World::start(Config::default()).await else { return };
+    let a = world.start_node("a", tempfile::tempdir().unwrap(), false).await;
+    a.sign_in(&world, "work", "plus").await;
+    let directory = a.shut_down().await;
+    let copy = record_file(directory.path(), "work");
+    let text = std::fs::read(&copy).unwrap();
+    let a = world.start_node("a", directory, false).await;
+    a.wait_for_profile("work").await;
+    a.broker.registry.migrate(MigrationTarget::Fleet).await.unwrap();
+    let b = world.node("b").await;
+    b.wait_for_profile("work").await;
+    // Another process may be sending the token, so the move waits, and leaves its copy.
+    let claim = "UPDATE authd.record SET claim_node = 'c', claim_run = 'c', claim_since = now(), \
+                 claim_until = now() + interval '1 hour'";
+    world.postgres.psql(claim).unwrap();
+    let report = a.broker.registry.migrate(MigrationTarget::Local(Kind::File)).await.unwrap();
+    assert!(report.left_behind.is_some(), "{report:?}");
+    assert!(!copy.exists(), "a refused move leaves no copy");
+    std::fs::write(&copy, text).unwrap();
+    b.broker.registry.rename(name("work"), name("job")).await.unwrap();
+    a.wait_until("the rename", |a| a.has("job") && !a.has("work")).await;
+    let ended = "UPDATE authd.record SET claim_node = NULL, claim_run = NULL, claim_since = NULL, \
+                 claim_until = NULL";
+    world.postgres.psql(ended).unwrap();
+    let report = a.broker.registry.migrate(MigrationTarget::Local(Kind::File)).await.unwrap();
+    assert_eq!(report.left_behind, None);
+    a.profile("job").refresh(None).await.unwrap();
+    assert!(!a.has("work"));
+    let a = world.start_node("a", a.shut_down().await, false).await;
+    a.wait_for_profile("job").await;
+    assert!(!a.has("work"));
+    a.profile("job").refresh(None).await.unwrap();
+    assert_eq!(world.sandbox.rotations(), 2);
+}
+
+/// The file of this profile in the directory of a node.
+fn record_file(directory: &Path, profile: &str) -> PathBuf {
+    directory.join(format!("state/store/profile.{profile}.age"))
 }
