@@ -9,7 +9,7 @@ const MINIMA: [&str; 4] = ["minimum", "exclusiveMinimum", "minLength", "minItems
 /// Upper limits. A request breaks if one falls.
 const MAXIMA: [&str; 4] = ["maximum", "exclusiveMaximum", "maxLength", "maxItems"];
 
-/// Who reads the value: the daemon a request, a client a response.
+/// The direction of the value: the daemon reads a request, a client a response.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Direction {
     Request,
