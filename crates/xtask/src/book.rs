@@ -8,10 +8,10 @@ use std::{
     process::Command,
 };
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 
 use crate::{
-    shell::{print, print_note, root},
+    shell::{print, report, root},
     tools::{ToolDir, run_quiet, skip},
 };
 
@@ -36,24 +36,17 @@ pub(crate) fn check() -> anyhow::Result<()> {
     let pages = page::read_all()?;
     let mut problems = links::check(&pages, root());
     problems.extend(symptoms::check_page()?);
-    report(&problems, "of the pages")?;
+    report(&problems, "the pages")?;
     print(&format!("The links and the quoted messages of {} pages are right.", pages.len()));
     match install() {
         Ok(mdbook) => {
             let book = build(&pages, &mdbook)?;
-            report(&html::check(&book)?, "of the book")?;
+            report(&html::check(&book)?, "the book")?;
             print(&format!("The links of the book are right: {}", book.join("index.html").display()));
             Ok(())
         }
         Err(reason) => skip("the book", &reason),
     }
-}
-
-fn report(problems: &[String], place: &str) -> anyhow::Result<()> {
-    for problem in problems {
-        print_note(problem);
-    }
-    if problems.is_empty() { Ok(()) } else { bail!("{} problems {place}", problems.len()) }
 }
 
 fn install() -> anyhow::Result<PathBuf> {

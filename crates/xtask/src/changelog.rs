@@ -3,9 +3,9 @@
 
 use std::fs;
 
-use anyhow::{Context, ensure};
+use anyhow::Context;
 
-use crate::shell::{print_note, root};
+use crate::shell::{report, root};
 
 const PAGE: &str = "CHANGELOG.md";
 const KINDS: [&str; 6] = ["Added", "Changed", "Deprecated", "Removed", "Fixed", "Security"];
@@ -13,12 +13,7 @@ const KINDS: [&str; 6] = ["Added", "Changed", "Deprecated", "Removed", "Fixed", 
 /// Prints every problem of the page.
 pub(crate) fn check() -> anyhow::Result<()> {
     let text = fs::read_to_string(root().join(PAGE)).context(PAGE)?;
-    let problems = problems(&text, env!("CARGO_PKG_VERSION"));
-    for problem in &problems {
-        print_note(&format!("{PAGE}: {problem}"));
-    }
-    ensure!(problems.is_empty(), "{PAGE} has {} problems", problems.len());
-    Ok(())
+    report(&problems(&text, env!("CARGO_PKG_VERSION")), PAGE)
 }
 
 fn problems(text: &str, current: &str) -> Vec<String> {

@@ -13,7 +13,7 @@ use anyhow::{Context, bail, ensure};
 
 use crate::{
     shell::{cargo, is_installed, print_title, root},
-    tools::{run_quiet, skip, stdout_of},
+    tools::{run_quiet, skip, stdout_of, version_in},
 };
 
 /// The version of cargo-deny. The workflows install the same one.
@@ -117,9 +117,8 @@ fn failed_checks(code: Option<i32>) -> anyhow::Result<Vec<&'static str>> {
 /// The path of cargo-deny: the installed one if it has the right version, else a build for this and
 /// later runs. Optimization would take longer than it saves.
 fn install() -> anyhow::Result<PathBuf> {
-    if version_of(&stdout_of(Command::new("cargo-deny").arg("--version")).unwrap_or_default())
-        == Some(VERSION)
-    {
+    let installed = stdout_of(Command::new("cargo-deny").arg("--version")).unwrap_or_default();
+    if version_in(&installed, "cargo-deny") == Some(VERSION) {
         return Ok("cargo-deny".into());
     }
     let kept = tool_cache()?.join(format!("cargo-deny-{VERSION}"));
@@ -147,11 +146,6 @@ fn tool_cache() -> anyhow::Result<PathBuf> {
     Ok(cache.context("neither XDG_CACHE_HOME nor HOME is set")?.join("authd-xtask"))
 }
 
-/// The version in the output of `cargo-deny --version`.
-fn version_of(output: &str) -> Option<&str> {
-    output.strip_prefix("cargo-deny ")?.split_whitespace().next()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -169,9 +163,9 @@ mod tests {
 
     #[test]
     fn only_the_pinned_version_is_used() {
-        assert_eq!(version_of("cargo-deny 0.20.2\n"), Some(VERSION));
-        assert_ne!(version_of("cargo-deny 0.20.20\n"), Some(VERSION));
-        assert_eq!(version_of(""), None);
+        assert_eq!(version_in("cargo-deny 0.20.2\n", "cargo-deny"), Some(VERSION));
+        assert_ne!(version_in("cargo-deny 0.20.20\n", "cargo-deny"), Some(VERSION));
+        assert_eq!(version_in("", "cargo-deny"), None);
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::process::Command;
 
 use crate::{
     shell::{self, print, print_note, root},
-    tools::{run_quiet, stdout_of},
+    tools::{run_quiet, stdout_of, version_in},
 };
 
 /// The version that the packages state, with two or three numbers.
@@ -16,7 +16,7 @@ const STATED: &str = env!("CARGO_PKG_RUST_VERSION");
 pub(crate) fn check() -> anyhow::Result<()> {
     let toolchain = toolchain(STATED);
     let installed = stdout_of(Command::new("rustc").arg("--version").current_dir(root()))?;
-    if version_of(&installed) == Some(&toolchain) {
+    if version_in(&installed, "rustc") == Some(&toolchain) {
         print(&format!("the other steps use Rust {toolchain}, the oldest supported version"));
         return Ok(());
     }
@@ -52,11 +52,6 @@ fn toolchain(stated: &str) -> String {
     if is_complete { stated.to_owned() } else { format!("{stated}.0") }
 }
 
-/// The version in the output of `rustc --version`.
-fn version_of(output: &str) -> Option<&str> {
-    output.strip_prefix("rustc ")?.split_whitespace().next()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -69,8 +64,8 @@ mod tests {
 
     #[test]
     fn version_is_read_from_the_compiler() {
-        assert_eq!(version_of("rustc 1.95.0 (59807616e 2026-04-14)\n"), Some("1.95.0"));
-        assert_eq!(version_of("rustc 1.97.0-nightly (abc 2026-05-01)\n"), Some("1.97.0-nightly"));
-        assert_eq!(version_of("error: no default toolchain"), None);
+        assert_eq!(version_in("rustc 1.95.0 (59807616e 2026-04-14)\n", "rustc"), Some("1.95.0"));
+        assert_eq!(version_in("rustc 1.97.0-nightly (abc 2026-05-01)\n", "rustc"), Some("1.97.0-nightly"));
+        assert_eq!(version_in("error: no default toolchain", "rustc"), None);
     }
 }

@@ -7,7 +7,7 @@ use std::{
     process::Command,
 };
 
-use anyhow::{Context, bail};
+use anyhow::{Context, bail, ensure};
 
 /// The root directory of the repository.
 pub(crate) fn root() -> &'static Path {
@@ -65,4 +65,13 @@ pub(crate) fn print_title(line: &str) {
 /// Prints a remark to stderr: progress, a skipped step, an error.
 pub(crate) fn print_note(line: &str) {
     eprintln!("{line}");
+}
+
+/// Prints each problem to stderr. Fails with this message if there is one.
+pub(crate) fn report(problems: &[String], message: &str) -> anyhow::Result<()> {
+    for problem in problems {
+        print_note(problem);
+    }
+    ensure!(problems.is_empty(), "{message}: {} problems", problems.len());
+    Ok(())
 }

@@ -115,6 +115,11 @@ pub(crate) fn skip(step: &str, reason: &anyhow::Error) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// The version in the output of `NAME --version`.
+pub(crate) fn version_in<'a>(output: &'a str, name: &str) -> Option<&'a str> {
+    output.strip_prefix(name)?.strip_prefix(' ')?.split_whitespace().next()
+}
+
 /// Runs a command, and shows its output only if it fails.
 pub(crate) fn run_quiet(command: &mut Command) -> anyhow::Result<()> {
     stdout_of(command).map(drop)

@@ -4,11 +4,11 @@
 
 use std::{fs, path::Path, process::Command};
 
-use anyhow::{Context, ensure};
+use anyhow::Context;
 
 use crate::{
     dependencies,
-    shell::{self, print_note, root},
+    shell::{self, root},
     test,
     tools::{ToolDir, skip},
 };
@@ -33,10 +33,7 @@ pub(crate) fn check() -> anyhow::Result<()> {
             problems_of(text, &test::step_names()).iter().map(|problem| format!("{name}: {problem}")),
         );
     }
-    for problem in &problems {
-        print_note(problem);
-    }
-    ensure!(problems.is_empty(), "the workflows differ from crates/xtask/src: correct the lines above");
+    shell::report(&problems, "the workflows differ from crates/xtask/src")?;
 
     let tools = ToolDir::open("lint")?;
     if let Err(reason) = tools.install_pip(CHECK_JSONSCHEMA).and_then(|()| tools.install_pip(ZIZMOR)) {

@@ -140,7 +140,8 @@ pub(super) fn resolve(page: &str, link: &str) -> Option<String> {
 
 /// The link from one file to another, both relative to the same directory.
 pub(super) fn relative(from: &str, to: &str) -> String {
-    let directory: Vec<&str> = from.split('/').rev().skip(1).collect::<Vec<_>>().into_iter().rev().collect();
+    let directory: Vec<&str> =
+        from.rsplit_once('/').map_or(Vec::new(), |(path, _)| path.split('/').collect());
     let target: Vec<&str> = to.split('/').collect();
     let common = directory.iter().zip(&target).take_while(|(left, right)| left == right).count();
     let up = std::iter::repeat_n("..", directory.len() - common);
