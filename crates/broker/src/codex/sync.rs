@@ -1,6 +1,6 @@
 //! Keeps the access token in a Codex home up to date. The home gets no refresh token.
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{io, path::PathBuf, sync::Arc, time::Duration};
 
 use authd_api::{CodexHomeState, ProfileName};
 use authd_oauth::{
@@ -53,7 +53,10 @@ impl Sync {
                 Err(error) => (None, Some(self.location.error(error))),
             };
             let (state, error) = self.update().await;
-            let error = error.or(watch_error);
+            let error = match error.or(watch_error) {
+                Some(error) => Some(cause(error, &self.location).await),
+                None => None,
+            };
             let failed = error.as_ref().is_some_and(may_pass);
             self.observe(state, error).await;
             if !failed {
@@ -143,6 +146,18 @@ impl Sync {
         };
         let link = self.location.link().await;
         self.observations.set(&self.home, Observed { state, link, written_at, error: error.map(Arc::new) });
+    }
+}
+
+/// Why an update failed. A home that was removed meanwhile is the cause of a file that is not found.
+async fn cause(error: CodexHomeError, location: &LoginLocation) -> CodexHomeError {
+    match error {
+        CodexHomeError::File(_, error)
+            if error.kind() == io::ErrorKind::NotFound && location.is_home_missing().await =>
+        {
+            CodexHomeError::HomeMissing(location.home().to_path_buf())
+        }
+        error => error,
     }
 }
 

@@ -50,3 +50,17 @@ fn only_a_login_that_is_ours_to_the_byte_is_overwritten() {
         assert_eq!(decide(Some(&secret(text)), Some(&new)), foreign, "{text}");
     }
 }
+
+#[tokio::test]
+async fn removed_home_is_the_cause_of_a_file_that_is_not_found() {
+    let root = tempfile::tempdir().unwrap();
+    let home = root.path().join("codex");
+    let location = LoginLocation::File(home.join("auth.json"));
+    let not_found = || location.error(io::ErrorKind::NotFound.into());
+    let error = cause(not_found(), &location).await;
+    assert!(matches!(&error, CodexHomeError::HomeMissing(missing) if *missing == home), "{error:?}");
+    let error = cause(location.error(io::ErrorKind::PermissionDenied.into()), &location).await;
+    assert!(matches!(error, CodexHomeError::File(..)), "{error:?}");
+    std::fs::create_dir(&home).unwrap();
+    assert!(matches!(cause(not_found(), &location).await, CodexHomeError::File(..)));
+}
