@@ -7,7 +7,7 @@ use std::{
 
 use authd_oauth::claim::Holder;
 use authd_store::StoreError;
-use tokio::sync::{Mutex, MutexGuard, Notify};
+use tokio::sync::{Mutex, MutexGuard};
 use tokio_postgres::Client;
 
 use crate::{
@@ -27,8 +27,6 @@ pub(crate) struct Inner {
     pub(crate) holder: Holder,
     pub(crate) status: StatusSender,
     pub(crate) announcer: Announcer,
-    /// Woken when the engine is available again.
-    pub(crate) available: Notify,
     pub(crate) observer: OnceLock<Box<Observer>>,
     connection: Mutex<Slot>,
 }
@@ -48,7 +46,6 @@ impl Inner {
             holder,
             status: StatusSender::new(),
             announcer: Announcer::new(),
-            available: Notify::new(),
             observer: OnceLock::new(),
             connection: Mutex::new(Slot::default()),
         }
@@ -68,10 +65,7 @@ impl Inner {
             observer(taken, result.as_ref().err());
         }
         match &result {
-            Ok(_) => {
-                self.status.succeeded(taken);
-                self.available.notify_waiters();
-            }
+            Ok(_) => self.status.succeeded(taken),
             Err(StoreError::Damaged { .. }) => {}
             Err(error) => self.status.failed(error),
         }

@@ -21,6 +21,7 @@ use crate::{
     connection::{Connection, Tables},
     error::{describe, timed_out, unavailable},
     inner::Inner,
+    status::StatusSender,
 };
 
 /// The first wait before a new connection, and the longest one.
@@ -45,12 +46,15 @@ pub(crate) async fn run(inner: Arc<Inner>) {
             Err(error) => inner.status.failed(&error),
         }
         failures += 1;
-        let pause = Jitter::of(seed, failures).spread(wait);
-        sleep(BACK_OFF.0).await;
-        // The success of a call ends the wait early.
-        timeout(pause, inner.available.notified()).await.ok();
+        pause(&inner.status, Jitter::of(seed, failures).spread(wait)).await;
         wait = (wait * 2).min(BACK_OFF.1);
     }
+}
+
+/// Waits after a failure. The success of a call ends the wait early.
+async fn pause(status: &StatusSender, longest: Duration) {
+    sleep(BACK_OFF.0).await;
+    timeout(longest, status.until_connected()).await.ok();
 }
 
 struct Listener {
@@ -159,6 +163,18 @@ fn changed<'a>(known: &'a Revisions, found: &'a Revisions) -> impl Iterator<Item
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn success_during_the_shortest_pause_ends_it() {
+        let status = StatusSender::new();
+        status.failed(&unavailable("down".to_owned()));
+        let success = async {
+            tokio::task::yield_now().await;
+            status.succeeded(Duration::ZERO);
+        };
+        let both = async { tokio::join!(pause(&status, Duration::MAX), success) };
+        timeout(Duration::from_secs(60), both).await.expect("the pause ends");
+    }
 
     #[test]
     fn poll_finds_new_changed_and_deleted_records() {

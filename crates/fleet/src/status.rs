@@ -72,6 +72,12 @@ impl StatusSender {
         self.0.subscribe()
     }
 
+    /// Waits until the last call succeeded.
+    pub(crate) async fn until_connected(&self) {
+        let mut status = self.subscribe();
+        status.wait_for(|status| status.state == EngineState::Connected).await.expect("the sender is self");
+    }
+
     /// The engine answered.
     pub(crate) fn succeeded(&self, latency: Duration) {
         self.0.send_modify(|status| {
