@@ -149,7 +149,7 @@ impl Sync {
     }
 }
 
-/// Why an update failed. A home that was removed meanwhile is the cause of a file that is not found.
+/// Why an update failed. A home that was removed meanwhile causes a file that is not found.
 async fn cause(error: CodexHomeError, location: &LoginLocation) -> CodexHomeError {
     match error {
         CodexHomeError::File(_, error)
