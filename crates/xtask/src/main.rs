@@ -6,6 +6,7 @@
 mod bench;
 mod book;
 mod changelog;
+mod clients;
 mod contract;
 mod demo;
 mod dependencies;
@@ -61,6 +62,8 @@ enum Command {
         #[arg(long)]
         check: bool,
     },
+    /// Build a wheel and an npm package of the clients into target/dist.
+    Clients,
     /// Simulate large fleets, and print the figures of docs/fleet.md. Takes some minutes.
     Simulate {
         /// Simulate one of so many of the 100,000 grants, and multiply
@@ -83,6 +86,7 @@ fn main() -> ExitCode {
         Command::Picture => picture::run(),
         Command::Test { steps } => test::run_all(&steps),
         Command::Dist { check } => dist::run(check),
+        Command::Clients => clients::run(),
         Command::Simulate { sample, write } => simulate::run(sample, write),
         #[cfg(target_os = "linux")]
         Command::Bench(args) => bench::run(&args),

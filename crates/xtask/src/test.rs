@@ -25,6 +25,7 @@ const STEPS: &[Step] = &[
     ("service", service),
     ("doctests", doctests),
     ("examples", crate::examples_check::check),
+    ("clients", crate::clients::check),
     ("providers", crate::examples_check::check_providers),
     ("prometheus", crate::prometheus::check),
     ("contract", crate::contract::check),
