@@ -12,6 +12,8 @@ mod hung;
 mod idle;
 mod many;
 mod metric;
+#[cfg(target_os = "linux")]
+mod peers;
 mod processes;
 mod program;
 mod reads;
@@ -40,9 +42,15 @@ pub(crate) struct BenchArgs {
     /// Print JSON instead of a table
     #[arg(long)]
     json: bool,
-    /// Also write the table into docs/performance.md
+    /// Also write the table into docs/performance.md, with --peers into docs/comparison.md
     #[arg(long)]
     write: bool,
+    /// Compare with oidc-agent and nginx, which must be installed, instead
+    #[arg(long, conflicts_with = "benchmarks")]
+    peers: bool,
+    /// With --peers: compare with this program of pizauth, too
+    #[arg(long, value_name = "PROGRAM", requires = "peers")]
+    pizauth: Option<PathBuf>,
 }
 
 /// The programs that are measured.
@@ -89,6 +97,17 @@ async fn fleet(_: &Binaries) -> anyhow::Result<Vec<Metric>> {
     Ok(Vec::new())
 }
 
+#[cfg(target_os = "linux")]
+async fn peers(binaries: &Binaries, args: &BenchArgs) -> anyhow::Result<()> {
+    peers::run(binaries, args.pizauth.as_deref(), args.json, args.write).await
+}
+
+/// The memory of the other programs is read from `/proc`.
+#[cfg(not(target_os = "linux"))]
+async fn peers(_: &Binaries, _: &BenchArgs) -> anyhow::Result<()> {
+    bail!("--peers runs on Linux only")
+}
+
 /// Runs the named benchmarks; without names, all.
 pub(crate) fn run(args: &BenchArgs) -> anyhow::Result<()> {
     let known: Vec<_> = BENCHMARKS.iter().map(|(name, _)| *name).collect();
@@ -99,6 +118,9 @@ pub(crate) fn run(args: &BenchArgs) -> anyhow::Result<()> {
     let before = load_average();
     // Runs the sandbox and the clients. The measured programs are separate processes.
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    if args.peers {
+        return runtime.block_on(peers(&binaries, args));
+    }
     let mut metrics = Vec::new();
     for (name, measure) in BENCHMARKS {
         if args.benchmarks.is_empty() || args.benchmarks.iter().any(|selected| selected == name) {

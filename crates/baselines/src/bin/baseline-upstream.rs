@@ -1,5 +1,6 @@
 //! The upstream of the relay and of its baseline. `…/event` returns one server-sent event,
-//! `…/bytes/N` returns N bytes. It prints its address. Usage: `baseline-upstream`
+//! `…/bytes/N` returns N bytes, `…/small` returns a short answer with its length. It prints its
+//! address. Usage: `baseline-upstream`
 
 use std::{convert::Infallible, io::Write};
 
@@ -17,6 +18,9 @@ use tokio::net::TcpListener;
 
 /// The size of a body frame, in bytes.
 const FRAME_SIZE: usize = 64 << 10;
+
+/// The short answer.
+const SMALL: &[u8] = br#"{"object":"list","data":[{"id":"a-model","object":"model"}]}"#;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> anyhow::Result<()> {
@@ -43,10 +47,16 @@ fn respond(
     let length = path.rsplit_once("/bytes/").and_then(|(_, length)| length.parse::<usize>().ok());
     let (content_type, frames, frame) = match length {
         Some(length) => ("application/octet-stream", length.div_ceil(FRAME_SIZE), frame.clone()),
+        None if path.ends_with("/small") => ("application/json", 1, Bytes::from_static(SMALL)),
         None => ("text/event-stream", 1, Bytes::from_static(b"event: first\ndata: {}\n\n")),
     };
+    let is_small = content_type == "application/json";
     let frames = stream::iter(0..frames).map(move |_| Ok(Frame::data(frame.clone())));
     let mut response = Response::new(StreamBody::new(frames));
-    response.headers_mut().insert("content-type", hyper::header::HeaderValue::from_static(content_type));
+    let headers = response.headers_mut();
+    headers.insert("content-type", hyper::header::HeaderValue::from_static(content_type));
+    if is_small {
+        headers.insert("content-length", SMALL.len().into());
+    }
     response
 }

@@ -51,7 +51,16 @@ impl Samples {
         self.0.iter().copied().fold(f64::NEG_INFINITY, f64::max)
     }
 
-    fn display(&self, unit: &str) -> String {
+    pub(crate) fn rounds(&self) -> &[f64] {
+        &self.0
+    }
+
+    /// The median of the ratios of all rounds: a disturbance of a round affects both programs.
+    pub(crate) fn ratio_to(&self, other: &Self) -> f64 {
+        Self(self.0.iter().zip(&other.0).map(|(ours, other)| ours / other).collect()).median()
+    }
+
+    pub(crate) fn display(&self, unit: &str) -> String {
         let number = |value: f64| match value.abs() {
             small if small < 10.0 => format!("{value:.2}"),
             small if small < 1_000.0 => format!("{value:.1}"),
@@ -61,6 +70,12 @@ impl Samples {
             return format!("{} {unit}", number(self.median()));
         }
         format!("{} {unit} ({}–{})", number(self.median()), number(self.minimum()), number(self.maximum()))
+    }
+}
+
+impl FromIterator<f64> for Samples {
+    fn from_iter<I: IntoIterator<Item = f64>>(rounds: I) -> Self {
+        Self(rounds.into_iter().collect())
     }
 }
 
@@ -93,11 +108,9 @@ impl Metric {
         Self { name: name.into(), unit, samples, baseline: Some(baseline), target }
     }
 
-    /// The median of the ratios of all rounds: a disturbance of a round affects both programs.
     fn ratio(&self) -> Option<f64> {
         let (_, baseline) = self.baseline.as_ref()?;
-        let ratios = self.samples.0.iter().zip(&baseline.0).map(|(ours, other)| ours / other);
-        Some(Samples(ratios.collect()).median())
+        Some(self.samples.ratio_to(baseline))
     }
 
     fn is_met(&self) -> bool {

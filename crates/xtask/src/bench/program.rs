@@ -81,6 +81,35 @@ fn kib(pid: u32, key: &str) -> anyhow::Result<f64> {
     Ok(number(&status, key).with_context(|| format!("no {key}"))? * 1024.0)
 }
 
+/// The memory of a process, in bytes. Pages that processes share are divided among them.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Memory {
+    /// Heap, stacks and buffers.
+    pub(crate) own: f64,
+    /// Parts of the program and its libraries.
+    pub(crate) files: f64,
+}
+
+impl Memory {
+    pub(crate) fn of(pid: u32) -> anyhow::Result<Self> {
+        let rollup = fs::read_to_string(format!("/proc/{pid}/smaps_rollup"))?;
+        let kib = |key: &str| anyhow::Ok(number(&rollup, key).with_context(|| format!("no {key}"))? * 1024.0);
+        Ok(Self { own: kib("Pss_Anon:")?, files: kib("Pss_File:")? })
+    }
+}
+
+impl std::iter::Sum for Memory {
+    fn sum<I: Iterator<Item = Self>>(all: I) -> Self {
+        all.fold(Self::default(), |sum, one| Self { own: sum.own + one.own, files: sum.files + one.files })
+    }
+}
+
+/// Kills a process.
+pub(crate) fn kill(pid: u32) -> anyhow::Result<()> {
+    let pid = i32::try_from(pid).ok().and_then(rustix::process::Pid::from_raw).context("a process id")?;
+    Ok(rustix::process::kill_process(pid, rustix::process::Signal::KILL)?)
+}
+
 /// The number of voluntary context switches of all threads, and their processor time in
 /// nanoseconds.
 pub(crate) fn activity(pid: u32) -> anyhow::Result<(f64, f64)> {
