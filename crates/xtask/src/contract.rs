@@ -53,7 +53,7 @@ pub(crate) fn check() -> anyhow::Result<()> {
     if let Err(reason) = tools.install_pip(SCHEMATHESIS) {
         return skip("contract", &reason);
     }
-    shell::run(&mut shell::cargo(&["build", "--package", "authd"]))?;
+    shell::run(&mut shell::cargo(&["build", "--bin", "authd"]))?;
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     runtime.block_on(run_rounds(&tools))
 }

@@ -22,7 +22,7 @@ mod mcp_server;
 /// Builds the programs, and runs the demonstration.
 pub(crate) fn run() -> anyhow::Result<()> {
     print_title("Building authd and authctl (the first time takes a few minutes)");
-    shell::run(&mut shell::cargo(&["build", "--package", "authd", "--package", "authctl"]))?;
+    shell::run(&mut shell::cargo(&["build", "--bin", "authd", "--bin", "authctl"]))?;
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     runtime.block_on(demonstrate())
 }

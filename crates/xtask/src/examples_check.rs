@@ -221,7 +221,7 @@ pub(crate) fn check_many_grants() -> anyhow::Result<()> {
 
 /// Builds the programs, and opens the workspace of this name.
 fn prepare(workspace: &str) -> anyhow::Result<(Workspace, Runtime)> {
-    shell::run(&mut shell::cargo(&["build", "--package", "authd", "--package", "authctl"]))?;
+    shell::run(&mut shell::cargo(&["build", "--bin", "authd", "--bin", "authctl"]))?;
     let runtime = Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     Ok((Workspace::open(workspace)?, runtime))
 }

@@ -39,11 +39,11 @@ pub(crate) fn check() -> anyhow::Result<()> {
             return Ok(());
         }
     };
-    // A separate directory, because the flags and the features of dependencies differ.
-    let target_dir = shell::root().join("target/macos");
+    // With `--target` the flags concern only the code for macOS. The procedural macros and the
+    // build scripts are those of the other steps.
     let args = ["check", "--workspace", "--all-targets", "--locked", "--target", TARGET];
     let mut check = cargo(&args);
-    check.env("CARGO_TARGET_DIR", target_dir).env("CC_aarch64_apple_darwin", compiler);
+    check.env("CC_aarch64_apple_darwin", compiler);
     // Also reports code that is unused on macOS only.
     check.env("RUSTFLAGS", "-D warnings");
     shell::run(&mut check)

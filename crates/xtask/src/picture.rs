@@ -56,7 +56,7 @@ pub(crate) fn check() -> anyhow::Result<()> {
 }
 
 fn record() -> anyhow::Result<String> {
-    shell::run(&mut shell::cargo(&["build", "--package", "authd", "--package", "authctl"]))?;
+    shell::run(&mut shell::cargo(&["build", "--bin", "authd", "--bin", "authctl"]))?;
     ensure!(Command::new("bash").arg("--version").output().is_ok(), "bash is not installed");
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     runtime.block_on(async {

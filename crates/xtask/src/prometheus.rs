@@ -55,7 +55,7 @@ pub(crate) fn check() -> anyhow::Result<()> {
     let promtool = |args: &[&str]| run_quiet(Command::new("promtool").args(args).current_dir(&directory));
     promtool(&["check", "config", "prometheus.yml"])?;
     promtool(&["test", "rules", "authd.rules.test.yml"])?;
-    shell::run(&mut shell::cargo(&["build", "--package", "authd"]))?;
+    shell::run(&mut shell::cargo(&["build", "--bin", "authd"]))?;
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     runtime.block_on(scrape(&directory))
 }

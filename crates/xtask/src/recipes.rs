@@ -51,7 +51,7 @@ pub(crate) fn check() -> anyhow::Result<()> {
     let page = std::fs::read_to_string(root().join(PAGE)).context(PAGE)?;
     let recipes = parse(&page)?;
     ensure!(!recipes.is_empty(), "{PAGE} has no recipe");
-    shell::run(&mut shell::cargo(&["build", "--package", "authd", "--package", "authctl"]))?;
+    shell::run(&mut shell::cargo(&["build", "--bin", "authd", "--bin", "authctl"]))?;
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     for recipe in &recipes {
         let started = Instant::now();

@@ -26,7 +26,7 @@ pub(crate) fn run() -> anyhow::Result<()> {
 }
 
 fn build() -> anyhow::Result<()> {
-    shell::run(&mut shell::cargo(&["build", "--package", "authd", "--package", "authctl"]))
+    shell::run(&mut shell::cargo(&["build", "--bin", "authd", "--bin", "authctl"]))
 }
 
 async fn serve() -> anyhow::Result<()> {

@@ -1,8 +1,10 @@
 //! `cargo xtask test`: the steps of CI, one after another. The first failure stops the run.
 
+use std::time::{Duration, Instant};
+
 use anyhow::bail;
 
-use crate::shell::{cargo, is_installed, print_note, print_title, run};
+use crate::shell::{cargo, is_installed, print, print_note, print_title, run};
 
 /// The name of a step, and its function.
 type Step = (&'static str, fn() -> anyhow::Result<()>);
@@ -52,12 +54,24 @@ pub(crate) fn run_all(named: &[String]) -> anyhow::Result<()> {
     let is_named = |step: &&Step| named.iter().any(|name| name == step.0);
     let steps: Vec<_> =
         if named.is_empty() { STEPS.iter().collect() } else { all().filter(is_named).collect() };
+    let mut durations = Vec::new();
     for (name, step) in steps {
         print_title(name);
+        let started = Instant::now();
         step()?;
+        durations.push((*name, started.elapsed()));
     }
     print_title("all steps passed");
+    print(&table(&durations));
     Ok(())
+}
+
+/// The time of each step and their sum, in seconds.
+fn table(durations: &[(&str, Duration)]) -> String {
+    let sum = ("sum", durations.iter().map(|(_, duration)| *duration).sum());
+    let lines = durations.iter().chain([&sum]);
+    let lines = lines.map(|(name, duration)| format!("{name:<13}{:>7.1} s", duration.as_secs_f64()));
+    lines.collect::<Vec<_>>().join("\n")
 }
 
 /// The names of all steps.
@@ -73,9 +87,11 @@ fn clippy() -> anyhow::Result<()> {
     run(&mut cargo(&["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]))
 }
 
-/// Type-checks the programs for libFuzzer. The tests run the same functions without it.
+/// Lints the programs for libFuzzer. The tests run the same functions without it. The command has
+/// the packages of [`clippy`], so that it compiles only what the feature adds.
 fn fuzz() -> anyhow::Result<()> {
-    run(&mut cargo(&["check", "--package", "authd-fuzz", "--features", "libfuzzer", "--bins"]))
+    let feature = ["--features", "authd-fuzz/libfuzzer"];
+    run(cargo(&["clippy", "--workspace", "--all-targets"]).args(feature).args(["--", "-D", "warnings"]))
 }
 
 fn documentation() -> anyhow::Result<()> {
@@ -85,7 +101,7 @@ fn documentation() -> anyhow::Result<()> {
 
 fn tests() -> anyhow::Result<()> {
     // The end-to-end tests run the binaries of several packages.
-    run(&mut cargo(&["build", "--workspace", "--bins"]))?;
+    run(&mut cargo(&["build", "--workspace", "--bins", "--tests"]))?;
     if is_installed("cargo-nextest") {
         run(&mut cargo(&["nextest", "run", "--workspace"]))
     } else {
@@ -96,11 +112,23 @@ fn tests() -> anyhow::Result<()> {
 
 /// Tests the units with a real systemd. Without systemd the test prints what is missing.
 fn service() -> anyhow::Result<()> {
-    run(&mut cargo(&["build", "-p", "authd", "-p", "authctl", "--bins"]))?;
+    run(&mut cargo(&["build", "--bin", "authd", "--bin", "authctl"]))?;
     let only = ["--ignored", "--exact", "on_a_real_user_manager", "--nocapture"];
-    run(cargo(&["test", "-p", "authd", "--test", "service", "--"]).args(only))
+    run(cargo(&["test", "--test", "service", "--"]).args(only))
 }
 
 fn doctests() -> anyhow::Result<()> {
     run(&mut cargo(&["test", "--workspace", "--doc"]))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn table_has_the_time_of_each_step_and_the_sum() {
+        let durations = [("fmt", Duration::from_millis(640)), ("tests", Duration::from_secs(900))];
+        let lines = ["fmt              0.6 s", "tests          900.0 s", "sum            900.6 s"];
+        assert_eq!(table(&durations), lines.join("\n"));
+    }
 }
