@@ -104,8 +104,9 @@ async fn peers(binaries: &Binaries, args: &BenchArgs) -> anyhow::Result<()> {
 
 /// The memory of the other programs is read from `/proc`.
 #[cfg(not(target_os = "linux"))]
-async fn peers(_: &Binaries, _: &BenchArgs) -> anyhow::Result<()> {
-    bail!("--peers runs on Linux only")
+async fn peers(_: &Binaries, args: &BenchArgs) -> anyhow::Result<()> {
+    let program = args.pizauth.as_deref().unwrap_or(std::path::Path::new("another program"));
+    bail!("--peers runs on Linux only, so nothing is compared with {}", program.display())
 }
 
 /// Runs the named benchmarks; without names, all.

@@ -82,6 +82,7 @@ fn kib(pid: u32, key: &str) -> anyhow::Result<f64> {
 }
 
 /// The memory of a process, in bytes. Pages that processes share are divided among them.
+#[cfg(target_os = "linux")]
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Memory {
     /// Heap, stacks and buffers.
@@ -90,6 +91,7 @@ pub(crate) struct Memory {
     pub(crate) files: f64,
 }
 
+#[cfg(target_os = "linux")]
 impl Memory {
     pub(crate) fn of(pid: u32) -> anyhow::Result<Self> {
         let rollup = fs::read_to_string(format!("/proc/{pid}/smaps_rollup"))?;
@@ -98,6 +100,7 @@ impl Memory {
     }
 }
 
+#[cfg(target_os = "linux")]
 impl std::iter::Sum for Memory {
     fn sum<I: Iterator<Item = Self>>(all: I) -> Self {
         all.fold(Self::default(), |sum, one| Self { own: sum.own + one.own, files: sum.files + one.files })
@@ -105,6 +108,7 @@ impl std::iter::Sum for Memory {
 }
 
 /// Kills a process.
+#[cfg(target_os = "linux")]
 pub(crate) fn kill(pid: u32) -> anyhow::Result<()> {
     let pid = i32::try_from(pid).ok().and_then(rustix::process::Pid::from_raw).context("a process id")?;
     Ok(rustix::process::kill_process(pid, rustix::process::Signal::KILL)?)
