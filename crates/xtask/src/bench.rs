@@ -5,14 +5,12 @@
 mod audit;
 mod build;
 mod connection;
-#[cfg(target_os = "linux")]
 mod fleet;
 mod herd;
 mod hung;
 mod idle;
 mod many;
 mod metric;
-#[cfg(target_os = "linux")]
 mod peers;
 mod processes;
 mod program;
@@ -77,7 +75,7 @@ const BENCHMARKS: [Benchmark; 11] = [
     ("many", |binaries| Box::pin(many::measure(binaries))),
     ("relay", |binaries| Box::pin(relay::measure(binaries))),
     ("shares", |binaries| Box::pin(shares::measure(binaries))),
-    ("fleet", |binaries| Box::pin(fleet(binaries))),
+    ("fleet", |binaries| Box::pin(fleet::measure(binaries))),
     ("sizes", |binaries| Box::pin(sizes::measure(binaries))),
     ("idle", |binaries| Box::pin(idle::measure(binaries))),
 ];
@@ -86,29 +84,6 @@ const BENCHMARKS: [Benchmark; 11] = [
 const BEGIN: &str = "<!-- cargo xtask bench --write: begin -->";
 const END: &str = "<!-- end -->";
 
-#[cfg(target_os = "linux")]
-async fn fleet(binaries: &Binaries) -> anyhow::Result<Vec<Metric>> {
-    fleet::measure(binaries).await
-}
-
-/// The test server of PostgreSQL runs on Linux only.
-#[cfg(not(target_os = "linux"))]
-async fn fleet(_: &Binaries) -> anyhow::Result<Vec<Metric>> {
-    Ok(Vec::new())
-}
-
-#[cfg(target_os = "linux")]
-async fn peers(binaries: &Binaries, args: &BenchArgs) -> anyhow::Result<()> {
-    peers::run(binaries, args.pizauth.as_deref(), args.json, args.write).await
-}
-
-/// The memory of the other programs is read from `/proc`.
-#[cfg(not(target_os = "linux"))]
-async fn peers(_: &Binaries, args: &BenchArgs) -> anyhow::Result<()> {
-    let program = args.pizauth.as_deref().unwrap_or(std::path::Path::new("another program"));
-    bail!("--peers runs on Linux only, so nothing is compared with {}", program.display())
-}
-
 /// Runs the named benchmarks; without names, all.
 pub(crate) fn run(args: &BenchArgs) -> anyhow::Result<()> {
     let known: Vec<_> = BENCHMARKS.iter().map(|(name, _)| *name).collect();
@@ -116,12 +91,12 @@ pub(crate) fn run(args: &BenchArgs) -> anyhow::Result<()> {
         bail!("unknown benchmark {unknown}; the benchmarks are: {}", known.join(", "));
     }
     let binaries = build_all()?;
-    let before = load_average();
     // Runs the sandbox and the clients. The measured programs are separate processes.
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    let runtime = shell::runtime()?;
     if args.peers {
-        return runtime.block_on(peers(&binaries, args));
+        return runtime.block_on(peers::run(&binaries, args.pizauth.as_deref(), args.json, args.write));
     }
+    let before = load_average();
     let mut metrics = Vec::new();
     for (name, measure) in BENCHMARKS {
         if args.benchmarks.is_empty() || args.benchmarks.iter().any(|selected| selected == name) {

@@ -72,8 +72,8 @@ pub(crate) fn check() -> anyhow::Result<()> {
     }
     let python = install_wheel(&packages.wheel, &directory.path().join("venv"))?;
     let program = install_npm(&packages.npm, &directory.path().join("node"))?;
-    shell::run(&mut shell::cargo(&["build", "--package", "authd", "--package", "authctl"]))?;
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    shell::build_programs()?;
+    let runtime = shell::runtime()?;
     runtime.block_on(async {
         let session = Session::start().await?;
         session.daemon().sign_in("mine", "plus").await;

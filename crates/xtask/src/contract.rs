@@ -54,7 +54,7 @@ pub(crate) fn check() -> anyhow::Result<()> {
         return skip("contract", &reason);
     }
     shell::run(&mut shell::cargo(&["build", "--bin", "authd"]))?;
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    let runtime = shell::runtime()?;
     runtime.block_on(run_rounds(&tools))
 }
 

@@ -22,8 +22,8 @@ mod mcp_server;
 /// Builds the programs, and runs the demonstration.
 pub(crate) fn run() -> anyhow::Result<()> {
     print_title("Building authd and authctl (the first time takes a few minutes)");
-    shell::run(&mut shell::cargo(&["build", "--bin", "authd", "--bin", "authctl"]))?;
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    shell::build_programs()?;
+    let runtime = shell::runtime()?;
     runtime.block_on(demonstrate())
 }
 

@@ -28,11 +28,7 @@ use authd_sandbox::{
     Account, Config, Sandbox,
     test_daemon::{TestDaemon, TestDaemonConfig},
 };
-use tokio::{
-    process::Command as AsyncCommand,
-    runtime::{Builder, Runtime},
-    time::timeout,
-};
+use tokio::{process::Command as AsyncCommand, runtime::Runtime, time::timeout};
 
 use crate::{
     shell::{self, print},
@@ -221,9 +217,8 @@ pub(crate) fn check_many_grants() -> anyhow::Result<()> {
 
 /// Builds the programs, and opens the workspace of this name.
 fn prepare(workspace: &str) -> anyhow::Result<(Workspace, Runtime)> {
-    shell::run(&mut shell::cargo(&["build", "--bin", "authd", "--bin", "authctl"]))?;
-    let runtime = Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
-    Ok((Workspace::open(workspace)?, runtime))
+    shell::build_programs()?;
+    Ok((Workspace::open(workspace)?, shell::runtime()?))
 }
 
 /// A sandbox, and a daemon that has all profiles. `codex_config` is a file of examples/codex, and

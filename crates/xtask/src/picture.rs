@@ -56,9 +56,9 @@ pub(crate) fn check() -> anyhow::Result<()> {
 }
 
 fn record() -> anyhow::Result<String> {
-    shell::run(&mut shell::cargo(&["build", "--bin", "authd", "--bin", "authctl"]))?;
+    shell::build_programs()?;
     ensure!(Command::new("bash").arg("--version").output().is_ok(), "bash is not installed");
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    let runtime = shell::runtime()?;
     runtime.block_on(async {
         let session = Session::start().await?;
         let mut output = Vec::new();

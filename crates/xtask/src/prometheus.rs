@@ -56,7 +56,7 @@ pub(crate) fn check() -> anyhow::Result<()> {
     promtool(&["check", "config", "prometheus.yml"])?;
     promtool(&["test", "rules", "authd.rules.test.yml"])?;
     shell::run(&mut shell::cargo(&["build", "--bin", "authd"]))?;
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    let runtime = shell::runtime()?;
     runtime.block_on(scrape(&directory))
 }
 

@@ -51,8 +51,8 @@ pub(crate) fn check() -> anyhow::Result<()> {
     let page = std::fs::read_to_string(root().join(PAGE)).context(PAGE)?;
     let recipes = parse(&page)?;
     ensure!(!recipes.is_empty(), "{PAGE} has no recipe");
-    shell::run(&mut shell::cargo(&["build", "--bin", "authd", "--bin", "authctl"]))?;
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    shell::build_programs()?;
+    let runtime = shell::runtime()?;
     for recipe in &recipes {
         let started = Instant::now();
         runtime.block_on(run(recipe)).with_context(|| format!("{PAGE}:{}: {}", recipe.line, recipe.title))?;

@@ -20,13 +20,9 @@ const READY: &str = "Ctrl-C ends both and deletes the directory.";
 
 /// Builds the programs, starts the stand-in and the daemon, and waits for Ctrl-C.
 pub(crate) fn run() -> anyhow::Result<()> {
-    build()?;
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    shell::build_programs()?;
+    let runtime = shell::runtime()?;
     runtime.block_on(serve())
-}
-
-fn build() -> anyhow::Result<()> {
-    shell::run(&mut shell::cargo(&["build", "--bin", "authd", "--bin", "authctl"]))
 }
 
 async fn serve() -> anyhow::Result<()> {
@@ -77,7 +73,7 @@ fn environment(daemon: &TestDaemon) -> anyhow::Result<Vec<String>> {
 /// Runs the command as a user does: takes over the printed environment, uses the daemon, and ends
 /// it with Ctrl-C.
 pub(crate) fn check() -> anyhow::Result<()> {
-    build()?;
+    shell::build_programs()?;
     // By its path: an earlier step may have built this program again, which replaces its file.
     let mut sandbox = Command::new(shell::binary("xtask")?).arg("sandbox").stdout(Stdio::piped()).spawn()?;
     let lines = BufReader::new(sandbox.stdout.take().context("stdout is a pipe")?).lines();

@@ -2,12 +2,13 @@
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "xtask is a program for a terminal")]
 
 use std::{
-    fs,
+    fs, io,
     path::{Path, PathBuf},
     process::Command,
 };
 
 use anyhow::{Context, bail, ensure};
+use tokio::runtime::{Builder, Runtime};
 
 /// The root directory of the repository.
 pub(crate) fn root() -> &'static Path {
@@ -31,6 +32,11 @@ pub(crate) fn run(command: &mut Command) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Builds `authd` and `authctl`.
+pub(crate) fn build_programs() -> anyhow::Result<()> {
+    run(&mut cargo(&["build", "--bin", "authd", "--bin", "authctl"]))
+}
+
 /// Whether a program is installed, which means that it runs with `--version`.
 pub(crate) fn is_installed(program: &str) -> bool {
     Command::new(program).arg("--version").output().is_ok_and(|output| output.status.success())
@@ -50,6 +56,11 @@ pub(crate) fn replace_between(page: &str, (begin, end): (&str, &str), text: &str
     let (head, rest) = old.split_once(begin).with_context(|| format!("{page} has no line {begin}"))?;
     let (_, tail) = rest.split_once(end).with_context(|| format!("{page} has no line {end} after it"))?;
     Ok(fs::write(path, format!("{head}{begin}\n{text}\n{end}{tail}"))?)
+}
+
+/// The runtime of the sandbox and of test daemons.
+pub(crate) fn runtime() -> io::Result<Runtime> {
+    Builder::new_multi_thread().worker_threads(2).enable_all().build()
 }
 
 /// Prints a line of the result to stdout.

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::bail;
 
-use crate::shell::{cargo, is_installed, print, print_note, print_title, run};
+use crate::shell::{build_programs, cargo, is_installed, print, print_note, print_title, run};
 
 /// The name of a step, and its function.
 type Step = (&'static str, fn() -> anyhow::Result<()>);
@@ -112,7 +112,7 @@ fn tests() -> anyhow::Result<()> {
 
 /// Tests the units with a real systemd. Without systemd the test prints what is missing.
 fn service() -> anyhow::Result<()> {
-    run(&mut cargo(&["build", "--bin", "authd", "--bin", "authctl"]))?;
+    build_programs()?;
     let only = ["--ignored", "--exact", "on_a_real_user_manager", "--nocapture"];
     run(cargo(&["test", "--test", "service", "--"]).args(only))
 }

@@ -45,12 +45,12 @@ fn respond(
     frame: &Bytes,
 ) -> Response<impl hyper::body::Body<Data = Bytes, Error = Infallible> + use<>> {
     let length = path.rsplit_once("/bytes/").and_then(|(_, length)| length.parse::<usize>().ok());
+    let is_small = path.ends_with("/small");
     let (content_type, frames, frame) = match length {
         Some(length) => ("application/octet-stream", length.div_ceil(FRAME_SIZE), frame.clone()),
-        None if path.ends_with("/small") => ("application/json", 1, Bytes::from_static(SMALL)),
+        None if is_small => ("application/json", 1, Bytes::from_static(SMALL)),
         None => ("text/event-stream", 1, Bytes::from_static(b"event: first\ndata: {}\n\n")),
     };
-    let is_small = content_type == "application/json";
     let frames = stream::iter(0..frames).map(move |_| Ok(Frame::data(frame.clone())));
     let mut response = Response::new(StreamBody::new(frames));
     let headers = response.headers_mut();

@@ -157,22 +157,29 @@ pub(crate) fn first_exchanges(socket: &Path, path: &str, exchanges: usize) -> io
     Ok(times)
 }
 
-/// Responses per second when every connection sends the next request after each response.
-pub(crate) fn throughput(connections: &mut [Connection], span: Duration) -> io::Result<f64> {
-    for connection in &mut *connections {
+/// Responses per second when each of many clients sends the next request after each response.
+pub(crate) fn throughput(
+    clients: usize,
+    span: Duration,
+    connect: impl Fn() -> io::Result<Connection>,
+) -> io::Result<f64> {
+    let mut connections = (0..clients).map(|_| connect()).collect::<io::Result<Vec<_>>>()?;
+    // Each connection learns the length of the response.
+    latencies(&mut connections, clients)?;
+    for connection in &mut connections {
         connection.send()?;
     }
     let started = Instant::now();
     let mut responses = 0_u32;
     while started.elapsed() < span {
-        for connection in &mut *connections {
+        for connection in &mut connections {
             connection.receive()?;
             connection.send()?;
             responses += 1;
         }
     }
     let rate = f64::from(responses) / started.elapsed().as_secs_f64();
-    for connection in &mut *connections {
+    for connection in &mut connections {
         connection.receive()?;
     }
     Ok(rate)

@@ -51,7 +51,6 @@ impl Samples {
         self.0.iter().copied().fold(f64::NEG_INFINITY, f64::max)
     }
 
-    #[cfg(target_os = "linux")]
     pub(crate) fn rounds(&self) -> &[f64] {
         &self.0
     }

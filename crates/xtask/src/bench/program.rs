@@ -1,7 +1,8 @@
 //! Processes of the benchmark: starting a baseline, and reading what /proc says about a process.
 
 use std::{
-    fs, io,
+    fs,
+    io::{self, BufRead as _, BufReader},
     os::unix::net::UnixStream,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
@@ -16,9 +17,51 @@ use super::connection::pin;
 /// Longest time until a baseline listens.
 const START_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// A running baseline that serves a Unix socket. Dropping it kills the process.
+/// A running program. Dropping it kills the process.
+pub(crate) struct Running(Child);
+
+impl Running {
+    pub(crate) fn start(command: &mut Command) -> anyhow::Result<Self> {
+        let program = command.get_program().to_owned();
+        Ok(Self(command.spawn().with_context(|| program.display().to_string())?))
+    }
+
+    /// Starts a baseline that prints its address. Also returns this line.
+    pub(crate) fn with_address(program: &Path) -> anyhow::Result<(Self, String)> {
+        let mut running = Self::start(Command::new(program).stdout(Stdio::piped()))?;
+        let mut address = String::new();
+        BufReader::new(running.0.stdout.take().context("no stdout")?).read_line(&mut address)?;
+        Ok((running, address.trim_end().to_owned()))
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.0.id()
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // An error means that the process has already exited.
+        drop(self.0.kill());
+        drop(self.0.wait());
+    }
+}
+
+/// Waits until a program accepts connections on its socket.
+pub(crate) fn wait_for_socket(socket: &Path) -> anyhow::Result<()> {
+    let deadline = Instant::now() + START_TIMEOUT;
+    while UnixStream::connect(socket).is_err() {
+        if Instant::now() > deadline {
+            bail!("no program listens on {}", socket.display());
+        }
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    Ok(())
+}
+
+/// A running baseline that serves a Unix socket.
 pub(crate) struct Baseline {
-    pub(crate) child: Child,
+    process: Running,
     dir: TempDir,
 }
 
@@ -26,28 +69,18 @@ impl Baseline {
     /// Starts the program, and returns when its socket accepts connections.
     pub(crate) fn start(program: &Path, args: &[String]) -> anyhow::Result<Self> {
         let dir = tempfile::tempdir()?;
-        let child = Command::new(program).arg(dir.path().join("socket")).args(args).spawn()?;
-        let baseline = Self { child, dir };
-        let deadline = Instant::now() + START_TIMEOUT;
-        while UnixStream::connect(baseline.socket()).is_err() {
-            if Instant::now() > deadline {
-                bail!("{} does not listen", program.display());
-            }
-            std::thread::sleep(Duration::from_millis(2));
-        }
-        Ok(baseline)
+        let socket = dir.path().join("socket");
+        let process = Running::start(Command::new(program).arg(&socket).args(args))?;
+        wait_for_socket(&socket)?;
+        Ok(Self { process, dir })
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.process.pid()
     }
 
     pub(crate) fn socket(&self) -> PathBuf {
         self.dir.path().join("socket")
-    }
-}
-
-impl Drop for Baseline {
-    fn drop(&mut self) {
-        // An error means that the process has already exited.
-        drop(self.child.kill());
-        drop(self.child.wait());
     }
 }
 
@@ -82,7 +115,6 @@ fn kib(pid: u32, key: &str) -> anyhow::Result<f64> {
 }
 
 /// The memory of a process, in bytes. Pages that processes share are divided among them.
-#[cfg(target_os = "linux")]
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Memory {
     /// Heap, stacks and buffers.
@@ -91,7 +123,6 @@ pub(crate) struct Memory {
     pub(crate) files: f64,
 }
 
-#[cfg(target_os = "linux")]
 impl Memory {
     pub(crate) fn of(pid: u32) -> anyhow::Result<Self> {
         let rollup = fs::read_to_string(format!("/proc/{pid}/smaps_rollup"))?;
@@ -100,7 +131,6 @@ impl Memory {
     }
 }
 
-#[cfg(target_os = "linux")]
 impl std::iter::Sum for Memory {
     fn sum<I: Iterator<Item = Self>>(all: I) -> Self {
         all.fold(Self::default(), |sum, one| Self { own: sum.own + one.own, files: sum.files + one.files })
@@ -108,7 +138,6 @@ impl std::iter::Sum for Memory {
 }
 
 /// Kills a process.
-#[cfg(target_os = "linux")]
 pub(crate) fn kill(pid: u32) -> anyhow::Result<()> {
     let pid = i32::try_from(pid).ok().and_then(rustix::process::Pid::from_raw).context("a process id")?;
     Ok(rustix::process::kill_process(pid, rustix::process::Signal::KILL)?)

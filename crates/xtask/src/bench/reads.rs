@@ -28,7 +28,7 @@ pub(crate) async fn measure(binaries: &Binaries) -> anyhow::Result<Vec<Metric>> 
     let baseline =
         Baseline::start(&binaries.baselines.join("baseline-axum"), &[response.body.len().to_string()])?;
     pin_process(daemon.pid().unwrap_or_default(), 0);
-    pin_process(baseline.child.id(), 0);
+    pin_process(baseline.pid(), 0);
     let sockets = [daemon.socket(), baseline.socket()];
 
     let mut single = [Samples::default(), Samples::default()];
@@ -40,14 +40,7 @@ pub(crate) async fn measure(binaries: &Binaries) -> anyhow::Result<Vec<Metric>> 
             single[index].push(percentile(&times, 50));
             let times = on_core(0, || first_exchanges(socket, PATH, 2_000))?;
             reconnecting[index].push(percentile(&times, 50));
-            let rate = on_core(last_core(), || {
-                let connections: Result<Vec<_>, _> =
-                    (0..CLIENTS).map(|_| Connection::open(socket, PATH)).collect();
-                let mut connections = connections?;
-                // Each connection learns the length of the response.
-                latencies(&mut connections, CLIENTS)?;
-                throughput(&mut connections, SPAN)
-            })?;
+            let rate = on_core(last_core(), || throughput(CLIENTS, SPAN, || Connection::open(socket, PATH)))?;
             concurrent[index].push(rate);
         }
     }

@@ -28,10 +28,10 @@ const STREAMS: u32 = 64;
 const FILL_TIME: Duration = Duration::from_millis(500);
 
 /// A measured relay, and the path prefix of the upstream.
-struct RelayTarget {
-    pid: u32,
-    socket: PathBuf,
-    base: &'static str,
+pub(crate) struct RelayTarget {
+    pub(crate) pid: u32,
+    pub(crate) socket: PathBuf,
+    pub(crate) base: &'static str,
 }
 
 pub(crate) async fn measure(binaries: &Binaries) -> anyhow::Result<Vec<Metric>> {
@@ -45,7 +45,7 @@ pub(crate) async fn measure(binaries: &Binaries) -> anyhow::Result<Vec<Metric>> 
     pin_process(upstream.pid(), last_core());
     let targets = [
         RelayTarget { pid, socket: daemon.socket(), base: "/v1/profiles/-/relay" },
-        RelayTarget { pid: proxy.child.id(), socket: proxy.socket(), base: "/v1" },
+        RelayTarget { pid: proxy.pid(), socket: proxy.socket(), base: "/v1" },
     ];
 
     let (mut same_core, mut other_core) = (<[Samples; 2]>::default(), <[Samples; 2]>::default());
@@ -112,12 +112,12 @@ pub(crate) async fn measure(binaries: &Binaries) -> anyhow::Result<Vec<Metric>> 
 }
 
 impl RelayTarget {
-    fn connect(&self, path: &str) -> std::io::Result<Connection> {
+    pub(crate) fn connect(&self, path: &str) -> std::io::Result<Connection> {
         Connection::open(&self.socket, &format!("{}/{path}", self.base))
     }
 
     /// Reads a stream of this length to its end.
-    fn stream(&self, length: u32) -> anyhow::Result<()> {
+    pub(crate) fn stream(&self, length: u32) -> anyhow::Result<()> {
         let bytes = on_core(last_core(), || self.connect(&format!("bytes/{length}"))?.read_all())?;
         anyhow::ensure!(bytes > u64::from(length), "the stream has only {bytes} bytes");
         Ok(())

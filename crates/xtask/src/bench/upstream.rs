@@ -1,39 +1,29 @@
 //! The upstream of the relay's benchmarks, and a daemon that relays to it.
 
-use std::{
-    fs,
-    io::{BufRead, BufReader},
-    process::{Child, Command, Stdio},
-};
+use std::fs;
 
-use anyhow::Context;
 use authd_sandbox::{
     Sandbox,
     test_daemon::{TestDaemon, TestDaemonConfig},
 };
 
-use super::Binaries;
+use super::{Binaries, program::Running};
 
-/// A running upstream. Dropping it kills the process.
+/// A running upstream.
 pub(crate) struct Upstream {
-    child: Child,
+    process: Running,
     /// The address and port.
     pub(crate) address: String,
 }
 
 impl Upstream {
     pub(crate) fn start(binaries: &Binaries) -> anyhow::Result<Self> {
-        let mut child =
-            Command::new(binaries.baselines.join("baseline-upstream")).stdout(Stdio::piped()).spawn()?;
-        let stdout = child.stdout.take().context("no stdout")?;
-        let mut upstream = Self { child, address: String::new() };
-        BufReader::new(stdout).read_line(&mut upstream.address)?;
-        upstream.address.truncate(upstream.address.trim_end().len());
-        Ok(upstream)
+        let (process, address) = Running::with_address(&binaries.baselines.join("baseline-upstream"))?;
+        Ok(Self { process, address })
     }
 
     pub(crate) fn pid(&self) -> u32 {
-        self.child.id()
+        self.process.pid()
     }
 
     /// A daemon whose default profile has an API key for this upstream.
@@ -47,13 +37,5 @@ impl Upstream {
         let put = daemon.request("PUT", "/v1/profiles/default/api-key", &[], key).await;
         anyhow::ensure!(put.status.is_success(), "{}", put.text());
         Ok(daemon)
-    }
-}
-
-impl Drop for Upstream {
-    fn drop(&mut self) {
-        // An error means that the process has already exited.
-        drop(self.child.kill());
-        drop(self.child.wait());
     }
 }

@@ -2,20 +2,18 @@
 
 use std::{
     fs,
-    os::unix::net::UnixStream,
     path::PathBuf,
-    process::{Child, Command, Stdio},
-    time::{Duration, Instant},
+    process::{Command, Stdio},
 };
 
-use anyhow::{Context, ensure};
+use anyhow::Context;
 use tempfile::TempDir;
 
-const PATIENCE: Duration = Duration::from_secs(10);
+use crate::bench::program::{Running, wait_for_socket};
 
-/// A running nginx with one process. Dropping it kills the process.
+/// A running nginx with one process.
 pub(super) struct Nginx {
-    child: Child,
+    process: Running,
     dir: TempDir,
 }
 
@@ -57,12 +55,8 @@ http {{
         fs::write(&file, configuration)?;
         let mut command = Command::new("nginx");
         command.arg("-e").arg("stderr").arg("-p").arg(dir.path()).arg("-c").arg(&file);
-        let child = command.stdout(Stdio::null()).spawn().context("nginx")?;
-        let nginx = Self { child, dir };
-        let started = Instant::now();
-        while UnixStream::connect(nginx.socket()).is_err() {
-            ensure!(started.elapsed() < PATIENCE, "nginx does not listen");
-        }
+        let nginx = Self { process: Running::start(command.stdout(Stdio::null()))?, dir };
+        wait_for_socket(&nginx.socket())?;
         Ok(nginx)
     }
 
@@ -70,16 +64,8 @@ http {{
         self.dir.path().join("socket")
     }
 
-    pub(super) fn process(&self) -> u32 {
-        self.child.id()
-    }
-}
-
-impl Drop for Nginx {
-    fn drop(&mut self) {
-        // An error means that the process has already exited.
-        drop(self.child.kill());
-        drop(self.child.wait());
+    pub(super) fn pid(&self) -> u32 {
+        self.process.pid()
     }
 }
 

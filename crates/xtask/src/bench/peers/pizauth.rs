@@ -3,7 +3,7 @@
 use std::{
     fs,
     path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
+    process::{Command, Stdio},
 };
 
 use anyhow::{Context, ensure};
@@ -15,11 +15,12 @@ use super::{
     agent::{AfterKill, Agent, Client, Protocol, USERS, has_token, wait_for_tokens, wait_until_it_listens},
     provider::Provider,
 };
+use crate::bench::program::{Running, kill};
 
 pub(super) struct Pizauth {
     program: PathBuf,
     dir: TempDir,
-    child: Child,
+    process: Running,
 }
 
 impl Pizauth {
@@ -38,8 +39,8 @@ impl Pizauth {
         });
         let configuration = format!("https_listen = none;\n{}", accounts.concat());
         fs::write(dir.path().join("pizauth.conf"), configuration)?;
-        let child = launch(program, dir.path())?;
-        let agent = Self { program: program.to_owned(), dir, child };
+        let process = launch(program, dir.path())?;
+        let agent = Self { program: program.to_owned(), dir, process };
         wait_until_it_listens(&agent)?;
         for user in USERS {
             let output = agent.command(&["show", user]).output()?;
@@ -58,10 +59,10 @@ impl Pizauth {
     }
 }
 
-fn launch(program: &Path, dir: &Path) -> anyhow::Result<Child> {
+fn launch(program: &Path, dir: &Path) -> anyhow::Result<Running> {
     let mut command = Command::new(program);
     command.arg("server").arg("-d").envs(environment(dir)).stdout(Stdio::null()).stderr(Stdio::null());
-    command.spawn().with_context(|| program.display().to_string())
+    Running::start(&mut command)
 }
 
 fn environment(dir: &Path) -> Vec<(String, String)> {
@@ -98,23 +99,15 @@ impl Agent for Pizauth {
     }
 
     fn processes(&self) -> anyhow::Result<Vec<u32>> {
-        Ok(vec![self.child.id()])
+        Ok(vec![self.process.pid()])
     }
 
     fn kill_and_start(&mut self) -> anyhow::Result<AfterKill> {
-        self.child.kill()?;
-        self.child.wait()?;
-        self.child = launch(&self.program, self.dir.path())?;
+        kill(self.process.pid())?;
+        // This drops the old process, and waits for its end.
+        self.process = launch(&self.program, self.dir.path())?;
         wait_until_it_listens(self)?;
         ensure!(!has_token(self, USERS[0])?, "pizauth has a token after a restart");
         Ok(AfterKill::Needs("a new sign-in; `pizauth dump` before the end would have kept it"))
-    }
-}
-
-impl Drop for Pizauth {
-    fn drop(&mut self) {
-        // An error means that the process has already exited.
-        drop(self.child.kill());
-        drop(self.child.wait());
     }
 }

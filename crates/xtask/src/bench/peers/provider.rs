@@ -1,15 +1,14 @@
 //! The provider at which all agents sign in: `baseline-provider`.
 
 use std::{
-    io::{BufRead, BufReader, Read, Write},
+    io::{Read, Write},
     net::TcpStream,
-    process::{Child, Command, Stdio},
     time::Duration,
 };
 
 use anyhow::{Context, ensure};
 
-use crate::bench::Binaries;
+use crate::bench::{Binaries, program::Running};
 
 /// What the provider does from now on.
 #[derive(Clone, Copy)]
@@ -28,22 +27,17 @@ impl Default for Behaviour {
     }
 }
 
-/// A running provider. Dropping it kills the process.
+/// A running provider.
 pub(super) struct Provider {
-    child: Child,
+    _process: Running,
     /// `http://` and the address.
     pub(super) url: String,
 }
 
 impl Provider {
     pub(super) fn start(binaries: &Binaries) -> anyhow::Result<Self> {
-        let program = binaries.baselines.join("baseline-provider");
-        let mut child = Command::new(program).stdout(Stdio::piped()).spawn()?;
-        let stdout = child.stdout.take().context("no stdout")?;
-        let mut provider = Self { child, url: String::new() };
-        BufReader::new(stdout).read_line(&mut provider.url)?;
-        provider.url.truncate(provider.url.trim_end().len());
-        Ok(provider)
+        let (process, url) = Running::with_address(&binaries.baselines.join("baseline-provider"))?;
+        Ok(Self { _process: process, url })
     }
 
     pub(super) fn behave(&self, behaviour: Behaviour) -> anyhow::Result<()> {
@@ -71,13 +65,5 @@ impl Provider {
         let (head, body) = response.split_once("\r\n\r\n").context("a response has a head")?;
         ensure!(head.starts_with("HTTP/1.1 200"), "{method} {path}: {response}");
         Ok(body.to_owned())
-    }
-}
-
-impl Drop for Provider {
-    fn drop(&mut self) {
-        // An error means that the process has already exited.
-        drop(self.child.kill());
-        drop(self.child.wait());
     }
 }

@@ -1,9 +1,6 @@
 //! The same upstream behind two relays: authd and nginx.
 
-use std::{
-    path::PathBuf,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use authd_sandbox::Sandbox;
@@ -14,10 +11,10 @@ use super::{
 };
 use crate::bench::{
     Binaries,
-    connection::{Connection, last_core, latencies, on_core, percentile, throughput},
+    connection::{last_core, latencies, on_core, percentile, throughput},
     metric::Samples,
     program::{Memory, pin_process},
-    relay::first_events,
+    relay::{RelayTarget, first_events},
     upstream::Upstream,
 };
 
@@ -27,50 +24,31 @@ const CLIENTS: usize = 64;
 const SPAN: Duration = Duration::from_millis(400);
 const STREAM: u32 = 256 << 20;
 
-struct Relay {
-    process: u32,
-    socket: PathBuf,
-    base: &'static str,
+fn small_answer(relay: &RelayTarget) -> anyhow::Result<f64> {
+    pin_process(relay.pid, last_core());
+    let times = on_core(last_core(), || latencies(&mut [relay.connect("small")?], EXCHANGES))?;
+    Ok(percentile(&times, 50))
 }
 
-impl Relay {
-    fn connect(&self, path: &str) -> std::io::Result<Connection> {
-        Connection::open(&self.socket, &format!("{}/{path}", self.base))
-    }
+fn small_answers(relay: &RelayTarget) -> anyhow::Result<f64> {
+    pin_process(relay.pid, 0);
+    Ok(on_core(last_core(), || throughput(CLIENTS, SPAN, || relay.connect("small")))?)
+}
 
-    fn small_answer(&self) -> anyhow::Result<f64> {
-        pin_process(self.process, last_core());
-        let times = on_core(last_core(), || latencies(&mut [self.connect("small")?], EXCHANGES))?;
-        Ok(percentile(&times, 50))
-    }
+fn first_event(relay: &RelayTarget) -> anyhow::Result<f64> {
+    pin_process(relay.pid, last_core());
+    Ok(on_core(last_core(), || first_events(&mut relay.connect("event")?))?)
+}
 
-    fn small_answers(&self) -> anyhow::Result<f64> {
-        pin_process(self.process, 0);
-        Ok(on_core(last_core(), || {
-            let mut connections =
-                (0..CLIENTS).map(|_| self.connect("small")).collect::<Result<Vec<_>, _>>()?;
-            // Each connection learns the length of the response.
-            latencies(&mut connections, CLIENTS)?;
-            throughput(&mut connections, SPAN)
-        })?)
-    }
-
-    fn first_event(&self) -> anyhow::Result<f64> {
-        pin_process(self.process, last_core());
-        Ok(on_core(last_core(), || first_events(&mut self.connect("event")?))?)
-    }
-
-    fn stream(&self) -> anyhow::Result<f64> {
-        pin_process(self.process, 0);
-        let started = Instant::now();
-        let bytes = on_core(last_core(), || self.connect(&format!("bytes/{STREAM}"))?.read_all())?;
-        anyhow::ensure!(bytes > u64::from(STREAM), "the stream has only {bytes} bytes");
-        Ok(f64::from(STREAM) / 1e6 / started.elapsed().as_secs_f64())
-    }
+fn stream(relay: &RelayTarget) -> anyhow::Result<f64> {
+    pin_process(relay.pid, 0);
+    let started = Instant::now();
+    relay.stream(STREAM)?;
+    Ok(f64::from(STREAM) / 1e6 / started.elapsed().as_secs_f64())
 }
 
 /// What a line of the table measures.
-type Measure = fn(&Relay) -> anyhow::Result<f64>;
+type Measure = fn(&RelayTarget) -> anyhow::Result<f64>;
 
 /// The lines, and the version of nginx. The columns are authd and nginx.
 pub(super) async fn measure(binaries: &Binaries) -> anyhow::Result<(Vec<Line>, String)> {
@@ -79,18 +57,18 @@ pub(super) async fn measure(binaries: &Binaries) -> anyhow::Result<(Vec<Line>, S
     let daemon = upstream.daemon(binaries, &sandbox).await?;
     let nginx = Nginx::start(&upstream.address)?;
     pin_process(upstream.pid(), last_core());
-    let process = daemon.pid().context("the daemon runs")?;
+    let pid = daemon.pid().context("the daemon runs")?;
     let relays = [
-        Relay { process, socket: daemon.socket(), base: "/v1/profiles/-/relay" },
-        Relay { process: nginx.process(), socket: nginx.socket(), base: "/v1" },
+        RelayTarget { pid, socket: daemon.socket(), base: "/v1/profiles/-/relay" },
+        RelayTarget { pid: nginx.pid(), socket: nginx.socket(), base: "/v1" },
     ];
     let small = format!("the same, {CLIENTS} clients, the relay on another core than clients and upstream");
-    let stream = format!("a stream of {} MiB, likewise", STREAM >> 20);
+    let long = format!("a stream of {} MiB, likewise", STREAM >> 20);
     let work: [(&str, &str, Better, Measure); 4] = [
-        ("small answer, one client, all on one core: p50", "µs", Better::Lower, Relay::small_answer),
-        (&small, "answers/s", Better::Higher, Relay::small_answers),
-        ("first event of a stream, all on one core: p50", "µs", Better::Lower, Relay::first_event),
-        (&stream, "MB/s", Better::Higher, Relay::stream),
+        ("small answer, one client, all on one core: p50", "µs", Better::Lower, small_answer),
+        (&small, "answers/s", Better::Higher, small_answers),
+        ("first event of a stream, all on one core: p50", "µs", Better::Lower, first_event),
+        (&long, "MB/s", Better::Higher, stream),
     ];
     let mut figures = vec![vec![Samples::default(); relays.len()]; work.len()];
     for _ in 0..ROUNDS {
@@ -110,7 +88,7 @@ pub(super) async fn measure(binaries: &Binaries) -> anyhow::Result<(Vec<Line>, S
             figures: samples.into_iter().map(Figure::Measured).collect(),
         })
         .collect();
-    let memories = relays.iter().map(|relay| Memory::of(relay.process)).collect::<Result<Vec<_>, _>>()?;
+    let memories = relays.iter().map(|relay| Memory::of(relay.pid)).collect::<Result<Vec<_>, _>>()?;
     lines.push(Line {
         name: "private memory (heap, stacks) after this".to_owned(),
         unit: "MB",
