@@ -71,7 +71,7 @@ impl Quotas {
         // The caller before may have got the answer.
         let Some(snapshot) = plan(handle, max_age) else { return };
         handle.quota().lock().begin_request(&snapshot, clock::now());
-        let response = self.endpoint.usage(&snapshot.backend_url(), snapshot.headers()).await;
+        let response = self.endpoint.usage(&snapshot.backend_url(), snapshot.headers().iter().cloned()).await;
         match response.and_then(|body| QuotaReading::from_usage(&body, clock::now())) {
             Ok(reading) => self.record(handle, &snapshot, |state, low, now| state.replace(reading, low, now)),
             Err(error) => {

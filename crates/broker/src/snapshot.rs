@@ -1,7 +1,10 @@
 //! What a profile publishes: an immutable snapshot, built when the profile changes. Readers take it
 //! without a message to the actor, a lock held over an await, or a copy of a secret.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use authd_api::ProfileName;
 use authd_oauth::{
@@ -109,6 +112,8 @@ pub struct ProfileSnapshot {
     pub renewals: u64,
     /// The rendered credential.
     pub headers: RenderedHeaders,
+    /// The headers of relayed requests, once one was sent.
+    relayed: OnceLock<Box<[(HeaderName, HeaderValue)]>>,
     render_context: Arc<RenderContext>,
 }
 
@@ -161,6 +166,7 @@ impl ProfileSnapshot {
             is_unconfirmed: session.is_unconfirmed(),
             renewals: session.renewals(),
             headers,
+            relayed: OnceLock::new(),
             render_context: render_context.clone(),
         }
     }
@@ -207,10 +213,12 @@ impl ProfileSnapshot {
     }
 
     /// The headers for a relayed request. The secret is not copied.
-    pub fn headers(&self) -> impl Iterator<Item = (HeaderName, HeaderValue)> + use<> {
-        let own = self.headers.authorization.clone().map(|value| (header::AUTHORIZATION, value));
-        let parsed = |(name, value): (String, String)| Some((name.parse().ok()?, value.try_into().ok()?));
-        own.into_iter().chain(self.context().headers().into_iter().filter_map(parsed))
+    pub fn headers(&self) -> &[(HeaderName, HeaderValue)] {
+        self.relayed.get_or_init(|| {
+            let own = self.headers.authorization.clone().map(|value| (header::AUTHORIZATION, value));
+            let parsed = |(name, value): (String, String)| Some((name.parse().ok()?, value.try_into().ok()?));
+            own.into_iter().chain(self.context().headers().into_iter().filter_map(parsed)).collect()
+        })
     }
 
     /// Whether a relayed request gets all of these headers, even those that it has itself.
@@ -272,6 +280,7 @@ impl PartialEq for ProfileSnapshot {
             && self.flags == other.flags
             && self.renewals == other.renewals
             && self.has_open_move == other.has_open_move
+            && self.claimed_by == other.claimed_by
             && self.is_unconfirmed == other.is_unconfirmed
             && self.credential.expires_at == other.credential.expires_at
             && self.credential.authority == other.credential.authority
@@ -286,7 +295,7 @@ impl PartialEq for ProfileSnapshot {
 
 #[cfg(test)]
 mod tests {
-    use authd_oauth::{ErrorCode, SaveError};
+    use authd_oauth::{ApiKey, ClientIdentity, ErrorCode, Grant, Provider, Record, SaveError};
 
     use super::*;
 
@@ -331,5 +340,24 @@ mod tests {
         let unread = ProfileView::from(StoreError::Locked { detail: String::new() });
         let unusable = ProfileView::Unreadable(Arc::new(RecordError::TooNew(99)));
         assert_eq!((unread.sign_in_required(now), unusable.sign_in_required(now)), (false, true));
+    }
+
+    #[test]
+    fn other_node_that_renews_the_grant_is_a_change() {
+        let client = ClientIdentity { originator: "o".into(), version: "v".into(), user_agent: "o/v".into() };
+        let render_context = RenderContext {
+            revision: 0,
+            provider: Provider::openai(),
+            client,
+            override_client: false,
+            organization: None,
+            project: None,
+        };
+        let grant = Grant::own_key(ApiKey::new("sk-1"), "", Timestamp::UNIX_EPOCH);
+        let session = Session::restored(Record::new(grant, "grant".into(), 1), 1, Timestamp::UNIX_EPOCH);
+        let snapshot = ProfileSnapshot::of(&ProfileName::first(), &session, &Arc::new(render_context), None);
+        let renewed_by = |node: &str| ProfileSnapshot { claimed_by: Some(node.into()), ..snapshot.clone() };
+        assert_eq!(renewed_by("a"), renewed_by("a"));
+        assert_ne!(renewed_by("a"), renewed_by("b"));
     }
 }

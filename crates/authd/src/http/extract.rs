@@ -5,7 +5,7 @@ use std::{convert::Infallible, time::Duration};
 use authd_api::{ErrorCode, Problem, ProfileName};
 use axum::{
     body::Bytes,
-    extract::{FromRequest, FromRequestParts, Path, Query, Request},
+    extract::{FromRequest, FromRequestParts, Path, Query, RawPathParams, Request},
 };
 use http::{HeaderMap, HeaderName, HeaderValue, header, request::Parts};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
@@ -114,6 +114,21 @@ impl<T: DeserializeOwned + Send, S: Send + Sync> FromRequestParts<S> for PathPar
         Path::from_request_parts(parts, state).await.map(|Path(part)| Self(part)).map_err(|error| {
             Problem::new(ErrorCode::BadRequest, format!("invalid path: {}", error.body_text())).into()
         })
+    }
+}
+
+/// The profile of the path, whatever other parameters the path has.
+pub(super) struct ProfileParam(pub(super) String);
+
+impl<S: Send + Sync> FromRequestParts<S> for ProfileParam {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
+        let params = RawPathParams::from_request_parts(parts, state).await.map_err(|error| {
+            Problem::new(ErrorCode::BadRequest, format!("invalid path: {}", error.body_text()))
+        })?;
+        let profile = params.iter().find(|(name, _)| *name == "profile");
+        Ok(Self(profile.map_or_else(String::new, |(_, value)| value.to_owned())))
     }
 }
 

@@ -166,8 +166,8 @@ impl Relay {
         let overrides = snapshot.overrides_client();
         for (name, value) in snapshot.headers() {
             // The client may have its own version, user agent, organization and so on.
-            if overrides || !headers.contains_key(&name) {
-                headers.insert(name, value);
+            if overrides || !headers.contains_key(name) {
+                headers.insert(name, value.clone());
             }
         }
         let mut request = http::Request::new(body);

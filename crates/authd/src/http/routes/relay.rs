@@ -16,7 +16,7 @@ use super::openapi::responses::{CredentialErrors, ProfileErrors, StoreErrors, Up
 use crate::{
     audit::{Usage, path_segment},
     http::{
-        extract::PathParam,
+        extract::ProfileParam,
         peer::Peer,
         problem,
         respond::ApiError,
@@ -46,10 +46,10 @@ pub(super) async fn refuse(method: Method) -> Response {
 ))]
 pub(super) async fn to_base(
     state: SharedState,
-    PathParam(param): PathParam<String>,
+    profile: ProfileParam,
     request: Request,
 ) -> Result<Response, ApiError> {
-    relay(state, PathParam((param, String::new())), Target::Model, request).await
+    relay(state, profile, Target::Model, request).await
 }
 
 /// Relay to a path below the profile's base URL
@@ -67,10 +67,10 @@ pub(super) async fn to_base(
 ))]
 pub(super) async fn to_model(
     state: SharedState,
-    path: PathParam<(String, String)>,
+    profile: ProfileParam,
     request: Request,
 ) -> Result<Response, ApiError> {
-    relay(state, path, Target::Model, request).await
+    relay(state, profile, Target::Model, request).await
 }
 
 /// Relay to the ChatGPT backend
@@ -83,15 +83,15 @@ pub(super) async fn to_model(
 ))]
 pub(super) async fn to_backend(
     state: SharedState,
-    path: PathParam<(String, String)>,
+    profile: ProfileParam,
     request: Request,
 ) -> Result<Response, ApiError> {
-    relay(state, path, Target::Backend, request).await
+    relay(state, profile, Target::Backend, request).await
 }
 
 async fn relay(
     State(state): SharedState,
-    PathParam((param, _)): PathParam<(String, String)>,
+    ProfileParam(param): ProfileParam,
     target: Target,
     request: Request,
 ) -> Result<Response, ApiError> {
