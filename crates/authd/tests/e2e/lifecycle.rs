@@ -39,6 +39,15 @@ async fn wait_until_removed(path: &Path) {
     }
 }
 
+/// Whether the daemon has a thread of the pool that a D-Bus connection uses.
+#[cfg(target_os = "linux")]
+fn has_blocking_thread(daemon: &TestDaemon) -> bool {
+    let threads = fs::read_dir(format!("/proc/{}/task", daemon.pid().unwrap())).unwrap();
+    // A thread may end before its name is read.
+    let names = threads.flatten().filter_map(|thread| fs::read_to_string(thread.path().join("comm")).ok());
+    names.into_iter().any(|name| name.starts_with("blocking"))
+}
+
 /// Starts a second daemon, which must exit by itself. Returns its exit code and stderr.
 async fn run_second(daemon: &TestDaemon, socket: &Path) -> (Option<i32>, String) {
     let mut command = Command::new(AUTHD);
@@ -65,6 +74,18 @@ async fn a_stopping_daemon_holds_its_locks_until_the_last_save() {
     daemon.start_again().await;
     assert_eq!(daemon.post("/v1/profiles/-/refresh", json!({})).await["generation"], 3);
     assert_eq!(sandbox.count(Route::Refresh), 2, "each token was sent once");
+}
+
+/// A thread of this pool that does not end wakes up twice a second.
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn a_daemon_without_a_keychain_ends_the_threads_that_looked_for_one() {
+    let sandbox = sandbox().await;
+    let daemon = TestDaemon::start(TestDaemonConfig::new(AUTHD, &sandbox).store("auto")).await;
+    assert!(daemon.log().contains("keychain not usable"), "{}", daemon.log());
+    while has_blocking_thread(&daemon) {
+        daemon.get("/v1/status").await;
+    }
 }
 
 #[tokio::test]

@@ -30,7 +30,7 @@ saved or registered again: a second time only if authd was killed before the sav
 token* means: authd was killed after the provider rotated the token and before the new one was
 saved; the user has to sign in again.
 
-`cargo nextest run -p authd --test faultpoints` checks each row, except the number of points, which
+`cargo nextest run --test faultpoints` checks each row, except the number of points, which
 varies.
 
 | operation | records | points | authd is killed | the keychain is killed | a call fails |

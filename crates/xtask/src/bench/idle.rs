@@ -18,7 +18,7 @@ const SPAN: Duration = Duration::from_secs(60);
 
 pub(crate) async fn measure(binaries: &Binaries) -> anyhow::Result<Vec<Metric>> {
     let sandbox = Sandbox::start(authd_sandbox::Config::default()).await?;
-    let mut daemon = TestDaemon::start(TestDaemonConfig::new(&binaries.authd, &sandbox).store("file")).await;
+    let mut daemon = TestDaemon::start(TestDaemonConfig::new(&binaries.authd, &sandbox).store("auto")).await;
     for number in 0..PROFILES {
         daemon.sign_in(&format!("p{number}"), "plus").await;
     }
