@@ -33,7 +33,7 @@ pub(crate) async fn measure(binaries: &Binaries) -> anyhow::Result<Vec<Metric>> 
         }
     }
     let [authctl, baseline] = rounds;
-    let target = Target::RatioAtMost(1.7);
+    let target = Target::RatioAtMost(1.2);
     Ok(vec![Metric::compared(
         "authctl token, start to exit",
         "ms",

@@ -53,13 +53,13 @@ pub(crate) async fn measure(binaries: &Binaries) -> anyhow::Result<Vec<Metric>> 
             format!("headers ({length} bytes), one client, one connection, same core: p50"),
             "µs",
             single,
-            Target::RatioAtMost(1.4),
+            Target::RatioAtMost(1.25),
         ),
         compared(
             format!("the same, {CLIENTS} clients on another core"),
             "responses/s",
             concurrent,
-            Target::RatioAtLeast(0.75),
+            Target::RatioAtLeast(0.85),
         ),
         compared(
             "the same, a new connection each time, same core: p50".to_owned(),
