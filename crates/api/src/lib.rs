@@ -70,6 +70,13 @@ pub use message::{
 pub use name::{NameError, ProfileName};
 pub use paths::{PathError, Paths, UsedPaths, session_runtime_dir};
 
+/// The version for `--version`. A package of a release also names its commit and its target, which
+/// `cargo xtask dist` sets at compile time with `AUTHD_BUILD`. Other builds have the version only.
+pub const BUILD_VERSION: &str = match option_env!("AUTHD_BUILD") {
+    Some(build) => build,
+    None => env!("CARGO_PKG_VERSION"),
+};
+
 /// The header of every response, with the daemon's version.
 pub const VERSION_HEADER: &str = "authd-version";
 

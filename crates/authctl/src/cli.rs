@@ -2,7 +2,7 @@
 
 use std::{ffi::OsString, path::PathBuf};
 
-use authd_api::{ProfileName, Program};
+use authd_api::{BUILD_VERSION, ProfileName, Program};
 use clap::{Args, Parser, Subcommand, ValueEnum, error::ErrorKind};
 
 mod audit;
@@ -36,7 +36,7 @@ pub(crate) use self::{
 /// authctl is the client of authd, the local daemon that holds the logins and keeps them fresh.
 /// `login` starts the daemon if it does not run.
 #[derive(Debug, Parser)]
-#[command(name = "authctl", version, after_help = help_text::EXAMPLES)]
+#[command(name = "authctl", version = BUILD_VERSION, after_help = help_text::EXAMPLES)]
 pub(crate) struct Cli {
     #[command(flatten)]
     pub(crate) common: Common,

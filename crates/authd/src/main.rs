@@ -8,7 +8,7 @@
 use std::{io::IsTerminal, path::Path, process::ExitCode};
 
 use authd::{App, Args, CliAction, Config, Exit, HELP, InheritedSockets, Source, StartError, Telemetry};
-use authd_api::Paths;
+use authd_api::{BUILD_VERSION, Paths};
 
 /// Exit code of an invalid command line. All others are [`Exit`]s.
 const USAGE: u8 = 2;
@@ -20,7 +20,7 @@ fn main() -> ExitCode {
             return ExitCode::SUCCESS;
         }
         Ok(CliAction::Version) => {
-            println!("authd {}", env!("CARGO_PKG_VERSION"));
+            println!("authd {BUILD_VERSION}");
             return ExitCode::SUCCESS;
         }
         Ok(CliAction::Run(args)) => start(args),

@@ -12,7 +12,7 @@ use anyhow::Context;
 
 use crate::{
     shell::{print, report, root},
-    tools::{ToolDir, run_quiet, skip},
+    tools::{CargoTool, run_quiet, skip},
 };
 
 mod html;
@@ -22,23 +22,27 @@ mod stage;
 mod symptoms;
 
 /// The program that builds the book.
-const MDBOOK: (&str, &str) = ("mdbook", "0.5.4");
+const MDBOOK: CargoTool = CargoTool {
+    name: "mdbook",
+    version: "0.5.4",
+    options: &["--no-default-features", "--features", "search"],
+};
 
 /// Builds the book, and prints the path of its first page.
 pub(crate) fn run() -> anyhow::Result<()> {
-    let book = build(&page::read_all()?, &install()?)?;
+    let book = build(&page::read_all(root())?, &MDBOOK.install()?)?;
     print(&format!("{}", book.join("index.html").display()));
     Ok(())
 }
 
 /// Checks the pages, builds the book, and checks it.
 pub(crate) fn check() -> anyhow::Result<()> {
-    let pages = page::read_all()?;
+    let pages = page::read_all(root())?;
     let mut problems = links::check(&pages, root());
     problems.extend(symptoms::check_page()?);
     report(&problems, "the pages")?;
     print(&format!("The links and the quoted messages of {} pages are right.", pages.len()));
-    match install() {
+    match MDBOOK.install() {
         Ok(mdbook) => {
             let book = build(&pages, &mdbook)?;
             report(&html::check(&book)?, "the book")?;
@@ -49,8 +53,12 @@ pub(crate) fn check() -> anyhow::Result<()> {
     }
 }
 
-fn install() -> anyhow::Result<PathBuf> {
-    ToolDir::open("tools")?.install_cargo_debug(MDBOOK.0, MDBOOK.1, "search")
+/// Checks the links between the pages in a directory that has the layout of the repository. Returns
+/// the number of pages.
+pub(crate) fn check_links(directory: &Path) -> anyhow::Result<usize> {
+    let pages = page::read_all(directory)?;
+    report(&links::check(&pages, directory), "the links in the package")?;
+    Ok(pages.len())
 }
 
 /// Builds the book, and returns its directory.

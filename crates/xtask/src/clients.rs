@@ -8,7 +8,7 @@ use std::{
     process::Command,
 };
 
-use anyhow::{Context, ensure};
+use anyhow::{Context, bail, ensure};
 
 use crate::{
     session::Session,
@@ -37,13 +37,14 @@ console.log(ready.profile);
 "#;
 
 /// The built packages.
-struct Packages {
+pub(crate) struct Packages {
     wheel: PathBuf,
     npm: PathBuf,
 }
 
 impl Packages {
-    fn paths(&self) -> [&Path; 2] {
+    /// The paths of both.
+    pub(crate) fn paths(&self) -> [&Path; 2] {
         [&self.wheel, &self.npm]
     }
 }
@@ -58,10 +59,8 @@ pub(crate) fn run() -> anyhow::Result<()> {
 
 /// Builds and tests both packages.
 pub(crate) fn check() -> anyhow::Result<()> {
-    for program in ["python3", "npm"] {
-        if !shell::is_installed(program) {
-            return skip("clients", &anyhow::anyhow!("{program} is not installed"));
-        }
+    if let Err(reason) = require_tools() {
+        return skip("clients", &reason);
     }
     let directory = tempfile::tempdir()?;
     let packages = build(&directory.path().join("once"))?;
@@ -86,8 +85,14 @@ pub(crate) fn check() -> anyhow::Result<()> {
     })
 }
 
+/// Fails if a program for the build is not installed.
+pub(crate) fn require_tools() -> anyhow::Result<()> {
+    let missing = ["python3", "npm"].into_iter().find(|program| !shell::is_installed(program));
+    missing.map_or(Ok(()), |program| bail!("{program} is not installed"))
+}
+
 /// Builds both packages into a directory.
-fn build(output: &Path) -> anyhow::Result<Packages> {
+pub(crate) fn build(output: &Path) -> anyhow::Result<Packages> {
     fs::create_dir_all(output)?;
     let packages = Packages {
         wheel: output.join(format!("authd_client-{VERSION}-py3-none-any.whl")),

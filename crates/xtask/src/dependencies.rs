@@ -3,21 +3,17 @@
 //! `cargo xtask test advisories` compares it with the `RustSec` database. That is not a part of all
 //! steps, because the database comes from GitHub, and not every machine can reach it.
 
-use std::{
-    env, fs,
-    path::{Path, PathBuf},
-    process::Command,
-};
+use std::{fs, path::Path, process::Command};
 
 use anyhow::{Context, bail, ensure};
 
 use crate::{
-    shell::{cargo, is_installed, print_title, root},
-    tools::{run_quiet, skip, stdout_of, version_in},
+    shell::{cargo, root},
+    tools::{CargoTool, run_quiet, skip},
 };
 
-/// The version of cargo-deny. The workflows install the same one.
-pub(crate) const VERSION: &str = "0.20.2";
+/// The workflows install the same version.
+pub(crate) const CARGO_DENY: CargoTool = CargoTool { name: "cargo-deny", version: "0.20.2", options: &[] };
 /// Each check of cargo-deny, and its bit in the exit code.
 const CHECKS: [(&str, i32); 4] = [("advisories", 1), ("bans", 2), ("licenses", 4), ("sources", 8)];
 /// The variable in `deny.toml` for the directory of the databases.
@@ -42,7 +38,7 @@ Made by cargo xtask test dependencies.
 
 /// Checks everything that needs crates.io only.
 pub(crate) fn check() -> anyhow::Result<()> {
-    let program = match install() {
+    let program = match CARGO_DENY.install() {
         Ok(program) => program,
         Err(reason) => return skip("dependencies", &reason),
     };
@@ -57,7 +53,7 @@ pub(crate) fn check() -> anyhow::Result<()> {
 pub(crate) fn check_advisories() -> anyhow::Result<()> {
     // A failed download has the exit code of a vulnerability.
     let hint = "a vulnerable dependency, or no access to the database on GitHub: see the output above";
-    judge(deny(&install()?).args(["check", "advisories"])).context(hint)
+    judge(deny(&CARGO_DENY.install()?).args(["check", "advisories"])).context(hint)
 }
 
 /// Checks for yanked versions. cargo-deny reads what cargo knows of each crate, which
@@ -114,41 +110,10 @@ fn failed_checks(code: Option<i32>) -> anyhow::Result<Vec<&'static str>> {
     }
 }
 
-/// The path of cargo-deny: the installed one if it has the right version, else a build for this and
-/// later runs. Optimization would take longer than it saves.
-fn install() -> anyhow::Result<PathBuf> {
-    let installed = stdout_of(Command::new("cargo-deny").arg("--version")).unwrap_or_default();
-    if version_in(&installed, "cargo-deny") == Some(VERSION) {
-        return Ok("cargo-deny".into());
-    }
-    let kept = tool_cache()?.join(format!("cargo-deny-{VERSION}"));
-    let program = kept.join("bin/cargo-deny");
-    if !is_installed(&program.to_string_lossy()) {
-        print_title(&format!(
-            "Installing cargo-deny {VERSION}: this takes minutes, and is kept in {}",
-            kept.display()
-        ));
-        let install =
-            ["install", "cargo-deny", "--version", VERSION, "--locked", "--debug", "--force", "--root"];
-        let target = tempfile::tempdir()?;
-        let mut install = cargo(&install);
-        install.arg(&kept).env("CARGO_TARGET_DIR", target.path()).env("CARGO_PROFILE_DEV_DEBUG", "0");
-        run_quiet(&mut install).context("cannot install cargo-deny")?;
-    }
-    Ok(program)
-}
-
-/// The directory for tools that take long to build. It lies outside of `target`, so that a fresh
-/// clone on the same machine finds them.
-fn tool_cache() -> anyhow::Result<PathBuf> {
-    let directory = |name, below| env::var_os(name).map(|path| Path::new(&path).join(below));
-    let cache = directory("XDG_CACHE_HOME", "").or_else(|| directory("HOME", ".cache"));
-    Ok(cache.context("neither XDG_CACHE_HOME nor HOME is set")?.join("authd-xtask"))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::tools::stdout_of;
 
     #[test]
     fn exit_code_names_the_failed_checks() {
@@ -159,13 +124,6 @@ mod tests {
         for code in [Some(16), Some(101), None] {
             assert!(failed_checks(code).is_err(), "{code:?}");
         }
-    }
-
-    #[test]
-    fn only_the_pinned_version_is_used() {
-        assert_eq!(version_in("cargo-deny 0.20.2\n", "cargo-deny"), Some(VERSION));
-        assert_ne!(version_in("cargo-deny 0.20.20\n", "cargo-deny"), Some(VERSION));
-        assert_eq!(version_in("", "cargo-deny"), None);
     }
 
     #[test]

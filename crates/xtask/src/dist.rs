@@ -1,4 +1,5 @@
-//! `cargo xtask dist`: builds a tarball, and with cargo-deb a Debian package of the same files. The
+//! `cargo xtask dist`: builds all files of a release: a tarball, with cargo-deb a Debian package of
+//! the same files, an SBOM of each program, the packages of the clients, and the checksums. The
 //! build is reproducible: times come from the last commit, owners are root, entries are sorted, and
 //! the binaries contain no path of the build machine.
 
@@ -9,32 +10,51 @@ use std::{
     process::Command,
 };
 
-use anyhow::{Context, bail};
+use anyhow::{Context, ensure};
 use flate2::{Compression, GzBuilder};
 
 use crate::{
-    shell::{self, print, print_note, print_title, root},
-    tools::{ToolDir, stdout_of},
+    clients,
+    shell::{self, print, print_title, root},
+    tools::{CargoTool, skip, stdout_of},
 };
 
 mod build;
 mod check;
+mod checksums;
+mod five_minutes;
 mod licences;
 mod package_files;
+mod sbom;
+mod system;
 
-use self::package_files::{PackageFile, PackageKind};
+use self::{
+    build::BuildOutput,
+    package_files::{PackageFile, PackageKind},
+    sbom::CARGO_CYCLONEDX,
+};
 
-/// The name and version of cargo-deb. The version is fixed because another one may compress
-/// differently.
-const CARGO_DEB: (&str, &str) = ("cargo-deb", "3.8.0");
+/// The version is fixed because another one may compress differently.
+const CARGO_DEB: CargoTool = CargoTool { name: "cargo-deb", version: "3.8.0", options: &[] };
 
-/// The packages of one run.
+/// The files of a release, made by one run. What this machine cannot build is empty.
 struct Packages {
     tarball: PathBuf,
     /// The name of the directory in the tarball.
     directory: String,
-    /// The Debian package; `None` if this machine cannot build one.
     debian: Option<PathBuf>,
+    /// The SBOMs of `authd` and `authctl`.
+    sboms: Vec<PathBuf>,
+    clients: Vec<PathBuf>,
+    /// The checksums of the other files.
+    checksums: PathBuf,
+}
+
+impl Packages {
+    fn paths(&self) -> impl Iterator<Item = &PathBuf> {
+        let first = [&self.tarball].into_iter().chain(&self.debian);
+        first.chain(&self.sboms).chain(&self.clients).chain([&self.checksums])
+    }
 }
 
 /// Builds the packages, and tests them if `check` is set.
@@ -42,19 +62,21 @@ pub(crate) fn run(check: bool) -> anyhow::Result<()> {
     let epoch = epoch()?;
     let directory = root().join("target/dist");
     print_title("Building the release");
-    let build = build::run(&directory.join("build"))?;
+    let build = build::run(&directory.join("build"), &build::commit()?)?;
     print_title("Building the packages");
     let files = package_files::collect(&build, epoch)?;
-    let packages = pack(&build.host, &files, epoch, &directory)?;
-    for path in [Some(&packages.tarball), packages.debian.as_ref()].into_iter().flatten() {
+    let packages = pack(&build, &files, epoch, &directory)?;
+    for path in packages.paths() {
         print(&format!("{}, {} bytes", path.display(), fs::metadata(path)?.len()));
     }
     if check {
         print_title("Building the packages again");
-        let again = pack(&build.host, &files, epoch, &directory.join("again"))?;
+        let again = pack(&build, &files, epoch, &directory.join("again"))?;
         check::same_packages(&packages, &again)?;
-        check::tarball(&packages)?;
-        check::debian(&packages)?;
+        checksums::check(&packages.checksums)?;
+        sbom::check(&build, &packages.sboms)?;
+        check::tarball(&build, &packages)?;
+        check::debian(&build, &packages)?;
         check::same_binaries(&build, &directory.join("build-again"))?;
         check::cargo_install(&directory.join("install"))?;
     }
@@ -73,19 +95,34 @@ fn epoch() -> anyhow::Result<u64> {
     text.trim().parse().with_context(|| format!("SOURCE_DATE_EPOCH is {text:?}, not a number of seconds"))
 }
 
-fn pack(host: &str, files: &[PackageFile], epoch: u64, output: &Path) -> anyhow::Result<Packages> {
+fn pack(build: &BuildOutput, files: &[PackageFile], epoch: u64, output: &Path) -> anyhow::Result<Packages> {
     fs::create_dir_all(output)?;
-    let directory = format!("authd-{}-{host}", env!("CARGO_PKG_VERSION"));
+    let directory = format!("authd-{}-{}", env!("CARGO_PKG_VERSION"), build.host);
     let tarball = output.join(format!("{directory}.tar.gz"));
     write_tarball(&tarball, &directory, files, epoch)?;
-    let debian = match build_debian(files, epoch, output) {
-        Ok(debian) => Some(debian),
-        Err(reason) => {
-            print_note(&format!("skipped: Debian package: {reason:#}"));
-            None
-        }
+    let mut packages = Packages {
+        tarball,
+        directory,
+        debian: None,
+        sboms: Vec::new(),
+        clients: Vec::new(),
+        checksums: output.join("SHA256SUMS"),
     };
-    Ok(Packages { tarball, directory, debian })
+    match install_cargo_deb() {
+        Ok(cargo_deb) => packages.debian = Some(build_debian(&cargo_deb, files, epoch, output)?),
+        Err(reason) => skip("Debian package", &reason)?,
+    }
+    match CARGO_CYCLONEDX.install() {
+        Ok(cyclonedx) => packages.sboms = sbom::write(&cyclonedx, build, epoch, output)?,
+        Err(reason) => skip("SBOM", &reason)?,
+    }
+    match clients::require_tools() {
+        Ok(()) => packages.clients = clients::build(output)?.paths().map(Path::to_owned).into(),
+        Err(reason) => skip("packages of the clients", &reason)?,
+    }
+    let files: Vec<_> = packages.paths().filter(|path| **path != packages.checksums).collect();
+    checksums::write(&files, &packages.checksums)?;
+    Ok(packages)
 }
 
 fn write_tarball(path: &Path, directory: &str, files: &[PackageFile], epoch: u64) -> anyhow::Result<()> {
@@ -105,12 +142,19 @@ fn write_tarball(path: &Path, directory: &str, files: &[PackageFile], epoch: u64
     Ok(())
 }
 
+fn install_cargo_deb() -> anyhow::Result<PathBuf> {
+    let is_complete = shell::is_installed("dpkg-shlibdeps");
+    ensure!(is_complete, "dpkg-shlibdeps is not installed (Debian package dpkg-dev)");
+    CARGO_DEB.install()
+}
+
 /// Writes the tree that `crates/authd/Cargo.toml` names, and runs cargo-deb.
-fn build_debian(files: &[PackageFile], epoch: u64, output: &Path) -> anyhow::Result<PathBuf> {
-    if !shell::is_installed("dpkg-shlibdeps") {
-        bail!("dpkg-shlibdeps is not installed (Debian package dpkg-dev)");
-    }
-    let cargo_deb = ToolDir::open("tools")?.install_cargo(CARGO_DEB.0, CARGO_DEB.1)?;
+fn build_debian(
+    cargo_deb: &Path,
+    files: &[PackageFile],
+    epoch: u64,
+    output: &Path,
+) -> anyhow::Result<PathBuf> {
     let tree = root().join("target/dist/debian");
     if tree.exists() {
         fs::remove_dir_all(&tree)?;

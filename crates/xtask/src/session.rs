@@ -16,7 +16,7 @@ const TIMEOUT: Duration = Duration::from_secs(90);
 
 /// The program in `BROWSER`: it signs in as the account in `$ACCOUNT`, or as a person with a
 /// personal plan.
-const BROWSER: &str = "#!/bin/sh
+pub(crate) const BROWSER: &str = "#!/bin/sh
 page=$(curl -s -o /dev/null -w '%{redirect_url}' \"$1\")
 curl -sL -o /dev/null \"$page&account=${ACCOUNT:-plus}\"
 ";

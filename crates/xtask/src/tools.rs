@@ -1,6 +1,7 @@
-//! Tools from the package registries, installed below `target` and kept there; `cargo clean`
-//! removes them. The error for a tool that cannot be installed says why; the caller decides whether
-//! to skip.
+//! Tools from the package registries, in fixed versions. Those of `PyPI` and npm are installed
+//! below `target`; `cargo clean` removes them. Those of crates.io take minutes to build, so they
+//! are kept in the user's cache. The error for a tool that cannot be installed says why; the caller
+//! decides whether to skip.
 
 use std::{
     env, fs,
@@ -62,31 +63,6 @@ impl ToolDir {
         })
     }
 
-    /// Installs a program from crates.io, and returns its path.
-    pub(crate) fn install_cargo(&self, name: &str, version: &str) -> anyhow::Result<PathBuf> {
-        self.install_cargo_with(name, version, &[])
-    }
-
-    /// The same without optimization and debug information, and with only these features, which
-    /// takes less time.
-    pub(crate) fn install_cargo_debug(
-        &self,
-        name: &str,
-        version: &str,
-        features: &str,
-    ) -> anyhow::Result<PathBuf> {
-        self.install_cargo_with(name, version, &["--debug", "--no-default-features", "--features", features])
-    }
-
-    fn install_cargo_with(&self, name: &str, version: &str, options: &[&str]) -> anyhow::Result<PathBuf> {
-        self.install_once("bin", &format!("{name}@{version}"), || {
-            let install = ["install", name, "--version", version, "--locked", "--force", "--root"];
-            let mut install = shell::cargo(&install);
-            run_quiet(install.arg(&self.path).args(options).env("CARGO_PROFILE_DEV_DEBUG", "0"))
-        })?;
-        Ok(self.path.join("bin").join(name))
-    }
-
     /// Installs a package unless its marker file exists. The marker lies beside the packages, so
     /// that both are deleted together.
     fn install_once(
@@ -105,6 +81,52 @@ impl ToolDir {
     }
 }
 
+/// A program of crates.io.
+pub(crate) struct CargoTool {
+    /// The name of the package, which is that of the program.
+    pub(crate) name: &'static str,
+    pub(crate) version: &'static str,
+    /// Options of `cargo install`, for example the features.
+    pub(crate) options: &'static [&'static str],
+}
+
+impl CargoTool {
+    /// The path of the program: the one in `PATH` if it has this version, else a build that is kept
+    /// for later runs of all checkouts. It is built without optimization, which would take longer
+    /// than it saves.
+    pub(crate) fn install(&self) -> anyhow::Result<PathBuf> {
+        let Self { name, version, options } = *self;
+        let installed = stdout_of(Command::new(name).arg("--version")).unwrap_or_default();
+        if version_in(&installed, name) == Some(version) {
+            return Ok(name.into());
+        }
+        let kept = tool_cache()?.join(format!("{name}-{version}"));
+        let program = kept.join("bin").join(name);
+        // cargo writes the program last, and in one step.
+        if !program.is_file() {
+            print_title(&format!(
+                "Installing {name} {version}: takes minutes, is kept in {}",
+                kept.display()
+            ));
+            let target = tempfile::tempdir()?;
+            let install = ["install", name, "--version", version, "--locked", "--debug", "--force", "--root"];
+            let mut install = shell::cargo(&install);
+            install.arg(&kept).args(options);
+            install.env("CARGO_TARGET_DIR", target.path()).env("CARGO_PROFILE_DEV_DEBUG", "0");
+            run_quiet(&mut install).with_context(|| format!("cannot install {name}"))?;
+        }
+        Ok(program)
+    }
+}
+
+/// The directory for tools that take long to build. It lies outside of `target`, so that a fresh
+/// clone on the same machine finds them.
+fn tool_cache() -> anyhow::Result<PathBuf> {
+    let directory = |name, below| env::var_os(name).map(|path| Path::new(&path).join(below));
+    let cache = directory("XDG_CACHE_HOME", "").or_else(|| directory("HOME", ".cache"));
+    Ok(cache.context("neither XDG_CACHE_HOME nor HOME is set")?.join("authd-xtask"))
+}
+
 /// Reports that a step, or a part of one, is skipped. In CI a skipped step is an error.
 pub(crate) fn skip(step: &str, reason: &anyhow::Error) -> anyhow::Result<()> {
     ensure!(
@@ -115,9 +137,10 @@ pub(crate) fn skip(step: &str, reason: &anyhow::Error) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The version in the output of `NAME --version`.
+/// The version in the output of `NAME --version`, without the `v` that some programs write.
 pub(crate) fn version_in<'a>(output: &'a str, name: &str) -> Option<&'a str> {
-    output.strip_prefix(name)?.strip_prefix(' ')?.split_whitespace().next()
+    let version = output.strip_prefix(name)?.strip_prefix(' ')?.split_whitespace().next()?;
+    Some(version.strip_prefix('v').unwrap_or(version))
 }
 
 /// Runs a command, and shows its output only if it fails.
@@ -134,4 +157,20 @@ pub(crate) fn stdout_of(command: &mut Command) -> anyhow::Result<String> {
         bail!("{}", last.map_or_else(|| output.status.to_string(), str::to_owned));
     }
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn version_is_read_from_the_output() {
+        assert_eq!(version_in("cargo-deny 0.20.2\n", "cargo-deny"), Some("0.20.2"));
+        assert_eq!(version_in("mdbook v0.5.4\n", "mdbook"), Some("0.5.4"));
+        assert_eq!(version_in("rustc 1.95.0 (59807616e 2026-04-14)\n", "rustc"), Some("1.95.0"));
+        assert_eq!(version_in("rustc 1.97.0-nightly (abc 2026-05-01)\n", "rustc"), Some("1.97.0-nightly"));
+        for other in ["", "0.20.2", "cargo-deny", "cargo-denying 0.20.2", "error: no default toolchain"] {
+            assert_eq!(version_in(other, "cargo-deny"), None, "{other}");
+        }
+    }
 }

@@ -7,7 +7,7 @@ use std::{fs, path::Path, process::Command};
 use anyhow::Context;
 
 use crate::{
-    dependencies,
+    dependencies::CARGO_DENY,
     shell::{self, root},
     test,
     tools::{ToolDir, skip},
@@ -81,8 +81,8 @@ fn problems_of(workflow: &str, steps: &[&str]) -> Vec<String> {
     }
     for (_, rest) in workflow.lines().filter_map(|line| line.split_once("cargo-deny@")) {
         let version = rest.split([',', ' ']).next().unwrap_or_default();
-        if version != dependencies::VERSION {
-            problems.push(format!("cargo-deny {version} is not {}", dependencies::VERSION));
+        if version != CARGO_DENY.version {
+            problems.push(format!("cargo-deny {version} is not {}", CARGO_DENY.version));
         }
     }
     problems
@@ -107,7 +107,7 @@ mod tests {
     #[test]
     fn other_version_of_cargo_deny_is_reported() {
         let line = |version: &str| format!("tool: cargo-nextest,cargo-deny@{version},cargo-fuzz\n");
-        assert_eq!(problems_of(&line(dependencies::VERSION), &STEPS), [""; 0]);
+        assert_eq!(problems_of(&line(CARGO_DENY.version), &STEPS), [""; 0]);
         assert_eq!(problems_of(&line("0.1.0"), &STEPS).len(), 1);
     }
 

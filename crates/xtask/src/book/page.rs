@@ -10,7 +10,7 @@ use std::{
 use anyhow::Context;
 use pulldown_cmark::{Event, Options, Parser, Tag, TagEnd};
 
-use crate::{layering::files_below, shell::root};
+use crate::layering::files_below;
 
 /// The table of contents of the book.
 pub(super) const SUMMARY: &str = "docs/SUMMARY.md";
@@ -41,21 +41,21 @@ pub(super) struct Link {
     pub(super) anchor: Option<String>,
 }
 
-/// Reads the pages of the root directory, of `docs` and of `examples`.
-pub(super) fn read_all() -> anyhow::Result<Pages> {
+/// Reads the pages of the root directory of the repository, of `docs` and of `examples`.
+pub(super) fn read_all(root: &Path) -> anyhow::Result<Pages> {
     let mut paths = Vec::new();
-    for entry in fs::read_dir(root())? {
+    for entry in fs::read_dir(root)? {
         let path = entry?.path();
         if path.extension().is_some_and(|extension| extension == "md") {
             paths.push(path);
         }
     }
     for directory in ["docs", "examples"] {
-        paths.extend(files_below(&root().join(directory), "md")?);
+        paths.extend(files_below(&root.join(directory), "md")?);
     }
     let mut pages = Pages::new();
     for path in paths {
-        let name = path.strip_prefix(root())?.to_str().context("a page has a UTF-8 path")?;
+        let name = path.strip_prefix(root)?.to_str().context("a page has a UTF-8 path")?;
         pages.insert(name.to_owned(), Page::parse(fs::read_to_string(&path)?));
     }
     Ok(pages)

@@ -2,22 +2,18 @@
 //! Debian. A test whose tools are missing is skipped with a message.
 
 use std::{
-    collections::BTreeSet,
     fs,
-    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
     process::Command,
 };
 
 use anyhow::{Context, ensure};
 
-use super::{
-    Packages,
-    build::{self, BuildOutput},
-};
+use super::{Packages, build::BuildOutput, five_minutes, system::System};
 use crate::{
-    shell::{self, cargo, print, print_note, print_title},
-    tools::{ToolDir, run_quiet, stdout_of},
+    book,
+    shell::{self, cargo, print, print_title, root},
+    tools::{run_quiet, skip, stdout_of},
 };
 
 /// Files that the Debian package must install.
@@ -39,13 +35,10 @@ const FILES: [&str; 12] = [
 /// Files that dpkg itself leaves after any installation.
 const DPKG_FILES: [&str; 2] = ["/var/lib/dpkg/status-old", "/var/log/dpkg.log"];
 
-/// Checks that two packages of the same files are identical.
+/// Checks that two runs made identical files.
 pub(super) fn same_packages(first: &Packages, second: &Packages) -> anyhow::Result<()> {
-    same_bytes(&first.tarball, &second.tarball)?;
-    if let Some((first, second)) = first.debian.as_ref().zip(second.debian.as_ref()) {
-        same_bytes(first, second)?;
-    }
-    Ok(())
+    ensure!(first.paths().count() == second.paths().count(), "two runs made different numbers of files");
+    first.paths().zip(second.paths()).try_for_each(|(first, second)| same_bytes(first, second))
 }
 
 /// Compiles the sources again in an empty target directory, and checks that the binaries are
@@ -55,7 +48,7 @@ pub(super) fn same_binaries(build: &BuildOutput, target_dir: &Path) -> anyhow::R
     if target_dir.exists() {
         fs::remove_dir_all(target_dir)?;
     }
-    let again = build::run(target_dir)?;
+    let again = build.again(target_dir)?;
     same_bytes(&build.authd, &again.authd)?;
     same_bytes(&build.authctl, &again.authctl)
 }
@@ -80,8 +73,28 @@ pub(super) fn cargo_install(target_dir: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Checks that both programs print the commit of the sources and their targets. `run` runs one with
+/// `--version`.
+fn versions(build: &BuildOutput, run: impl Fn(&str) -> anyhow::Result<String>) -> anyhow::Result<()> {
+    let head = stdout_of(Command::new("git").args(["rev-parse", "HEAD"]).current_dir(root()))?;
+    for (program, target) in build.programs() {
+        let version = run(program)?;
+        ensure!(is_version(version.trim(), program, head.trim(), target), "unexpected version: {version}");
+        print(version.trim());
+    }
+    Ok(())
+}
+
+/// Whether this is the program with its version, 12 digits of the commit and the target. The commit
+/// may have a mark for changed files.
+fn is_version(version: &str, program: &str, head: &str, target: &str) -> bool {
+    let rest = version.strip_prefix(&format!("{program} {} ({:.12}", env!("CARGO_PKG_VERSION"), head));
+    let rest = rest.and_then(|rest| rest.strip_suffix(&format!(", {target})")));
+    rest.is_some_and(|mark| mark.is_empty() || mark == "-dirty")
+}
+
 /// Unpacks the tarball, and runs both programs.
-pub(super) fn tarball(packages: &Packages) -> anyhow::Result<()> {
+pub(super) fn tarball(build: &BuildOutput, packages: &Packages) -> anyhow::Result<()> {
     print_title("Testing the tarball");
     let directory = tempfile::tempdir()?;
     run_quiet(Command::new("tar").arg("-xzf").arg(&packages.tarball).arg("-C").arg(directory.path()))?;
@@ -91,7 +104,7 @@ pub(super) fn tarball(packages: &Packages) -> anyhow::Result<()> {
         command.args(args).env_clear().env("HOME", directory.path());
         stdout_of(&mut command).with_context(|| format!("{program} {args:?}"))
     };
-    print(run("authctl", &["--version"])?.trim());
+    versions(build, |program| run(program, &["--version"]))?;
     print(run("authd", &["--check-config"])?.trim());
     let example = unpacked.join("config/authd.toml");
     let example = example.to_str().context("the temporary directory has no UTF-8 path")?;
@@ -99,19 +112,18 @@ pub(super) fn tarball(packages: &Packages) -> anyhow::Result<()> {
     let units = run("authctl", &["service", "install", "--print"])?;
     let program = format!("{}/bin/authd", packages.directory);
     ensure!(units.contains(&program), "no unit names {program}:\n{units}");
+    let pages = book::check_links(&unpacked)?;
+    print(&format!("the links between the {pages} pages are right"));
     Ok(())
 }
 
-/// Installs the Debian package in a minimal Debian, runs both programs, and removes the package.
-pub(super) fn debian(packages: &Packages) -> anyhow::Result<()> {
+/// Installs the Debian package in a minimal Debian, uses both programs, and removes the package.
+pub(super) fn debian(build: &BuildOutput, packages: &Packages) -> anyhow::Result<()> {
     print_title("Testing the Debian package in a minimal Debian");
     let Some(package) = &packages.debian else { return Ok(()) };
     let system = match System::create() {
         Ok(system) => system,
-        Err(reason) => {
-            print_note(&format!("skipped: installation in a minimal Debian: {reason:#}"));
-            return Ok(());
-        }
+        Err(reason) => return skip("installation in a minimal Debian", &reason),
     };
     for field in ["Package", "Version", "Architecture", "Depends", "Conflicts", "Installed-Size"] {
         print(&format!(
@@ -126,12 +138,15 @@ pub(super) fn debian(packages: &Packages) -> anyhow::Result<()> {
     for file in FILES {
         ensure!(installed.lines().any(|line| line == file), "{file} is missing in\n{installed}");
     }
-    print(system.run(&["authctl", "--version"])?.trim());
+    versions(build, |program| system.run(&[program, "--version"]))?;
     print(system.run(&["authd", "--check-config"])?.trim());
     let copyright = fs::read_to_string(system.root().join("usr/share/doc/authd-agent/copyright"))?;
     ensure!(copyright.contains("License: Expat or Apache-2.0\n"), "unexpected copyright file:\n{copyright}");
     let unit = fs::read_to_string(system.root().join("usr/lib/systemd/user/authd.service"))?;
     ensure!(unit.contains("ExecStart=/usr/bin/authd\n"), "the unit does not start /usr/bin/authd:\n{unit}");
+    let pages = book::check_links(&system.root().join("usr/share/doc/authd-agent"))?;
+    print(&format!("the links between the {pages} pages are right"));
+    five_minutes::run(&system)?;
     system.run(&["dpkg", "--purge", "authd-agent"])?;
     fs::remove_file(system.root().join("tmp/authd.deb"))?;
     let remaining: Vec<_> = system.files()?.difference(&before).cloned().collect();
@@ -141,51 +156,21 @@ pub(super) fn debian(packages: &Packages) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A minimal Debian in a temporary directory.
-struct System(tempfile::TempDir);
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-impl System {
-    /// Copies a base system that debootstrap has installed once.
-    fn create() -> anyhow::Result<Self> {
-        ensure!(fs::metadata("/proc/self")?.uid() == 0, "only root can create one");
-        ensure!(shell::is_installed("debootstrap"), "debootstrap is not installed");
-        let release = fs::read_to_string("/etc/os-release")?;
-        let suite = release.lines().find_map(|line| line.strip_prefix("VERSION_CODENAME="));
-        let suite = suite.context("/etc/os-release has no VERSION_CODENAME")?;
-        let tools = ToolDir::open("tools")?;
-        let base = tools.path().join(format!("debian-{suite}"));
-        if !base.exists() {
-            // An interrupted installation must not look like a complete one.
-            let part = tools.path().join("part");
-            if part.exists() {
-                fs::remove_dir_all(&part)?;
-            }
-            let mut debootstrap = Command::new("debootstrap");
-            run_quiet(debootstrap.args(["--variant=minbase", suite]).arg(&part)).context("debootstrap")?;
-            fs::rename(&part, &base)?;
+    #[test]
+    fn version_without_the_commit_or_the_target_is_refused() {
+        let version = concat!("authd ", env!("CARGO_PKG_VERSION"));
+        let head = "0123456789abcdef0123456789abcdef01234567";
+        let accepted = |details: &str| is_version(&format!("{version}{details}"), "authd", head, "x86_64-a");
+        assert!(accepted(" (0123456789ab, x86_64-a)"));
+        assert!(accepted(" (0123456789ab-dirty, x86_64-a)"));
+        for details in
+            ["", " (x86_64-a)", " (0123456789ab)", " (0123456789ac, x86_64-a)", " (0123456789ab, x86_64-b)"]
+        {
+            assert!(!accepted(details), "{details}");
         }
-        let system = Self(tempfile::tempdir_in(tools.path())?);
-        run_quiet(
-            Command::new("cp").args(["--archive", "--no-target-directory"]).arg(base).arg(system.root()),
-        )?;
-        Ok(system)
-    }
-
-    fn root(&self) -> &Path {
-        self.0.path()
-    }
-
-    /// Runs a command in the system, without the environment of this process.
-    fn run(&self, command_line: &[&str]) -> anyhow::Result<String> {
-        let mut command = Command::new("chroot");
-        command.arg(self.root()).args(command_line).env_clear();
-        command.env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin").env("HOME", "/root").env("LC_ALL", "C.UTF-8");
-        stdout_of(&mut command).with_context(|| command_line.join(" "))
-    }
-
-    /// The paths of all files and directories.
-    fn files(&self) -> anyhow::Result<BTreeSet<PathBuf>> {
-        let found = self.run(&["find", "/", "-xdev"])?;
-        Ok(found.lines().map(PathBuf::from).collect())
     }
 }

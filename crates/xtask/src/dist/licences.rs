@@ -32,13 +32,13 @@ pub(super) fn third_party_notice(build: &BuildOutput, mit_terms: &str) -> anyhow
     let metadata: Value = serde_json::from_str(&metadata).context("cargo metadata prints no JSON")?;
     let packages = metadata["packages"].as_array().into_iter().flatten();
     let packages: BTreeMap<_, _> = packages.filter_map(|package| Some((label(package)?, package))).collect();
-    let linked =
-        [linked_packages("authd", &build.host)?, linked_packages("authctl", &build.client)?].concat();
+    let linked = build.programs().map(|(program, target)| linked_packages(program, target));
 
     let (mut list, mut without) = (HEAD.to_owned(), TOOLCHAIN_LIBRARIES.to_owned());
     // The key is the list of words, so that texts with different line breaks are equal.
     let mut texts: BTreeMap<Vec<String>, (String, Vec<String>)> = BTreeMap::new();
-    for label in linked.into_iter().collect::<BTreeSet<_>>() {
+    let linked: Vec<_> = linked.into_iter().collect::<anyhow::Result<_>>()?;
+    for label in linked.concat().into_iter().collect::<BTreeSet<_>>() {
         let package =
             packages.get(&label).with_context(|| format!("cargo metadata does not list {label}"))?;
         let licence = package["license"].as_str().unwrap_or("see its text");
@@ -67,7 +67,7 @@ pub(super) fn third_party_notice(build: &BuildOutput, mit_terms: &str) -> anyhow
 }
 
 /// The labels of the packages from crates.io that are linked into a program for a target.
-fn linked_packages(program: &str, target: &str) -> anyhow::Result<Vec<String>> {
+pub(super) fn linked_packages(program: &str, target: &str) -> anyhow::Result<Vec<String>> {
     let tree = ["tree", "--locked", "--edges", "normal,no-proc-macro", "--prefix", "none", "--no-dedupe"];
     let tree = stdout_of(cargo(&tree).args(["--package", program, "--target", target, "--format", "{p}"]))?;
     // Packages of this workspace have a path in their label.

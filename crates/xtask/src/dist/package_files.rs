@@ -2,6 +2,7 @@
 
 use std::{
     fs,
+    os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
     process::Command,
 };
@@ -17,6 +18,13 @@ const EXEC_START: (&str, &str) = ("ExecStart=%h/.cargo/bin/authd\n", "ExecStart=
 
 /// The documentation directory of the Debian package.
 const DOC: &str = "usr/share/doc/authd-agent";
+
+/// The files that cargo-deb changes and installs. `crates/authd/Cargo.toml` has the same paths.
+const DEBIAN_COPYRIGHT: &str = "copyright";
+const DEBIAN_CHANGELOG: &str = "changelog";
+
+/// The directories whose files are documentation, beside the pages in the root directory.
+const DOCUMENTS: [&str; 4] = ["clients", "config", "docs", "examples"];
 
 /// The path of a file that a package does not contain.
 const NOT_INCLUDED: &str = "";
@@ -75,29 +83,23 @@ pub(super) fn collect(build: &BuildOutput, epoch: u64) -> anyhow::Result<Vec<Pac
     let socket = fs::read(root().join("systemd/authd.socket"))?;
     add(socket, 0o644, "systemd/authd.socket", "usr/lib/systemd/user/authd.socket");
 
-    for (from, debian) in [
-        ("launchd/io.authd.authd.plist", NOT_INCLUDED.to_owned()),
-        ("config/authd.toml", format!("{DOC}/examples/authd.toml")),
-        ("README.md", format!("{DOC}/README.md")),
-        ("LICENSE-APACHE", NOT_INCLUDED.to_owned()),
-        ("LICENSE-MIT", NOT_INCLUDED.to_owned()),
-    ] {
-        add(fs::read(root().join(from))?, 0o644, from, &debian);
+    for from in ["launchd/io.authd.authd.plist", "LICENSE-APACHE", "LICENSE-MIT"] {
+        add(fs::read(root().join(from))?, 0o644, from, NOT_INCLUDED);
+    }
+    // At the same paths relative to each other as in the repository, so that their links work.
+    for path in documents()? {
+        let mode = if is_executable(&root().join(&path))? { 0o755 } else { 0o644 };
+        add(fs::read(root().join(&path))?, mode, &path, &format!("{DOC}/{path}"));
     }
     let mit = fs::read_to_string(root().join("LICENSE-MIT"))?;
     let (notice, terms) = mit.split_at(mit.find("Permission").context("LICENSE-MIT contains no permission")?);
     let copyright = copyright(notice, terms)?;
-    add(copyright.into_bytes(), 0o644, NOT_INCLUDED, &format!("{DOC}/copyright"));
-    add(changelog(epoch)?.into_bytes(), 0o644, NOT_INCLUDED, &format!("{DOC}/changelog"));
+    add(copyright.into_bytes(), 0o644, NOT_INCLUDED, DEBIAN_COPYRIGHT);
+    add(changelog(epoch)?.into_bytes(), 0o644, NOT_INCLUDED, DEBIAN_CHANGELOG);
     let notice = third_party_notice(build, terms)?;
     add(notice.into_bytes(), 0o644, "THIRD-PARTY.txt", &format!("{DOC}/THIRD-PARTY.txt"));
     let page = fs::read(root().join("crates/authd/authd.1"))?;
     add(page, 0o644, "share/man/man1/authd.1", "usr/share/man/man1/authd.1");
-    for directory in ["docs", "docs/decisions"] {
-        for (name, bytes) in files_of(&root().join(directory))? {
-            add(bytes, 0o644, &format!("{directory}/{name}"), &format!("{DOC}/{directory}/{name}"));
-        }
-    }
 
     let pages = tempfile::tempdir()?;
     stdout_of(Command::new(&build.authctl).arg("man").arg(pages.path()))?;
@@ -114,6 +116,18 @@ pub(super) fn collect(build: &BuildOutput, epoch: u64) -> anyhow::Result<Vec<Pac
         add(script.into_bytes(), 0o644, &format!("share/{tarball}"), &format!("usr/share/{debian}"));
     }
     Ok(files)
+}
+
+/// The paths of the documentation in the repository: what git has, and not what a run left there.
+fn documents() -> anyhow::Result<Vec<String>> {
+    let mut list = Command::new("git");
+    list.args(["ls-files", "-z", "--", ":(glob)*.md"]).args(DOCUMENTS).current_dir(root());
+    let paths = stdout_of(&mut list).context("the documentation is the files of a git checkout")?;
+    Ok(paths.split_terminator('\0').map(str::to_owned).collect())
+}
+
+fn is_executable(path: &Path) -> anyhow::Result<bool> {
+    Ok(fs::metadata(path)?.permissions().mode() & 0o111 != 0)
 }
 
 /// The `copyright` file of the Debian package, in the machine-readable format.
