@@ -28,7 +28,7 @@ use serde_json::json;
 
 use self::{build::build, metric::Metric};
 use crate::{
-    release::static_target,
+    release::{host, static_target},
     shell::{self, print, print_note},
 };
 
@@ -120,7 +120,7 @@ pub(crate) fn run(args: &BenchArgs) -> anyhow::Result<()> {
 }
 
 fn build_all() -> anyhow::Result<Binaries> {
-    let static_target = static_target();
+    let static_target = static_target(&host()?);
     Ok(Binaries {
         authd: build("authd", None)?.join("authd"),
         authctl: build("authctl", static_target)?.join("authctl"),

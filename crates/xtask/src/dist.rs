@@ -25,12 +25,14 @@ mod checksums;
 mod five_minutes;
 mod licences;
 mod package_files;
+mod platform;
 mod sbom;
 mod system;
 
 use self::{
     build::BuildOutput,
     package_files::{PackageFile, PackageKind},
+    platform::Platform,
     sbom::CARGO_CYCLONEDX,
 };
 
@@ -57,12 +59,14 @@ impl Packages {
     }
 }
 
-/// Builds the packages, and tests them if `check` is set.
-pub(crate) fn run(check: bool) -> anyhow::Result<()> {
+/// Builds the packages for the machine of a target triple, or for this machine, and tests them if
+/// `check` is set.
+pub(crate) fn run(check: bool, target: Option<&str>) -> anyhow::Result<()> {
+    let platform = Platform::new(target)?;
     let epoch = epoch()?;
     let directory = root().join("target/dist");
     print_title("Building the release");
-    let build = build::run(&directory.join("build"), &build::commit()?)?;
+    let build = build::run(platform, &directory.join("build"), &build::commit()?)?;
     print_title("Building the packages");
     let files = package_files::collect(&build, epoch)?;
     let packages = pack(&build, &files, epoch, &directory)?;
@@ -78,7 +82,9 @@ pub(crate) fn run(check: bool) -> anyhow::Result<()> {
         check::tarball(&build, &packages)?;
         check::debian(&build, &packages)?;
         check::same_binaries(&build, &directory.join("build-again"))?;
-        check::cargo_install(&directory.join("install"))?;
+        if build.platform.is_this_machine() {
+            check::cargo_install(&directory.join("install"))?;
+        }
     }
     Ok(())
 }
@@ -97,19 +103,19 @@ fn epoch() -> anyhow::Result<u64> {
 
 fn pack(build: &BuildOutput, files: &[PackageFile], epoch: u64, output: &Path) -> anyhow::Result<Packages> {
     fs::create_dir_all(output)?;
-    let directory = format!("authd-{}-{}", env!("CARGO_PKG_VERSION"), build.host);
+    let directory = format!("authd-{}-{}", env!("CARGO_PKG_VERSION"), build.platform.daemon);
     let tarball = output.join(format!("{directory}.tar.gz"));
     write_tarball(&tarball, &directory, files, epoch)?;
     let mut packages = Packages {
         tarball,
+        checksums: output.join(format!("{directory}.sha256")),
         directory,
         debian: None,
         sboms: Vec::new(),
         clients: Vec::new(),
-        checksums: output.join("SHA256SUMS"),
     };
     match install_cargo_deb() {
-        Ok(cargo_deb) => packages.debian = Some(build_debian(&cargo_deb, files, epoch, output)?),
+        Ok(cargo_deb) => packages.debian = Some(build_debian(&cargo_deb, build, files, epoch, output)?),
         Err(reason) => skip("Debian package", &reason)?,
     }
     match CARGO_CYCLONEDX.install() {
@@ -151,6 +157,7 @@ fn install_cargo_deb() -> anyhow::Result<PathBuf> {
 /// Writes the tree that `crates/authd/Cargo.toml` names, and runs cargo-deb.
 fn build_debian(
     cargo_deb: &Path,
+    build: &BuildOutput,
     files: &[PackageFile],
     epoch: u64,
     output: &Path,
@@ -168,6 +175,7 @@ fn build_debian(
     }
     let mut command = Command::new(cargo_deb);
     command.args(["--no-build", "--no-strip", "--quiet", "--package", "authd", "--output"]).arg(output);
+    command.args(["--target", &build.platform.daemon]);
     command.current_dir(root()).env("SOURCE_DATE_EPOCH", epoch.to_string());
     // The last line of the output is the path of the package.
     let stdout = stdout_of(&mut command)?;

@@ -56,11 +56,14 @@ enum Command {
         /// Run only these steps, by name.
         steps: Vec<String>,
     },
-    /// Build the release packages into target/dist: a tarball and a Debian package.
+    /// Build the files of a release into target/dist: packages, SBOMs and checksums.
     Dist {
         /// Also test them: build twice and compare, unpack, install in a minimal Debian, remove.
         #[arg(long)]
         check: bool,
+        /// Build for another machine: aarch64-unknown-linux-gnu.
+        #[arg(long, value_name = "TRIPLE")]
+        target: Option<String>,
     },
     /// Build a wheel and an npm package of the clients into target/dist.
     Clients,
@@ -85,7 +88,7 @@ fn main() -> ExitCode {
         Command::Book => book::run(),
         Command::Picture => picture::run(),
         Command::Test { steps } => test::run_all(&steps),
-        Command::Dist { check } => dist::run(check),
+        Command::Dist { check, target } => dist::run(check, target.as_deref()),
         Command::Clients => clients::run(),
         Command::Simulate { sample, write } => simulate::run(sample, write),
         #[cfg(target_os = "linux")]

@@ -16,6 +16,7 @@ use super::{
     Binaries,
     metric::{Metric, Samples},
 };
+use crate::release::{host, static_target};
 
 const ROUNDS: usize = 15;
 
@@ -74,7 +75,7 @@ pub(crate) async fn measure(binaries: &Binaries) -> anyhow::Result<Vec<Metric>> 
     let size = |path| -> anyhow::Result<Samples> {
         Ok(Samples::from(f64::from(u32::try_from(fs::metadata(path)?.len())?) / 1e6))
     };
-    let linked = if crate::release::static_target().is_some() { "static" } else { "dynamic" };
+    let linked = if static_target(&host()?).is_some() { "static" } else { "dynamic" };
     Ok(vec![
         Metric::single("authd, stripped", "MB", size(&binaries.authd)?, 12.0),
         Metric::single(format!("authctl, stripped, {linked}"), "MB", size(&binaries.authctl)?, 2.2),

@@ -1,5 +1,5 @@
-//! Builds the binaries of a release: the daemon for this machine, the client as a static binary
-//! where the target is installed. The binaries contain no path of the build machine.
+//! Builds the binaries of a release: the client as a static binary where the target is installed.
+//! The binaries contain no path of the build machine.
 
 use std::{
     env,
@@ -9,9 +9,9 @@ use std::{
 
 use anyhow::Context;
 
+use super::platform::Platform;
 use crate::{
-    release,
-    shell::{self, cargo, print_note, root},
+    shell::{self, cargo, root},
     tools::stdout_of,
 };
 
@@ -24,10 +24,7 @@ const BUILD: &str = "AUTHD_BUILD";
 
 /// The binaries of one build.
 pub(super) struct BuildOutput {
-    /// The target triple of this machine and of `authd`.
-    pub(super) host: String,
-    /// The target triple of `authctl`.
-    pub(super) client: String,
+    pub(super) platform: Platform,
     pub(super) authd: PathBuf,
     pub(super) authctl: PathBuf,
     /// The commit that both programs name.
@@ -37,40 +34,30 @@ pub(super) struct BuildOutput {
 impl BuildOutput {
     /// Builds the same again in this target directory.
     pub(super) fn again(&self, target_dir: &Path) -> anyhow::Result<Self> {
-        run(target_dir, &self.commit)
+        run(self.platform.clone(), target_dir, &self.commit)
     }
 
     /// The programs, each with its target triple.
     pub(super) fn programs(&self) -> [(&'static str, &str); 2] {
-        [("authd", &self.host), ("authctl", &self.client)]
+        [("authd", &self.platform.daemon), ("authctl", &self.platform.client)]
     }
 }
 
 /// Builds both programs in this target directory. `commit` is what they name.
-pub(super) fn run(target_dir: &Path, commit: &str) -> anyhow::Result<BuildOutput> {
-    let version = stdout_of(Command::new("rustc").arg("-vV"))?;
-    let host =
-        version.lines().find_map(|line| line.strip_prefix("host: ")).context("rustc prints no host")?;
-    let target = release::static_target().unwrap_or(host);
-    if target == host {
-        print_note(
-            "authctl is built for this machine's C library; for a static binary, add the musl target with rustup",
-        );
-    }
-    let authd = compile("authd", host, target_dir, commit)?;
-    let authctl = compile("authctl", target, target_dir, commit)?;
-    Ok(BuildOutput {
-        authd,
-        authctl,
-        host: host.to_owned(),
-        client: target.to_owned(),
-        commit: commit.to_owned(),
-    })
+pub(super) fn run(platform: Platform, target_dir: &Path, commit: &str) -> anyhow::Result<BuildOutput> {
+    let authd = compile(&platform, ("authd", &platform.daemon), target_dir, commit)?;
+    let authctl = compile(&platform, ("authctl", &platform.client), target_dir, commit)?;
+    Ok(BuildOutput { platform, authd, authctl, commit: commit.to_owned() })
 }
 
 /// Builds one program, and returns its path. The target is always named, so that build scripts do
 /// not get the flags.
-fn compile(package: &str, target: &str, target_dir: &Path, commit: &str) -> anyhow::Result<PathBuf> {
+fn compile(
+    platform: &Platform,
+    (package, target): (&str, &str),
+    target_dir: &Path,
+    commit: &str,
+) -> anyhow::Result<PathBuf> {
     let home = env::var_os("CARGO_HOME").map(PathBuf::from);
     let home = home
         .or_else(|| Some(Path::new(&env::var_os("HOME")?).join(".cargo")))
@@ -84,6 +71,7 @@ fn compile(package: &str, target: &str, target_dir: &Path, commit: &str) -> anyh
     command.env("CARGO_TARGET_DIR", target_dir).env("SOURCE_DATE_EPOCH", BUILD_TIME).env(BUILD, build);
     command.env("CARGO_ENCODED_RUSTFLAGS", flags("--remap-path-prefix").join("\x1f"));
     command.env("CFLAGS", flags("-ffile-prefix-map").join(" "));
+    platform.set_linker(&mut command, target);
     shell::run(&mut command)?;
     Ok(target_dir.join(target).join("release").join(package))
 }

@@ -100,7 +100,7 @@ pub(super) fn tarball(build: &BuildOutput, packages: &Packages) -> anyhow::Resul
     run_quiet(Command::new("tar").arg("-xzf").arg(&packages.tarball).arg("-C").arg(directory.path()))?;
     let unpacked = directory.path().join(&packages.directory);
     let run = |program: &str, args: &[&str]| {
-        let mut command = Command::new(unpacked.join("bin").join(program));
+        let mut command = build.platform.command(&unpacked.join("bin").join(program));
         command.args(args).env_clear().env("HOME", directory.path());
         stdout_of(&mut command).with_context(|| format!("{program} {args:?}"))
     };
@@ -118,19 +118,21 @@ pub(super) fn tarball(build: &BuildOutput, packages: &Packages) -> anyhow::Resul
 }
 
 /// Installs the Debian package in a minimal Debian, uses both programs, and removes the package.
+/// The package for another machine is only unpacked.
 pub(super) fn debian(build: &BuildOutput, packages: &Packages) -> anyhow::Result<()> {
     print_title("Testing the Debian package in a minimal Debian");
     let Some(package) = &packages.debian else { return Ok(()) };
+    for field in ["Package", "Version", "Architecture", "Depends", "Conflicts", "Installed-Size"] {
+        let value = stdout_of(Command::new("dpkg-deb").arg("--field").arg(package).arg(field))?;
+        print(&format!("{field}: {}", value.trim()));
+    }
+    if !build.platform.is_this_machine() {
+        return unpacked_debian(build, package);
+    }
     let system = match System::create() {
         Ok(system) => system,
         Err(reason) => return skip("installation in a minimal Debian", &reason),
     };
-    for field in ["Package", "Version", "Architecture", "Depends", "Conflicts", "Installed-Size"] {
-        print(&format!(
-            "{field}: {}",
-            stdout_of(Command::new("dpkg-deb").arg("--field").arg(package).arg(field))?.trim()
-        ));
-    }
     let before = system.files()?;
     fs::copy(package, system.root().join("tmp/authd.deb"))?;
     system.run(&["dpkg", "--install", "/tmp/authd.deb"])?;
@@ -153,6 +155,20 @@ pub(super) fn debian(build: &BuildOutput, packages: &Packages) -> anyhow::Result
     let is_expected = |path: &PathBuf| DPKG_FILES.iter().any(|file| path == Path::new(file));
     ensure!(remaining.iter().all(is_expected), "the purge left files: {remaining:?}");
     print("installed, run and removed; no files remain");
+    Ok(())
+}
+
+/// Unpacks the Debian package of another machine, and runs both programs.
+fn unpacked_debian(build: &BuildOutput, package: &Path) -> anyhow::Result<()> {
+    let directory = tempfile::tempdir()?;
+    run_quiet(Command::new("dpkg-deb").arg("--extract").arg(package).arg(directory.path()))?;
+    for file in FILES {
+        ensure!(directory.path().join(&file[1..]).exists(), "{file} is missing");
+    }
+    versions(build, |program| {
+        stdout_of(build.platform.command(&directory.path().join("usr/bin").join(program)).arg("--version"))
+    })?;
+    print("unpacked and run, not installed: it is for another machine");
     Ok(())
 }
 

@@ -1,4 +1,4 @@
-//! `SHA256SUMS`: the checksums of all files of a release, in the form of `sha256sum`.
+//! The checksums of all files for one platform, in the form of `sha256sum`.
 
 use std::{
     fs,
@@ -36,7 +36,7 @@ mod tests {
     #[test]
     fn changed_file_fails_the_check() {
         let directory = tempfile::tempdir().unwrap();
-        let [file, sums] = ["a", "SHA256SUMS"].map(|name| directory.path().join(name));
+        let [file, sums] = ["a", "a.sha256"].map(|name| directory.path().join(name));
         fs::write(&file, "abc").unwrap();
         write(&[&file], &sums).unwrap();
         let digest = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";

@@ -102,7 +102,7 @@ pub(super) fn collect(build: &BuildOutput, epoch: u64) -> anyhow::Result<Vec<Pac
     add(page, 0o644, "share/man/man1/authd.1", "usr/share/man/man1/authd.1");
 
     let pages = tempfile::tempdir()?;
-    stdout_of(Command::new(&build.authctl).arg("man").arg(pages.path()))?;
+    stdout_of(build.platform.command(&build.authctl).arg("man").arg(pages.path()))?;
     for (name, bytes) in files_of(pages.path())? {
         let page = format!("share/man/man1/{name}");
         add(bytes, 0o644, &page, &format!("usr/{page}"));
@@ -112,7 +112,7 @@ pub(super) fn collect(build: &BuildOutput, epoch: u64) -> anyhow::Result<Vec<Pac
         ("fish", "fish/vendor_completions.d/authctl.fish", "fish/vendor_completions.d/authctl.fish"),
         ("zsh", "zsh/site-functions/_authctl", "zsh/vendor-completions/_authctl"),
     ] {
-        let script = stdout_of(Command::new(&build.authctl).args(["completions", shell]))?;
+        let script = stdout_of(build.platform.command(&build.authctl).args(["completions", shell]))?;
         add(script.into_bytes(), 0o644, &format!("share/{tarball}"), &format!("usr/share/{debian}"));
     }
     Ok(files)
