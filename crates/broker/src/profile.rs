@@ -15,7 +15,7 @@ mod waiters;
 pub(crate) use self::{
     actor::{InitialState, spawn},
     command::{ExportError, ExportRequest, ExportWrite, Mailbox, RenameError, Rollback, WriteError},
-    persist::{delete, load},
+    persist::{delete, load, put},
     shared::parse,
 };
 pub use self::{

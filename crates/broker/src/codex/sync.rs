@@ -20,6 +20,7 @@ use super::{
     watch::LoginWatch,
 };
 use crate::{
+    blocking::finish,
     clock,
     events::ChangeEvent,
     profile::ProfileHandle,
@@ -68,10 +69,12 @@ impl Sync {
                     None => std::future::pending().await,
                 }
             };
-            tokio::pin!(login_changed);
+            // Other events do not postpone the retry.
+            let retry = tokio::time::sleep(pause);
+            tokio::pin!(login_changed, retry);
             loop {
                 tokio::select! {
-                    () = tokio::time::sleep(pause), if failed => {
+                    () = &mut retry, if failed => {
                         pause = (pause * 2).min(RETRY.1);
                         break;
                     }
@@ -123,8 +126,13 @@ impl Sync {
         match decide(&self.location, managed, current, wanted.as_ref(), None) {
             Step::Keep(state) => Ok(state),
             Step::Write => {
-                let locked = LockedLogin::take(self.location.clone()).await?;
-                write(&locked, &self.homes, &view, None).await
+                let (location, homes) = (self.location.clone(), self.homes.clone());
+                // The end of this task must not release the locks while a thread writes.
+                finish(async move {
+                    let locked = LockedLogin::take(location).await?;
+                    write(&locked, &homes, &view, None).await
+                })
+                .await
             }
         }
     }

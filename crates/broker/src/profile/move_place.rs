@@ -49,6 +49,15 @@ impl ProfileActor {
         let shared = parse(&stored);
         let shared = shared.map_err(|error| unavailable(format!("profile \"{name}\": {error}")))?;
         let mut record = Record { journal: None, ..*shared.record };
+        match persist::load(&self.deps.store, &self.name).await {
+            Ok(found) if found.as_ref().is_none_or(|found| found.grant_id == record.grant_id) => {}
+            _ => {
+                return Err(unavailable(format!(
+                    "the store of this machine has another record of the name \"{name}\"; rename the profile \
+                     (authctl rename)"
+                )));
+            }
+        }
         let refusal = loop {
             persist::put(&self.deps.store, &self.name, &record).await?;
             match fleet.take_out(name, stored.revision, record.journal).await? {

@@ -54,7 +54,7 @@ pub(super) async fn complete(
 }
 
 /// Saves a record that has its id token.
-pub(super) async fn put(store: &Store, name: &ProfileName, record: &Record) -> Result<(), StoreError> {
+pub(crate) async fn put(store: &Store, name: &ProfileName, record: &Record) -> Result<(), StoreError> {
     store.save(&key(name), &label(name, record), record.to_text()).await
 }
 

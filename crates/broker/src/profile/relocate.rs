@@ -72,7 +72,8 @@ impl ProfileActor {
     pub(super) async fn export(&mut self, request: ExportRequest) -> Result<(), ExportError> {
         if self.fleet.is_some() {
             return Err(ExportError::Store(refused(
-                "the login belongs to the fleet, and an exported one would sign out the other nodes; move the                  logins to this machine first, with authctl store migrate --to file",
+                "the login belongs to the fleet, and an exported one would sign out the other nodes; move the \
+                 logins to this machine first, with authctl store migrate --to file",
             )));
         }
         self.check_no_open_move().map_err(ExportError::Store)?;

@@ -99,9 +99,9 @@ impl RegistryActor {
         let mut recreated = self.homes.state_dir().recreated();
         let mut pause = RETRY.0;
         self.do_open_work().await;
+        let mut retry_at = Instant::now() + pause;
         loop {
             let open = self.has_open_work();
-            let retry_at = Instant::now() + pause;
             tokio::select! {
                 () = closing.cancelled() => break,
                 command = mailbox.recv() => match command {
@@ -118,15 +118,20 @@ impl RegistryActor {
                 () = tokio::time::sleep_until(retry_at), if open => {
                     pause = (pause * 2).min(RETRY.1);
                     self.retry_open_work(&mut store, fleet.as_mut()).await;
+                    retry_at = Instant::now() + pause;
                 }
                 Some(State::Ready) = next_state(&mut store, fleet.as_mut()), if open => {
                     pause = RETRY.0;
                     self.retry_open_work(&mut store, fleet.as_mut()).await;
+                    retry_at = Instant::now() + pause;
                 }
                 change = next_change(&mut self.changes) => self.follow(change).await,
             }
             if !self.has_open_work() {
                 pause = RETRY.0;
+            } else if !open {
+                // Other events do not postpone the retry.
+                retry_at = Instant::now() + pause;
             }
         }
         while let Some(ended) = self.actors.join_next().await {

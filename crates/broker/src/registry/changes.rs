@@ -2,6 +2,7 @@
 
 use authd_api::ProfileName;
 use authd_oauth::Annotation;
+use authd_store::ProfilePlace;
 
 use super::{actor::RegistryActor, handle::RegistryError, pending_change::PendingChange};
 use crate::profile::{ExportError, ExportRequest, RenameError, SignOutError, delete};
@@ -72,10 +73,15 @@ impl RegistryActor {
             Err(RegistryError::Unread(view)) if revoke => {
                 return Err(RegistryError::SignOut(SignOutError::Unread(view)));
             }
-            Err(RegistryError::Unread(_)) => match self.fleet() {
-                Some(fleet) => fleet.delete(name.as_str()).await?,
-                None => delete(&self.store(), name).await?,
-            },
+            Err(RegistryError::Unread(_)) => {
+                if let Some(fleet) = self.fleet() {
+                    fleet.delete(name.as_str()).await?;
+                }
+                // During a move both stores can have it.
+                if self.snapshot.place != ProfilePlace::Fleet {
+                    delete(&self.store(), name).await?;
+                }
+            }
             Err(error) => return Err(error),
         }
         self.remove_and_publish(name).await;

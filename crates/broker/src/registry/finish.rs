@@ -79,7 +79,17 @@ impl RegistryActor {
         if self.snapshot.place == ProfilePlace::Fleet {
             return Ok(());
         }
-        delete(&self.store(), from).await?;
+        let is_usable = match load(&self.store(), from).await {
+            Ok(_) => true,
+            Err(view) => match view.unread() {
+                Some(error) => return Err(error.clone()),
+                None => false,
+            },
+        };
+        // During a move, a record that cannot be used is of another profile.
+        if is_usable || !self.is_moving() {
+            delete(&self.store(), from).await?;
+        }
         self.annotate_later(to, Annotation::Intent(None));
         Ok(())
     }

@@ -7,9 +7,8 @@ use authd_fleet::{Change, Fleet, StoredRecord};
 use authd_store::{ProfilePlace, StoreError};
 use tracing::{debug, error, info, warn};
 
-use super::{actor::RegistryActor, handle::RegistryError, load::parse_name};
+use super::{actor::RegistryActor, handle::RegistryError, load::parse_name, pending_change::PendingChange};
 use crate::{
-    codex::CodexNotice,
     profile::{self, InitialState, ProfileHandle},
     snapshot::ProfileView,
 };
@@ -142,6 +141,12 @@ impl RegistryActor {
     /// Ends a profile whose record another node has deleted or renamed.
     async fn end_deleted(&mut self, name: &ProfileName) {
         let Some(handle) = self.snapshot.profiles.get(name).cloned() else { return };
+        let Some(fleet) = self.fleet() else { return };
+        // Only the list says whether it was renamed.
+        let records = match fleet.list().await {
+            Ok(records) => records,
+            Err(error) => return self.fleet_not_read(&error),
+        };
         if !self.unread.contains_key(name) {
             match handle.end_if_deleted().await {
                 Ok(Ok(true)) => {}
@@ -149,18 +154,17 @@ impl RegistryActor {
                 Ok(Err(error)) => return self.fleet_not_read(&error),
             }
         }
-        let renamed = self.renamed_to(name, &handle).await;
+        self.take_list(&fleet, records);
+        let renamed = self.other_name_of(name, &handle);
         if let Some(to) = &renamed {
             info!(profile = %name, %to, "another node renamed the profile");
             self.shares.rename_profile(name, to).await;
-            if let Err(error) = self.homes.rename_profile(name, to).await {
-                warn!(%error, profile = %name, "Codex homes still use the old name");
-            }
-            self.notify_codex(CodexNotice::HomesChanged);
+            self.add_pending_change(PendingChange::Rename { from: name.clone(), to: to.clone() });
         } else {
             info!(profile = %name, "another node signed out");
         }
         self.remove_and_publish(name).await;
+        self.finish_changes().await;
         // The move of the record to this node has just deleted it in the fleet. After a rename, a
         // copy of an unfinished move is no login: the fleet has it.
         if self.snapshot.place == ProfilePlace::ToLocal && renamed.is_none() {
@@ -169,11 +173,8 @@ impl RegistryActor {
     }
 
     /// The other name that has the grant of this profile.
-    async fn renamed_to(&mut self, name: &ProfileName, handle: &ProfileHandle) -> Option<ProfileName> {
+    fn other_name_of(&self, name: &ProfileName, handle: &ProfileHandle) -> Option<ProfileName> {
         let grant_id = handle.view().snapshot()?.credential.grant_id.clone();
-        let fleet = self.fleet()?;
-        let records = fleet.list().await.ok()?;
-        self.take_list(&fleet, records);
         let other = self.snapshot.profiles.iter().find(|(other, handle)| {
             let view = handle.view();
             *other != name && view.snapshot().is_some_and(|other| other.credential.grant_id == grant_id)

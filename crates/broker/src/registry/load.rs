@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{
     codex::{CodexNotice, is_owned_here},
-    profile::{InitialState, ProfileHandle, load},
+    profile::{InitialState, ProfileHandle, delete, load, put},
     snapshot::ProfileView,
 };
 
@@ -78,7 +78,7 @@ impl RegistryActor {
                 Err(view) => drop(records.insert(name, Err(view))),
             }
         }
-        self.leave_out_moved(&mut records);
+        self.leave_out_moved(&mut records).await?;
         let legacy = store.legacy_index();
         for name in legacy.iter().flat_map(|legacy| &legacy.discarded).filter_map(|name| name.parse().ok()) {
             if records.remove(&name).is_some() {
@@ -115,8 +115,12 @@ impl RegistryActor {
     }
 
     /// Leaves out the records that the fleet's store has, too. A record of another grant whose name
-    /// the fleet has given away gets another name.
-    fn leave_out_moved(&self, records: &mut BTreeMap<ProfileName, LoadResult>) {
+    /// the fleet has given away gets another name. One that cannot be read keeps its name, and the
+    /// move of the fleet's record waits for it.
+    async fn leave_out_moved(
+        &self,
+        records: &mut BTreeMap<ProfileName, LoadResult>,
+    ) -> Result<(), StoreError> {
         let grant_of = |handle: &ProfileHandle| Some(handle.view().snapshot()?.credential.grant_id.clone());
         let moved: BTreeSet<_> = self.snapshot.profiles.values().filter_map(grant_of).collect();
         records.retain(|_, record| record.as_ref().map_or(true, |record| !moved.contains(&record.grant_id)));
@@ -127,11 +131,13 @@ impl RegistryActor {
             let other = (2..=most)
                 .map(|n| name.alternative(n))
                 .find(|other| !records.contains_key(other) && !self.snapshot.profiles.contains_key(other));
-            if let (Some(other), Some(record)) = (other, records.remove(&name)) {
-                warn!(profile = %name, %other, "the fleet has another profile of this name");
-                records.insert(other, record);
-            }
+            let (Some(other), Some(Ok(record))) = (other, records.remove(&name)) else { continue };
+            put(&self.deps.store, &other, &record).await?;
+            delete(&self.deps.store, &name).await?;
+            warn!(profile = %name, %other, "the fleet has another profile of this name");
+            records.insert(other, Ok(record));
         }
+        Ok(())
     }
 
     /// Reads the record of a profile, if it has not been read.
@@ -143,6 +149,8 @@ impl RegistryActor {
             return self.read_shared(name).await;
         }
         match load(&self.store(), name).await {
+            // The fleet may have it.
+            Ok(None) if self.is_moving() => return self.read_shared(name).await,
             Ok(None) => self.remove(name),
             Err(view) => return self.show_unread(name, view),
             Ok(Some(record)) => {

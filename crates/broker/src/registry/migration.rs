@@ -41,6 +41,11 @@ impl RegistryActor {
                 "[store.postgres] of authd.toml is missing; docs/fleet.md shows the settings",
             )));
         };
+        if self.snapshot.place == ProfilePlace::ToLocal {
+            return Err(RegistryError::Store(refused(
+                "the logins are moving to this machine; wait until authctl doctor shows no move, then migrate",
+            )));
+        }
         fleet.migrate_schema().await?;
         fleet.check().await?;
         if !self.is_moving() {
@@ -191,9 +196,7 @@ impl RegistryActor {
         for (name, handle) in self.snapshot.profiles.clone() {
             if self.unread.contains_key(&name) {
                 left = Some(unavailable(format!("the record of profile \"{name}\" cannot be read")));
-            } else if handle.is_stored_in_fleet()
-                && let Err(error) = handle.move_to_local().await?
-            {
+            } else if let Err(error) = handle.move_to_local().await? {
                 left = Some(error);
             }
         }

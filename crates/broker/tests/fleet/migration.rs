@@ -6,7 +6,7 @@ use authd_broker::{MigrationTarget, RegistryError};
 use authd_sandbox::Config;
 use authd_store::{Kind, ProfilePlace, StoreError};
 
-use crate::fixture::{World, name};
+use crate::fixture::{Node, World, name};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn records_move_to_the_fleet_and_back() {
@@ -120,6 +120,86 @@ async fn copy_of_an_unfinished_move_is_no_login_after_a_rename_elsewhere() {
     assert!(!a.has("work"));
     a.profile("job").refresh(None).await.unwrap();
     assert_eq!(world.sandbox.rotations(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn move_back_waits_for_a_record_that_is_still_on_its_way_to_the_fleet() {
+    let Some(world) = World::start(Config::default()).await else { return };
+    let a = world.start_node("a", tempfile::tempdir().unwrap(), false).await;
+    a.sign_in(&world, "work", "plus").await;
+    let refuse = "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS \
+                  $$ BEGIN RAISE EXCEPTION 'refused'; END $$; \
+                  CREATE TRIGGER refuse BEFORE INSERT ON authd.record FOR EACH ROW EXECUTE FUNCTION refuse()";
+    world.postgres.psql(refuse).unwrap();
+    let report = a.broker.registry.migrate(MigrationTarget::Fleet).await.unwrap();
+    assert!(report.left_behind.is_some(), "{report:?}");
+    let to_files = || a.broker.registry.migrate(MigrationTarget::Local(Kind::File));
+    let report = to_files().await.unwrap();
+    assert!(report.left_behind.is_some(), "{report:?}");
+    let refused = a.broker.registry.migrate(MigrationTarget::Fleet).await;
+    assert!(matches!(refused, Err(RegistryError::Store(StoreError::Refused { .. }))), "{refused:?}");
+    world.postgres.psql("DROP TRIGGER refuse ON authd.record").unwrap();
+    while to_files().await.unwrap().left_behind.is_some() {}
+    assert_eq!(world.postgres.psql("SELECT count(*) FROM authd.record").unwrap(), "0");
+    a.profile("work").refresh(None).await.unwrap();
+    let a = world.start_node("a", a.shut_down().await, false).await;
+    a.wait_for_profile("work").await;
+    a.profile("work").refresh(None).await.unwrap();
+    assert_eq!(world.sandbox.rotations(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn move_back_overwrites_no_record_of_this_machine() {
+    let Some(world) = World::start(Config::default()).await else { return };
+    let a = world.start_node("a", tempfile::tempdir().unwrap(), false).await;
+    a.sign_in(&world, "work", "business").await;
+    a.broker.registry.rename(name("work"), name("other")).await.unwrap();
+    a.sign_in(&world, "work", "plus").await;
+    let directory = a.shut_down().await;
+    let file = |profile: &str| record_file(directory.path(), profile);
+    let other = std::fs::read(file("other")).unwrap();
+    std::fs::remove_file(file("other")).unwrap();
+    let (work, job, broken) = (file("work"), file("job"), file("broken"));
+    let a = world.start_node("a", directory, false).await;
+    a.wait_for_profile("work").await;
+    a.broker.registry.migrate(MigrationTarget::Fleet).await.unwrap();
+    a.sign_in(&world, "job", "business").await;
+    // Another process may be sending the tokens, so the move waits.
+    let claim = "UPDATE authd.record SET claim_node = 'c', claim_run = 'c', claim_since = now(), \
+                 claim_until = now() + interval '1 hour'";
+    world.postgres.psql(claim).unwrap();
+    let to_files = |node: &Node| {
+        let registry = node.broker.registry.clone();
+        async move { registry.migrate(MigrationTarget::Local(Kind::File)).await.unwrap().left_behind }
+    };
+    assert!(to_files(&a).await.is_some());
+    let directory = a.shut_down().await;
+    std::fs::write(&work, other).unwrap();
+    std::fs::write(&job, "damaged").unwrap();
+    std::fs::write(&broken, "damaged").unwrap();
+
+    let a = world.start_node("a", directory, false).await;
+    a.wait_until("the profiles", |a| ["work", "work-2", "job", "broken"].into_iter().all(|name| a.has(name)))
+        .await;
+    let business = a.authorization("work-2");
+    // During a move the record of a profile that cannot be read is in one of two stores.
+    a.broker.registry.sign_out(name("broken"), false).await.unwrap();
+    assert!(!broken.exists());
+    let ended = "UPDATE authd.record SET claim_node = NULL, claim_run = NULL, claim_since = NULL, \
+                 claim_until = NULL";
+    world.postgres.psql(ended).unwrap();
+    let left = to_files(&a).await.map(|left| left.to_string());
+    assert!(
+        left.as_ref().is_some_and(|left| left.contains("another record of the name \"job\"")),
+        "{left:?}"
+    );
+    assert_eq!(std::fs::read(&job).unwrap(), b"damaged");
+    a.broker.registry.rename(name("job"), name("task")).await.unwrap();
+    while to_files(&a).await.is_some() {}
+    let a = world.start_node("a", a.shut_down().await, false).await;
+    a.wait_until("the profiles", |a| ["work", "work-2", "task"].into_iter().all(|name| a.has(name))).await;
+    assert_eq!(a.authorization("work-2"), business);
+    assert_eq!(std::fs::read(&job).unwrap(), b"damaged");
 }
 
 /// The file of this profile in the directory of a node.
