@@ -11,6 +11,7 @@ use crate::json_file::JsonFile;
 
 const FILE: JsonFile = JsonFile {
     name: "providers.json",
+    version: VERSION,
     longest: 4 << 20,
     damaged: "list of added providers damaged; add them again with authctl mcp add",
 };
@@ -21,7 +22,6 @@ const VERSION: u32 = 1;
 /// The entries stay texts until each one is validated by itself.
 #[derive(Default, Deserialize)]
 struct StoredList {
-    version: u32,
     providers: BTreeMap<String, Box<RawValue>>,
 }
 
@@ -31,14 +31,9 @@ struct WrittenList<'a> {
     providers: BTreeMap<&'a str, &'a RawValue>,
 }
 
-/// Reads the list. An entry that cannot be used stays in it. The list of a newer version of authd
-/// is an error, because this version would lose what it does not know.
+/// Reads the list. An entry that cannot be used stays in it.
 pub(super) async fn read(state_dir: &StateDir) -> io::Result<AddedDefinitions> {
     let list: StoredList = FILE.read(state_dir).await?;
-    if list.version > VERSION {
-        let name = FILE.name;
-        return Err(io::Error::other(format!("a newer version of authd has written {name}; upgrade authd")));
-    }
     Ok(AddedDefinitions::from_entries(list.providers))
 }
 
