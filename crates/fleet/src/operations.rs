@@ -166,7 +166,9 @@ impl Fleet {
         }
     }
 
-    /// Ends this process's claim: its token was certainly not spent.
+    /// Ends this process's claim: its token was certainly not spent. With `retry_after`, no claim
+    /// is granted before that time has passed. Does nothing if another process holds the claim.
+    /// After an error the claim ends with its lease.
     pub async fn release(&self, name: &str, retry_after: Option<Duration>) -> Result<(), StoreError> {
         let inner = &*self.0;
         inner

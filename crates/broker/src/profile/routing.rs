@@ -124,11 +124,7 @@ impl RoutingSchedule {
                 }
                 self.failures += 1;
                 let jitter = Jitter::of(self.seed, self.failures.into());
-                let requested = match &error {
-                    ProviderError::Unavailable { retry_after, .. } => *retry_after,
-                    _ => None,
-                };
-                let wait = schedule::back_off(self.failures, requested, jitter);
+                let wait = schedule::back_off(self.failures, error.retry_after(), jitter);
                 (self.due, self.error) = (later(now, wait), Some(error.into()));
                 Event::Ticked
             }

@@ -225,11 +225,7 @@ fn obstacle(snapshot: &ProfileSnapshot, now: Timestamp) -> Option<QuotaFailure> 
 
 /// The pause after so many failed requests in a row: it doubles each time.
 fn failure_pause(failures: u32, error: &ProviderError) -> Duration {
-    let requested = match error {
-        ProviderError::Unavailable { retry_after, .. }
-        | ProviderError::RejectedForNow { retry_after, .. } => retry_after.unwrap_or_default(),
-        _ => Duration::ZERO,
-    };
+    let requested = error.retry_after().unwrap_or_default();
     let doubled = PAUSE.0 * 2_u32.saturating_pow(failures.saturating_sub(1).min(8));
     doubled.min(PAUSE.1).max(requested.min(schedule::LONGEST_RETRY_AFTER))
 }

@@ -41,7 +41,6 @@ pub(super) const OWNERS: &[(&str, &[&str])] = &[
     ("reqwest", &["authd-oauth"]),
     ("rustls", &["authd-oauth"]),
     ("rustls-platform-verifier", &["authd-oauth"]),
-    ("utoipa", &["authd-api"]),
     ("sd-notify", &["authd"]),
     ("sha2", &["authd", "authd-broker", "authd-oauth", "authd-sandbox"]),
     ("tar", &["xtask"]),
@@ -51,7 +50,7 @@ pub(super) const OWNERS: &[(&str, &[&str])] = &[
     ("toml", &["authd"]),
     ("tower", &["authd", "authd-oauth"]),
     ("tracing-subscriber", &["authd"]),
-    ("utoipa", &["authd", "authd-api"]),
+    ("utoipa", &["authd-api"]),
     ("zbus-secret-service-keyring-store", &["authd-store"]),
 ];
 
