@@ -61,6 +61,26 @@ pub struct FleetStatus {
     pub reconnections: u64,
 }
 
+/// The largest difference between the clocks that needs no mention, in milliseconds. The rules of a
+/// fleet do not depend on it, but the expiry of a token does.
+const MAX_CLOCK_DIFFERENCE: u64 = 5_000;
+
+impl FleetStatus {
+    /// The clock of the database compared with this machine's, in words, once it is known.
+    pub fn clock_text(&self) -> Option<String> {
+        let ahead = self.clock_ahead_ms?;
+        let side = if ahead < 0 { "behind" } else { "ahead of" };
+        let difference = ahead.unsigned_abs();
+        let (seconds, tenths) = (difference / 1000, difference % 1000 / 100);
+        Some(format!("the clock of the database is {seconds}.{tenths} s {side} this machine's"))
+    }
+
+    /// Whether the clocks differ so much that the user should set them.
+    pub fn clocks_differ(&self) -> bool {
+        self.clock_ahead_ms.is_some_and(|ahead| ahead.unsigned_abs() > MAX_CLOCK_DIFFERENCE)
+    }
+}
+
 /// Whether the database of a fleet can be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]

@@ -7,9 +7,6 @@ use crate::{output::Style, sanitize::line};
 /// What changes a store that the daemon chose because no keychain worked.
 const MOVE_TO_KEYCHAIN: &str = "instead of a keychain; to use one: authctl store migrate --to keychain";
 
-/// The largest difference between the clocks that needs no mention, in milliseconds.
-const MAX_CLOCK_DIFFERENCE: u64 = 5_000;
-
 /// The indentation of the lines below the first one of `authctl status`.
 const INDENT: &str = "          ";
 
@@ -31,8 +28,8 @@ pub(super) fn in_status(store: &StoreStatus, style: Style) -> String {
     }
     if let Some(fleet) = &store.fleet {
         text += &format!("\nnode      {}{}", line(&fleet.node), contact(fleet));
-        if clock_difference(fleet) > MAX_CLOCK_DIFFERENCE {
-            text += &format!("\n{INDENT}{}", style.yellow(&clock(fleet).unwrap_or_default()));
+        if let Some(clock) = fleet.clock_text().filter(|_| fleet.clocks_differ()) {
+            text += &format!("\n{INDENT}{}", style.yellow(&clock));
         }
     }
     if let Some(local) = store.local.as_ref().filter(|local| local.state != StoreState::Ready) {
@@ -71,7 +68,7 @@ fn fleet(fleet: &FleetStatus, is_used: bool, style: Style) -> String {
     text += &format!("  node {}, schema {}", line(&fleet.node), line(schema));
     text += &server_version.as_ref().map(|found| format!(", version {}", line(found))).unwrap_or_default();
     text += &format!("{}\n", contact(fleet));
-    text += &clock(fleet).map(|clock| format!("  {clock}\n")).unwrap_or_default();
+    text += &fleet.clock_text().map(|clock| format!("  {clock}\n")).unwrap_or_default();
     if is_used {
         let FleetStatus { claims_granted, claims_waited, takeovers, conflicts, reconnections, .. } = fleet;
         text += &format!(
@@ -93,19 +90,6 @@ fn contact(fleet: &FleetStatus) -> String {
         Some(latency) => format!(", answered {ago} after {latency} ms"),
         None => format!(", answered {ago}"),
     }
-}
-
-fn clock_difference(fleet: &FleetStatus) -> u64 {
-    fleet.clock_ahead_ms.unwrap_or_default().unsigned_abs()
-}
-
-/// The clock of the database compared with this machine's.
-fn clock(fleet: &FleetStatus) -> Option<String> {
-    let ahead = fleet.clock_ahead_ms?;
-    let difference = clock_difference(fleet);
-    let side = if ahead < 0 { "behind" } else { "ahead of" };
-    let (seconds, tenths) = (difference / 1000, difference % 1000 / 100);
-    Some(format!("the clock of the database is {seconds}.{tenths} s {side} this machine's"))
 }
 
 /// The store that took a login.

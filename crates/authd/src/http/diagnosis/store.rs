@@ -6,10 +6,6 @@ use authd_api::{
 
 use super::finding::{failed, ok, warning};
 
-/// The clocks of a machine and its database may differ by this, in milliseconds. The rules of a
-/// fleet do not depend on it, but the expiry of a token does.
-const MAX_CLOCK_DIFFERENCE: u64 = 5_000;
-
 /// The store of the profiles; in a fleet, the database, its clock, and the store of this machine.
 /// `is_elsewhere` means that the store of this machine works, and the profiles are not there.
 pub(super) fn findings(status: StoreStatus, is_elsewhere: bool) -> Vec<Finding> {
@@ -24,7 +20,7 @@ pub(super) fn findings(status: StoreStatus, is_elsewhere: bool) -> Vec<Finding> 
         findings.push(Finding { remedy, ..store });
         findings.extend(fleet.as_ref().map(not_in_use));
     }
-    findings.extend(fleet.and_then(|fleet| fleet.clock_ahead_ms).map(clock));
+    findings.extend(fleet.as_ref().and_then(clock));
     findings.extend(local.map(|local| of_machine("local store", local)));
     findings
 }
@@ -85,18 +81,13 @@ fn describe(fleet: &FleetStatus) -> String {
 }
 
 /// The clock of the database.
-fn clock(ahead_ms: i64) -> Finding {
-    let difference = ahead_ms.unsigned_abs();
-    let side = if ahead_ms < 0 { "behind" } else { "ahead of" };
-    #[expect(clippy::cast_precision_loss, reason = "tenths of seconds are shown")]
-    let seconds = difference as f64 / 1000.0;
-    let detail = format!("the clock of the database is {seconds:.1} s {side} this machine's");
-    if difference <= MAX_CLOCK_DIFFERENCE {
-        ok("fleet clock", detail)
-    } else {
-        warning("fleet clock", detail)
-            .remedy("set the clocks, here and on the database's server: timedatectl set-ntp true")
+fn clock(fleet: &FleetStatus) -> Option<Finding> {
+    let detail = fleet.clock_text()?;
+    if !fleet.clocks_differ() {
+        return Some(ok("fleet clock", detail));
     }
+    let remedy = "set the clocks, here and on the database's server: timedatectl set-ntp true";
+    Some(warning("fleet clock", detail).remedy(remedy))
 }
 
 #[cfg(test)]
