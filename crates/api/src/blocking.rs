@@ -16,6 +16,9 @@ use crate::{
     route,
 };
 
+/// The longest timeout; a longer one counts as this.
+const LONGEST_TIMEOUT: Duration = Duration::from_secs(366 * 86_400);
+
 /// The highest number of response headers.
 const MAX_FIELDS: usize = 64;
 
@@ -41,6 +44,7 @@ impl Client {
         min_ttl: Option<u64>,
         timeout: Duration,
     ) -> Result<Headers, ClientError> {
+        let timeout = timeout.min(LONGEST_TIMEOUT);
         let deadline = Instant::now() + timeout;
         let mut stream =
             connect(self.socket(), timeout).map_err(|source| ClientError::connect(self.socket(), source))?;
@@ -143,6 +147,14 @@ mod tests {
     const BODY: &str = "{\"profile\":\"work\",\"mode\":\"api-key\",\"base_url\":\"https://b\",\
         \"responses_url\":\"https://b/responses\",\"headers\":[[\"Authorization\",\"Bearer sk-1\"]],\
         \"generation\":7,\"expires_at\":null}";
+
+    #[test]
+    fn longest_timeout_is_no_error() {
+        let directory = tempfile::tempdir().unwrap();
+        let client = Client::new(directory.path().join("s"));
+        let result = client.headers_blocking(None, None, Duration::MAX);
+        assert!(matches!(result, Err(ClientError::NoDaemon { .. })), "{result:?}");
+    }
 
     /// Sends a request to a daemon with this response. Returns the client's result and the request.
     fn exchange_with(response: &str) -> (Result<Headers, ClientError>, String) {

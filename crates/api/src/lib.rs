@@ -41,7 +41,7 @@
 //! Choose the call by what the program does:
 //!
 //! * [`Client::relay_path`]: send requests through the daemon, which adds the headers.
-//! * [`Client::headers`] or [`Client::headers_blocking`]: call OpenAI directly.
+//! * [`Client::headers`] or [`Client::headers_blocking`]: call the provider directly.
 //! * [`Headers::token`]: use a library that needs only the token.
 //! * [`Client::start_login`]: sign the user in.
 //!

@@ -16,7 +16,7 @@ pub struct Paths {
     pub socket: PathBuf,
     /// The configuration file. It need not exist.
     pub config: PathBuf,
-    /// The state directory: `store.json`, and encrypted files if the file store is in use.
+    /// The state directory: all files that the daemon writes, except the socket and its lock.
     pub state_dir: PathBuf,
 }
 

@@ -61,7 +61,7 @@ const DESCRIBE: Describe = Describe {
     low_quota: |name, low| convert::quota(name, Some(low), now()),
 };
 
-/// How the daemon ended, with the exit codes of sysexits.h.
+/// How the daemon ended. `authd --help` lists the exit codes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Exit {
     /// Stopped by a signal, or the configuration is valid.
@@ -208,6 +208,8 @@ impl App {
         let logins =
             audit::record_logins(audit, broker.events.subscribe(), broker.logins.clone(), recorded.clone());
         tasks.spawn(audit_writer.run(logins));
+        let hook_events = broker.events.subscribe();
+        tasks.spawn(hooks::watch(config.hooks, hook_events, broker.registry, DESCRIBE, stopping.clone()));
         let CallbackConfig { addresses, ports, yield_for, .. } = config.callback;
         let callback_server = CallbackServer::new(addresses, ports, yield_for);
         let handler = LoginCallbacks(broker.logins.clone());
@@ -229,30 +231,28 @@ impl App {
             let (state, settings) = (state.clone(), connection_settings.clone());
             servers.spawn(http::serve_metrics(address, state, settings, metrics_error, stopping.clone()));
         }
-        let (router, stop) = (http::router(state), stopping.clone());
+        let (router, stop, socket_file) = (http::router(state), stopping.clone(), socket.file.clone());
         servers.spawn(async move {
             let limiter = ConnectionLimiter::new(socket_connections(open_file_limit()));
             http::serve(&socket.listener, Door::Own, router, connection_settings, limiter, stop).await;
         });
-        tasks.spawn(hooks::watch(config.hooks, broker.events, broker.registry, DESCRIBE, stopping.clone()));
         callback::wait_until_tried(callback.clone()).await;
         info!(socket = %paths.socket.display(), "listening");
         announce(&paths.socket);
         report_to_manager(&mut tasks, paths.socket, Health { callback, stores }, store, stopping.clone());
 
         let exit = wait_for_exit(&mut servers, &mut tasks, &mut broker_tasks, &mut signals, &reload).await;
-        notify_stopping();
-        stopping.cancel();
-        drain(servers, broker_tasks, recorded, tasks, &mut signals).await;
-        // Released only after the last save, and in this order: a daemon that gets the lock of the
-        // socket also gets the state directory.
+        stop_all(&stopping, servers, broker_tasks, recorded, tasks, &mut signals).await;
+        // An aborted server has left the file. The locks are released only after the last save, and
+        // in this order: a daemon that gets that of the socket also gets the state directory.
+        socket_file.remove();
         drop(state_dir);
         drop(socket_lock);
         Ok(exit)
     }
 }
 
-/// Tells the service manager that the daemon is ready, and then how it is.
+/// Reports readiness to the service manager, then every change of the status line.
 fn report_to_manager(
     tasks: &mut JoinSet<()>,
     socket: PathBuf,
@@ -294,15 +294,18 @@ async fn wait_for_exit(
     }
 }
 
-/// Finishes the responses in progress, then the broker's work. After both, nothing more is recorded
-/// in the audit log.
-async fn drain(
+/// Begins the shutdown. Finishes the responses in progress, then the broker's work. After both,
+/// nothing more is recorded in the audit log.
+async fn stop_all(
+    stopping: &CancellationToken,
     mut servers: JoinSet<()>,
     broker_tasks: BrokerTasks,
     recorded: CancellationToken,
     mut tasks: JoinSet<()>,
     signals: &mut Signals,
 ) {
+    notify_stopping();
+    stopping.cancel();
     let drained = async {
         while servers.join_next().await.is_some() {}
         broker_tasks.drain().await;

@@ -5,11 +5,15 @@
 use std::{collections::HashMap, process::Stdio, time::Duration};
 
 use authd_api::{Profile, ProfileName, ProfileState, Quota, QuotaWindow};
-use authd_broker::{ChangeEvent, EventBus, ProfileRegistry, RegistrySnapshot};
+use authd_broker::{ChangeEvent, ProfileRegistry, RegistrySnapshot};
 use authd_oauth::QuotaReading;
 use jiff::SignedDuration;
 use serde::Serialize;
-use tokio::{io::AsyncWriteExt, process::Command, sync::broadcast::error::RecvError};
+use tokio::{
+    io::AsyncWriteExt,
+    process::Command,
+    sync::broadcast::{self, error::RecvError},
+};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{debug, warn};
 
@@ -31,12 +35,11 @@ pub(crate) struct Describe {
 /// Watches every profile's state until the shutdown.
 pub(crate) async fn watch(
     hooks: HookConfig,
-    events: EventBus,
+    mut events: broadcast::Receiver<ChangeEvent>,
     registry: ProfileRegistry,
     describe: Describe,
     stopping: CancellationToken,
 ) {
-    let mut events = events.subscribe();
     let mut known = HashMap::new();
     let running = TaskTracker::new();
     loop {

@@ -39,6 +39,8 @@ fn main() -> ExitCode {
 }
 
 fn start(args: Args) -> Result<Exit, StartError> {
+    // The configuration may hold a secret.
+    let hardening = authd::harden();
     let setting = |error: &dyn std::fmt::Display| StartError::Setting(error.to_string());
     let paths =
         Paths::from_env().and_then(|paths| paths.with_socket(args.socket)).map_err(|e| setting(&e))?;
@@ -55,7 +57,6 @@ fn start(args: Args) -> Result<Exit, StartError> {
         println!("{}", serde_json::to_string(&used).map_err(|error| setting(&error))?);
         return Ok(Exit::Requested);
     }
-    let hardening = authd::harden();
     let telemetry = Telemetry::start(&config.log);
     tracing::debug!(?hardening, "hardened");
     // One thread serves all requests, because answers come from memory. The store has a thread of

@@ -21,7 +21,8 @@ use crate::config::{LogConfig, LogFormat};
 
 /// The crates that may log below a warning. An allow list, so that a new dependency changes
 /// nothing.
-const OWN_CRATES: [&str; 5] = ["authd", "authd_api", "authd_broker", "authd_oauth", "authd_store"];
+const OWN_CRATES: [&str; 6] =
+    ["authd", "authd_api", "authd_broker", "authd_fleet", "authd_oauth", "authd_store"];
 
 /// The running log. A clone is the same log.
 #[derive(Clone)]

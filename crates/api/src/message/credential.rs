@@ -99,7 +99,7 @@ fn integer<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u64>, D:
 /// The highest number below which a 64-bit float represents every integer.
 const MAX_EXACT: f64 = 9_007_199_254_740_992.0;
 
-/// The headers of a request to the provider. No other response contains a secret.
+/// The headers of a request to the provider. They contain the access token or the API key.
 #[derive(Clone, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Headers {

@@ -19,7 +19,7 @@ const MAX_INPUT: u64 = 64 << 10;
 /// The username beside a token, unless the URL names one. GitLab wants this one, GitHub takes any.
 const USERNAME: &str = "oauth2";
 
-/// What git knows about the credential. Other keys are ignored.
+/// The attributes that git sends. Other keys are ignored.
 #[derive(Default)]
 #[cfg_attr(test, derive(Debug, PartialEq, Eq))]
 struct Description {

@@ -212,11 +212,14 @@ async fn wait_for_end(ctx: &Context, mut login: Login, input: PastedInput) -> Cl
     while !login.state.is_final() {
         // The poll continues through ticks and pasted lines.
         let id = login.id.clone();
-        let poll = ctx.client.login(&id, Some(POLL));
+        let poll = tokio::time::timeout(
+            Duration::from_secs(POLL) + RESTART_TIMEOUT,
+            ctx.client.login(&id, Some(POLL)),
+        );
         tokio::pin!(poll);
         let updated = loop {
             tokio::select! {
-                response = &mut poll => match response {
+                response = &mut poll => match response.unwrap_or_else(|_| Err(not_answered(ctx))) {
                     Ok(login) => {
                         unreachable_since = None;
                         break Some(login);
@@ -273,6 +276,10 @@ async fn cancel_pending(ctx: &Context, id: &str) -> CliResult {
     }
     let problem = Problem::new(ErrorCode::Conflict, "the login is not pending any more");
     Err(problem.hint("see the profiles: authctl status").into())
+}
+
+fn not_answered(ctx: &Context) -> ClientError {
+    ClientError::Timeout { socket: ctx.client.socket().to_path_buf() }
 }
 
 /// Pauses if the daemon stopped a short time ago: the service manager restarts it, and the login is

@@ -16,8 +16,8 @@ const OTHER_KINDS: [&str; 7] = ["audio", "image", "realtime", "search", "transcr
 /// The hint for a question without a model.
 const NAME_A_MODEL: &str = "name one: authctl ask --model NAME ...";
 
-/// The configured model of the daemon, else the first one that the account offers. A share tells no
-/// configuration, and may not tell the models.
+/// The configured model of the daemon, else the first one that the account offers. The socket of a
+/// share gives no configuration, and may give no list of models.
 pub(super) async fn default_model(ctx: &Context, headers: Option<&Headers>) -> CliResult<String> {
     let status = match with_timeout(ctx.client.status()).await {
         Err(CliError::Problem(problem)) if problem.code == ErrorCode::Forbidden => None,
@@ -85,7 +85,10 @@ async fn list(ctx: &Context, headers: Option<&Headers>) -> CliResult<Value> {
     if !response.status.is_success() {
         return Err(ctx.relay_error(&response).await);
     }
-    Ok(serde_json::from_slice(&response.body).unwrap_or(Value::Null))
+    serde_json::from_slice(&response.body).map_err(|_| {
+        let problem = Problem::new(ErrorCode::ProviderUnreachable, "the list of models is not JSON");
+        problem.hint("check for a captive portal or a proxy: authctl doctor").into()
+    })
 }
 
 /// The visible models of a list in either format: of the ChatGPT backend, or of the public API.

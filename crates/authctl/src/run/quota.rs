@@ -5,7 +5,7 @@ use std::io::IsTerminal;
 use authd_api::{ErrorCode, Mode, Problem, ProfileName, Quota};
 use serde::Serialize;
 
-use super::watch::{CLEAR_SCREEN, Changes, PAUSE, Wake};
+use super::watch::{CLEAR_SCREEN, Changes, Wake, wait_for_restart};
 use crate::{
     cli::{QuotaArgs, TimeArg},
     context::{Context, with_timeout},
@@ -128,8 +128,8 @@ fn most_left(quotas: &[Quota]) -> Option<&Quota> {
     known.reduce(|best, other| if other.0 > best.0 { other } else { best }).map(|(_, quota)| quota)
 }
 
-/// Prints the quotas, and again after each change. The daemon's events tell of what it learns in
-/// passing; the request after each may make it ask the provider, if its figures are too old.
+/// Prints the quotas, and again after each change. Each event of the daemon causes a new
+/// request, and the daemon then asks the provider if its figures are too old.
 async fn watch(ctx: &Context, selection: &Selection, max_age: Option<u64>) -> CliResult {
     let is_terminal = std::io::stdout().is_terminal();
     let mut changes = Changes::default();
@@ -148,10 +148,7 @@ async fn watch(ctx: &Context, selection: &Selection, max_age: Option<u64>) -> Cl
         }
         shown = Some(quotas);
         if changes.next(ctx).await == Wake::Stopped {
-            ctx.out.info("authd stopped; waiting for it to start again");
-            while with_timeout(ctx.client.status()).await.is_err() {
-                tokio::time::sleep(PAUSE).await;
-            }
+            wait_for_restart(ctx).await;
         }
     }
 }

@@ -10,10 +10,10 @@ use jiff::{Timestamp, tz::TimeZone};
 use serde::Serialize;
 
 use self::changes::Snapshot;
-use super::watch::{CLEAR_SCREEN, Changes, PAUSE, Wake};
-use crate::context::{Context, with_timeout};
+use super::watch::{CLEAR_SCREEN, Changes, Wake, wait_for_restart};
 use crate::{
     cli::{FormatArg, StatusArgs},
+    context::Context,
     error::CliResult,
     render,
     screen::Screen,
@@ -57,10 +57,7 @@ async fn watch(ctx: &Context, name: Option<&ProfileName>, snapshot: Snapshot) ->
     let mut changes = Changes::default();
     loop {
         if changes.next(ctx).await == Wake::Stopped {
-            ctx.out.info("authd stopped; waiting for it to start again");
-            while with_timeout(ctx.client.status()).await.is_err() {
-                tokio::time::sleep(PAUSE).await;
-            }
+            wait_for_restart(ctx).await;
         }
         watch.update(Snapshot::read(ctx, name).await?)?;
     }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use authd_api::{StreamingResponse, route};
 use bytes::Bytes;
 use http::{HeaderMap, Method};
+use tokio::time::Instant;
 
 use crate::context::{Context, with_timeout};
 
@@ -39,7 +40,8 @@ impl Changes {
         let Some(stream) = &mut self.0 else { return self.open(ctx).await };
         match tokio::time::timeout(UPDATE_INTERVAL, stream.chunk()).await {
             Ok(Ok(Some(_))) => {
-                while let Ok(Ok(Some(_))) = tokio::time::timeout(DEBOUNCE, stream.chunk()).await {}
+                let end = Instant::now() + DEBOUNCE;
+                while let Ok(Ok(Some(_))) = tokio::time::timeout_at(end, stream.chunk()).await {}
                 Wake::Update
             }
             Ok(_) => {
@@ -56,10 +58,22 @@ impl Changes {
         let stream = ctx.client.stream(Method::GET, route::EVENTS, &headers, Bytes::new());
         let Ok(mut stream) = with_timeout(stream).await else { return Wake::Stopped };
         // The first events report the state.
-        if tokio::time::timeout(PAUSE, stream.chunk()).await.is_err() {
+        let first = tokio::time::timeout(PAUSE, stream.chunk()).await;
+        if !stream.status.is_success() || !matches!(first, Ok(Ok(Some(_)))) {
             return Wake::Stopped;
         }
         self.0 = Some(stream);
         Wake::Update
+    }
+}
+
+/// Waits until the daemon responds again.
+pub(super) async fn wait_for_restart(ctx: &Context) {
+    ctx.out.info("authd stopped; waiting for it to start again");
+    loop {
+        tokio::time::sleep(PAUSE).await;
+        if with_timeout(ctx.client.status()).await.is_ok() {
+            return;
+        }
     }
 }

@@ -107,7 +107,7 @@ impl AuditLog {
         }
     }
 
-    /// The process that has started a login. It is forgotten.
+    /// Removes and returns the process that has started a login.
     pub(super) fn take_login(&self, id: &str) -> Option<Arc<Process>> {
         self.state().logins.remove(id).flatten()
     }

@@ -29,9 +29,6 @@ use crate::platform::{ConnectionLimiter, Slot, callback_connections, open_file_l
 /// Interval at which a used first port is tried again.
 const RETRY: Duration = Duration::from_secs(5);
 
-/// Longest wait for a connection to close after a failed accept.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-
 /// How long a shutdown waits for the request of a browser that has connected.
 const GRACE: Duration = Duration::from_millis(500);
 
@@ -198,7 +195,7 @@ impl CallbackServer {
                 Ok(accepted) => accepted,
                 Err(error) => {
                     warn!(%error, "callback connection not accepted");
-                    drop(tokio::time::timeout(ACCEPT_PAUSE, limiter.close_one()).await);
+                    limiter.pause_after_failed_accept().await;
                     continue;
                 }
             };

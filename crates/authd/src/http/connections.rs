@@ -42,9 +42,6 @@ const INTERRUPT_AFTER: Duration = Duration::from_secs(1);
 /// How long an evicted connection may take to send the rest of its last response.
 const EVICTION_GRACE: Duration = Duration::from_millis(20);
 
-/// Longest wait for a connection to close after a failed accept.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-
 /// How much of an unread body is drained, in bytes, and for how long.
 const MAX_DRAIN: u64 = 16 << 20;
 const DRAIN_DEADLINE: Duration = Duration::from_secs(2);
@@ -96,7 +93,7 @@ pub(crate) async fn serve(
             Err(error) => {
                 // Most likely there are no file descriptors left.
                 warn!(%error, "connection not accepted");
-                drop(tokio::time::timeout(ACCEPT_PAUSE, limiter.close_one()).await);
+                limiter.pause_after_failed_accept().await;
             }
         }
     }

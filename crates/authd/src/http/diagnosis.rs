@@ -199,7 +199,7 @@ fn profile(profile: &Profile) -> Finding {
     }
 }
 
-/// Whose a working profile is.
+/// The account of a working profile.
 fn account(profile: &Profile) -> String {
     match (&profile.email, &profile.provider) {
         (Some(email), Some(provider)) => format!("{email} at provider \"{provider}\""),

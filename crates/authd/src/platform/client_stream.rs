@@ -37,7 +37,8 @@ impl ClientListener {
             Self::Unix(listener) => listener.accept().await.map(|(stream, _)| ClientStream::Unix(stream)),
             Self::Tcp(listener) => {
                 let (stream, _) = listener.accept().await?;
-                stream.set_nodelay(true)?;
+                // The client may have gone already, which the first read tells.
+                stream.set_nodelay(true).ok();
                 Ok(ClientStream::Tcp(stream))
             }
         }

@@ -8,9 +8,13 @@ use std::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
+    time::Duration,
 };
 
 use tokio::sync::Notify;
+
+/// Longest wait for a connection to close after a failed accept.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// Descriptors reserved for the store, calls to the provider, and files that are always open.
 const RESERVED: usize = 48;
@@ -103,11 +107,15 @@ impl ConnectionLimiter {
         slot
     }
 
-    /// Evicts the connection that has been idle longest, and returns when a connection has closed.
-    /// If none is idle, that may take long.
-    pub(crate) async fn close_one(&self) {
-        self.0.evict(1);
-        self.0.changed.notified().await;
+    /// Makes room after a failed accept: evicts the connection that has been idle longest, and
+    /// returns when a connection has closed, at the latest after [`ACCEPT_PAUSE`].
+    pub(crate) async fn pause_after_failed_accept(&self) {
+        let closed = async {
+            let _admission = self.0.admission.lock().await;
+            self.0.evict(1);
+            self.0.changed.notified().await;
+        };
+        drop(tokio::time::timeout(ACCEPT_PAUSE, closed).await);
     }
 
     fn excess(&self) -> Option<usize> {
@@ -264,7 +272,7 @@ mod tests {
 
     /// Whether a future is still pending after a short time.
     async fn is_pending<T>(future: impl Future<Output = T>) -> bool {
-        tokio::time::timeout(std::time::Duration::from_millis(20), future).await.is_err()
+        tokio::time::timeout(Duration::from_millis(20), future).await.is_err()
     }
 
     #[tokio::test]
@@ -302,6 +310,14 @@ mod tests {
             drop(first);
         });
         drop(second);
+    }
+
+    #[tokio::test]
+    async fn failed_accept_takes_no_slot_from_a_new_connection() {
+        let limiter = ConnectionLimiter::new(1);
+        let first = limiter.admit().await;
+        first.set_busy();
+        tokio::join!(limiter.pause_after_failed_accept(), limiter.admit(), async { drop(first) });
     }
 
     #[test]

@@ -4,6 +4,10 @@ use std::{
     fs, io,
     os::unix::{fs::FileTypeExt, net::UnixListener as StdListener},
     path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use authd_store::private;
@@ -15,9 +19,27 @@ use super::{client_stream::ClientListener, locks::SocketLock};
 #[derive(Debug)]
 pub(crate) struct Socket {
     pub(crate) listener: ClientListener,
+    pub(crate) file: SocketFile,
+}
+
+/// The file of the socket. A clone is the same file.
+#[derive(Clone, Debug)]
+pub(crate) struct SocketFile(Arc<OwnedFile>);
+
+#[derive(Debug)]
+struct OwnedFile {
     path: PathBuf,
-    /// An inherited socket is removed by systemd.
-    inherited: bool,
+    /// Whether it was removed, or is not ours: an inherited socket is removed by systemd.
+    is_gone: AtomicBool,
+}
+
+impl SocketFile {
+    /// Removes the file once. Must not be called first when another daemon may have the path.
+    pub(crate) fn remove(&self) {
+        if !self.0.is_gone.swap(true, Ordering::Relaxed) {
+            drop(fs::remove_file(&self.0.path));
+        }
+    }
 }
 
 /// Why the socket was not opened. Each message contains the remedy.
@@ -59,17 +81,17 @@ impl Socket {
         let listener = UnixListener::from_std(listener).map_err(io)?;
         Ok(Self {
             listener: ClientListener::Unix(listener),
-            path: path.to_path_buf(),
-            inherited: is_inherited,
+            file: SocketFile(Arc::new(OwnedFile {
+                path: path.to_path_buf(),
+                is_gone: AtomicBool::new(is_inherited),
+            })),
         })
     }
 }
 
 impl Drop for Socket {
     fn drop(&mut self) {
-        if !self.inherited {
-            drop(fs::remove_file(&self.path));
-        }
+        self.file.remove();
     }
 }
 
@@ -85,6 +107,7 @@ fn remove_stale(path: &Path) -> Result<(), SocketError> {
             fs::remove_file(path).map_err(|source| SocketError::Io { path: path.to_path_buf(), source })
         }
         Ok(_) => Err(SocketError::Occupied(path.to_path_buf())),
-        Err(_) => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(source) => Err(SocketError::Io { path: path.to_path_buf(), source }),
     }
 }

@@ -1,5 +1,6 @@
-//! What the relay of an MCP server hides, and what it learns: an MCP client that sees a sign of
-//! OAuth ignores its configured headers and begins a sign-in of its own.
+//! Hides OAuth from the clients of a relayed MCP server, and reads the scopes that the server
+//! demands. An MCP client that sees a sign of OAuth ignores its configured headers and begins a
+//! sign-in of its own.
 
 use authd_oauth::{
     definition::MAX_SCOPES,

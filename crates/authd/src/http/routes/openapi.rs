@@ -26,7 +26,7 @@ mod examples;
 pub(super) mod responses;
 
 const DESCRIPTION: &str = "\
-authd owns the OpenAI logins of one user on this machine, and gives local programs ready-to-use headers. \
+authd owns the OAuth logins of one user on this machine, and gives local programs ready-to-use headers. \
 It speaks HTTP/1.1 on a Unix stream socket (`$AUTHD_SOCKET`, else `$XDG_RUNTIME_DIR/authd/authd.sock`), so \
 any HTTP library is a client:\n\n\
 \x20   curl --unix-socket \"$XDG_RUNTIME_DIR/authd/authd.sock\" http://authd/v1/profiles/-/headers\n\n\

@@ -65,7 +65,7 @@ pub(super) async fn put_api_key(
 /// Set a profile's token
 ///
 /// Creates the profile if it does not exist. A personal access token of OpenAI, `at-…`, is checked
-/// with the provider's `whoami`, which also says whose it is. The token of a defined provider is
+/// with the provider's `whoami`, which also returns the account. The token of a defined provider is
 /// checked with the `check_url` of the definition, else with the userinfo endpoint, the MCP server
 /// or the `base_url`. If the provider rejects the token, the error is `login_denied`. Without a
 /// usable response it is `provider_unreachable`. In both cases nothing is stored.

@@ -13,7 +13,7 @@ use authd_broker::{Share, ShareSnapshot, Shares};
 use axum::Router;
 use tokio::{
     sync::{mpsc, oneshot, watch},
-    task::JoinSet,
+    task::{JoinError, JoinSet},
 };
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
@@ -99,6 +99,15 @@ impl ShareDoorsHandle {
     }
 }
 
+/// Passes on the panic of a server, after which its door would be closed in silence.
+fn resume_panic(ended: Result<(), JoinError>) {
+    if let Err(error) = ended
+        && let Ok(panic) = error.try_into_panic()
+    {
+        std::panic::resume_unwind(panic);
+    }
+}
+
 impl ShareDoors {
     /// The doors of a daemon with this socket.
     pub(crate) fn new(daemon_socket: &Path) -> (Self, ShareDoorsHandle) {
@@ -154,10 +163,13 @@ impl ShareDoors {
                 () = server.stop.cancelled() => break,
                 Ok(()) = changes.changed() => self.update(&shares, &server).await,
                 Some(command) = self.commands.recv() => self.handle_command(command, &server).await,
+                Some(ended) = self.servers.join_next() => resume_panic(ended),
                 () = tokio::time::sleep(RETRY), if failed => self.update(&shares, &server).await,
             }
         }
-        while self.servers.join_next().await.is_some() {}
+        while let Some(ended) = self.servers.join_next().await {
+            resume_panic(ended);
+        }
     }
 
     async fn handle_command(&mut self, command: Command, server: &Server) {

@@ -47,7 +47,7 @@ impl Entry {
         is_running(handle).then_some(entry)
     }
 
-    /// Reads what there is to read. None of these files waits for the memory of the process, as
+    /// Reads the files of the process. None of these files waits for the memory of the process, as
     /// `cmdline` and `environ` would.
     pub(super) fn describe(&self, ids: &Process, clock: &BootClock) -> Process {
         let stat = self.read("stat").unwrap_or_default();
