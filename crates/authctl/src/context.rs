@@ -133,6 +133,15 @@ impl Context {
         })
     }
 
+    /// Keeps the first error of several actions, and prints each later one.
+    pub(crate) fn keep_first(&self, first: &mut Option<CliError>, error: CliError) {
+        match (&first, error.problem()) {
+            (None, _) => *first = Some(error),
+            (Some(_), Some(problem)) => self.out.error(problem),
+            (Some(_), None) => {}
+        }
+    }
+
     /// Tells the user if a profile left and none is the default now: the others may belong to other
     /// users, so the daemon promotes none.
     pub(crate) async fn tell_missing_default(&self) {

@@ -204,12 +204,7 @@ async fn logout(ctx: &Context, args: LogoutArgs) -> CliResult {
                 ctx.out.info(&format!("\"{name}\" is signed out{revoked}"));
                 signed_out.push(name);
             }
-            Err(error) => {
-                if let (Some(_), Some(problem)) = (&first_error, error.problem()) {
-                    ctx.out.error(problem);
-                }
-                first_error = first_error.or(Some(error));
-            }
+            Err(error) => ctx.keep_first(&mut first_error, error),
         }
     }
     ctx.tell_missing_default().await;

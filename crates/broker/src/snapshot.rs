@@ -295,7 +295,7 @@ impl PartialEq for ProfileSnapshot {
 
 #[cfg(test)]
 mod tests {
-    use authd_oauth::{ApiKey, ClientIdentity, ErrorCode, Grant, Provider, Record, SaveError};
+    use authd_oauth::{ApiKey, ErrorCode, Grant, Record, SaveError};
 
     use super::*;
 
@@ -344,18 +344,10 @@ mod tests {
 
     #[test]
     fn other_node_that_renews_the_grant_is_a_change() {
-        let client = ClientIdentity { originator: "o".into(), version: "v".into(), user_agent: "o/v".into() };
-        let render_context = RenderContext {
-            revision: 0,
-            provider: Provider::openai(),
-            client,
-            override_client: false,
-            organization: None,
-            project: None,
-        };
         let grant = Grant::own_key(ApiKey::new("sk-1"), "", Timestamp::UNIX_EPOCH);
         let session = Session::restored(Record::new(grant, "grant".into(), 1), 1, Timestamp::UNIX_EPOCH);
-        let snapshot = ProfileSnapshot::of(&ProfileName::first(), &session, &Arc::new(render_context), None);
+        let snapshot =
+            ProfileSnapshot::of(&ProfileName::first(), &session, &Arc::new(RenderContext::of_openai()), None);
         let renewed_by = |node: &str| ProfileSnapshot { claimed_by: Some(node.into()), ..snapshot.clone() };
         assert_eq!(renewed_by("a"), renewed_by("a"));
         assert_ne!(renewed_by("a"), renewed_by("b"));

@@ -74,12 +74,7 @@ pub(super) async fn unshare(ctx: &Context, args: UnshareArgs) -> CliResult {
             // It has ended since it was listed.
             Err(CliError::Problem(problem)) if args.all && problem.code == ErrorCode::ShareUnknown => {}
             // The other shares end all the same.
-            Err(error) => {
-                if let (Some(_), Some(problem)) = (&failed, error.problem()) {
-                    ctx.out.error(problem);
-                }
-                failed = failed.or(Some(error));
-            }
+            Err(error) => ctx.keep_first(&mut failed, error),
         }
     }
     match failed {

@@ -21,13 +21,10 @@ use crate::json_file::JsonFile;
 /// The service name of Codex's keychain items.
 const SERVICE: &str = "Codex Auth";
 
-/// The newest format of the list that this version reads and writes.
-const VERSION: u32 = 1;
-
 /// The file of the list.
 const FILE: JsonFile = JsonFile {
     name: "codex.json",
-    version: VERSION,
+    version: 1,
     longest: 1 << 20,
     damaged: "list of Codex homes damaged; install them again",
 };
@@ -204,7 +201,7 @@ impl ManagedHomes {
     }
 
     async fn write(&self, homes: Homes) -> io::Result<()> {
-        let written = FILE.write(&self.0.state_dir, &HomesFile { version: VERSION, homes }).await;
+        let written = FILE.write(&self.0.state_dir, &HomesFile { version: FILE.version, homes }).await;
         self.0.unsaved.store(written.is_err(), Ordering::Relaxed);
         written
     }

@@ -49,14 +49,18 @@ impl ProfileActor {
         let shared = parse(&stored);
         let shared = shared.map_err(|error| unavailable(format!("profile \"{name}\": {error}")))?;
         let mut record = Record { journal: None, ..*shared.record };
-        match persist::load(&self.deps.store, &self.name).await {
-            Ok(found) if found.as_ref().is_none_or(|found| found.grant_id == record.grant_id) => {}
-            _ => {
-                return Err(unavailable(format!(
-                    "the store of this machine has another record of the name \"{name}\"; rename the profile \
-                     (authctl rename)"
-                )));
-            }
+        let is_free = match persist::load(&self.deps.store, &self.name).await {
+            Ok(found) => found.is_none_or(|found| found.grant_id == record.grant_id),
+            Err(view) => match view.unread() {
+                Some(error) => return Err(error.clone()),
+                None => false,
+            },
+        };
+        if !is_free {
+            return Err(unavailable(format!(
+                "the store of this machine has another record of the name \"{name}\"; rename the profile \
+                 (authctl rename)"
+            )));
         }
         let refusal = loop {
             persist::put(&self.deps.store, &self.name, &record).await?;

@@ -11,13 +11,10 @@ use crate::json_file::JsonFile;
 
 const FILE: JsonFile = JsonFile {
     name: "providers.json",
-    version: VERSION,
+    version: 1,
     longest: 4 << 20,
     damaged: "list of added providers damaged; add them again with authctl mcp add",
 };
-
-/// The newest format that this version reads and writes.
-const VERSION: u32 = 1;
 
 /// The entries stay texts until each one is validated by itself.
 #[derive(Default, Deserialize)]
@@ -39,5 +36,5 @@ pub(super) async fn read(state_dir: &StateDir) -> io::Result<AddedDefinitions> {
 
 /// Replaces the list.
 pub(super) async fn write(state_dir: &StateDir, added: &AddedDefinitions) -> io::Result<()> {
-    FILE.write(state_dir, &WrittenList { version: VERSION, providers: added.entries() }).await
+    FILE.write(state_dir, &WrittenList { version: FILE.version, providers: added.entries() }).await
 }

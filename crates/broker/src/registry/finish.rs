@@ -79,19 +79,20 @@ impl RegistryActor {
         if self.snapshot.place == ProfilePlace::Fleet {
             return Ok(());
         }
-        let is_usable = match load(&self.store(), from).await {
-            Ok(_) => true,
-            Err(view) => match view.unread() {
-                Some(error) => return Err(error.clone()),
-                None => false,
-            },
-        };
-        // During a move, a record that cannot be used is of another profile.
-        if is_usable || !self.is_moving() {
+        if !self.is_moving() || !self.is_unusable(from).await? {
             delete(&self.store(), from).await?;
         }
         self.annotate_later(to, Annotation::Intent(None));
         Ok(())
+    }
+
+    /// Whether this node's store has a record of this name that cannot be used. During a move it is
+    /// of another profile.
+    async fn is_unusable(&self, name: &ProfileName) -> Result<bool, StoreError> {
+        match load(&self.store(), name).await {
+            Ok(_) => Ok(false),
+            Err(view) => view.unread().cloned().map_or(Ok(true), Err),
+        }
     }
 
     async fn discard_copy(&mut self, name: &ProfileName, copy: &ProfileName) -> Result<(), StoreError> {

@@ -8,12 +8,9 @@ use serde::{Deserialize, Serialize};
 use super::{key::KeyHash, live::Share, terms::ShareTerms};
 use crate::json_file::JsonFile;
 
-/// The newest format that this version reads and writes.
-const VERSION: u32 = 1;
-
 const FILE: JsonFile = JsonFile {
     name: "shares.json",
-    version: VERSION,
+    version: 1,
     longest: 16 << 20,
     damaged: "list of shares damaged; make the shares again",
 };
@@ -44,7 +41,7 @@ pub(super) async fn read(state_dir: &StateDir) -> io::Result<ShareMap> {
 /// Replaces the list.
 pub(super) async fn write(state_dir: &StateDir, shares: &ShareMap) -> io::Result<()> {
     let shares = shares.iter().map(|(id, share)| (Cow::Borrowed(&**id), StoredShare::from(share))).collect();
-    FILE.write(state_dir, &ShareFile { version: VERSION, shares }).await
+    FILE.write(state_dir, &ShareFile { version: FILE.version, shares }).await
 }
 
 impl StoredShare<'_> {

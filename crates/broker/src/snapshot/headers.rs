@@ -27,6 +27,22 @@ pub struct RenderContext {
     pub project: Option<String>,
 }
 
+#[cfg(test)]
+impl RenderContext {
+    /// The settings of OpenAI's provider, for tests.
+    pub(crate) fn of_openai() -> Self {
+        let client = ClientIdentity { originator: "o".into(), version: "v".into(), user_agent: "o/v".into() };
+        Self {
+            revision: 0,
+            provider: Provider::openai(),
+            client,
+            override_client: false,
+            organization: None,
+            project: None,
+        }
+    }
+}
+
 /// A rendered credential. A clone shares its memory.
 #[derive(Clone)]
 pub struct RenderedHeaders {
@@ -189,16 +205,7 @@ mod tests {
 
     /// A credential of generation 7, rendered after two reloads.
     fn rendered(bearer: Bearer) -> RenderedHeaders {
-        let provider = Provider::with_issuer("http://127.0.0.1:9");
-        let client = ClientIdentity { originator: "o".into(), version: "v".into(), user_agent: "o/v".into() };
-        let render_context = RenderContext {
-            revision: 2,
-            provider,
-            client,
-            override_client: false,
-            organization: None,
-            project: None,
-        };
+        let render_context = RenderContext { revision: 2, ..RenderContext::of_openai() };
         let credential = Credential {
             generation: 7,
             grant_id: "id".into(),

@@ -8,6 +8,14 @@ use authd_store::{Kind, ProfilePlace, StoreError};
 
 use crate::fixture::{Node, World, name};
 
+/// Another process claims every grant for an hour.
+const CLAIM: &str = "UPDATE authd.record SET claim_node = 'c', claim_run = 'c', claim_since = now(), \
+                     claim_until = now() + interval '1 hour'";
+
+/// Ends all claims.
+const END_CLAIM: &str = "UPDATE authd.record SET claim_node = NULL, claim_run = NULL, claim_since = NULL, \
+                         claim_until = NULL";
+
 #[tokio::test(flavor = "multi_thread")]
 async fn records_move_to_the_fleet_and_back() {
     let Some(world) = World::start(Config::default()).await else { return };
@@ -99,18 +107,14 @@ async fn copy_of_an_unfinished_move_is_no_login_after_a_rename_elsewhere() {
     let b = world.node("b").await;
     b.wait_for_profile("work").await;
     // Another process may be sending the token, so the move waits, and leaves its copy.
-    let claim = "UPDATE authd.record SET claim_node = 'c', claim_run = 'c', claim_since = now(), \
-                 claim_until = now() + interval '1 hour'";
-    world.postgres.psql(claim).unwrap();
+    world.postgres.psql(CLAIM).unwrap();
     let report = a.broker.registry.migrate(MigrationTarget::Local(Kind::File)).await.unwrap();
     assert!(report.left_behind.is_some(), "{report:?}");
     assert!(!copy.exists(), "a refused move leaves no copy");
     std::fs::write(&copy, text).unwrap();
     b.broker.registry.rename(name("work"), name("job")).await.unwrap();
     a.wait_until("the rename", |a| a.has("job") && !a.has("work")).await;
-    let ended = "UPDATE authd.record SET claim_node = NULL, claim_run = NULL, claim_since = NULL, \
-                 claim_until = NULL";
-    world.postgres.psql(ended).unwrap();
+    world.postgres.psql(END_CLAIM).unwrap();
     let report = a.broker.registry.migrate(MigrationTarget::Local(Kind::File)).await.unwrap();
     assert_eq!(report.left_behind, None);
     a.profile("job").refresh(None).await.unwrap();
@@ -165,9 +169,7 @@ async fn move_back_overwrites_no_record_of_this_machine() {
     a.broker.registry.migrate(MigrationTarget::Fleet).await.unwrap();
     a.sign_in(&world, "job", "business").await;
     // Another process may be sending the tokens, so the move waits.
-    let claim = "UPDATE authd.record SET claim_node = 'c', claim_run = 'c', claim_since = now(), \
-                 claim_until = now() + interval '1 hour'";
-    world.postgres.psql(claim).unwrap();
+    world.postgres.psql(CLAIM).unwrap();
     let to_files = |node: &Node| {
         let registry = node.broker.registry.clone();
         async move { registry.migrate(MigrationTarget::Local(Kind::File)).await.unwrap().left_behind }
@@ -185,9 +187,7 @@ async fn move_back_overwrites_no_record_of_this_machine() {
     // During a move the record of a profile that cannot be read is in one of two stores.
     a.broker.registry.sign_out(name("broken"), false).await.unwrap();
     assert!(!broken.exists());
-    let ended = "UPDATE authd.record SET claim_node = NULL, claim_run = NULL, claim_since = NULL, \
-                 claim_until = NULL";
-    world.postgres.psql(ended).unwrap();
+    world.postgres.psql(END_CLAIM).unwrap();
     let left = to_files(&a).await.map(|left| left.to_string());
     assert!(
         left.as_ref().is_some_and(|left| left.contains("another record of the name \"job\"")),

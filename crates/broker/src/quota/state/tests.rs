@@ -1,6 +1,6 @@
 use authd_api::ProfileName;
 use authd_oauth::{
-    AccessToken, ApiKey, ClientIdentity, Grant, GrantSecrets, Provider, Record, Session, Tokens,
+    AccessToken, ApiKey, Grant, GrantSecrets, Record, Session, Tokens,
     quota::{Limit, Percent},
 };
 
@@ -15,22 +15,9 @@ fn at(seconds: i64) -> Timestamp {
 
 /// The snapshot of a grant.
 fn snapshot(grant: Grant, generation: u64) -> ProfileSnapshot {
-    let client = ClientIdentity {
-        originator: "codex_cli_rs".into(),
-        version: "0.34.0".into(),
-        user_agent: "codex_cli_rs/0.34.0".into(),
-    };
-    let render_context = RenderContext {
-        revision: 0,
-        provider: Provider::openai(),
-        client,
-        override_client: false,
-        organization: None,
-        project: None,
-    };
     let grant_id = format!("grant-{generation}").into();
     let session = Session::restored(Record::new(grant, grant_id, generation), 1, at(0));
-    ProfileSnapshot::of(&ProfileName::first(), &session, &Arc::new(render_context), None)
+    ProfileSnapshot::of(&ProfileName::first(), &session, &Arc::new(RenderContext::of_openai()), None)
 }
 
 /// The snapshot of a user whose token expires after two hours.
