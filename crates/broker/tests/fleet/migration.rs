@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use authd_broker::{MigrationTarget, RegistryError};
-use authd_sandbox::Config;
+use authd_sandbox::{Config, Route};
 use authd_store::{Kind, ProfilePlace, StoreError};
 
 use crate::fixture::{Node, World, name};
@@ -200,6 +200,52 @@ async fn move_back_overwrites_no_record_of_this_machine() {
     a.wait_until("the profiles", |a| ["work", "work-2", "task"].into_iter().all(|name| a.has(name))).await;
     assert_eq!(a.authorization("work-2"), business);
     assert_eq!(std::fs::read(&job).unwrap(), b"damaged");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn crash_while_a_record_of_this_machine_gets_another_name_leaves_one_record() {
+    let Some(world) = World::start(Config::default()).await else { return };
+    let a = world.start_node("a", tempfile::tempdir().unwrap(), false).await;
+    a.sign_in(&world, "work", "business").await;
+    let business = a.authorization("work");
+    let directory = a.shut_down().await;
+    let file = |profile: &str| record_file(directory.path(), profile);
+    let (work, second, third) = (file("work"), file("work-2"), file("work-3"));
+    let text = std::fs::read(&work).unwrap();
+    std::fs::remove_file(&work).unwrap();
+    let a = world.start_node("a", directory, false).await;
+    a.sign_in(&world, "work", "plus").await;
+    a.broker.registry.migrate(MigrationTarget::Fleet).await.unwrap();
+    // Another process may be sending the token, so the move waits.
+    world.postgres.psql(CLAIM).unwrap();
+    let report = a.broker.registry.migrate(MigrationTarget::Local(Kind::File)).await.unwrap();
+    assert!(report.left_behind.is_some(), "{report:?}");
+    let directory = a.shut_down().await;
+    // The crash came after the write under the new name, and before the delete under the old one.
+    std::fs::write(&work, &text).unwrap();
+    std::fs::write(&second, &text).unwrap();
+
+    let a = world.start_node("a", directory, false).await;
+    a.wait_until("the profiles", |a| a.has("work") && a.has("work-2")).await;
+    // The registry accepts commands after it has finished what the crash interrupted.
+    let unknown = a.broker.registry.make_default(name("unknown")).await;
+    assert!(matches!(unknown, Err(RegistryError::Unknown)), "{unknown:?}");
+    assert!(second.exists() && !work.exists() && !third.exists(), "one record is left");
+    assert_eq!(a.broker.registry.snapshot().profiles.len(), 2);
+    assert_eq!(a.authorization("work-2"), business);
+    assert_ne!(a.authorization("work"), business);
+    a.profile("work-2").refresh(None).await.unwrap();
+    world.postgres.psql(END_CLAIM).unwrap();
+    let to_files = || a.broker.registry.migrate(MigrationTarget::Local(Kind::File));
+    while to_files().await.unwrap().left_behind.is_some() {}
+    let a = world.start_node("a", a.shut_down().await, false).await;
+    a.wait_until("the profiles", |a| a.has("work") && a.has("work-2")).await;
+    assert_eq!(a.broker.registry.snapshot().profiles.len(), 2);
+    for profile in ["work", "work-2"] {
+        a.profile(profile).refresh(None).await.unwrap();
+    }
+    // A token that is sent twice is refused.
+    assert_eq!((world.sandbox.count(Route::Refresh), world.sandbox.rotations()), (3, 3));
 }
 
 /// The file of this profile in the directory of a node.
