@@ -10,3 +10,4 @@ mod migration;
 mod nodes;
 #[path = "../support/mod.rs"]
 mod support;
+mod unread_list;
