@@ -27,3 +27,41 @@ pub(crate) struct BrokerDeps {
     /// Cancelled when no sign-in can arrive any more: an actor that has saved everything may end.
     pub(crate) closing: CancellationToken,
 }
+
+#[cfg(test)]
+impl BrokerDeps {
+    /// A memory store that reads its faults from `control`, and no provider. The sender reloads the
+    /// settings of rendered credentials.
+    pub(crate) fn of_memory(
+        state_dir: &authd_store::StateDir,
+        control: Option<std::path::PathBuf>,
+    ) -> (Arc<Self>, watch::Sender<Arc<RenderContext>>) {
+        let render_context = RenderContext::of_openai();
+        let (provider, client) = (render_context.provider.clone(), render_context.client.clone());
+        let config = authd_store::Config {
+            kind: authd_store::StorePreference::Memory,
+            service: "authd".to_owned(),
+            key: authd_store::KeySource {
+                credentials_directory: None,
+                passphrase_file: None,
+                key_file: state_dir.path().join("store.key"),
+            },
+            // Long, so that a busy machine does not exceed it.
+            deadline: std::time::Duration::from_secs(20),
+            memory_control: control,
+        };
+        let (reload, render_context) = watch::channel(Arc::new(render_context));
+        let deps = Self {
+            endpoint: Endpoint::new(provider, client, authd_oauth::Network::default()).expect("no proxy"),
+            store: Store::open(config, state_dir.clone()),
+            fleet: None,
+            prefers_fleet: false,
+            render_context,
+            refreshes: RefreshCounters::default(),
+            events: EventBus::new(),
+            stopping: CancellationToken::new(),
+            closing: CancellationToken::new(),
+        };
+        (Arc::new(deps), reload)
+    }
+}

@@ -2,14 +2,13 @@
 
 use std::time::Duration;
 
-use authd_oauth::{ApiKey, ClientIdentity, Endpoint, Grant, Network, Provider};
-use authd_store::{Config, KeySource, StateDir, Store, StoreError, StorePreference};
+use authd_oauth::{ApiKey, Grant};
+use authd_store::{StateDir, StoreError};
 use http::HeaderValue;
 use tokio::sync::watch;
-use tokio_util::sync::CancellationToken;
 
 use super::*;
-use crate::{events::EventBus, metrics::RefreshCounters, snapshot::RenderContext};
+use crate::snapshot::RenderContext;
 
 struct ActorFixture {
     deps: Arc<BrokerDeps>,
@@ -20,43 +19,9 @@ struct ActorFixture {
 
 fn fixture() -> ActorFixture {
     let directory = tempfile::tempdir().unwrap();
-    let provider = Provider::with_issuer("http://127.0.0.1:9");
-    let client = ClientIdentity {
-        originator: "codex_cli_rs".into(),
-        version: "0.34.0".into(),
-        user_agent: "codex_cli_rs/0.34.0".into(),
-    };
-    let endpoint = Endpoint::new(provider.clone(), client.clone(), Network::default()).unwrap();
-    let key_file = directory.path().join("store.key");
-    let config = Config {
-        kind: StorePreference::Memory,
-        service: "authd".to_owned(),
-        key: KeySource { credentials_directory: None, passphrase_file: None, key_file },
-        deadline: Duration::from_secs(5),
-        memory_control: None,
-    };
-    let store = Store::open(config, StateDir::open(directory.path().join("state")).unwrap());
-    let render_context = RenderContext {
-        revision: 0,
-        provider,
-        client,
-        override_client: false,
-        organization: None,
-        project: None,
-    };
-    let (reload, render_context) = watch::channel(Arc::new(render_context));
-    let deps = BrokerDeps {
-        fleet: None,
-        prefers_fleet: false,
-        endpoint,
-        store,
-        render_context,
-        refreshes: RefreshCounters::default(),
-        events: EventBus::new(),
-        stopping: CancellationToken::new(),
-        closing: CancellationToken::new(),
-    };
-    ActorFixture { deps: Arc::new(deps), reload, actors: JoinSet::new(), _directory: directory }
+    let state_dir = StateDir::open(directory.path().join("state")).unwrap();
+    let (deps, reload) = BrokerDeps::of_memory(&state_dir, None);
+    ActorFixture { deps, reload, actors: JoinSet::new(), _directory: directory }
 }
 
 impl ActorFixture {
