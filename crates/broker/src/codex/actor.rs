@@ -13,6 +13,7 @@ use authd_store::{Store, private};
 use tokio::{
     sync::mpsc,
     task::{AbortHandle, JoinSet},
+    time::Instant,
 };
 use tracing::warn;
 
@@ -74,6 +75,7 @@ impl CodexActor {
     ) {
         let (registry, stopping) = (self.registry.clone(), self.deps.stopping.clone());
         let mut listed = false;
+        let mut retry_at = Instant::now() + RETRY;
         loop {
             if listed && !self.recovered {
                 self.recovered = self.recover().await;
@@ -92,7 +94,14 @@ impl CodexActor {
                     CodexNotice::Import(name, intent) => self.resume_import(name, intent).await,
                     CodexNotice::HomesChanged => self.sync_all().await,
                 },
-                () = tokio::time::sleep(RETRY), if open => self.do_open_work().await,
+                () = tokio::time::sleep_until(retry_at), if open => {
+                    self.do_open_work().await;
+                    retry_at = Instant::now() + RETRY;
+                }
+            }
+            // While work is open, other events do not postpone the retry.
+            if !open {
+                retry_at = Instant::now() + RETRY;
             }
         }
     }
