@@ -293,3 +293,6 @@ impl Server {
         serve(listener, door, router, settings, limiter, stop)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,91 @@
+//! The end of a server.
+
+use authd_broker::{Broker, BrokerConfig, CallbackServerState, LoginSettings, RenderContext};
+use authd_oauth::{ClientIdentity, Endpoint, ModePreference, Network, Provider};
+use authd_store::{KeySource, StateDir, Store, StorePreference};
+
+use super::*;
+use crate::platform::ProcessReader;
+
+/// The longest wait for a condition.
+const TIMEOUT: Duration = Duration::from_secs(20);
+
+/// The shares of a daemon that has none.
+async fn no_shares(directory: &Path) -> Shares {
+    let state_dir = StateDir::open(directory.join("state")).unwrap();
+    let key = KeySource {
+        credentials_directory: None,
+        passphrase_file: None,
+        key_file: directory.join("store.key"),
+    };
+    let store = authd_store::Config {
+        kind: StorePreference::Memory,
+        service: "authd".to_owned(),
+        key,
+        deadline: TIMEOUT,
+        memory_control: None,
+    };
+    let provider = Provider::with_issuer("http://127.0.0.1:9");
+    let client = ClientIdentity { originator: "o".into(), version: "v".into(), user_agent: "o/v".into() };
+    let render_context = RenderContext {
+        revision: 0,
+        provider: provider.clone(),
+        client: client.clone(),
+        override_client: false,
+        organization: None,
+        project: None,
+    };
+    let login_settings = LoginSettings {
+        lifetime: TIMEOUT,
+        mode: ModePreference::Auto,
+        workspaces: Vec::new(),
+        ports: vec![1455],
+        provider: provider.clone(),
+    };
+    let config = BrokerConfig {
+        endpoint: Endpoint::new(provider, client, Network::default()).unwrap(),
+        store: Store::open(store, state_dir.clone()),
+        fleet: None,
+        state_dir,
+        render_context: watch::channel(Arc::new(render_context)).1,
+        login_settings: watch::channel(Arc::new(login_settings)).1,
+        providers: watch::channel(Arc::default()).1,
+        quota_low: watch::channel(10).1,
+        callback: watch::channel(CallbackServerState::default()).1,
+        listeners: mpsc::channel(1).0,
+        stopping: CancellationToken::new(),
+    };
+    Broker::start(config).await.0.shares
+}
+
+#[tokio::test]
+async fn panic_of_a_server_is_passed_on_before_and_during_the_shutdown() {
+    for panics_at_shutdown in [false, true] {
+        let directory = tempfile::tempdir().unwrap();
+        let shares = no_shares(directory.path()).await;
+        let (mut doors, _handle) = ShareDoors::new(&directory.path().join("authd.sock"));
+        let stop = CancellationToken::new();
+        let settings = ConnectionSettings {
+            per_process: 1,
+            head_deadline: TIMEOUT,
+            processes: Arc::new(ProcessReader::default()),
+        };
+        let server = Server { router: Router::new(), settings, stop: stop.clone() };
+        // A server that has ended does not stay in the set, or its panic would not be seen.
+        doors.servers.spawn(async {});
+        let stopped = stop.clone();
+        doors.servers.spawn(async move {
+            if panics_at_shutdown {
+                stopped.cancelled().await;
+            }
+            panic!("a server panics");
+        });
+        let changes = shares.watch();
+        let running = tokio::spawn(doors.run(shares, changes, server));
+        if panics_at_shutdown {
+            stop.cancel();
+        }
+        let ended = tokio::time::timeout(TIMEOUT, running).await.expect("the task ends");
+        assert!(ended.unwrap_err().is_panic());
+    }
+}
