@@ -1,9 +1,13 @@
 //! Notification of changes: the event stream, hooks and the desktop.
 
-use std::{fs, os::unix::fs::PermissionsExt};
+use std::{
+    fs,
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+};
 
 use authd_sandbox::{
-    Route,
+    Fault, Route,
     test_daemon::{TestDaemon, TestDaemonConfig},
 };
 use http_body_util::BodyExt;
@@ -131,14 +135,19 @@ fn resident_kb(daemon: &TestDaemon) -> u64 {
     line.trim().trim_end_matches(" kB").parse().unwrap()
 }
 
+/// The configuration of a hook that appends its input as a line to a file, and the file.
+fn hook(directory: &Path) -> (String, PathBuf) {
+    let (script, output) = (directory.join("hook"), directory.join("output"));
+    fs::write(&script, format!("#!/bin/sh\ncat >> {0}\necho >> {0}\n", output.display())).unwrap();
+    fs::set_permissions(&script, fs::Permissions::from_mode(0o700)).unwrap();
+    (format!("[hooks]\nlogin_required = [\"{}\"]", script.display()), output)
+}
+
 #[tokio::test]
 async fn a_hook_runs_once_when_a_sign_in_is_required() {
     let sandbox = sandbox().await;
     let directory = tempfile::tempdir().unwrap();
-    let (script, output) = (directory.path().join("hook"), directory.path().join("output"));
-    fs::write(&script, format!("#!/bin/sh\ncat >> {0}\necho >> {0}\n", output.display())).unwrap();
-    fs::set_permissions(&script, fs::Permissions::from_mode(0o700)).unwrap();
-    let toml = format!("[hooks]\nlogin_required = [\"{}\"]", script.display());
+    let (toml, output) = hook(directory.path());
     let daemon = TestDaemon::start(TestDaemonConfig::new(AUTHD, &sandbox).toml(&toml)).await;
     daemon.sign_in("default", "plus").await;
     sandbox.expire_refresh_tokens();
@@ -157,6 +166,36 @@ async fn a_hook_runs_once_when_a_sign_in_is_required() {
     }
     let name = |line: &str| serde_json::from_str::<Value>(line).unwrap()["name"].clone();
     assert_eq!(hook_output().lines().map(name).collect::<Vec<_>>(), ["default", "work"]);
+}
+
+#[tokio::test]
+async fn a_hook_runs_for_a_sign_in_that_becomes_required_during_the_start() {
+    let sandbox = sandbox().await;
+    let directory = tempfile::tempdir().unwrap();
+    let (toml, output) = hook(directory.path());
+    let config = TestDaemonConfig::new(AUTHD, &sandbox).store("file").toml(&toml);
+    let mut daemon = TestDaemon::start(config).await;
+    daemon.sign_in("default", "plus").await;
+    // The answer of a refresh is lost, so the next start repeats the refresh at once.
+    sandbox.faults().push(Route::Refresh, Fault::StallAfterCommit);
+    tokio::select! {
+        response = daemon.try_request("POST", "/v1/profiles/-/refresh", &[], "{}") => panic!("{response:?}"),
+        () = sandbox.wait_for(Route::Refresh, 1) => {}
+    }
+    daemon.kill9().await;
+    sandbox.expire_refresh_tokens();
+    // The daemon needs longer for this list than for the refresh, and it listens after both.
+    let list = format!("{{\"version\": 1, \"shares\": {{}}}}{}", " ".repeat(15 << 20));
+    fs::write(daemon.state().join("shares.json"), list).unwrap();
+    daemon.start_again().await;
+    let waited = tokio::time::timeout(TIMEOUT, async {
+        while !fs::read_to_string(&output).is_ok_and(|text| text.ends_with('\n')) {
+            daemon.get("/v1/status").await;
+        }
+    });
+    waited.await.expect("the hook runs");
+    let profile: Value = serde_json::from_str(&fs::read_to_string(&output).unwrap()).unwrap();
+    assert_eq!((&profile["name"], &profile["sign_in_required"]), (&json!("default"), &json!(true)));
 }
 
 #[tokio::test]
