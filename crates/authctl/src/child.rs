@@ -2,6 +2,7 @@
 //! this program.
 
 use std::{
+    ffi::OsString,
     fs::{self, File},
     io::{self, Read},
     os::unix::{net::UnixStream, process::ExitStatusExt},
@@ -33,6 +34,33 @@ const PASSED_ON: [(i32, Signal); 6] = [
     (SIGUSR1, Signal::USR1),
     (SIGUSR2, Signal::USR2),
 ];
+
+/// Variables that would add another account, or another server, to the requests of OpenAI's SDKs.
+pub(crate) const OF_OTHER_ACCOUNT: [&str; 5] =
+    ["OPENAI_API_BASE", "OPENAI_ORGANIZATION", "OPENAI_ORG_ID", "OPENAI_PROJECT", "OPENAI_PROJECT_ID"];
+
+/// An environment variable with its value; `None` removes it.
+pub(crate) type Variable = (&'static str, Option<String>);
+
+/// A command that the user named, not started yet.
+pub(crate) fn command(words: &[OsString]) -> CliResult<Command> {
+    let Some((program, args)) = words.split_first() else {
+        return Err(CliError::new(ErrorCode::BadRequest, "there is no command to run"));
+    };
+    let mut command = Command::new(program);
+    command.args(args);
+    Ok(command)
+}
+
+/// Changes the environment that a command will have.
+pub(crate) fn set_variables(command: &mut Command, variables: impl IntoIterator<Item = Variable>) {
+    for (name, value) in variables {
+        match value {
+            Some(value) => command.env(name, value),
+            None => command.env_remove(name),
+        };
+    }
+}
 
 /// Starts the command and waits for its end. This program outlives the signals that end the child,
 /// and passes them on. The child ignores the signals that this program ignores.

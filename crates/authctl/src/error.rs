@@ -24,6 +24,19 @@ impl CliError {
         Problem::new(code, detail).into()
     }
 
+    /// The error of a write to stdout.
+    pub(crate) fn stdout(error: &io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::BrokenPipe => Self::StdoutClosed,
+            _ => Self::new(ErrorCode::Internal, format!("cannot write to stdout: {error}")),
+        }
+    }
+
+    /// The error of a call that this program needs for its own work.
+    pub(crate) fn system(error: &io::Error) -> Self {
+        Self::new(ErrorCode::Internal, format!("the system denies a resource to this program: {error}"))
+    }
+
     pub(crate) fn exit_code(&self) -> ExitCode {
         ExitCode::from(match self {
             Self::Problem(problem) => problem.code.exit_code(),
@@ -40,6 +53,11 @@ impl CliError {
             Self::Problem(problem) | Self::WithExitCode(_, problem) => Some(problem),
             Self::Reported(_) | Self::StdoutClosed | Self::Cancelled => None,
         }
+    }
+
+    /// The text of the problem; empty without one.
+    pub(crate) fn detail(&self) -> &str {
+        self.problem().map_or("", |problem| &problem.detail)
     }
 
     pub(crate) fn is_no_daemon(&self) -> bool {
@@ -82,6 +100,9 @@ impl From<ClientError> for CliError {
                 "a sandbox or the modes of a directory forbid it: run this outside of the sandbox, or let it \
                  connect to this Unix socket"
             }
+            ClientError::Connect { .. } => {
+                "correct the path of the socket, or the limit of open files of this program"
+            }
             ClientError::Timeout { .. } => "if it is stopped or hangs, restart it; see also its log",
             ClientError::Broken { .. } => "try again, then read the log of authd",
         };
@@ -96,15 +117,5 @@ pub(crate) const OWN_SOCKET: &str =
 impl From<PathError> for CliError {
     fn from(error: PathError) -> Self {
         Self::new(ErrorCode::BadRequest, error.to_string())
-    }
-}
-
-/// For errors of stdout alone: other I/O errors need a message that names the file or the program.
-impl From<io::Error> for CliError {
-    fn from(error: io::Error) -> Self {
-        match error.kind() {
-            io::ErrorKind::BrokenPipe => Self::StdoutClosed,
-            _ => Self::new(ErrorCode::Internal, format!("cannot write to stdout: {error}")),
-        }
     }
 }

@@ -63,7 +63,7 @@ pub(crate) async fn start_daemon(paths: &Paths, socket_from_args: bool, out: Out
 
 /// A variable of this shell that moves the files of the daemon to another place.
 pub(crate) fn path_variable() -> Option<&'static str> {
-    PATH_VARIABLES.into_iter().find(|name| std::env::var_os(name).is_some())
+    PATH_VARIABLES.into_iter().find(|name| env::var(name).is_some())
 }
 
 /// The installed unit that starts the daemon.

@@ -53,8 +53,7 @@ impl Output {
     /// Writes bytes to stdout unchanged.
     pub(crate) fn write(self, bytes: &[u8]) -> CliResult {
         let mut stdout = io::stdout().lock();
-        stdout.write_all(bytes)?;
-        Ok(stdout.flush()?)
+        stdout.write_all(bytes).and_then(|()| stdout.flush()).map_err(|error| CliError::stdout(&error))
     }
 
     /// Writes text for users to stdout, without control characters other than the colours.

@@ -95,7 +95,8 @@ fn execute(cli: Cli, selection: Selection, out: Output) -> CliResult {
 /// Runs a future on this thread. It is boxed so that the runtime is compiled once, and not for each
 /// command.
 fn block_on(future: Pin<Box<dyn Future<Output = CliResult> + '_>>) -> CliResult {
-    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(future)
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    runtime.map_err(|error| CliError::system(&error))?.block_on(future)
 }
 
 fn headers(ctx: &Context, args: CredentialArgs) -> CliResult {
@@ -216,7 +217,9 @@ async fn logout(ctx: &Context, args: LogoutArgs) -> CliResult {
 }
 
 fn man(directory: Option<&Path>, out: Output) -> CliResult {
-    let Some(directory) = directory else { return out.write(&manual::main_page()?) };
+    let Some(directory) = directory else {
+        return out.write(&manual::main_page().map_err(|error| CliError::system(&error))?);
+    };
     std::fs::create_dir_all(directory).and_then(|()| manual::write_all(directory)).map_err(|error| {
         CliError::new(ErrorCode::BadRequest, format!("cannot write {}: {error}", directory.display()))
     })?;

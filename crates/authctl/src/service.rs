@@ -53,7 +53,7 @@ pub(crate) struct Unit {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) pid: Option<i32>,
     /// The status text that the daemon sent to the manager.
-    #[serde(rename = "says", skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) status_text: Option<String>,
 }
 

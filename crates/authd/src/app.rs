@@ -63,6 +63,7 @@ const DESCRIBE: Describe = Describe {
 
 /// How the daemon ended. `authd --help` lists the exit codes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
 pub enum Exit {
     /// Stopped by a signal, or the configuration is valid.
     Requested = 0,
@@ -76,12 +77,7 @@ pub enum Exit {
 
 impl From<Exit> for ExitCode {
     fn from(exit: Exit) -> Self {
-        Self::from(match exit {
-            Exit::Requested => 0,
-            Exit::Config => 64,
-            Exit::Unavailable => 69,
-            Exit::Internal => 70,
-        })
+        Self::from(exit as u8)
     }
 }
 
@@ -150,6 +146,7 @@ impl App {
         let Self { paths, source, config, telemetry } = self;
         let mut signals = Signals::install()?;
         raise_open_files();
+        inherited.warn_about_unused();
         let socket_lock = SocketLock::take(&paths.socket)?;
         let state_dir = StateDir::open(&paths.state_dir)?;
         let socket = Socket::open(&paths.socket, inherited.socket, &socket_lock)?;
@@ -224,9 +221,8 @@ impl App {
             head_deadline: config.socket.header_timeout,
             processes,
         };
-        let share_router = http::share_router(state.clone());
-        let settings = connection_settings.clone();
-        servers.spawn(doors.start(broker.shares, share_router, settings, stopping.clone()).await);
+        let (router, settings) = (http::share_router(state.clone()), connection_settings.clone());
+        servers.spawn(doors.start(broker.shares, router, settings, stopping.clone()).await);
         if let Some(address) = config.metrics.listen {
             let (state, settings) = (state.clone(), connection_settings.clone());
             servers.spawn(http::serve_metrics(address, state, settings, metrics_error, stopping.clone()));

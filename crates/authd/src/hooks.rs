@@ -130,7 +130,7 @@ fn warn_of_low_quota(hooks: &HookConfig, quota: &Quota, running: &TaskTracker) {
 /// What is left of a window, in one line.
 fn line(window: &QuotaWindow) -> String {
     let of = window.limit.as_ref().map(|limit| format!(" of {limit}")).unwrap_or_default();
-    let left = window.used_percent.map_or("?".to_owned(), |used| format!("{:.0}", 100.0 - used));
+    let left = window.left_percent().map_or("?".to_owned(), |left| format!("{left:.0}"));
     let wait =
         window.resets_at.map(|at| SignedDuration::from_mins(at.duration_since(window.as_of).as_mins()));
     let reset = wait.map(|wait| format!(", resets in {wait:#}")).unwrap_or_default();

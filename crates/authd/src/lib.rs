@@ -15,6 +15,7 @@ mod hooks;
 mod http;
 mod platform;
 mod relay;
+mod request_head;
 mod store_monitor;
 mod telemetry;
 

@@ -4,10 +4,10 @@
 mod client_stream;
 mod connection_limiter;
 mod hardening;
-mod locks;
 mod peer_process;
 mod socket;
 mod socket_activation;
+mod socket_lock;
 mod systemd;
 
 pub(crate) use self::{
@@ -17,9 +17,9 @@ pub(crate) use self::{
         share_sockets, socket_connections,
     },
     hardening::{open_file_limit, raise_open_files},
-    locks::SocketLock,
     peer_process::ProcessReader,
     socket::{Socket, peer_is_own},
+    socket_lock::SocketLock,
     systemd::{
         Health, feed_watchdog, notify_ready, notify_reloaded, notify_reloading, notify_stopping,
         update_status, watchdog_timeout,
@@ -27,7 +27,7 @@ pub(crate) use self::{
 };
 pub use self::{
     hardening::{Hardening, MemoryLock, harden},
-    locks::LockError,
     socket::SocketError,
     socket_activation::InheritedSockets,
+    socket_lock::LockError,
 };

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use authd_broker::{Names, RegistrySnapshot};
-use authd_fleet::{EngineState, Fleet, FleetStatus};
+use authd_fleet::{DatabaseState, Fleet, FleetStatus};
 use authd_store::{ProfilePlace, State, Status, StoreError};
 use tokio::sync::watch;
 
@@ -110,9 +110,9 @@ fn current(
 
 fn in_fleet(fleet: &Fleet, status: &FleetStatus, registry: &RegistrySnapshot) -> ProfileStore {
     let (state, detail) = match &status.state {
-        EngineState::Connecting => (State::Unavailable, format!("{}: not contacted yet", fleet.server())),
-        EngineState::Connected => (State::Ready, fleet.server() + move_in_progress(registry.place)),
-        EngineState::Unavailable { detail } => (State::Unavailable, detail.clone()),
+        DatabaseState::Connecting => (State::Unavailable, format!("{}: not contacted yet", fleet.server())),
+        DatabaseState::Connected => (State::Ready, fleet.server() + move_in_progress(registry.place)),
+        DatabaseState::Unavailable { detail } => (State::Unavailable, detail.clone()),
     };
     ProfileStore { is_fleet: true, state, detail }
 }

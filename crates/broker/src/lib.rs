@@ -26,7 +26,6 @@ mod quota;
 mod registry;
 mod share;
 mod snapshot;
-mod store_error;
 mod store_watch;
 
 pub use self::{

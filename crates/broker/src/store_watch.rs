@@ -1,6 +1,6 @@
 //! Waits for changes of a store's state.
 
-use authd_fleet::{EngineState, Fleet, FleetStatus};
+use authd_fleet::{DatabaseState, Fleet, FleetStatus};
 use authd_store::{State, Status};
 use tokio::sync::watch;
 
@@ -51,5 +51,5 @@ impl StoreWatch {
 }
 
 fn works(watch: &watch::Receiver<FleetStatus>) -> bool {
-    matches!(watch.borrow().state, EngineState::Connected)
+    matches!(watch.borrow().state, DatabaseState::Connected)
 }

@@ -44,8 +44,8 @@ async fn start() -> BrokerFixture {
 impl BrokerFixture {
     async fn add_api_key(&self, profile: &str) -> Result<ProfileName, RegistryError> {
         let grant = Grant::own_key(ApiKey::new("sk-test"), "own key", now());
-        let (requested, placement, grant_id) = (name(profile), NamePolicy::Free, new_grant_id());
-        let sign_in = SignIn { requested, placement, grant, grant_id, intent: None };
+        let (requested, name_policy, grant_id) = (name(profile), NamePolicy::Free, new_grant_id());
+        let sign_in = SignIn { requested, name_policy, grant, grant_id, intent: None };
         self.broker.registry.sign_in(sign_in).await
     }
 

@@ -5,7 +5,7 @@ use tokio::sync::broadcast::{self, error::RecvError};
 /// Changes that a slow receiver may be behind. Beyond that it gets [`Change::Everything`].
 const CAPACITY: usize = 1024;
 
-/// A change in the engine. It may be announced more than once, and to the node that made it.
+/// A change in the database. It may be announced more than once, and to the node that made it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Change {
     /// The record of this name was written, renamed or deleted, or its claim has ended.

@@ -85,7 +85,7 @@ pub(crate) struct Settings {
 impl Settings {
     pub(crate) fn parse(config: FleetConfig) -> Result<Self, StoreError> {
         let key = SealingKey::parse(&config.key).ok_or_else(|| {
-            refused(
+            StoreError::refused(
                 "the key of the fleet holds no age identity; restore it from a backup, or create one with \
                  age-keygen",
             )
@@ -122,14 +122,14 @@ fn parse_url(url: &SecretString, tls: Tls, deadline: Duration) -> Result<tokio_p
     let text = url.expose_secret().trim().replace("sslmode=verify-full", "sslmode=require");
     // The parser's error may quote a part of the password.
     let mut postgres: tokio_postgres::Config = text.parse().map_err(|_| {
-        refused(
+        StoreError::refused(
             "the connection string of the fleet cannot be read; write it as \
              postgresql://USER:PASSWORD@HOST/DATABASE, with special characters of the password \
              percent-encoded, and with sslmode=disable or verify-full, if any",
         )
     })?;
     if postgres.get_hosts().is_empty() && postgres.get_hostaddrs().is_empty() {
-        return Err(refused("the connection string of the fleet names no host"));
+        return Err(StoreError::refused("the connection string of the fleet names no host"));
     }
     let mode = match (tls, postgres.get_ssl_mode()) {
         (Tls::Require, _) | (Tls::Auto, SslMode::Require) => SslMode::Require,
@@ -205,7 +205,7 @@ pub(crate) struct Schema(String);
 impl Schema {
     fn parse(name: String) -> Result<Self, StoreError> {
         if name.is_empty() || name.len() > MAX_IDENTIFIER || name.contains('\0') {
-            return Err(refused(format!(
+            return Err(StoreError::refused(format!(
                 "the name of a schema has 1 to {MAX_IDENTIFIER} bytes; correct store.postgres.schema"
             )));
         }
@@ -225,10 +225,6 @@ impl Schema {
 /// A name as an SQL identifier.
 pub(crate) fn quote(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
-}
-
-fn refused(detail: impl Into<String>) -> StoreError {
-    StoreError::Refused { detail: detail.into() }
 }
 
 #[cfg(test)]

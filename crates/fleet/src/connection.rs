@@ -1,4 +1,4 @@
-//! One connection to the engine, checked before its first use.
+//! One connection to the database, checked before its first use.
 
 use std::{
     future::poll_fn,
@@ -14,7 +14,7 @@ use tokio_postgres_rustls_improved::MakeRustlsConnect;
 
 use crate::{
     config::Settings,
-    error::{describe, grants_hint, missing_schema, unavailable},
+    error::{describe, grants_hint, missing_schema},
     row::time,
     schema,
     status::StatusSender,
@@ -63,7 +63,7 @@ impl Connection {
     ) -> Result<Self, StoreError> {
         let failed = |error: &tokio_postgres::Error| describe(settings, error);
         let (client, driver) = if settings.is_encrypted() {
-            let tls = settings.network.tls().map_err(unavailable)?;
+            let tls = settings.network.tls().map_err(StoreError::unavailable)?;
             let connector = MakeRustlsConnect::new(tls);
             let (client, connection) = settings.postgres.connect(connector).await.map_err(|e| failed(&e))?;
             (client, tokio::spawn(drive(connection, notifications)))
@@ -90,21 +90,24 @@ impl Connection {
             self.client.query_typed_opt(META, &[]),
         )
         .await;
-        // The engine read its clock about half a round trip ago.
+        // The database read its clock about half a round trip ago.
         let local = time(SystemTime::now() - started.elapsed() / 2)?;
         let server = server.map_err(failed)?;
         let version: String = server.try_get(1).map_err(failed)?;
         check_server(server.try_get(0).map_err(failed)?, &version)
-            .map_err(|detail| unavailable(format!("{}: {detail}", settings.server())))?;
+            .map_err(|detail| StoreError::unavailable(format!("{}: {detail}", settings.server())))?;
         configured.map_err(failed)?;
         let clock = time(server.try_get::<_, SystemTime>(2).map_err(failed)?)?;
         let ahead = clock.duration_since(local);
         if !status.was_connected() {
-            check_clock(ahead).map_err(|detail| unavailable(format!("{}: {detail}", settings.server())))?;
+            check_clock(ahead)
+                .map_err(|detail| StoreError::unavailable(format!("{}: {detail}", settings.server())))?;
         }
         if server.try_get::<_, Option<bool>>(3).map_err(failed)? == Some(false) {
             let (server, schema, hint) = (settings.server(), settings.schema.quoted(), grants_hint(settings));
-            return Err(unavailable(format!("{server}: permission denied for schema {schema}; {hint}")));
+            return Err(StoreError::unavailable(format!(
+                "{server}: permission denied for schema {schema}; {hint}"
+            )));
         }
         if self.tables == Tables::Ready {
             let meta = meta.map_err(failed)?.ok_or_else(|| missing_schema(settings))?;
@@ -151,7 +154,7 @@ async fn drive<S, T>(
             (Ok(_), _) => {}
             // The call that uses the connection gets an error, too.
             (Err(error), _) => {
-                tracing::debug!(%error, "connection to the engine ended");
+                tracing::debug!(%error, "connection to the database ended");
                 return;
             }
         }

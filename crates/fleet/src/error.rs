@@ -25,7 +25,7 @@ pub(crate) fn describe(settings: &Settings, error: &Error) -> StoreError {
         } else {
             ""
         };
-        return unavailable(format!("{server}: {detail}{hint}"));
+        return StoreError::unavailable(format!("{server}: {detail}{hint}"));
     };
     let message = db.message();
     let code = db.code();
@@ -48,12 +48,12 @@ pub(crate) fn describe(settings: &Settings, error: &Error) -> StoreError {
     } else {
         String::new()
     };
-    unavailable(format!("{server}: {message}{hint}"))
+    StoreError::unavailable(format!("{server}: {message}{hint}"))
 }
 
 /// The tables do not exist.
 pub(crate) fn missing_schema(settings: &Settings) -> StoreError {
-    unavailable(format!(
+    StoreError::unavailable(format!(
         "{} has no tables of authd in the schema {}; create them with authctl store migrate --to postgres, \
          or correct store.postgres.schema",
         settings.server(),
@@ -63,11 +63,7 @@ pub(crate) fn missing_schema(settings: &Settings) -> StoreError {
 
 /// The server did not answer in time.
 pub(crate) fn timed_out(settings: &Settings, deadline: Duration) -> StoreError {
-    unavailable(format!("{} did not answer within {deadline:?}", settings.server()))
-}
-
-pub(crate) fn unavailable(detail: String) -> StoreError {
-    StoreError::Unavailable { detail }
+    StoreError::unavailable(format!("{} did not answer within {deadline:?}", settings.server()))
 }
 
 /// The commands that give a role what a node needs.

@@ -44,7 +44,7 @@ impl Fleet {
         self.0.announcer.subscribe()
     }
 
-    /// The state of the engine as this node sees it.
+    /// The state of the database as this node sees it.
     pub fn watch(&self) -> watch::Receiver<FleetStatus> {
         self.0.status.subscribe()
     }

@@ -1,6 +1,6 @@
 //! The records of a fleet: many nodes share the grants in one PostgreSQL database. The rules by
 //! which nodes claim, write and release are the pure functions of [`authd_oauth::claim`]. This
-//! crate runs them inside short transactions, on the engine's clock.
+//! crate runs them inside short transactions, on the database's clock.
 //!
 //! ```text
 //!   Fleet (a handle with deadlines)
@@ -8,8 +8,9 @@
 //!     └─ its task, with one connection that listens and polls ──► Changes
 //! ```
 //!
-//! The engine stores each record sealed. Its administrator sees names, times and nodes only. An
-//! unavailable engine is never an absence: every call returns what the engine holds, or an error.
+//! The database stores each record sealed. Its administrator sees names, times and nodes only. An
+//! unavailable database is never an absence: every call returns what the database holds, or an
+//! error.
 
 mod changes;
 mod config;
@@ -30,4 +31,4 @@ pub use config::{FleetConfig, Tls};
 pub use fleet::{Fleet, Task};
 pub use operations::{Claimed, Renamed, TakenOut, Written};
 pub use row::StoredRecord;
-pub use status::{Counters, EngineState, FleetStatus};
+pub use status::{Counters, DatabaseState, FleetStatus};

@@ -19,7 +19,7 @@ use crate::{
     changes::Change,
     config::quote,
     connection::{Connection, Tables},
-    error::{describe, timed_out, unavailable},
+    error::{describe, timed_out},
     inner::Inner,
     status::StatusSender,
 };
@@ -63,7 +63,7 @@ struct Listener {
     known: Revisions,
 }
 
-/// Connects. A new connection is counted before the state says that the engine can be used.
+/// Connects. A new connection is counted before the state says that the database can be used.
 async fn connect(inner: &Inner, was_connected: bool) -> Result<Listener, StoreError> {
     let started = Instant::now();
     let settings = &inner.settings;
@@ -90,7 +90,7 @@ impl Listener {
             tokio::select! {
                 notification = self.notifications.recv() => {
                     let Some(notification) = notification else {
-                        return unavailable(format!("{}: connection closed", inner.settings.server()));
+                        return StoreError::unavailable(format!("{}: connection closed", inner.settings.server()));
                     };
                     self.notified(inner, notification.payload());
                 }
@@ -167,7 +167,7 @@ mod tests {
     #[tokio::test]
     async fn success_during_the_shortest_pause_ends_it() {
         let status = StatusSender::new();
-        status.failed(&unavailable("down".to_owned()));
+        status.failed(&StoreError::unavailable("down".to_owned()));
         let success = async {
             tokio::task::yield_now().await;
             status.succeeded(Duration::ZERO);

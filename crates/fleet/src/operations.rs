@@ -13,10 +13,9 @@ use secrecy::{ExposeSecret as _, SecretString};
 
 use crate::{
     connection::Tables,
-    error::unavailable,
     fleet::Fleet,
     inner::Inner,
-    row::{EngineRow, StoredRecord, between},
+    row::{DatabaseRow, StoredRecord, between},
     seal,
 };
 
@@ -30,7 +29,7 @@ pub enum Claimed {
     },
     /// Not before this time has passed.
     Wait {
-        /// The time on the engine's clock.
+        /// The time on the database's clock.
         wait: Duration,
         /// The node that holds the claim, if any.
         holder: Option<Arc<str>>,
@@ -80,7 +79,7 @@ pub enum TakenOut {
     },
     /// Not before this time has passed.
     Wait {
-        /// The time on the engine's clock.
+        /// The time on the database's clock.
         wait: Duration,
         /// The node that holds the claim, if any.
         holder: Option<Arc<str>>,
@@ -103,7 +102,7 @@ impl Fleet {
             .await?;
         let shared = self.0.clone();
         let open = move || rows.iter().map(|row| open_listed(&shared, row, now)).collect();
-        tokio::task::spawn_blocking(open).await.map_err(|error| unavailable(error.to_string()))
+        tokio::task::spawn_blocking(open).await.map_err(|error| StoreError::unavailable(error.to_string()))
     }
 
     /// One record; `None` if there is none of this name.
@@ -354,7 +353,7 @@ impl Fleet {
 }
 
 impl Inner {
-    fn open(&self, found: Option<(EngineRow, Timestamp)>) -> Result<Option<StoredRecord>, StoreError> {
+    fn open(&self, found: Option<(DatabaseRow, Timestamp)>) -> Result<Option<StoredRecord>, StoreError> {
         found.map(|(row, now)| row.open(&self.settings.key, now)).transpose()
     }
 }
@@ -365,7 +364,7 @@ fn open_listed(
     row: &tokio_postgres::Row,
     now: Timestamp,
 ) -> (String, Result<StoredRecord, StoreError>) {
-    match EngineRow::parse(row) {
+    match DatabaseRow::parse(row) {
         Ok(found) => {
             let record = found.open(&inner.settings.key, now);
             (found.name, record)

@@ -10,11 +10,11 @@ use tokio_postgres::types::FromSql;
 
 use crate::seal;
 
-/// The columns of a row, in the order of [`EngineRow::parse`].
+/// The columns of a row, in the order of [`DatabaseRow::parse`].
 pub(crate) const COLUMNS: &str = "name, revision, token, default_rank, sealed, expires_at, claim_node, \
                                   claim_run, claim_since, claim_until, retry_at";
 
-/// A record as the engine holds it.
+/// A record as the database holds it.
 #[derive(Clone, Debug)]
 pub struct StoredRecord {
     /// The record's text.
@@ -25,19 +25,19 @@ pub struct StoredRecord {
     pub token: u64,
     /// The record with the highest rank is the default. 0: never made the default.
     pub default_rank: u64,
-    /// How long the access token is still valid by the engine's clock, if its expiry is known.
+    /// How long the access token is still valid by the database's clock, if its expiry is known.
     pub valid_for: Option<Duration>,
 }
 
 /// A parsed row.
-pub(crate) struct EngineRow {
+pub(crate) struct DatabaseRow {
     pub(crate) name: String,
     pub(crate) row: Row,
     default_rank: u64,
     sealed: Vec<u8>,
 }
 
-impl EngineRow {
+impl DatabaseRow {
     pub(crate) fn parse(row: &tokio_postgres::Row) -> Result<Self, StoreError> {
         let name: String = column(row, 0, "?")?;
         let number =
@@ -104,14 +104,14 @@ pub(crate) fn between(now: Timestamp, at: Timestamp) -> Duration {
     at.duration_since(now).try_into().unwrap_or_default()
 }
 
-/// A time of the engine.
+/// A time of the database.
 pub(crate) fn time(time: SystemTime) -> Result<Timestamp, StoreError> {
     Timestamp::try_from(time).map_err(|error| StoreError::Unavailable {
-        detail: format!("the engine returned a time that cannot be used: {error}"),
+        detail: format!("the database returned a time that cannot be used: {error}"),
     })
 }
 
-/// A time for the engine. The system's times have a wider range.
+/// A time for the database. The system's times have a wider range.
 pub(crate) fn system_time(time: Timestamp) -> SystemTime {
     SystemTime::try_from(time).unwrap_or(SystemTime::UNIX_EPOCH)
 }

@@ -5,7 +5,7 @@ use tokio_postgres::{Client, error::SqlState, types::Type};
 
 use crate::{
     config::Settings,
-    error::{describe, grants_hint, role, unavailable},
+    error::{describe, grants_hint, role},
 };
 
 /// The lock that makes nodes migrate one after the other. The number is the word `authd`.
@@ -47,13 +47,13 @@ fn version() -> i32 {
 pub(crate) fn check(settings: &Settings, found: i32, recipient: &str) -> Result<(), StoreError> {
     let (schema, version) = (settings.schema.quoted(), version());
     if found > version {
-        return Err(unavailable(format!(
+        return Err(StoreError::unavailable(format!(
             "the tables in the schema {schema} have version {found}, and this program knows version {version}; \
              update authd on this node"
         )));
     }
     if found < version {
-        return Err(unavailable(format!(
+        return Err(StoreError::unavailable(format!(
             "the tables in the schema {schema} have version {found}, and this program needs version {version}; \
              run authctl store migrate --to postgres"
         )));
@@ -66,7 +66,7 @@ fn check_key(settings: &Settings, recipient: &str) -> Result<(), StoreError> {
     if keys.iter().any(|key| key == recipient) {
         return Ok(());
     }
-    Err(unavailable(format!(
+    Err(StoreError::unavailable(format!(
         "the schema {} belongs to the fleet with the public key {recipient}, and this node has the key {}; \
          install the fleet's key (store.postgres.key_file), or use another schema (store.postgres.schema)",
         settings.schema.quoted(),
@@ -127,7 +127,7 @@ fn may_not_create(settings: &Settings, error: &tokio_postgres::Error) -> StoreEr
         return describe(settings, error);
     }
     let (schema, role) = (settings.schema.quoted(), role(settings));
-    unavailable(format!(
+    StoreError::unavailable(format!(
         "{}: the role {role} may not create the tables; as a superuser: CREATE SCHEMA {schema} AUTHORIZATION \
          {role}, or for an existing schema: ALTER SCHEMA {schema} OWNER TO {role}",
         settings.server()
@@ -140,14 +140,14 @@ pub(crate) async fn check_write_access(settings: &Settings, client: &Client) -> 
     let found = client.query_typed_one(PRIVILEGES, &[]).await.map_err(failed)?;
     let role: String = found.try_get(0).map_err(failed)?;
     if !found.try_get::<_, bool>(1).map_err(failed)? {
-        return Err(unavailable(format!(
+        return Err(StoreError::unavailable(format!(
             "{}: the role {role} may not write the records; {}",
             settings.server(),
             grants_hint(settings)
         )));
     }
     if found.try_get::<_, bool>(2).map_err(failed)? {
-        return Err(unavailable(format!(
+        return Err(StoreError::unavailable(format!(
             "{} is read-only; the server is a standby, or default_transaction_read_only is set: connect to \
              the primary",
             settings.server()

@@ -1,4 +1,4 @@
-//! The state of the engine as this node sees it.
+//! The state of the database as this node sees it.
 
 use std::time::{Duration, Instant};
 
@@ -6,9 +6,9 @@ use authd_store::StoreError;
 use jiff::SignedDuration;
 use tokio::sync::watch;
 
-/// Whether the engine can be used.
+/// Whether the database can be used.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum EngineState {
+pub enum DatabaseState {
     /// No call has ended yet.
     Connecting,
     /// The last call succeeded.
@@ -35,18 +35,18 @@ pub struct Counters {
     pub reconnections: u64,
 }
 
-/// The state of the engine as this node sees it.
+/// The state of the database as this node sees it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FleetStatus {
-    /// Whether the engine can be used.
-    pub state: EngineState,
+    /// Whether the database can be used.
+    pub state: DatabaseState,
     /// The server's version, such as `15.4`.
     pub server_version: Option<String>,
-    /// How far the engine's clock is ahead of this machine's.
+    /// How far the database's clock is ahead of this machine's.
     pub clock_ahead: Option<SignedDuration>,
     /// The duration of the last call that succeeded.
     pub latency: Option<Duration>,
-    /// When the engine last answered.
+    /// When the database last answered.
     pub last_contact: Option<Instant>,
     /// What this node did.
     pub counters: Counters,
@@ -59,7 +59,7 @@ pub(crate) struct StatusSender(watch::Sender<FleetStatus>);
 impl StatusSender {
     pub(crate) fn new() -> Self {
         Self(watch::Sender::new(FleetStatus {
-            state: EngineState::Connecting,
+            state: DatabaseState::Connecting,
             server_version: None,
             clock_ahead: None,
             latency: None,
@@ -75,13 +75,13 @@ impl StatusSender {
     /// Waits until the last call succeeded.
     pub(crate) async fn until_connected(&self) {
         let mut status = self.subscribe();
-        status.wait_for(|status| status.state == EngineState::Connected).await.expect("the sender is self");
+        status.wait_for(|status| status.state == DatabaseState::Connected).await.expect("the sender is self");
     }
 
-    /// The engine answered.
+    /// The database answered.
     pub(crate) fn succeeded(&self, latency: Duration) {
         self.0.send_modify(|status| {
-            status.state = EngineState::Connected;
+            status.state = DatabaseState::Connected;
             status.latency = Some(latency);
             status.last_contact = Some(Instant::now());
         });
@@ -93,7 +93,7 @@ impl StatusSender {
             StoreError::Unavailable { detail } | StoreError::Refused { detail } => detail.clone(),
             error => error.to_string(),
         };
-        self.0.send_modify(|status| status.state = EngineState::Unavailable { detail });
+        self.0.send_modify(|status| status.state = DatabaseState::Unavailable { detail });
     }
 
     /// A connection was made.

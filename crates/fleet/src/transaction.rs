@@ -15,9 +15,9 @@ use tokio_postgres::{
 };
 
 use crate::{
-    error::{describe, unavailable},
+    error::describe,
     inner::Inner,
-    row::{COLUMNS, ClaimColumns, EngineRow, system_time, time},
+    row::{COLUMNS, ClaimColumns, DatabaseRow, system_time, time},
 };
 
 type Parameter<'a> = (&'a (dyn ToSql + Sync), Type);
@@ -55,13 +55,13 @@ impl Inner {
         &self,
         client: &Client,
         name: &str,
-    ) -> Result<Option<(EngineRow, Timestamp)>, StoreError> {
+    ) -> Result<Option<(DatabaseRow, Timestamp)>, StoreError> {
         let one = format!("SELECT {COLUMNS} FROM record WHERE name = $1");
         let parameters: [Parameter<'_>; 1] = [(&name, Type::TEXT)];
         let row = client.query_typed_opt(&one, &parameters);
         let (row, now) = join(row, client.query_typed_one(CLOCK, &[])).await;
         let (row, now) = (self.ok(row)?, self.clock(&self.ok(now)?)?);
-        Ok(row.as_ref().map(EngineRow::parse).transpose()?.map(|row| (row, now)))
+        Ok(row.as_ref().map(DatabaseRow::parse).transpose()?.map(|row| (row, now)))
     }
 
     /// Begins a transaction. Returns the locked row, the time, and a new revision.
@@ -69,7 +69,7 @@ impl Inner {
         &self,
         client: &Client,
         name: &str,
-    ) -> Result<(Option<EngineRow>, Timestamp, u64), StoreError> {
+    ) -> Result<(Option<DatabaseRow>, Timestamp, u64), StoreError> {
         let one = format!("SELECT {COLUMNS} FROM record WHERE name = $1 FOR UPDATE");
         let parameters: [Parameter<'_>; 1] = [(&name, Type::TEXT)];
         let (begun, row, clock) = join3(
@@ -81,8 +81,8 @@ impl Inner {
         self.ok(begun)?;
         let (row, clock) = (self.ok(row)?, self.ok(clock)?);
         let revision: i64 = self.ok(clock.try_get(1))?;
-        let revision = u64::try_from(revision).map_err(|error| unavailable(error.to_string()))?;
-        Ok((row.as_ref().map(EngineRow::parse).transpose()?, self.clock(&clock)?, revision))
+        let revision = u64::try_from(revision).map_err(|error| StoreError::unavailable(error.to_string()))?;
+        Ok((row.as_ref().map(DatabaseRow::parse).transpose()?, self.clock(&clock)?, revision))
     }
 
     pub(crate) async fn roll_back(&self, client: &Client) -> Result<(), StoreError> {
@@ -240,7 +240,7 @@ fn deletion(name: &str) -> String {
     format!("- {name}")
 }
 
-/// A number as the engine stores it. It came from there, so that it fits.
+/// A number as the database stores it. It came from there, so that it fits.
 fn number(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }

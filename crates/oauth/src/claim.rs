@@ -1,6 +1,6 @@
-//! The order in which the nodes of a fleet renew one grant. All of it is pure: the engine's row
-//! goes in, the changed row comes out. The engine runs each function inside one short transaction,
-//! with its own clock, so that two nodes never decide on the same row at once.
+//! The order in which the nodes of a fleet renew one grant. All of it is pure: the database's row
+//! goes in, the changed row comes out. The database runs each function inside one short
+//! transaction, with its own clock, so that two nodes never decide on the same row at once.
 //!
 //! ```text
 //!            claim                  the provider answers            commit
@@ -47,7 +47,8 @@ pub struct Claim {
     pub until: Timestamp,
 }
 
-/// The state of a stored record beside its sealed text. All times are those of the engine's clock.
+/// The state of a stored record beside its sealed text. All times are those of the database's
+/// clock.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Row {
     /// Changes with every write, and is never used twice.
@@ -89,7 +90,7 @@ pub enum ClaimDecision {
     },
     /// Not before this time.
     Wait {
-        /// The time on the engine's clock.
+        /// The time on the database's clock.
         until: Timestamp,
         /// The node that holds the claim, if any.
         holder: Option<Arc<str>>,

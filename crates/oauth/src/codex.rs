@@ -153,13 +153,13 @@ pub enum External<'a> {
 /// A login file, its fields in the order that Codex writes.
 #[derive(Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct WrittenFile<'a> {
+struct AuthJson<'a> {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     auth_mode: Option<Cow<'a, str>>,
     #[serde(rename = "OPENAI_API_KEY")]
     api_key: Option<Cow<'a, str>>,
     #[serde(default, borrow, skip_serializing_if = "Option::is_none")]
-    tokens: Option<WrittenTokens<'a>>,
+    tokens: Option<AuthJsonTokens<'a>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     last_refresh: Option<Cow<'a, str>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -168,7 +168,7 @@ struct WrittenFile<'a> {
 
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct WrittenTokens<'a> {
+struct AuthJsonTokens<'a> {
     id_token: Cow<'a, str>,
     access_token: Cow<'a, str>,
     refresh_token: Cow<'a, str>,
@@ -180,10 +180,10 @@ const EXTERNAL: &str = "chatgptAuthTokens";
 /// A file in the external form: it contains no refresh token.
 pub fn external(content: &External<'_>, last_refresh: Timestamp) -> SecretString {
     text(&match content {
-        External::ChatGpt { access_token, account_id } => WrittenFile {
+        External::ChatGpt { access_token, account_id } => AuthJson {
             auth_mode: Some(EXTERNAL.into()),
             api_key: None,
-            tokens: Some(WrittenTokens {
+            tokens: Some(AuthJsonTokens {
                 id_token: (*access_token).into(),
                 access_token: (*access_token).into(),
                 refresh_token: "".into(),
@@ -199,13 +199,13 @@ pub fn external(content: &External<'_>, last_refresh: Timestamp) -> SecretString
 
 /// Whether a text is byte for byte a file in the external form. It holds nothing that its writer
 /// cannot write again. Any other spelling is the work of a person or of an unknown program.
-pub fn is_external(written: &str) -> bool {
-    serde_json::from_str::<WrittenFile<'_>>(written).is_ok_and(|file| {
+pub fn is_external(content: &str) -> bool {
+    serde_json::from_str::<AuthJson<'_>>(content).is_ok_and(|file| {
         file.auth_mode.as_deref() == Some(EXTERNAL)
             && file.api_key.is_none()
             && file.personal_access_token.is_none()
             && file.tokens.as_ref().is_some_and(|tokens| tokens.refresh_token.is_empty())
-            && text(&file).expose_secret() == written
+            && text(&file).expose_secret() == content
     })
 }
 
@@ -222,11 +222,11 @@ pub fn login(grant: &Grant) -> Option<SecretString> {
         GrantSecrets::Bearer(_) => return None,
     };
     let Some(tokens) = grant.secrets.tokens() else { return key.map(|key| text(&key_file(key))) };
-    Some(text(&WrittenFile {
+    Some(text(&AuthJson {
         // With a key and tokens Codex itself writes no mode.
         auth_mode: key.is_none().then(|| "chatgpt".into()),
         api_key: key.map(Cow::from),
-        tokens: Some(WrittenTokens {
+        tokens: Some(AuthJsonTokens {
             id_token: grant.secrets.id_token()?.expose().into(),
             access_token: tokens.access_token.expose().into(),
             refresh_token: tokens.refresh_token.as_ref().map_or("", RefreshToken::expose).into(),
@@ -237,15 +237,15 @@ pub fn login(grant: &Grant) -> Option<SecretString> {
     }))
 }
 
-fn key_file(key: &str) -> WrittenFile<'_> {
-    WrittenFile { auth_mode: Some("apikey".into()), api_key: Some(key.into()), ..WrittenFile::default() }
+fn key_file(key: &str) -> AuthJson<'_> {
+    AuthJson { auth_mode: Some("apikey".into()), api_key: Some(key.into()), ..AuthJson::default() }
 }
 
 /// Codex writes no mode into this file.
-fn token_file(token: &str) -> WrittenFile<'_> {
-    WrittenFile { personal_access_token: Some(token.into()), ..WrittenFile::default() }
+fn token_file(token: &str) -> AuthJson<'_> {
+    AuthJson { personal_access_token: Some(token.into()), ..AuthJson::default() }
 }
 
-fn text(file: &WrittenFile<'_>) -> SecretString {
+fn text(file: &AuthJson<'_>) -> SecretString {
     SecretString::from(serde_json::to_string_pretty(file).expect("texts have a JSON form"))
 }

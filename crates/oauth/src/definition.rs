@@ -3,11 +3,11 @@
 
 mod check;
 mod error;
-mod written;
+mod raw;
 
 use std::collections::BTreeMap;
 
-pub use self::{error::InvalidDefinition, written::WrittenDefinition};
+pub use self::{error::InvalidDefinition, raw::RawDefinition};
 pub use crate::scope::{MAX_SCOPES, is_scope};
 use crate::{OauthClient, Provider};
 

@@ -13,7 +13,7 @@ mod steps;
 mod well_known;
 
 pub use self::{
-    challenge::{Challenge as HttpChallenge, challenges},
+    challenge::{HttpChallenge, challenges},
     fault::DiscoveryFault,
     metadata::{AuthorizationServer, ProtectedResource},
     report::{Aspect, AspectState, report},

@@ -66,7 +66,7 @@ pub use login::{Attempt, AuthorizationError, Callback, CallbackError, Exchange, 
 pub use memory::keep_out_of_swap;
 pub use mode::{Mode, ModePreference, Plan};
 pub use mode_decision::Decision;
-pub use network::{DiscoveryRun, Network, NetworkError, Upstream, Visit, with_causes};
+pub use network::{DiscoveryRun, Network, NetworkError, SentRequest, Upstream, with_causes};
 pub use pkce::{Challenge, State, Verifier};
 pub use provider::{Provider, REDIRECT_PATH};
 pub use quota::QuotaReading;

@@ -14,7 +14,7 @@ mod upstream;
 
 pub(crate) use self::{current::Current, discovery::discover, provider_client::ProviderClient};
 pub use self::{
-    discovery::{DiscoveryRun, Visit},
+    discovery::{DiscoveryRun, SentRequest},
     settings::{Network, NetworkError, with_causes},
     upstream::Upstream,
 };

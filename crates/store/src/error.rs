@@ -8,7 +8,7 @@ use crate::Key;
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum StoreError {
     /// The user has to unlock the store. It works again without a restart.
-    #[error("the keychain is locked: {detail}")]
+    #[error("the credential store is locked: {detail}")]
     Locked {
         /// What is locked.
         detail: String,
@@ -44,11 +44,13 @@ impl From<io::Error> for StoreError {
 }
 
 impl StoreError {
-    pub(crate) fn unavailable(detail: impl fmt::Display) -> Self {
+    /// The call is tried again.
+    pub fn unavailable(detail: impl fmt::Display) -> Self {
         Self::Unavailable { detail: detail.to_string() }
     }
 
-    pub(crate) fn refused(detail: impl fmt::Display) -> Self {
+    /// The store does not support the call.
+    pub fn refused(detail: impl fmt::Display) -> Self {
         Self::Refused { detail: detail.to_string() }
     }
 

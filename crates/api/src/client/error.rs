@@ -21,6 +21,15 @@ pub enum ClientError {
         /// The system's error.
         source: io::Error,
     },
+    /// The connection failed on the side of this program, which has too many open files for
+    /// example. Whether a daemon listens is not known.
+    #[error("cannot connect to {}: {source}", socket.display())]
+    Connect {
+        /// The socket that was tried.
+        socket: PathBuf,
+        /// The system's error.
+        source: io::Error,
+    },
     /// The system does not let this program connect. A sandbox forbids it, or the modes of the
     /// socket or of a directory above it do. Whether a daemon listens is not known.
     #[error(
@@ -83,7 +92,10 @@ impl ClientError {
             }
             // The queue of a listener that accepts no connection is full.
             io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => Self::Timeout { socket },
-            _ => Self::NoDaemon { socket, source },
+            io::ErrorKind::NotFound | io::ErrorKind::NotADirectory | io::ErrorKind::ConnectionRefused => {
+                Self::NoDaemon { socket, source }
+            }
+            _ => Self::Connect { socket, source },
         }
     }
 
@@ -94,7 +106,7 @@ impl ClientError {
             Self::Forbidden { .. } | Self::OtherUser { .. } => ErrorCode::Forbidden,
             Self::Timeout { .. } => ErrorCode::Timeout,
             Self::Problem(problem) => problem.code,
-            Self::Broken { .. } => ErrorCode::Internal,
+            Self::Connect { .. } | Self::Broken { .. } => ErrorCode::Internal,
         }
     }
 
@@ -105,11 +117,10 @@ impl ClientError {
 }
 
 /// Why nothing listens.
-fn absence(error: &io::Error) -> String {
+fn absence(error: &io::Error) -> &'static str {
     match error.kind() {
-        io::ErrorKind::NotFound => "the socket does not exist".to_owned(),
-        io::ErrorKind::ConnectionRefused => "a daemon that has ended left the socket behind".to_owned(),
-        _ => error.to_string(),
+        io::ErrorKind::ConnectionRefused => "a daemon that has ended left the socket behind",
+        _ => "the socket does not exist",
     }
 }
 
@@ -143,6 +154,7 @@ mod tests {
             (Errno::NOENT, ErrorCode::NoDaemon),
             (Errno::CONNREFUSED, ErrorCode::NoDaemon),
             (Errno::NOTDIR, ErrorCode::NoDaemon),
+            (Errno::MFILE, ErrorCode::Internal),
             (Errno::PERM, ErrorCode::Forbidden),
             (Errno::ACCESS, ErrorCode::Forbidden),
             (Errno::AFNOSUPPORT, ErrorCode::Forbidden),

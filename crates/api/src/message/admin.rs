@@ -51,6 +51,31 @@ pub enum FindingState {
 }
 
 impl Finding {
+    fn new(check: &str, state: FindingState, detail: String, code: Option<ErrorCode>) -> Self {
+        Self { check: check.to_owned(), state, detail, remedy: None, code }
+    }
+
+    /// It works.
+    pub fn ok(check: &str, detail: String) -> Self {
+        Self::new(check, FindingState::Ok, detail, None)
+    }
+
+    /// It works with restrictions.
+    pub fn warning(check: &str, detail: String) -> Self {
+        Self::new(check, FindingState::Warning, detail, None)
+    }
+
+    /// It does not work, and requests fail with this code.
+    pub fn failed(check: &str, detail: String, code: ErrorCode) -> Self {
+        Self::new(check, FindingState::Failed, detail, Some(code))
+    }
+
+    /// Requests fail with this problem.
+    pub fn from_problem(check: &str, problem: &Problem) -> Self {
+        let finding = Self::failed(check, problem.detail.clone(), problem.code);
+        Self { remedy: problem.hint.clone(), ..finding }
+    }
+
     /// Sets the remedy.
     #[must_use]
     pub fn remedy(self, remedy: &str) -> Self {

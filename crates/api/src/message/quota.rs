@@ -62,6 +62,13 @@ pub struct QuotaWindow {
     pub as_of: Timestamp,
 }
 
+impl QuotaWindow {
+    /// The part that is left, in percent: 0 to 100. `None` if it is not known now.
+    pub fn left_percent(&self) -> Option<f64> {
+        self.used_percent.map(|used| (100.0 - used).clamp(0.0, 100.0))
+    }
+}
+
 /// Credits that are used once a window is used up.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
@@ -89,7 +96,6 @@ impl Quota {
         if self.limit_reached == Some(true) {
             return Some(0.0);
         }
-        let binding = self.windows.first().filter(|window| window.limit.is_none())?;
-        Some(100.0 - binding.used_percent?)
+        self.windows.first().filter(|window| window.limit.is_none())?.left_percent()
     }
 }

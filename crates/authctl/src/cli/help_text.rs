@@ -139,7 +139,8 @@ Examples:
   authctl ask -p \"$(authctl quota --best)\" \"What is 2+2?\"
 
 Exit codes:
-  0 shown, even if the figures are old; 2 the profile has no usage limits; 5 they are not known now";
+  0 shown, even if the figures are old; 2 the profile has no usage limits, or its token has expired;
+  5 or 9 they are not known now";
 
 pub(super) const CHECK_EXIT_CODES: &str = "\
 Exit codes:

@@ -10,12 +10,15 @@ pub(crate) enum StoreCommand {
     /// Move all credentials to another store; each copy is read back before the original is deleted
     ///
     /// To postgres, the logins of this machine join those of the fleet, and the tables are created
-    /// if they do not exist. From postgres, this machine takes all logins of the fleet: the other
-    /// nodes lose them.
+    /// if they do not exist. From postgres, this machine takes all logins of the fleet, and the
+    /// other nodes lose them: --take-all confirms that.
     Migrate {
         /// The new store
         #[arg(long, value_enum)]
         to: StoreArg,
+        /// Take all logins out of the fleet; the other nodes lose them
+        #[arg(long)]
+        take_all: bool,
     },
     /// Encrypt the files with a new key
     Rekey,

@@ -12,14 +12,14 @@ const LEFT_COLUMN: usize = 2;
 /// The characters of a whole bar, and the fewest that it is shown with.
 const BAR: (usize, usize) = (20, 5);
 
-type Row = [String; HEADINGS.len()];
+type QuotaRow = [String; HEADINGS.len()];
 
 /// A table of the windows, and below it what the figures do not say.
 pub(crate) fn quotas(all: &[Quota], screen: &Screen) -> String {
     if all.is_empty() {
         return "no profile is signed in; run: authctl login\n".to_owned();
     }
-    let rows: Vec<(Row, Option<f64>)> = all.iter().flat_map(|quota| rows(quota, screen)).collect();
+    let rows: Vec<(QuotaRow, Option<f64>)> = all.iter().flat_map(|quota| rows(quota, screen)).collect();
     let mut widths = HEADINGS.map(str::len);
     for (row, _) in &rows {
         widths = std::array::from_fn(|column| widths[column].max(row[column].chars().count()));
@@ -38,14 +38,14 @@ pub(crate) fn quotas(all: &[Quota], screen: &Screen) -> String {
 }
 
 /// The lines of one profile. Its name is in the first one only.
-fn rows(quota: &Quota, screen: &Screen) -> Vec<(Row, Option<f64>)> {
+fn rows(quota: &Quota, screen: &Screen) -> Vec<(QuotaRow, Option<f64>)> {
     let name = quota.profile.to_string();
     if quota.windows.is_empty() {
         let dash = || "-".to_owned();
         return vec![([name, dash(), "unknown".to_owned(), dash(), dash()], None)];
     }
     let row = |(index, window): (usize, &QuotaWindow)| {
-        let left = window.used_percent.map(|used| (100.0 - used).clamp(0.0, 100.0));
+        let left = window.left_percent();
         let of = window.limit.as_deref().map(|limit| format!(" of {}", line(limit))).unwrap_or_default();
         let row = [
             if index == 0 { name.clone() } else { String::new() },
@@ -61,7 +61,7 @@ fn rows(quota: &Quota, screen: &Screen) -> Vec<(Row, Option<f64>)> {
 
 /// A line of the table; with a bar of this width for this percentage, or the room for it.
 fn table_line(
-    cells: &Row,
+    cells: &QuotaRow,
     widths: [usize; HEADINGS.len()],
     (bar_width, left): (usize, Option<f64>),
     style: Style,

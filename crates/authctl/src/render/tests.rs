@@ -194,15 +194,16 @@ fn login_result_names_account_mode_and_profile() {
 
 #[test]
 fn unread_profile_is_shown_with_the_reason() {
-    let reason = Problem::new(ErrorCode::StoreLocked, "profile \"x\" is not read: the keychain is locked")
-        .hint("unlock the keychain");
+    let reason =
+        Problem::new(ErrorCode::StoreLocked, "profile \"x\" is not read: the credential store is locked")
+            .hint("unlock the keychain");
     let unread = Profile { state: ProfileState::Unread, email: None, plan: None, mode: None, ..profile("x") };
     let with_reason = Profile { last_error: Some(reason), ..unread.clone() };
     insta::assert_snapshot!(profiles(&[Profile { expires_at: None, ..with_reason }], &screen()), @r#"
       PROFILE  ACCOUNT  PLAN  MODE  STATE   EXPIRES
       x        -        -     ?     unread  -
 
-    ! profile "x" is not read: the keychain is locked
+    ! profile "x" is not read: the credential store is locked
       unlock the keychain
     "#);
     let text = profiles(&[unread], &screen());

@@ -70,7 +70,7 @@ async fn read_files(ctx: &Context, follow: bool, printer: &mut Printer<'_>) -> C
 fn read_journal(follow: bool, printer: &mut Printer<'_>) -> CliResult {
     let command = journalctl(follow, printer.since, rustix::process::getuid().as_raw());
     let problem = |error: &dyn std::fmt::Display| {
-        Problem::new(ErrorCode::NotFound, format!("cannot read the journal: {error}"))
+        Problem::new(ErrorCode::Internal, format!("cannot read the journal: {error}"))
     };
     let failed = |error: &dyn std::fmt::Display| {
         problem(error).hint("run it yourself: journalctl -t authd-audit -o cat")

@@ -165,7 +165,7 @@ fn usage(body: &Value) -> Option<String> {
     let quota: Quota = serde_json::from_value(body.clone()).ok()?;
     let left = |window: &QuotaWindow| {
         let limit = window.limit.as_ref().map(|limit| format!(" of {limit}")).unwrap_or_default();
-        Some(format!("{:.0} % left of {}{limit}", 100.0 - window.used_percent?, window.window))
+        Some(format!("{:.0} % left of {}{limit}", window.left_percent()?, window.window))
     };
     let windows: Vec<String> = quota.windows.iter().filter_map(left).collect();
     match (quota.limit_reached, windows.is_empty()) {

@@ -26,7 +26,7 @@ pub(super) async fn doctor(ctx: &Context) -> CliResult {
             let Some(problem) = error.problem() else { return Err(error) };
             let socket = ctx.socket_from_args.then_some(ctx.paths.socket.as_path());
             let hint = problem.hint.clone().unwrap_or_else(|| launch::start_hint(socket));
-            findings.push(failed("daemon", problem.detail.clone(), problem.code).remedy(&hint));
+            findings.push(Finding::failed("daemon", problem.detail.clone(), problem.code).remedy(&hint));
             Some(problem.code.exit_code())
         }
     };
@@ -37,33 +37,35 @@ pub(super) async fn doctor(ctx: &Context) -> CliResult {
 fn check_version(daemon: &Status) -> Finding {
     let (version, own) = (&daemon.version, env!("CARGO_PKG_VERSION"));
     if version == own {
-        finding("daemon", FindingState::Ok, format!("version {version}, process {}", daemon.pid))
+        Finding::ok("daemon", format!("version {version}, process {}", daemon.pid))
     } else {
         let detail = format!("authd has version {version}, and authctl {own}");
-        finding("daemon", FindingState::Warning, detail).remedy("restart authd")
+        Finding::warning("daemon", detail).remedy("restart authd")
     }
 }
 
 /// The socket must exist, belong to this user and be private.
 fn check_socket(path: &Path) -> Finding {
     let shown = path.display();
-    let warning = |detail| finding("socket", FindingState::Warning, detail);
+    let warning = |detail| Finding::warning("socket", detail);
     match std::fs::metadata(path) {
         Ok(socket) if socket.uid() != rustix::process::geteuid().as_raw() => {
             let detail = format!("{shown} belongs to another user (uid {})", socket.uid());
-            failed("socket", detail, ErrorCode::Forbidden).remedy(OWN_SOCKET)
+            Finding::failed("socket", detail, ErrorCode::Forbidden).remedy(OWN_SOCKET)
         }
         Ok(socket) if socket.mode() & 0o077 != 0 => warning(format!("{shown} is open to other users"))
             .remedy("restart authd, which makes its socket private; that of a share is open on purpose"),
         Ok(_) => match path.parent().map(|directory| owned_file::check_own_directory(directory, 0o022)) {
             Some(Err(error)) => warning(format!("{shown}: {error}"))
                 .remedy("run chmod 700 on the directory, or put the socket into a directory of your own"),
-            Some(Ok(())) | None => finding("socket", FindingState::Ok, shown.to_string()),
+            Some(Ok(())) | None => Finding::ok("socket", shown.to_string()),
         },
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             warning(format!("{shown} does not exist")).remedy("the daemon creates it; see below")
         }
-        Err(error) => failed("socket", format!("{shown}: {error}"), ErrorCode::Forbidden).remedy(OWN_SOCKET),
+        Err(error) => {
+            Finding::failed("socket", format!("{shown}: {error}"), ErrorCode::Forbidden).remedy(OWN_SOCKET)
+        }
     }
 }
 
@@ -74,13 +76,5 @@ fn check_service() -> Finding {
                  authctl service install keeps it running"
             .to_owned(),
     };
-    finding("service", FindingState::Ok, detail)
-}
-
-fn failed(check: &str, detail: String, code: ErrorCode) -> Finding {
-    Finding { code: Some(code), ..finding(check, FindingState::Failed, detail) }
-}
-
-fn finding(check: &str, state: FindingState, detail: String) -> Finding {
-    Finding { check: check.to_owned(), state, detail, remedy: None, code: None }
+    Finding::ok("service", detail)
 }

@@ -5,14 +5,13 @@ use std::{
     ffi::{OsStr, OsString},
     os::unix::process::CommandExt,
     path::Path,
-    process,
 };
 
 use authd_api::{ErrorCode, Headers};
 use serde_json::{Map, Value};
 
 use crate::{
-    child,
+    child::{self, OF_OTHER_ACCOUNT, Variable},
     cli::{ProfileArg, ShellArg},
     context::{Context, require_openai},
     env,
@@ -20,22 +19,20 @@ use crate::{
     hardening,
 };
 
-/// A variable with its value; `None` removes it.
-type Variable = (&'static str, Option<String>);
-
 /// The variables for these headers. A variable without a value is removed: one of another profile
 /// would not fit the credential.
-fn variables(headers: &Headers) -> CliResult<[Variable; 4]> {
+fn variables(headers: &Headers) -> CliResult<Vec<Variable>> {
     require_openai(headers)?;
     let others = headers.headers.iter().filter(|(name, _)| !name.eq_ignore_ascii_case("authorization"));
     let others: Vec<String> = others.map(|(name, value)| format!("{name}: {value}")).collect();
-    Ok([
+    let variables = [
         ("OPENAI_API_KEY", Some(bearer_token(headers)?.to_owned())),
         ("OPENAI_BASE_URL", Some(headers.base_url.clone())),
         // One header a line: the SDKs for Python and Node send them with each request.
         ("OPENAI_CUSTOM_HEADERS", Some(others.join("\n")).filter(|lines| !lines.is_empty())),
         ("CHATGPT_ACCOUNT_ID", headers.value("chatgpt-account-id").map(str::to_owned)),
-    ])
+    ];
+    Ok(variables.into_iter().chain(OF_OTHER_ACCOUNT.map(|name| (name, None))).collect())
 }
 
 pub(super) fn bearer_token(headers: &Headers) -> CliResult<&str> {
@@ -46,19 +43,11 @@ pub(super) fn bearer_token(headers: &Headers) -> CliResult<&str> {
 /// Replaces this process by the command, which has the variables in its environment.
 pub(super) fn exec(ctx: &Context, command: &[OsString]) -> CliResult {
     let headers = ctx.headers(ProfileArg::default())?;
-    let Some((program, args)) = command.split_first() else {
-        return Err(CliError::new(ErrorCode::BadRequest, "there is no command to run"));
-    };
-    let mut command = process::Command::new(program);
-    command.args(args).env("AUTHD_SOCKET", &ctx.paths.socket);
-    for (name, value) in variables(&headers)? {
-        match value {
-            Some(value) => command.env(name, value),
-            None => command.env_remove(name),
-        };
-    }
+    let mut command = child::command(command)?;
+    command.env("AUTHD_SOCKET", &ctx.paths.socket);
+    child::set_variables(&mut command, variables(&headers)?);
     let error = hardening::with_inherited_limit(|| command.exec());
-    Err(child::not_started(&program.to_string_lossy(), &error))
+    Err(child::not_started(&command.get_program().to_string_lossy(), &error))
 }
 
 /// Prints the variables as commands of a shell or, with `--json`, as an object.

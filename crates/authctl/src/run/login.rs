@@ -61,7 +61,7 @@ pub(super) async fn login(ctx: &Context, args: LoginArgs) -> CliResult {
         return print_pending(ctx, &login);
     }
     // Before the first output: a user who sees the address may press Ctrl-C at once.
-    let mut cancel = CancelSignal::new()?;
+    let mut cancel = CancelSignal::new().map_err(|error| CliError::system(&error))?;
     if !login.state.is_final() {
         show_page(ctx, &args, &login);
     }
@@ -175,7 +175,7 @@ fn show_qr_code(out: Output, login: &Login) {
 struct CancelSignal(UnixStream);
 
 impl CancelSignal {
-    fn new() -> CliResult<Self> {
+    fn new() -> io::Result<Self> {
         let (receiver, sender) = UnixStream::pair()?;
         let sender = sender.into_std()?;
         pipe::register(SIGINT, sender.try_clone()?)?;
@@ -286,7 +286,10 @@ fn not_answered(ctx: &Context) -> ClientError {
 /// still pending. Other errors are returned.
 async fn pause_before_retry(ctx: &Context, error: ClientError, since: &mut Option<Instant>) -> CliResult {
     let is_stopped = match &error {
-        ClientError::NoDaemon { .. } | ClientError::Timeout { .. } | ClientError::Broken { .. } => true,
+        ClientError::NoDaemon { .. }
+        | ClientError::Connect { .. }
+        | ClientError::Timeout { .. }
+        | ClientError::Broken { .. } => true,
         ClientError::OtherUser { .. } | ClientError::Forbidden { .. } => false,
         ClientError::Problem(problem) => problem.code == ErrorCode::ShuttingDown,
     };

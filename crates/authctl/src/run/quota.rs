@@ -24,7 +24,7 @@ struct Quotas {
 }
 
 /// Which profiles are shown.
-enum Selection {
+enum QuotaSelection {
     All,
     One(Option<ProfileName>),
 }
@@ -34,13 +34,14 @@ pub(super) async fn quota(ctx: &Context, args: QuotaArgs) -> CliResult {
     if args.best {
         return best(ctx, max_age).await;
     }
-    let selection = if args.all { Selection::All } else { Selection::One(ctx.profile_name(args.profile)) };
+    let selection =
+        if args.all { QuotaSelection::All } else { QuotaSelection::One(ctx.profile_name(args.profile)) };
     if args.watch {
         return watch(ctx, &selection, max_age).await;
     }
     let quotas = read(ctx, &selection, max_age).await?;
     // The reason why nothing is known of the one profile is the result.
-    if let (Selection::One(_), [Quota { windows, error: Some(problem), .. }]) = (&selection, &*quotas)
+    if let (QuotaSelection::One(_), [Quota { windows, error: Some(problem), .. }]) = (&selection, &*quotas)
         && windows.is_empty()
     {
         return Err(problem.clone().into());
@@ -50,10 +51,10 @@ pub(super) async fn quota(ctx: &Context, args: QuotaArgs) -> CliResult {
 }
 
 /// The quotas, one after another: a request of the daemon to the provider may stand behind each.
-async fn read(ctx: &Context, selection: &Selection, max_age: Option<u64>) -> CliResult<Vec<Quota>> {
+async fn read(ctx: &Context, selection: &QuotaSelection, max_age: Option<u64>) -> CliResult<Vec<Quota>> {
     let names = match selection {
-        Selection::One(name) => vec![name.clone()],
-        Selection::All => {
+        QuotaSelection::One(name) => vec![name.clone()],
+        QuotaSelection::All => {
             let profiles = with_timeout(ctx.client.profiles()).await?.profiles;
             profiles.into_iter().map(|profile| Some(profile.name)).collect()
         }
@@ -63,7 +64,7 @@ async fn read(ctx: &Context, selection: &Selection, max_age: Option<u64>) -> Cli
         match (with_timeout(ctx.client.quota(name.as_ref(), max_age)).await, selection) {
             (Ok(quota), _) => quotas.push(quota),
             // One profile that cannot be read does not hide the others.
-            (Err(error), Selection::All) if !error.is_no_daemon() => {
+            (Err(error), QuotaSelection::All) if !error.is_no_daemon() => {
                 let (Some(problem), Some(name)) = (error.problem().cloned(), name) else { return Err(error) };
                 quotas.push(unknown(name, problem));
             }
@@ -86,11 +87,13 @@ fn unknown(profile: ProfileName, problem: Problem) -> Quota {
     }
 }
 
-fn text(ctx: &Context, selection: &Selection, quotas: &[Quota]) -> String {
+fn text(ctx: &Context, selection: &QuotaSelection, quotas: &[Quota]) -> String {
     match selection {
         _ if !ctx.out.quiet => render::quotas(quotas, &Screen::stdout(ctx.out)),
-        Selection::One(_) => quotas.iter().map(|quota| format!("{}\n", render::quota_left(quota))).collect(),
-        Selection::All => {
+        QuotaSelection::One(_) => {
+            quotas.iter().map(|quota| format!("{}\n", render::quota_left(quota))).collect()
+        }
+        QuotaSelection::All => {
             let line = |quota: &Quota| format!("{} {}\n", quota.profile, render::quota_left(quota));
             quotas.iter().map(line).collect()
         }
@@ -101,7 +104,7 @@ fn text(ctx: &Context, selection: &Selection, quotas: &[Quota]) -> String {
 async fn best(ctx: &Context, max_age: Option<u64>) -> CliResult {
     let profiles = with_timeout(ctx.client.profiles()).await?.profiles;
     let has_quota = profiles.iter().any(|profile| profile.mode == Some(Mode::ChatGpt));
-    let quotas = read(ctx, &Selection::All, max_age).await?;
+    let quotas = read(ctx, &QuotaSelection::All, max_age).await?;
     let Some(best) = most_left(&quotas) else {
         let (code, detail, hint) = if profiles.is_empty() {
             (ErrorCode::LoginRequired, "no profile is signed in", "run: authctl login")
@@ -130,7 +133,7 @@ fn most_left(quotas: &[Quota]) -> Option<&Quota> {
 
 /// Prints the quotas, and again after each change. Each event of the daemon causes a new
 /// request, and the daemon then asks the provider if its figures are too old.
-async fn watch(ctx: &Context, selection: &Selection, max_age: Option<u64>) -> CliResult {
+async fn watch(ctx: &Context, selection: &QuotaSelection, max_age: Option<u64>) -> CliResult {
     let is_terminal = std::io::stdout().is_terminal();
     let mut changes = Changes::default();
     let mut shown = None;

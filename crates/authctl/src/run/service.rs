@@ -48,7 +48,7 @@ pub(super) async fn service(socket_from_args: bool, command: ServiceCommand, out
             let program = launch::installed_program();
             let mut wanted = wanted_files(&state, program.as_deref())?;
             let missing = if manager == ServiceManager::Systemd {
-                add_drop_in(&state, program.as_deref(), &mut wanted, out)?
+                add_drop_in(&state, program.as_deref(), reached.is_ok(), &mut wanted, out)?
             } else {
                 None
             };
@@ -73,7 +73,7 @@ fn wanted_files(state: &ServiceState, program: Option<&Path>) -> CliResult<Vec<U
     }
     let program = program.ok_or_else(|| {
         let detail = "cannot find authd, neither beside authctl nor in PATH";
-        Problem::new(ErrorCode::NotFound, detail).hint("install it: cargo install --path crates/authd")
+        Problem::new(ErrorCode::BadRequest, detail).hint("install it: cargo install --path crates/authd")
     })?;
     files::files(state.manager, program, &manager::home()?).ok_or_else(|| {
         let detail = format!("a unit cannot contain the path {}", program.display());
@@ -86,11 +86,12 @@ fn wanted_files(state: &ServiceState, program: Option<&Path>) -> CliResult<Vec<U
 fn add_drop_in(
     state: &ServiceState,
     program: Option<&Path>,
+    is_reachable: bool,
     wanted: &mut Vec<UnitFile>,
     out: Output,
 ) -> CliResult<Option<PathBuf>> {
     let program = program.unwrap_or(Path::new("authd"));
-    let used = match manager::used_paths(state.manager, program) {
+    let used = match manager::used_paths(state.manager, program, is_reachable) {
         Ok(used) => used,
         Err(reason) => {
             out.info(&format!("note: the paths that authd uses are not known: {reason}"));
@@ -197,7 +198,7 @@ async fn status(state: &ServiceState, out: Output) -> CliResult {
         "files": active_files(state),
         "additions": drop_in_directories(state),
         "units": state.units,
-        "stranger": state.unmanaged_pid,
+        "unmanaged_pid": state.unmanaged_pid,
         "daemon": daemon,
     });
     out.result(&json, || status_text(state, daemon.as_ref()))?;
@@ -240,7 +241,7 @@ fn status_text(state: &ServiceState, daemon: Option<&Status>) -> String {
 fn logs(state: &ServiceState, follow: bool, lines: u32, out: Output) -> CliError {
     if !state.is_installed() {
         let log = Paths::of_service().map(|paths| paths.state_dir.join("authd.log")).unwrap_or_default();
-        let problem = Problem::new(ErrorCode::NotFound, "the service is not installed, so it has no log");
+        let problem = Problem::new(ErrorCode::NoDaemon, "the service is not installed, so it has no log");
         let hint = format!("a daemon that authctl login started writes to {}", log.display());
         return problem.hint(hint).into();
     }

@@ -26,17 +26,19 @@ pub(super) async fn exec(ctx: &Context, args: &ExecArgs) -> CliResult {
     let body = ShareBody { profile: ctx.profile().cloned(), ..args.body() };
     let result = command::run(ctx, body, &args.command, Some(&ctx.paths.socket)).await;
     result.map_err(|error| match error {
-        CliError::Problem(problem) if problem.code == ErrorCode::Conflict => {
+        CliError::Problem(problem) if problem.code == ErrorCode::Conflict && problem.hint.is_none() => {
             problem.hint("fix the named cause, or run the command without a share: authctl exec --raw").into()
         }
         error => error,
     })
 }
 
-/// What the holder needs, as text for a user: variables of the OpenAI SDKs, or a URL and a header.
+/// What the holder needs, as text for a user: variables of the OpenAI SDKs, or a URL and a header,
+/// which fit every provider. The key is printed in any case: nothing else has it.
 async fn print(ctx: &Context, created: &CreatedShare) -> CliResult {
     let share = &created.share;
-    let profile = with_timeout(ctx.client.profile(Some(&share.profile))).await?;
+    let profile = with_timeout(ctx.client.profile(Some(&share.profile))).await;
+    let is_openai = profile.is_ok_and(|profile| profile.provider.is_none());
     ctx.out.info(&format!(
         "\"{}\" is shared; the share ends {}, or with: authctl unshare {}",
         share.profile,
@@ -44,10 +46,10 @@ async fn print(ctx: &Context, created: &CreatedShare) -> CliResult {
         share.id
     ));
     ctx.out.result(created, || match (&created.key, &share.url, &share.socket) {
-        (Some(key), Some(url), _) if profile.provider.is_some() => {
-            format!("{url}\nAuthorization: Bearer {key}\n")
+        (Some(key), Some(url), _) if is_openai => {
+            format!("OPENAI_BASE_URL={url}\nOPENAI_API_KEY={key}\n")
         }
-        (Some(key), Some(url), _) => format!("OPENAI_BASE_URL={url}\nOPENAI_API_KEY={key}\n"),
+        (Some(key), Some(url), _) => format!("{url}\nAuthorization: Bearer {key}\n"),
         (_, _, Some(socket)) => format!("AUTHD_SOCKET={socket}\n"),
         _ => String::new(),
     })

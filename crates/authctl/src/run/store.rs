@@ -1,6 +1,6 @@
 //! `authctl store`.
 
-use authd_api::{StoreKind, StoreState};
+use authd_api::{ErrorCode, Problem, StoreKind, StoreState};
 use serde_json::json;
 
 use crate::context::{Context, with_timeout};
@@ -22,7 +22,7 @@ pub(super) async fn store(ctx: &Context, command: StoreCommand) -> CliResult {
             }
             Ok(())
         }
-        StoreCommand::Migrate { to } => migrate(ctx, to).await,
+        StoreCommand::Migrate { to, take_all } => migrate(ctx, to, take_all).await,
         StoreCommand::Rekey => {
             let store = with_timeout(ctx.client.rekey_store()).await?;
             ctx.out.done("all credentials are encrypted with a new key", &store)
@@ -30,8 +30,13 @@ pub(super) async fn store(ctx: &Context, command: StoreCommand) -> CliResult {
     }
 }
 
-async fn migrate(ctx: &Context, to: StoreArg) -> CliResult {
+async fn migrate(ctx: &Context, to: StoreArg, take_all: bool) -> CliResult {
     let was_fleet = with_timeout(ctx.client.status()).await?.store.kind == Some(StoreKind::Postgres);
+    if was_fleet && to != StoreArg::Postgres && !take_all {
+        let detail = "this moves all logins of the fleet to this machine: the other nodes lose them";
+        let hint = "to do that, add --take-all; to take this machine out of the fleet, see docs/fleet.md";
+        return Err(Problem::new(ErrorCode::BadRequest, detail).hint(hint).into());
+    }
     let report = with_timeout(ctx.client.migrate_store(to.into())).await?;
     if ctx.out.json {
         return ctx.out.print_json(&report);

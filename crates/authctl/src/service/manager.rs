@@ -6,7 +6,7 @@ use std::{
     fs, io,
     os::unix::{fs::DirBuilderExt as _, process::CommandExt as _},
     path::{Path, PathBuf},
-    process::{Command, Stdio},
+    process::{Command, Output, Stdio},
     time::{Duration, Instant},
 };
 
@@ -73,15 +73,22 @@ pub(crate) fn read_state(manager: ServiceManager, is_reachable: bool) -> CliResu
     let directory = unit_directory(manager, &home()?);
     let names = files::names(manager);
     let read = |name: &&'static str| {
-        let text = fs::read_to_string(directory.join(name)).ok()?;
-        Some(UnitFile { name, text })
+        let path = directory.join(name);
+        match fs::read_to_string(&path) {
+            Ok(text) => Some(Ok(UnitFile { name, text })),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            Err(error) => {
+                let detail = format!("cannot read {}: {error}", path.display());
+                Some(Err(CliError::new(ErrorCode::BadRequest, detail)))
+            }
+        }
     };
     let drop_in = (manager == ServiceManager::Systemd).then_some(&DROP_IN);
-    let files: Vec<UnitFile> = names.iter().chain(drop_in).filter_map(read).collect();
+    let files = names.iter().chain(drop_in).filter_map(read).collect::<CliResult<Vec<UnitFile>>>()?;
     let has_all_files = |directory: &PathBuf| names.iter().all(|name| directory.join(name).is_file());
     let packaged = match manager {
         ServiceManager::Systemd if is_reachable => {
-            query(manager, &["show", "--property=UnitPath", "--value"])
+            query(manager, &["show", "--property=UnitPath", "--value"])?
                 .split_whitespace()
                 .map(PathBuf::from)
                 .find(|path| *path != directory && has_all_files(path))
@@ -92,10 +99,10 @@ pub(crate) fn read_state(manager: ServiceManager, is_reachable: bool) -> CliResu
     let units = match manager {
         ServiceManager::Systemd if is_reachable => {
             let properties = "--property=Id,LoadState,UnitFileState,ActiveState,MainPID,StatusText";
-            parse_systemctl_show(&query(manager, &["show", properties, "authd.socket", "authd.service"]))
+            parse_systemctl_show(&query(manager, &["show", properties, "authd.socket", "authd.service"])?)
         }
         ServiceManager::Launchd { uid } if is_reachable => {
-            vec![parse_launchctl_print(&query(manager, &["print", &launchd_service(uid)]))]
+            vec![parse_launchctl_print(&query(manager, &["print", &launchd_service(uid)])?)]
         }
         _ => {
             let names = manager.units().iter();
@@ -108,17 +115,20 @@ pub(crate) fn read_state(manager: ServiceManager, is_reachable: bool) -> CliResu
 }
 
 /// The paths that the daemon uses in the environment of the service. An error is a text.
-pub(crate) fn used_paths(manager: ServiceManager, program: &Path) -> Result<UsedPaths, String> {
-    let environment = parse_environment(&query(manager, &["show-environment"]));
+pub(crate) fn used_paths(
+    manager: ServiceManager,
+    program: &Path,
+    is_reachable: bool,
+) -> Result<UsedPaths, String> {
     let mut command = Command::new(program);
     command.arg("--print-paths").stdin(Stdio::null());
-    if environment.is_empty() {
-        // No manager answers.
+    if is_reachable {
+        let output = query(manager, &["show-environment"]).map_err(|error| error.detail().to_owned())?;
+        command.env_clear().envs(parse_environment(&output));
+    } else {
         for name in PATH_VARIABLES {
             command.env_remove(name);
         }
-    } else {
-        command.env_clear().envs(environment);
     }
     let output = with_inherited_limit(|| command.output()).map_err(|error| error.to_string())?;
     if !output.status.success() {
@@ -154,10 +164,30 @@ fn unit_directory(manager: ServiceManager, home: &Path) -> PathBuf {
     }
 }
 
-/// The output of a command to the manager; empty on an error.
-fn query(manager: ServiceManager, args: &[&str]) -> String {
-    let output = with_inherited_limit(|| to_command(&manager.command(args)).output());
-    output.map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).unwrap_or_default()
+/// The output of a command to the manager. launchd fails if there is no agent, and its output is
+/// then empty.
+fn query(manager: ServiceManager, args: &[&str]) -> CliResult<String> {
+    let command = manager.command(args);
+    let output = output(&command)?;
+    if manager == ServiceManager::Systemd && !output.status.success() {
+        return Err(failed(&command, &output));
+    }
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+fn output(command: &[String]) -> CliResult<Output> {
+    with_inherited_limit(|| to_command(command).output()).map_err(|error| {
+        CliError::new(ErrorCode::Internal, format!("cannot run {}: {error}", command.join(" ")))
+    })
+}
+
+/// The error of a command to the manager.
+fn failed(command: &[String], output: &Output) -> CliError {
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    let message = stderr.lines().find(|line| !line.trim().is_empty()).unwrap_or("failed without a message");
+    Problem::new(ErrorCode::NoDaemon, format!("{}: {message}", command.join(" ")))
+        .hint("see: authctl service logs")
+        .into()
 }
 
 fn to_command(command: &[String]) -> Command {
@@ -257,17 +287,8 @@ fn stop(pid: i32) -> CliResult {
 }
 
 fn run(command: &[String]) -> CliResult {
-    let text = command.join(" ");
-    let output = with_inherited_limit(|| to_command(command).output())
-        .map_err(|error| CliError::new(ErrorCode::Internal, format!("cannot run {text}: {error}")))?;
-    if output.status.success() {
-        return Ok(());
-    }
-    let stderr = String::from_utf8_lossy(&output.stderr);
-    let message = stderr.lines().find(|line| !line.trim().is_empty()).unwrap_or("failed without a message");
-    Err(Problem::new(ErrorCode::NoDaemon, format!("{text}: {message}"))
-        .hint("see: authctl service logs")
-        .into())
+    let output = output(command)?;
+    if output.status.success() { Ok(()) } else { Err(failed(command, &output)) }
 }
 
 /// Replaces this process by another program; returns on an error only.

@@ -257,6 +257,9 @@ async fn raw_exec_replaces_the_process() {
         "{outcome}"
     );
     run(&daemon, &["exec", "--raw", "no-such-program-here"]).await.failed(127, "no-such-program-here");
+    let mut client = command(&daemon, &["exec", "--raw", "printenv", "OPENAI_ORGANIZATION"]);
+    let output = client.env("OPENAI_ORGANIZATION", "of another account").output().await.unwrap();
+    assert_eq!((output.status.code(), &*output.stdout), (Some(1), &b""[..]));
 }
 
 #[tokio::test]

@@ -51,11 +51,14 @@ async fn logins_move_to_the_fleet_and_back_with_the_commands_of_the_messages() {
     assert!(down.stdout.starts_with("fleet, unavailable: PostgreSQL at "), "{down}");
     let doctor = run(&a, &["doctor"]).await;
     assert!(doctor.code == 7 && doctor.stdout.contains("✗ store"), "{doctor}");
-    run(&a, &["store", "migrate", "--to", "file"]).await.failed(7, "PostgreSQL at ");
+    run(&a, &["store", "migrate", "--to", "file", "--take-all"]).await.failed(7, "PostgreSQL at ");
     postgres.restart().unwrap();
     while run(&a, &["store", "status", "--json"]).await.ok().json()["store"]["state"] != "ready" {}
 
-    let back = run(&a, &["store", "migrate", "--to", "file"]).await.ok().stderr;
+    run(&a, &["store", "migrate", "--to", "file"]).await.failed(2, "--take-all");
+    let json = run(&a, &["store", "status", "--json"]).await.ok().json();
+    assert_eq!(json["store"]["kind"], "postgres", "{json}");
+    let back = run(&a, &["store", "migrate", "--to", "file", "--take-all"]).await.ok().stderr;
     assert!(back.contains("the other nodes have lost them"), "{back}");
     let json = run(&a, &["store", "status", "--json"]).await.ok().json();
     assert_eq!((&json["store"]["kind"], &json["profiles"]), (&"file".into(), &1.into()), "{json}");

@@ -190,6 +190,32 @@ async fn exec_without_a_door_names_the_raw_environment() {
 }
 
 #[tokio::test]
+async fn hint_of_the_daemon_is_kept() {
+    let problem = json!({"type": "urn:authd:problem:conflict", "title": "Conflict", "status": 409,
+        "code": "conflict", "detail": "the profile needs no change", "hint": "leave compat out"});
+    let daemon = FakeDaemon::start(vec![("POST /v1/shares ", problem)]);
+    let output = daemon.command(&["exec", "echo", "started"]).output().await.unwrap();
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert!(stderr.contains("leave compat out") && !stderr.contains("--raw"), "{stderr}");
+}
+
+/// The response that makes the share is the only copy of the key.
+#[tokio::test]
+async fn key_is_printed_though_the_profile_cannot_be_read() {
+    let share = json!({"id": "q1Zb7RkXw0Tn", "profile": "work", "allow": "relay", "door": "loopback",
+        "key": "authd_share_secret", "url": "http://127.0.0.1:40417/v1",
+        "created_at": "2026-11-23T14:00:00Z", "expires_at": "2026-11-23T15:00:00Z"});
+    let unread = json!({"type": "urn:authd:problem:store_unavailable", "title": "Credential store unavailable",
+        "status": 503, "code": "store_unavailable", "detail": "no answer"});
+    let responses = vec![("POST /v1/shares ", share), ("GET /v1/profiles/work ", unread)];
+    let daemon = FakeDaemon::start(responses);
+    let output = daemon.command(&["share", "work", "--loopback"]).output().await.unwrap();
+    let stdout = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(stdout, "http://127.0.0.1:40417/v1\nAuthorization: Bearer authd_share_secret\n");
+    assert_eq!(output.status.code(), Some(0));
+}
+
+#[tokio::test]
 async fn signals_reach_the_command() {
     let (_sandbox, daemon) = start_daemon().await;
     daemon.sign_in("me", "plus").await;

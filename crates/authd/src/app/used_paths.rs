@@ -24,7 +24,10 @@ pub fn used_paths(config: &Config, paths: &Paths) -> io::Result<UsedPaths> {
     writes.extend(config.store.key_file().and_then(|file| Some(resolve(file).parent()?.to_path_buf())));
     let state_dir = resolve(&paths.state_dir);
     writes.remove(&state_dir);
-    let reads = config.store.files().chain(config.network.ca_file.as_deref()).map(resolve).collect();
+    let clients = config.providers.values().filter_map(|definition| definition.client.as_ref());
+    let secrets = clients.filter_map(|client| client.secret_file.as_deref());
+    let reads = config.store.files().chain(config.network.ca_file.as_deref()).chain(secrets);
+    let reads = reads.map(resolve).collect();
     Ok(UsedPaths { writes: [state_dir].into_iter().chain(writes).collect(), reads })
 }
 
@@ -59,19 +62,22 @@ mod tests {
         fs::write(root.join("state/codex.json"), homes.to_string()).unwrap();
         let config = Config::parse(&format!(
             "[store]\nkey_file = {:?}\n[network]\nca_file = {:?}\n\
-             [store.postgres]\nurl_file = {:?}\nkey_file = {:?}\nca_file = {:?}\n",
+             [store.postgres]\nurl_file = {:?}\nkey_file = {:?}\nca_file = {:?}\n\
+             [providers.lab]\nissuer = \"https://lab.example\"\nclient_id = \"me\"\n\
+             client_secret_file = {:?}\nclient_auth = \"basic\"\n",
             root.join("link/new/key"),
             root.join("link/ca.pem"),
             root.join("link/url"),
             root.join("link/fleet.key"),
             root.join("link/database.pem"),
+            root.join("link/secret"),
         ));
         let paths = Paths { socket: "/s".into(), config: "/c".into(), state_dir: root.join("state") };
         let used = used_paths(&config.unwrap(), &paths).unwrap();
         assert_eq!(used.writes, ["state", "codex", "disk/new", "other"].map(|name| root.join(name)));
         assert_eq!(
             used.reads,
-            ["disk/new/key", "disk/url", "disk/fleet.key", "disk/database.pem", "disk/ca.pem"]
+            ["disk/new/key", "disk/url", "disk/fleet.key", "disk/database.pem", "disk/ca.pem", "disk/secret"]
                 .map(|name| root.join(name))
         );
         // A list that cannot be read is not an empty one, and stays.

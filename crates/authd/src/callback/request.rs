@@ -13,6 +13,7 @@ use super::{
     handler::{CallbackHandler, CallbackOutcome},
     page::{self, Page},
 };
+use crate::request_head::names_host;
 
 /// Longest query of a redirect, in bytes. Real ones have 200.
 const MAX_QUERY: usize = 8 << 10;
@@ -94,17 +95,13 @@ impl RequestHandler {
     }
 }
 
-/// Whether `Host` is loopback, in one of its three spellings, with the port. A target in absolute
-/// form names the host, too (RFC 9112, section 3.2.2).
+/// Whether `Host` is loopback, in one of its three spellings, with the port.
 fn is_own_host<B>(request: &Request<B>, port: u16) -> bool {
     let is_own = |host: &str| {
         let host = host.to_ascii_lowercase();
         ["localhost", "127.0.0.1", "[::1]"].iter().any(|name| host == format!("{name}:{port}"))
     };
-    let mut hosts = request.headers().get_all(header::HOST).iter();
-    let (Some(host), None) = (hosts.next(), hosts.next()) else { return false };
-    let target = request.uri().authority();
-    target.is_none_or(|target| is_own(target.as_str())) && is_own(host.to_str().unwrap_or_default())
+    names_host(request, is_own)
 }
 
 /// Whether a browser sent the request (Fetch Metadata Request Headers, section 2).

@@ -3,10 +3,10 @@
 use std::{cell::LazyCell, sync::Arc};
 
 use authd_broker::ProviderDefinitions;
-use authd_oauth::definition::{InvalidDefinition, WrittenDefinition, check_provider_name};
+use authd_oauth::definition::{InvalidDefinition, RawDefinition, check_provider_name};
 use serde::Deserialize;
 
-use super::{problem::InvalidValue, raw::WrittenProviders};
+use super::{problem::InvalidValue, raw::RawProviders};
 
 /// The built-in templates, in the format of the configuration.
 const TEMPLATES: &str = include_str!("templates.toml");
@@ -14,35 +14,35 @@ const TEMPLATES: &str = include_str!("templates.toml");
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct TemplateFile {
-    providers: WrittenProviders,
+    providers: RawProviders,
 }
 
 /// The templates as they are written.
-fn written_templates() -> WrittenProviders {
+fn raw_templates() -> RawProviders {
     toml::from_str::<TemplateFile>(TEMPLATES).expect("a test parses the templates").providers
 }
 
 /// The built-in templates. Each lacks a client.
 pub(crate) fn templates() -> ProviderDefinitions {
-    let validated = |(name, template): (String, WrittenDefinition)| {
+    let validated = |(name, template): (String, RawDefinition)| {
         (name, Arc::new(template.validate_template().expect("a test validates the templates")))
     };
-    written_templates().into_iter().map(validated).collect()
+    raw_templates().into_iter().map(validated).collect()
 }
 
 /// Validates the definitions of a user.
-pub(super) fn validate(written: WrittenProviders) -> Result<ProviderDefinitions, InvalidValue> {
+pub(super) fn validate(raw: RawProviders) -> Result<ProviderDefinitions, InvalidValue> {
     // Most configurations define no provider, and need no template at the start.
-    let templates = LazyCell::new(written_templates);
-    let validated = |(name, definition): (String, WrittenDefinition)| {
+    let templates = LazyCell::new(raw_templates);
+    let validated = |(name, definition): (String, RawDefinition)| {
         let path = format!("providers.{name}");
         if let Err(reason) = check_provider_name(&name) {
             return Err(InvalidValue { key: path, reason: reason.to_owned() });
         }
-        let definition = definition.with_template(&templates).and_then(WrittenDefinition::validate);
+        let definition = definition.with_template(&templates).and_then(RawDefinition::validate);
         definition.map(|definition| (name, Arc::new(definition))).map_err(|error| at(&path, error))
     };
-    written.into_iter().map(validated).collect()
+    raw.into_iter().map(validated).collect()
 }
 
 /// The error of a definition, at the path of its key.

@@ -4,7 +4,7 @@
 use std::{collections::BTreeMap, path::PathBuf};
 
 use authd_fleet::Tls;
-use authd_oauth::{CODEX_VERSION, ModePreference, Provider, definition::WrittenDefinition};
+use authd_oauth::{CODEX_VERSION, ModePreference, Provider, definition::RawDefinition};
 use authd_store::StorePreference;
 use serde::Deserialize;
 
@@ -14,7 +14,7 @@ use super::settings::{AuditDestination, LogFormat, StoreChoice};
 pub(super) const ANY_NAME: &str = "NAME";
 
 /// The definitions of providers as they are written, by name.
-pub(super) type WrittenProviders = BTreeMap<String, WrittenDefinition>;
+pub(super) type RawProviders = BTreeMap<String, RawDefinition>;
 
 /// The words for a value of this type, for the message about a value of another type.
 pub(super) trait Expected {
@@ -64,13 +64,13 @@ expected! {
     u64 => "a number such as 10, without quotes",
 }
 
-impl Expected for WrittenProviders {
+impl Expected for RawProviders {
     const EXPECTED: &'static str = "tables such as [providers.gitlab]";
 
     fn of_key(path: &str) -> Option<&'static str> {
         let Some((_, key)) = path.split_once('.') else { return Some("a table") };
         let key = if key.starts_with("authorize_params.") { "authorize_params" } else { key };
-        WrittenDefinition::KEYS.iter().find(|(name, _)| *name == key).map(|(_, expected)| *expected)
+        RawDefinition::KEYS.iter().find(|(name, _)| *name == key).map(|(_, expected)| *expected)
     }
 }
 
@@ -113,7 +113,7 @@ section!(
     /// The whole file.
     RawConfig {
         provider: ProviderSection = ProviderSection::default(),
-        providers: WrittenProviders = WrittenProviders::new(),
+        providers: RawProviders = RawProviders::new(),
         client: ClientSection = ClientSection::default(),
         callback: CallbackSection = CallbackSection::default(),
         login: LoginSection = LoginSection::default(),
@@ -217,7 +217,7 @@ section!(LogSection { filter: String = "info".to_owned(), format: LogFormat = Lo
 impl RawConfig {
     /// Every section, and every key as `section.key`. `NAME` stands for the name of a provider.
     pub(super) fn keys() -> Vec<String> {
-        let providers: Vec<&str> = WrittenDefinition::KEYS.iter().map(|(key, _)| *key).collect();
+        let providers: Vec<&str> = RawDefinition::KEYS.iter().map(|(key, _)| *key).collect();
         let sections: [&[&str]; 14] = [
             ProviderSection::KEYS,
             &providers,

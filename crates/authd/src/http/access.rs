@@ -18,6 +18,7 @@ use super::{
     respond::{ApiError, relay_problem, set_version_header},
     state::AppState,
 };
+use crate::request_head::names_host;
 
 /// A header that every browser adds to a request for loopback, and that no page can remove. A page
 /// can omit `Origin` and `Referer` from a GET. Node sends only `Sec-Fetch-Mode`.
@@ -110,15 +111,6 @@ pub(super) fn too_many_connections() -> Problem {
     Problem::new(ErrorCode::TooManyRequests, "this program holds too many connections")
         .hint("close some")
         .retry_after(1)
-}
-
-/// Whether the only host that a request names is an allowed one.
-pub(super) fn names_host(request: &Request, is_allowed: impl Fn(&str) -> bool) -> bool {
-    // A target in absolute form names the host, and then Host is ignored (RFC 9112, section 3.2.2).
-    let is_allowed_target = request.uri().authority().is_none_or(|target| is_allowed(target.as_str()));
-    let mut hosts = request.headers().get_all(header::HOST).iter();
-    let host = hosts.next().and_then(|host| host.to_str().ok());
-    matches!((host, hosts.next()), (Some(host), None) if is_allowed_target && is_allowed(host))
 }
 
 /// Whether this is the host of a request on a Unix socket.

@@ -21,10 +21,8 @@ use authd_store::State;
 use futures_util::future::join_all;
 use jiff::{Timestamp, Unit};
 
-use self::finding::{failed, ok, problem_of, warning};
 use super::{convert, port_owner::port_owner, problem, state::AppState};
 
-mod finding;
 mod store;
 
 /// A clock that is off by more than this makes valid tokens look expired.
@@ -63,25 +61,26 @@ pub(super) async fn diagnose(state: &AppState) -> Diagnosis {
     let profiles = registry.profiles.keys().filter_map(|name| convert::profile_of(&registry, name, at));
     findings.extend(profiles.map(|profile| self::profile(&profile)));
     if matches!(registry.names, Names::Known) && registry.profiles.is_empty() {
-        let none = failed("profiles", "no profile is signed in".to_owned(), ErrorCode::LoginRequired);
+        let none =
+            Finding::failed("profiles", "no profile is signed in".to_owned(), ErrorCode::LoginRequired);
         findings.push(none.remedy("run: authctl login"));
     }
     match state.broker.codex.homes().await {
         Ok(homes) => findings.extend(homes.into_iter().map(|home| codex_home(&convert::codex_home(home)))),
-        Err(error) => findings.push(problem_of("codex homes", &problem::codex_home(&error))),
+        Err(error) => findings.push(Finding::from_problem("codex homes", &problem::codex_home(&error))),
     }
     match state.broker.shares.all().await {
         Ok(open) => findings.extend(shares(&open, |id| state.doors.error(id))),
-        Err(error) => findings.push(problem_of("shares", &problem::share(&error))),
+        Err(error) => findings.push(Finding::from_problem("shares", &problem::share(&error))),
     }
     findings.extend(state.metrics_error.borrow().as_ref().map(|error| {
-        failed("metrics", error.clone(), ErrorCode::Conflict)
+        Finding::failed("metrics", error.clone(), ErrorCode::Conflict)
             .remedy("free the port, or choose another one: [metrics] listen in authd.toml")
     }));
     findings.extend(audit(&state.audit.status()));
     match state.broker.providers.added().await {
         Ok(added) => findings.extend(providers(&added)),
-        Err(error) => findings.push(problem_of("providers", &problem::definition(&error))),
+        Err(error) => findings.push(Finding::from_problem("providers", &problem::definition(&error))),
     }
     Diagnosis { findings }
 }
@@ -103,7 +102,7 @@ async fn client_secrets(state: &AppState, authorities: &[Arc<Authority>]) -> Vec
     let unusable = join_all(checks).await.into_iter().flatten();
     unusable
         .map(|detail| {
-            failed("client secret", detail, ErrorCode::Conflict)
+            Finding::failed("client secret", detail, ErrorCode::Conflict)
                 .remedy("let authd read the file, or correct client_secret_file in authd.toml")
         })
         .collect()
@@ -112,10 +111,13 @@ async fn client_secrets(state: &AppState, authorities: &[Arc<Authority>]) -> Vec
 /// The proxy and the CA certificates in use.
 fn network(summary: String, is_outdated: bool) -> Finding {
     if !is_outdated {
-        return ok("network", summary);
+        return Finding::ok("network", summary);
     }
-    warning("network", format!("{summary}; the certificates on disk have changed since authd loaded them"))
-        .remedy(&format!("load them: kill -HUP {}", std::process::id()))
+    Finding::warning(
+        "network",
+        format!("{summary}; the certificates on disk have changed since authd loaded them"),
+    )
+    .remedy(&format!("load them: kill -HUP {}", std::process::id()))
 }
 
 /// The addresses of the callback server that other machines can reach.
@@ -128,7 +130,7 @@ fn exposed(server: &CallbackServerState) -> Option<Finding> {
         exposed.join(" and ")
     );
     let remedy = "remove it from [callback] addresses of authd.toml unless a container publishes the port";
-    Some(warning("callback", detail).remedy(remedy))
+    Some(Finding::warning("callback", detail).remedy(remedy))
 }
 
 /// The callback server. `owner` names the program that listens on a port. It is called only if the
@@ -145,15 +147,15 @@ fn callback(server: &CallbackServerState, owner: impl Fn(u16) -> Option<String>)
     match server.state {
         CallbackState::Listening if server.detail.is_some() => {
             let port = server.port().unwrap_or_default();
-            warning("callback", format!("browsers return to port {port}, because {}", reason()))
+            Finding::warning("callback", format!("browsers return to port {port}, because {}", reason()))
                 .remedy("no action needed; authd takes the first port back when it is free")
         }
         CallbackState::Listening => {
             let addresses: Vec<String> = server.addresses.iter().map(ToString::to_string).collect();
-            ok("callback", format!("browsers return to {}", addresses.join(" and ")))
+            Finding::ok("callback", format!("browsers return to {}", addresses.join(" and ")))
         }
         CallbackState::Yielded => {
-            warning("callback", "its port is yielded to another program for a while".to_owned())
+            Finding::warning("callback", "its port is yielded to another program for a while".to_owned())
                 .remedy("wait, or sign in with: authctl login --paste")
         }
         CallbackState::Unavailable | CallbackState::Unknown => {
@@ -162,15 +164,17 @@ fn callback(server: &CallbackServerState, owner: impl Fn(u16) -> Option<String>)
             } else {
                 "name other ports in [callback] of authd.toml, or sign in with: authctl login --device, or --paste"
             };
-            failed("callback", reason(), ErrorCode::CallbackUnavailable).remedy(remedy)
+            Finding::failed("callback", reason(), ErrorCode::CallbackUnavailable).remedy(remedy)
         }
     }
 }
 
 fn host(probe: &HostProbe) -> Finding {
     match &probe.status {
-        Ok(status) => ok(&probe.host, format!("answers ({status}) after {} ms", probe.elapsed.as_millis())),
-        Err(failure) => failed(&probe.host, failure.to_string(), ErrorCode::ProviderUnreachable)
+        Ok(status) => {
+            Finding::ok(&probe.host, format!("answers ({status}) after {} ms", probe.elapsed.as_millis()))
+        }
+        Err(failure) => Finding::failed(&probe.host, failure.to_string(), ErrorCode::ProviderUnreachable)
             .remedy("check the network; behind a proxy or a CA of your own, see [network] in authd.toml"),
     }
 }
@@ -180,21 +184,23 @@ fn clock(date: Timestamp, now: Timestamp) -> Finding {
     let skew = Duration::try_from(now.duration_since(date).abs()).unwrap_or_default();
     let detail = format!("this machine's clock and the provider's are {} s apart", skew.as_secs());
     if skew <= MAX_SKEW {
-        ok("clock", detail)
+        Finding::ok("clock", detail)
     } else {
-        warning("clock", detail).remedy("set the clock: timedatectl set-ntp true")
+        Finding::warning("clock", detail).remedy("set the clock: timedatectl set-ntp true")
     }
 }
 
 fn profile(profile: &Profile) -> Finding {
     let name = format!("profile {}", profile.name);
     match (&profile.last_error, &profile.routing_error) {
-        (Some(problem), _) => problem_of(&name, problem),
+        (Some(problem), _) => Finding::from_problem(&name, problem),
         // The credential works.
-        (None, Some(problem)) => Finding { state: FindingState::Warning, ..problem_of(&name, problem) },
+        (None, Some(problem)) => {
+            Finding { state: FindingState::Warning, ..Finding::from_problem(&name, problem) }
+        }
         (None, None) => {
             let claim = profile.claimed_by.as_ref().map(|node| format!("; node {node} renews it"));
-            ok(&name, account(profile) + &claim.unwrap_or_default())
+            Finding::ok(&name, account(profile) + &claim.unwrap_or_default())
         }
     }
 }
@@ -213,15 +219,18 @@ fn codex_home(home: &CodexHome) -> Finding {
     let CodexHome { profile, .. } = home;
     let (shown, check) = (home.home.display(), format!("codex {}", home.home.display()));
     if let Some(problem) = &home.last_error {
-        return problem_of(&check, problem);
+        return Finding::from_problem(&check, problem);
     }
     match home.state {
-        CodexHomeState::Present => ok(&check, format!("Codex uses profile \"{profile}\"")),
-        CodexHomeState::Missing => warning(&check, "Codex is signed out: the login was deleted".to_owned())
-            .remedy(&format!(
-                "for profile \"{profile}\" again: authctl codex install -p {profile} --home {shown}"
-            )),
-        CodexHomeState::ForeignLogin => warning(
+        CodexHomeState::Present => Finding::ok(&check, format!("Codex uses profile \"{profile}\"")),
+        CodexHomeState::Missing => {
+            Finding::warning(&check, "Codex is signed out: the login was deleted".to_owned()).remedy(
+                &format!(
+                    "for profile \"{profile}\" again: authctl codex install -p {profile} --home {shown}"
+                ),
+            )
+        }
+        CodexHomeState::ForeignLogin => Finding::warning(
             &check,
             format!("Codex has a login of its own, and profile \"{profile}\" is not used"),
         )
@@ -230,7 +239,7 @@ fn codex_home(home: &CodexHome) -> Finding {
                      that login: authctl codex uninstall --home {shown}"
         )),
         CodexHomeState::Pending | CodexHomeState::Unreadable | CodexHomeState::Unknown => {
-            warning(&check, "authd has not read its login yet".to_owned())
+            Finding::warning(&check, "authd has not read its login yet".to_owned())
                 .remedy("try again in a moment; authd's log names the cause")
         }
     }
@@ -249,11 +258,13 @@ fn shares(all: &[Share], error: impl Fn(&str) -> Option<String>) -> Vec<Finding>
             Some(port) => format!("free port {port}, and authd opens the door; or end the share: "),
             None => "fix the named cause, and authd opens the door; or end the share: ".to_owned(),
         };
-        let finding =
-            warning(&format!("share {}", share.id), format!("its door is closed: {}", error(&share.id)?));
+        let finding = Finding::warning(
+            &format!("share {}", share.id),
+            format!("its door is closed: {}", error(&share.id)?),
+        );
         Some(finding.remedy(&format!("{remedy}authctl unshare {}", share.id)))
     });
-    iter::once(ok("shares", summary)).chain(closed).collect()
+    iter::once(Finding::ok("shares", summary)).chain(closed).collect()
 }
 
 /// The audit log, unless it is off.
@@ -268,10 +279,10 @@ fn audit(status: &AuditStatus) -> Option<Finding> {
         lost => format!("; {lost} uses since the start of authd are not in it"),
     };
     Some(match &status.error {
-        None if status.lost == 0 => ok("audit log", place),
-        None => warning("audit log", format!("{place}{lost}"))
+        None if status.lost == 0 => Finding::ok("audit log", place),
+        None => Finding::warning("audit log", format!("{place}{lost}"))
             .remedy("no action needed; the log of authd names the cause"),
-        Some(error) => warning("audit log", format!("cannot be written: {error}{lost}"))
+        Some(error) => Finding::warning("audit log", format!("cannot be written: {error}{lost}"))
             .remedy("fix the named cause, and authd writes what waits; credentials are served meanwhile"),
     })
 }
@@ -279,7 +290,7 @@ fn audit(status: &AuditStatus) -> Option<Finding> {
 /// The added providers that cannot be used.
 fn providers(added: &AddedDefinitions) -> impl Iterator<Item = Finding> {
     added.iter().filter_map(|(name, definition)| {
-        let found = warning(&format!("provider {name}"), definition.err()?.to_owned());
+        let found = Finding::warning(&format!("provider {name}"), definition.err()?.to_owned());
         Some(found.remedy(&format!("upgrade authd, if it is newer; or remove it: authctl mcp remove {name}")))
     })
 }

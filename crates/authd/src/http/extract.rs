@@ -12,6 +12,7 @@ use http_body_util::{BodyExt, LengthLimitError, Limited};
 use serde::de::DeserializeOwned;
 
 use super::respond::ApiError;
+use crate::request_head::content_length;
 
 /// Longest body of a request that is not relayed, in bytes. The largest legitimate one is a pasted
 /// URL.
@@ -73,13 +74,11 @@ fn describe_json_error(error: &serde_json::Error) -> String {
 
 /// Reads a body of at most `max` bytes.
 pub(super) async fn read_body(request: Request, max: usize) -> Result<Bytes, Problem> {
-    let length = request.headers().get(header::CONTENT_LENGTH);
-    let length = length.and_then(|length| length.to_str().ok()?.parse().ok());
     let too_large = || {
         let detail = format!("the request body is larger than {} MiB", max >> 20);
         Problem::new(ErrorCode::TooLarge, detail)
     };
-    if length.is_some_and(|length: usize| length > max) {
+    if content_length(request.headers()).is_some_and(|length| length > max) {
         return Err(too_large());
     }
     let read = Limited::new(request.into_body(), max).collect();

@@ -16,14 +16,17 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use super::{
-    access::{is_of_web_page, names_host},
+    access::is_of_web_page,
     connections::{ConnectionSettings, serve},
     peer::Door,
     respond::{ApiError, set_version_header},
     routes,
     state::AppState,
 };
-use crate::platform::{ClientListener, ConnectionLimiter};
+use crate::{
+    platform::{ClientListener, ConnectionLimiter},
+    request_head::names_host,
+};
 
 /// The path that Prometheus reads by default.
 const PATH: &str = "/metrics";

@@ -13,7 +13,7 @@ use std::{
 use authd_store::private;
 use tokio::net::{UnixListener, unix::UCred};
 
-use super::{client_stream::ClientListener, locks::SocketLock};
+use super::{client_stream::ClientListener, socket_lock::SocketLock};
 
 /// The listening socket; removed when dropped.
 #[derive(Debug)]

@@ -4,6 +4,7 @@
 use std::{net::TcpListener, os::unix::net::UnixListener};
 
 use listenfd::ListenFd;
+use tracing::warn;
 
 /// The inherited sockets.
 #[derive(Debug, Default)]
@@ -12,6 +13,8 @@ pub struct InheritedSockets {
     pub(crate) socket: Option<UnixListener>,
     /// The callback's ports.
     pub(crate) callback: Vec<TcpListener>,
+    /// The number of other sockets, which are closed: a second Unix socket for example.
+    unused: usize,
 }
 
 impl InheritedSockets {
@@ -21,11 +24,23 @@ impl InheritedSockets {
         let mut inherited = Self::default();
         for index in 0..fds.len() {
             if let Ok(Some(listener)) = fds.take_unix_listener(index) {
-                inherited.socket.get_or_insert(listener);
+                match inherited.socket {
+                    None => inherited.socket = Some(listener),
+                    Some(_) => inherited.unused += 1,
+                }
             } else if let Ok(Some(listener)) = fds.take_tcp_listener(index) {
                 inherited.callback.push(listener);
+            } else {
+                inherited.unused += 1;
             }
         }
         inherited
+    }
+
+    /// Logs sockets that authd closes: their unit does not fit it.
+    pub(crate) fn warn_about_unused(&self) {
+        if self.unused > 0 {
+            warn!(count = self.unused, "inherited sockets closed: authd serves one Unix socket");
+        }
     }
 }

@@ -4,9 +4,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use axum::body::Body;
 use bytes::{Bytes, BytesMut};
-use http::{HeaderMap, header};
+use http::HeaderMap;
 
 use super::observed_body::{BodyEvent, BodyObserver, ObservedBody};
+use crate::request_head::content_length;
 
 /// Longest body that is recorded, in bytes. A prompt with a few images fits.
 const LONGEST: usize = 8 << 20;
@@ -17,9 +18,7 @@ pub(super) struct Recording(Arc<Mutex<Replay>>);
 impl Recording {
     /// A recording for a body with these headers.
     pub(super) fn new(headers: &HeaderMap) -> Self {
-        let length = headers.get(header::CONTENT_LENGTH);
-        let length = length.and_then(|length| length.to_str().ok()?.parse().ok());
-        Self(Arc::new(Mutex::new(Replay::new(length))))
+        Self(Arc::new(Mutex::new(Replay::new(content_length(headers)))))
     }
 
     /// Records the body while it is read.

@@ -28,8 +28,8 @@ enum Trouble {
     NodePaused(Duration),
     NetworkDown,
     LinkCut(Link),
-    EngineKilled,
-    EnginePaused,
+    DatabaseKilled,
+    DatabasePaused,
 }
 
 const TROUBLES: [Trouble; 9] = [
@@ -40,8 +40,8 @@ const TROUBLES: [Trouble; 9] = [
     Trouble::NodeKilled,
     Trouble::LinkCut(Link::Silent),
     Trouble::NetworkDown,
-    Trouble::EngineKilled,
-    Trouble::EnginePaused,
+    Trouble::DatabaseKilled,
+    Trouble::DatabasePaused,
 ];
 
 #[tokio::test(flavor = "multi_thread")]
@@ -138,12 +138,12 @@ async fn run_round(
                 sleep(Duration::from_secs(1)).await;
                 nodes[victim].proxy.set(Link::Works);
             }
-            Trouble::EngineKilled => {
+            Trouble::DatabaseKilled => {
                 postgres.kill().unwrap();
                 sleep(Duration::from_millis(500)).await;
                 postgres.restart().unwrap();
             }
-            Trouble::EnginePaused => {
+            Trouble::DatabasePaused => {
                 postgres.pause().unwrap();
                 sleep(Duration::from_secs(1)).await;
                 postgres.resume().unwrap();

@@ -132,8 +132,8 @@ impl TestFleet {
     pub(crate) async fn check_clocks(&self) {
         for node in &self.nodes {
             let store = node.daemon.get("/v1/status").await["store"].take();
-            let engine_ahead = store["fleet"]["clock_ahead_ms"].as_i64().unwrap();
-            let error = engine_ahead + 1_000 * i64::from(node.ahead);
+            let database_ahead = store["fleet"]["clock_ahead_ms"].as_i64().unwrap();
+            let error = database_ahead + 1_000 * i64::from(node.ahead);
             assert!(error.abs() < 60_000, "{} s and {store}", node.ahead);
         }
     }

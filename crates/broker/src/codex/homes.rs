@@ -101,10 +101,10 @@ struct HomesFile {
 /// The list of homes; a cheap handle. The first use reads the file. After a failed read the list is
 /// neither empty nor overwritten.
 #[derive(Clone, Debug)]
-pub(crate) struct ManagedHomes(Arc<Inner>);
+pub(crate) struct ManagedHomes(Arc<HomesInner>);
 
 #[derive(Debug)]
-struct Inner {
+struct HomesInner {
     state_dir: StateDir,
     homes: Mutex<Option<Homes>>,
     /// Codex's keychain items. One shared store keeps the calls in order.
@@ -115,7 +115,7 @@ struct Inner {
 
 impl ManagedHomes {
     pub(crate) fn new(state_dir: StateDir) -> Self {
-        Self(Arc::new(Inner {
+        Self(Arc::new(HomesInner {
             state_dir,
             homes: Mutex::default(),
             keychain: OnceLock::new(),

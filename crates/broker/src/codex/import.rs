@@ -7,6 +7,7 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use authd_api::ProfileName;
 use authd_oauth::{CodexLogin, Grant, GrantSecrets, Intent, LastError, SaveError, new_grant_id};
+use authd_store::StoreError;
 use tracing::{info, warn};
 
 use super::{
@@ -21,7 +22,6 @@ use super::{
 use crate::{
     registry::{NamePolicy, SignIn},
     snapshot::{ProfileSnapshot, ProfileView},
-    store_error::unavailable,
 };
 
 impl CodexActor {
@@ -62,9 +62,9 @@ impl CodexActor {
             token: token.fingerprint(),
         });
         let (renewable, grant_id) = (intent.is_some(), new_grant_id());
-        let placement = NamePolicy::Free;
+        let name_policy = NamePolicy::Free;
         let sign_in =
-            SignIn { requested: requested.clone(), placement, grant, grant_id: grant_id.clone(), intent };
+            SignIn { requested: requested.clone(), name_policy, grant, grant_id: grant_id.clone(), intent };
         let name = self.registry.sign_in(sign_in).await.map_err(CodexHomeError::registry(&requested))?;
         self.imports.push(PendingImport { name: name.clone(), grant_id, location, verified: !renewable });
         // A refresh token is used only after it is saved.
@@ -87,7 +87,7 @@ impl CodexActor {
                 "the login is not saved".to_owned()
             }
         };
-        snapshot.flags.unsaved.then(|| unavailable(detail).into())
+        snapshot.flags.unsaved.then(|| StoreError::unavailable(detail).into())
     }
 
     /// Continues an import of an earlier run whose grant authd owns.

@@ -7,6 +7,7 @@ use std::{
 };
 
 use authd_api::{LoginFile, LoginFileOutcome, ProfileName};
+use authd_store::StoreError;
 use secrecy::SecretString;
 use tracing::{info, warn};
 
@@ -18,7 +19,7 @@ use super::{
     lock::LockedLogin,
     sync,
 };
-use crate::{registry::RegistryError, snapshot::ProfileView, store_error::unavailable};
+use crate::{registry::RegistryError, snapshot::ProfileView};
 
 /// A home whose original login is restored.
 struct Restored {
@@ -194,7 +195,8 @@ impl CodexActor {
         managed: &ManagedHome,
     ) -> Result<(), CodexHomeError> {
         let handle = self.profile(&managed.profile);
-        let view = handle.map_or_else(|| unavailable("its profile is gone").into(), |handle| handle.view());
+        let view = handle
+            .map_or_else(|| StoreError::unavailable("its profile is gone").into(), |handle| handle.view());
         let locked = lock(location, Some(managed)).await?;
         let current = locked.read().await?;
         let original = current.as_ref().filter(|text| !sync::is_own_login(Some(text), managed));

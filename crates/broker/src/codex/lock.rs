@@ -22,7 +22,7 @@ use super::{
 use crate::blocking::blocking;
 
 /// Longest wait for a lock, as in Codex.
-const PATIENCE: Duration = Duration::from_secs(5);
+const LOCK_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The wait between two attempts to take a lock.
 const POLL: Duration = Duration::from_millis(50);
@@ -107,7 +107,7 @@ async fn lock(path: PathBuf) -> Result<File, CodexHomeError> {
             }
         }
     };
-    match tokio::time::timeout(PATIENCE, attempts).await {
+    match tokio::time::timeout(LOCK_TIMEOUT, attempts).await {
         Ok(Ok(file)) => Ok(file),
         Ok(Err(error)) => Err(CodexHomeError::File(path, error)),
         Err(_) => Err(CodexHomeError::Locked(path)),

@@ -10,7 +10,6 @@ use super::{
     homes::ManagedHomes,
     location::{LoginLocation, grant_in},
 };
-use crate::store_error::unavailable;
 
 /// Longest time to read a Codex home while other profiles wait.
 const TIMEOUT: Duration = Duration::from_secs(5);
@@ -33,11 +32,11 @@ pub(crate) async fn is_owned_here(
         location.read().await
     };
     let text = tokio::time::timeout(TIMEOUT, read).await.map_err(|_| {
-        unavailable(format!("{} cannot be read within {} s", path.display(), TIMEOUT.as_secs()))
+        StoreError::unavailable(format!("{} cannot be read within {} s", path.display(), TIMEOUT.as_secs()))
     })?;
     let text = text.map_err(|error| match error {
         CodexHomeError::Store(error) => error,
-        other => unavailable(format!("{}: {other:?}", path.display())),
+        other => StoreError::unavailable(format!("{}: {other:?}", path.display())),
     })?;
     let grant = text.as_ref().and_then(grant_in);
     let Some(grant) = grant.filter(|grant| grant.identity.is_same(&record.grant.identity)) else {

@@ -282,11 +282,11 @@ impl Logins {
         profile: ProfileName,
         replace: bool,
     ) -> Result<ProfileName, LoginError> {
-        let placement = if replace { NamePolicy::Replace } else { NamePolicy::OwnOrOther };
+        let name_policy = if replace { NamePolicy::Replace } else { NamePolicy::OwnOrOther };
         // The grant id is the login's id: if the next start finds a record with it, the login is
         // finished.
         let grant_id = id.into();
-        let sign_in = SignIn { requested: profile.clone(), placement, grant, grant_id, intent: None };
+        let sign_in = SignIn { requested: profile.clone(), name_policy, grant, grant_id, intent: None };
         let signed_in = self.0.registry.sign_in(sign_in).await;
         signed_in.map_err(|error| LoginError::Registry(profile, error.into()))
     }

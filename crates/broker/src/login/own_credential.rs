@@ -159,9 +159,9 @@ impl Logins {
         grant: Grant,
         replace: bool,
     ) -> Result<ProfileName, LoginError> {
-        let placement = if replace { NamePolicy::Replace } else { NamePolicy::Own };
+        let name_policy = if replace { NamePolicy::Replace } else { NamePolicy::Own };
         let (requested, grant_id) = (profile.clone(), new_grant_id());
-        let sign_in = SignIn { requested, placement, grant, grant_id, intent: None };
+        let sign_in = SignIn { requested, name_policy, grant, grant_id, intent: None };
         let name = self.0.registry.sign_in(sign_in).await;
         let name = name.map_err(|error| match error {
             RegistryError::Taken => OwnCredentialError::Taken(profile).into(),

@@ -22,7 +22,6 @@ use crate::{
     clock,
     quota::state::{QuotaCell, QuotaFailure, QuotaView},
     snapshot::{ProfileSnapshot, ProfileView},
-    store_error::unavailable,
 };
 
 /// Commands that can wait for one profile: as many as the socket can have connections. The channel
@@ -50,7 +49,7 @@ pub struct ActorStopped;
 
 impl From<ActorStopped> for StoreError {
     fn from(ActorStopped: ActorStopped) -> Self {
-        unavailable("the daemon is stopping")
+        StoreError::unavailable("the daemon is stopping")
     }
 }
 

@@ -7,7 +7,7 @@ use authd_store::StoreError;
 use tracing::info;
 
 use super::{actor::ProfileActor, claim_guard::FleetAccess, persist, shared::parse};
-use crate::{clock, store_error::unavailable};
+use crate::clock;
 
 impl ProfileActor {
     /// Begins to write the record to the fleet's store. From now on the session sends its refresh
@@ -17,10 +17,12 @@ impl ProfileActor {
             return Ok(());
         }
         if !self.session.is_settled() {
-            return Err(unavailable("the newest credential is not saved yet"));
+            return Err(StoreError::unavailable("the newest credential is not saved yet"));
         }
         if self.session.record().intent.is_some() {
-            return Err(unavailable("an earlier rename, export or import of it is not finished yet"));
+            return Err(StoreError::unavailable(
+                "an earlier rename, export or import of it is not finished yet",
+            ));
         }
         let mut record = persist::complete(&self.deps.store, &self.name, self.session.record()).await?;
         if !keeps_rank {
@@ -41,13 +43,14 @@ impl ProfileActor {
         let name = self.name.to_string();
         let name = name.as_str();
         if self.session.version().is_none() || !self.session.is_settled() {
-            return Err(unavailable("the newest credential is not saved yet"));
+            return Err(StoreError::unavailable("the newest credential is not saved yet"));
         }
         let Some(stored) = fleet.load(name).await? else {
-            return Err(unavailable(format!("another node has just deleted profile \"{name}\"")));
+            return Err(StoreError::unavailable(format!("another node has just deleted profile \"{name}\"")));
         };
         let shared = parse(&stored);
-        let shared = shared.map_err(|error| unavailable(format!("profile \"{name}\": {error}")))?;
+        let shared =
+            shared.map_err(|error| StoreError::unavailable(format!("profile \"{name}\": {error}")))?;
         let mut record = Record { journal: None, ..*shared.record };
         let is_free = match persist::load(&self.deps.store, &self.name).await {
             Ok(found) => found.is_none_or(|found| found.grant_id == record.grant_id),
@@ -57,7 +60,7 @@ impl ProfileActor {
             },
         };
         if !is_free {
-            return Err(unavailable(format!(
+            return Err(StoreError::unavailable(format!(
                 "the store of this machine has another record of the name \"{name}\"; rename the profile \
                  (authctl rename)"
             )));
@@ -86,7 +89,7 @@ impl ProfileActor {
         };
         if let Some(refusal) = refusal {
             persist::delete(&self.deps.store, &self.name).await?;
-            return Err(unavailable(refusal));
+            return Err(StoreError::unavailable(refusal));
         }
         info!("record moved from the fleet to this node");
         self.fleet = None;
@@ -99,7 +102,8 @@ impl ProfileActor {
 /// Whether the fleet's store has the grant of this record, under any name.
 async fn is_elsewhere(fleet: &Fleet, record: &Record) -> Result<bool, StoreError> {
     for (name, stored) in fleet.list().await? {
-        let found = parse(&stored?).map_err(|error| unavailable(format!("profile \"{name}\": {error}")))?;
+        let found = parse(&stored?)
+            .map_err(|error| StoreError::unavailable(format!("profile \"{name}\": {error}")))?;
         if found.record.grant_id == record.grant_id {
             return Ok(true);
         }

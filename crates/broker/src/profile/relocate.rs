@@ -14,10 +14,7 @@ use super::{
     command::{ExportError, ExportRequest, RenameError, SignOutError, WriteError},
     persist,
 };
-use crate::{
-    clock,
-    store_error::{refused, unavailable},
-};
+use crate::clock;
 
 impl ProfileActor {
     /// Saves the record with an annotation. After a failed save the annotation is reverted.
@@ -29,7 +26,7 @@ impl ProfileActor {
         let effect = self.session.apply(Event::Annotated(annotation), clock::now());
         let Effect::Save(ticket, record) = effect else {
             self.perform(effect);
-            return Err(unavailable("the profile is busy"));
+            return Err(StoreError::unavailable("the profile is busy"));
         };
         let saved = persist::save(&self.deps.store, &self.name, *record).await;
         self.step(Event::Saved(ticket, saved.clone().map_err(|error| persist::save_error(&error))));
@@ -71,7 +68,7 @@ impl ProfileActor {
     /// rolled back: two owners would invalidate each other's refresh tokens.
     pub(super) async fn export(&mut self, request: ExportRequest) -> Result<(), ExportError> {
         if self.fleet.is_some() {
-            return Err(ExportError::Store(refused(
+            return Err(ExportError::Store(StoreError::refused(
                 "the login belongs to the fleet, and an exported one would sign out the other nodes; move the \
                  logins to this machine first, with authctl store migrate --to file",
             )));
@@ -149,7 +146,7 @@ impl ProfileActor {
         if self.session.record().intent.is_none() {
             return Ok(());
         }
-        Err(unavailable("an earlier rename, export or import of it is not finished yet"))
+        Err(StoreError::unavailable("an earlier rename, export or import of it is not finished yet"))
     }
 
     async fn complete_record(&self) -> Result<Record, StoreError> {
@@ -167,5 +164,5 @@ impl ProfileActor {
 }
 
 fn in_doubt(error: &io::Error) -> StoreError {
-    unavailable(format!("it is not known whether the login was exported: {error}"))
+    StoreError::unavailable(format!("it is not known whether the login was exported: {error}"))
 }

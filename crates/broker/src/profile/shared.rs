@@ -15,7 +15,7 @@ use super::{
     command::{RenameError, SignOutError},
     persist::save_error,
 };
-use crate::{clock, store_error::unavailable};
+use crate::clock;
 
 /// A stored record as the session takes it.
 pub(crate) fn parse(stored: &StoredRecord) -> Result<SharedRecord, RecordError> {
@@ -105,7 +105,7 @@ impl ProfileActor {
     pub(super) async fn rename_shared(&mut self, to: ProfileName) -> Result<(), RenameError> {
         let fleet = self.fleet();
         let failed = RenameError::NotCopied;
-        let busy = || failed(unavailable("another node is just changing the profile; try again"));
+        let busy = || failed(StoreError::unavailable("another node is just changing the profile; try again"));
         let stored = fleet.load(self.name.as_str()).await.map_err(failed)?;
         let Some(mut stored) = stored else { return Err(busy()) };
         let is_current = self.session.version().is_some_and(|known| known.revision == stored.revision);

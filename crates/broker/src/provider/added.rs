@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use authd_api::ProviderBody;
-use authd_oauth::definition::{ProviderDefinition, WrittenDefinition, check_provider_name};
+use authd_oauth::definition::{ProviderDefinition, RawDefinition, check_provider_name};
 use serde_json::{Error, value::RawValue};
 
 use super::error::DefinitionError;
@@ -83,16 +83,16 @@ impl AddedDefinitions {
 /// Validates a definition that a user adds.
 pub(super) fn validate(name: &str, body: &ProviderBody) -> Result<ProviderDefinition, DefinitionError> {
     check_provider_name(name).map_err(DefinitionError::InvalidName)?;
-    let written = WrittenDefinition {
+    let raw = RawDefinition {
         mcp: Some(body.mcp.clone()),
         client_id: body.client_id.clone(),
         client_secret_file: body.client_secret_file.clone(),
         client_metadata_url: body.client_metadata_url.clone(),
         scopes: Some(body.scopes.clone()),
         redirect_uri: body.redirect_uri.clone(),
-        ..WrittenDefinition::default()
+        ..RawDefinition::default()
     };
-    written.validate().map_err(DefinitionError::Invalid)
+    raw.validate().map_err(DefinitionError::Invalid)
 }
 
 /// The definition in an entry, or why the entry cannot be used.

@@ -29,10 +29,10 @@ pub type ProviderDefinitions = BTreeMap<String, Arc<ProviderDefinition>>;
 
 /// A cheap handle of all provider definitions but the built-in one and the templates.
 #[derive(Clone, Debug)]
-pub struct ProviderDirectory(Arc<Inner>);
+pub struct ProviderDirectory(Arc<DirectoryInner>);
 
 #[derive(Debug)]
-struct Inner {
+struct DirectoryInner {
     state_dir: StateDir,
     configured: watch::Receiver<Arc<ProviderDefinitions>>,
     /// `None` until the file was read.
@@ -54,7 +54,7 @@ pub struct StoredDefinition {
 
 impl ProviderDirectory {
     pub(crate) fn new(state_dir: StateDir, configured: watch::Receiver<Arc<ProviderDefinitions>>) -> Self {
-        Self(Arc::new(Inner {
+        Self(Arc::new(DirectoryInner {
             state_dir,
             configured,
             added: watch::Sender::default(),

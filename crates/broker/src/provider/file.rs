@@ -23,7 +23,7 @@ struct StoredList {
 }
 
 #[derive(Serialize)]
-struct WrittenList<'a> {
+struct ListFile<'a> {
     version: u32,
     providers: BTreeMap<&'a str, &'a RawValue>,
 }
@@ -36,5 +36,5 @@ pub(super) async fn read(state_dir: &StateDir) -> io::Result<AddedDefinitions> {
 
 /// Replaces the list.
 pub(super) async fn write(state_dir: &StateDir, added: &AddedDefinitions) -> io::Result<()> {
-    FILE.write(state_dir, &WrittenList { version: FILE.version, providers: added.entries() }).await
+    FILE.write(state_dir, &ListFile { version: FILE.version, providers: added.entries() }).await
 }

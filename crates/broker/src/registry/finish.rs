@@ -11,7 +11,6 @@ use crate::{
     codex::{CodexNotice, is_owned_here},
     profile::{ProfileHandle, SignOutError, delete, load},
     snapshot::ProfileView,
-    store_error::unavailable,
 };
 
 impl RegistryActor {
@@ -40,7 +39,7 @@ impl RegistryActor {
             self.finish_changes().await;
         }
         if self.has_pending_change(name) {
-            return Err(unavailable(format!(
+            return Err(StoreError::unavailable(format!(
                 "an interrupted change of profile \"{name}\" is not finished yet"
             )));
         }
@@ -63,17 +62,16 @@ impl RegistryActor {
             PendingChange::Export { name } => self.finish_export(name).await,
             PendingChange::Delete { name } => delete(&self.store(), name).await,
             PendingChange::LegacyIndex { .. } if self.pending_changes.iter().any(|other| other != change) => {
-                Err(unavailable("other changes are not finished yet"))
+                Err(StoreError::unavailable("other changes are not finished yet"))
             }
             PendingChange::LegacyIndex { default } => self.remove_legacy_index(default.as_ref()).await,
         }
     }
 
     async fn finish_rename(&mut self, from: &ProfileName, to: &ProfileName) -> Result<(), StoreError> {
-        self.homes
-            .rename_profile(from, to)
-            .await
-            .map_err(|error| unavailable(format!("the list of Codex homes cannot be changed: {error}")))?;
+        self.homes.rename_profile(from, to).await.map_err(|error| {
+            StoreError::unavailable(format!("the list of Codex homes cannot be changed: {error}"))
+        })?;
         self.notify_codex(CodexNotice::HomesChanged);
         self.shares.rename_profile(from, to).await;
         if self.snapshot.place == ProfilePlace::Fleet {
@@ -97,7 +95,9 @@ impl RegistryActor {
 
     async fn discard_copy(&mut self, name: &ProfileName, copy: &ProfileName) -> Result<(), StoreError> {
         let Some(ProfileView::Loaded(original)) = self.view(name) else {
-            return Err(unavailable(format!("the record of profile \"{name}\" has not been read")));
+            return Err(StoreError::unavailable(format!(
+                "the record of profile \"{name}\" has not been read"
+            )));
         };
         let is_copy = |record: &Record| record.grant_id == original.credential.grant_id;
         match load(&self.store(), copy).await {
@@ -121,7 +121,7 @@ impl RegistryActor {
             Ok(Some(record)) => record,
             // The actor saves a record again whose delete was not confirmed.
             Ok(None) if self.snapshot.profiles.contains_key(name) => {
-                return Err(unavailable("the record is being saved again"));
+                return Err(StoreError::unavailable("the record is being saved again"));
             }
             Ok(None) | Err(ProfileView::Loaded(_) | ProfileView::Unreadable(_)) => return Ok(()),
             Err(ProfileView::StoreUnavailable(error)) => return Err((*error).clone()),

@@ -11,7 +11,6 @@ use super::snapshot::{Names, RegistrySnapshot};
 use crate::{
     profile::{ActorStopped, ExportRequest, SignOutError},
     snapshot::ProfileView,
-    store_error::unavailable,
 };
 
 /// A cheap handle of the registry.
@@ -65,7 +64,7 @@ pub struct SignIn {
     /// The requested name.
     pub requested: ProfileName,
     /// Which other names are allowed.
-    pub placement: NamePolicy,
+    pub name_policy: NamePolicy,
     /// The grant.
     pub grant: Grant,
     /// The random id of the grant.
@@ -132,7 +131,7 @@ impl ProfileRegistry {
         match &snapshot.names {
             Names::Known => Ok(snapshot),
             Names::Unavailable(error) => Err((**error).clone()),
-            Names::Loading => Err(unavailable("its records have not been read yet")),
+            Names::Loading => Err(StoreError::unavailable("its records have not been read yet")),
         }
     }
 
@@ -142,8 +141,8 @@ impl ProfileRegistry {
         drop(published.wait_for(|snapshot| matches!(snapshot.names, Names::Known)).await);
     }
 
-    /// Adds a sign-in under its name or another one that `placement` allows. Returns the name once
-    /// the record is saved or known not to be.
+    /// Adds a sign-in under its name or another one that `name_policy` allows. Returns the name
+    /// once the record is saved or known not to be.
     pub async fn sign_in(&self, sign_in: SignIn) -> Result<ProfileName, RegistryError> {
         self.send(|done| Command::SignIn(Box::new(sign_in), done)).await
     }

@@ -22,10 +22,7 @@ use super::{
     handle::{MigrationTarget, RegistryError},
     snapshot::Names,
 };
-use crate::{
-    profile::{InitialState, load},
-    store_error::{refused, unavailable},
-};
+use crate::profile::{InitialState, load};
 
 impl RegistryActor {
     pub(super) async fn migrate(&mut self, to: MigrationTarget) -> Result<MigrationReport, RegistryError> {
@@ -37,12 +34,12 @@ impl RegistryActor {
 
     async fn migrate_to_fleet(&mut self) -> Result<MigrationReport, RegistryError> {
         let Some(fleet) = self.deps.fleet.clone() else {
-            return Err(RegistryError::Store(refused(
+            return Err(RegistryError::Store(StoreError::refused(
                 "[store.postgres] of authd.toml is missing; docs/fleet.md shows the settings",
             )));
         };
         if self.snapshot.place == ProfilePlace::ToLocal {
-            return Err(RegistryError::Store(refused(
+            return Err(RegistryError::Store(StoreError::refused(
                 "the logins are moving to this machine; wait until authctl doctor shows no move, then migrate",
             )));
         }
@@ -68,7 +65,9 @@ impl RegistryActor {
     async fn check_movable(&mut self, fleet: &Fleet) -> Result<(), RegistryError> {
         self.finish_changes().await;
         if !self.pending_changes.is_empty() {
-            return Err(RegistryError::Store(unavailable("an interrupted change is not finished yet")));
+            return Err(RegistryError::Store(StoreError::unavailable(
+                "an interrupted change is not finished yet",
+            )));
         }
         self.check_readable()?;
         let mut taken: Vec<String> = fleet.list().await?.into_iter().map(|(name, _)| name).collect();
@@ -76,7 +75,7 @@ impl RegistryActor {
         if taken.is_empty() {
             return Ok(());
         }
-        Err(RegistryError::Store(refused(format!(
+        Err(RegistryError::Store(StoreError::refused(format!(
             "the fleet already has a profile of the name {}; nothing was moved. Rename the one on this machine \
              (authctl rename) or sign it out (authctl logout), then migrate",
             taken.join(", ")
@@ -86,7 +85,7 @@ impl RegistryActor {
     /// Fails unless every record has been read.
     fn check_readable(&self) -> Result<(), StoreError> {
         let Some(name) = self.unread.keys().next() else { return Ok(()) };
-        Err(refused(format!(
+        Err(StoreError::refused(format!(
             "the record of profile \"{name}\" cannot be read; nothing was moved. Sign in again or delete it, \
              then migrate"
         )))
@@ -177,7 +176,11 @@ impl RegistryActor {
         let record = match load(&self.deps.store, &parsed).await {
             Ok(Some(record)) => record,
             Ok(None) => return Ok(()),
-            Err(_) => return Err(unavailable(format!("the record of profile \"{name}\" cannot be read"))),
+            Err(_) => {
+                return Err(StoreError::unavailable(format!(
+                    "the record of profile \"{name}\" cannot be read"
+                )));
+            }
         };
         let is_there = self.snapshot.profiles.values().any(|handle| {
             let view = handle.view();
@@ -188,14 +191,17 @@ impl RegistryActor {
         if is_there {
             return self.deps.store.delete(&Key::profile(name)).await;
         }
-        Err(unavailable(format!("the record of profile \"{name}\" is not in the fleet's store yet")))
+        Err(StoreError::unavailable(format!(
+            "the record of profile \"{name}\" is not in the fleet's store yet"
+        )))
     }
 
     async fn move_all_to_local(&mut self) -> Result<(), StoreError> {
         let mut left = None;
         for (name, handle) in self.snapshot.profiles.clone() {
             if self.unread.contains_key(&name) {
-                left = Some(unavailable(format!("the record of profile \"{name}\" cannot be read")));
+                left =
+                    Some(StoreError::unavailable(format!("the record of profile \"{name}\" cannot be read")));
             } else if let Err(error) = handle.move_to_local().await? {
                 left = Some(error);
             }

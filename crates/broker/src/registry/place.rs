@@ -4,7 +4,6 @@ use authd_store::{ProfilePlace, StoreError};
 use tracing::warn;
 
 use super::actor::RegistryActor;
-use crate::store_error::unavailable;
 
 impl RegistryActor {
     /// Where the records are. The place that `store.json` names has precedence over the
@@ -29,7 +28,7 @@ impl RegistryActor {
                 }
                 Ok(place)
             }
-            (_, None) => Err(unavailable(
+            (_, None) => Err(StoreError::unavailable(
                 "the logins are in PostgreSQL, and [store.postgres] is not configured; configure it again, or \
                  leave the fleet on this machine: authctl store migrate --to file",
             )),

@@ -11,7 +11,7 @@ use super::{
     actor::RegistryActor,
     handle::{NamePolicy, RegistryError, SignIn},
 };
-use crate::{clock, profile::InitialState, snapshot::ProfileView, store_error::refused};
+use crate::{clock, profile::InitialState, snapshot::ProfileView};
 
 impl RegistryActor {
     pub(super) async fn sign_in(&mut self, sign_in: SignIn) -> Result<ProfileName, RegistryError> {
@@ -19,7 +19,7 @@ impl RegistryActor {
         let fleet = self.target_fleet();
         if fleet.is_some() {
             if sign_in.intent.is_some() {
-                return Err(RegistryError::Store(refused(
+                return Err(RegistryError::Store(StoreError::refused(
                     "the logins of this machine are in a fleet, and Codex would still use the imported one; \
                      sign in instead, with authctl login",
                 )));
@@ -102,7 +102,7 @@ impl RegistryActor {
 
     fn resolve_name(&self, sign_in: &SignIn) -> Result<ProfileName, RegistryError> {
         let requested = &sign_in.requested;
-        match (sign_in.placement, self.is_available(requested, sign_in)) {
+        match (sign_in.name_policy, self.is_available(requested, sign_in)) {
             (NamePolicy::Replace, Ok(_)) | (_, Ok(true)) => return Ok(requested.clone()),
             (NamePolicy::OwnOrOther, Ok(false)) | (NamePolicy::Free, _) => {}
             (NamePolicy::Own, Ok(false)) => return Err(RegistryError::Taken),
@@ -122,7 +122,7 @@ impl RegistryActor {
         match handle.view() {
             ProfileView::Loaded(snapshot) => {
                 let is_same_user = is_same_user(&snapshot.credential.identity, &sign_in.grant.identity);
-                Ok(is_same_user && sign_in.placement != NamePolicy::Free)
+                Ok(is_same_user && sign_in.name_policy != NamePolicy::Free)
             }
             view => view.unread().map_or(Ok(false), |error| Err(error.clone())),
         }

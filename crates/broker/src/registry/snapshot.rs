@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use authd_api::ProfileName;
 use authd_store::{ProfilePlace, StoreError};
 
-use crate::{profile::ProfileHandle, store_error::unavailable};
+use crate::profile::ProfileHandle;
 
 /// The profiles as of the last change.
 #[derive(Clone, Debug, Default)]
@@ -33,5 +33,5 @@ pub enum Names {
 }
 
 pub(super) fn not_read() -> StoreError {
-    unavailable("its record has not been read yet")
+    StoreError::unavailable("its record has not been read yet")
 }

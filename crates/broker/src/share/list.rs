@@ -44,9 +44,9 @@ pub type ShareSnapshot = Arc<ShareMap>;
 
 /// A cheap handle of the shares.
 #[derive(Clone)]
-pub struct Shares(Arc<Inner>);
+pub struct Shares(Arc<SharesInner>);
 
-struct Inner {
+struct SharesInner {
     state_dir: StateDir,
     events: EventBus,
     list: Mutex<List>,
@@ -67,7 +67,7 @@ type MissedChange = Box<dyn FnOnce(&mut ShareMap) + Send>;
 
 impl Shares {
     pub(crate) fn new(state_dir: StateDir, events: EventBus) -> Self {
-        Self(Arc::new(Inner {
+        Self(Arc::new(SharesInner {
             state_dir,
             events,
             list: Mutex::default(),

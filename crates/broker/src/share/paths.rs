@@ -6,7 +6,7 @@
 pub enum PathError {
     /// The path can be read in more than one way.
     #[error(
-        "the path contains an empty or dot segment, a backslash, or a percent-encoded character that needs no encoding"
+        "the path contains an empty or dot segment, `%`, `;`, a backslash or a character outside of ASCII"
     )]
     Ambiguous,
     /// The path is not below one of the allowed paths.

@@ -98,11 +98,11 @@ impl Node {
             }
         });
         waited.await.unwrap_or_else(|_| {
-            let (snapshot, engine) = (self.broker.registry.snapshot(), self.broker.fleet.as_ref());
-            let engine = engine.map(|fleet| fleet.watch().borrow().clone());
+            let (snapshot, database) = (self.broker.registry.snapshot(), self.broker.fleet.as_ref());
+            let database = database.map(|fleet| fleet.watch().borrow().clone());
             let profiles: Vec<_> = snapshot.profiles.keys().collect();
             panic!(
-                "waited for: {what}; names: {:?}, profiles: {profiles:?}, engine: {engine:?}",
+                "waited for: {what}; names: {:?}, profiles: {profiles:?}, database: {database:?}",
                 snapshot.names
             )
         });

@@ -11,7 +11,7 @@ use crate::fixture::{Node, World, name};
 fn own_key(profile: &str, secret: &str) -> SignIn {
     let grant = Grant::own_key(ApiKey::new(secret), "own key", now());
     let grant_id = new_grant_id();
-    SignIn { requested: name(profile), placement: NamePolicy::Free, grant, grant_id, intent: None }
+    SignIn { requested: name(profile), name_policy: NamePolicy::Free, grant, grant_id, intent: None }
 }
 
 /// Reports that an upstream rejected the credential.
@@ -83,7 +83,7 @@ async fn of_two_sign_ins_under_one_name_one_wins_and_the_other_is_told() {
     let (a, b) = (world.node("a").await, world.node("b").await);
     for round in 0..10 {
         let profile = format!("key-{round}");
-        let sign_in = |secret| SignIn { placement: NamePolicy::Own, ..own_key(&profile, secret) };
+        let sign_in = |secret| SignIn { name_policy: NamePolicy::Own, ..own_key(&profile, secret) };
         // The users of two keys cannot be told apart, so a name that is known is taken over. The
         // nodes do not know it yet.
         let (one, other) = tokio::join!(
@@ -106,7 +106,7 @@ async fn of_two_sign_ins_under_one_name_one_wins_and_the_other_is_told() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn without_the_engine_the_valid_token_is_served_and_nothing_is_sent() {
+async fn without_the_database_the_valid_token_is_served_and_nothing_is_sent() {
     let Some(mut world) = World::start(Config::default()).await else { return };
     let (a, b) = (world.node("a").await, world.node("b").await);
     a.sign_in(&world, "work", "plus").await;

@@ -6,14 +6,14 @@ const MAX_VALUE: usize = 8 << 10;
 
 /// One challenge.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Challenge {
+pub struct HttpChallenge {
     /// The scheme, in lower case.
     pub scheme: String,
     /// The parameters, their names in lower case. The first of several with one name counts.
     pub params: Vec<(String, String)>,
 }
 
-impl Challenge {
+impl HttpChallenge {
     /// The value of a parameter.
     pub fn param(&self, name: &str) -> Option<&str> {
         self.params.iter().find(|(param, _)| param == name).map(|(_, value)| value.as_str())
@@ -38,9 +38,9 @@ impl Challenge {
 
 /// The challenges of a header value. Parsing stops at the first byte that fits nowhere; what came
 /// before it counts.
-pub fn challenges(value: &str) -> Vec<Challenge> {
+pub fn challenges(value: &str) -> Vec<HttpChallenge> {
     let mut rest = value.get(..value.len().min(MAX_VALUE)).unwrap_or_default();
-    let mut found: Vec<Challenge> = Vec::new();
+    let mut found: Vec<HttpChallenge> = Vec::new();
     loop {
         rest = rest.trim_start_matches([' ', '\t', ',']);
         let Some((word, after)) = token(rest) else { return found };
@@ -50,7 +50,7 @@ pub fn challenges(value: &str) -> Vec<Challenge> {
             challenge.params.push((word.to_ascii_lowercase(), value));
             rest = after;
         } else {
-            found.push(Challenge { scheme: word.to_ascii_lowercase(), params: Vec::new() });
+            found.push(HttpChallenge { scheme: word.to_ascii_lowercase(), params: Vec::new() });
             rest = skip_token68(after);
         }
         if !(rest.is_empty() || rest.starts_with([' ', '\t', ','])) {

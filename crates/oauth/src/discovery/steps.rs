@@ -6,7 +6,7 @@ use std::collections::VecDeque;
 use url::Url;
 
 use super::{
-    challenge::{Challenge, challenges},
+    challenge::{HttpChallenge, challenges},
     fault::DiscoveryFault,
     metadata::{AuthorizationServer, ExpectedIssuer, ProtectedResource},
     well_known::{authorization_server_urls, origin, protected_resource_urls},
@@ -146,8 +146,8 @@ impl Discovery {
         self.status = reply.status;
         let mut all = reply.challenges.iter().flat_map(|value| challenges(value));
         let bearer = all.find(|challenge| challenge.scheme == "bearer").filter(|_| reply.status == 401);
-        self.challenge_scopes = bearer.as_ref().and_then(Challenge::scopes);
-        match bearer.as_ref().and_then(Challenge::resource_metadata) {
+        self.challenge_scopes = bearer.as_ref().and_then(HttpChallenge::scopes);
+        match bearer.as_ref().and_then(HttpChallenge::resource_metadata) {
             None => Phase::Resource { urls: protected_resource_urls(url).into(), is_named: false },
             Some(named) => match Url::parse(named).ok().filter(|_| is_secure_url(named)) {
                 Some(named) => Phase::Resource { urls: [named].into(), is_named: true },

@@ -37,7 +37,7 @@ const USER_AGENT: &str = concat!("authd/", env!("CARGO_PKG_VERSION"));
 #[derive(Clone, Debug)]
 pub struct DiscoveryRun {
     /// The requests, in their order.
-    pub visits: Vec<Visit>,
+    pub requests: Vec<SentRequest>,
     /// The result.
     pub result: Result<Discovered, DiscoveryFault>,
     /// Whether it began at a public address, so that no other may be connected to.
@@ -46,7 +46,7 @@ pub struct DiscoveryRun {
 
 /// A request, and the status of its response.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Visit {
+pub struct SentRequest {
     /// The method.
     pub method: Method,
     /// The URL.
@@ -66,13 +66,13 @@ enum Reach {
 /// Runs a discovery to its end.
 pub(crate) async fn discover(http: &ProviderClient, start: Start) -> DiscoveryRun {
     let deadline = Instant::now() + DISCOVERY_TIMEOUT;
-    let (mut visits, mut reach) = (Vec::new(), None);
+    let (mut requests, mut reach) = (Vec::new(), None);
     let mut discovery = Discovery::new(start);
     loop {
         let (method, url) = match discovery.next_step() {
             NextStep::Done(result) => {
                 let public_only = reach == Some(Reach::Public);
-                return DiscoveryRun { visits, result: *result, public_only };
+                return DiscoveryRun { requests, result: *result, public_only };
             }
             NextStep::Ping(url) => (Method::POST, url),
             NextStep::Get(url) => (Method::GET, url),
@@ -81,7 +81,11 @@ pub(crate) async fn discover(http: &ProviderClient, start: Start) -> DiscoveryRu
         reach = reach.or_else(|| reach_of_url(http, &url));
         let fetched = tokio::time::timeout_at(deadline, fetch(http, &mut reach, &method, &url));
         let reply = fetched.await.unwrap_or_else(|_| Err(DiscoveryFault::TooSlow { host: host(&url) }));
-        visits.push(Visit { method, url: url.into(), status: reply.as_ref().ok().map(|reply| reply.status) });
+        requests.push(SentRequest {
+            method,
+            url: url.into(),
+            status: reply.as_ref().ok().map(|reply| reply.status),
+        });
         discovery = discovery.apply(reply);
     }
 }

@@ -29,7 +29,7 @@ impl From<InvalidIdToken> for IdTokenError {
 }
 
 #[derive(Deserialize)]
-struct Claims {
+struct UserClaims {
     iss: Option<String>,
     aud: Option<Audience>,
     sub: Option<String>,
@@ -46,7 +46,7 @@ enum Audience {
 /// The identity in the id token of a sign-in. The issuer and the audience must be those of the
 /// sign-in (`OpenID` Connect Core, section 3.1.3.7).
 pub fn identity_of_id_token(token: &IdToken, authority: &Authority) -> Result<Identity, IdTokenError> {
-    let claims: Claims = claims_of(token)?;
+    let claims: UserClaims = claims_of(token)?;
     if let (Some(expected), Some(issuer)) = (&authority.issuer, &claims.iss)
         && issuer != expected
     {
@@ -63,11 +63,11 @@ pub fn identity_of_id_token(token: &IdToken, authority: &Authority) -> Result<Id
 /// The identity in a userinfo response (`OpenID` Connect Core, section 5.3.2). None if it has no
 /// user.
 pub(crate) fn identity_of_userinfo(body: &[u8], authority: &Authority) -> Option<Identity> {
-    let claims: Claims = serde_json::from_slice(body).ok()?;
+    let claims: UserClaims = serde_json::from_slice(body).ok()?;
     claims.sub.is_some().then(|| identity(claims, authority))
 }
 
-fn identity(claims: Claims, authority: &Authority) -> Identity {
+fn identity(claims: UserClaims, authority: &Authority) -> Identity {
     // Claims are shown on terminals, where a control character is an injection.
     let printable = |claim: Option<String>| {
         let is_printable = |text: &String| {

@@ -29,7 +29,7 @@ async fn issuer_metadata_is_found_at_each_well_known_url() {
         let found = run.result.unwrap();
         assert_eq!(found.found, Found::Metadata(format!("{}{document}", server.url)));
         assert_eq!(found.server.token_url, format!("{}/token", server.url));
-        assert_eq!((server.paths().len(), run.visits.len()), (requests, requests), "{document}");
+        assert_eq!((server.paths().len(), run.requests.len()), (requests, requests), "{document}");
     }
 }
 

@@ -116,7 +116,7 @@ async fn a_host_that_cannot_be_reached_is_named() {
     check(&fault, &format!("{} cannot be reached: ", url.trim_start_matches("http://")));
     let run = discover(Start::Issuer("http://as.example".to_owned()), Duration::from_secs(30)).await;
     check(&run.result.unwrap_err(), "discovery needs an https URL");
-    assert!(run.visits.is_empty());
+    assert!(run.requests.is_empty());
 }
 
 #[tokio::test]

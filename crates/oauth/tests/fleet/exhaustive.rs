@@ -6,7 +6,7 @@ use std::{
 };
 
 use crate::{
-    engine::Fault,
+    database::Fault,
     simulation::{Fleet, Step},
 };
 

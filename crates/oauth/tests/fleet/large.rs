@@ -1,9 +1,9 @@
 //! Fleets that are too large for real machines: a discrete-event simulation of real sessions and
-//! the rules of `authd_oauth::claim`, with a modelled engine, network and provider. It has no
+//! the rules of `authd_oauth::claim`, with a modelled database, network and provider. It has no
 //! sockets and no clock of its own, and the same seed gives the same figures.
 //!
 //! - `world.rs`: the queue of events, and what a node does at each of them.
-//! - `connection.rs`: a node's connection to the engine, one call at a time.
+//! - `connection.rs`: a node's connection to the database, one call at a time.
 //! - `figures.rs`: what is counted.
 
 mod connection;
@@ -29,8 +29,8 @@ pub(crate) struct Scenario {
     pub(crate) nodes: usize,
     /// The grants that every node uses.
     pub(crate) grants: usize,
-    /// Grants that share the connections of the nodes and the engine. The others are simulated
-    /// apart, which is exact only while connections and engine are mostly idle.
+    /// Grants that share the connections of the nodes and the database. The others are simulated
+    /// apart, which is exact only while connections and database are mostly idle.
     pub(crate) group: usize,
     /// One of so many grants is simulated, and counts as so many: they do not affect each other.
     pub(crate) sample: usize,
@@ -44,9 +44,9 @@ pub(crate) struct Scenario {
     pub(crate) span: Duration,
     /// Whether the first process that claims a grant dies before it sends the refresh token.
     pub(crate) holders_die: bool,
-    /// When the engine is down, since the start.
+    /// When the database is down, since the start.
     pub(crate) outage: Option<(Duration, Duration)>,
-    /// Statements that the engine executes in a second; `None`: any number.
+    /// Statements that the database executes in a second; `None`: any number.
     pub(crate) capacity: Option<u64>,
     pub(crate) seed: u64,
 }

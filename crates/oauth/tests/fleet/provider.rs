@@ -9,7 +9,7 @@ use authd_oauth::{
 };
 use jiff::{SignedDuration, Timestamp};
 
-use crate::engine::LEASE;
+use crate::database::LEASE;
 
 /// The lifetime of the access tokens in the model tests.
 pub(crate) const LIFETIME: Duration = Duration::from_secs(3_600);

@@ -8,7 +8,7 @@ use authd_oauth::{
 };
 
 use crate::{
-    engine::LEASE,
+    database::LEASE,
     node::{Node, token_of},
     simulation::{Fleet, Step},
 };
@@ -42,7 +42,7 @@ impl Fleet {
             (0..self.nodes.len()).try_for_each(|n| self.apply(n, Event::Ticked))?;
         }
         let states: Vec<_> = self.nodes.iter().map(|node| &node.session).collect();
-        Err(format!("no progress: {states:#?}\n{:?}", self.engine))
+        Err(format!("no progress: {states:#?}\n{:?}", self.database))
     }
 
     fn is_ready(&self, n: usize) -> bool {
@@ -53,7 +53,7 @@ impl Fleet {
     }
 
     fn is_settled(&self) -> bool {
-        let Some((row, record)) = &self.engine.stored else { return true };
+        let Some((row, record)) = &self.database.stored else { return true };
         // Nothing renews a grant that has ended, so a claim on it may stay.
         if row.claim.is_some() && record.ended.is_none() {
             return false;
@@ -72,7 +72,7 @@ impl Fleet {
     }
 
     fn check_recovered(&self) -> Result<(), String> {
-        let Some((_, stored)) = &self.engine.stored else { return Err("the record is gone".to_owned()) };
+        let Some((_, stored)) = &self.database.stored else { return Err("the record is gone".to_owned()) };
         let token = token_of(stored);
         for (n, node) in self.nodes.iter().enumerate() {
             if !self.missed_a_restore(n) && token_of(node.session.record()) != token {
@@ -99,7 +99,7 @@ impl Fleet {
             format!("{:?} {call:?} {token} {}", node.session, node.claimed_at)
         });
         let nodes: Vec<_> = nodes.collect();
-        let stored = self.engine.stored.as_ref().map(|(_, record)| token_of(record));
-        format!("{} {nodes:?} {:?} {stored:?} {:?}", self.now, self.engine, self.provider)
+        let stored = self.database.stored.as_ref().map(|(_, record)| token_of(record));
+        format!("{} {nodes:?} {:?} {stored:?} {:?}", self.now, self.database, self.provider)
     }
 }

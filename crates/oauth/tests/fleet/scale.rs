@@ -21,7 +21,7 @@ fn issued_together(nodes: usize) -> Scenario {
     Scenario { ages, span: 150 * MINUTE, ..Scenario::new(nodes, 300) }
 }
 
-/// The engine is down for ten minutes, and executes 10,000 statements a second afterwards.
+/// The database is down for ten minutes, and executes 10,000 statements a second afterwards.
 fn outage() -> Scenario {
     let outage = Some((20 * MINUTE, 30 * MINUTE));
     let capacity = Some(10_000);
@@ -93,9 +93,9 @@ fn outage_of_ten_minutes_expires_no_token_of_an_hour() {
 }
 
 #[test]
-fn fleet_recovers_from_an_outage_of_the_engine() {
+fn fleet_recovers_from_an_outage_of_the_database() {
     let figures = run(&outage());
-    assert!(figures.failed_calls > 0, "the engine was down");
+    assert!(figures.failed_calls > 0, "the database was down");
     let older = Duration::from_micros(figures.longest_older);
     assert!(older < Duration::from_secs(20), "a node served an older token for {older:?}");
     let refused = figures.calls(Kind::ClaimRefused);

@@ -3,7 +3,7 @@
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "it is a program for a terminal")]
 
 #[expect(dead_code, reason = "the model tests also break the rules")]
-mod engine;
+mod database;
 mod large;
 #[expect(dead_code, reason = "the model tests have nodes of their own")]
 mod node;
@@ -60,7 +60,7 @@ fn scenarios(sample: usize) -> Vec<(&'static str, Scenario)> {
             "the same, tokens of an hour that were all issued in one minute",
             Scenario { ages: (15 * MINUTE, 16 * MINUTE), span: 90 * MINUTE, ..large.clone() },
         ),
-        ("the same, tokens of an hour, the engine is down for ten minutes", Scenario { outage, ..large }),
+        ("the same, tokens of an hour, the database is down for ten minutes", Scenario { outage, ..large }),
         ("10,000 nodes, one grant", one_grant.clone()),
         (
             "the same, the provider needs 5 s",
@@ -75,7 +75,7 @@ fn scenarios(sample: usize) -> Vec<(&'static str, Scenario)> {
             Scenario { holders_die: true, ..Scenario::new(1_000, 1_000) },
         ),
         (
-            "100 nodes, 1,000 grants, an engine that executes 10,000 statements/s is down for ten minutes",
+            "100 nodes, 1,000 grants, a database that executes 10,000 statements/s is down for ten minutes",
             Scenario { group: 1_000, capacity: Some(10_000), outage, ..Scenario::new(100, 1_000) },
         ),
     ]

@@ -1,4 +1,4 @@
-//! Nodes with a session each, their engine and their provider. A step is what a real machine can
+//! Nodes with a session each, their database and their provider. A step is what a real machine can
 //! do: a call takes effect, its result arrives or is lost, a node sleeps, dies or is cut off.
 
 use std::time::Duration;
@@ -11,7 +11,7 @@ use authd_oauth::{
 use jiff::{SignedDuration, Timestamp};
 
 use crate::{
-    engine::{Engine, Fault, LEASE, TIMEOUT},
+    database::{Database, Fault, LEASE, TIMEOUT},
     node::{Call, CallKind, CallResult, Node, token_of},
     provider::{LIFETIME, Provider, Request},
 };
@@ -41,14 +41,14 @@ pub(crate) enum Step {
     SignIn(usize),
     /// The process is killed and starts again.
     Crash(usize),
-    /// The engine is replaced by its backup.
+    /// The database is replaced by its backup.
     Restore,
 }
 
 pub(crate) struct Fleet {
     pub(crate) now: Timestamp,
     pub(crate) fault: Option<Fault>,
-    pub(crate) engine: Engine,
+    pub(crate) database: Database,
     pub(crate) backup: Option<(claim::Row, Record)>,
     pub(crate) provider: Provider,
     pub(crate) nodes: Vec<Node>,
@@ -62,12 +62,12 @@ impl Fleet {
         let mut provider = Provider::new(LIFETIME);
         let issued_at = shifted(now, SignedDuration::from_secs(left.cast_signed() - 3_600));
         let record = Record::new(provider.sign_in(issued_at, SignedDuration::ZERO), "grant".into(), 3);
-        let mut engine = Engine::default();
+        let mut database = Database::default();
         let origin = Holder { node: "origin".into(), run: "origin".into() };
         let valid_for = Some(Duration::from_secs(left));
-        engine.write(&origin, (&record, Write::Create), valid_for, now, None);
-        let backup = engine.stored.clone();
-        let mut fleet = Self { now, fault, engine, backup, provider, nodes: Vec::new(), runs: 0 };
+        database.write(&origin, (&record, Write::Create), valid_for, now, None);
+        let backup = database.stored.clone();
+        let mut fleet = Self { now, fault, database, backup, provider, nodes: Vec::new(), runs: 0 };
         for number in 0..nodes {
             let ahead = SignedDuration::from_secs(skew * i64::try_from(number).unwrap_or(0));
             let node = fleet.start(number, ahead);
@@ -81,7 +81,7 @@ impl Fleet {
     fn start(&mut self, number: usize, ahead: SignedDuration) -> Node {
         self.runs += 1;
         let now = shifted(self.now, ahead);
-        let stored = self.engine.read(self.now).expect("the record is never deleted");
+        let stored = self.database.read(self.now).expect("the record is never deleted");
         let session = Session::restored_shared(stored, self.runs.into(), now);
         let holder =
             Holder { node: format!("node-{number}").into(), run: format!("run-{}", self.runs).into() };
@@ -133,7 +133,7 @@ impl Fleet {
                 return self.deliver(n);
             }
             Step::Notify(n) => {
-                if let Some(stored) = self.engine.read(self.now) {
+                if let Some(stored) = self.database.read(self.now) {
                     return self.apply(n, Event::ChangedElsewhere(stored));
                 }
             }
@@ -155,7 +155,7 @@ impl Fleet {
                 return self.apply(n, Event::Ticked);
             }
             Step::Restore => {
-                self.engine.stored = self.backup.clone();
+                self.database.stored = self.backup.clone();
                 self.provider.knows_order = false;
                 self.nodes.iter_mut().for_each(|node| node.holds = None);
             }
@@ -167,7 +167,7 @@ impl Fleet {
         let node = &mut self.nodes[n];
         let now = shifted(self.now, node.ahead);
         let effect = node.session.apply(event, now);
-        let stored = self.engine.stored.as_ref().map(|(row, _)| row.token);
+        let stored = self.database.stored.as_ref().map(|(row, _)| row.token);
         if let Some((successor, spent)) = &node.holds
             && self.provider.knows_order
             && token_of(node.session.record()) != successor
@@ -188,7 +188,7 @@ impl Fleet {
                 let may_send = claim::may_send(since, LEASE, TIMEOUT);
                 if !may_send && self.fault != Some(Fault::NoCheckBeforeSending) {
                     if node.session.may_release() {
-                        self.engine.release(&node.holder);
+                        self.database.release(&node.holder);
                     }
                     let error = ProviderError::NotSent { detail: "the claim is too old".to_owned() };
                     return self.apply(n, Event::Refreshed(ticket, Err(error)));
@@ -217,13 +217,13 @@ impl Fleet {
         call.result = Some(match &call.kind {
             CallKind::Probe => CallResult::Probed(true),
             CallKind::Claim(token, rejected) => {
-                CallResult::Claimed(Ok(self.engine.claim(holder, (*token, *rejected), now, self.fault)))
+                CallResult::Claimed(Ok(self.database.claim(holder, (*token, *rejected), now, self.fault)))
             }
             CallKind::Write(record, write) => {
                 let tokens = record.grant.secrets.tokens();
                 let expires_at = tokens.and_then(|tokens| tokens.expires_at);
                 let valid_for = expires_at.map(|at| lifetime(shifted(now, *ahead), at));
-                CallResult::Written(Ok(self.engine.write(
+                CallResult::Written(Ok(self.database.write(
                     holder,
                     (record, *write),
                     valid_for,
@@ -275,7 +275,7 @@ impl Fleet {
                 let is_unspent =
                     result.as_ref().is_err_and(|error| !error.may_have_rotated() && !error.is_permanent());
                 if is_unspent && node.session.may_release() {
-                    self.engine.release(&node.holder);
+                    self.database.release(&node.holder);
                 }
                 Event::Refreshed(ticket, result)
             }
@@ -294,6 +294,6 @@ impl Fleet {
     }
 
     fn stored(&self) -> Option<&claim::Row> {
-        self.engine.stored.as_ref().map(|(row, _)| row)
+        self.database.stored.as_ref().map(|(row, _)| row)
     }
 }

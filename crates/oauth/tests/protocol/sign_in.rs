@@ -5,7 +5,7 @@ use std::time::Duration;
 use authd_oauth::{
     Authority, BearerResponse, CallbackError, ClientAuth, ClientSource, DefinedDevicePoll,
     DefinedDeviceStart, ErrorCode, IdToken, OauthClient, ProviderError, Redirect, RegisteredClient, Target,
-    definition::{MAX_SCOPES, ProviderDefinition, WrittenDefinition},
+    definition::{MAX_SCOPES, ProviderDefinition, RawDefinition},
     discovery::{AspectState, AuthorizationServer, Discovered, Found, ProtectedResource, report},
     identity_of_id_token,
 };
@@ -16,14 +16,14 @@ use serde_json::{Value, json};
 
 const METADATA_URL: &str = "https://me.example/client.json";
 
-fn definition(change: impl FnOnce(&mut WrittenDefinition)) -> ProviderDefinition {
-    let mut written = WrittenDefinition {
+fn definition(change: impl FnOnce(&mut RawDefinition)) -> ProviderDefinition {
+    let mut raw = RawDefinition {
         issuer: Some("https://as.example".to_owned()),
         registration: Some("auto".to_owned()),
-        ..WrittenDefinition::default()
+        ..RawDefinition::default()
     };
-    change(&mut written);
-    written.validate().unwrap()
+    change(&mut raw);
+    raw.validate().unwrap()
 }
 
 fn server(methods: &[&str]) -> AuthorizationServer {
@@ -48,9 +48,9 @@ fn client_source(definition: &ProviderDefinition, server: AuthorizationServer) -
 
 #[test]
 fn client_is_the_configured_one_else_the_document_else_registered() {
-    let with_secret = |written: &mut WrittenDefinition| {
-        written.client_id = Some("me".to_owned());
-        written.client_secret_file = Some("/secret".into());
+    let with_secret = |raw: &mut RawDefinition| {
+        raw.client_id = Some("me".to_owned());
+        raw.client_secret_file = Some("/secret".into());
     };
     for (methods, auth) in [
         (&[][..], ClientAuth::Basic),
@@ -62,8 +62,8 @@ fn client_is_the_configured_one_else_the_document_else_registered() {
         let expected = OauthClient { id: "me".to_owned(), auth, secret_file: Some("/secret".into()) };
         assert_eq!(known, ClientSource::Known(expected), "{methods:?}");
     }
-    let with_document = |written: &mut WrittenDefinition| {
-        written.client_metadata_url = Some(METADATA_URL.to_owned());
+    let with_document = |raw: &mut RawDefinition| {
+        raw.client_metadata_url = Some(METADATA_URL.to_owned());
     };
     let accepting = AuthorizationServer { accepts_client_metadata_url: true, ..server(&[]) };
     let document = OauthClient { id: METADATA_URL.to_owned(), ..OauthClient::default() };
@@ -101,7 +101,7 @@ fn scopes_are_the_configured_ones_else_the_challenge_else_the_metadata() {
         (None, None, None, offline.clone(), &["x"]),
         (Some(&["d"]), None, Some(&resource), offline, &["d", "x"]),
     ] {
-        let definition = definition(|written| written.scopes = configured.map(texts));
+        let definition = definition(|raw| raw.scopes = configured.map(texts));
         let found = Discovered {
             resource: resource.cloned(),
             mcp: Some("https://rs.example/mcp?x=1".to_owned()),
@@ -120,9 +120,9 @@ fn scopes_are_the_configured_ones_else_the_challenge_else_the_metadata() {
 
 #[test]
 fn check_of_a_provider_says_what_a_sign_in_sends() {
-    let definition = definition(|written| {
-        written.client_id = Some("me".to_owned());
-        written.client_secret_file = Some("/secret".into());
+    let definition = definition(|raw| {
+        raw.client_id = Some("me".to_owned());
+        raw.client_secret_file = Some("/secret".into());
     });
     let server = AuthorizationServer {
         scopes: vec!["a".to_owned(), "offline_access".to_owned()],

@@ -20,7 +20,7 @@ pub(super) const LAYERS: &[&[&str]] = &[
     &["http", "callback", "relay", "hooks"],
     &["audit"],
     &["platform", "config", "telemetry"],
-    &["store_monitor"],
+    &["store_monitor", "request_head"],
 ];
 
 /// Imports between modules of one layer: the first may import the second.

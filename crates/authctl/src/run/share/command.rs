@@ -2,15 +2,15 @@
 //! `authctl` ends the share, and while it runs `authctl` holds the share, so that the daemon ends
 //! the share even if `authctl` is killed.
 
-use std::{ffi::OsString, panic, path::Path, process, time::Duration};
+use std::{ffi::OsString, panic, path::Path, time::Duration};
 
 use authd_api::{Client, ClientError, CreatedShare, ErrorCode, ShareBody};
 
 use crate::{
-    child,
+    child::{self, OF_OTHER_ACCOUNT, Variable},
     context::{Context, with_timeout},
     env,
-    error::{CliError, CliResult},
+    error::CliResult,
 };
 
 /// Longest time that the end of a share takes. After it the daemon ends the share by itself.
@@ -23,22 +23,9 @@ const RETRY: Duration = Duration::from_secs(1);
 /// The host of a loopback share.
 const LOOPBACK: &str = "127.0.0.1";
 
-/// Variables that would override the variables of a share, or name an account of their own.
-const REMOVED: [&str; 10] = [
-    "AUTHD_SOCKET",
-    "CHATGPT_ACCOUNT_ID",
-    "OPENAI_API_BASE",
-    "OPENAI_API_KEY",
-    "OPENAI_BASE_URL",
-    "OPENAI_CUSTOM_HEADERS",
-    "OPENAI_ORGANIZATION",
-    "OPENAI_ORG_ID",
-    "OPENAI_PROJECT",
-    "OPENAI_PROJECT_ID",
-];
-
-/// A variable with its value; `None` removes it.
-type Variable = (&'static str, Option<String>);
+/// Variables that would override the variables of a share, besides those of another account.
+const REMOVED: [&str; 5] =
+    ["AUTHD_SOCKET", "CHATGPT_ACCOUNT_ID", "OPENAI_API_KEY", "OPENAI_BASE_URL", "OPENAI_CUSTOM_HEADERS"];
 
 /// Makes a share, and runs the command with it. `socket` is the value of `AUTHD_SOCKET` beside a
 /// loopback share.
@@ -48,21 +35,12 @@ pub(super) async fn run(
     command: &[OsString],
     socket: Option<&Path>,
 ) -> CliResult {
-    let Some((program, args)) = command.split_first() else {
-        return Err(CliError::new(ErrorCode::BadRequest, "there is no command to run"));
-    };
-    let program_name = program.to_string_lossy();
+    let mut child = child::command(command)?;
+    let program_name = child.get_program().to_string_lossy().into_owned();
     let label = body.label.unwrap_or_else(|| program_name.chars().take(100).collect());
     let body = ShareBody { held: true, label: Some(label), ..body };
     let created = with_timeout(ctx.client.create_share(&body)).await?;
-    let mut child = process::Command::new(program);
-    child.args(args);
-    for (name, value) in variables(&created, |name| env::var(name)?.into_string().ok()) {
-        match value {
-            Some(value) => child.env(name, value),
-            None => child.env_remove(name),
-        };
-    }
+    child::set_variables(&mut child, variables(&created, |name| env::var(name)?.into_string().ok()));
     if let Some(socket) = socket {
         child.env("AUTHD_SOCKET", socket);
     }
@@ -85,7 +63,8 @@ async fn hold(client: Client, id: String) {
 
 /// The variables that OpenAI's SDKs and the clients of authd read. `current` is the environment.
 fn variables(created: &CreatedShare, current: impl Fn(&str) -> Option<String>) -> Vec<Variable> {
-    let mut variables: Vec<Variable> = REMOVED.map(|name| (name, None)).into();
+    let mut variables: Vec<Variable> =
+        REMOVED.into_iter().chain(OF_OTHER_ACCOUNT).map(|name| (name, None)).collect();
     if let (Some(key), Some(url)) = (&created.key, &created.share.url) {
         variables.extend([("OPENAI_API_KEY", Some(key.clone())), ("OPENAI_BASE_URL", Some(url.clone()))]);
         variables.extend(without_proxy(current));
@@ -124,14 +103,14 @@ mod tests {
 
     use super::*;
 
-    type Environment = BTreeMap<String, String>;
+    type Variables = BTreeMap<String, String>;
 
-    fn environment<const N: usize>(variables: [(&str, &str); N]) -> Environment {
-        variables.map(|(name, value)| (name.to_owned(), value.to_owned())).into()
+    fn environment<'a>(variables: impl IntoIterator<Item = (&'a str, &'a str)>) -> Variables {
+        variables.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
     }
 
     /// The environment of a command that has a share with these fields.
-    fn changed(mut environment: Environment, door: &Value) -> Environment {
+    fn changed(mut environment: Variables, door: &Value) -> Variables {
         let mut share = json!({"id": "q1Zb7RkXw0Tn", "profile": "work", "allow": "relay", "door": "socket",
             "created_at": "2026-11-23T14:00:00Z", "expires_at": "2026-11-23T15:00:00Z"});
         share.as_object_mut().unwrap().extend(door.as_object().unwrap().clone());
@@ -149,7 +128,8 @@ mod tests {
     fn variables_of_another_account_are_removed() {
         let (socket, url) =
             ("/run/user/1000/authd/shares/q1Zb7RkXw0Tn/authd.sock", "http://127.0.0.1:40417/v1");
-        let mut current = environment(REMOVED.map(|name| (name, "another")));
+        let mut current =
+            environment(REMOVED.into_iter().chain(OF_OTHER_ACCOUNT).map(|name| (name, "another")));
         current.insert("HOME".to_owned(), "/home/me".to_owned());
         assert_eq!(
             changed(current.clone(), &json!({"socket": socket})),

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use authd_api::{FleetState, FleetStatus, LocalStore, StoreKind, StoreState, StoreStatus};
-use authd_fleet::{Counters, EngineState, Fleet};
+use authd_fleet::{Counters, DatabaseState, Fleet};
 use authd_store::{Kind, State};
 
 use crate::store_monitor::{ProfileStore, StoreMonitor};
@@ -46,9 +46,9 @@ fn state(state: State) -> StoreState {
 
 fn fleet(fleet: &Fleet, status: authd_fleet::FleetStatus) -> FleetStatus {
     let (state, detail) = match status.state {
-        EngineState::Connecting => (FleetState::Connecting, None),
-        EngineState::Connected => (FleetState::Connected, None),
-        EngineState::Unavailable { detail } => (FleetState::Unavailable, Some(detail)),
+        DatabaseState::Connecting => (FleetState::Connecting, None),
+        DatabaseState::Connected => (FleetState::Connected, None),
+        DatabaseState::Unavailable { detail } => (FleetState::Unavailable, Some(detail)),
     };
     let Counters { claims_granted, claims_waited, takeovers, conflicts, reconnections } = status.counters;
     FleetStatus {

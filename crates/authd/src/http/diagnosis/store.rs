@@ -1,10 +1,8 @@
 //! The findings about the stores.
 
 use authd_api::{
-    ErrorCode, Finding, FleetState, FleetStatus, LocalStore, StoreKind, StoreState, StoreStatus,
+    ErrorCode, Finding, FindingState, FleetState, FleetStatus, LocalStore, StoreKind, StoreState, StoreStatus,
 };
-
-use super::finding::{failed, ok, warning};
 
 /// The store of the profiles; in a fleet, the database, its clock, and the store of this machine.
 /// `is_elsewhere` means that the store of this machine works, and the profiles are not there.
@@ -21,8 +19,22 @@ pub(super) fn findings(status: StoreStatus, is_elsewhere: bool) -> Vec<Finding> 
         findings.extend(fleet.as_ref().map(not_in_use));
     }
     findings.extend(fleet.as_ref().and_then(clock));
-    findings.extend(local.map(|local| of_machine("local store", local)));
+    findings.extend(local.map(of_node));
     findings
+}
+
+/// The store of a fleet's node for everything but the profiles. A migration would move the
+/// profiles.
+fn of_node(store: LocalStore) -> Finding {
+    let finding = of_machine("local store", store);
+    let remedy = match finding.state {
+        FindingState::Failed if finding.code == Some(ErrorCode::StoreUnavailable) => {
+            Some("start the keychain; or for files, set local = \"file\" in [store.postgres]".to_owned())
+        }
+        FindingState::Failed => finding.remedy,
+        _ => None,
+    };
+    Finding { remedy, ..finding }
 }
 
 /// A store of this machine.
@@ -30,14 +42,16 @@ fn of_machine(check: &str, store: LocalStore) -> Finding {
     let detail = store.detail.unwrap_or_else(|| "not tried yet".to_owned());
     match store.state {
         StoreState::Ready => match store.fallback {
-            None => ok(check, detail),
-            Some(cause) => ok(check, format!("{detail}, instead of a keychain: {cause}"))
+            None => Finding::ok(check, detail),
+            Some(cause) => Finding::ok(check, format!("{detail}, instead of a keychain: {cause}"))
                 .remedy("to use a keychain once one works: authctl store migrate --to keychain"),
         },
-        StoreState::Locked => failed(check, detail, ErrorCode::StoreLocked)
+        StoreState::Locked => Finding::failed(check, detail, ErrorCode::StoreLocked)
             .remedy("unlock the keychain; authd continues by itself"),
-        StoreState::Unavailable | StoreState::Unknown => failed(check, detail, ErrorCode::StoreUnavailable)
-            .remedy("start the keychain; or for files: authctl store migrate --to file"),
+        StoreState::Unavailable | StoreState::Unknown => {
+            Finding::failed(check, detail, ErrorCode::StoreUnavailable)
+                .remedy("start the keychain; or for files: authctl store migrate --to file")
+        }
     }
 }
 
@@ -49,11 +63,11 @@ fn in_use(fleet: &FleetStatus, state: StoreState, detail: Option<String>) -> Fin
             Some(lag) => format!("; it last answered {} s ago", lag / 1000),
             None => String::new(),
         };
-        return failed("store", format!("{detail}{contact}"), ErrorCode::StoreUnavailable).remedy(
+        return Finding::failed("store", format!("{detail}{contact}"), ErrorCode::StoreUnavailable).remedy(
             "until the database answers, authd serves valid tokens and renews none; it tries again by itself",
         );
     }
-    ok("store", format!("{detail}, {}", describe(fleet)))
+    Finding::ok("store", format!("{detail}, {}", describe(fleet)))
 }
 
 /// The database that has no profile of this machine.
@@ -61,9 +75,9 @@ fn not_in_use(fleet: &FleetStatus) -> Finding {
     let FleetStatus { server, detail, .. } = fleet;
     match (fleet.state, detail) {
         (FleetState::Unavailable, Some(detail)) => {
-            warning("fleet", format!("configured, and not in use: {detail}"))
+            Finding::warning("fleet", format!("configured, and not in use: {detail}"))
         }
-        _ => ok("fleet", format!("configured, and not in use: {server}, {}", describe(fleet)))
+        _ => Finding::ok("fleet", format!("configured, and not in use: {server}, {}", describe(fleet)))
             .remedy("to move the logins there: authctl store migrate --to postgres"),
     }
 }
@@ -84,16 +98,14 @@ fn describe(fleet: &FleetStatus) -> String {
 fn clock(fleet: &FleetStatus) -> Option<Finding> {
     let detail = fleet.clock_text()?;
     if !fleet.clocks_differ() {
-        return Some(ok("fleet clock", detail));
+        return Some(Finding::ok("fleet clock", detail));
     }
     let remedy = "set the clocks, here and on the database's server: timedatectl set-ntp true";
-    Some(warning("fleet clock", detail).remedy(remedy))
+    Some(Finding::warning("fleet clock", detail).remedy(remedy))
 }
 
 #[cfg(test)]
 mod tests {
-    use authd_api::FindingState;
-
     use super::*;
 
     fn fleet(state: FleetState, clock_ahead_ms: i64) -> FleetStatus {
@@ -168,6 +180,22 @@ mod tests {
         assert_eq!(found[0].code, Some(ErrorCode::StoreUnavailable));
         assert_eq!(found[0].detail, "no answer; it last answered 3 s ago");
         assert_eq!(found[1].state, FindingState::Ok);
+    }
+
+    /// A migration would move the logins of the whole fleet.
+    #[test]
+    fn no_remedy_for_the_local_store_of_a_node_names_a_migration() {
+        let states = [StoreState::Ready, StoreState::Locked, StoreState::Unavailable, StoreState::Unknown];
+        for state in states {
+            let mut node = status(StoreKind::Postgres, StoreState::Ready, fleet(FleetState::Connected, 0));
+            let local = node.local.as_mut().unwrap();
+            (local.state, local.fallback) = (state, Some("no D-Bus".to_owned()));
+            let found = findings(node, false).pop().unwrap();
+            assert_eq!(found.check, "local store");
+            let remedy = found.remedy.unwrap_or_default();
+            assert!(!remedy.contains("migrate"), "{state:?}: {remedy}");
+            assert_eq!(remedy.is_empty(), state == StoreState::Ready, "{state:?}: {remedy}");
+        }
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use authd_fleet::{Counters, EngineState, Fleet, FleetStatus};
+use authd_fleet::{Counters, DatabaseState, Fleet, FleetStatus};
 use prometheus_client::{
     metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
     registry::{Registry, Unit},
@@ -69,7 +69,7 @@ impl FleetMetrics {
     /// Takes over the present state.
     pub(super) fn update(&self) {
         let status = self.status.borrow().clone();
-        self.connected.set(i64::from(status.state == EngineState::Connected));
+        self.connected.set(i64::from(status.state == DatabaseState::Connected));
         if let Some(contact) = status.last_contact {
             self.lag.set(contact.elapsed().as_secs_f64());
         }

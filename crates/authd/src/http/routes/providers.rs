@@ -8,7 +8,7 @@ use authd_api::{
 };
 use authd_broker::{DefinitionError, StoredDefinition, now};
 use authd_oauth::{
-    DiscoveryRun, Visit,
+    DiscoveryRun, SentRequest,
     definition::{BUILT_IN, Endpoints, ProviderDefinition, ProviderSource},
     discovery::{Aspect, AspectState, DiscoveryFault, Start, report},
 };
@@ -213,8 +213,8 @@ fn named(provider: String, definition: &ProviderDefinition, endpoints: &Endpoint
 }
 
 fn checked(provider: String, definition: &ProviderDefinition, run: DiscoveryRun) -> ProviderCheck {
-    let DiscoveryRun { visits, result, .. } = run;
-    let requests = visits.into_iter().map(|Visit { method, url, status }| {
+    let DiscoveryRun { requests, result, .. } = run;
+    let requests = requests.into_iter().map(|SentRequest { method, url, status }| {
         let method = method.to_string();
         DiscoveryRequest { method, url, status }
     });

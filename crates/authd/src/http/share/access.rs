@@ -13,13 +13,13 @@ use axum::{
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 
 use crate::http::{
-    access::{is_of_web_page, is_socket_host, names_host, too_many_connections},
+    access::{is_of_web_page, is_socket_host, too_many_connections},
     peer::{Door, Peer},
     problem,
     respond::{ApiError, relay_problem, set_version_header},
     state::AppState,
 };
-use crate::relay::is_oauth_metadata;
+use crate::{relay::is_oauth_metadata, request_head::names_host};
 
 /// Runs the handler of an allowed request, with the share as an extension.
 pub(super) async fn check(State(state): State<Arc<AppState>>, mut request: Request, next: Next) -> Response {

@@ -13,6 +13,7 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 use crate::{
     http::{extract::read_body, respond::JSON},
     relay::compat::{CompatError, StreamAdapter, adapt, collect},
+    request_head::content_length,
 };
 
 /// The path that is adapted, below the base URL.
@@ -79,8 +80,7 @@ pub(super) async fn adapt_request(path: &str, request: Request) -> Result<(Reque
 
 /// Reserves the memory for a body with these headers.
 fn reserve_memory(headers: &HeaderMap) -> Result<SemaphorePermit<'static>, Problem> {
-    let length = headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
-    let size = length.map_or(MAX_REQUEST, |length: usize| length.min(MAX_REQUEST));
+    let size = content_length(headers).map_or(MAX_REQUEST, |length| length.min(MAX_REQUEST));
     MEMORY.try_acquire_many(u32::try_from(size).unwrap_or(u32::MAX)).map_err(|_| {
         let detail = "the requests that are being adapted need too much memory";
         Problem::new(ErrorCode::TooManyRequests, detail).hint("try again").retry_after(1)

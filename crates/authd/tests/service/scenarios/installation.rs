@@ -67,7 +67,7 @@ scenario!(install_replaces_a_running_daemon_and_uninstall_removes_everything, fi
     let (code, now) = status(&fixture).await;
     assert_eq!((code, &now["enabled"], &now["running"]), (0, &true.into(), &true.into()), "{now}");
     assert_eq!(now["daemon"]["pid"], fixture.pid().await.as_raw_nonzero().get(), "{now}");
-    assert_eq!(now["stranger"], Value::Null, "{now}");
+    assert_eq!(now["unmanaged_pid"], Value::Null, "{now}");
     assert_eq!(fixture.headers().await, before, "the login is kept");
     assert_eq!(fixture.show("NRestarts").await, "0", "the first start succeeded");
 

@@ -1,4 +1,4 @@
-//! A node's connection to the engine, one call at a time, and the calls at the engine and the
+//! A node's connection to the database, one call at a time, and the calls at the database and the
 //! provider.
 
 use std::collections::VecDeque;
@@ -18,16 +18,16 @@ use crate::{
     provider::Request,
 };
 
-/// A round trip between a node and the engine.
+/// A round trip between a node and the database.
 const ROUND_TRIP: Micros = 1_000;
 
-/// The engine wakes the listeners of a notification one after the other.
+/// The database wakes the listeners of a notification one after the other.
 const NOTIFICATION: Micros = 40;
 
 /// The time until a poll finds a change that a node could not load.
 const POLL: Micros = 15 * SECOND;
 
-/// The time limit of a call to the engine.
+/// The time limit of a call to the database.
 const DEADLINE: Micros = 2 * SECOND;
 
 /// A call of a node.
@@ -35,7 +35,7 @@ pub(super) struct Call {
     place: Place,
     work: Work,
     result: Option<Outcome>,
-    /// The number of outages when the engine executed it.
+    /// The number of outages when the database executed it.
     outages: u32,
 }
 
@@ -76,15 +76,15 @@ impl Connection {
         Self { is_open: true, is_listening: true, ..Self::default() }
     }
 
-    /// The engine is down.
+    /// The database is down.
     pub(super) fn lose(&mut self) {
         (self.is_open, self.is_listening) = (false, false);
     }
 }
 
-/// The engine's state beside the records.
+/// The database's state beside the records.
 #[derive(Default)]
-pub(super) struct EngineState {
+pub(super) struct DatabaseState {
     pub(super) is_down: bool,
     /// How often it was down.
     pub(super) outages: u32,
@@ -93,7 +93,7 @@ pub(super) struct EngineState {
 }
 
 impl World<'_> {
-    /// Begins a call to the engine.
+    /// Begins a call to the database.
     pub(super) fn call(&mut self, place: Place, work: Work) {
         let number = self.new_call(place, work);
         if self.scenario.capacity.is_some() {
@@ -111,7 +111,7 @@ impl World<'_> {
 
     fn new_call(&mut self, place: Place, work: Work) -> u64 {
         self.last_call += 1;
-        self.calls.insert(self.last_call, Call { place, work, result: None, outages: self.engine.outages });
+        self.calls.insert(self.last_call, Call { place, work, result: None, outages: self.database.outages });
         self.last_call
     }
 
@@ -126,7 +126,7 @@ impl World<'_> {
                 connection.current = Some(number);
                 let is_new = !std::mem::replace(&mut connection.is_open, true);
                 let set_up = if is_new { ROUND_TRIP * Kind::Connect.round_trips() } else { 0 };
-                if is_new && !self.engine.is_down {
+                if is_new && !self.database.is_down {
                     self.figures.count(Kind::Connect, self.now);
                 }
                 return self.schedule(self.now + set_up + ROUND_TRIP / 2, Happening::Arrived(number));
@@ -136,15 +136,15 @@ impl World<'_> {
 
     pub(super) fn arrived(&mut self, number: u64) -> Result<(), String> {
         let Some(call) = self.calls.get_mut(&number) else { return Ok(()) };
-        if self.engine.is_down {
+        if self.database.is_down {
             call.result = Some(Outcome::Failed);
             self.schedule(self.now + ROUND_TRIP / 2, Happening::Finished(number));
             return Ok(());
         }
         let Some(capacity) = self.scenario.capacity else { return self.executed(number) };
         let cost = expected(&call.work).statements() * SECOND / capacity;
-        self.engine.free_at = self.engine.free_at.max(self.now) + cost;
-        self.schedule(self.engine.free_at, Happening::Executed(number));
+        self.database.free_at = self.database.free_at.max(self.now) + cost;
+        self.schedule(self.database.free_at, Happening::Executed(number));
         Ok(())
     }
 
@@ -153,7 +153,7 @@ impl World<'_> {
         if let Work::Session(_, CallKind::Refresh(token)) = &call.work {
             call.result = Some(Outcome::Session(self.spend(call.place, token)?));
             self.schedule(self.now, Happening::Finished(number));
-        } else if self.engine.is_down {
+        } else if self.database.is_down {
             call.result = Some(Outcome::Failed);
             self.schedule(self.now + ROUND_TRIP / 2, Happening::Finished(number));
         } else {
@@ -163,7 +163,7 @@ impl World<'_> {
             let rest = ROUND_TRIP / 2 + (kind.round_trips() - 1) * ROUND_TRIP;
             self.schedule(self.now + rest, Happening::Finished(number));
         }
-        call.outages = self.engine.outages;
+        call.outages = self.database.outages;
         self.calls.insert(number, call);
         Ok(())
     }
@@ -175,13 +175,13 @@ impl World<'_> {
             return self.deliver(call);
         }
         let node = call.place.node;
-        let is_lost = call.outages != self.engine.outages || self.engine.is_down;
+        let is_lost = call.outages != self.database.outages || self.database.is_down;
         self.connections[node].current = None;
         if is_lost || matches!(call.result, Some(Outcome::Failed) | None) {
             self.fail(call)?;
         } else {
             self.deliver(call)?;
-            self.engine_works(node)?;
+            self.database_works(node)?;
         }
         self.begin_next(node);
         Ok(())
@@ -249,14 +249,14 @@ impl World<'_> {
         }
     }
 
-    /// Executes a call at the engine.
+    /// Executes a call at the database.
     fn execute(&mut self, place: Place, work: &Work) -> (Outcome, Kind) {
         let now = self.time();
         let holder = self.holders[place.node].clone();
         match work {
             Work::Session(_, CallKind::Claim(revision, rejected)) => {
-                let engine = &mut self.grants[place.grant].engine;
-                let result = engine.claim(&holder, (*revision, *rejected), now, None);
+                let database = &mut self.grants[place.grant].database;
+                let result = database.claim(&holder, (*revision, *rejected), now, None);
                 let is_granted = matches!(result, ClaimResult::Granted(_));
                 let kind = if is_granted { Kind::ClaimGranted } else { Kind::ClaimRefused };
                 (Outcome::Session(CallResult::Claimed(Ok(result))), kind)
@@ -264,8 +264,8 @@ impl World<'_> {
             Work::Session(_, CallKind::Write(record, write)) => {
                 let expires_at = record.grant.secrets.tokens().and_then(|tokens| tokens.expires_at);
                 let valid_for = expires_at.map(|at| lifetime(now, at));
-                let engine = &mut self.grants[place.grant].engine;
-                let result = engine.write(&holder, (record, *write), valid_for, now, None);
+                let database = &mut self.grants[place.grant].database;
+                let result = database.write(&holder, (record, *write), valid_for, now, None);
                 if let WriteResult::Done(version) = &result {
                     self.notify(place, version.revision);
                 }
@@ -273,7 +273,7 @@ impl World<'_> {
             }
             Work::Session(..) => unreachable!("the provider executes it"),
             Work::Release => {
-                self.grants[place.grant].engine.release(&holder);
+                self.grants[place.grant].database.release(&holder);
                 (Outcome::Released, Kind::Release)
             }
             Work::Load => (Outcome::Loaded(self.stored(place.grant)), Kind::Load),

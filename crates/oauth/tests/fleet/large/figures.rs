@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{Micros, SECOND, Scenario, micros};
 
-/// The calls of a node to the engine. The statements are those of `crates/fleet`.
+/// The calls of a node to the database. The statements are those of `crates/fleet`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
     /// A claim that was granted: begin, lock and read, clock, update, commit.
@@ -80,7 +80,7 @@ pub(crate) struct Figures {
     /// How often a node had only an expired access token to serve, and the longest such time.
     pub(crate) expired: u64,
     pub(crate) longest_expired: Micros,
-    /// Calls to the engine that failed.
+    /// Calls to the database that failed.
     pub(crate) failed_calls: u64,
 }
 

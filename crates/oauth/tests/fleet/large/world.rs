@@ -11,12 +11,12 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::{
     Figures, Micros, Scenario,
-    connection::{Call, Connection, EngineState, Work},
+    connection::{Call, Connection, DatabaseState, Work},
     figures::Kind,
     micros,
 };
 use crate::{
-    engine::{Engine, LEASE, TIMEOUT},
+    database::{Database, LEASE, TIMEOUT},
     node::CallKind,
     provider::Provider,
 };
@@ -41,24 +41,24 @@ pub(super) struct Place {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Happening {
     Wake(Place),
-    /// The request of a call arrives at the engine.
+    /// The request of a call arrives at the database.
     Arrived(u64),
-    /// The engine, or the provider, has executed a call.
+    /// The database, or the provider, has executed a call.
     Executed(u64),
     /// The answer of a call arrives.
     Finished(u64),
     TimedOut(u64),
     /// A node is told that the grant has this revision.
     Notified(Place, u64),
-    EngineDown,
-    EngineUp,
+    DatabaseDown,
+    DatabaseUp,
     /// A node's listener is connected again.
     Listening(usize),
 }
 
-/// A grant, and what the engine has of it.
+/// A grant, and what the database has of it.
 pub(super) struct Grant {
-    pub(super) engine: Engine,
+    pub(super) database: Database,
     /// The stored record as nodes read it.
     pub(super) newest: SharedRecord,
     /// When the provider issued the newest access token; `None`: before the start.
@@ -95,7 +95,7 @@ pub(super) struct World<'a> {
     queue: BinaryHeap<Reverse<(Micros, u64, Happening)>>,
     queued: u64,
     pub(super) provider: Provider,
-    pub(super) engine: EngineState,
+    pub(super) database: DatabaseState,
     pub(super) grants: Vec<Grant>,
     /// The sessions: all of the first grant, all of the second one, …
     members: Vec<Member>,
@@ -116,7 +116,7 @@ impl<'a> World<'a> {
             queue: BinaryHeap::new(),
             queued: 0,
             provider: Provider::new(scenario.lifetime),
-            engine: EngineState::default(),
+            database: DatabaseState::default(),
             grants: Vec::new(),
             members: Vec::new(),
             holders: (0..scenario.nodes).map(holder).collect(),
@@ -128,8 +128,8 @@ impl<'a> World<'a> {
             world.add_grant(number);
         }
         if let Some((from, to)) = scenario.outage {
-            world.schedule(micros(from), Happening::EngineDown);
-            world.schedule(micros(to), Happening::EngineUp);
+            world.schedule(micros(from), Happening::DatabaseDown);
+            world.schedule(micros(to), Happening::DatabaseUp);
         }
         world
     }
@@ -139,11 +139,11 @@ impl<'a> World<'a> {
         let issued_at = earlier(now, self.scenario.age(number));
         let grant = self.provider.sign_in(issued_at, SignedDuration::ZERO);
         let record = Record::new(grant, format!("grant-{number}").into(), 1);
-        let mut engine = Engine::default();
+        let mut database = Database::default();
         let valid_for = lifetime(now, later(issued_at, self.scenario.lifetime));
         let origin = Holder { node: "origin".into(), run: "origin".into() };
-        engine.write(&origin, (&record, Write::Create), Some(valid_for), now, None);
-        let newest = engine.read(now).expect("the record has just been written");
+        database.write(&origin, (&record, Write::Create), Some(valid_for), now, None);
+        let newest = database.read(now).expect("the record has just been written");
         for node in 0..self.scenario.nodes {
             let session = Session::restored_shared(newest.clone(), self.scenario.seed_of(number, node), now);
             let expires_at = session.credential().expires_at.expect("every token here expires");
@@ -159,7 +159,7 @@ impl<'a> World<'a> {
             });
         }
         self.grants.push(Grant {
-            engine,
+            database,
             newest,
             issued_at: None,
             last_sent: String::new(),
@@ -202,14 +202,14 @@ impl<'a> World<'a> {
                 self.notified(place, revision);
                 Ok(())
             }
-            Happening::EngineDown => {
-                self.engine.is_down = true;
-                self.engine.outages += 1;
+            Happening::DatabaseDown => {
+                self.database.is_down = true;
+                self.database.outages += 1;
                 self.connections.iter_mut().for_each(Connection::lose);
                 Ok(())
             }
-            Happening::EngineUp => {
-                self.engine.is_down = false;
+            Happening::DatabaseUp => {
+                self.database.is_down = false;
                 for node in 0..self.scenario.nodes {
                     let wait = LONGEST_RECONNECTION.mul_f64(self.scenario.fraction(2, node));
                     self.schedule(self.now + micros(wait), Happening::Listening(node));
@@ -313,9 +313,9 @@ impl<'a> World<'a> {
         }
     }
 
-    /// A node's listener reads all records, and the node knows that the engine works.
+    /// A node's listener reads all records, and the node knows that the database works.
     fn listening(&mut self, node: usize) -> Result<(), String> {
-        if self.engine.is_down || std::mem::replace(&mut self.connections[node].is_listening, true) {
+        if self.database.is_down || std::mem::replace(&mut self.connections[node].is_listening, true) {
             return Ok(());
         }
         self.figures.count(Kind::Connect, self.now);
@@ -328,11 +328,11 @@ impl<'a> World<'a> {
                 self.apply(place, Event::ChangedElsewhere(stored))?;
             }
         }
-        self.engine_works(node)
+        self.database_works(node)
     }
 
     /// A call of the node succeeded. If the one before failed, the waiting sessions try again.
-    pub(super) fn engine_works(&mut self, node: usize) -> Result<(), String> {
+    pub(super) fn database_works(&mut self, node: usize) -> Result<(), String> {
         if !self.connections[node].is_listening {
             self.schedule(self.now + RECONNECTION, Happening::Listening(node));
         }
@@ -350,10 +350,10 @@ impl<'a> World<'a> {
     /// The record of a grant as a node reads it now.
     pub(super) fn stored(&mut self, grant: usize) -> SharedRecord {
         let now = self.time();
-        let Grant { engine, newest, .. } = &mut self.grants[grant];
-        let row = engine.stored.as_ref().map(|(row, _)| row).expect("records are never deleted");
+        let Grant { database, newest, .. } = &mut self.grants[grant];
+        let row = database.stored.as_ref().map(|(row, _)| row).expect("records are never deleted");
         if newest.version.revision != row.revision {
-            *newest = engine.read(now).expect("the record exists");
+            *newest = database.read(now).expect("the record exists");
         }
         let valid_for = row.expires_at.map(|at| lifetime(now, at));
         SharedRecord { valid_for, ..newest.clone() }

@@ -16,7 +16,7 @@ use crate::bench::program::{Memory, pin_process};
 pub(super) const USERS: [&str; 2] = ["first", "second"];
 
 /// Longest wait for a response, and for the tokens of a new agent.
-pub(super) const PATIENCE: Duration = Duration::from_secs(5);
+pub(super) const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// What a client of an agent sends, and what it receives with a token.
 pub(super) struct Protocol {
@@ -60,7 +60,7 @@ pub(super) trait Agent: Sync {
 pub(super) fn send(agent: &dyn Agent, user: &str) -> io::Result<UnixStream> {
     let protocol = agent.protocol();
     let mut stream = UnixStream::connect(agent.socket())?;
-    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.set_read_timeout(Some(ANSWER_TIMEOUT))?;
     stream.write_all((protocol.request)(user).as_bytes())?;
     if protocol.request_ends {
         stream.shutdown(Shutdown::Write)?;
@@ -84,7 +84,7 @@ pub(super) fn has_token(agent: &dyn Agent, user: &str) -> io::Result<bool> {
 pub(super) fn wait_until_it_listens(agent: &dyn Agent) -> anyhow::Result<()> {
     let started = Instant::now();
     while let Err(error) = has_token(agent, USERS[0]) {
-        ensure!(started.elapsed() < PATIENCE, "{} does not listen: {error}", agent.name());
+        ensure!(started.elapsed() < ANSWER_TIMEOUT, "{} does not listen: {error}", agent.name());
     }
     Ok(())
 }
@@ -94,7 +94,7 @@ pub(super) fn wait_for_tokens(agent: &dyn Agent) -> anyhow::Result<()> {
     let started = Instant::now();
     for user in USERS {
         while !has_token(agent, user).unwrap_or(false) {
-            ensure!(started.elapsed() < PATIENCE, "{} has no token of {user}", agent.name());
+            ensure!(started.elapsed() < ANSWER_TIMEOUT, "{} has no token of {user}", agent.name());
         }
     }
     Ok(())

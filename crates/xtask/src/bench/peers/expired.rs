@@ -8,7 +8,7 @@ use std::{
 use anyhow::Context;
 
 use super::{
-    agent::{Agent, PATIENCE, USERS, has_token, latencies, receive, send},
+    agent::{ANSWER_TIMEOUT, Agent, USERS, has_token, latencies, receive, send},
     agents::{Kind, Setting},
     provider::Behaviour,
     table::{Better, Figure, Line},
@@ -102,7 +102,7 @@ fn other_user(agent: &dyn Agent, setting: &Setting<'_>, figure: Figure) -> anyho
     match times {
         Ok(times) => samples.push(percentile(&times, 50)),
         Err(error) if is_timeout(&error) => {
-            return Ok(Figure::Instead(format!("no answer in {PATIENCE:?}")));
+            return Ok(Figure::Instead(format!("no answer in {ANSWER_TIMEOUT:?}")));
         }
         Err(error) => return Err(error),
     }

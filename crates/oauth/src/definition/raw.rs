@@ -16,9 +16,9 @@ macro_rules! keys {
         /// A provider definition as it is written in a file. Every key is optional.
         #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
         #[serde(deny_unknown_fields, default, expecting = "a table")]
-        pub struct WrittenDefinition { $($(#[$doc])* pub $key: Option<$type>,)* }
+        pub struct RawDefinition { $($(#[$doc])* pub $key: Option<$type>,)* }
 
-        impl WrittenDefinition {
+        impl RawDefinition {
             /// All keys, each with the words for its values.
             pub const KEYS: &[(&str, &str)] = &[$((stringify!($key), $words)),*];
 
@@ -77,7 +77,7 @@ keys! {
     registration_help: String = "a text in quotes",
 }
 
-impl WrittenDefinition {
+impl RawDefinition {
     /// Takes the missing keys from the named template. A definition that says itself where its
     /// endpoints come from takes none of the template's servers: its token must not go to them.
     pub fn with_template(mut self, templates: &BTreeMap<String, Self>) -> Result<Self, InvalidDefinition> {

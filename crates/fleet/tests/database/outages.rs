@@ -1,8 +1,8 @@
-//! The engine stops, is killed, does not answer, or loses a connection.
+//! The database stops, is killed, does not answer, or loses a connection.
 
 use std::{future::pending, sync::Arc, time::Duration};
 
-use authd_fleet::{Change, Claimed, EngineState, FleetConfig, FleetStatus};
+use authd_fleet::{Change, Claimed, DatabaseState, FleetConfig, FleetStatus};
 use authd_oauth::claim::Write;
 use authd_store::StoreError;
 use futures_util::FutureExt as _;
@@ -28,13 +28,13 @@ async fn node_works_again_after_the_server_was_stopped() {
     assert!(matches!(error, StoreError::Unavailable { .. }), "{error}");
     let error = a.claim("work", token, false).await.unwrap_err();
     assert!(error.to_string().contains("Connection refused"), "{error}");
-    let status = wait_for_status(&a, |status| status.state != EngineState::Connected).await;
+    let status = wait_for_status(&a, |status| status.state != DatabaseState::Connected).await;
     assert!(status.last_contact.is_some() && status.server_version.is_some());
     postgres.restart().unwrap();
     assert_eq!(content(a.load("work").await.unwrap()).as_deref(), Some("record"));
     a.wait_for_everything().await;
     let status = wait_for_status(&a, |status| status.counters.reconnections == 2).await;
-    assert_eq!(status.state, EngineState::Connected);
+    assert_eq!(status.state, DatabaseState::Connected);
     assert!(is_granted(&a.claim("work", token, false).await.unwrap()));
 }
 
@@ -44,7 +44,7 @@ async fn node_starts_without_the_server_and_finds_it_by_itself() {
     create(&node(&postgres, "a"), "work", "record").await;
     postgres.stop().unwrap();
     let mut a = node(&postgres, "a");
-    wait_for_status(&a, |status| matches!(status.state, EngineState::Unavailable { .. })).await;
+    wait_for_status(&a, |status| matches!(status.state, DatabaseState::Unavailable { .. })).await;
     postgres.restart().unwrap();
     a.wait_for_everything().await;
     assert!(a.load("work").await.unwrap().is_some());
@@ -164,7 +164,7 @@ async fn lost_connection_is_followed_by_an_announcement() {
     let terminate = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'authd'";
     postgres.psql(terminate).unwrap();
     a.wait_for_everything().await;
-    wait_for_status(&a, |status| status.state == EngineState::Connected).await;
+    wait_for_status(&a, |status| status.state == DatabaseState::Connected).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

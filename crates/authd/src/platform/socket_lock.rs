@@ -5,9 +5,17 @@ use std::{
     fs::{File, TryLockError},
     io::{self, Read, Seek, Write},
     path::{Path, PathBuf},
+    thread,
+    time::Duration,
 };
 
 use authd_store::private;
+
+/// How often the lock is tried while programs look at it.
+const TRIES: u32 = 100;
+
+/// The pause between two tries. `authctl` looks at the lock for a few microseconds.
+const PAUSE: Duration = Duration::from_millis(5);
 
 /// The lock on a socket; released when dropped.
 #[derive(Debug)]
@@ -51,7 +59,7 @@ fn lock(path: &Path, taken: impl FnOnce(String) -> LockError) -> Result<File, Lo
         private::ensure_private_dir(directory).map_err(io)?;
     }
     let mut file = private::open_private(path).map_err(io)?;
-    match file.try_lock() {
+    match try_lock(&file, || thread::sleep(PAUSE)) {
         Ok(()) => {}
         Err(TryLockError::WouldBlock) => {
             let mut text = String::new();
@@ -64,4 +72,54 @@ fn lock(path: &Path, taken: impl FnOnce(String) -> LockError) -> Result<File, Lo
     file.set_len(0).and_then(|()| file.rewind()).map_err(io)?;
     writeln!(file, "{}", std::process::id()).map_err(io)?;
     Ok(file)
+}
+
+/// Takes the lock unless another daemon has it. `authctl` takes a shared lock for a moment, to see
+/// whether a daemon runs: then the lock is tried again after the pause.
+fn try_lock(file: &File, mut pause: impl FnMut()) -> Result<(), TryLockError> {
+    for _ in 0..TRIES {
+        match file.try_lock() {
+            Err(TryLockError::WouldBlock) => {}
+            result => return result,
+        }
+        // This fails if a daemon has the lock.
+        file.try_lock_shared()?;
+        file.unlock().map_err(TryLockError::Error)?;
+        pause();
+    }
+    Err(TryLockError::WouldBlock)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lock_is_tried_again_while_a_program_looks_at_it() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("authd.lock");
+        let open = || private::open_private(&path).unwrap();
+        let reader = open();
+        reader.lock_shared().unwrap();
+        let mut pauses = 0;
+        let own = open();
+        try_lock(&own, || {
+            pauses += 1;
+            reader.unlock().unwrap();
+        })
+        .unwrap();
+        assert_eq!(pauses, 1);
+        let refused = try_lock(&open(), || panic!("another daemon has the lock"));
+        assert!(matches!(refused, Err(TryLockError::WouldBlock)), "{refused:?}");
+    }
+
+    #[test]
+    fn lock_that_others_keep_is_not_waited_for_without_limit() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("authd.lock");
+        let reader = private::open_private(&path).unwrap();
+        reader.lock_shared().unwrap();
+        let refused = try_lock(&private::open_private(&path).unwrap(), || {});
+        assert!(matches!(refused, Err(TryLockError::WouldBlock)), "{refused:?}");
+    }
 }

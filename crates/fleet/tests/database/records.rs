@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use authd_fleet::{Claimed, EngineState, Renamed, TakenOut};
+use authd_fleet::{Claimed, DatabaseState, Renamed, TakenOut};
 use authd_oauth::claim::Write;
 use authd_store::StoreError;
 
@@ -89,7 +89,7 @@ async fn successor_is_seen_by_the_other_node() {
     a.delete("work").await.unwrap();
     assert!(matches!(b.claim("work", successor, false).await.unwrap(), Claimed::Superseded(None)));
     assert!(conflict(a.write("work", commit, text("second"), None).await.unwrap()).is_none());
-    assert_eq!(a.watch().borrow().state, EngineState::Connected);
+    assert_eq!(a.watch().borrow().state, DatabaseState::Connected);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -33,14 +33,14 @@ pub(crate) enum Fault {
     SuccessorDropped,
 }
 
-/// The engine's state.
+/// The database's state.
 #[derive(Debug, Default)]
-pub(crate) struct Engine {
+pub(crate) struct Database {
     pub(crate) stored: Option<(Row, Record)>,
     last_revision: u64,
 }
 
-impl Engine {
+impl Database {
     pub(crate) fn read(&self, now: Timestamp) -> Option<SharedRecord> {
         let (row, record) = self.stored.as_ref()?;
         let version = Version { revision: row.revision, token: row.token };
