@@ -14,6 +14,7 @@ use axum::Router;
 use tokio::{
     sync::{mpsc, oneshot, watch},
     task::{JoinError, JoinSet},
+    time::Instant,
 };
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
@@ -155,6 +156,7 @@ impl ShareDoors {
         mut changes: watch::Receiver<Option<ShareSnapshot>>,
         server: Server,
     ) {
+        let mut retry_at = Instant::now() + RETRY;
         loop {
             let failed = !self.errors.borrow().is_empty();
             tokio::select! {
@@ -164,7 +166,14 @@ impl ShareDoors {
                 Ok(()) = changes.changed() => self.update(&shares, &server).await,
                 Some(command) = self.commands.recv() => self.handle_command(command, &server).await,
                 Some(ended) = self.servers.join_next() => resume_panic(ended),
-                () = tokio::time::sleep(RETRY), if failed => self.update(&shares, &server).await,
+                () = tokio::time::sleep_until(retry_at), if failed => {
+                    self.update(&shares, &server).await;
+                    retry_at = Instant::now() + RETRY;
+                }
+            }
+            // While a door is closed, other events do not postpone the retry.
+            if !failed {
+                retry_at = Instant::now() + RETRY;
             }
         }
         while let Some(ended) = self.servers.join_next().await {

@@ -58,6 +58,33 @@ async fn no_shares(directory: &Path) -> Shares {
     Broker::start(config).await.0.shares
 }
 
+fn server(stop: CancellationToken) -> Server {
+    let settings = ConnectionSettings {
+        per_process: 1,
+        head_deadline: TIMEOUT,
+        processes: Arc::new(ProcessReader::default()),
+    };
+    Server { router: Router::new(), settings, stop }
+}
+
+/// A retry that each command postpones never comes.
+#[tokio::test]
+async fn commands_do_not_postpone_the_retry_of_a_closed_door() {
+    let directory = tempfile::tempdir().unwrap();
+    let shares = no_shares(directory.path()).await;
+    let (doors, handle) = ShareDoors::new(&directory.path().join("authd.sock"));
+    doors.errors.send_replace(DoorErrors::from([("closed".into(), "the port is taken".to_owned())]));
+    let changes = shares.watch();
+    let running = tokio::spawn(doors.run(shares, changes, server(CancellationToken::new())));
+    let retried = tokio::time::timeout(TIMEOUT, async {
+        while handle.error("closed").is_some() {
+            handle.loopback().await.unwrap();
+        }
+    });
+    retried.await.expect("the door is tried again");
+    running.abort();
+}
+
 #[tokio::test]
 async fn panic_of_a_server_is_passed_on_before_and_during_the_shutdown() {
     for panics_at_shutdown in [false, true] {
@@ -65,12 +92,7 @@ async fn panic_of_a_server_is_passed_on_before_and_during_the_shutdown() {
         let shares = no_shares(directory.path()).await;
         let (mut doors, _handle) = ShareDoors::new(&directory.path().join("authd.sock"));
         let stop = CancellationToken::new();
-        let settings = ConnectionSettings {
-            per_process: 1,
-            head_deadline: TIMEOUT,
-            processes: Arc::new(ProcessReader::default()),
-        };
-        let server = Server { router: Router::new(), settings, stop: stop.clone() };
+        let server = server(stop.clone());
         // A server that has ended does not stay in the set, or its panic would not be seen.
         doors.servers.spawn(async {});
         let stopped = stop.clone();
