@@ -111,3 +111,30 @@ fn remove_stale(path: &Path) -> Result<(), SocketError> {
         Err(source) => Err(SocketError::Io { path: path.to_path_buf(), source }),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn socket_of_a_successor_stays() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("run/authd.sock");
+        let lock = SocketLock::take(&path).unwrap();
+        let first = Socket::open(&path, None, &lock).unwrap();
+        let (file, clone) = (first.file.clone(), first.file.clone());
+        file.remove();
+        assert!(!path.exists());
+        drop(lock);
+
+        let lock = SocketLock::take(&path).unwrap();
+        let second = Socket::open(&path, None, &lock).unwrap();
+        // A server of the first daemon that ends late, and every other owner of its file.
+        drop(first);
+        clone.remove();
+        drop((file, clone));
+        std::os::unix::net::UnixStream::connect(&path).unwrap();
+        drop(second);
+        assert!(!path.exists());
+    }
+}
