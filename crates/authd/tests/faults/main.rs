@@ -102,7 +102,8 @@ const HEAD: &str = "\
 Each fault happens in one refresh, while 20 clients request headers. *Valid*: the access token is
 valid, and a client requested the refresh. *Expired*: it has expired, and all 20 clients wait for
 the same refresh. *Sent* counts the requests to the provider's token endpoint, including the last
-one that succeeded. `cargo nextest run --test faults` checks this table.
+one that succeeded. *State after* is the profile's state after the valid case, and the code of its
+last error. `cargo nextest run --test faults` checks this table.
 
 | fault | sent (valid) | answered | sent (expired) | answered | state after | login lost |
 |---|---|---|---|---|---|---|
