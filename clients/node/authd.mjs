@@ -329,9 +329,15 @@ function toConnectError(socketPath, cause) {
   /** @type {Record<string, string>} */
   const reasons = {
     ENOENT: "the socket does not exist",
+    ENOTDIR: "the socket does not exist",
     ECONNREFUSED: "a daemon that has ended left the socket behind",
   };
-  return new NoDaemon(`no daemon listens on ${socketPath}: ${reasons[code] ?? reason(cause)}`, { cause });
+  if (code in reasons) {
+    return new NoDaemon(`no daemon listens on ${socketPath}: ${reasons[code]}`, { cause });
+  }
+  const detail = `cannot connect to ${socketPath}: ${reason(cause)}`;
+  const hint = "correct the path of the socket, or the limit of open files of this program";
+  return new AuthdError({ code: "internal", detail, hint }, { cause });
 }
 
 /** @param {string} socketPath - returned if it is valid on every platform */

@@ -4,7 +4,7 @@
  */
 
 import assert from "node:assert/strict";
-import { chmod, chown, mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
+import { chmod, chown, mkdir, mkdtemp, rm, symlink, writeFile } from "node:fs/promises";
 import net from "node:net";
 import os from "node:os";
 import path from "node:path";
@@ -113,6 +113,11 @@ test("a stale and an absent socket are told apart", async () => {
     await assert.rejects(new Authd(socketPath).token(), { name: "NoDaemon", message: /does not exist/ });
     await writeFile(socketPath, "");
     await assert.rejects(new Authd(socketPath).token(), { name: "NoDaemon", message: /left the socket behind/ });
+    const below = path.join(socketPath, "below-a-file");
+    await assert.rejects(new Authd(below).token(), { name: "NoDaemon", message: /does not exist/ });
+    const loop = path.join(directory, "loop");
+    await symlink(loop, loop);
+    await assert.rejects(new Authd(loop).token(), { code: "internal", message: /cannot connect to/ });
   } finally {
     await rm(directory, { recursive: true });
   }

@@ -275,11 +275,12 @@ def _to_connect_error(path: str, error: OSError) -> AuthdError:
         return AuthdError("forbidden", f"this program may not connect to {path}: {error}", hint)
     if isinstance(error, (socket.timeout, BlockingIOError)):
         return AuthdError("timeout", f"authd does not accept connections on {path}")
-    if isinstance(error, FileNotFoundError):
+    if isinstance(error, (FileNotFoundError, NotADirectoryError)):
         return NoDaemon(f"no daemon listens on {path}: the socket does not exist")
     if isinstance(error, ConnectionRefusedError):
         return NoDaemon(f"no daemon listens on {path}: a daemon that has ended left the socket behind")
-    return NoDaemon(f"no daemon listens on {path}: {error}")
+    hint = "correct the path of the socket, or the limit of open files of this program"
+    return AuthdError("internal", f"cannot connect to {path}: {error}", hint)
 
 
 class _UnixConnection(http.client.HTTPConnection):

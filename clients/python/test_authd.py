@@ -121,6 +121,13 @@ class WithoutDaemon(unittest.TestCase):
                 ended.bind(path)
             with self.assertRaisesRegex(NoDaemon, "has ended left the socket behind"):
                 Authd(path).token()
+            with self.assertRaisesRegex(NoDaemon, "does not exist"):
+                Authd(os.path.join(path, "below-a-socket")).token()
+            loop = os.path.join(directory, "loop")
+            os.symlink(loop, loop)
+            with self.assertRaisesRegex(AuthdError, "cannot connect to") as caught:
+                Authd(loop).token()
+            self.assertEqual(caught.exception.code, "internal")
             for error in (PermissionError(errno.EPERM, "no"), PermissionError(errno.EACCES, "no")):
                 with mock.patch("socket.socket.connect", side_effect=error):
                     with self.assertRaisesRegex(AuthdError, "may not connect") as caught:

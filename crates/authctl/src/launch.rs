@@ -160,10 +160,12 @@ pub(crate) async fn wait_until_ready(
         let exit_status = child.as_mut().and_then(|child| child.try_wait().ok().flatten());
         let error = match tokio::time::timeout(START_TIMEOUT, client.status()).await {
             Ok(Ok(_)) => return Ok(()),
-            // Not retried: another user owns the listener, or the system forbids the connection.
-            Ok(Err(error @ (ClientError::OtherUser { .. } | ClientError::Forbidden { .. }))) => {
-                return Err(error.into());
-            }
+            // Not retried: another user owns the listener, or this program cannot connect.
+            Ok(Err(
+                error @ (ClientError::OtherUser { .. }
+                | ClientError::Forbidden { .. }
+                | ClientError::Connect { .. }),
+            )) => return Err(error.into()),
             Ok(Err(error)) => error.to_string(),
             Err(_) => "authd does not answer".to_owned(),
         };

@@ -286,11 +286,8 @@ fn not_answered(ctx: &Context) -> ClientError {
 /// still pending. Other errors are returned.
 async fn pause_before_retry(ctx: &Context, error: ClientError, since: &mut Option<Instant>) -> CliResult {
     let is_stopped = match &error {
-        ClientError::NoDaemon { .. }
-        | ClientError::Connect { .. }
-        | ClientError::Timeout { .. }
-        | ClientError::Broken { .. } => true,
-        ClientError::OtherUser { .. } | ClientError::Forbidden { .. } => false,
+        ClientError::NoDaemon { .. } | ClientError::Timeout { .. } | ClientError::Broken { .. } => true,
+        ClientError::Connect { .. } | ClientError::OtherUser { .. } | ClientError::Forbidden { .. } => false,
         ClientError::Problem(problem) => problem.code == ErrorCode::ShuttingDown,
     };
     if is_stopped && since.is_none() {

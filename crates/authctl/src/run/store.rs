@@ -6,7 +6,7 @@ use serde_json::json;
 use crate::context::{Context, with_timeout};
 use crate::{
     cli::{StoreArg, StoreCommand},
-    error::CliResult,
+    error::{CliError, CliResult},
     render,
 };
 
@@ -31,8 +31,15 @@ pub(super) async fn store(ctx: &Context, command: StoreCommand) -> CliResult {
 }
 
 async fn migrate(ctx: &Context, to: StoreArg, take_all: bool) -> CliResult {
-    let was_fleet = with_timeout(ctx.client.status()).await?.store.kind == Some(StoreKind::Postgres);
-    if was_fleet && to != StoreArg::Postgres && !take_all {
+    let is_fleet = to == StoreArg::Postgres;
+    if is_fleet && take_all {
+        return Err(CliError::new(ErrorCode::BadRequest, "--take-all has no meaning with --to postgres"));
+    }
+    let status = with_timeout(ctx.client.status()).await?;
+    let was_fleet = status.store.kind == Some(StoreKind::Postgres);
+    // Until the daemon has read the names, it does not say that they are in the fleet.
+    let may_be_fleet = was_fleet || status.profiles.is_none() && status.store.fleet.is_some();
+    if may_be_fleet && !is_fleet && !take_all {
         let detail = "this moves all logins of the fleet to this machine: the other nodes lose them";
         let hint = "to do that, add --take-all; to take this machine out of the fleet, see docs/fleet.md";
         return Err(Problem::new(ErrorCode::BadRequest, detail).hint(hint).into());
@@ -42,7 +49,6 @@ async fn migrate(ctx: &Context, to: StoreArg, take_all: bool) -> CliResult {
         return ctx.out.print_json(&report);
     }
     let store = render::store(&report.store, ctx.out.stderr_style);
-    let is_fleet = to == StoreArg::Postgres;
     match report.left_behind {
         Some(reason) if was_fleet || is_fleet => {
             ctx.out.always(&format!("the move has begun, and authd finishes it by itself: {reason}"));

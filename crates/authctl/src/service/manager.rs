@@ -170,7 +170,7 @@ fn query(manager: ServiceManager, args: &[&str]) -> CliResult<String> {
     let command = manager.command(args);
     let output = output(&command)?;
     if manager == ServiceManager::Systemd && !output.status.success() {
-        return Err(failed(&command, &output));
+        return Err(CliError::new(ErrorCode::NoServiceManager, failure(&command, &output)));
     }
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
@@ -181,13 +181,11 @@ fn output(command: &[String]) -> CliResult<Output> {
     })
 }
 
-/// The error of a command to the manager.
-fn failed(command: &[String], output: &Output) -> CliError {
+/// A command that failed, with its first message.
+fn failure(command: &[String], output: &Output) -> String {
     let stderr = String::from_utf8_lossy(&output.stderr);
     let message = stderr.lines().find(|line| !line.trim().is_empty()).unwrap_or("failed without a message");
-    Problem::new(ErrorCode::NoDaemon, format!("{}: {message}", command.join(" ")))
-        .hint("see: authctl service logs")
-        .into()
+    format!("{}: {message}", command.join(" "))
 }
 
 fn to_command(command: &[String]) -> Command {
@@ -288,7 +286,11 @@ fn stop(pid: i32) -> CliResult {
 
 fn run(command: &[String]) -> CliResult {
     let output = output(command)?;
-    if output.status.success() { Ok(()) } else { Err(failed(command, &output)) }
+    if output.status.success() {
+        return Ok(());
+    }
+    let problem = Problem::new(ErrorCode::NoDaemon, failure(command, &output));
+    Err(problem.hint("see: authctl service logs").into())
 }
 
 /// Replaces this process by another program; returns on an error only.

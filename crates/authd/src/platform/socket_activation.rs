@@ -13,7 +13,7 @@ pub struct InheritedSockets {
     pub(crate) socket: Option<UnixListener>,
     /// The callback's ports.
     pub(crate) callback: Vec<TcpListener>,
-    /// The number of other sockets, which are closed: a second Unix socket for example.
+    /// The number of other sockets: a second Unix socket for example.
     unused: usize,
 }
 
@@ -37,10 +37,13 @@ impl InheritedSockets {
         inherited
     }
 
-    /// Logs sockets that authd closes: their unit does not fit it.
+    /// Logs sockets that authd does not use: their unit does not fit it.
     pub(crate) fn warn_about_unused(&self) {
         if self.unused > 0 {
-            warn!(count = self.unused, "inherited sockets closed: authd serves one Unix socket");
+            warn!(
+                count = self.unused,
+                "inherited sockets not used: authd serves one Unix socket, and TCP ports for the callback"
+            );
         }
     }
 }

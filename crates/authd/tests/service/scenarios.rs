@@ -88,7 +88,7 @@ scenario!(a_restart_waits_for_the_keychain, fixture, {
     // While the keychain cannot be listed, the daemon does not report a profile as unknown.
     let refused = fixture.client.profile(None).await.unwrap_err().to_string();
     // The bus may have started another keychain, which is locked.
-    assert!(refused.contains("store is unavailable") || refused.contains("keychain is locked"), "{refused}");
+    assert!(refused.contains("store is unavailable") || refused.contains("store is locked"), "{refused}");
     assert_ne!(fixture.client.status().await.unwrap().store.state, StoreState::Ready);
     let _keyring = fixture.keyring().await;
     assert_eq!(fixture.wait_for_headers().await, before);

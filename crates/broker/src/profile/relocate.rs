@@ -70,7 +70,7 @@ impl ProfileActor {
         if self.fleet.is_some() {
             return Err(ExportError::Store(StoreError::refused(
                 "the login belongs to the fleet, and an exported one would sign out the other nodes; move the \
-                 logins to this machine first, with authctl store migrate --to file",
+                 logins to this machine first, with authctl store migrate --to file --take-all",
             )));
         }
         self.check_no_open_move().map_err(ExportError::Store)?;

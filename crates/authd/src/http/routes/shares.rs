@@ -160,5 +160,4 @@ fn has_profile(state: &AppState, id: &str) -> bool {
 
 fn door_closed(error: &std::io::Error) -> Problem {
     Problem::new(ErrorCode::Conflict, format!("the door of the share cannot be opened: {error}"))
-        .hint("fix the named cause, then try again")
 }

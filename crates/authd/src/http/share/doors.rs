@@ -164,12 +164,12 @@ impl ShareDoors {
                 biased;
                 () = server.stop.cancelled() => break,
                 Ok(()) = changes.changed() => self.update(&shares, &server).await,
-                Some(command) = self.commands.recv() => self.handle_command(command, &server).await,
-                Some(ended) = self.servers.join_next() => resume_panic(ended),
                 () = tokio::time::sleep_until(retry_at), if failed => {
                     self.update(&shares, &server).await;
                     retry_at = Instant::now() + RETRY;
                 }
+                Some(command) = self.commands.recv() => self.handle_command(command, &server).await,
+                Some(ended) = self.servers.join_next() => resume_panic(ended),
             }
             // While a door is closed, other events do not postpone the retry.
             if !failed {

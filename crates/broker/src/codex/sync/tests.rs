@@ -83,7 +83,7 @@ async fn removed_home_is_the_cause_of_a_file_that_is_not_found() {
 
 /// Whether another process would have to wait for this lock.
 fn is_locked(path: &Path) -> bool {
-    File::open(path).is_ok_and(|file| matches!(file.try_lock(), Err(TryLockError::WouldBlock)))
+    File::open(path).is_ok_and(|file| matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock)))
 }
 
 async fn wait_until(what: &str, condition: impl Fn() -> bool) {
