@@ -1,7 +1,7 @@
 //! The findings about the stores.
 
 use authd_api::{
-    ErrorCode, Finding, FindingState, FleetState, FleetStatus, LocalStore, StoreKind, StoreState, StoreStatus,
+    ErrorCode, Finding, FleetState, FleetStatus, LocalStore, StoreKind, StoreState, StoreStatus,
 };
 
 /// The store of the profiles; in a fleet, the database, its clock, and the store of this machine.
@@ -13,44 +13,35 @@ pub(super) fn findings(status: StoreStatus, is_elsewhere: bool) -> Vec<Finding> 
     if is_fleet {
         findings.extend(fleet.as_ref().map(|fleet| in_use(fleet, state, detail)));
     } else {
-        let store = of_machine("store", LocalStore { kind, state, detail, fallback });
+        let store = of_machine("store", LocalStore { kind, state, detail, fallback }, false);
         let remedy = store.remedy.clone().filter(|_| !is_elsewhere);
         findings.push(Finding { remedy, ..store });
         findings.extend(fleet.as_ref().map(not_in_use));
     }
     findings.extend(fleet.as_ref().and_then(clock));
-    findings.extend(local.map(of_node));
+    findings.extend(local.map(|local| of_machine("local store", local, true)));
     findings
 }
 
-/// The store of a fleet's node for everything but the profiles. A migration would move the
-/// profiles.
-fn of_node(store: LocalStore) -> Finding {
-    let finding = of_machine("local store", store);
-    let remedy = match finding.state {
-        FindingState::Failed if finding.code == Some(ErrorCode::StoreUnavailable) => {
-            Some("start the keychain; or for files, set local = \"file\" in [store.postgres]".to_owned())
-        }
-        FindingState::Failed => finding.remedy,
-        _ => None,
-    };
-    Finding { remedy, ..finding }
-}
-
-/// A store of this machine.
-fn of_machine(check: &str, store: LocalStore) -> Finding {
+/// A store of this machine. On a node of a fleet it has everything but the profiles, and no remedy
+/// is a migration, which would move the profiles of all nodes.
+fn of_machine(check: &str, store: LocalStore, is_node: bool) -> Finding {
     let detail = store.detail.unwrap_or_else(|| "not tried yet".to_owned());
-    match store.state {
-        StoreState::Ready => match store.fallback {
-            None => Finding::ok(check, detail),
-            Some(cause) => Finding::ok(check, format!("{detail}, instead of a keychain: {cause}"))
-                .remedy("to use a keychain once one works: authctl store migrate --to keychain"),
-        },
-        StoreState::Locked => Finding::failed(check, detail, ErrorCode::StoreLocked)
+    match (store.state, store.fallback) {
+        (StoreState::Ready, None) => Finding::ok(check, detail),
+        (StoreState::Ready, Some(cause)) => {
+            let finding = Finding::ok(check, format!("{detail}, instead of a keychain: {cause}"));
+            let remedy = "to use a keychain once one works: authctl store migrate --to keychain";
+            if is_node { finding } else { finding.remedy(remedy) }
+        }
+        (StoreState::Locked, _) => Finding::failed(check, detail, ErrorCode::StoreLocked)
             .remedy("unlock the keychain; authd continues by itself"),
-        StoreState::Unavailable | StoreState::Unknown => {
-            Finding::failed(check, detail, ErrorCode::StoreUnavailable)
-                .remedy("start the keychain; or for files: authctl store migrate --to file")
+        (StoreState::Unavailable | StoreState::Unknown, _) => {
+            Finding::failed(check, detail, ErrorCode::StoreUnavailable).remedy(if is_node {
+                "start the keychain; or for files, set local = \"file\" in [store.postgres]"
+            } else {
+                "start the keychain; or for files: authctl store migrate --to file"
+            })
         }
     }
 }
@@ -106,6 +97,8 @@ fn clock(fleet: &FleetStatus) -> Option<Finding> {
 
 #[cfg(test)]
 mod tests {
+    use authd_api::FindingState;
+
     use super::*;
 
     fn fleet(state: FleetState, clock_ahead_ms: i64) -> FleetStatus {

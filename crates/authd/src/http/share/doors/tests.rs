@@ -1,8 +1,10 @@
-//! The end of a server.
+//! The retry of a closed door, and the end of a server.
 
-use authd_broker::{Broker, BrokerConfig, CallbackServerState, LoginSettings, RenderContext};
-use authd_oauth::{ClientIdentity, Endpoint, ModePreference, Network, Provider};
-use authd_store::{KeySource, StateDir, Store, StorePreference};
+use authd_broker::Broker;
+use authd_store::{StateDir, StorePreference};
+
+#[path = "../../../../../broker/tests/support/mod.rs"]
+mod support;
 
 use super::*;
 use crate::platform::ProcessReader;
@@ -13,48 +15,8 @@ const TIMEOUT: Duration = Duration::from_secs(20);
 /// The shares of a daemon that has none.
 async fn no_shares(directory: &Path) -> Shares {
     let state_dir = StateDir::open(directory.join("state")).unwrap();
-    let key = KeySource {
-        credentials_directory: None,
-        passphrase_file: None,
-        key_file: directory.join("store.key"),
-    };
-    let store = authd_store::Config {
-        kind: StorePreference::Memory,
-        service: "authd".to_owned(),
-        key,
-        deadline: TIMEOUT,
-        memory_control: None,
-    };
-    let provider = Provider::with_issuer("http://127.0.0.1:9");
-    let client = ClientIdentity { originator: "o".into(), version: "v".into(), user_agent: "o/v".into() };
-    let render_context = RenderContext {
-        revision: 0,
-        provider: provider.clone(),
-        client: client.clone(),
-        override_client: false,
-        organization: None,
-        project: None,
-    };
-    let login_settings = LoginSettings {
-        lifetime: TIMEOUT,
-        mode: ModePreference::Auto,
-        workspaces: Vec::new(),
-        ports: vec![1455],
-        provider: provider.clone(),
-    };
-    let config = BrokerConfig {
-        endpoint: Endpoint::new(provider, client, Network::default()).unwrap(),
-        store: Store::open(store, state_dir.clone()),
-        fleet: None,
-        state_dir,
-        render_context: watch::channel(Arc::new(render_context)).1,
-        login_settings: watch::channel(Arc::new(login_settings)).1,
-        providers: watch::channel(Arc::default()).1,
-        quota_low: watch::channel(10).1,
-        callback: watch::channel(CallbackServerState::default()).1,
-        listeners: mpsc::channel(1).0,
-        stopping: CancellationToken::new(),
-    };
+    let store = support::store(StorePreference::Memory, directory, &state_dir);
+    let (config, _) = support::broker_config("http://127.0.0.1:9", Vec::new(), (store, state_dir), None);
     Broker::start(config).await.0.shares
 }
 
